@@ -1,0 +1,72 @@
+//! Where the time comes from; the only file that reads the system's clock.
+
+use std::time::SystemTime;
+
+/// Tells the time of day that ages and freshness are reckoned with (RFC 9111 §4.2.3).
+///
+/// Everything else takes the time as an argument, so a test that sets the clock decides what is fresh.
+pub trait Clock: Send + Sync + 'static {
+    /// The time of day, now.
+    fn now(&self) -> SystemTime;
+}
+
+/// The system's clock, the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+#[cfg(feature = "test-util")]
+pub use self::manual::ManualClock;
+
+#[cfg(feature = "test-util")]
+mod manual {
+    use std::{
+        sync::{Arc, Mutex, PoisonError},
+        time::{Duration, SystemTime},
+    };
+
+    use super::Clock;
+
+    /// A clock that stands still until it is told to move; clones share one time.
+    ///
+    /// ```
+    /// # use std::time::{Duration, UNIX_EPOCH};
+    /// use tower_video_cache::{Clock, ManualClock};
+    ///
+    /// let clock = ManualClock::starting_at(UNIX_EPOCH);
+    /// clock.advance(Duration::from_secs(60));
+    /// assert_eq!(clock.now(), UNIX_EPOCH + Duration::from_secs(60));
+    /// ```
+    #[derive(Clone, Debug)]
+    pub struct ManualClock(Arc<Mutex<SystemTime>>);
+
+    impl ManualClock {
+        /// A clock that stands at `time`.
+        pub fn starting_at(time: SystemTime) -> Self {
+            Self(Arc::new(Mutex::new(time)))
+        }
+
+        /// Sets the clock, forwards or back.
+        pub fn set(&self, time: SystemTime) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
+        }
+
+        /// Moves the clock forwards; a time past what the system can tell is left out.
+        pub fn advance(&self, by: Duration) {
+            if let Some(later) = self.now().checked_add(by) {
+                self.set(later);
+            }
+        }
+    }
+
+    impl Clock for ManualClock {
+        fn now(&self) -> SystemTime {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+}

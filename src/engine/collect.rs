@@ -1,0 +1,149 @@
+//! Takes an inner body apart: into chunk payloads while it is stored, into frames once it is only passed on.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{ready, Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    error::{BoxError, Error},
+    format::chunk::TRAILER,
+};
+
+/// An inner body under way, held to the length that it declared.
+pub(crate) struct Collector<B> {
+    body: Pin<Box<B>>,
+    /// What of the last frame is not taken yet.
+    leftover: Bytes,
+    trailers: Option<HeaderMap>,
+    ended: bool,
+    expected: Option<u64>,
+    taken: u64,
+}
+
+impl<B> Collector<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn new(body: B, expected: Option<u64>) -> Self {
+        Self {
+            body: Box::pin(body),
+            leftover: Bytes::new(),
+            trailers: None,
+            ended: false,
+            expected,
+            taken: 0,
+        }
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The next `size` bytes, or fewer at the end of the body, or `None` after it.
+    ///
+    /// The bytes are copied into a buffer made to measure, with room for a trailer: a slice of what the inner
+    /// service read would keep all of its buffer alive.
+    ///
+    /// # Errors
+    ///
+    /// The body failed, or is longer or shorter than it said.
+    pub(crate) async fn chunk(&mut self, size: usize) -> Result<Option<BytesMut>, Error> {
+        let mut payload = BytesMut::new();
+        while payload.len() < size {
+            let Some(data) = poll_fn(|cx| self.poll_data(cx, size - payload.len())).await.transpose()? else {
+                break;
+            };
+            if payload.capacity() == 0 {
+                payload.reserve(self.expected_after(&data).map_or(size, |bytes| bytes.min(size)) + TRAILER);
+            }
+            payload.extend_from_slice(&data);
+        }
+        if payload.is_empty() {
+            return Ok(None);
+        }
+        // Where the length was unknown, the last chunk gets a buffer of its own size.
+        if payload.len() + TRAILER < payload.capacity() {
+            let mut exact = BytesMut::with_capacity(payload.len() + TRAILER);
+            exact.extend_from_slice(&payload);
+            payload = exact;
+        }
+        Ok(Some(payload))
+    }
+
+    /// The rest of the body as it comes, trailers and all.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(data) = ready!(self.poll_data(cx, usize::MAX)) {
+            return Poll::Ready(Some(data.map(Frame::data)));
+        }
+        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    /// How much the rest is; exact where the length is known.
+    pub(crate) fn rest_hint(&self) -> SizeHint {
+        if let Some(expected) = self.expected {
+            return SizeHint::with_exact(expected.saturating_sub(self.taken));
+        }
+        let leftover = bytes_in(&self.leftover);
+        if self.ended {
+            return SizeHint::with_exact(leftover);
+        }
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = body.upper().and_then(|upper| upper.checked_add(leftover)) {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(body.lower().saturating_add(leftover));
+        hint
+    }
+
+    /// Up to `most` bytes of data, never none; `None` at the end of a body that kept its word.
+    fn poll_data(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes, Error>>> {
+        while self.leftover.is_empty() {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(self.body.as_mut().poll_frame(cx)) {
+                None => {
+                    self.ended = true;
+                    if self.expected.is_some_and(|expected| self.taken < expected) {
+                        return Poll::Ready(Some(Err(Error::too_short())));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Error::inner(error.into()))));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.leftover = data,
+                    Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),
+                },
+            }
+        }
+        let data = self.leftover.split_to(most.min(self.leftover.len()));
+        self.taken = self.taken.saturating_add(bytes_in(&data));
+        if self.expected.is_some_and(|expected| self.taken > expected) {
+            self.ended = true;
+            self.leftover = Bytes::new();
+            return Poll::Ready(Some(Err(Error::too_long())));
+        }
+        Poll::Ready(Some(Ok(data)))
+    }
+
+    /// How much is still to come, `data` included, where the length is known.
+    fn expected_after(&self, data: &Bytes) -> Option<usize> {
+        let before = self.taken.saturating_sub(bytes_in(data));
+        usize::try_from(self.expected?.saturating_sub(before)).ok()
+    }
+}
+
+fn bytes_in(data: &Bytes) -> u64 {
+    u64::try_from(data.len()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,86 @@
+//! What the layer's setters set.
+
+use std::{sync::Arc, time::Duration};
+
+use http::request;
+
+use crate::{clock::Clock, error::Error, format::key::CacheKey, policy::Policy};
+
+/// Everything about an engine that a setter can change.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) policy: Policy,
+    pub(crate) key: Arc<dyn Fn(&request::Parts) -> CacheKey + Send + Sync>,
+    pub(crate) bypass: Option<Arc<dyn Fn(&request::Parts) -> bool + Send + Sync>>,
+    pub(crate) chunk_size: ChunkSize,
+    pub(crate) fill: Fill,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) follower_limit: Duration,
+    pub(crate) store_limit: Duration,
+}
+
+impl Config {
+    pub(crate) fn new(clock: impl Clock) -> Self {
+        Self {
+            policy: Policy::default(),
+            key: Arc::new(CacheKey::of),
+            bypass: None,
+            chunk_size: ChunkSize::default(),
+            fill: Fill::default(),
+            clock: Arc::new(clock),
+            follower_limit: Duration::from_secs(30),
+            store_limit: Duration::from_secs(2),
+        }
+    }
+}
+
+/// When the first byte of a response that is being stored leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fill {
+    /// Once all of it is stored. Nothing half good is ever served.
+    #[default]
+    Whole,
+}
+
+/// The bytes of each chunk that a body is cut into, all but the last.
+///
+/// ```
+/// use tower_video_cache::ChunkSize;
+///
+/// assert_eq!(ChunkSize::default().bytes(), 1 << 20);
+/// assert_eq!(ChunkSize::new(256 << 10)?.bytes(), 256 << 10);
+/// assert!(ChunkSize::new(0).is_err());
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSize(u32);
+
+impl ChunkSize {
+    /// A chunk size from 1 byte to 64 MiB. Small chunks cost calls of the store; large ones cost memory, and
+    /// time before a range can be served from a store that must prove them.
+    ///
+    /// # Errors
+    ///
+    /// [`is_setting`](Error::is_setting) for zero or more than 64 MiB.
+    pub fn new(bytes: u32) -> Result<Self, Error> {
+        match bytes {
+            1..=LARGEST_CHUNK => Ok(Self(bytes)),
+            _ => Err(Error::setting("a chunk size is from 1 byte to 64 MiB")),
+        }
+    }
+
+    /// The size in bytes.
+    pub fn bytes(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for ChunkSize {
+    /// 1 MiB.
+    fn default() -> Self {
+        Self(1 << 20)
+    }
+}
+
+const LARGEST_CHUNK: u32 = 64 << 20;

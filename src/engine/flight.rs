@@ -1,0 +1,202 @@
+//! Flights: concurrent misses of one slot become one fill and its followers.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+    },
+};
+
+use tokio::sync::watch;
+
+use crate::format::key::{Generation, Slot};
+
+/// The fills under way.
+#[derive(Default)]
+pub(crate) struct Flights {
+    shards: [Mutex<HashMap<Slot, Flight>>; SHARDS],
+    hasher: RandomState,
+    numbers: AtomicU64,
+}
+
+/// How a flight ended, as its followers see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landing {
+    /// The fill ended without a word: its task panicked, or the runtime stopped.
+    Abandoned,
+    /// The inner response did not live up to its own word; another try may.
+    Broken,
+    /// The inner answer cannot be stored: every follower needs one of its own.
+    Passed,
+    /// Stored and committed.
+    Stored(Generation),
+}
+
+/// What a miss is to a flight.
+pub(crate) enum Role {
+    Lead(Permit),
+    Follow(Follower),
+}
+
+impl Flights {
+    /// Joins the flight of `slot`, or opens it. `primary` is the key's first slot, by which it can be revoked.
+    pub(crate) fn join(self: &Arc<Self>, slot: &Slot, primary: &Slot) -> Role {
+        let mut shard = self.shard(slot);
+        if let Some(flight) = shard.get(slot) {
+            return Role::Follow(Follower(flight.landing.clone()));
+        }
+        let (sender, receiver) = watch::channel(None);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let revoked = Arc::new(AtomicBool::new(false));
+        let flight =
+            Flight { number, primary: primary.clone(), landing: receiver, revoked: Arc::clone(&revoked) };
+        shard.insert(slot.clone(), flight);
+        Role::Lead(Permit { flights: Arc::clone(self), slot: slot.clone(), number, sender, revoked })
+    }
+
+    /// Forbids every flight of a key to commit what it fetched, and lets later misses open new ones.
+    pub(crate) fn revoke(&self, primary: &Slot) {
+        for shard in &self.shards {
+            lock(shard).retain(|_, flight| {
+                let keep = flight.primary != *primary;
+                if !keep {
+                    flight.revoked.store(true, Ordering::SeqCst);
+                }
+                keep
+            });
+        }
+    }
+
+    fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {
+        let index = usize::try_from(self.hasher.hash_one(slot)).unwrap_or(usize::MAX) % SHARDS;
+        lock(self.shards.get(index).unwrap_or(&self.shards[0]))
+    }
+}
+
+/// The right, and the duty, to end one flight. Dropped before it lands, it wakes the followers to elect anew.
+pub(crate) struct Permit {
+    flights: Arc<Flights>,
+    slot: Slot,
+    number: u64,
+    sender: watch::Sender<Option<Landing>>,
+    revoked: Arc<AtomicBool>,
+}
+
+impl Permit {
+    /// Ends the flight. Whoever misses after this opens another one.
+    pub(crate) fn land(self, landing: Landing) {
+        self.leave();
+        self.sender.send_replace(Some(landing));
+    }
+
+    /// Whether the key was invalidated since the flight began.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::SeqCst)
+    }
+
+    fn leave(&self) {
+        let mut shard = self.flights.shard(&self.slot);
+        // After a revocation, the slot may be another flight's.
+        if shard.get(&self.slot).is_some_and(|flight| flight.number == self.number) {
+            shard.remove(&self.slot);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A miss that waits for another one's fill.
+pub(crate) struct Follower(watch::Receiver<Option<Landing>>);
+
+impl Follower {
+    /// How the flight ends.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is one follower fewer.
+    pub(crate) async fn landing(mut self) -> Landing {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(landing) => landing.unwrap_or(Landing::Abandoned),
+            Err(_) => Landing::Abandoned,
+        }
+    }
+}
+
+struct Flight {
+    number: u64,
+    primary: Slot,
+    landing: watch::Receiver<Option<Landing>>,
+    revoked: Arc<AtomicBool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SHARDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::key::CacheKey;
+
+    fn slot() -> Slot {
+        Slot::primary(&CacheKey::new("a"))
+    }
+
+    fn lead(flights: &Arc<Flights>) -> Permit {
+        match flights.join(&slot(), &slot()) {
+            Role::Lead(permit) => permit,
+            Role::Follow(_) => panic!("there is a flight already"),
+        }
+    }
+
+    fn follow(flights: &Arc<Flights>) -> Follower {
+        match flights.join(&slot(), &slot()) {
+            Role::Follow(follower) => follower,
+            Role::Lead(_) => panic!("there is no flight"),
+        }
+    }
+
+    #[tokio::test]
+    async fn followers_see_how_the_flight_landed() {
+        let flights = Arc::new(Flights::default());
+        let permit = lead(&flights);
+        let followers = [follow(&flights), follow(&flights)];
+        permit.land(Landing::Stored(Generation(1)));
+        for follower in followers {
+            assert_eq!(follower.landing().await, Landing::Stored(Generation(1)));
+        }
+        lead(&flights);
+    }
+
+    #[tokio::test]
+    async fn a_permit_dropped_before_landing_wakes_its_followers() {
+        let flights = Arc::new(Flights::default());
+        let permit = lead(&flights);
+        let follower = follow(&flights);
+        drop(permit);
+        assert_eq!(follower.landing().await, Landing::Abandoned);
+        lead(&flights);
+    }
+
+    #[tokio::test]
+    async fn a_revoked_flight_makes_way_and_does_not_close_its_successor() {
+        let flights = Arc::new(Flights::default());
+        let revoked = lead(&flights);
+        flights.revoke(&slot());
+        assert!(revoked.is_revoked());
+        let successor = lead(&flights);
+        assert!(!successor.is_revoked());
+        revoked.land(Landing::Passed);
+        let follower = follow(&flights);
+        successor.land(Landing::Broken);
+        assert_eq!(follower.landing().await, Landing::Broken);
+    }
+}

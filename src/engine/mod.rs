@@ -1,0 +1,224 @@
+//! The loop that joins the deeds: look up, serve; else fill or wait, and look again.
+//!
+//! A miss has no way to answer of its own. It can only make the next lookup succeed.
+
+mod budget;
+pub(crate) mod collect;
+mod config;
+mod fill;
+mod flight;
+mod inner;
+mod lookup;
+mod memo;
+mod purge;
+pub(crate) mod reader;
+mod records;
+mod serve;
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use bytes::Bytes;
+use http::{header, request, Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+pub use self::config::{ChunkSize, Fill};
+use self::{
+    budget::Budget,
+    fill::Delivery,
+    flight::{Flights, Landing, Role},
+    lookup::{lookup, Decoded, Look, Target},
+    memo::Memo,
+    records::Records,
+};
+pub(crate) use self::{config::Config, inner::Inner};
+use crate::{
+    body::ResponseBody,
+    error::BoxError,
+    semantics::{
+        cache_control::CacheControl,
+        cache_status::{Forwarded, Outcome, Refusal},
+    },
+    store::ErasedStore,
+};
+
+/// What all clones of a layer, and all services it made, share.
+pub(crate) struct Engine {
+    config: Config,
+    store: Arc<dyn ErasedStore>,
+    records: Arc<Records>,
+    memo: Memo<Decoded>,
+    flights: Arc<Flights>,
+    budget: Arc<Budget>,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// Not this cache's: to the inner service, untouched.
+    Bypass,
+    /// May be answered from the store.
+    Cache,
+    /// Unsafe: if it succeeds, what is stored is no longer true (RFC 9111 §4.4).
+    Invalidate,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>) -> Self {
+        let budget = Arc::new(Budget::for_capacity(store.capacity()));
+        Self::sharing(config, store, budget)
+    }
+
+    /// The same store, and what is promised to it, under another configuration.
+    pub(crate) fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::sharing(config, Arc::clone(&self.store), Arc::clone(&self.budget))
+    }
+
+    fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+        let records = Arc::new(Records::new(Arc::clone(&store), config.store_limit));
+        Self { config, store, records, memo: Memo::new(), flights: Arc::default(), budget }
+    }
+
+    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
+    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
+        if self.config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+            return Treatment::Bypass;
+        }
+        match request.method {
+            Method::GET | Method::HEAD if has_content || request.headers.contains_key(header::UPGRADE) => {
+                Treatment::Bypass
+            }
+            Method::GET | Method::HEAD => Treatment::Cache,
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass,
+            _ => Treatment::Invalidate,
+        }
+    }
+
+    /// Answers a GET or HEAD request: from the store as far as it can, else as the inner service does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the inner service, unchanged.
+    ///
+    /// # Cancel safety
+    ///
+    /// A fill that was begun goes on without the request that began it.
+    pub(crate) async fn respond<S, A, B>(
+        self: Arc<Self>,
+        mut inner: Inner<S>,
+        parts: request::Parts,
+        body: A,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut outcome = Outcome::default();
+        // RFC 9111 §5.2.1.5: nothing of this request or its response is to be stored.
+        if CacheControl::of(&parts.headers).no_store {
+            outcome.forwarded = Some(Forwarded::Request);
+            let response = inner.call(Request::from_parts(parts, body)).await?;
+            return Ok(serve::pass(response, outcome));
+        }
+        let target = Arc::new(Target::new((self.config.key)(&parts)));
+        let mut accepted = None;
+        let mut led = false;
+        for look in 1..=LOOKS {
+            let (missed, slot) = match lookup(&self, &target, &parts.headers, accepted).await {
+                Look::Fresh(entry) => match serve::serve(&self, &entry, &parts, outcome).await {
+                    Some(response) => return Ok(response),
+                    None => (Forwarded::Miss, entry.slot.clone()),
+                },
+                Look::Nothing(missed, slot) => (missed, slot),
+            };
+            outcome.forwarded.get_or_insert(missed);
+            // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
+            let lost = accepted.is_some() && missed != Forwarded::VaryMiss;
+            if look == LOOKS || led || lost || parts.method == Method::HEAD {
+                break;
+            }
+            match self.flights.join(&slot, &target.primary) {
+                Role::Follow(follower) => {
+                    inner.release();
+                    match tokio::time::timeout(self.config.follower_limit, follower.landing()).await {
+                        Ok(Landing::Stored(generation)) => {
+                            outcome.collapsed = true;
+                            accepted = Some(generation);
+                        }
+                        Ok(Landing::Abandoned | Landing::Broken) => {}
+                        Ok(Landing::Passed) => break,
+                        Err(_) => {
+                            outcome.refusal = Some(Refusal::WaitedTooLong);
+                            break;
+                        }
+                    }
+                }
+                Role::Lead(permit) => {
+                    // The flight before may have landed between the look and the joining.
+                    if let Look::Fresh(entry) = lookup(&self, &target, &parts.headers, accepted).await {
+                        permit.land(Landing::Stored(entry.manifest.layout.generation));
+                        continue;
+                    }
+                    led = true;
+                    let fill = fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
+                    match fill.await {
+                        Ok(Delivery::Stored(generation)) => {
+                            outcome.stored = true;
+                            accepted = Some(generation);
+                        }
+                        Ok(Delivery::Passed(response, refusal)) => {
+                            outcome.refusal = Some(refusal);
+                            return Ok(serve::pass(response, outcome));
+                        }
+                        Ok(Delivery::Salvaged(salvage)) => {
+                            outcome.refusal = Some(salvage.refusal);
+                            match serve::salvage(&self, *salvage, outcome).await {
+                                Some(response) => return Ok(response),
+                                None => break,
+                            }
+                        }
+                        Ok(Delivery::Broken(refusal)) => return Ok(serve::bad_gateway(refusal, outcome)),
+                        Ok(Delivery::Failed(error)) => return Err(error),
+                        // The inner service panicked: so does its caller, as if the layer were not there.
+                        Err(stopped) => match stopped.try_into_panic() {
+                            Ok(panic) => resume_unwind(panic),
+                            Err(_) => break,
+                        },
+                    }
+                }
+            }
+        }
+        (outcome.stored, outcome.collapsed) = (false, false);
+        let response = inner.call(Request::from_parts(parts, body)).await?;
+        Ok(serve::pass(response, outcome))
+    }
+
+    /// Forwards an unsafe request, and takes out what its success makes untrue.
+    ///
+    /// RFC 9111 §4.4: on a non-error answer, that is a 2xx or 3xx.
+    pub(crate) async fn forward_unsafe<S, A, B>(
+        self: Arc<Self>,
+        mut inner: Inner<S>,
+        parts: request::Parts,
+        body: A,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone,
+    {
+        let target = Target::new((self.config.key)(&parts));
+        let response = inner.call(Request::from_parts(parts, body)).await?;
+        if response.status().is_success() || response.status().is_redirection() {
+            purge::invalidate(&self, &target).await;
+        }
+        Ok(response.map(ResponseBody::inner))
+    }
+}
+
+/// Looks at the store for one request: the first, one after a wait, one after a fill.
+const LOOKS: u32 = 3;

@@ -1,0 +1,107 @@
+//! The store as the engine sees it: records of known names, within a time limit, whatever the store does.
+
+use std::{
+    future::poll_fn,
+    panic::{catch_unwind, AssertUnwindSafe},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    error::Error,
+    format::{
+        chunk::{self, Checksum, ChunkName, TRAILER},
+        key::{chunk_key, Generation, Slot},
+        manifest::Record,
+    },
+    store::ErasedStore,
+};
+
+/// Chunks and manifests in a store.
+pub(crate) struct Records {
+    store: Arc<dyn ErasedStore>,
+    limit: Duration,
+}
+
+impl Records {
+    /// `limit` is how long each call of the store may take.
+    pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
+        Self { store, limit }
+    }
+
+    /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
+    pub(crate) fn chunk_size(&self, wanted: u32) -> u32 {
+        let room =
+            self.store.largest_value().map_or(u64::MAX, |largest| largest.saturating_sub(TRAILER_BYTES));
+        u32::try_from(room).unwrap_or(u32::MAX).clamp(1, wanted)
+    }
+
+    /// The record at `slot` as it lies in the store.
+    pub(crate) async fn record(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
+        self.call(|store| store.get(slot.as_str())).await
+    }
+
+    pub(crate) async fn put_record(&self, slot: &Slot, record: &Record) -> Result<(), Error> {
+        let record = record.encode();
+        self.call(|store| store.put(slot.as_str(), record)).await
+    }
+
+    pub(crate) async fn remove_record(&self, slot: &Slot) -> Result<(), Error> {
+        self.call(|store| store.remove(slot.as_str())).await
+    }
+
+    /// The bytes of one chunk, proved to be those that were put.
+    pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
+        let key = chunk_key(name.generation, name.index);
+        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        chunk::open(&record, name, self.checksum()).ok_or_else(Error::corrupt)
+    }
+
+    /// Puts one chunk; gives the chunk back with the error if the store does not take it.
+    pub(crate) async fn put_chunk(
+        &self,
+        generation: Generation,
+        index: u64,
+        payload: BytesMut,
+    ) -> Result<(), (Bytes, Error)> {
+        let length = payload.len();
+        let key = chunk_key(generation, index);
+        let Some(record) = chunk::seal(payload, generation, index, self.checksum()) else {
+            // A chunk size is far below the 4 GiB that do not seal.
+            return Err((Bytes::new(), Error::corrupt()));
+        };
+        let put = self.call(|store| store.put(&key, record.clone())).await;
+        put.map_err(|error| (record.slice(..length), error))
+    }
+
+    fn checksum(&self) -> Checksum {
+        if self.store.can_alter() {
+            Checksum::Required
+        } else {
+            Checksum::Omitted
+        }
+    }
+
+    /// One call of the store. That it fails, takes too long or panics is an error like any other.
+    async fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a dyn ErasedStore) -> F) -> Result<T, Error>
+    where
+        F: std::future::Future<Output = Result<T, crate::error::BoxError>> + Unpin,
+    {
+        let panicked = |_| Error::store("the store panicked".into());
+        let mut under_way = catch_unwind(AssertUnwindSafe(|| call(&*self.store))).map_err(panicked)?;
+        let caught = poll_fn(move |cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| std::pin::Pin::new(&mut under_way).poll(cx)));
+            polled.map_or_else(
+                |payload| Poll::Ready(Err(panicked(payload))),
+                |poll| poll.map(|done| done.map_err(Error::store)),
+            )
+        });
+        tokio::time::timeout(self.limit, caught).await.unwrap_or_else(|_| Err(Error::timed_out()))
+    }
+}
+
+const TRAILER_BYTES: u64 = 40;
+const _: () = assert!(TRAILER == 40, "the two spell one number in two types");

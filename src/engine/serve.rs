@@ -1,0 +1,189 @@
+//! From a stored response to the answer of one request; the only file that builds one.
+//!
+//! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
+
+use std::{sync::Arc, time::SystemTime};
+
+use http::{
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    request, Method, Response, StatusCode,
+};
+
+use super::{
+    fill::Salvage,
+    lookup::Entry,
+    purge::forget,
+    reader::{Reader, Source},
+    Engine,
+};
+use crate::{
+    body::ResponseBody,
+    semantics::{
+        cache_status::{Outcome, Refusal},
+        etag::Validators,
+        fields::media_type,
+        range::ByteRange,
+        select::{select, Selection},
+    },
+};
+
+/// Answers `request` from `entry`; `None`, with the entry forgotten, if its first byte is not to be had.
+pub(crate) async fn serve<B>(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    request: &request::Parts,
+    mut outcome: Outcome,
+) -> Option<Response<ResponseBody<B>>> {
+    let now = engine.config.clock.now();
+    let manifest = &entry.manifest;
+    let length = manifest.layout.length;
+    let validators = Validators::of(&manifest.headers);
+    let (status, range) = match select(&request.method, &request.headers, manifest.status, validators, length)
+    {
+        Selection::Full => (manifest.status, ByteRange { start: 0, end: length }),
+        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, NO_BYTES),
+        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NO_BYTES),
+        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NO_BYTES),
+    };
+    let reader = if range.length() == 0 || request.method == Method::HEAD {
+        Reader::empty()
+    } else {
+        let records = Arc::clone(&engine.records);
+        let source = Source { records, layout: manifest.layout, entry: Some(Arc::clone(entry)) };
+        match Reader::open(source, range).await {
+            Ok(reader) => reader,
+            Err(_) => {
+                forget(&engine.records, entry).await;
+                return None;
+            }
+        }
+    };
+    let mut headers = fields(entry, status, range, now);
+    outcome.ttl = Some(entry.freshness.ttl(now));
+    outcome.append_to(&mut headers);
+    Some(response(status, headers, ResponseBody::stored(reader)))
+}
+
+/// The header fields that an answer with `status` has, all but `Cache-Status`.
+fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) -> HeaderMap {
+    let stored = &entry.manifest.headers;
+    let length = entry.manifest.layout.length;
+    let mut headers = match status {
+        StatusCode::NOT_MODIFIED => only(stored, &NOT_MODIFIED_FIELDS),
+        StatusCode::PRECONDITION_FAILED => only(stored, &[header::DATE, header::ETAG]),
+        StatusCode::RANGE_NOT_SATISFIABLE => only(stored, &[header::DATE]),
+        _ => stored.clone(),
+    };
+    // RFC 9110 §15.4.5: a 304 has Last-Modified only where there is no ETag to update by.
+    if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
+        headers.extend(only(stored, &[header::LAST_MODIFIED]));
+    }
+    headers.insert(header::AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
+    match status {
+        StatusCode::NOT_MODIFIED => return headers,
+        StatusCode::PARTIAL_CONTENT => {
+            let last = range.end.saturating_sub(1);
+            insert(&mut headers, header::CONTENT_RANGE, format!("bytes {}-{last}/{length}", range.start));
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            insert(&mut headers, header::CONTENT_RANGE, format!("bytes */{length}"));
+        }
+        _ => {}
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.length()));
+    // §14.2: ranges are defined for what is a 200 without them.
+    if entry.manifest.status == StatusCode::OK {
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+    }
+    headers
+}
+
+/// Answers with an inner response whose storing stopped midway: what is in the store, what is in hand, and the
+/// rest as it comes. `None` if what is in the store cannot all be read back.
+pub(crate) async fn salvage<B>(
+    engine: &Engine,
+    salvage: Salvage<B>,
+    mut outcome: Outcome,
+) -> Option<Response<ResponseBody<B>>> {
+    let Salvage { mut parts, stored, in_hand, rest, refusal } = salvage;
+    let whole = ByteRange { start: 0, end: stored.length };
+    let reader = if whole.length() == 0 {
+        Reader::empty()
+    } else {
+        // Before the first byte leaves, the inner service can still be asked again; after it, nobody can.
+        for index in 1..stored.length.div_ceil(u64::from(stored.chunk_size)) {
+            engine.records.chunk(stored.chunk(index)).await.ok()?;
+        }
+        let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };
+        Reader::open(source, whole).await.ok()?
+    };
+    outcome.refusal = Some(refusal);
+    outcome.append_to(&mut parts.headers);
+    Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
+}
+
+/// Hands on an inner response that was not stored: as it is, but for what is true of it to add.
+pub(crate) fn pass<B>(response: Response<B>, outcome: Outcome) -> Response<ResponseBody<B>> {
+    let mut response = response.map(ResponseBody::inner);
+    let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
+    let headers = response.headers_mut();
+    let is_video = media_type(headers).is_some_and(|media| media.to_ascii_lowercase().starts_with("video/"));
+    // A 206 shows that ranges are served; a 200 shows nothing either way.
+    if ranged && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+    }
+    outcome.append_to(headers);
+    response
+}
+
+/// The inner body broke its word before anything left: 502 (Bad Gateway), with the reason.
+pub(crate) fn bad_gateway<B>(refusal: Refusal, mut outcome: Outcome) -> Response<ResponseBody<B>> {
+    let text = match refusal {
+        Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
+        _ => "The body of the inner response ended with an error.\n",
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    outcome.refusal = Some(refusal);
+    outcome.append_to(&mut headers);
+    let body = ResponseBody::stored(Reader::of(text.into()));
+    response(StatusCode::BAD_GATEWAY, headers, body)
+}
+
+fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The values of these fields alone.
+fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let values =
+        |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
+    names.iter().flat_map(values).collect()
+}
+
+/// Digits and ASCII punctuation are a valid field value.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+const NO_BYTES: ByteRange = ByteRange { start: 0, end: 0 };
+
+/// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
+const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LOCATION,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::VARY,
+];

@@ -1,0 +1,113 @@
+//! The one error type: what went wrong while a body was stored or read back.
+
+use std::{error::Error as StdError, fmt};
+
+/// Any error, owned and sendable: what stores fail with.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// What can end a [`ResponseBody`](crate::ResponseBody) early, or refuse a setting.
+///
+/// Opaque; ask it with [`is_store`](Self::is_store), [`is_corrupt`](Self::is_corrupt),
+/// [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner) and [`is_setting`](Self::is_setting).
+/// The cause, where there is one, is its [`source`](StdError::source).
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    source: Option<BoxError>,
+}
+
+impl Error {
+    pub(crate) fn lost() -> Self {
+        Self::new(Kind::Lost)
+    }
+
+    pub(crate) fn corrupt() -> Self {
+        Self::new(Kind::Corrupt)
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::new(Kind::TimedOut)
+    }
+
+    pub(crate) fn too_short() -> Self {
+        Self::new(Kind::TooShort)
+    }
+
+    pub(crate) fn too_long() -> Self {
+        Self::new(Kind::TooLong)
+    }
+
+    pub(crate) fn setting(what: &'static str) -> Self {
+        Self::new(Kind::Setting(what))
+    }
+
+    pub(crate) fn store(source: BoxError) -> Self {
+        Self { kind: Kind::Store, source: Some(source) }
+    }
+
+    pub(crate) fn inner(source: BoxError) -> Self {
+        Self { kind: Kind::Inner, source: Some(source) }
+    }
+
+    /// The store failed, took too long, or no longer has a chunk that it had.
+    pub fn is_store(&self) -> bool {
+        matches!(self.kind, Kind::Store | Kind::Lost | Kind::TimedOut)
+    }
+
+    /// The store gave a value that does not prove to be the one that was put.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self.kind, Kind::Corrupt)
+    }
+
+    /// The inner body ended before its `Content-Length`, or ran past it.
+    pub fn is_truncated(&self) -> bool {
+        matches!(self.kind, Kind::TooShort | Kind::TooLong)
+    }
+
+    /// The inner body ended with an error of its own, which is the [`source`](StdError::source).
+    pub fn is_inner(&self) -> bool {
+        matches!(self.kind, Kind::Inner)
+    }
+
+    /// A setting was out of its bounds.
+    pub fn is_setting(&self) -> bool {
+        matches!(self.kind, Kind::Setting(_))
+    }
+
+    fn new(kind: Kind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Store => "the store failed",
+            Kind::Lost => "the store no longer has this chunk",
+            Kind::TimedOut => "the store took too long",
+            Kind::Corrupt => "the store gave a value that was not put",
+            Kind::TooShort => "the inner body ended before its content-length",
+            Kind::TooLong => "the inner body is longer than its content-length",
+            Kind::Inner => "the inner body failed",
+            Kind::Setting(what) => what,
+        })
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| -> &(dyn StdError + 'static) { &**source })
+    }
+}
+
+#[derive(Debug)]
+enum Kind {
+    Store,
+    Lost,
+    TimedOut,
+    Corrupt,
+    TooShort,
+    TooLong,
+    Inner,
+    Setting(&'static str),
+}

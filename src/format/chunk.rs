@@ -1,0 +1,175 @@
+//! A chunk record: the bytes, then a trailer that proves which bytes they are.
+//!
+//! ```text
+//! payload │ generation 16 │ index 8 │ payload length 4 │ version 1 │ summed 1 │ zero 2 │ xxh3-64 8
+//! ```
+//! Numbers are big-endian. The sum is over all that comes before it. The trailer comes last so that the payload
+//! is a slice of the record, and needs no copy.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::key::Generation;
+
+/// What a chunk must prove: which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkName {
+    pub(crate) generation: Generation,
+    pub(crate) index: u64,
+    /// Bytes of payload.
+    pub(crate) length: usize,
+}
+
+/// Whether a record carries a sum of its bytes, and must.
+///
+/// A store in this process's own memory cannot alter a value, and hashing a megabyte to serve a part of it
+/// would cost more than all else together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checksum {
+    Required,
+    Omitted,
+}
+
+/// Closes a buffer that holds the payload, by the trailer; `None` if it holds 4 GiB or more.
+pub(crate) fn seal(
+    mut payload: BytesMut,
+    generation: Generation,
+    index: u64,
+    checksum: Checksum,
+) -> Option<Bytes> {
+    let length = u32::try_from(payload.len()).ok()?;
+    payload.put_u128(generation.0);
+    payload.put_u64(index);
+    payload.put_u32(length);
+    payload.put_u8(VERSION);
+    payload.put_u8(u8::from(checksum == Checksum::Required));
+    payload.put_u16(0);
+    let sum = match checksum {
+        Checksum::Required => xxh3_64(&payload),
+        Checksum::Omitted => 0,
+    };
+    payload.put_u64(sum);
+    Some(payload.freeze())
+}
+
+/// The payload of a record that proves to be the chunk named; `None` if it does not.
+pub(crate) fn open(record: &Bytes, name: ChunkName, checksum: Checksum) -> Option<Bytes> {
+    let (payload, trailer) = record.split_at_checked(record.len().checked_sub(TRAILER)?)?;
+    let (summed, sum) = record.split_at_checked(record.len().checked_sub(SUM)?)?;
+    let proof = Trailer::read(trailer)?;
+    let named =
+        Trailer { generation: name.generation, index: name.index, length: u32::try_from(name.length).ok()? };
+    if payload.len() != name.length || proof.0 != named {
+        return None;
+    }
+    match (checksum, proof.1) {
+        (Checksum::Omitted, _) => {}
+        (Checksum::Required, Checksum::Omitted) => return None,
+        (Checksum::Required, Checksum::Required) => {
+            if xxh3_64(summed).to_be_bytes() != sum {
+                return None;
+            }
+        }
+    }
+    Some(record.slice(..name.length))
+}
+
+#[derive(PartialEq, Eq)]
+struct Trailer {
+    generation: Generation,
+    index: u64,
+    length: u32,
+}
+
+impl Trailer {
+    fn read(trailer: &[u8]) -> Option<(Self, Checksum)> {
+        let (generation, rest) = trailer.split_first_chunk()?;
+        let (index, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let checksum = match rest.first_chunk()? {
+            [VERSION, 0, 0, 0] => Checksum::Omitted,
+            [VERSION, 1, 0, 0] => Checksum::Required,
+            _ => return None,
+        };
+        let trailer = Self {
+            generation: Generation(u128::from_be_bytes(*generation)),
+            index: u64::from_be_bytes(*index),
+            length: u32::from_be_bytes(*length),
+        };
+        Some((trailer, checksum))
+    }
+}
+
+/// Bytes that a record has beyond its payload.
+pub(crate) const TRAILER: usize = 16 + 8 + 4 + 4 + SUM;
+
+const SUM: usize = 8;
+const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAME: ChunkName = ChunkName { generation: Generation(7), index: 3, length: 5 };
+
+    fn sealed(checksum: Checksum) -> Bytes {
+        seal(BytesMut::from(&b"video"[..]), NAME.generation, NAME.index, checksum).unwrap()
+    }
+
+    #[test]
+    fn a_chunk_opens_only_under_its_own_name() {
+        let record = sealed(Checksum::Required);
+        assert_eq!(record.len(), 5 + TRAILER);
+        assert_eq!(open(&record, NAME, Checksum::Required).unwrap(), "video");
+        for other in [
+            ChunkName { generation: Generation(8), ..NAME },
+            ChunkName { index: 4, ..NAME },
+            ChunkName { length: 4, ..NAME },
+            ChunkName { length: usize::MAX, ..NAME },
+        ] {
+            assert_eq!(open(&record, other, Checksum::Required), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_seen() {
+        let record = sealed(Checksum::Required);
+        for bit in 0..record.len() * 8 {
+            let mut damaged = record.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(&damaged.into(), NAME, Checksum::Required), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_sum_is_good_only_where_none_is_required() {
+        let record = sealed(Checksum::Omitted);
+        assert_eq!(open(&record, NAME, Checksum::Omitted).unwrap(), "video");
+        assert_eq!(open(&record, NAME, Checksum::Required), None);
+    }
+
+    #[test]
+    fn the_record_of_version_1_opens_for_ever() {
+        let golden = Bytes::from_static(include_bytes!("../../tests/golden/chunk-v1.bin"));
+        assert_eq!(golden, sealed(Checksum::Required), "what is written today is what was written then");
+        assert_eq!(open(&golden, NAME, Checksum::Required).unwrap(), "video");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens(payload: Vec<u8>, generation: u128, index: u64) {
+            let generation = Generation(generation);
+            let name = ChunkName { generation, index, length: payload.len() };
+            let record = seal(BytesMut::from(&payload[..]), generation, index, Checksum::Required).unwrap();
+            prop_assert_eq!(open(&record, name, Checksum::Required).unwrap(), payload);
+        }
+
+        #[test]
+        fn hostile_records_do_not_open(record: Vec<u8>, length: usize) {
+            let name = ChunkName { length, ..NAME };
+            prop_assert_eq!(open(&record.into(), name, Checksum::Required), None);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The cache key, and the names that its records have in a store.
+//!
+//! RFC 9111 §2: the key is the target URI; the method is not part of it, since a stored GET answers a HEAD too.
+
+use std::fmt;
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    request, uri,
+};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::semantics::vary::selecting_value;
+
+/// What a stored response is found by: requests with equal keys share one.
+///
+/// The key of a request is [`CacheKey::of`] unless a function is set with
+/// [`VideoCacheLayer::key`](crate::VideoCacheLayer::key). Stores never see it in their keys, only a hash of it;
+/// the record that the hash leads to must hold the key itself, so that two keys never share an answer.
+///
+/// A key function decides which viewers share: leave out nothing that the inner service's answer depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CacheKey(Vec<u8>);
+
+impl CacheKey {
+    /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
+    /// the `Host` field), then path and query, byte for byte.
+    ///
+    /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
+    /// two nests that share one layer must put the prefix back with a key function.
+    pub fn of(request: &request::Parts) -> Self {
+        let uri = &request.uri;
+        let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
+        let authority =
+            uri.authority().map(|authority| authority.as_str().as_bytes()).or(host).unwrap_or_default();
+        let mut key = Vec::with_capacity(16 + authority.len() + uri.path().len());
+        key.extend_from_slice(uri.scheme().map_or("", uri::Scheme::as_str).as_bytes());
+        // A line feed is in no part of a URI or field, so no two targets run together.
+        key.push(b'\n');
+        // RFC 9110 §4.2.3: the host is case-insensitive.
+        key.extend(authority.iter().map(u8::to_ascii_lowercase));
+        key.push(b'\n');
+        key.extend_from_slice(uri.path_and_query().map_or("/", uri::PathAndQuery::as_str).as_bytes());
+        Self(key)
+    }
+
+    /// A key of bytes that the caller made.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheKey({})", self.0.escape_ascii())
+    }
+}
+
+/// 128 random bits that name one fill: its chunks, or one set of variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Generation(pub(crate) u128);
+
+impl Generation {
+    /// A generation that no fill had before; `None` if the system gives no random bytes.
+    pub(crate) fn random() -> Option<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+/// Where the record of a key or of one of its variants lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot(String);
+
+impl Slot {
+    /// The place of what every request of `key` looks at first.
+    pub(crate) fn primary(key: &CacheKey) -> Self {
+        Self(format!("m/{:032x}", xxh3_128(key.as_bytes())))
+    }
+
+    /// The place of the variant that `values` select, among the variants marked `mark`.
+    pub(crate) fn variant(key: &CacheKey, mark: Generation, values: &[SelectingField]) -> Self {
+        let mut bytes = mark.0.to_be_bytes().to_vec();
+        for field in values {
+            for part in [Some(field.name.as_str().as_bytes()), field.value.as_deref()] {
+                bytes.push(u8::from(part.is_some()));
+                bytes.extend_from_slice(&part.map_or(0, <[u8]>::len).to_be_bytes());
+                bytes.extend_from_slice(part.unwrap_or_default());
+            }
+        }
+        bytes.extend_from_slice(key.as_bytes());
+        Self(format!("v/{:032x}", xxh3_128(&bytes)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A request field that a response was selected by, and the request's value of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SelectingField {
+    pub(crate) name: HeaderName,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl SelectingField {
+    pub(crate) fn all(names: &[HeaderName], request: &HeaderMap) -> Vec<Self> {
+        names.iter().map(|name| Self { name: name.clone(), value: selecting_value(request, name) }).collect()
+    }
+}
+
+/// The store's key of one chunk.
+pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
+    format!("c/{:032x}/{index}", generation.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn key(target: &str, host: Option<&str>) -> CacheKey {
+        let mut request = Request::get(target);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        CacheKey::of(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn targets_that_differ_have_keys_that_differ() {
+        let targets =
+            ["/a/b", "/a%2Fb", "/a%2fb", "//a/b", "/A/b", "/a/b/", "/a/./b", "/a/b?", "/a/b?x", "/a/b?x&y"];
+        for (index, one) in targets.iter().enumerate() {
+            for other in &targets[index + 1..] {
+                assert_ne!(key(one, None), key(other, None), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn hosts_are_kept_apart_whatever_their_case() {
+        assert_ne!(key("/a", Some("one.example")), key("/a", Some("two.example")));
+        assert_eq!(key("/a", Some("ONE.example")), key("/a", Some("one.example")));
+        assert_eq!(key("http://one.example/a", None), key("http://ONE.example/a", Some("two.example")));
+        assert_ne!(key("http://one.example/a", None), key("https://one.example/a", None));
+    }
+
+    #[test]
+    fn store_keys_are_of_the_stores_alphabet_and_short() {
+        let key = key("/ü?\u{7f}".replace(['ü', '\u{7f}'], "%C3").as_str(), Some("h"));
+        let field = SelectingField { name: header::ACCEPT, value: Some(b"x".to_vec()) };
+        for name in [
+            Slot::primary(&key).0,
+            Slot::variant(&key, Generation(u128::MAX), &[field]).0,
+            chunk_key(Generation(u128::MAX), u64::MAX),
+        ] {
+            assert!(name.len() <= 128, "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b"/._-".contains(&b)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_absent_field_is_not_an_empty_one() {
+        let key = key("/a", None);
+        let slot = |value: Option<&[u8]>| {
+            let value = value.map(<[u8]>::to_vec);
+            Slot::variant(&key, Generation(1), &[SelectingField { name: header::ACCEPT, value }])
+        };
+        assert_ne!(slot(None), slot(Some(b"")));
+        assert_ne!(slot(Some(b"a")), slot(Some(b"b")));
+    }
+}

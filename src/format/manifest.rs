@@ -1,0 +1,356 @@
+//! The record that a key leads to: a stored response's manifest, or the fields that select among variants.
+//!
+//! ```text
+//! "TVCM" │ version 1 │ kind 1 │ key │ … │ xxh3-64 8
+//!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
+//!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
+//!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
+//! ```
+//! Numbers are big-endian; byte strings have their length before them in 4 bytes; times are seconds in 8 and
+//! nanoseconds in 4. A record of an unknown version, or one that does not prove its sum, does not decode:
+//! it is a miss. Decoding allocates by what is there, never by a claimed length.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{
+    header::{HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    chunk::ChunkName,
+    key::{CacheKey, Generation, SelectingField},
+};
+use crate::semantics::freshness::Exchange;
+
+/// What lies at a slot of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Record {
+    Response(Manifest),
+    Variants(Variants),
+}
+
+/// All of a stored response but its bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Manifest {
+    pub(crate) key: CacheKey,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) selecting: Vec<SelectingField>,
+    pub(crate) exchange: Exchange,
+    pub(crate) layout: Layout,
+}
+
+/// Which chunks a body is cut into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) generation: Generation,
+    /// Bytes of each chunk but the last; never zero.
+    pub(crate) chunk_size: u32,
+    /// Bytes of the whole body.
+    pub(crate) length: u64,
+}
+
+impl Layout {
+    /// The chunk that holds the byte at `offset`, and where in it that byte is.
+    pub(crate) fn locate(&self, offset: u64) -> (u64, usize) {
+        let size = u64::from(self.chunk_size.max(1));
+        // A remainder of a 32-bit number fits.
+        (offset / size, usize::try_from(offset % size).unwrap_or_default())
+    }
+
+    /// The chunk at `index`, as it must prove to be.
+    pub(crate) fn chunk(&self, index: u64) -> ChunkName {
+        let start = index.saturating_mul(u64::from(self.chunk_size));
+        let length = self.length.saturating_sub(start).min(u64::from(self.chunk_size));
+        ChunkName { generation: self.generation, index, length: usize::try_from(length).unwrap_or_default() }
+    }
+}
+
+/// The sets of request fields by which variants of one key are told apart, the latest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variants {
+    pub(crate) key: CacheKey,
+    /// Part of every variant's slot: with this record gone, its variants are never found again.
+    pub(crate) mark: Generation,
+    pub(crate) selecting: Vec<Vec<HeaderName>>,
+}
+
+impl Record {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(512);
+        out.put_slice(MAGIC);
+        out.put_u8(VERSION);
+        match self {
+            Self::Response(manifest) => {
+                out.put_u8(RESPONSE);
+                manifest.encode(&mut out);
+            }
+            Self::Variants(variants) => {
+                out.put_u8(VARIANTS);
+                variants.encode(&mut out);
+            }
+        }
+        let sum = xxh3_64(&out);
+        out.put_u64(sum);
+        out.freeze()
+    }
+
+    /// `None` for anything that [`encode`](Self::encode) did not write.
+    pub(crate) fn decode(record: &[u8]) -> Option<Self> {
+        let (content, sum) = record.split_last_chunk()?;
+        if xxh3_64(content) != u64::from_be_bytes(*sum) {
+            return None;
+        }
+        let mut input = Input(content);
+        if input.array()? != MAGIC || input.number::<1>()? != u64::from(VERSION) {
+            return None;
+        }
+        let record = match input.array()? {
+            [RESPONSE] => Self::Response(Manifest::decode(&mut input)?),
+            [VARIANTS] => Self::Variants(Variants::decode(&mut input)?),
+            _ => return None,
+        };
+        input.0.is_empty().then_some(record)
+    }
+}
+
+impl Manifest {
+    fn encode(&self, out: &mut BytesMut) {
+        put_bytes(out, self.key.as_bytes());
+        out.put_u16(self.status.as_u16());
+        out.put_u64(self.layout.length);
+        out.put_u32(self.layout.chunk_size);
+        out.put_u128(self.layout.generation.0);
+        put_time(out, self.exchange.requested);
+        put_time(out, self.exchange.received);
+        put_count::<2>(out, self.selecting.len());
+        for field in &self.selecting {
+            put_bytes(out, field.name.as_str().as_bytes());
+            out.put_u8(u8::from(field.value.is_some()));
+            put_bytes(out, field.value.as_deref().unwrap_or_default());
+        }
+        put_count::<2>(out, self.headers.len());
+        for (name, value) in &self.headers {
+            put_bytes(out, name.as_str().as_bytes());
+            put_bytes(out, value.as_bytes());
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let key = CacheKey::new(input.bytes()?);
+        let status = StatusCode::from_u16(u16::try_from(input.number::<2>()?).ok()?).ok()?;
+        let length = input.number::<8>()?;
+        let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
+        let generation = Generation(u128::from_be_bytes(*input.array()?));
+        let exchange = Exchange { requested: input.time()?, received: input.time()? };
+        let mut selecting = Vec::new();
+        for _ in 0..input.number::<2>()? {
+            let name = HeaderName::from_bytes(input.bytes()?).ok()?;
+            let present = input.number::<1>()? == 1;
+            let value = input.bytes()?.to_vec();
+            selecting.push(SelectingField { name, value: present.then_some(value) });
+        }
+        let mut headers = HeaderMap::new();
+        for _ in 0..input.number::<2>()? {
+            let name = HeaderName::from_bytes(input.bytes()?).ok()?;
+            let value = HeaderValue::from_bytes(input.bytes()?).ok()?;
+            headers.try_append(name, value).ok()?;
+        }
+        let layout = Layout { generation, chunk_size, length };
+        Some(Self { key, status, headers, selecting, exchange, layout })
+    }
+}
+
+impl Variants {
+    fn encode(&self, out: &mut BytesMut) {
+        put_bytes(out, self.key.as_bytes());
+        out.put_u128(self.mark.0);
+        put_count::<1>(out, self.selecting.len());
+        for names in &self.selecting {
+            put_count::<1>(out, names.len());
+            for name in names {
+                put_bytes(out, name.as_str().as_bytes());
+            }
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let key = CacheKey::new(input.bytes()?);
+        let mark = Generation(u128::from_be_bytes(*input.array()?));
+        let mut selecting = Vec::new();
+        for _ in 0..input.number::<1>()? {
+            let mut names = Vec::new();
+            for _ in 0..input.number::<1>()? {
+                names.push(HeaderName::from_bytes(input.bytes()?).ok()?);
+            }
+            selecting.push(names);
+        }
+        Some(Self { key, mark, selecting })
+    }
+}
+
+/// What of a record is still to be read.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(array)
+    }
+
+    /// A big-endian number of `N` bytes, 8 at most.
+    fn number<const N: usize>(&mut self) -> Option<u64> {
+        let bytes: &[u8; N] = self.array()?;
+        Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number::<4>()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn time(&mut self) -> Option<SystemTime> {
+        let seconds = self.number::<8>()?;
+        let nanoseconds = u32::try_from(self.number::<4>()?).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+        UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
+    }
+}
+
+/// Every string here is a header field or a key, bounded far below 4 GiB by what a server reads; a longer one
+/// would make a record that does not decode, which is a miss.
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    out.put_slice(bytes);
+}
+
+/// A count in `N` bytes; one that does not fit makes a record that does not decode.
+fn put_count<const N: usize>(out: &mut BytesMut, count: usize) {
+    out.put_uint(u64::try_from(count).unwrap_or(u64::MAX).min(u64::MAX >> (64 - 8 * N)), N);
+}
+
+/// A time before 1970 is written as 1970: old enough to be stale either way.
+fn put_time(out: &mut BytesMut, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    out.put_u64(since.as_secs());
+    out.put_u32(since.subsec_nanos());
+}
+
+const MAGIC: &[u8; 4] = b"TVCM";
+const VERSION: u8 = 1;
+const RESPONSE: u8 = 0;
+const VARIANTS: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use http::header;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn manifest() -> Record {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+        headers.append(header::LINK, HeaderValue::from_static("one"));
+        headers.append(header::LINK, HeaderValue::from_static("two"));
+        headers.append(header::SERVER, HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        Record::Response(Manifest {
+            key: CacheKey::new("\nhost\n/movie.mp4"),
+            status: StatusCode::OK,
+            headers,
+            selecting: vec![
+                SelectingField { name: header::ORIGIN, value: Some(b"https://a.example".to_vec()) },
+                SelectingField { name: header::RANGE, value: None },
+            ],
+            exchange: Exchange {
+                requested: UNIX_EPOCH + Duration::new(1_795_000_000, 1),
+                received: UNIX_EPOCH + Duration::new(1_795_000_000, 999_999_999),
+            },
+            layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
+        })
+    }
+
+    fn variants() -> Record {
+        Record::Variants(Variants {
+            key: CacheKey::new("\nhost\n/movie.mp4"),
+            mark: Generation(9),
+            selecting: vec![vec![header::ACCEPT_ENCODING, header::ORIGIN], vec![header::ORIGIN]],
+        })
+    }
+
+    #[test]
+    fn records_come_back_as_they_went() {
+        for record in [manifest(), variants()] {
+            let encoded = record.encode();
+            assert_eq!(Record::decode(&encoded), Some(record));
+            assert!(encoded.len() < 512, "{} bytes", encoded.len());
+        }
+    }
+
+    #[test]
+    fn the_records_of_version_1_decode_for_ever() {
+        let golden: [(Record, &[u8]); 2] = [
+            (manifest(), include_bytes!("../../tests/golden/manifest-v1.bin")),
+            (variants(), include_bytes!("../../tests/golden/variants-v1.bin")),
+        ];
+        for (record, bytes) in golden {
+            assert_eq!(Record::decode(bytes), Some(record));
+        }
+    }
+
+    #[test]
+    fn any_cut_or_flipped_bit_is_a_miss() {
+        let whole = manifest().encode();
+        for length in 0..whole.len() {
+            assert_eq!(Record::decode(&whole[..length]), None, "cut to {length}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Record::decode(&damaged), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        // The sum is right, so that the claim is what is judged.
+        let mut record = BytesMut::from(&b"TVCM\x01\x00\xff\xff\xff\xff"[..]);
+        let sum = xxh3_64(&record);
+        record.put_u64(sum);
+        assert_eq!(Record::decode(&record), None);
+    }
+
+    #[test]
+    fn chunks_cover_the_body_and_end_with_it() {
+        let layout = Layout { generation: Generation(1), chunk_size: 10, length: 25 };
+        assert_eq!(layout.locate(0), (0, 0));
+        assert_eq!(layout.locate(19), (1, 9));
+        assert_eq!(layout.locate(20), (2, 0));
+        assert_eq!([0, 1, 2, 3].map(|index| layout.chunk(index).length), [10, 10, 5, 0]);
+        assert_eq!(layout.chunk(u64::MAX).length, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_records_do_not_decode(noise: Vec<u8>) {
+            prop_assert_eq!(Record::decode(&noise), None);
+        }
+
+        #[test]
+        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..3, noise: Vec<u8>) {
+            let mut record = BytesMut::from(&b"TVCM\x01"[..]);
+            record.put_u8(kind);
+            record.put_slice(&noise);
+            let sum = xxh3_64(&record);
+            record.put_u64(sum);
+            if let Some(decoded) = Record::decode(&record) {
+                prop_assert_eq!(decoded.encode(), record.freeze());
+            }
+        }
+    }
+}

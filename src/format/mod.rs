@@ -1,0 +1,5 @@
+//! Bytes and what they mean, with no I/O: cache keys, manifests, chunks.
+
+pub(crate) mod chunk;
+pub(crate) mod key;
+pub(crate) mod manifest;

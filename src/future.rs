@@ -1,0 +1,65 @@
+//! [`ResponseFuture`]: what a call of the service gives.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use crate::body::ResponseBody;
+
+pin_project! {
+    /// The future of a [`VideoCache`](crate::VideoCache)'s response: the inner service's own where the request
+    /// bypasses the cache, without a box; one box where it does not.
+    pub struct ResponseFuture<F, B, E> {
+        #[pin]
+        kind: Kind<F, B, E>,
+    }
+}
+
+impl<F, B, E> ResponseFuture<F, B, E> {
+    pub(crate) fn bypass(future: F) -> Self {
+        Self { kind: Kind::Bypass { future } }
+    }
+
+    pub(crate) fn cached(future: Cached<B, E>) -> Self {
+        Self { kind: Kind::Cached { future } }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B, E>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            Projected::Bypass { future } => {
+                future.poll(cx).map(|answer| Ok(answer?.map(ResponseBody::inner)))
+            }
+            Projected::Cached { future } => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// An answer of the engine under way.
+type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+
+pin_project! {
+    #[project = Projected]
+    enum Kind<F, B, E> {
+        Bypass { #[pin] future: F },
+        Cached { future: Cached<B, E> },
+    }
+}

@@ -1,0 +1,121 @@
+//! [`VideoCacheLayer`]: what an application names, sets and applies.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::request;
+use tower_layer::Layer;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    engine::{ChunkSize, Config, Engine, Fill},
+    format::key::CacheKey,
+    policy::Policy,
+    service::VideoCache,
+    store::{ErasedStore, Store},
+};
+
+/// A [`Layer`] that stores what a video service answers, and answers from the store.
+///
+/// All clones share one cache, and so do all services that they are applied to: `axum` applies a router's layer
+/// to each route. A setter makes a cache of its own, on the same store.
+///
+/// ```
+/// # use std::time::Duration;
+/// use tower_video_cache::{ChunkSize, MokaStore, Policy, VideoCacheLayer};
+///
+/// let layer = VideoCacheLayer::new(MokaStore::new(2 << 30))
+///     .policy(Policy::default().default_ttl(Duration::from_secs(3600)))
+///     .chunk_size(ChunkSize::new(256 << 10)?)
+///     .bypass(|request| request.uri.path().starts_with("/live/"));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct VideoCacheLayer {
+    engine: Arc<Engine>,
+}
+
+impl VideoCacheLayer {
+    /// A layer that keeps what it stores in `store`.
+    pub fn new(store: impl Store) -> Self {
+        let store: Arc<dyn ErasedStore> = Arc::new(store);
+        Self { engine: Arc::new(Engine::new(Config::new(SystemClock), store)) }
+    }
+
+    /// Which responses are stored, and how long they are fresh. Default: [`Policy::default`].
+    #[must_use]
+    pub fn policy(self, policy: Policy) -> Self {
+        self.set(|config| config.policy = policy)
+    }
+
+    /// What a request's response is found by. Default: [`CacheKey::of`].
+    ///
+    /// Requests with equal keys get each other's responses: a function that leaves out what the inner service
+    /// looks at shows one viewer what was made for another.
+    ///
+    /// ```
+    /// # use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
+    /// // Signed URLs: the query proves who may see the video, and does not change it.
+    /// // The service that checks the signature must then stand outside of the cache.
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30))
+    ///     .key(|request| CacheKey::new(request.uri.path()));
+    /// ```
+    #[must_use]
+    pub fn key(self, key: impl Fn(&request::Parts) -> CacheKey + Send + Sync + 'static) -> Self {
+        self.set(|config| config.key = Arc::new(key))
+    }
+
+    /// Which requests go to the inner service untouched: those for which `bypass` is true. Default: none.
+    #[must_use]
+    pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.set(|config| config.bypass = Some(Arc::new(bypass)))
+    }
+
+    /// How large the chunks are; fewer bytes where the store's values hold no more. Default: 1 MiB.
+    #[must_use]
+    pub fn chunk_size(self, chunk_size: ChunkSize) -> Self {
+        self.set(|config| config.chunk_size = chunk_size)
+    }
+
+    /// When the first byte of a miss leaves. Default: [`Fill::Whole`].
+    #[must_use]
+    pub fn fill(self, fill: Fill) -> Self {
+        self.set(|config| config.fill = fill)
+    }
+
+    /// Where the time comes from. Default: [`SystemClock`].
+    #[must_use]
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.set(|config| config.clock = Arc::new(clock))
+    }
+
+    /// How long a request waits for another one's fill before it goes to the inner service itself.
+    /// Default: 30 seconds.
+    #[must_use]
+    pub fn follower_limit(self, limit: Duration) -> Self {
+        self.set(|config| config.follower_limit = limit)
+    }
+
+    /// How long one call of the store may take before it counts as failed. Default: 2 seconds.
+    #[must_use]
+    pub fn store_limit(self, limit: Duration) -> Self {
+        self.set(|config| config.store_limit = limit)
+    }
+
+    fn set(self, change: impl FnOnce(&mut Config)) -> Self {
+        Self { engine: Arc::new(self.engine.reconfigured(change)) }
+    }
+}
+
+impl<S> Layer<S> for VideoCacheLayer {
+    type Service = VideoCache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VideoCache::new(inner, Arc::clone(&self.engine))
+    }
+}
+
+impl fmt::Debug for VideoCacheLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VideoCacheLayer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod body;
+mod clock;
+mod engine;
+mod error;
+mod format;
+mod future;
+mod layer;
+mod policy;
+mod semantics;
+mod service;
+mod store;
+
+#[cfg(feature = "moka")]
+pub use self::store::MokaStore;
+pub use self::{
+    body::ResponseBody,
+    clock::{Clock, SystemClock},
+    engine::{ChunkSize, Fill},
+    error::{BoxError, Error},
+    format::key::CacheKey,
+    future::ResponseFuture,
+    layer::VideoCacheLayer,
+    policy::Policy,
+    service::VideoCache,
+    store::Store,
+};
+#[cfg(feature = "test-util")]
+pub use self::{
+    clock::ManualClock,
+    store::{conformance, Fault, FaultStore, Operation},
+};

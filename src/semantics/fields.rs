@@ -1,0 +1,206 @@
+//! Header fields: reading lists and single values, and which fields a cache takes off.
+//!
+//! RFC 9110 §5 (fields), §7.6.1 (`Connection`); RFC 9111 §3.1 (storing header fields).
+
+use std::time::SystemTime;
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    HeaderValue,
+};
+
+/// The one value of a field that may occur only once; `None` if it is absent, repeated or not visible ASCII.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then(|| value.trim_matches(is_whitespace))
+}
+
+/// The members of a list field, over all its lines, without the empty ones (RFC 9110 §5.6.1).
+///
+/// Commas inside quoted strings do not split; a line that is not visible ASCII gives no members.
+pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| split_outside_quotes(line, ','))
+        .map(|member| member.trim_matches(is_whitespace))
+        .filter(|member| !member.is_empty())
+}
+
+/// Splits at `separator`, but not inside a quoted string (RFC 9110 §5.6.4).
+pub(crate) fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |character: char| {
+        if escaped {
+            escaped = false;
+            return false;
+        }
+        match character {
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return !quoted && character == separator,
+        }
+        false
+    })
+}
+
+/// OWS: spaces and horizontal tabs (RFC 9110 §5.6.3).
+pub(crate) fn is_whitespace(character: char) -> bool {
+    matches!(character, ' ' | '\t')
+}
+
+/// A date in any of the three forms of RFC 9110 §5.6.7.
+pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(single(headers, name)?).ok()
+}
+
+/// `type/subtype` of the `Content-Type`, without its parameters.
+pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let essence = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+    Some(essence.trim_matches(is_whitespace)).filter(|essence| !essence.is_empty())
+}
+
+/// What `Content-Length` says: nothing, a number, or nonsense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeclaredLength {
+    Unsaid,
+    Bytes(u64),
+    Invalid,
+}
+
+/// RFC 9110 §8.6: a list of one repeated number may be taken for that number; anything else is invalid.
+pub(crate) fn declared_length(headers: &HeaderMap) -> DeclaredLength {
+    let mut said = DeclaredLength::Unsaid;
+    for line in headers.get_all(header::CONTENT_LENGTH) {
+        for member in line.to_str().unwrap_or("?").split(',') {
+            let member = member.trim_matches(is_whitespace);
+            let number = match member.parse::<u64>() {
+                Ok(number) if member.bytes().all(|byte| byte.is_ascii_digit()) => number,
+                _ => return DeclaredLength::Invalid,
+            };
+            match said {
+                DeclaredLength::Bytes(before) if before != number => return DeclaredLength::Invalid,
+                _ => said = DeclaredLength::Bytes(number),
+            }
+        }
+    }
+    said
+}
+
+/// Takes off what is a matter of one connection: the fields that `Connection` lists, and those that always are.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> =
+        members(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    for name in listed.iter().chain(HOP_BY_HOP.iter()) {
+        headers.remove(name);
+    }
+}
+
+/// Takes off what would make the inner service answer with less than the whole representation.
+///
+/// RFC 9110 §13.1 and §14.2: the conditions and ranges are this viewer's; what is stored is for every viewer.
+pub(crate) fn remove_conditions_and_ranges(headers: &mut HeaderMap) {
+    for name in &CONDITIONS_AND_RANGES {
+        headers.remove(name);
+    }
+}
+
+/// The fields of a response as they are stored: without hop-by-hop fields and without those that every
+/// answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
+pub(crate) fn stored_fields(headers: &HeaderMap, received: SystemTime) -> HeaderMap {
+    let mut stored = headers.clone();
+    remove_hop_by_hop(&mut stored);
+    for name in &MADE_ANEW {
+        stored.remove(name);
+    }
+    if !stored.contains_key(header::DATE) {
+        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(received)) {
+            stored.insert(header::DATE, date);
+        }
+    }
+    stored
+}
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+const CONDITIONS_AND_RANGES: [HeaderName; 6] = [
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+const MADE_ANEW: [HeaderName; 3] = [header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::CONTENT_RANGE];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A header map of the lines given.
+    pub(crate) fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn content_length_is_a_number_or_invalid() {
+        for (lines, expected) in [
+            (vec![], DeclaredLength::Unsaid),
+            (vec!["0"], DeclaredLength::Bytes(0)),
+            (vec!["42"], DeclaredLength::Bytes(42)),
+            (vec!["42, 42"], DeclaredLength::Bytes(42)),
+            (vec!["42", "42"], DeclaredLength::Bytes(42)),
+            (vec!["42", "43"], DeclaredLength::Invalid),
+            (vec!["42, 43"], DeclaredLength::Invalid),
+            (vec!["+42"], DeclaredLength::Invalid),
+            (vec!["-1"], DeclaredLength::Invalid),
+            (vec![""], DeclaredLength::Invalid),
+            (vec!["18446744073709551616"], DeclaredLength::Invalid),
+        ] {
+            let lines: Vec<_> = lines.into_iter().map(|value| ("content-length", value)).collect();
+            assert_eq!(declared_length(&headers(&lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_spans_lines_and_keeps_quoted_commas() {
+        let headers = headers(&[("vary", "a, ,b"), ("vary", " \"x,\\\"y\" ,\tc")]);
+        let members: Vec<_> = members(&headers, &header::VARY).collect();
+        assert_eq!(members, ["a", "b", "\"x,\\\"y\"", "c"]);
+    }
+
+    #[test]
+    fn what_connection_lists_goes_with_it() {
+        let mut headers =
+            headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, self::headers(&[("x-end", "2")]));
+    }
+
+    #[test]
+    fn a_media_type_is_without_its_parameters() {
+        assert_eq!(
+            media_type(&headers(&[("content-type", " video/mp4 ; codecs=\"avc1\"")])),
+            Some("video/mp4")
+        );
+        assert_eq!(media_type(&headers(&[("content-type", ";q")])), None);
+        assert_eq!(media_type(&headers(&[])), None);
+    }
+}

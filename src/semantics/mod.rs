@@ -1,0 +1,13 @@
+//! The rules of HTTP as pure functions: fields, numbers and `now` go in, an answer comes out.
+//!
+//! RFC 9110 (semantics), RFC 9111 (caching) and RFC 9211 (Cache-Status), one file for each question.
+
+pub(crate) mod cache_control;
+pub(crate) mod cache_status;
+pub(crate) mod etag;
+pub(crate) mod fields;
+pub(crate) mod freshness;
+pub(crate) mod range;
+pub(crate) mod select;
+pub(crate) mod storable;
+pub(crate) mod vary;

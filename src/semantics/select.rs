@@ -1,0 +1,222 @@
+//! Which part goes? What a request gets of a stored response.
+//!
+//! RFC 9110 §13 (conditions), §13.2.2 (their precedence), §14.2 (`Range`); RFC 9111 §4.3.2.
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    Method, StatusCode,
+};
+
+use super::{
+    etag::{EntityTag, Validators},
+    fields::{date, members, single},
+    range::{self, ByteRange, Ranges},
+};
+
+/// The answer that a stored response gives to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Full,
+    NotModified,
+    NotSatisfiable,
+    Partial(ByteRange),
+    PreconditionFailed,
+}
+
+/// Judges the conditions and the range of a GET or HEAD request, in the order of RFC 9110 §13.2.2.
+pub(crate) fn select(
+    method: &Method,
+    request: &HeaderMap,
+    status: StatusCode,
+    stored: Validators<'_>,
+    length: u64,
+) -> Selection {
+    // RFC 9110 §13.2.1: conditions are ignored where the answer without them would not be a success.
+    if !status.is_success() {
+        return Selection::Full;
+    }
+    if preconditions_fail(request, stored) {
+        return Selection::PreconditionFailed;
+    }
+    if is_not_modified(request, stored) {
+        return Selection::NotModified;
+    }
+    // §14.2: Range is defined for GET alone, and for what would have been a 200.
+    if method != Method::GET || status != StatusCode::OK || !if_range_holds(request, stored) {
+        return Selection::Full;
+    }
+    match range::resolve(request, length) {
+        Ranges::Whole => Selection::Full,
+        Ranges::One(range) => Selection::Partial(range),
+        Ranges::NotSatisfiable => Selection::NotSatisfiable,
+    }
+}
+
+/// Steps 1 and 2 of §13.2.2: `If-Match`, and only in its absence `If-Unmodified-Since`.
+fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
+    if request.contains_key(header::IF_MATCH) {
+        return !names_any(request, &header::IF_MATCH, stored, |one, other| one.strongly_equals(other));
+    }
+    match (date(request, &header::IF_UNMODIFIED_SINCE), stored.last_modified()) {
+        (Some(since), Some(modified)) => modified > since,
+        // §13.1.4: ignored where it is no date, or where there is no modification date to hold it against.
+        _ => false,
+    }
+}
+
+/// Steps 3 and 4 of §13.2.2: `If-None-Match`, and only in its absence `If-Modified-Since`.
+fn is_not_modified(request: &HeaderMap, stored: Validators<'_>) -> bool {
+    if request.contains_key(header::IF_NONE_MATCH) {
+        return names_any(request, &header::IF_NONE_MATCH, stored, |one, other| one.weakly_equals(other));
+    }
+    match (date(request, &header::IF_MODIFIED_SINCE), stored.modified_or_sent()) {
+        (Some(since), Some(modified)) => modified <= since,
+        _ => false,
+    }
+}
+
+/// Whether the list of tags in `name` is `*` or has one that equals the stored tag.
+fn names_any(
+    request: &HeaderMap,
+    name: &HeaderName,
+    stored: Validators<'_>,
+    equal: fn(EntityTag<'_>, EntityTag<'_>) -> bool,
+) -> bool {
+    members(request, name).any(|member| {
+        member == "*"
+            || matches!((EntityTag::parse(member), stored.entity_tag()), (Some(one), Some(other)) if equal(one, other))
+    })
+}
+
+/// Step 5 of §13.2.2. §13.1.5: a strong tag, or exactly the strong date; a weak one never holds.
+fn if_range_holds(request: &HeaderMap, stored: Validators<'_>) -> bool {
+    if !request.contains_key(header::IF_RANGE) {
+        return true;
+    }
+    let Some(validator) = single(request, &header::IF_RANGE) else {
+        return false;
+    };
+    if let Some(tag) = EntityTag::parse(validator) {
+        return stored.entity_tag().is_some_and(|stored| stored.strongly_equals(tag));
+    }
+    httpdate::parse_http_date(validator).is_ok_and(|date| stored.strong_last_modified() == Some(date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fields::tests::headers, *};
+
+    const MODIFIED: &str = "Sun, 22 Nov 2026 09:00:00 GMT";
+    const BEFORE: &str = "Sun, 22 Nov 2026 08:59:59 GMT";
+    const AFTER: &str = "Sun, 22 Nov 2026 09:00:01 GMT";
+    const LATER: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
+    const RANGE: (&str, &str) = ("range", "bytes=0-9");
+    const PARTIAL: Selection = Selection::Partial(ByteRange { start: 0, end: 10 });
+
+    fn get(stored: &[(&str, &str)], request: &[(&str, &str)]) -> Selection {
+        let stored = headers(stored);
+        select(&Method::GET, &headers(request), StatusCode::OK, Validators::of(&stored), 100)
+    }
+
+    #[test]
+    fn conditions_and_ranges_are_judged_as_the_rfc_says() {
+        use Selection::{Full, NotModified, NotSatisfiable, PreconditionFailed};
+
+        let stored = [("etag", "\"v1\""), ("last-modified", MODIFIED), ("date", LATER)];
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Selection);
+        let rows: &[Row<'_>] = &[
+            ("no condition", &[], Full),
+            ("§13.1.1 If-Match holds", &[("if-match", "\"v0\", \"v1\"")], Full),
+            ("§13.1.1 If-Match *", &[("if-match", "*")], Full),
+            ("§13.1.1 If-Match fails", &[("if-match", "\"v2\"")], PreconditionFailed),
+            ("§13.1.1 If-Match is strong", &[("if-match", "W/\"v1\"")], PreconditionFailed),
+            ("§13.1.4 unmodified", &[("if-unmodified-since", MODIFIED)], Full),
+            ("§13.1.4 modified", &[("if-unmodified-since", BEFORE)], PreconditionFailed),
+            ("§13.1.4 no date is ignored", &[("if-unmodified-since", "yesterday")], Full),
+            (
+                "§13.2.2 If-Match over the date",
+                &[("if-match", "\"v1\""), ("if-unmodified-since", BEFORE)],
+                Full,
+            ),
+            ("§13.1.2 the tag", &[("if-none-match", "\"v1\"")], NotModified),
+            ("§13.1.2 the comparison is weak", &[("if-none-match", "W/\"v1\"")], NotModified),
+            ("§13.1.2 any of a list", &[("if-none-match", "\"a,b\", \"v1\"")], NotModified),
+            (
+                "§13.1.2 any of two lines",
+                &[("if-none-match", "\"a\""), ("if-none-match", "\"v1\"")],
+                NotModified,
+            ),
+            ("§13.1.2 *", &[("if-none-match", "*")], NotModified),
+            ("§13.1.2 another tag", &[("if-none-match", "\"v2\"")], Full),
+            ("§13.1.2 garbage", &[("if-none-match", "v1")], Full),
+            ("§13.1.3 not modified since", &[("if-modified-since", MODIFIED)], NotModified),
+            ("§13.1.3 nor since later", &[("if-modified-since", AFTER)], NotModified),
+            ("§13.1.3 modified since", &[("if-modified-since", BEFORE)], Full),
+            ("§13.1.3 no date is ignored", &[("if-modified-since", "0")], Full),
+            ("§13.2.2 tags over dates", &[("if-none-match", "\"v2\""), ("if-modified-since", AFTER)], Full),
+            (
+                "§13.2.2 412 before 304",
+                &[("if-match", "\"v2\""), ("if-none-match", "\"v1\"")],
+                PreconditionFailed,
+            ),
+            ("§13.2.2 304 before 206", &[("if-none-match", "\"v1\""), RANGE], NotModified),
+            ("§13.2.2 304 before 416", &[("if-none-match", "\"v1\""), ("range", "bytes=100-")], NotModified),
+            ("§14.2 range", &[RANGE], PARTIAL),
+            ("§15.5.17 not satisfiable", &[("range", "bytes=100-")], NotSatisfiable),
+            ("§13.1.5 the strong tag", &[RANGE, ("if-range", "\"v1\"")], PARTIAL),
+            ("§13.1.5 another tag", &[RANGE, ("if-range", "\"v2\"")], Full),
+            ("§13.1.5 a weak tag never", &[RANGE, ("if-range", "W/\"v1\"")], Full),
+            ("§13.1.5 the exact date", &[RANGE, ("if-range", MODIFIED)], PARTIAL),
+            ("§13.1.5 a later date is not exact", &[RANGE, ("if-range", AFTER)], Full),
+            ("§13.1.5 garbage", &[RANGE, ("if-range", "v1")], Full),
+            ("§13.1.5 two of them", &[RANGE, ("if-range", "\"v1\""), ("if-range", "\"v1\"")], Full),
+            ("§13.1.5 spares 416", &[("range", "bytes=100-"), ("if-range", "\"v2\"")], Full),
+            ("§13.1.5 without Range it is ignored", &[("if-range", "\"v2\"")], Full),
+        ];
+        for (rule, request, expected) in rows {
+            assert_eq!(get(&stored, request), *expected, "{rule}");
+        }
+    }
+
+    #[test]
+    fn weak_validators_do_not_hold_a_range() {
+        let weak_tag = [("etag", "W/\"v1\"")];
+        assert_eq!(get(&weak_tag, &[RANGE, ("if-range", "W/\"v1\"")]), Selection::Full);
+        assert_eq!(get(&weak_tag, &[("if-match", "W/\"v1\"")]), Selection::PreconditionFailed);
+        assert_eq!(get(&weak_tag, &[("if-none-match", "\"v1\"")]), Selection::NotModified);
+
+        // §8.8.2.2: sent within a minute of the change, the date may stand for two representations.
+        let just_changed = [("last-modified", MODIFIED), ("date", AFTER)];
+        assert_eq!(get(&just_changed, &[RANGE, ("if-range", MODIFIED)]), Selection::Full);
+    }
+
+    #[test]
+    fn without_last_modified_the_date_stands_in() {
+        // RFC 9111 §4.3.2
+        assert_eq!(get(&[("date", LATER)], &[("if-modified-since", LATER)]), Selection::NotModified);
+        assert_eq!(get(&[("date", LATER)], &[("if-modified-since", AFTER)]), Selection::Full);
+        assert_eq!(get(&[], &[("if-modified-since", LATER)]), Selection::Full);
+    }
+
+    #[test]
+    fn head_has_conditions_but_no_ranges() {
+        let stored = headers(&[("etag", "\"v1\"")]);
+        let head = |request: &[(&str, &str)]| {
+            select(&Method::HEAD, &headers(request), StatusCode::OK, Validators::of(&stored), 100)
+        };
+        assert_eq!(head(&[RANGE]), Selection::Full);
+        assert_eq!(head(&[("range", "bytes=100-")]), Selection::Full);
+        assert_eq!(head(&[("if-none-match", "\"v1\"")]), Selection::NotModified);
+    }
+
+    #[test]
+    fn what_is_no_success_has_no_conditions_and_what_is_no_200_no_ranges() {
+        let stored = headers(&[("etag", "\"v1\"")]);
+        let of = |status, request: &[(&str, &str)]| {
+            select(&Method::GET, &headers(request), status, Validators::of(&stored), 100)
+        };
+        assert_eq!(of(StatusCode::NOT_FOUND, &[("if-none-match", "\"v1\"")]), Selection::Full);
+        assert_eq!(of(StatusCode::NOT_FOUND, &[("if-match", "\"v2\"")]), Selection::Full);
+        assert_eq!(of(StatusCode::NON_AUTHORITATIVE_INFORMATION, &[RANGE]), Selection::Full);
+    }
+}

@@ -1,0 +1,85 @@
+//! [`VideoCache`]: the service that the layer makes.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    body::ResponseBody,
+    engine::{Engine, Inner, Treatment},
+    error::BoxError,
+    future::ResponseFuture,
+};
+
+/// A service that answers from the store, and fills the store from the `inner` service.
+///
+/// Made by [`VideoCacheLayer`](crate::VideoCacheLayer). Its errors are those of the inner service, unchanged.
+///
+/// # Panics
+///
+/// A fill is a task, so requests must be made within a Tokio runtime that has its timer enabled. A panic of the
+/// inner service is passed on to the request that met it, and to no other.
+///
+/// # Cancel safety
+///
+/// A response future that is dropped takes no fill with it: what it began is stored for the next viewer.
+#[derive(Clone)]
+pub struct VideoCache<S> {
+    inner: S,
+    engine: Arc<Engine>,
+}
+
+impl<S> VideoCache<S> {
+    pub(crate) fn new(inner: S, engine: Arc<Engine>) -> Self {
+        Self { inner, engine }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for VideoCache<S>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    A: Body + Default + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, B, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let (parts, body) = request.into_parts();
+        let treatment = self.engine.treatment(&parts, !body.is_end_stream());
+        if treatment == Treatment::Bypass {
+            return ResponseFuture::bypass(self.inner.call(Request::from_parts(parts, body)));
+        }
+        // The service that was polled ready is the one to call; its clone is not ready.
+        let clone = self.inner.clone();
+        let inner = Inner::ready(mem::replace(&mut self.inner, clone));
+        let engine = Arc::clone(&self.engine);
+        match treatment {
+            Treatment::Invalidate => {
+                ResponseFuture::cached(Box::pin(engine.forward_unsafe(inner, parts, body)))
+            }
+            _ => ResponseFuture::cached(Box::pin(engine.respond(inner, parts, body))),
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for VideoCache<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VideoCache").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! The suite that every [`Store`] must pass, yours too.
+//!
+//! Give [`check`] an empty store, or one whose keys under `conformance/` may be overwritten. It panics with a
+//! sentence that says which promise of the contract was broken.
+//!
+//! ```
+//! # #[cfg(feature = "moka")] {
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! use tower_video_cache::{conformance, MokaStore};
+//!
+//! conformance::check(&MokaStore::new(64 << 20)).await;
+//! # });
+//! # }
+//! ```
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+};
+
+use bytes::Bytes;
+
+use super::Store;
+
+/// Checks each promise of the [`Store`] contract, one after the other.
+///
+/// The store needs room for 4 MiB. What it may do by the contract (forget a value at any time) passes, but a store
+/// that keeps nothing at all does not.
+///
+/// # Panics
+///
+/// At the first promise that the store breaks.
+pub async fn check<S: Store>(store: &S) {
+    an_absent_key_is_none(store).await;
+    a_value_comes_back_whole(store).await;
+    a_value_of_any_size_comes_back_whole(store).await;
+    the_last_value_put_wins(store).await;
+    a_removed_key_is_none(store).await;
+    keys_alike_are_kept_apart(store).await;
+    the_longest_key_is_a_key(store).await;
+    a_value_over_the_limit_is_never_cut(store).await;
+    racing_puts_leave_one_whole_value(store).await;
+    a_dropped_put_leaves_a_whole_value(store).await;
+}
+
+async fn an_absent_key_is_none<S: Store>(store: &S) {
+    let got = store.get("conformance/absent").await;
+    assert!(matches!(got, Ok(None)), "get of a key never put is Ok(None), not {}", shown(&got));
+}
+
+async fn a_value_comes_back_whole<S: Store>(store: &S) {
+    let mut kept = 0;
+    for index in 0..16_u8 {
+        let key = format!("conformance/value-{index}");
+        put(store, &key, pattern(1000, index)).await;
+        kept += usize::from(expect_one_of(store, &key, &[pattern(1000, index)]).await);
+    }
+    assert!(kept > 0, "of 16 values of 1000 bytes, at least one can be got right after its put");
+}
+
+async fn a_value_of_any_size_comes_back_whole<S: Store>(store: &S) {
+    let chunk = (1 << 20) + 40;
+    let largest =
+        store.largest_value().map_or(chunk, |limit| usize::try_from(limit).unwrap_or(chunk).min(chunk));
+    for length in [0, 1, 255, 65_536, largest] {
+        let key = format!("conformance/length-{length}");
+        put(store, &key, pattern(length, 3)).await;
+        expect_one_of(store, &key, &[pattern(length, 3)]).await;
+    }
+}
+
+async fn the_last_value_put_wins<S: Store>(store: &S) {
+    for (round, length) in [1000, 10, 2000].into_iter().enumerate() {
+        let value = pattern(length, u8::try_from(round).unwrap_or(0));
+        put(store, "conformance/overwritten", value.clone()).await;
+        expect_one_of(store, "conformance/overwritten", &[value]).await;
+    }
+}
+
+async fn a_removed_key_is_none<S: Store>(store: &S) {
+    let key = "conformance/removed";
+    put(store, key, pattern(100, 1)).await;
+    for time in ["first", "second"] {
+        let removed = store.remove(key).await;
+        assert!(removed.is_ok(), "the {time} remove of a key is Ok, not {}", removed.unwrap_err());
+        let got = store.get(key).await;
+        assert!(matches!(got, Ok(None)), "get of a removed key is Ok(None), not {}", shown(&got));
+    }
+    let never = store.remove("conformance/never-put").await;
+    assert!(never.is_ok(), "remove of a key never put is Ok, not {}", never.unwrap_err());
+}
+
+async fn keys_alike_are_kept_apart<S: Store>(store: &S) {
+    // A store that makes files of keys must not trip over a key that is another one's folder.
+    let keys =
+        ["conformance/a", "conformance/a/b", "conformance/a/b/0", "conformance/a.b", "conformance/a-b_"];
+    for (index, key) in keys.iter().enumerate() {
+        put(store, key, pattern(64, u8::try_from(index).unwrap_or(0))).await;
+    }
+    for (index, key) in keys.iter().enumerate() {
+        expect_one_of(store, key, &[pattern(64, u8::try_from(index).unwrap_or(0))]).await;
+    }
+}
+
+async fn the_longest_key_is_a_key<S: Store>(store: &S) {
+    let one = format!("conformance/{:0>116}", 1);
+    let other = format!("conformance/{:0>116}", 2);
+    put(store, &one, pattern(64, 1)).await;
+    put(store, &other, pattern(64, 2)).await;
+    expect_one_of(store, &one, &[pattern(64, 1)]).await;
+    expect_one_of(store, &other, &[pattern(64, 2)]).await;
+}
+
+async fn a_value_over_the_limit_is_never_cut<S: Store>(store: &S) {
+    let Some(over) = store.largest_value().and_then(|limit| usize::try_from(limit.checked_add(1)?).ok())
+    else {
+        return;
+    };
+    // A limit so large that no chunk meets it need not be tried with a value of that size.
+    if over > 64 << 20 {
+        return;
+    }
+    let key = "conformance/too-large";
+    if store.put(key, pattern(over, 5)).await.is_ok() {
+        expect_one_of(store, key, &[pattern(over, 5)]).await;
+    }
+}
+
+async fn racing_puts_leave_one_whole_value<S: Store>(store: &S) {
+    let key = "conformance/raced";
+    let values = [pattern(5000, 1), pattern(300, 2), pattern(70_000, 3)];
+    let [first, second, third] = values.clone();
+    let raced = tokio::join!(store.put(key, first), store.put(key, second), store.put(key, third));
+    assert!(raced.0.is_ok() && raced.1.is_ok() && raced.2.is_ok(), "puts of one key at the same time are Ok");
+    expect_one_of(store, key, &values).await;
+}
+
+async fn a_dropped_put_leaves_a_whole_value<S: Store>(store: &S) {
+    let key = "conformance/dropped";
+    let (before, after) = (pattern(40_000, 1), pattern(90_000, 2));
+    put(store, key, before.clone()).await;
+    {
+        let mut dropped = pin!(store.put(key, after.clone()));
+        // Polled once: begun, and as likely as not left half done.
+        let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+    expect_one_of(store, key, &[before, after]).await;
+}
+
+async fn put<S: Store>(store: &S, key: &str, value: Bytes) {
+    let length = value.len();
+    let put = store.put(key, value).await;
+    assert!(put.is_ok(), "put of {length} bytes under {key} is Ok, not {}", put.unwrap_err());
+}
+
+/// Whether the value is there; if it is, it is one of those put.
+#[expect(clippy::panic, reason = "a broken promise is what the suite panics for")]
+async fn expect_one_of<S: Store>(store: &S, key: &str, values: &[Bytes]) -> bool {
+    let got = store.get(key).await;
+    match &got {
+        Ok(None) => false,
+        Ok(Some(value)) if values.contains(value) => true,
+        _ => {
+            let lengths: Vec<_> = values.iter().map(Bytes::len).collect();
+            unreachable!(
+                "get of {key} gives a value of {lengths:?} bytes as it was put, or None, not {}",
+                shown(&got)
+            )
+        }
+    }
+}
+
+fn shown(got: &Result<Option<Bytes>, crate::BoxError>) -> String {
+    match got {
+        Ok(None) => "Ok(None)".to_owned(),
+        Ok(Some(value)) => format!("another value, of {} bytes", value.len()),
+        Err(error) => format!("the error {error}"),
+    }
+}
+
+/// `length` bytes in which every byte value occurs, different for each `seed`.
+fn pattern(length: usize, seed: u8) -> Bytes {
+    (0..=u8::MAX).cycle().take(length).map(|byte| byte.wrapping_mul(31).wrapping_add(seed)).collect()
+}

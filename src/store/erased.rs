@@ -1,0 +1,47 @@
+//! A [`Store`] without its type, so that the layer has no type parameter.
+
+use std::{future::Future, pin::Pin};
+
+use bytes::Bytes;
+
+use super::Store;
+use crate::error::BoxError;
+
+/// A call of a store under way. One box for each chunk is nothing beside the chunk.
+pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
+
+/// [`Store`], to be held as `Arc<dyn ErasedStore>`.
+pub(crate) trait ErasedStore: Send + Sync {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>>;
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, ()>;
+    fn remove<'a>(&'a self, key: &'a str) -> StoreFuture<'a, ()>;
+    fn largest_value(&self) -> Option<u64>;
+    fn capacity(&self) -> Option<u64>;
+    fn can_alter(&self) -> bool;
+}
+
+impl<S: Store> ErasedStore for S {
+    fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
+        Box::pin(Store::get(self, key))
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, ()> {
+        Box::pin(Store::put(self, key, value))
+    }
+
+    fn remove<'a>(&'a self, key: &'a str) -> StoreFuture<'a, ()> {
+        Box::pin(Store::remove(self, key))
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        Store::largest_value(self)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        Store::capacity(self)
+    }
+
+    fn can_alter(&self) -> bool {
+        Store::can_alter(self)
+    }
+}

@@ -1,0 +1,218 @@
+//! [`FaultStore`]: a store that fails when and how a test says.
+
+use std::{
+    future::pending,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::Store;
+use crate::error::BoxError;
+
+/// Wraps a store and spoils chosen calls of it.
+///
+/// Calls are counted for each [`Operation`] from 1. A test keeps the store in an [`Arc`](std::sync::Arc), so that
+/// it can add faults and read counts while the layer uses it.
+///
+/// ```
+/// # #[cfg(feature = "moka")] {
+/// use std::sync::Arc;
+/// use tower_video_cache::{Fault, FaultStore, MokaStore, Operation, VideoCacheLayer};
+///
+/// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)));
+/// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
+/// let layer = VideoCacheLayer::new(Arc::clone(&store));
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FaultStore<S> {
+    store: S,
+    state: Mutex<State>,
+}
+
+/// One of the three calls of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`Store::get`].
+    Get,
+    /// [`Store::put`].
+    Put,
+    /// [`Store::remove`].
+    Remove,
+}
+
+/// What happens to a spoiled call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It gives an error, and does nothing.
+    Error,
+    /// A get finds nothing; a put or a remove says that it was done, and does nothing.
+    Absent,
+    /// A bit of the value is flipped, on its way in or out; a remove goes through.
+    Corrupt,
+    /// It is done after so long, by tokio's clock.
+    Slow(Duration),
+    /// It never ends.
+    Hang,
+    /// A put is done, then undone at once; a get gives the value, which is then lost.
+    Lost,
+    /// It panics.
+    Panic,
+}
+
+impl<S: Store> FaultStore<S> {
+    /// Wraps `store`, with no fault yet.
+    pub fn new(store: S) -> Self {
+        Self { store, state: Mutex::default() }
+    }
+
+    /// Spoils the `nth` call of `operation`, counted from 1 over the store's life.
+    pub fn spoil(&self, operation: Operation, nth: u64, fault: Fault) {
+        self.with(|state| state.faults.push(Planned { operation, first: nth, last: nth, fault }));
+    }
+
+    /// Spoils the `nth` call of `operation`, counted from 1, and all after it.
+    pub fn spoil_from(&self, operation: Operation, nth: u64, fault: Fault) {
+        self.with(|state| state.faults.push(Planned { operation, first: nth, last: u64::MAX, fault }));
+    }
+
+    /// Takes all faults back.
+    pub fn heal(&self) {
+        self.with(|state| state.faults.clear());
+    }
+
+    /// How many calls of `operation` there were.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.with(|state| *state.count(operation))
+    }
+
+    /// The store inside.
+    pub fn inner(&self) -> &S {
+        &self.store
+    }
+
+    fn next(&self, operation: Operation) -> Option<Fault> {
+        self.with(|state| {
+            let count = state.count(operation);
+            *count += 1;
+            let nth = *count;
+            let spoils = |planned: &&Planned| {
+                planned.operation == operation && (planned.first..=planned.last).contains(&nth)
+            };
+            state.faults.iter().find(spoils).map(|planned| planned.fault)
+        })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[expect(clippy::panic, reason = "a panicking store is one of the faults")]
+impl<S: Store> Store for FaultStore<S> {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        match self.next(Operation::Get) {
+            None => self.store.get(key).await,
+            Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::Absent) => Ok(None),
+            Some(Fault::Corrupt) => Ok(self.store.get(key).await?.map(|value| flip_a_bit(&value))),
+            Some(Fault::Slow(by)) => {
+                tokio::time::sleep(by).await;
+                self.store.get(key).await
+            }
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Lost) => {
+                let value = self.store.get(key).await;
+                self.store.remove(key).await?;
+                value
+            }
+            Some(Fault::Panic) => panic!("an injected panic"),
+        }
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        match self.next(Operation::Put) {
+            None => self.store.put(key, value).await,
+            Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::Absent) => Ok(()),
+            Some(Fault::Corrupt) => self.store.put(key, flip_a_bit(&value)).await,
+            Some(Fault::Slow(by)) => {
+                tokio::time::sleep(by).await;
+                self.store.put(key, value).await
+            }
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Lost) => {
+                self.store.put(key, value).await?;
+                self.store.remove(key).await
+            }
+            Some(Fault::Panic) => panic!("an injected panic"),
+        }
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        match self.next(Operation::Remove) {
+            None | Some(Fault::Corrupt | Fault::Lost) => self.store.remove(key).await,
+            Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::Absent) => Ok(()),
+            Some(Fault::Slow(by)) => {
+                tokio::time::sleep(by).await;
+                self.store.remove(key).await
+            }
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Panic) => panic!("an injected panic"),
+        }
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.store.largest_value()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.store.capacity()
+    }
+
+    /// `true`: it does alter values, when told to.
+    fn can_alter(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    gets: u64,
+    puts: u64,
+    removes: u64,
+    faults: Vec<Planned>,
+}
+
+impl State {
+    fn count(&mut self, operation: Operation) -> &mut u64 {
+        match operation {
+            Operation::Get => &mut self.gets,
+            Operation::Put => &mut self.puts,
+            Operation::Remove => &mut self.removes,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Planned {
+    operation: Operation,
+    first: u64,
+    last: u64,
+    fault: Fault,
+}
+
+/// Flips a bit in the middle of the value: of a chunk, that is in the video.
+fn flip_a_bit(value: &Bytes) -> Bytes {
+    let mut value = value.to_vec();
+    let middle = value.len() / 2;
+    if let Some(byte) = value.get_mut(middle) {
+        *byte ^= 1;
+    }
+    value.into()
+}

@@ -1,0 +1,143 @@
+//! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
+
+#[cfg(feature = "test-util")]
+pub mod conformance;
+mod erased;
+#[cfg(feature = "test-util")]
+mod fault;
+#[cfg(feature = "moka")]
+mod moka;
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+
+pub(crate) use self::erased::ErasedStore;
+#[cfg(feature = "test-util")]
+pub use self::fault::{Fault, FaultStore, Operation};
+#[cfg(feature = "moka")]
+pub use self::moka::MokaStore;
+use crate::error::BoxError;
+
+/// Where chunks and manifests are kept: three calls on keys and whole values.
+///
+/// The contract:
+///
+/// - A [`get`](Self::get) gives the last whole value put under the key, or `None`, or an error; never another
+///   value and never a part of one.
+/// - `None` right after a [`put`](Self::put) is allowed: the store evicted, refused admission, or a replica is
+///   behind. The cache takes it for a miss.
+/// - A [`remove`](Self::remove) of an absent key is `Ok`.
+/// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are up to one chunk and 40 bytes long.
+/// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them.
+///
+/// An error is never a viewer's: the cache takes it for a miss, or hands over the inner response.
+/// [`conformance`](crate::conformance) (feature `test-util`) checks a store of your own against this contract.
+///
+/// # Cancel safety
+///
+/// The cache drops calls that take too long. A dropped call may have happened or not; it must not have happened
+/// by half.
+///
+/// # Example
+///
+/// A store that keeps everything for ever:
+///
+/// ```
+/// use std::{collections::HashMap, sync::Mutex};
+///
+/// use bytes::Bytes;
+/// use tower_video_cache::{BoxError, Store};
+///
+/// #[derive(Default)]
+/// struct Everything(Mutex<HashMap<String, Bytes>>);
+///
+/// impl Store for Everything {
+///     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+///         Ok(self.0.lock().unwrap().get(key).cloned())
+///     }
+///
+///     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+///         self.0.lock().unwrap().insert(key.to_owned(), value);
+///         Ok(())
+///     }
+///
+///     async fn remove(&self, key: &str) -> Result<(), BoxError> {
+///         self.0.lock().unwrap().remove(key);
+///         Ok(())
+///     }
+/// }
+/// # #[cfg(feature = "test-util")]
+/// # tokio_test(async { tower_video_cache::conformance::check(&Everything::default()).await });
+/// # #[cfg(feature = "test-util")]
+/// # fn tokio_test(check: impl std::future::Future) {
+/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(check);
+/// # }
+/// ```
+pub trait Store: Send + Sync + 'static {
+    /// The last value put under `key`, if the store still has it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the store from knowing.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send;
+
+    /// Keeps `value` under `key`, in place of any value before.
+    ///
+    /// # Errors
+    ///
+    /// The store could not, or declines to, keep the value.
+    fn put(&self, key: &str, value: Bytes) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// Forgets the value under `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The store may still have the value.
+    fn remove(&self, key: &str) -> impl Future<Output = Result<(), BoxError>> + Send;
+
+    /// The largest value that the store keeps, in bytes; chunks are cut to fit. Default: no limit.
+    fn largest_value(&self) -> Option<u64> {
+        None
+    }
+
+    /// All the bytes that the store can hold. Fills under way together never promise it more than half of that.
+    /// Default: not known, and nothing is held back.
+    fn capacity(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether values can have been altered when they come back: by a disk, a network, another program.
+    ///
+    /// If so, each chunk carries a checksum that is verified before a byte of it leaves. Only a store that keeps
+    /// values in this process's own memory may say `false`. Default: `true`.
+    fn can_alter(&self) -> bool {
+        true
+    }
+}
+
+impl<T: Store + ?Sized> Store for Arc<T> {
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send {
+        (**self).get(key)
+    }
+
+    fn put(&self, key: &str, value: Bytes) -> impl Future<Output = Result<(), BoxError>> + Send {
+        (**self).put(key, value)
+    }
+
+    fn remove(&self, key: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        (**self).remove(key)
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        (**self).largest_value()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        (**self).capacity()
+    }
+
+    fn can_alter(&self) -> bool {
+        (**self).can_alter()
+    }
+}

@@ -1,0 +1,183 @@
+//! [`MokaStore`]: this process's memory, weighed in bytes, through the `moka` crate.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use moka::{future::Cache, policy::EvictionPolicy};
+use tokio::sync::Mutex;
+
+use super::Store;
+use crate::error::BoxError;
+
+/// Keeps values in memory, up to a number of bytes; those used least recently go first.
+///
+/// ```
+/// use tower_video_cache::{MokaStore, VideoCacheLayer};
+///
+/// let layer = VideoCacheLayer::new(MokaStore::new(2 << 30)); // 2 GiB
+/// ```
+pub struct MokaStore {
+    cache: Cache<Box<str>, Bytes>,
+    capacity: u64,
+    put_locks: [Mutex<()>; PUT_LOCKS],
+    hasher: RandomState,
+    put_since_maintenance: AtomicU64,
+}
+
+impl MokaStore {
+    /// A store that holds up to `capacity` bytes of keys and values, and about 400 bytes for each of them.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            cache: Cache::builder()
+                .max_capacity(capacity)
+                .weigher(weight)
+                // The default, TinyLFU, refuses a chunk nobody has asked for yet: it is gone before its first read.
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+            capacity,
+            put_locks: [const { Mutex::const_new(()) }; PUT_LOCKS],
+            hasher: RandomState::new(),
+            put_since_maintenance: AtomicU64::new(0),
+        }
+    }
+
+    /// The bytes that the store reckons it holds, now; drops what is over the capacity first.
+    pub async fn weighted_size(&self) -> u64 {
+        self.cache.run_pending_tasks().await;
+        self.cache.weighted_size()
+    }
+
+    fn put_lock(&self, key: &str) -> &Mutex<()> {
+        let stripe = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % PUT_LOCKS;
+        self.put_locks.get(stripe).unwrap_or(&self.put_locks[0])
+    }
+}
+
+impl Store for MokaStore {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        Ok(self.cache.get(key).await)
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        // moka would take it and drop it at the next maintenance, and much else with it.
+        if length > self.capacity.saturating_sub(ENTRY_OVERHEAD) {
+            return Err("the value is larger than the store".into());
+        }
+        {
+            // Two inserts of one absent key at the same time would leave moka reckoning the weight of both for ever.
+            let _one_at_a_time = self.put_lock(key).lock().await;
+            self.cache.insert(key.into(), value).await;
+        }
+        // moka drops what is over the capacity only every 64 puts, whatever they weigh.
+        let since = self.put_since_maintenance.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+        if since >= MAINTENANCE_INTERVAL {
+            self.put_since_maintenance.store(0, Ordering::Relaxed);
+            self.cache.run_pending_tasks().await;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.cache.invalidate(key).await;
+        Ok(())
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        Some(self.capacity.saturating_sub(ENTRY_OVERHEAD))
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        Some(self.capacity)
+    }
+
+    fn can_alter(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for MokaStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MokaStore").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::borrowed_box, reason = "moka gives the weigher a reference to its key type")]
+fn weight(key: &Box<str>, value: &Bytes) -> u32 {
+    let bytes = key.len().saturating_add(value.len());
+    u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_U32)
+}
+
+const PUT_LOCKS: usize = 64;
+
+/// Bytes put between two rounds of maintenance: seldom enough to cost nothing, often enough that memory stays
+/// within a few chunks of the capacity.
+const MAINTENANCE_INTERVAL: u64 = 4 << 20;
+
+/// What moka needs for an entry beside its key and value, measured, in bytes.
+const ENTRY_OVERHEAD_U32: u32 = 400;
+const ENTRY_OVERHEAD: u64 = 400;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_chunk_just_put_survives_maintenance_in_a_full_store() {
+        let store = MokaStore::new(64 << 10);
+        let chunk = Bytes::from(vec![7; 1 << 10]);
+        for index in 0..200 {
+            store.put(&format!("c/old/{index}"), chunk.clone()).await.unwrap();
+        }
+        for index in 0..200 {
+            store.get(&format!("c/old/{index}")).await.unwrap();
+        }
+        for index in 0..20 {
+            store.put(&format!("c/new/{index}"), chunk.clone()).await.unwrap();
+        }
+        assert!(store.weighted_size().await <= 64 << 10);
+        for index in 0..20 {
+            assert!(store.get(&format!("c/new/{index}")).await.unwrap().is_some(), "chunk {index}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_reckoned_weight_is_that_of_what_is_held() {
+        let store = Arc::new(MokaStore::new(300 << 10));
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..16_usize {
+            let store = Arc::clone(&store);
+            tasks.spawn(async move {
+                for round in 0..2000 {
+                    let key = format!("c/{}", (round * 7 + task) % 500);
+                    if round % 5 == 0 {
+                        store.remove(&key).await.unwrap();
+                    } else {
+                        store.put(&key, Bytes::from(vec![0; 600])).await.unwrap();
+                    }
+                }
+            });
+        }
+        tasks.join_all().await;
+        let reckoned = store.weighted_size().await;
+        let held: u64 = store.cache.iter().map(|(key, value)| u64::from(weight(&key, &value))).sum();
+        assert_eq!(reckoned, held);
+        assert!(held <= 300 << 10);
+    }
+
+    #[tokio::test]
+    async fn memory_stays_near_the_capacity_while_megabytes_are_put() {
+        let store = MokaStore::new(16 << 20);
+        for index in 0..64 {
+            store.put(&format!("c/{index}"), Bytes::from(vec![0; 1 << 20])).await.unwrap();
+            // What moka holds but has not dropped yet is what an iteration still finds.
+            assert!(store.cache.iter().count() <= 16 + 5, "after {index} puts");
+        }
+    }
+}
