@@ -1,0 +1,207 @@
+//! The fault matrix: whatever a store does and whenever, a viewer gets true bytes or an error, and an answer no
+//! worse than the inner one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, Answer, Rig, Script, CHUNK};
+
+const LENGTH: usize = 2500;
+
+/// Every fault that a call of a store can have.
+const FAULTS: [Fault; 7] = [
+    Fault::Error,
+    Fault::Absent,
+    Fault::Corrupt,
+    Fault::Lost,
+    Fault::Panic,
+    Fault::Hang,
+    Fault::Slow(Duration::from_secs(1)),
+];
+
+/// What a viewer can ask.
+const ASKS: [(&str, Option<&str>); 4] =
+    [("GET", None), ("GET", Some("bytes=1500-2200")), ("GET", Some("bytes=0-0")), ("HEAD", None)];
+
+async fn ask(rig: &Rig, (method, range): (&str, Option<&str>)) -> Answer {
+    let mut ask = rig.ask(method.parse().unwrap(), "/a.mp4");
+    if let Some(range) = range {
+        ask = ask.range(range);
+    }
+    // By tokio's clock, which moves only when nothing else can.
+    tokio::time::timeout(Duration::from_secs(120), ask.send()).await.expect("no answer hangs")
+}
+
+fn judge(answer: &Answer, truth: &Bytes, method: &str) {
+    if method == "HEAD" {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.field("content-length"), truth.len().to_string());
+    } else {
+        answer.is_true_or_an_error(truth);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_fault_at_every_moment_of_every_request_is_true_bytes_or_an_error() {
+    let truth = movie("/a.mp4", LENGTH);
+    for script in [Script::movie("/a.mp4", LENGTH), Script::of(&truth).header("vary", "x-device")] {
+        for operation in [Operation::Get, Operation::Put, Operation::Remove] {
+            for fault in FAULTS {
+                for nth in 1..=12 {
+                    for all_after in [false, true] {
+                        for asked in ASKS {
+                            let rig = Rig::new().script("/a.mp4", script.clone());
+                            if all_after {
+                                rig.store.spoil_from(operation, nth, fault);
+                            } else {
+                                rig.store.spoil(operation, nth, fault);
+                            }
+                            // The one that fills, one that finds what the fault left behind, and one after it.
+                            for _ in 0..3 {
+                                let answer = ask(&rig, asked).await;
+                                if asked.0 != "HEAD" || answer.has("content-length") {
+                                    judge(&answer, &truth, asked.0);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
+    let truth = movie("/a.mp4", LENGTH);
+    // First, middle and last chunk, then the manifest.
+    for nth in 1..=4 {
+        for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+            for range in [None, Some("bytes=1500-2200"), Some("bytes=0-0")] {
+                let rig =
+                    Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).header("x-title", "a film"));
+                rig.store.spoil(Operation::Put, nth, fault);
+                let answer = ask(&rig, ("GET", range)).await;
+                // The status, the fields and the bytes of the inner response, with one call of it.
+                answer.whole(&truth);
+                assert_eq!(answer.field("content-length"), "2500");
+                assert_eq!(answer.field("x-title"), "a film");
+                assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=store-failed");
+                rig.inner.was_called(1);
+                // And the next one finds the store well again.
+                ask(&rig, ("GET", None)).await.whole(&truth);
+                ask(&rig, ("GET", None)).await.whole(&truth).is_hit();
+                rig.inner.was_called(2);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_costs_no_viewer_an_answer() {
+    let truth = movie("/a.mp4", LENGTH);
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        let rig = Rig::new().movie("/a.mp4", LENGTH);
+        for operation in [Operation::Get, Operation::Put, Operation::Remove] {
+            rig.store.spoil_from(operation, 1, fault);
+        }
+        for call in 1..=2 {
+            ask(&rig, ("GET", None)).await.whole(&truth);
+            rig.inner.was_called(call);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_and_cannot_be_read_back_is_asked_for_again() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).honours_ranges());
+    // The third put fails, and of the two chunks before it one is gone.
+    rig.store.spoil(Operation::Put, 3, Fault::Error);
+    rig.store.spoil(Operation::Get, 3, Fault::Absent);
+    let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
+    answer.partial(&movie("/a.mp4", LENGTH), 5..10);
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_viewer_an_answer() {
+    let truth = movie("/a.mp4", LENGTH);
+    let rig = Rig::new().movie("/a.mp4", LENGTH);
+    rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
+    rig.get("/a.mp4").send().await.whole(&truth);
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_chunk_gone_before_the_first_byte_is_as_if_nothing_were_stored() {
+    let truth = movie("/a.mp4", LENGTH);
+    for fault in [Fault::Absent, Fault::Corrupt, Fault::Error, Fault::Panic] {
+        let rig = Rig::new().movie("/a.mp4", LENGTH);
+        rig.get("/a.mp4").send().await;
+        rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, fault);
+        let answer = rig.get("/a.mp4").send().await;
+        answer.whole(&truth);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=miss; ttl=300; stored", "{fault:?}");
+        rig.inner.was_called(2);
+        rig.get("/a.mp4").send().await.whole(&truth).is_hit();
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_gone_in_mid_body_ends_the_body_with_an_error_and_takes_the_manifest_out() {
+    let truth = movie("/a.mp4", LENGTH);
+    for (fault, is_corrupt) in [(Fault::Absent, false), (Fault::Corrupt, true), (Fault::Error, false)] {
+        let rig = Rig::new().movie("/a.mp4", LENGTH);
+        rig.get("/a.mp4").send().await;
+        // The manifest, the first chunk, and then the second.
+        rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 3, fault);
+        let answer = rig.get("/a.mp4").send().await;
+        let error = answer.error.expect("the body ends with an error");
+        assert_eq!((error.is_corrupt(), error.is_store()), (is_corrupt, !is_corrupt), "{error}");
+        assert_eq!(answer.bytes, truth.slice(..CHUNK as usize));
+        let next = rig.get("/a.mp4").send().await;
+        next.whole(&truth);
+        assert!(next.cache_status().ends_with("; stored"), "{}", next.cache_status());
+        rig.inner.was_called(2);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_is_taken_out_only_if_it_is_the_one_that_failed() {
+    let truth = movie("/a.mp4", LENGTH);
+    let rig = Rig::new().movie("/a.mp4", LENGTH);
+    let reading = rig.get("/a.mp4").response().await.unwrap();
+    // While that viewer reads, the response is replaced; then the viewer's own chunk is gone.
+    rig.ask(http::Method::PUT, "/a.mp4").send().await;
+    rig.get("/a.mp4").send().await.whole(&truth);
+    rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
+    assert!(Answer::of(reading).await.error.is_some());
+    rig.get("/a.mp4").send().await.whole(&truth).is_hit();
+}
+
+#[tokio::test]
+async fn an_inner_body_that_dies_while_it_is_salvaged_ends_with_an_error() {
+    let short = Script::movie("/a.mp4", LENGTH).cut(4);
+    let failing = Script::movie("/a.mp4", LENGTH).step(4, crate::rig::Step::Fail);
+    for (script, is_truncated) in [(short, true), (failing, false)] {
+        let rig = Rig::new().script("/a.mp4", script);
+        rig.store.spoil(Operation::Put, 2, Fault::Error);
+        let answer = rig.get("/a.mp4").send().await;
+        let error = answer.error.expect("the body ends with an error");
+        assert_eq!((error.is_truncated(), error.is_inner()), (is_truncated, !is_truncated), "{error}");
+        assert!(movie("/a.mp4", LENGTH).starts_with(&answer.bytes));
+    }
+}
+
+#[tokio::test]
+async fn a_salvaged_prefix_that_is_lost_in_mid_body_is_never_skipped() {
+    let rig = Rig::new().movie("/a.mp4", LENGTH);
+    rig.store.spoil(Operation::Put, 3, Fault::Error);
+    let response = rig.get("/a.mp4").response().await.unwrap();
+    rig.store.spoil_from(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
+    let answer = Answer::of(response).await;
+    assert!(answer.error.expect("the body ends with an error").is_store());
+    assert_eq!(answer.bytes, movie("/a.mp4", LENGTH).slice(..CHUNK as usize));
+}

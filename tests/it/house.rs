@@ -1,0 +1,120 @@
+//! The laws of the house that a reading of the sources can prove.
+
+use std::{fs, path::Path};
+
+/// What a file may import from: itself, and what is below it.
+const LEVELS: [(u8, &[&str]); 6] = [
+    (5, &["lib.rs", "layer.rs", "service.rs", "future.rs"]),
+    (4, &["engine/", "body.rs"]),
+    (3, &["format/"]),
+    (2, &["store/"]),
+    (1, &["semantics/", "policy.rs"]),
+    (0, &["error.rs", "clock.rs"]),
+];
+
+#[test]
+fn imports_point_down_only() {
+    let mut imports = 0;
+    for (name, code) in sources() {
+        let own = level(&name);
+        for used in code.split("crate::").skip(1) {
+            for room in rooms_in(used) {
+                imports += 1;
+                let theirs = level(&room);
+                let stores_know_no_rules = !(own == 2 && theirs == 1);
+                assert!(theirs <= own && stores_know_no_rules, "{name} (level {own}) uses {room} ({theirs})");
+            }
+        }
+    }
+    assert!(imports > 20, "the reading found the imports");
+}
+
+#[test]
+fn the_clock_is_read_in_one_file() {
+    for (name, code) in sources() {
+        let reads = code.contains("SystemTime::now") || code.contains("Instant::now");
+        assert_eq!(reads, name == "clock.rs", "{name}");
+    }
+}
+
+#[test]
+fn only_a_fill_puts() {
+    for (name, code) in sources() {
+        if name.starts_with("engine/") && name != "engine/records.rs" {
+            let puts = code.contains(".put_chunk(") || code.contains(".put_record(");
+            assert_eq!(puts, name == "engine/fill.rs", "{name}");
+        }
+    }
+}
+
+#[test]
+fn only_serve_builds_a_response() {
+    for (name, code) in sources() {
+        if name.starts_with("engine/") {
+            assert_eq!(code.contains("Response::new("), name == "engine/serve.rs", "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_room_has_outgrown_its_idea() {
+    for (name, code) in sources() {
+        let lines =
+            code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        assert!(lines <= 300, "{name} has {lines} lines of code");
+    }
+}
+
+/// Every file of `src` by its path there, without its tests.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let code = fs::read_to_string(&path).unwrap();
+                let code = code.split("#[cfg(test)]\n").next().unwrap().to_owned();
+                found.push((path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), code));
+            }
+        }
+    }
+    assert!(found.len() > 20, "the reading found the sources");
+    // The door to the fuzzer opens on every room, and is not in a build.
+    found.retain(|(name, _)| name != "fuzz.rs");
+    found
+}
+
+/// The rooms that the path after `crate::` leads into: one, or several in braces.
+fn rooms_in(used: &str) -> Vec<String> {
+    let first = |path: &str| {
+        let room: String = path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let file = format!("{room}.rs");
+        if level_of(&file).is_some() {
+            file
+        } else {
+            format!("{room}/")
+        }
+    };
+    let Some(group) = used.strip_prefix('{') else {
+        return Some(first(used)).filter(|room| level_of(room).is_some()).into_iter().collect();
+    };
+    let mut depth = 1;
+    let top_level_comma = |c: char| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        (c == ',' && depth == 1) || depth == 0
+    };
+    let members = group.split(top_level_comma).take_while(|member| !member.trim_start().starts_with(';'));
+    members.map(first).filter(|room| level_of(room).is_some()).collect()
+}
+
+fn level(name: &str) -> u8 {
+    level_of(name).unwrap_or_else(|| panic!("{name} is on no level"))
+}
+
+fn level_of(name: &str) -> Option<u8> {
+    LEVELS.iter().find(|(_, rooms)| rooms.iter().any(|room| name.starts_with(room))).map(|(level, _)| *level)
+}

@@ -1,0 +1,299 @@
+//! Answers from the store: ranges, conditions, HEAD, and the fields that every answer has.
+
+use bytes::Bytes;
+use http::StatusCode;
+use proptest::prelude::*;
+use tower_video_cache::ChunkSize;
+
+use crate::rig::{date, movie, seconds, Rig, Script};
+
+/// A rig whose store has `/a.mp4`, 2500 bytes in three chunks.
+async fn stored() -> (Rig, Bytes) {
+    let script = Script::movie("/a.mp4", 2500).header("etag", "\"v1\"").header("date", &date(0));
+    let rig = Rig::new().script("/a.mp4", script.header("last-modified", &date(-3600)));
+    let movie = movie("/a.mp4", 2500);
+    rig.get("/a.mp4").send().await.whole(&movie);
+    rig.inner.was_called(1);
+    (rig, movie)
+}
+
+#[tokio::test]
+async fn what_was_fetched_once_is_served_from_the_store() {
+    let (rig, movie) = stored().await;
+    rig.get("/a.mp4").send().await.whole(&movie).is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn every_single_range_is_exact() {
+    let (rig, movie) = stored().await;
+    for (range, expected) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=0-", 0..2500),
+        ("bytes=0-999", 0..1000),
+        ("bytes=999-1000", 999..1001),
+        ("bytes=1000-1999", 1000..2000),
+        ("bytes=1500-2400", 1500..2401),
+        ("bytes=2499-2499", 2499..2500),
+        ("bytes=2000-99999999999999999999999", 2000..2500),
+        ("bytes=-1", 2499..2500),
+        ("bytes=-2000", 500..2500),
+        ("bytes=-99999", 0..2500),
+        ("BYTES=1-2", 1..3),
+        ("bytes= 1-2 ", 1..3),
+    ] {
+        rig.get("/a.mp4").range(range).send().await.partial(&movie, expected).is_hit();
+    }
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn ranges_that_mean_nothing_are_ignored() {
+    let (rig, movie) = stored().await;
+    for range in ["bytes=2-1", "bytes=x-", "seconds=1-2", "bytes", "bytes=1-2,4-5", "bytes=\u{fc}-"] {
+        rig.get("/a.mp4").range(range).send().await.whole(&movie);
+    }
+    rig.get("/a.mp4").range("bytes=0-1").range("bytes=5-6").send().await.whole(&movie);
+}
+
+#[tokio::test]
+async fn a_range_past_the_end_is_416_with_the_length() {
+    let (rig, _) = stored().await;
+    for range in ["bytes=2500-", "bytes=9999-10000", "bytes=-0"] {
+        let answer = rig.get("/a.mp4").range(range).send().await;
+        assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE, "{range}");
+        assert_eq!(answer.field("content-range"), "bytes */2500");
+        assert_eq!(answer.field("content-length"), "0");
+        assert!(answer.bytes.is_empty());
+        assert!(!answer.has("content-type") && !answer.has("etag"));
+    }
+}
+
+#[tokio::test]
+async fn a_cold_range_is_filled_whole_and_answered_in_part() {
+    let rig = Rig::new().movie("/a.mp4", 2500);
+    let movie = movie("/a.mp4", 2500);
+    let answer = rig.get("/a.mp4").range("bytes=100-199").send().await;
+    answer.partial(&movie, 100..200);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=300; stored");
+    rig.get("/a.mp4").range("bytes=-5").send().await.partial(&movie, 2495..2500).is_hit();
+    rig.inner.was_called(1);
+    let asked = &rig.inner.calls()[0];
+    assert!(asked.headers.is_empty(), "{:?}", asked.headers);
+}
+
+#[tokio::test]
+async fn if_range_gives_the_part_only_of_what_the_viewer_has() {
+    let (rig, movie) = stored().await;
+    let ask = |validator: &str| rig.get("/a.mp4").range("bytes=5-9").header("if-range", validator);
+    ask("\"v1\"").send().await.partial(&movie, 5..10);
+    ask("\"v2\"").send().await.whole(&movie);
+    ask("W/\"v1\"").send().await.whole(&movie);
+    ask(&date(-3600)).send().await.partial(&movie, 5..10);
+    ask(&date(-3599)).send().await.whole(&movie);
+    ask("nonsense").send().await.whole(&movie);
+}
+
+#[tokio::test]
+async fn a_304_has_the_fields_that_an_update_needs_and_no_others() {
+    let (rig, _) = stored().await;
+    let answer = rig.get("/a.mp4").header("if-none-match", "\"v0\", W/\"v1\"").send().await;
+    assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+    assert!(answer.bytes.is_empty());
+    assert_eq!(answer.field("etag"), "\"v1\"");
+    assert_eq!(answer.field("date"), date(0));
+    assert_eq!(answer.field("age"), "0");
+    for absent in ["content-length", "content-type", "content-range", "last-modified", "accept-ranges"] {
+        assert!(!answer.has(absent), "{absent}");
+    }
+    answer.is_hit();
+    let since = rig.get("/a.mp4").header("if-modified-since", &date(-3600)).send().await;
+    assert_eq!(since.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_precondition_that_fails_is_412_before_all_else() {
+    let (rig, movie) = stored().await;
+    let failing = [("if-match", "\"v2\"".to_owned()), ("if-unmodified-since", date(-3601))];
+    for (name, value) in failing {
+        let answer = rig.get("/a.mp4").range("bytes=0-1").header(name, &value).send().await;
+        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{name}");
+        assert!(answer.bytes.is_empty());
+        assert_eq!(answer.field("content-length"), "0");
+    }
+    rig.get("/a.mp4").header("if-match", "\"v1\"").send().await.whole(&movie);
+}
+
+#[tokio::test]
+async fn a_cold_condition_is_judged_by_what_was_stored() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).header("etag", "\"v1\""));
+    let answer = rig.get("/a.mp4").header("if-none-match", "\"v1\"").send().await;
+    assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+    assert!(rig.inner.calls()[0].headers.is_empty());
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_head_is_answered_from_a_stored_get() {
+    let (rig, _) = stored().await;
+    for range in [None, Some("bytes=0-9"), Some("bytes=9999-")] {
+        let mut ask = rig.head("/a.mp4");
+        if let Some(range) = range {
+            ask = ask.range(range);
+        }
+        let answer = ask.send().await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.field("content-length"), "2500");
+        assert_eq!(answer.field("accept-ranges"), "bytes");
+        assert!(answer.bytes.is_empty());
+        answer.is_hit();
+    }
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_cold_head_is_forwarded_and_stores_nothing() {
+    let rig = Rig::new().movie("/a.mp4", 2500);
+    let answer = rig.head("/a.mp4").send().await;
+    assert_eq!(answer.field("content-length"), "2500");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss");
+    assert_eq!(rig.puts(), 0);
+    assert_eq!(rig.inner.calls()[0].method, "HEAD");
+}
+
+#[tokio::test]
+async fn every_answer_says_what_is_true_of_it() {
+    let (rig, _) = stored().await;
+    rig.clock.advance(seconds(42));
+    let whole = rig.get("/a.mp4").send().await;
+    assert_eq!(whole.field("content-length"), "2500");
+    assert_eq!(whole.field("content-type"), "video/mp4");
+    for answer in [whole, rig.get("/a.mp4").range("bytes=0-9").send().await] {
+        assert_eq!(answer.field("age"), "42");
+        assert_eq!(answer.field("accept-ranges"), "bytes");
+        assert_eq!(answer.field("date"), date(0));
+        assert_eq!(answer.cache_status(), "tower-video-cache; hit; ttl=258");
+    }
+}
+
+#[tokio::test]
+async fn all_values_of_all_fields_are_kept_but_those_of_one_connection() {
+    let script = Script::movie("/a.mp4", 10)
+        .header("link", "<1>")
+        .header("link", "<2>")
+        .header("x-title", "a film")
+        .header("cache-status", "origin; fwd=miss")
+        .header("connection", "X-Hop, keep-alive")
+        .header("x-hop", "1")
+        .header("keep-alive", "timeout=5")
+        .header("transfer-encoding", "chunked");
+    let rig = Rig::new().script("/a.mp4", script);
+    for _ in 0..2 {
+        let answer = rig.get("/a.mp4").send().await;
+        let values = |name: &str| -> Vec<_> {
+            answer.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(values("link"), ["<1>", "<2>"]);
+        assert_eq!(values("x-title"), ["a film"]);
+        assert_eq!(values("cache-status")[0], "origin; fwd=miss");
+        assert_eq!(values("cache-status").len(), 2);
+        for absent in ["connection", "x-hop", "keep-alive", "transfer-encoding"] {
+            assert!(!answer.has(absent), "{absent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_validator_the_content_gives_one() {
+    let rig = Rig::new().movie("/a.mp4", 2500).movie("/b.mp4", 2500);
+    rig.inner.answer("/same.mp4", Script::of(&movie("/a.mp4", 2500)));
+    let (a, b) = (rig.get("/a.mp4").send().await, rig.get("/b.mp4").send().await);
+    let same = rig.get("/same.mp4").send().await;
+    assert!(a.field("etag").starts_with('"') && a.field("etag").ends_with('"'));
+    assert_ne!(a.field("etag"), b.field("etag"));
+    assert_eq!(a.field("etag"), same.field("etag"));
+    let etag = a.field("etag").to_owned();
+    let resumed = rig.get("/a.mp4").range("bytes=9-").header("if-range", &etag).send().await;
+    resumed.partial(&movie("/a.mp4", 2500), 9..2500);
+    let again = rig.get("/a.mp4").header("if-none-match", &etag).send().await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_validator_of_the_inner_service_is_left_alone() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).header("last-modified", &date(-9)));
+    let answer = rig.get("/a.mp4").send().await;
+    assert!(!answer.has("etag"));
+    assert_eq!(answer.field("last-modified"), date(-9));
+}
+
+#[tokio::test]
+async fn an_empty_video_is_an_empty_answer() {
+    let rig = Rig::new().movie("/a.mp4", 0);
+    for _ in 0..2 {
+        let answer = rig.get("/a.mp4").send().await;
+        answer.whole(&Bytes::new());
+        assert_eq!(answer.field("content-length"), "0");
+    }
+    assert_eq!(rig.get("/a.mp4").range("bytes=0-").send().await.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    rig.get("/a.mp4").range("bytes=-5").send().await.whole(&Bytes::new());
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_stored_status_that_is_no_200_has_neither_ranges_nor_conditions() {
+    let script = Script::movie("/a.mp4", 100).status(404).header("etag", "\"v1\"");
+    let rig = Rig::new().script("/a.mp4", script);
+    let policy = tower_video_cache::Policy::default().statuses([StatusCode::OK, StatusCode::NOT_FOUND]);
+    let rig = rig.layer(|layer| layer.policy(policy));
+    for _ in 0..2 {
+        let answer = rig.get("/a.mp4").range("bytes=0-9").header("if-none-match", "\"v1\"").send().await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(answer.bytes.len(), 100);
+        assert!(!answer.has("accept-ranges"));
+    }
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_range_passing_through_shows_that_ranges_are_served() {
+    let script = Script::movie("/a.mp4", 100).header("cache-control", "no-store").honours_ranges();
+    let rig = Rig::new().script("/a.mp4", script.clone());
+    let whole = rig.get("/a.mp4").send().await;
+    assert!(!whole.has("accept-ranges"), "a 200 shows nothing either way");
+    let rig = rig.layer(|layer| layer.bypass(|request| request.headers.contains_key("x-bypass")));
+    let bypassed = rig.get("/a.mp4").range("bytes=0-9").header("x-bypass", "1").send().await;
+    assert!(!bypassed.has("accept-ranges") && !bypassed.has("cache-status"), "a bypass is untouched");
+    let no_store = rig.get("/a.mp4").range("bytes=0-9").header("cache-control", "no-store").send().await;
+    no_store.partial(&movie("/a.mp4", 100), 0..10);
+    assert_eq!(no_store.field("accept-ranges"), "bytes");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_range_of_any_length_over_any_chunk_size_is_the_slice(
+        length in 0_usize..3000,
+        chunk_size in 1_u32..1200,
+        ranges in proptest::collection::vec((0_usize..3000, 0_usize..3000), 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let rig = Rig::new().movie("/a.mp4", length);
+            let rig = rig.layer(|layer| layer.chunk_size(ChunkSize::new(chunk_size).unwrap()));
+            let movie = movie("/a.mp4", length);
+            for (first, last) in ranges {
+                let answer = rig.get("/a.mp4").range(&format!("bytes={first}-{last}")).send().await;
+                if first > last {
+                    answer.whole(&movie);
+                } else if first >= length {
+                    assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
+                } else {
+                    answer.partial(&movie, first..(last + 1).min(length));
+                }
+            }
+            rig.inner.was_called(1);
+        });
+    }
+}

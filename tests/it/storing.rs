@@ -1,0 +1,251 @@
+//! What may come in, and for how long it may go out.
+
+use http::{Request, StatusCode};
+use tower_video_cache::{CacheKey, Policy};
+
+use crate::rig::{date, movie, seconds, Rig, Script};
+
+#[tokio::test]
+async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
+    let movie_script = || Script::movie("/a.mp4", 2500);
+    for (script, detail) in [
+        (movie_script().status(404), "status"),
+        (movie_script().status(206).header("content-range", "bytes 0-2499/5000"), "status"),
+        (movie_script().header("content-range", "bytes 0-2499/5000"), "status"),
+        (movie_script().without("content-type").header("content-type", "text/html"), "media-type"),
+        (movie_script().without("content-type"), "media-type"),
+        (movie_script().header("cache-control", "max-age=60, No-Store"), "no-store"),
+        (movie_script().header("cache-control", "private"), "private"),
+        (movie_script().header("cache-control", "private=\"x\""), "private"),
+        (movie_script().header("cache-control", "public").header("cache-control", "no-cache"), "no-cache"),
+        (movie_script().header("set-cookie", "viewer=1"), "set-cookie"),
+        (movie_script().header("vary", "*"), "vary-star"),
+        (movie_script().header("cache-control", "max-age=0"), "never-fresh"),
+        (movie_script().header("cache-control", "max-age=9").header("age", "10"), "never-fresh"),
+        (movie_script().header("expires", &date(-1)), "never-fresh"),
+        (
+            movie_script().without("content-length").header("content-length", "2500, 9"),
+            "invalid-content-length",
+        ),
+    ] {
+        let rig = Rig::new().script("/a.mp4", script);
+        for call in 1..=2 {
+            let answer = rig.get("/a.mp4").send().await;
+            assert_eq!(answer.bytes, movie("/a.mp4", 2500), "{detail}");
+            assert_eq!(answer.cache_status(), format!("tower-video-cache; fwd=uri-miss; detail={detail}"));
+            assert!(!answer.has("age") || detail == "never-fresh");
+            rig.inner.was_called(call);
+        }
+        assert_eq!(rig.puts(), 0, "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_share_only_by_leave() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    rig.inner.answer("/public.mp4", Script::movie("/public.mp4", 10).header("cache-control", "public"));
+    for path in ["/a.mp4", "/public.mp4"] {
+        for _ in 0..2 {
+            rig.get(path).header("authorization", "Bearer x").send().await.whole(&movie(path, 10));
+        }
+    }
+    rig.inner.was_called(2 + 1);
+    let asked = &rig.inner.calls()[2];
+    assert_eq!(asked.headers["authorization"], "Bearer x");
+}
+
+#[tokio::test]
+async fn a_request_that_says_no_store_leaves_no_trace() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    let answer = rig.get("/a.mp4").header("cache-control", "no-store").send().await;
+    answer.whole(&movie("/a.mp4", 10));
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=request");
+    assert_eq!(rig.puts(), 0);
+}
+
+#[tokio::test]
+async fn a_response_is_served_while_it_is_fresh_and_fetched_again_after() {
+    for (script, lifetime) in [
+        (Script::movie("/a.mp4", 10), 300),
+        (Script::movie("/a.mp4", 10).header("cache-control", "max-age=60"), 60),
+        (Script::movie("/a.mp4", 10).header("cache-control", "max-age=60, s-maxage=20"), 20),
+        (Script::movie("/a.mp4", 10).header("cache-control", "max-age=60").header("age", "50"), 10),
+        (Script::movie("/a.mp4", 10).header("expires", &date(90)).header("date", &date(0)), 90),
+        (Script::movie("/a.mp4", 10).header("cache-control", "max-age=60").header("date", &date(-30)), 30),
+    ] {
+        let rig = Rig::new().script("/a.mp4", script);
+        rig.get("/a.mp4").send().await;
+        rig.clock.advance(seconds(lifetime - 1));
+        rig.get("/a.mp4").send().await.is_hit();
+        rig.clock.advance(seconds(1));
+        let answer = rig.get("/a.mp4").send().await;
+        answer.whole(&movie("/a.mp4", 10));
+        assert!(
+            answer.cache_status().starts_with("tower-video-cache; fwd=stale; "),
+            "{}",
+            answer.cache_status()
+        );
+        rig.inner.was_called(2);
+    }
+}
+
+#[tokio::test]
+async fn the_policy_decides_what_the_rfc_leaves_open() {
+    let page = Script::movie("/page", 10).without("content-type").header("content-type", "text/html");
+    let policy = Policy::default().media(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
+    let rig = Rig::new().script("/page", page).layer(|layer| layer.policy(policy));
+    rig.get("/page").send().await;
+    rig.clock.advance(seconds(4));
+    rig.get("/page").send().await.is_hit();
+
+    let never = Policy::default().default_ttl(seconds(0));
+    let rig = Rig::new().movie("/a.mp4", 10).layer(|layer| layer.policy(never));
+    for call in 1..=2 {
+        rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 10));
+        rig.inner.was_called(call);
+    }
+}
+
+#[tokio::test]
+async fn variants_are_kept_apart_and_never_mixed() {
+    let variant = |name: &str| Script::movie(name, 2500).header("vary", "Accept-Language, X-Device");
+    let rig = Rig::new();
+    for (language, device, truth) in [
+        (Some("de"), Some("tv"), "/de-tv"),
+        (Some("en"), Some("tv"), "/en-tv"),
+        (None, Some("tv"), "/tv"),
+        (None, None, "/"),
+    ] {
+        rig.inner.answer("/a.mp4", variant(truth));
+        let ask = || {
+            let mut ask = rig.get("/a.mp4");
+            for (name, value) in [("accept-language", language), ("x-device", device)] {
+                if let Some(value) = value {
+                    ask = ask.header(name, value);
+                }
+            }
+            ask
+        };
+        let calls = rig.inner.calls().len();
+        ask().send().await.whole(&movie(truth, 2500));
+        // Whatever the inner service would say now, this variant is stored.
+        rig.inner.answer("/a.mp4", variant("/other"));
+        ask().range("bytes=7-8").send().await.partial(&movie(truth, 2500), 7..9).is_hit();
+        rig.inner.was_called(calls + 1);
+    }
+    let first = rig.get("/a.mp4").header("x-device", "tv").header("accept-language", " de").send().await;
+    first.whole(&movie("/de-tv", 2500)).is_hit();
+    let missing = rig.get("/a.mp4").header("accept-language", "fr").send().await;
+    missing.whole(&movie("/other", 2500));
+    assert!(
+        missing.cache_status().starts_with("tower-video-cache; fwd=vary-miss; "),
+        "{}",
+        missing.cache_status()
+    );
+}
+
+#[tokio::test]
+async fn an_inner_service_that_changes_what_it_varies_by_mixes_nothing() {
+    let rig = Rig::new();
+    let ask = |language: &'static str| {
+        rig.get("/a.mp4").header("accept-language", language).header("x-device", language)
+    };
+    rig.inner.answer("/a.mp4", Script::movie("/1", 2500).header("vary", "accept-language"));
+    ask("de").send().await.whole(&movie("/1", 2500));
+    rig.inner.answer("/a.mp4", Script::movie("/2", 2500).header("vary", "x-device"));
+    ask("en").send().await.whole(&movie("/2", 2500));
+    ask("de").send().await.whole(&movie("/1", 2500)).is_hit();
+    ask("en").send().await.whole(&movie("/2", 2500)).is_hit();
+    // It no longer varies: the latest answer is every viewer's.
+    rig.inner.answer("/a.mp4", Script::movie("/3", 2500));
+    ask("fr").send().await.whole(&movie("/3", 2500));
+    ask("de").send().await.whole(&movie("/3", 2500)).is_hit();
+}
+
+#[tokio::test]
+async fn followers_of_another_variant_fetch_their_own() {
+    let gate = crate::rig::Gate::shut();
+    let rig = Rig::new();
+    rig.inner.answer("/a.mp4", Script::movie("/de", 2500).header("vary", "accept-language").held_by(&gate));
+    let german = rig.get("/a.mp4").header("accept-language", "de").start();
+    gate.reached_by(1).await;
+    let english: Vec<_> = (0..5).map(|_| rig.get("/a.mp4").header("accept-language", "en").start()).collect();
+    crate::rig::settle().await;
+    rig.inner.answer("/a.mp4", Script::movie("/en", 2500).header("vary", "accept-language"));
+    gate.open();
+    german.await.unwrap().whole(&movie("/de", 2500));
+    for viewer in english {
+        viewer.await.unwrap().whole(&movie("/en", 2500));
+    }
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn hosts_and_queries_have_answers_of_their_own() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    rig.get("/a.mp4").header("host", "one.example").send().await;
+    rig.get("/a.mp4").header("host", "ONE.example").send().await.is_hit();
+    for ask in [
+        rig.get("/a.mp4").header("host", "two.example"),
+        rig.get("/a.mp4?").header("host", "one.example"),
+        rig.get("/a.mp4?b").header("host", "one.example"),
+    ] {
+        let answer = ask.send().await;
+        assert!(answer.cache_status().contains("uri-miss"), "{}", answer.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn a_key_function_decides_who_shares() {
+    let rig =
+        Rig::new().movie("/a.mp4", 10).layer(|layer| layer.key(|request| CacheKey::new(request.uri.path())));
+    rig.get("/a.mp4?token=1").send().await.whole(&movie("/a.mp4", 10));
+    rig.get("/a.mp4?token=2").header("host", "two.example").send().await.is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_router_that_strips_prefixes_is_put_right_by_a_key_function() {
+    use axum::{body::Body, extract::OriginalUri, routing::get, Router};
+    use tower::ServiceExt;
+
+    let layer = Rig::new().layer.key(|request| {
+        let whole = request.extensions.get::<OriginalUri>().map_or(&request.uri, |OriginalUri(whole)| whole);
+        CacheKey::new(whole.to_string())
+    });
+    let nest = |text: &'static str| {
+        let video = get(move || async move { ([("content-type", "video/mp4")], text) });
+        Router::new().route("/v.mp4", video).layer(layer.clone())
+    };
+    let app = Router::new().nest("/one", nest("one")).nest("/two", nest("two"));
+    for text in ["one", "two", "one", "two"] {
+        let request = Request::get(format!("/{text}/v.mp4")).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), text);
+    }
+}
+
+#[tokio::test]
+async fn a_get_with_content_is_nobodys_business_but_the_inner_services() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    for call in 1..=2 {
+        let answer = rig.get("/a.mp4").body("fat").send().await;
+        assert!(!answer.has("cache-status"));
+        rig.inner.was_called(call);
+    }
+    assert_eq!(rig.puts(), 0);
+}
+
+#[tokio::test]
+async fn what_is_not_this_caches_goes_by_untouched() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    let rig = rig.layer(|layer| layer.bypass(|request| request.uri.path() == "/a.mp4"));
+    for call in 1..=2 {
+        let answer = rig.get("/a.mp4").range("bytes=0-1").send().await;
+        answer.whole(&movie("/a.mp4", 10));
+        assert_eq!(answer.headers.len(), 2, "the fields of the script: {:?}", answer.headers);
+        assert_eq!(rig.inner.calls()[call - 1].headers["range"], "bytes=0-1");
+    }
+    let upgrade = rig.get("/b.mp4").header("upgrade", "websocket").send().await;
+    assert!(!upgrade.has("cache-status"));
+}
