@@ -96,7 +96,10 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| -> &(dyn StdError + 'static) { &**source })
+        match &self.source {
+            Some(source) => Some(&**source),
+            None => None,
+        }
     }
 }
 

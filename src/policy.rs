@@ -45,7 +45,7 @@ impl Policy {
 
     /// The media types that are stored: `type/subtype`, `type/*` or `*/*`, in any case; parameters are not
     /// looked at. A response without `Content-Type` is stored under `*/*` only.
-    /// Default: `video/*`, `audio/*`, HLS and DASH manifests and segments, WebVTT.
+    /// Default: `video/*`, `audio/*`, HLS and DASH manifests and segments, `WebVTT`.
     #[must_use]
     pub fn media<I>(mut self, types: I) -> Self
     where

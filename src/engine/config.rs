@@ -10,14 +10,17 @@ use crate::{clock::Clock, error::Error, format::key::CacheKey, policy::Policy};
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) policy: Policy,
-    pub(crate) key: Arc<dyn Fn(&request::Parts) -> CacheKey + Send + Sync>,
-    pub(crate) bypass: Option<Arc<dyn Fn(&request::Parts) -> bool + Send + Sync>>,
+    pub(crate) key: Arc<OfRequest<CacheKey>>,
+    pub(crate) bypass: Option<Arc<OfRequest<bool>>>,
     pub(crate) chunk_size: ChunkSize,
     pub(crate) fill: Fill,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) follower_limit: Duration,
     pub(crate) store_limit: Duration,
 }
+
+/// What an application decides for each request.
+type OfRequest<T> = dyn Fn(&request::Parts) -> T + Send + Sync;
 
 impl Config {
     pub(crate) fn new(clock: impl Clock) -> Self {

@@ -10,8 +10,11 @@ use xxhash_rust::xxh3::xxh3_64;
 /// It can be wrong about nothing: the store is asked first, and only bytes equal to those remembered are taken as
 /// decoded. Keys that fall on one place replace each other.
 pub(crate) struct Memo<T> {
-    places: Box<[Mutex<Option<(Bytes, Arc<T>)>>]>,
+    places: Box<[Place<T>]>,
 }
+
+/// The bytes decoded last of the keys that fall here, and what they came to.
+type Place<T> = Mutex<Option<(Bytes, Arc<T>)>>;
 
 impl<T> Memo<T> {
     pub(crate) fn new() -> Self {

@@ -51,13 +51,11 @@ pub(crate) async fn serve<B>(
     } else {
         let records = Arc::clone(&engine.records);
         let source = Source { records, layout: manifest.layout, entry: Some(Arc::clone(entry)) };
-        match Reader::open(source, range).await {
-            Ok(reader) => reader,
-            Err(_) => {
-                forget(&engine.records, entry).await;
-                return None;
-            }
-        }
+        let Ok(reader) = Reader::open(source, range).await else {
+            forget(&engine.records, entry).await;
+            return None;
+        };
+        reader
     };
     let mut headers = fields(entry, status, range, now);
     outcome.ttl = Some(entry.freshness.ttl(now));

@@ -30,12 +30,12 @@ impl<'a> EntityTag<'a> {
     }
 
     /// RFC 9110 §8.8.3.2: equal, and neither is weak.
-    pub(crate) fn strongly_equals(self, other: EntityTag<'_>) -> bool {
+    pub(crate) fn strongly_equals(self, other: Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque
     }
 
     /// RFC 9110 §8.8.3.2: equal, weak or not.
-    pub(crate) fn weakly_equals(self, other: EntityTag<'_>) -> bool {
+    pub(crate) fn weakly_equals(self, other: Self) -> bool {
         self.opaque == other.opaque
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn select(
 /// Steps 1 and 2 of §13.2.2: `If-Match`, and only in its absence `If-Unmodified-Since`.
 fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_MATCH) {
-        return !names_any(request, &header::IF_MATCH, stored, |one, other| one.strongly_equals(other));
+        return !names_any(request, &header::IF_MATCH, stored, EntityTag::strongly_equals);
     }
     match (date(request, &header::IF_UNMODIFIED_SINCE), stored.last_modified()) {
         (Some(since), Some(modified)) => modified > since,
@@ -67,7 +67,7 @@ fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
 /// Steps 3 and 4 of §13.2.2: `If-None-Match`, and only in its absence `If-Modified-Since`.
 fn is_not_modified(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
-        return names_any(request, &header::IF_NONE_MATCH, stored, |one, other| one.weakly_equals(other));
+        return names_any(request, &header::IF_NONE_MATCH, stored, EntityTag::weakly_equals);
     }
     match (date(request, &header::IF_MODIFIED_SINCE), stored.modified_or_sent()) {
         (Some(since), Some(modified)) => modified <= since,
@@ -76,11 +76,11 @@ fn is_not_modified(request: &HeaderMap, stored: Validators<'_>) -> bool {
 }
 
 /// Whether the list of tags in `name` is `*` or has one that equals the stored tag.
-fn names_any(
-    request: &HeaderMap,
+fn names_any<'a>(
+    request: &'a HeaderMap,
     name: &HeaderName,
-    stored: Validators<'_>,
-    equal: fn(EntityTag<'_>, EntityTag<'_>) -> bool,
+    stored: Validators<'a>,
+    equal: fn(EntityTag<'a>, EntityTag<'a>) -> bool,
 ) -> bool {
     members(request, name).any(|member| {
         member == "*"
@@ -118,12 +118,13 @@ mod tests {
         select(&Method::GET, &headers(request), StatusCode::OK, Validators::of(&stored), 100)
     }
 
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Selection);
+
     #[test]
     fn conditions_and_ranges_are_judged_as_the_rfc_says() {
         use Selection::{Full, NotModified, NotSatisfiable, PreconditionFailed};
 
         let stored = [("etag", "\"v1\""), ("last-modified", MODIFIED), ("date", LATER)];
-        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Selection);
         let rows: &[Row<'_>] = &[
             ("no condition", &[], Full),
             ("§13.1.1 If-Match holds", &[("if-match", "\"v0\", \"v1\"")], Full),

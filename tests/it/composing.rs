@@ -7,19 +7,20 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         Arc,
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{body::Body, routing::get, Router};
 use bytes::Bytes;
-use http::{header, Request, Response, StatusCode};
+use http::{header, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use tower::{service_fn, util::MapRequestLayer, Layer, ServiceBuilder, ServiceExt};
+use tower::{service_fn, util::MapRequestLayer, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, decompression::DecompressionLayer,
     services::ServeDir, trace::TraceLayer,
@@ -155,7 +156,7 @@ async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
 /// Serves HTTP/1.1 on a loopback port that the system chooses, until the test's runtime ends.
 async fn serve<S, B>(service: S) -> SocketAddr
 where
-    S: tower::Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<tower_video_cache::BoxError>,
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -174,28 +175,33 @@ where
 }
 
 /// An inner service that counts its calls.
-fn counted(
-    calls: &Arc<AtomicUsize>,
-) -> impl tower::Service<
-    Request<Body>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>,
-> + Clone
-       + Send
-       + 'static {
-    let calls = Arc::clone(calls);
-    service_fn(move |_| {
-        calls.fetch_add(1, Ordering::SeqCst);
+#[derive(Clone)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Service<Request<Body>> for Counted {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        self.0.fetch_add(1, Ordering::SeqCst);
         let mut response = Response::new(Full::new(movie("/a.mp4", LENGTH)));
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("video/mp4"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
         std::future::ready(Ok(response))
-    })
+    }
+}
+
+fn counted(calls: &Arc<AtomicUsize>) -> Counted {
+    Counted(Arc::clone(calls))
 }
 
 fn gzip(path: &str, range: Option<&str>) -> Request<Body> {
     let mut request = request(path, range);
-    request.headers_mut().insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("gzip"));
+    request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     request
 }
 

@@ -1,5 +1,14 @@
 //! What the layer does, as its users see it: one file for each behaviour.
 
+#![expect(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
+
 mod composing;
 mod faults;
 mod filling;
