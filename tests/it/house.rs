@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use serde_json::Value;
+
 /// What a file may import from: itself, and what is below it.
 const LEVELS: [(u8, &[&str]); 6] = [
     (5, &["lib.rs", "layer.rs", "service.rs", "future.rs"]),
@@ -63,6 +65,48 @@ fn no_room_has_outgrown_its_idea() {
             code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
         assert!(lines <= 300, "{name} has {lines} lines of code");
     }
+}
+
+#[test]
+fn the_declared_rust_version_is_true_of_every_dependency() {
+    let cargo = std::process::Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+    let metadata: Value = serde_json::from_slice(&cargo.stdout).unwrap();
+    let all = |of: &Value| of.as_array().unwrap().clone();
+    let package =
+        |id: &Value| all(&metadata["packages"]).into_iter().find(|package| package["id"] == *id).unwrap();
+    let node =
+        |id: &Value| all(&metadata["resolve"]["nodes"]).into_iter().find(|node| node["id"] == *id).unwrap();
+
+    let root = metadata["resolve"]["root"].clone();
+    let declared = minor(&package(&root)["rust_version"]).expect("a rust-version is declared");
+    let (mut to_see, mut seen) = (vec![root], Vec::new());
+    while let Some(id) = to_see.pop() {
+        if seen.contains(&id) {
+            continue;
+        }
+        let needed = minor(&package(&id)["rust_version"]);
+        assert!(needed.is_none_or(|needed| needed <= declared), "{id} needs Rust 1.{}", needed.unwrap());
+        let built = |kind: &Value| kind["kind"].is_null() || kind["kind"] == "build";
+        let dependencies = all(&node(&id)["deps"]);
+        to_see.extend(
+            dependencies
+                .iter()
+                .filter(|on| all(&on["dep_kinds"]).iter().any(built))
+                .map(|on| on["pkg"].clone()),
+        );
+        seen.push(id);
+    }
+    assert!(seen.len() > 10, "the reading found the dependencies");
+}
+
+/// The second number of a version: nothing here is older than Rust 1.
+fn minor(version: &Value) -> Option<u32> {
+    version.as_str()?.split('.').nth(1)?.parse().ok()
 }
 
 /// Every file of `src` by its path there, without its tests.
