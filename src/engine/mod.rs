@@ -10,6 +10,7 @@ mod flight;
 mod inner;
 mod lookup;
 mod memo;
+mod passes;
 mod purge;
 pub(crate) mod reader;
 mod records;
@@ -29,6 +30,7 @@ use self::{
     flight::{Flights, Landing, Role},
     lookup::{lookup, Decoded, Look, Target},
     memo::Memo,
+    passes::Passes,
     records::Records,
 };
 pub(crate) use self::{config::Config, inner::Inner};
@@ -38,6 +40,7 @@ use crate::{
     semantics::{
         cache_control::CacheControl,
         cache_status::{Forwarded, Outcome, Refusal},
+        fields::has_conditions_or_ranges,
     },
     store::ErasedStore,
 };
@@ -50,6 +53,7 @@ pub(crate) struct Engine {
     memo: Memo<Decoded>,
     flights: Arc<Flights>,
     budget: Arc<Budget>,
+    passes: Passes,
 }
 
 /// What is to be done with a request.
@@ -78,7 +82,15 @@ impl Engine {
 
     fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
         let records = Arc::new(Records::new(Arc::clone(&store), config.store_limit));
-        Self { config, store, records, memo: Memo::new(), flights: Arc::default(), budget }
+        Self {
+            config,
+            store,
+            records,
+            memo: Memo::new(),
+            flights: Arc::default(),
+            budget,
+            passes: Passes::new(),
+        }
     }
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
@@ -143,6 +155,10 @@ impl Engine {
             if look == LOOKS || led || lost || parts.method == Method::HEAD {
                 break;
             }
+            if let Some(refusal) = self.passes.recall(&target.primary, self.config.clock.now()) {
+                outcome.refusal = Some(refusal);
+                break;
+            }
             match self.flights.join(&slot, &target.primary) {
                 Role::Follow(follower) => {
                     inner.release();
@@ -174,6 +190,12 @@ impl Engine {
                         }
                         Ok(Delivery::Passed(response, refusal)) => {
                             outcome.refusal = Some(refusal);
+                            self.passes.remember(&target.primary, refusal, self.config.clock.now());
+                            // Asked for the whole to store it, the inner service did not get to see what this
+                            // viewer asked: a seek in a video that cannot be stored is a seek all the same.
+                            if has_conditions_or_ranges(&parts.headers) {
+                                break;
+                            }
                             return Ok(serve::pass(response, outcome));
                         }
                         Ok(Delivery::Salvaged(salvage)) => {

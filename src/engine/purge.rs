@@ -14,6 +14,7 @@ use super::{
 /// it back.
 pub(crate) async fn invalidate(engine: &Engine, target: &Target) {
     engine.flights.revoke(&target.primary);
+    engine.passes.forget(&target.primary);
     // A store that cannot remove leaves the response to its own freshness, as if this cache were not told.
     let _ = engine.records.remove_record(&target.primary).await;
 }

@@ -108,6 +108,11 @@ pub(crate) fn remove_conditions_and_ranges(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the request asks for less than the whole representation, or for none of it under some condition.
+pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
+    CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
+}
+
 /// The fields of a response as they are stored: without hop-by-hop fields and without those that every
 /// answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
 pub(crate) fn stored_fields(headers: &HeaderMap, received: SystemTime) -> HeaderMap {

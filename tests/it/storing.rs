@@ -41,6 +41,37 @@ async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
 }
 
 #[tokio::test]
+async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
+    let script = Script::movie("/a.mp4", 2500).header("cache-control", "no-store").honours_ranges();
+    let rig = Rig::new().script("/a.mp4", script);
+    let truth = movie("/a.mp4", 2500);
+    // The first is asked whole, to be stored, and then again as the viewer asked it.
+    rig.get("/a.mp4").range("bytes=100-199").send().await.partial(&truth, 100..200);
+    rig.inner.was_called(2);
+    // For a while that is remembered, and one call is enough.
+    for call in 3..6 {
+        let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
+        answer.partial(&truth, 5..10);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-store");
+        rig.inner.was_called(call);
+    }
+    rig.clock.advance(seconds(10));
+    rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500));
+    rig.get("/a.mp4").send().await.whole(&truth);
+    rig.get("/a.mp4").send().await.is_hit();
+}
+
+#[tokio::test]
+async fn an_unsafe_request_ends_the_memory_of_what_could_not_be_stored() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).header("cache-control", "no-store"));
+    rig.get("/a.mp4").send().await;
+    rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 10));
+    rig.ask(http::Method::PUT, "/a.mp4").send().await;
+    rig.get("/a.mp4").send().await;
+    rig.get("/a.mp4").send().await.is_hit();
+}
+
+#[tokio::test]
 async fn credentials_share_only_by_leave() {
     let rig = Rig::new().movie("/a.mp4", 10);
     rig.inner.answer("/public.mp4", Script::movie("/public.mp4", 10).header("cache-control", "public"));
