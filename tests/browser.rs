@@ -1,0 +1,327 @@
+//! A real player: headless Chromium plays the example's videos from behind the cache.
+//!
+//! Needs `chromium` and `chromedriver` (Debian: `chromium`, `chromium-driver`). Where they are missing, the test
+//! says so and passes; with `CI` set it fails.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a panic fails the test; clippy.toml allows it in test functions, not in what they call"
+)]
+
+#[path = "../examples/player/app.rs"]
+mod app;
+
+use std::{
+    env,
+    error::Error,
+    io::{self, BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    panic::{resume_unwind, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use fantoccini::{
+    wd::{Capabilities, TimeoutConfiguration},
+    Client, ClientBuilder, Locator,
+};
+use futures_util::FutureExt;
+use serde_json::{json, Value};
+use tokio::net::TcpListener;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+#[tokio::test]
+async fn chromium_plays_and_seeks_and_asks_the_inner_service_once_per_video() -> Outcome<()> {
+    let (Some(chromium), Some(chromedriver)) = (found("chromium"), found("chromedriver")) else {
+        assert!(env::var_os("CI").is_none(), "chromium and chromedriver must be installed where CI is set");
+        // Not by `eprintln!`, which the harness keeps to itself when a test passes.
+        writeln!(
+            io::stderr(),
+            "\n*** LEFT OUT, no chromium or chromedriver in PATH: tests/browser.rs ***\n"
+        )?;
+        return Ok(());
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let page = format!("http://{}/", listener.local_addr()?);
+    let app = app::router()?;
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let driver = Driver::start(&chromedriver)?;
+    let browser = driver.browser(&chromium).await?;
+    let watched = tokio::time::timeout(LIMIT, watch(&driver, &browser, &page));
+    // Whatever was found, the browser is closed before anyone hears of it.
+    let watched = AssertUnwindSafe(watched).catch_unwind().await;
+    let closed = browser.close().await;
+    match watched {
+        Ok(in_time) => in_time??,
+        Err(panic) => resume_unwind(panic),
+    }
+    Ok(closed?)
+}
+
+async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
+    browser.goto(page).await?;
+    for sample in &SAMPLES {
+        browser.wait().at_most(LIMIT).for_element(Locator::Css(&sample.selector())).await?;
+        play_to_the_end(browser, sample, 1).await?;
+        seek(browser, sample, 0.8).await?;
+        seek(browser, sample, 0.1).await?;
+    }
+    let first = Log::read(browser).await?;
+    for sample in &SAMPLES {
+        assert_eq!(first.inner_calls(sample), 1, "{}: {}", sample.file, first.0);
+        let requests = first.requests(sample, 0);
+        assert_eq!(requests[0]["inner_called"], true, "{requests:?}");
+        assert!(cache_status(requests[0]).contains("; fwd=uri-miss"), "{requests:?}");
+        assert!(cache_status(requests[0]).contains("; stored"), "{requests:?}");
+        assert_hits(&requests[1..]);
+    }
+
+    // A new page holds nothing of the old one's videos, and the answers were `no-store`: it must ask again.
+    browser.refresh().await?;
+    // Otherwise a whole sample is there before the browser seeks, and no seek asks for bytes.
+    driver.slow_down(browser).await?;
+    for sample in &SAMPLES {
+        browser.wait().at_most(LIMIT).for_element(Locator::Css(&sample.selector())).await?;
+        seek(browser, sample, 0.8).await?;
+        seek(browser, sample, 0.1).await?;
+        play_to_the_end(browser, sample, 4).await?;
+    }
+    let second = Log::read(browser).await?;
+    for sample in &SAMPLES {
+        assert_eq!(second.inner_calls(sample), 1, "{}: {}", sample.file, second.0);
+        let requests = second.requests(sample, first.length());
+        assert!(requests.iter().any(|request| starts_midway(request)), "{}: {requests:?}", sample.file);
+        assert_hits(&requests);
+    }
+
+    // The page shows all of it; it asks for the log in its own time.
+    let rows = format!("#log tbody tr:nth-child({})", second.length());
+    browser.wait().at_most(LIMIT).for_element(Locator::Css(&rows)).await?;
+    Ok(())
+}
+
+/// Every one answered from the store, with bytes.
+fn assert_hits(requests: &[&Value]) {
+    for request in requests {
+        assert!(cache_status(request).contains("; hit"), "{request}");
+        assert_eq!(request["inner_called"], false, "{request}");
+        assert_eq!(request["status"], 206, "{request}");
+        assert!(request["content_range"].is_string(), "{request}");
+    }
+}
+
+fn cache_status(request: &Value) -> &str {
+    request["cache_status"].as_str().unwrap_or_default()
+}
+
+fn starts_midway(request: &Value) -> bool {
+    let range = request["range"].as_str().unwrap_or_default();
+    range.starts_with("bytes=") && !range.starts_with("bytes=0-")
+}
+
+async fn play_to_the_end(browser: &Client, sample: &Sample, rate: u32) -> Outcome<()> {
+    let script = "
+        const [selector, rate, done] = arguments;
+        const video = document.querySelector(selector);
+        const answer = event => done({
+            event, error: video.error?.message ?? null, time: video.currentTime, duration: video.duration,
+            frames: video.getVideoPlaybackQuality().totalVideoFrames, sound: video.webkitAudioDecodedByteCount,
+        });
+        video.addEventListener('ended', () => answer('ended'), {once: true});
+        video.addEventListener('error', () => answer('error'), {once: true});
+        video.muted = true;
+        video.playbackRate = rate;
+        video.play().catch(error => answer(String(error)));
+    ";
+    let played = browser.execute_async(script, vec![json!(sample.selector()), json!(rate)]).await?;
+    assert_eq!(played["event"], "ended", "{}: {played}", sample.file);
+    assert_eq!(played["error"], Value::Null, "{}: {played}", sample.file);
+    assert_near(&played["duration"], sample.seconds);
+    assert_near(&played["time"], sample.seconds);
+    assert!(played["frames"].as_u64() > Some(0), "{}: no picture: {played}", sample.file);
+    assert!(played["sound"].as_u64() > Some(0), "{}: no sound: {played}", sample.file);
+    Ok(())
+}
+
+/// Seeks to `part` of the whole; first loads as much as a browser must, if nothing is there.
+async fn seek(browser: &Client, sample: &Sample, part: f64) -> Outcome<()> {
+    let script = "
+        const [selector, part, done] = arguments;
+        const video = document.querySelector(selector);
+        const answer = event => done({event, error: video.error?.message ?? null, time: video.currentTime});
+        video.addEventListener('seeked', () => answer('seeked'), {once: true});
+        video.addEventListener('error', () => answer('error'), {once: true});
+        const seek = () => { video.currentTime = part * video.duration; };
+        if (video.readyState >= HTMLMediaElement.HAVE_METADATA) {
+            seek();
+        } else {
+            video.addEventListener('loadedmetadata', seek, {once: true});
+            video.preload = 'auto';
+        }
+    ";
+    let sought = browser.execute_async(script, vec![json!(sample.selector()), json!(part)]).await?;
+    assert_eq!(sought["event"], "seeked", "{}: {sought}", sample.file);
+    assert_eq!(sought["error"], Value::Null, "{}: {sought}", sample.file);
+    assert_near(&sought["time"], part * sample.seconds);
+    Ok(())
+}
+
+#[track_caller]
+fn assert_near(seconds: &Value, expected: f64) {
+    // A frame is 0.04 s, and a container may count one more or less than the other.
+    let near = seconds.as_f64().is_some_and(|seconds| (seconds - expected).abs() < 0.1);
+    assert!(near, "{seconds} s is not {expected} s");
+}
+
+struct Sample {
+    file: &'static str,
+    seconds: f64,
+}
+
+impl Sample {
+    fn selector(&self) -> String {
+        format!("video[data-file='{}']", self.file)
+    }
+
+    fn path(&self) -> String {
+        format!("/videos/{}", self.file)
+    }
+}
+
+/// What the app saw: `/log.json`.
+struct Log(Value);
+
+impl Log {
+    async fn read(browser: &Client) -> Outcome<Self> {
+        let script = "
+            const [done] = arguments;
+            fetch('/log.json').then(answer => answer.json()).then(done, error => done(String(error)));
+        ";
+        Ok(Self(browser.execute_async(script, Vec::new()).await?))
+    }
+
+    fn length(&self) -> usize {
+        self.0["requests"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Those for one sample, the first `before` of all requests left out.
+    fn requests(&self, sample: &Sample, before: usize) -> Vec<&Value> {
+        let requests = self.0["requests"].as_array().into_iter().flatten();
+        requests.skip(before).filter(|request| request["path"] == sample.path()).collect()
+    }
+
+    fn inner_calls(&self, sample: &Sample) -> u64 {
+        self.0["inner_calls"][sample.path()].as_u64().unwrap_or(0)
+    }
+}
+
+/// A chromedriver, which takes its browsers with it when it is dropped.
+struct Driver {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Driver {
+    fn start(program: &Path) -> Outcome<Self> {
+        let mut process = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().ok_or("chromedriver has no output")?;
+        // From here on it is stopped on the way out.
+        let mut driver = Self { process, address: (Ipv4Addr::LOCALHOST, 0).into() };
+        let mut lines = BufReader::new(output).lines();
+        let port = loop {
+            let line = lines.next().ok_or("chromedriver ended before it listened")??;
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                break port.trim_end_matches('.').parse()?;
+            }
+        };
+        driver.address.set_port(port);
+        // What else it prints must not fill the pipe.
+        thread::spawn(move || lines.for_each(drop));
+        Ok(driver)
+    }
+
+    async fn browser(&self, chromium: &Path) -> Outcome<Client> {
+        let options = json!({
+            "binary": chromium,
+            "args": [
+                "--headless=new",
+                // Root, as in a container, has no sandbox.
+                "--no-sandbox",
+                "--disable-dev-shm-usage",
+                "--disable-gpu",
+                "--mute-audio",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        });
+        let capabilities = Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]);
+        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let browser = builder.capabilities(capabilities).connect(&format!("http://{}", self.address)).await?;
+        browser.update_timeouts(TimeoutConfiguration::new(Some(LIMIT), Some(LIMIT), None)).await?;
+        Ok(browser)
+    }
+
+    /// Gives the browser a slow line. `WebDriver` has no command for that; chromedriver has.
+    async fn slow_down(&self, browser: &Client) -> Outcome<()> {
+        let session = browser.session_id().await?.ok_or("the browser has no session")?;
+        let line = json!({ "offline": false, "latency": 0, "throughput": BYTES_PER_SECOND });
+        let conditions = json!({ "network_conditions": line }).to_string();
+        let path = format!("/session/{session}/chromium/network_conditions");
+        let status = self.ask("POST", &path, &conditions)?;
+        assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+        Ok(())
+    }
+
+    /// The answer's status line. By hand and blocking, for a drop has no runtime to wait in.
+    fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
+        let mut connection = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        let (host, length) = (self.address, body.len());
+        write!(
+            connection,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        // It leaves the connection open, whatever it is told.
+        let mut status = String::new();
+        BufReader::new(connection).read_line(&mut status)?;
+        Ok(status)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It closes its browsers first.
+        if self.ask("GET", "/shutdown", "").is_ok() {
+            let asked = Instant::now();
+            while matches!(self.process.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        // Nothing if it has ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn found(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+const SAMPLES: [Sample; 3] = [
+    Sample { file: "moov-at-end.mp4", seconds: 8.0 },
+    Sample { file: "moov-at-front.mp4", seconds: 7.0 },
+    Sample { file: "clip.webm", seconds: 6.0 },
+];
+
+/// For all that a browser is waited for: some thirty seconds of video, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A few seconds for a sample, which is more than a browser takes to find the length and seek.
+const BYTES_PER_SECOND: u32 = 250_000;
+
+/// For chromedriver to end by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
