@@ -112,3 +112,68 @@ fn judge(engine: &Engine, entry: Arc<Entry>, accepted: Option<Generation>) -> Lo
         Look::Nothing(Forwarded::Stale, entry.slot.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{header, HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::{
+        clock::{Clock, SystemClock},
+        engine::{Config, Engine},
+        format::manifest::Layout,
+        semantics::freshness::Exchange,
+        store::MokaStore,
+    };
+
+    fn engine() -> Engine {
+        Engine::new(Config::new(SystemClock), Arc::new(MokaStore::new(1 << 20)))
+    }
+
+    fn manifest(key: &CacheKey, selecting: Vec<SelectingField>) -> Record {
+        let now = SystemClock.now();
+        Record::Response(Manifest {
+            key: key.clone(),
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            selecting,
+            exchange: Exchange { requested: now, received: now },
+            layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
+        })
+    }
+
+    async fn finds(engine: &Engine, target: &Target, request: &HeaderMap) -> bool {
+        matches!(lookup(engine, target, request, None).await, Look::Fresh(_))
+    }
+
+    #[tokio::test]
+    async fn a_record_of_another_key_with_the_same_hash_is_no_answer() {
+        let (engine, request) = (engine(), HeaderMap::new());
+        let target = Target::new(CacheKey::new("mine"));
+        for (key, found) in [("theirs", false), ("mine", true)] {
+            let record = manifest(&CacheKey::new(key), Vec::new());
+            engine.records.put_record(&target.primary, &record).await.unwrap();
+            assert_eq!(finds(&engine, &target, &request).await, found, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_variant_of_other_values_with_the_same_hash_is_no_answer() {
+        let engine = engine();
+        let target = Target::new(CacheKey::new("mine"));
+        let mut request = HeaderMap::new();
+        request.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("de"));
+        let names = vec![header::ACCEPT_LANGUAGE];
+        let mine = SelectingField::all(&names, &request);
+        let theirs = SelectingField::all(&names, &HeaderMap::new());
+        let mark = Generation(7);
+        let variants = Variants { key: target.key.clone(), mark, selecting: vec![names] };
+        engine.records.put_record(&target.primary, &Record::Variants(variants)).await.unwrap();
+        let slot = Slot::variant(&target.key, mark, &mine);
+        for (selecting, found) in [(theirs, false), (mine, true)] {
+            let record = manifest(&target.key, selecting);
+            engine.records.put_record(&slot, &record).await.unwrap();
+            assert_eq!(finds(&engine, &target, &request).await, found);
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 use http::Method;
 
-use crate::rig::{movie, settle, Gate, Rig, Script, Step};
+use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
 fn method(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).unwrap()
@@ -69,4 +71,19 @@ async fn a_fill_under_way_does_not_put_back_what_was_taken_out() {
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=invalidated");
     follower.await.unwrap().whole(&movie("/new", 2000));
     rig.get("/a.mp4").send().await.whole(&movie("/new", 2000)).is_hit();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_was_under_way_is_taken_back() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/old", 2500));
+    // Three chunks, and then the manifest, which takes its time.
+    rig.store.spoil(Operation::Put, 4, Fault::Slow(seconds(1)));
+    let leader = rig.get("/a.mp4").start();
+    while rig.store.calls(Operation::Put) < 4 {
+        tokio::task::yield_now().await;
+    }
+    rig.inner.answer("/a.mp4", Script::movie("/new", 2000));
+    rig.ask(Method::PUT, "/a.mp4").send().await;
+    leader.await.unwrap().whole(&movie("/old", 2500));
+    rig.get("/a.mp4").send().await.whole(&movie("/new", 2000));
 }
