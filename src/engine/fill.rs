@@ -122,6 +122,7 @@ impl Fill {
         let (length, generation, promise) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
+                self.engine.passes.remember(&self.target.primary, refusal, exchange.received);
                 permit.land(Landing::Passed);
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
             }

@@ -37,6 +37,12 @@ pub(crate) struct Entry {
     pub(crate) record: Bytes,
 }
 
+impl Entry {
+    pub(crate) fn generation(&self) -> Generation {
+        self.manifest.layout.generation
+    }
+}
+
 /// What a record decodes to.
 pub(crate) enum Decoded {
     Entry(Arc<Entry>),
@@ -104,8 +110,7 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Option<Arc<Decoded>
 }
 
 fn judge(engine: &Engine, entry: Arc<Entry>, accepted: Option<Generation>) -> Look {
-    let usable = accepted == Some(entry.manifest.layout.generation)
-        || entry.freshness.is_fresh(engine.config.clock.now());
+    let usable = accepted == Some(entry.generation()) || entry.freshness.is_fresh(engine.config.clock.now());
     if usable {
         Look::Fresh(entry)
     } else {

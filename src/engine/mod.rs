@@ -21,13 +21,14 @@ use std::{panic::resume_unwind, sync::Arc};
 use bytes::Bytes;
 use http::{header, request, Method, Request, Response};
 use http_body::Body;
+use tokio::task::JoinHandle;
 use tower_service::Service;
 
 pub use self::config::{ChunkSize, Fill};
 use self::{
     budget::Budget,
     fill::Delivery,
-    flight::{Flights, Landing, Role},
+    flight::{Flights, Follower, Landing, Role},
     lookup::{lookup, Decoded, Look, Target},
     memo::Memo,
     passes::Passes,
@@ -37,6 +38,7 @@ pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
     body::ResponseBody,
     error::BoxError,
+    format::key::Generation,
     semantics::{
         cache_control::CacheControl,
         cache_status::{Forwarded, Outcome, Refusal},
@@ -140,85 +142,111 @@ impl Engine {
         }
         let target = Arc::new(Target::new((self.config.key)(&parts)));
         let mut accepted = None;
-        let mut led = false;
         for look in 1..=LOOKS {
-            let (missed, slot) = match lookup(&self, &target, &parts.headers, accepted).await {
+            let (missed, slot, gone) = match lookup(&self, &target, &parts.headers, accepted).await {
                 Look::Fresh(entry) => match serve::serve(&self, &entry, &parts, outcome).await {
                     Some(response) => return Ok(response),
-                    None => (Forwarded::Miss, entry.slot.clone()),
+                    None => (Forwarded::Miss, entry.slot.clone(), Some(entry.generation())),
                 },
-                Look::Nothing(missed, slot) => (missed, slot),
+                Look::Nothing(missed, slot) => (missed, slot, None),
             };
             outcome.forwarded.get_or_insert(missed);
             // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
             let lost = accepted.is_some() && missed != Forwarded::VaryMiss;
-            if look == LOOKS || led || lost || parts.method == Method::HEAD {
+            if look == LOOKS || outcome.stored || lost || parts.method == Method::HEAD {
                 break;
             }
             if let Some(refusal) = self.passes.recall(&target.primary, self.config.clock.now()) {
                 outcome.refusal = Some(refusal);
                 break;
             }
-            match self.flights.join(&slot, &target.primary) {
+            let turn = match self.flights.join(&slot, &target.primary) {
                 Role::Follow(follower) => {
                     inner.release();
-                    match tokio::time::timeout(self.config.follower_limit, follower.landing()).await {
-                        Ok(Landing::Stored(generation)) => {
-                            outcome.collapsed = true;
-                            accepted = Some(generation);
-                        }
-                        Ok(Landing::Abandoned | Landing::Broken) => {}
-                        Ok(Landing::Passed) => break,
-                        Err(_) => {
-                            outcome.refusal = Some(Refusal::WaitedTooLong);
-                            break;
-                        }
-                    }
+                    self.follow(follower, &mut outcome).await
                 }
                 Role::Lead(permit) => {
                     // The flight before may have landed between the look and the joining.
-                    if let Look::Fresh(entry) = lookup(&self, &target, &parts.headers, accepted).await {
-                        permit.land(Landing::Stored(entry.manifest.layout.generation));
-                        continue;
-                    }
-                    led = true;
-                    let fill = fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
-                    match fill.await {
-                        Ok(Delivery::Stored(generation)) => {
-                            outcome.stored = true;
-                            accepted = Some(generation);
+                    match lookup(&self, &target, &parts.headers, accepted).await {
+                        Look::Fresh(entry) if gone != Some(entry.generation()) => {
+                            permit.land(Landing::Stored(entry.generation()));
+                            Turn::LookAgain(None)
                         }
-                        Ok(Delivery::Passed(response, refusal)) => {
-                            outcome.refusal = Some(refusal);
-                            self.passes.remember(&target.primary, refusal, self.config.clock.now());
-                            // Asked for the whole to store it, the inner service did not get to see what this
-                            // viewer asked: a seek in a video that cannot be stored is a seek all the same.
-                            if has_conditions_or_ranges(&parts.headers) {
-                                break;
-                            }
-                            return Ok(serve::pass(response, outcome));
+                        _ => {
+                            let filling =
+                                fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
+                            self.lead(filling, &parts, &mut outcome).await?
                         }
-                        Ok(Delivery::Salvaged(salvage)) => {
-                            outcome.refusal = Some(salvage.refusal);
-                            match serve::salvage(&self, *salvage, outcome).await {
-                                Some(response) => return Ok(response),
-                                None => break,
-                            }
-                        }
-                        Ok(Delivery::Broken(refusal)) => return Ok(serve::bad_gateway(refusal, outcome)),
-                        Ok(Delivery::Failed(error)) => return Err(error),
-                        // The inner service panicked: so does its caller, as if the layer were not there.
-                        Err(stopped) => match stopped.try_into_panic() {
-                            Ok(panic) => resume_unwind(panic),
-                            Err(_) => break,
-                        },
                     }
                 }
+            };
+            match turn {
+                Turn::Answer(response) => return Ok(response),
+                Turn::Forward => break,
+                Turn::LookAgain(generation) => accepted = generation.or(accepted),
             }
         }
         (outcome.stored, outcome.collapsed) = (false, false);
         let response = inner.call(Request::from_parts(parts, body)).await?;
         Ok(serve::pass(response, outcome))
+    }
+
+    /// Waits for another request's fill, within the limit.
+    async fn follow<R>(&self, follower: Follower, outcome: &mut Outcome) -> Turn<R> {
+        match tokio::time::timeout(self.config.follower_limit, follower.landing()).await {
+            Ok(Landing::Stored(generation)) => {
+                outcome.collapsed = true;
+                Turn::LookAgain(Some(generation))
+            }
+            Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain(None),
+            Ok(Landing::Passed) => Turn::Forward,
+            Err(_) => {
+                outcome.refusal = Some(Refusal::WaitedTooLong);
+                Turn::Forward
+            }
+        }
+    }
+
+    /// Waits for this request's own fill.
+    async fn lead<B, E>(
+        &self,
+        filling: JoinHandle<Delivery<B, E>>,
+        request: &request::Parts,
+        outcome: &mut Outcome,
+    ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
+        let delivery = match filling.await {
+            Ok(delivery) => delivery,
+            // The inner service panicked: so does its caller, as if the layer were not there.
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => return Ok(Turn::Forward),
+            },
+        };
+        Ok(match delivery {
+            Delivery::Stored(generation) => {
+                outcome.stored = true;
+                Turn::LookAgain(Some(generation))
+            }
+            Delivery::Passed(response, refusal) => {
+                outcome.refusal = Some(refusal);
+                // Asked for the whole to store it, the inner service did not get to see what this viewer asked:
+                // a seek in a video that cannot be stored is a seek all the same.
+                if has_conditions_or_ranges(&request.headers) {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome))
+                }
+            }
+            Delivery::Salvaged(salvage) => {
+                outcome.refusal = Some(salvage.refusal);
+                serve::salvage(self, *salvage, *outcome).await.map_or(Turn::Forward, Turn::Answer)
+            }
+            Delivery::Broken(refusal) => {
+                outcome.refusal = Some(refusal);
+                Turn::Answer(serve::bad_gateway(refusal, *outcome))
+            }
+            Delivery::Failed(error) => return Err(error),
+        })
     }
 
     /// Forwards an unsafe request, and takes out what its success makes untrue.
@@ -240,6 +268,15 @@ impl Engine {
         }
         Ok(response.map(ResponseBody::inner))
     }
+}
+
+/// What comes after a flight.
+enum Turn<R> {
+    Answer(R),
+    /// To the inner service, as if there were no cache.
+    Forward,
+    /// For what this generation, if it is known, has brought.
+    LookAgain(Option<Generation>),
 }
 
 /// Looks at the store for one request: the first, one after a wait, one after a fill.

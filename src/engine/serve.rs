@@ -102,9 +102,9 @@ fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) 
 pub(crate) async fn salvage<B>(
     engine: &Engine,
     salvage: Salvage<B>,
-    mut outcome: Outcome,
+    outcome: Outcome,
 ) -> Option<Response<ResponseBody<B>>> {
-    let Salvage { mut parts, stored, in_hand, rest, refusal } = salvage;
+    let Salvage { mut parts, stored, in_hand, rest, refusal: _ } = salvage;
     let whole = ByteRange { start: 0, end: stored.length };
     let reader = if whole.length() == 0 {
         Reader::empty()
@@ -116,7 +116,6 @@ pub(crate) async fn salvage<B>(
         let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };
         Reader::open(source, whole).await.ok()?
     };
-    outcome.refusal = Some(refusal);
     outcome.append_to(&mut parts.headers);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
@@ -136,7 +135,7 @@ pub(crate) fn pass<B>(response: Response<B>, outcome: Outcome) -> Response<Respo
 }
 
 /// The inner body broke its word before anything left: 502 (Bad Gateway), with the reason.
-pub(crate) fn bad_gateway<B>(refusal: Refusal, mut outcome: Outcome) -> Response<ResponseBody<B>> {
+pub(crate) fn bad_gateway<B>(refusal: Refusal, outcome: Outcome) -> Response<ResponseBody<B>> {
     let text = match refusal {
         Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
         _ => "The body of the inner response ended with an error.\n",
@@ -145,7 +144,6 @@ pub(crate) fn bad_gateway<B>(refusal: Refusal, mut outcome: Outcome) -> Response
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    outcome.refusal = Some(refusal);
     outcome.append_to(&mut headers);
     let body = ResponseBody::stored(Reader::of(text.into()));
     response(StatusCode::BAD_GATEWAY, headers, body)

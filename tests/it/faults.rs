@@ -205,3 +205,15 @@ async fn a_salvaged_prefix_that_is_lost_in_mid_body_is_never_skipped() {
     assert!(answer.error.expect("the body ends with an error").is_store());
     assert_eq!(answer.bytes, movie("/a.mp4", LENGTH).slice(..CHUNK as usize));
 }
+
+#[tokio::test]
+async fn a_damaged_entry_that_cannot_be_taken_out_is_filled_over() {
+    let truth = movie("/a.mp4", LENGTH);
+    let rig = Rig::new().movie("/a.mp4", LENGTH);
+    rig.get("/a.mp4").send().await;
+    rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, Fault::Absent);
+    rig.store.spoil_from(Operation::Remove, 1, Fault::Error);
+    let answer = rig.get("/a.mp4").send().await;
+    answer.whole(&truth);
+    assert!(answer.cache_status().ends_with("; stored"), "{}", answer.cache_status());
+}

@@ -1,5 +1,7 @@
 //! Fills: what the inner service is asked, what is stored of its answer, and what is not.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tower_video_cache::{ChunkSize, Fault, MokaStore, Operation, Policy, VideoCacheLayer};
@@ -161,7 +163,7 @@ async fn a_fill_that_outlives_its_freshness_still_serves_those_who_waited() {
     let viewers = [rig.get("/a.mp4").start(), rig.get("/a.mp4").start()];
     gate.reached_by(1).await;
     settle().await;
-    rig.clock.advance(std::time::Duration::from_secs(60));
+    rig.clock.advance(Duration::from_secs(60));
     gate.open();
     for viewer in viewers {
         let answer = viewer.await.unwrap();
@@ -231,4 +233,30 @@ async fn a_body_of_unknown_length_promises_as_it_grows() {
     answer.whole(&truth);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-room");
     rig.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_may_leave_at_any_moment() {
+    let truth = movie("/a.mp4", 2500);
+    // Every call of the store takes a moment, so that there are moments to leave at.
+    let slow = || {
+        let answering = Gate::shut();
+        let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).held_by(&answering));
+        for operation in [Operation::Get, Operation::Put] {
+            rig.store.spoil_from(operation, 1, Fault::Slow(Duration::from_millis(10)));
+        }
+        answering.open();
+        rig
+    };
+    for moment in (0..200).step_by(5).map(Duration::from_millis) {
+        let rig = slow();
+        let follower = rig.get("/a.mp4").range("bytes=1500-1600").start();
+        let both =
+            async { tokio::join!(rig.get("/a.mp4").send(), rig.get("/a.mp4").range("bytes=9-").send()) };
+        // Two viewers leave at this moment, one stays, and one comes after.
+        let _ = tokio::time::timeout(moment, both).await;
+        follower.await.unwrap().partial(&truth, 1500..1601);
+        rig.get("/a.mp4").send().await.whole(&truth).is_hit();
+        rig.inner.was_called(1);
+    }
 }
