@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tower_video_cache::{Fault, Operation};
 
-use crate::rig::{movie, Answer, Rig, Script, CHUNK};
+use crate::rig::{movie, settle, Answer, Gate, Rig, Script, Step, CHUNK};
 
 const LENGTH: usize = 2500;
 
@@ -117,9 +117,9 @@ async fn a_store_that_is_down_costs_no_viewer_an_answer() {
 #[tokio::test]
 async fn what_was_stored_and_cannot_be_read_back_is_asked_for_again() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).honours_ranges());
-    // The third put fails, and of the two chunks before it one is gone.
+    // The third put fails, and of the two chunks before it the second is gone.
+    rig.store.spoil(Operation::Put, 2, Fault::Lost);
     rig.store.spoil(Operation::Put, 3, Fault::Error);
-    rig.store.spoil(Operation::Get, 3, Fault::Absent);
     let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
     answer.partial(&movie("/a.mp4", LENGTH), 5..10);
     rig.inner.was_called(2);
@@ -132,6 +132,25 @@ async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_viewer_an_answer(
     rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
     rig.get("/a.mp4").send().await.whole(&truth);
     rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn followers_of_a_fill_that_a_store_did_not_keep_do_not_fill_again() {
+    let truth = movie("/a.mp4", LENGTH);
+    let gate = Gate::shut();
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).held_by(&gate));
+    rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
+    let leader = rig.get("/a.mp4").start();
+    gate.reached_by(1).await;
+    let followers: Vec<_> = (0..5).map(|_| rig.get("/a.mp4").start()).collect();
+    settle().await;
+    gate.open();
+    leader.await.unwrap().whole(&truth);
+    for follower in followers {
+        follower.await.unwrap().whole(&truth);
+    }
+    // The fill, and then one for each of the six.
+    rig.inner.was_called(1 + 6);
 }
 
 #[tokio::test]
@@ -184,7 +203,7 @@ async fn a_manifest_is_taken_out_only_if_it_is_the_one_that_failed() {
 #[tokio::test]
 async fn an_inner_body_that_dies_while_it_is_salvaged_ends_with_an_error() {
     let short = Script::movie("/a.mp4", LENGTH).cut(4);
-    let failing = Script::movie("/a.mp4", LENGTH).step(4, crate::rig::Step::Fail);
+    let failing = Script::movie("/a.mp4", LENGTH).step(4, Step::Fail);
     for (script, is_truncated) in [(short, true), (failing, false)] {
         let rig = Rig::new().script("/a.mp4", script);
         rig.store.spoil(Operation::Put, 2, Fault::Error);
