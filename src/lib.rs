@@ -7,6 +7,9 @@ mod engine;
 mod error;
 mod format;
 mod future;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod layer;
 mod policy;
 mod semantics;
