@@ -21,6 +21,7 @@ use crate::{
 /// A service that answers from the store, and fills the store from the `inner` service.
 ///
 /// Made by [`VideoCacheLayer`](crate::VideoCacheLayer). Its errors are those of the inner service, unchanged.
+/// The inner service is cloned for each request, hit or miss, so its clones should be cheap.
 ///
 /// # Panics
 ///

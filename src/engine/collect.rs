@@ -106,7 +106,14 @@ where
 
     /// Up to `most` bytes of data, never none; `None` at the end of a body that kept its word.
     fn poll_data(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes, Error>>> {
+        let mut empty_frames = 0;
         while self.leftover.is_empty() {
+            // A body that has nothing to say without end must not keep the thread to itself.
+            empty_frames += 1;
+            if empty_frames > EMPTY_FRAMES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if self.ended {
                 return Poll::Ready(None);
             }
@@ -143,6 +150,9 @@ where
         usize::try_from(self.expected?.saturating_sub(before)).ok()
     }
 }
+
+/// Frames without data in a row before other tasks get their turn.
+const EMPTY_FRAMES: u32 = 64;
 
 fn bytes_in(data: &Bytes) -> u64 {
     u64::try_from(data.len()).unwrap_or(u64::MAX)

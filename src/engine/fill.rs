@@ -165,7 +165,10 @@ impl Fill {
         exchange: Exchange,
     ) -> Result<(Option<u64>, Generation, Promise), Refusal> {
         let length = storable(&self.request, parts, body_length, exchange, &self.engine.config.policy)?;
-        let promise = self.engine.budget.promise(length.unwrap_or(0)).ok_or(Refusal::NoRoom)?;
+        let chunk_size = self.engine.records.chunk_size(self.engine.config.chunk_size.bytes());
+        let chunks = length.map_or(0, |length| length.div_ceil(u64::from(chunk_size)));
+        let bytes = length.unwrap_or(0).saturating_add(chunks.saturating_mul(CHUNK_OVERHEAD));
+        let promise = self.engine.budget.promise(bytes).ok_or(Refusal::NoRoom)?;
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         Ok((length, generation, promise))
     }
@@ -197,13 +200,16 @@ impl Fill {
         let key = self.target.key.clone();
         let manifest = Manifest { key, status: parts.status, headers, selecting, exchange, layout };
         let records = &self.engine.records;
-        records.put_record(&slot, &Record::Response(manifest)).await.map_err(|_| Refusal::StoreFailed)?;
-        if permit.is_revoked() {
-            // Invalidated between the look above and the put: take it back.
-            let _ = records.remove_record(&slot).await;
-            return Err(Refusal::Invalidated);
-        }
-        Ok(())
+        let put = records.put_record(&slot, &Record::Response(manifest)).await;
+        let refusal = match put {
+            // Invalidated between the look above and the put.
+            Ok(()) if permit.is_revoked() => Refusal::Invalidated,
+            Ok(()) => return Ok(()),
+            Err(_) => Refusal::StoreFailed,
+        };
+        // A put that failed may have happened all the same: what is not committed must not be found.
+        let _ = records.remove_record(&slot).await;
+        Err(refusal)
     }
 
     /// The slot of the variant that this request selects, entered among the key's variants.
@@ -282,7 +288,7 @@ where
             if self.body.taken() > self.fill.engine.config.policy.largest_body() {
                 return Poured::Stopped(Refusal::TooLarge, payload.freeze());
             }
-            if !self.promised_whole && !self.promise.grow(length) {
+            if !self.promised_whole && !self.promise.grow(length.saturating_add(CHUNK_OVERHEAD)) {
                 return Poured::Stopped(Refusal::NoRoom, payload.freeze());
             }
             if let Some(sum) = &mut self.etag {
@@ -296,6 +302,9 @@ where
         Poured::All
     }
 }
+
+/// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
+const CHUNK_OVERHEAD: u64 = 512;
 
 /// Sets of selecting fields kept for one key; an inner service that varies its `Vary` more than this is refilled.
 const SELECTING_SETS: usize = 4;

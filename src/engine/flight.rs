@@ -16,7 +16,7 @@ use crate::format::key::{Generation, Slot};
 /// The fills under way.
 #[derive(Default)]
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<Slot, Flight>>; SHARDS],
+    shards: [Mutex<HashMap<Slot, Flight>>; 16],
     hasher: RandomState,
     numbers: AtomicU64,
 }
@@ -70,7 +70,7 @@ impl Flights {
     }
 
     fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {
-        let index = usize::try_from(self.hasher.hash_one(slot)).unwrap_or(usize::MAX) % SHARDS;
+        let index = usize::try_from(self.hasher.hash_one(slot) % SHARDS).unwrap_or_default();
         lock(self.shards.get(index).unwrap_or(&self.shards[0]))
     }
 }
@@ -139,7 +139,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const SHARDS: usize = 16;
+const SHARDS: u64 = 16;
 
 #[cfg(test)]
 mod tests {

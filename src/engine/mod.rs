@@ -170,6 +170,8 @@ impl Engine {
                     match lookup(&self, &target, &parts.headers, accepted).await {
                         Look::Fresh(entry) if gone != Some(entry.generation()) => {
                             permit.land(Landing::Stored(entry.generation()));
+                            // Nothing was forwarded: the next look is the first to count.
+                            outcome.forwarded = None;
                             Turn::LookAgain(None)
                         }
                         _ => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 
-use super::fields::{is_whitespace, members};
+use super::fields::{is_whitespace, quotes_end, split_outside_quotes};
 
 /// The directives that this cache acts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,22 +24,32 @@ pub(crate) struct CacheControl {
 impl CacheControl {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut parsed = Self::default();
-        for directive in members(headers, &header::CACHE_CONTROL) {
+        let lines = headers.get_all(header::CACHE_CONTROL).iter();
+        for line in lines.map(|line| String::from_utf8_lossy(line.as_bytes())) {
+            parsed.read(&line);
+        }
+        parsed
+    }
+
+    fn read(&mut self, line: &str) {
+        // RFC 9111 §4.2.1 encourages to take what is conflicting or invalid for the least that it may mean. What
+        // follows a quote that does not end cannot be read, and may forbid to store.
+        self.no_store |= !quotes_end(line);
+        for directive in split_outside_quotes(line, ',') {
             let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            match name.trim_end_matches(is_whitespace).to_ascii_lowercase().as_str() {
+            match name.trim_matches(is_whitespace).to_ascii_lowercase().as_str() {
                 // RFC 9111 §4.2.1: of two values of one directive, the first is used.
-                "max-age" => parsed.max_age = parsed.max_age.or(Some(delta_seconds(argument))),
-                "must-revalidate" => parsed.must_revalidate = true,
+                "max-age" => self.max_age = self.max_age.or(Some(delta_seconds(argument))),
+                "must-revalidate" => self.must_revalidate = true,
                 // §5.2.2.4 and §5.2.2.7: the forms with field names may be treated as the plain ones.
-                "no-cache" => parsed.no_cache = true,
-                "no-store" => parsed.no_store = true,
-                "private" => parsed.private = true,
-                "public" => parsed.public = true,
-                "s-maxage" => parsed.s_maxage = parsed.s_maxage.or(Some(delta_seconds(argument))),
+                "no-cache" => self.no_cache = true,
+                "no-store" => self.no_store = true,
+                "private" => self.private = true,
+                "public" => self.public = true,
+                "s-maxage" => self.s_maxage = self.s_maxage.or(Some(delta_seconds(argument))),
                 _ => {}
             }
         }
-        parsed
     }
 }
 
@@ -75,6 +85,19 @@ mod tests {
             let parsed = CacheControl::of(&headers(&[("cache-control", line)]));
             assert_eq!(parsed.max_age, expected.map(Duration::from_secs), "{rule}: {line}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_forbids_rather_than_allows() {
+        for line in
+            [&b"no-store, x=\xe9"[..], b"x=\"\xe9\", no-store", b"ext=\", no-store", b"max-age=60, x=\"a\\\""]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_bytes(line).unwrap());
+            assert!(CacheControl::of(&headers).no_store, "{}", line.escape_ascii());
+        }
+        let readable = headers(&[("cache-control", "ext=\"a, \\\" no-store\", max-age=60")]);
+        assert!(!CacheControl::of(&readable).no_store);
     }
 
     #[test]

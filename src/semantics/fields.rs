@@ -29,6 +29,20 @@ pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Ite
         .filter(|member| !member.is_empty())
 }
 
+/// Whether every quoted string of the text ends in it.
+pub(crate) fn quotes_end(text: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for character in text.chars() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
 /// Splits at `separator`, but not inside a quoted string (RFC 9110 §5.6.4).
 pub(crate) fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;

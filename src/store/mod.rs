@@ -29,7 +29,9 @@ use crate::error::BoxError;
 ///   behind. The cache takes it for a miss.
 /// - A [`remove`](Self::remove) of an absent key is `Ok`.
 /// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are up to one chunk and 40 bytes long.
-/// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them.
+/// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them. The cache
+///   does not remove the chunks of a response that another one replaced, for a viewer may still read them: a store
+///   must evict or expire what is no longer read.
 ///
 /// An error is never a viewer's: the cache takes it for a miss, or hands over the inner response.
 /// [`conformance`](crate::conformance) (feature `test-util`) checks a store of your own against this contract.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use tower_video_cache::{Fault, Operation};
 
 use crate::rig::{movie, settle, Answer, Gate, Rig, Script, Step, CHUNK};
@@ -223,6 +224,22 @@ async fn a_salvaged_prefix_that_is_lost_in_mid_body_is_never_skipped() {
     let answer = Answer::of(response).await;
     assert!(answer.error.expect("the body ends with an error").is_store());
     assert_eq!(answer.bytes, movie("/a.mp4", LENGTH).slice(..CHUNK as usize));
+}
+
+#[tokio::test]
+async fn a_body_that_ended_with_an_error_has_nothing_more_to_say() {
+    for operation in [Operation::Put, Operation::Get] {
+        let rig = Rig::new().movie("/a.mp4", LENGTH);
+        if operation == Operation::Put {
+            // Then it is a salvaged body, with a chunk in hand behind the hole.
+            rig.store.spoil(Operation::Put, 3, Fault::Error);
+        }
+        let mut body = std::pin::pin!(rig.get("/a.mp4").response().await.unwrap().into_body());
+        rig.store.spoil_from(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
+        assert!(body.frame().await.unwrap().is_ok());
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.frame().await.is_none());
+    }
 }
 
 #[tokio::test]

@@ -178,10 +178,10 @@ async fn a_fill_that_outlives_its_freshness_still_serves_those_who_waited() {
 async fn chunks_are_cut_to_what_the_store_can_hold() {
     let store = MokaStore::new(4000);
     let layer = VideoCacheLayer::new(store).chunk_size(ChunkSize::new(1 << 20).unwrap());
-    let mut rig = Rig::new().movie("/a.mp4", 1500);
+    let mut rig = Rig::new().movie("/a.mp4", 1400);
     rig.layer = layer;
     for _ in 0..2 {
-        rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 1500));
+        rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 1400));
     }
     rig.inner.was_called(1);
 }
@@ -206,13 +206,13 @@ async fn what_is_too_large_passes_with_one_call() {
 async fn fills_together_promise_no_more_than_half_the_store() {
     let gate = Gate::shut();
     let held = Script::movie("/a.mp4", 6000).step(3, Step::Wait(gate.clone()));
-    let rig = Rig::with_capacity(20_000).script("/a.mp4", held).movie("/b.mp4", 4001).movie("/c.mp4", 4000);
-    rig.inner.answer("/d.mp4", Script::of(&movie("/d.mp4", 3000)));
+    // Chunks weigh more than their bytes: 6 chunks and 7 fit into half of the store, 6 and 8 do not.
+    let rig = Rig::with_capacity(40_000).script("/a.mp4", held).movie("/b.mp4", 7500).movie("/c.mp4", 7000);
     let first = rig.get("/a.mp4").start();
     gate.reached_by(1).await;
 
     let passed = rig.get("/b.mp4").send().await;
-    passed.whole(&movie("/b.mp4", 4001));
+    passed.whole(&movie("/b.mp4", 7500));
     assert_eq!(passed.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-room");
     let fits = rig.get("/c.mp4").send().await;
     assert!(fits.cache_status().ends_with("; stored"), "{}", fits.cache_status());
@@ -220,8 +220,8 @@ async fn fills_together_promise_no_more_than_half_the_store() {
     gate.open();
     first.await.unwrap().whole(&movie("/a.mp4", 6000));
     // What was promised is free again.
-    rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 4001));
-    rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 4001)).is_hit();
+    rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500));
+    rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500)).is_hit();
 }
 
 #[tokio::test]
@@ -259,4 +259,12 @@ async fn a_viewer_may_leave_at_any_moment() {
         rig.get("/a.mp4").send().await.whole(&truth).is_hit();
         rig.inner.was_called(1);
     }
+}
+
+#[tokio::test]
+async fn a_body_of_empty_frames_leaves_others_their_turn() {
+    let script = Script::movie("/a.mp4", 2500);
+    let script = (0..10_000).fold(script, |script, _| script.step(2, Step::Data(Bytes::new())));
+    let rig = Rig::new().script("/a.mp4", script);
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
 }
