@@ -157,3 +157,23 @@ const EMPTY_FRAMES: u32 = 64;
 fn bytes_in(data: &Bytes) -> u64 {
     u64::try_from(data.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_chunk_has_a_buffer_of_its_own_size() {
+        for expected in [None, Some(2500)] {
+            let body = Full::new(Bytes::from(vec![7; 2500]));
+            let mut collector = Collector::new(body, expected);
+            for length in [1000, 1000, 500] {
+                let payload = collector.chunk(1000).await.unwrap().unwrap();
+                assert_eq!((payload.len(), payload.capacity()), (length, length + TRAILER));
+            }
+            assert!(collector.chunk(1000).await.unwrap().is_none());
+        }
+    }
+}

@@ -115,8 +115,6 @@ impl Fill {
                 return Delivery::Failed(error);
             }
         };
-        // What the service holds for its callers (a place in a queue, say) is not held while the body flows.
-        drop(inner);
         let exchange = Exchange { requested, received: clock.now() };
         let admitted = self.admit(&parts, body.size_hint().exact(), exchange);
         let (length, generation, promise) = match admitted {
