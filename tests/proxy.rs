@@ -216,6 +216,17 @@ async fn an_http2_request_becomes_one_of_http1() {
 }
 
 #[tokio::test]
+async fn an_answer_of_http1_0_becomes_one_of_http1_1() {
+    let mut old = page_of(Full::from("old"));
+    *old.version_mut() = Version::HTTP_10;
+    let rig = Rig::once(old).await;
+    let response = rig.get("/").await;
+    assert_eq!(response.version(), Version::HTTP_11);
+    assert_eq!(field(response.headers(), "via"), "1.0 tower-video-cache");
+    assert_eq!(whole(response).await, "old");
+}
+
+#[tokio::test]
 async fn a_viewer_can_limit_the_hops() {
     let rig = Rig::new(|_| async { Ok(Response::new(boxed(Empty::new()))) }).await;
     for (method, limit, status, forwarded) in [
@@ -641,7 +652,11 @@ fn video() -> Response<Content> {
         .unwrap()
 }
 
-fn page_of(body: Channel<Bytes, BoxError>) -> Response<Content> {
+fn page_of<B>(body: B) -> Response<Content>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     Response::builder().header(header::CONTENT_TYPE, "text/html").body(boxed(body)).unwrap()
 }
 
