@@ -1,0 +1,116 @@
+//! The command line: what is given there, and what it makes.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytesize::ByteSize;
+use clap::{Parser, ValueEnum};
+use http::{
+    uri::{Authority, Scheme},
+    Uri,
+};
+use humantime::parse_duration;
+use tower_video_cache::{ChunkSize, Fill, MokaStore, Policy, VideoCacheLayer};
+
+use super::{fields::cache_key, origin::Origin, server::Limits};
+
+/// A caching reverse proxy for video.
+#[derive(Debug, Parser)]
+#[command(name = "proxy")]
+pub(crate) struct Args {
+    /// Where viewers connect; port 0 is chosen by the system.
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// What is cached: `http://HOST[:PORT]`.
+    #[arg(long, value_parser = origin)]
+    origin: Authority,
+    /// Memory for stored responses.
+    #[arg(long, default_value = "512MiB")]
+    memory: ByteSize,
+    /// The pieces that responses are stored in.
+    #[arg(long, default_value = "1MiB", value_parser = chunk_size)]
+    chunk_size: ChunkSize,
+    /// The largest response that is stored.
+    #[arg(long, default_value = "8GiB")]
+    max_size: ByteSize,
+    /// The media types that are stored [default: video, audio, HLS, DASH, subtitles].
+    #[arg(long, value_delimiter = ',', value_parser = media)]
+    media: Option<Vec<String>>,
+    /// How long a response is fresh that does not say; 0s leaves it unstored.
+    #[arg(long, default_value = "5m", value_parser = parse_duration)]
+    default_ttl: Duration,
+    /// When the first byte of a response that is being stored leaves.
+    #[arg(long, value_enum, default_value_t = FillArg::Whole)]
+    fill: FillArg,
+    /// How long a connection to the origin may take.
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    connect_timeout: Duration,
+    /// How long the origin may take to begin its answer, once it has the whole request.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    response_timeout: Duration,
+    /// How long the origin's body, or a viewer's, may bring nothing.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    body_timeout: Duration,
+    /// How long a viewer may take to send a request's header, or be idle before it.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    header_timeout: Duration,
+    /// How long running requests may take to end after SIGINT or SIGTERM.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    grace: Duration,
+}
+
+impl Args {
+    pub(crate) fn layer(&self) -> VideoCacheLayer {
+        let mut policy = Policy::default().default_ttl(self.default_ttl).max_size(self.max_size.as_u64());
+        if let Some(media) = &self.media {
+            policy = policy.media(media);
+        }
+        VideoCacheLayer::new(MokaStore::new(self.memory.as_u64()))
+            .policy(policy)
+            .key(cache_key)
+            .chunk_size(self.chunk_size)
+            .fill(match self.fill {
+                FillArg::Whole => Fill::Whole,
+            })
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::new(self.origin.clone(), self.connect_timeout, self.response_timeout, self.body_timeout)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { header: self.header_timeout, grace: self.grace }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FillArg {
+    /// Once all of it is stored.
+    Whole,
+}
+
+fn origin(text: &str) -> Result<Authority, String> {
+    let parts = text.parse::<Uri>().map_err(|error| error.to_string())?.into_parts();
+    match (parts.scheme, parts.authority, parts.path_and_query) {
+        (Some(scheme), Some(authority), path)
+            if scheme == Scheme::HTTP
+                && !authority.as_str().contains('@')
+                && path.as_ref().is_none_or(|path| path == "/") =>
+        {
+            Ok(authority)
+        }
+        _ => Err("expected http://HOST[:PORT], without a path".to_owned()),
+    }
+}
+
+fn chunk_size(text: &str) -> Result<ChunkSize, String> {
+    let bytes = text.parse::<ByteSize>()?.as_u64();
+    // What no u32 holds is too large as well.
+    ChunkSize::new(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|error| error.to_string())
+}
+
+fn media(text: &str) -> Result<String, String> {
+    match text.trim().split_once('/') {
+        Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => Ok(text.trim().to_owned()),
+        _ => Err("expected type/subtype, type/* or */*".to_owned()),
+    }
+}

@@ -1,0 +1,73 @@
+//! A caching reverse proxy for video: one origin, one process, nothing on disk.
+//!
+//! `cargo run --release --example proxy -- --listen 127.0.0.1:8080 --origin http://127.0.0.1:9000`
+//!
+//! It speaks HTTP/1.1 and HTTP/2 (with prior knowledge) to viewers and HTTP/1.1 to the origin, both without TLS:
+//! where viewers come over the Internet, put it behind what terminates TLS. What was stored is gone when it stops.
+
+mod args;
+mod body;
+mod fields;
+mod origin;
+mod server;
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use self::{args::Args, server::Stopped};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(Stopped::Finished) => ExitCode::SUCCESS,
+        Ok(Stopped::CutOff) => {
+            eprintln!("proxy: stopped before all requests were answered");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<Stopped, Box<dyn Error>> {
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let stop = stop_signal()?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    stdout.flush()?;
+    Ok(server::serve(listener, args.layer(), args.origin(), args.limits(), stop).await)
+}
+
+/// Resolves when the process is asked to end. From the call on, the signals no longer end it by themselves.
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
+    use tokio::signal::unix::{signal, SignalKind};
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
+    Ok(async {
+        // Without a handler for it, Ctrl-C ends the process at once, which is a stop as well.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
