@@ -336,7 +336,7 @@ async fn an_origin_that_does_not_accept_is_a_gateway_timeout() {
 async fn a_long_upload_is_not_taken_for_a_late_answer() {
     let rig = Rig::with(&["--response-timeout", SHORT], |request| async {
         if request.uri().path() == "/never" {
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         }
         let upload = request.into_body().collect().await?;
         Ok(Response::new(boxed(Full::from(upload.to_bytes()))))
