@@ -34,6 +34,8 @@ mod manual {
 
     /// A clock that stands still until it is told to move; clones share one time.
     ///
+    /// Limits of waiting are by Tokio's clock, which `tokio::time::pause` stops.
+    ///
     /// ```
     /// # use std::time::{Duration, UNIX_EPOCH};
     /// use tower_video_cache::{Clock, ManualClock};

@@ -17,7 +17,9 @@ use crate::{
 /// A [`Layer`] that stores what a video service answers, and answers from the store.
 ///
 /// All clones share one cache, and so do all services that they are applied to: `axum` applies a router's layer
-/// to each route. A setter makes a cache of its own, on the same store.
+/// to each route. A setter makes a cache of its own on the same store: what is stored is found by both where their
+/// keys are equal, and fills under way promise the store no more than half of it together, but each joins only its
+/// own fills. A store that is to be kept at hand goes in as an `Arc`.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -49,22 +51,26 @@ impl VideoCacheLayer {
 
     /// What a request's response is found by. Default: [`CacheKey::of`].
     ///
-    /// Requests with equal keys get each other's responses: a function that leaves out what the inner service
+    /// The function sees the request as it arrives at the layer: within axum's `nest`, without the prefix that was
+    /// stripped. Requests with equal keys get each other's responses: a function that leaves out what the inner service
     /// looks at shows one viewer what was made for another.
     ///
     /// ```
     /// # use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
     /// // Signed URLs: the query proves who may see the video, and does not change it.
     /// // The service that checks the signature must then stand outside of the cache.
-    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30))
-    ///     .key(|request| CacheKey::new(request.uri.path()));
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(|request| {
+    ///     let host = request.headers.get("host").map_or(&[][..], |host| host.as_bytes());
+    ///     CacheKey::new([host, b"\n", request.uri.path().as_bytes()].concat())
+    /// });
     /// ```
     #[must_use]
     pub fn key(self, key: impl Fn(&request::Parts) -> CacheKey + Send + Sync + 'static) -> Self {
         self.set(|config| config.key = Arc::new(key))
     }
 
-    /// Which requests go to the inner service untouched: those for which `bypass` is true. Default: none.
+    /// Which requests go to the inner service untouched: those for which `bypass` is true. It sees the request as
+    /// it arrives at the layer, as the [key function](Self::key) does. Default: none.
     #[must_use]
     pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.set(|config| config.bypass = Some(Arc::new(bypass)))

@@ -28,6 +28,9 @@ pub struct Policy {
 impl Policy {
     /// How long a response is fresh that carries neither `max-age` nor `s-maxage` nor `Expires`;
     /// zero leaves such responses unstored. Default: 5 minutes.
+    ///
+    /// HLS and DASH manifests have none: a live one changes every few seconds, and a viewer of an old one stands
+    /// still. They are stored where the inner service says for how long.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
@@ -45,7 +48,8 @@ impl Policy {
 
     /// The media types that are stored: `type/subtype`, `type/*` or `*/*`, in any case; parameters are not
     /// looked at. A response without `Content-Type` is stored under `*/*` only.
-    /// Default: `video/*`, `audio/*`, HLS and DASH manifests and segments, `WebVTT`.
+    /// Default: `video/*`, `audio/*`, `application/mp4`, HLS and DASH manifests (`application/vnd.apple.mpegurl`,
+    /// `application/x-mpegurl`, `application/mpegurl`, `application/dash+xml`), `text/vtt`.
     #[must_use]
     pub fn media<I>(mut self, types: I) -> Self
     where
@@ -63,8 +67,15 @@ impl Policy {
         self
     }
 
-    pub(crate) fn ttl_by_default(&self) -> Duration {
-        self.default_ttl
+    /// `media_type` is the essence (`type/subtype`, no parameters), if there is one.
+    pub(crate) fn ttl_by_default(&self, media_type: Option<&str>) -> Duration {
+        let is_manifest =
+            |media_type: &str| MANIFESTS.iter().any(|name| media_type.eq_ignore_ascii_case(name));
+        if media_type.is_some_and(is_manifest) {
+            Duration::ZERO
+        } else {
+            self.default_ttl
+        }
     }
 
     pub(crate) fn largest_body(&self) -> u64 {
@@ -103,13 +114,24 @@ fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-const VIDEO_MEDIA: [&str; 7] = [
+/// HLS under all the names that servers give it, and DASH.
+const MANIFESTS: [&str; 6] = [
+    "application/vnd.apple.mpegurl",
+    "application/x-mpegurl",
+    "application/mpegurl",
+    "audio/mpegurl",
+    "audio/x-mpegurl",
+    "application/dash+xml",
+];
+
+const VIDEO_MEDIA: [&str; 8] = [
     "video/*",
     "audio/*",
     "application/mp4",
     // HLS playlists, under the registered name and the one that servers used before it.
     "application/vnd.apple.mpegurl",
     "application/x-mpegurl",
+    "application/mpegurl",
     "application/dash+xml",
     "text/vtt",
 ];

@@ -23,6 +23,9 @@ use crate::{
 /// Made by [`VideoCacheLayer`](crate::VideoCacheLayer). Its errors are those of the inner service, unchanged.
 /// The inner service is cloned for each request, hit or miss, so its clones should be cheap.
 ///
+/// Where the compiler says that it is no `Service`: the inner service must be `Clone`, `Send` and `'static`, the
+/// request body `Default` (axum's is, hyper's `Incoming` is not), and the data of the response body `Bytes`.
+///
 /// # Panics
 ///
 /// A fill is a task, so requests must be made within a Tokio runtime that has its timer enabled. A panic of the

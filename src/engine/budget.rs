@@ -18,6 +18,11 @@ impl Budget {
         Self { limit: capacity.map_or(u64::MAX, |capacity| capacity / 2), promised: AtomicU64::new(0) }
     }
 
+    /// Whether `bytes` would ever fit, were nothing else promised.
+    pub(crate) fn could_hold(&self, bytes: u64) -> bool {
+        bytes <= self.limit
+    }
+
     /// A promise of `bytes`, if there is room for it.
     pub(crate) fn promise(self: &Arc<Self>, bytes: u64) -> Option<Promise> {
         let mut promise = Promise { budget: Arc::clone(self), bytes: 0 };

@@ -166,6 +166,9 @@ impl Fill {
         let chunk_size = self.engine.records.chunk_size(self.engine.config.chunk_size.bytes());
         let chunks = length.map_or(0, |length| length.div_ceil(u64::from(chunk_size)));
         let bytes = length.unwrap_or(0).saturating_add(chunks.saturating_mul(CHUNK_OVERHEAD));
+        if !self.engine.budget.could_hold(bytes) {
+            return Err(Refusal::TooLarge);
+        }
         let promise = self.engine.budget.promise(bytes).ok_or(Refusal::NoRoom)?;
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         Ok((length, generation, promise))

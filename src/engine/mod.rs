@@ -153,6 +153,12 @@ impl Engine {
             outcome.forwarded.get_or_insert(missed);
             // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
             let lost = accepted.is_some() && missed != Forwarded::VaryMiss;
+            if lost {
+                outcome.refusal = Some(Refusal::StoreLost);
+            }
+            if lost && outcome.stored {
+                self.passes.remember(&target.primary, Refusal::StoreLost, self.config.clock.now());
+            }
             if look == LOOKS || outcome.stored || lost || parts.method == Method::HEAD {
                 break;
             }

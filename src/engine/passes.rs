@@ -58,7 +58,7 @@ impl Passes {
     }
 }
 
-/// Whether the reason lies in the resource: not in this viewer's request, this moment's load, or an error.
+/// Whether the reason lies in the resource or the store: not in this viewer's request or this moment's load.
 fn is_lasting(refusal: Refusal) -> bool {
     matches!(
         refusal,
@@ -67,6 +67,7 @@ fn is_lasting(refusal: Refusal) -> bool {
             | Refusal::NoCache
             | Refusal::NoStore
             | Refusal::Private
+            | Refusal::StoreLost
             | Refusal::TooLarge
             | Refusal::VaryAnything
     )

@@ -26,6 +26,9 @@ impl CacheKey {
     /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
     /// the `Host` field), then path and query, byte for byte.
     ///
+    /// An HTTP/1.1 request seldom tells its scheme, an HTTP/2 request does: behind a server of both, each stores a
+    /// response of its own unless a key function leaves the scheme out. A viewer can make up any host and query.
+    ///
     /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
     /// two nests that share one layer must put the prefix back with a key function.
     pub fn of(request: &request::Parts) -> Self {

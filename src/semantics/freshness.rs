@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 
 use super::{
     cache_control::{delta_seconds, CacheControl},
-    fields::{date, members},
+    fields::{date, media_type, members},
 };
 use crate::policy::Policy;
 
@@ -61,7 +61,7 @@ fn lifetime(headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Duratio
         return explicit;
     }
     if !headers.contains_key(header::EXPIRES) {
-        return policy.ttl_by_default();
+        return policy.ttl_by_default(media_type(headers));
     }
     let sent = date(headers, &header::DATE).unwrap_or(exchange.received);
     // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
@@ -102,6 +102,7 @@ mod tests {
         type Row = (&'static str, &'static [(&'static str, &'static str)], u64, u64);
         let rows: &[Row] = &[
             ("nothing said: the policy's", &[], 300, 0),
+            ("a manifest has no default", &[("content-type", "Application/x-mpegURL; charset=utf-8")], 0, 0),
             ("§4.2.1 max-age", &[("cache-control", "max-age=60")], 60, 0),
             ("§4.2.1 s-maxage over max-age", &[("cache-control", "max-age=60, s-maxage=10")], 10, 0),
             (

@@ -33,6 +33,9 @@ use crate::error::BoxError;
 ///   does not remove the chunks of a response that another one replaced, for a viewer may still read them: a store
 ///   must evict or expire what is no longer read.
 ///
+/// It has no `dyn` form: [`VideoCacheLayer`](crate::VideoCacheLayer) has no type parameter, so an application that
+/// chooses its store at run time chooses there.
+///
 /// An error is never a viewer's: the cache takes it for a miss, or hands over the inner response.
 /// [`conformance`](crate::conformance) (feature `test-util`) checks a store of your own against this contract.
 ///
@@ -118,7 +121,7 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
-impl<T: Store + ?Sized> Store for Arc<T> {
+impl<T: Store> Store for Arc<T> {
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send {
         (**self).get(key)
     }

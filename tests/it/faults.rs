@@ -133,6 +133,13 @@ async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_viewer_an_answer(
     rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
     rig.get("/a.mp4").send().await.whole(&truth);
     rig.inner.was_called(2);
+    // For a while it is not tried again, and the operator is told why.
+    let puts = rig.puts();
+    let answer = rig.get("/a.mp4").send().await;
+    answer.whole(&truth);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=store-lost");
+    rig.inner.was_called(3);
+    assert_eq!(rig.puts(), puts);
 }
 
 #[tokio::test]

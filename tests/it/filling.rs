@@ -268,3 +268,15 @@ async fn a_body_of_empty_frames_leaves_others_their_turn() {
     let rig = Rig::new().script("/a.mp4", script);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
 }
+
+#[tokio::test]
+async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges() {
+    let rig = Rig::with_capacity(5000).script("/a.mp4", Script::movie("/a.mp4", 2500).honours_ranges());
+    for calls in [2, 3, 4] {
+        let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
+        answer.partial(&movie("/a.mp4", 2500), 5..10);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=too-large");
+        rig.inner.was_called(calls);
+    }
+    assert_eq!(rig.puts(), 0);
+}

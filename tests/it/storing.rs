@@ -138,6 +138,24 @@ async fn the_policy_decides_what_the_rfc_leaves_open() {
 }
 
 #[tokio::test]
+async fn a_playlist_is_stored_only_for_as_long_as_it_says() {
+    let playlist = |length| {
+        Script::movie("/live.m3u8", length)
+            .without("content-type")
+            .header("content-type", "application/vnd.apple.mpegurl")
+    };
+    let rig = Rig::new().script("/live.m3u8", playlist(10));
+    rig.get("/live.m3u8").send().await;
+    rig.inner.answer("/live.m3u8", playlist(20));
+    rig.get("/live.m3u8").send().await.whole(&movie("/live.m3u8", 20));
+
+    let rig = Rig::new().script("/live.m3u8", playlist(10).header("cache-control", "max-age=2"));
+    rig.get("/live.m3u8").send().await;
+    rig.clock.advance(seconds(1));
+    rig.get("/live.m3u8").send().await.is_hit();
+}
+
+#[tokio::test]
 async fn variants_are_kept_apart_and_never_mixed() {
     let variant = |name: &str| Script::movie(name, 2500).header("vary", "Accept-Language, X-Device");
     let rig = Rig::new();
