@@ -101,6 +101,14 @@ impl VideoCacheLayer {
         self.set(|config| config.follower_limit = limit)
     }
 
+    /// How long the inner service may be silent while its answer is being stored, before it begins or within it.
+    /// Then the fill is given up, those who wait for it are let go, and who led it gets what has come and what will
+    /// come, live. Default: 60 seconds.
+    #[must_use]
+    pub fn idle_limit(self, limit: Duration) -> Self {
+        self.set(|config| config.idle_limit = limit)
+    }
+
     /// How long one call of the store may take before it counts as failed. Default: 2 seconds.
     #[must_use]
     pub fn store_limit(self, limit: Duration) -> Self {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{header, request, Request, Response, Version};
 use http_body::Body;
 use tower_service::Service;
 
@@ -65,7 +65,7 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let treatment = self.engine.treatment(&parts, !body.is_end_stream());
+        let treatment = self.engine.treatment(&parts, has_content(&parts, &body));
         if treatment == Treatment::Bypass {
             return ResponseFuture::bypass(self.inner.call(Request::from_parts(parts, body)));
         }
@@ -80,6 +80,17 @@ where
             _ => ResponseFuture::cached(Box::pin(engine.respond(inner, parts, body))),
         }
     }
+}
+
+/// Whether the request has content. Not every body tells its end beforehand; then HTTP/1.1 does by its fields
+/// (RFC 9112 §6.3), and of HTTP/2 the worse is taken for true.
+fn has_content(request: &request::Parts, body: &impl Body) -> bool {
+    if let Some(length) = body.size_hint().exact() {
+        return length > 0;
+    }
+    let framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    let is_framed = || framed.iter().any(|name| request.headers.contains_key(name));
+    !body.is_end_stream() && (request.version > Version::HTTP_11 || is_framed())
 }
 
 impl<S: fmt::Debug> fmt::Debug for VideoCache<S> {

@@ -37,6 +37,11 @@ pub(crate) struct Promise {
 }
 
 impl Promise {
+    /// Bytes promised so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Promises `more` bytes; `false`, and nothing changes, if there is no room for them.
     pub(crate) fn grow(&mut self, more: u64) -> bool {
         let grown = |promised: u64| promised.checked_add(more).filter(|sum| *sum <= self.budget.limit);

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     task::{ready, Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -47,7 +48,8 @@ where
         self.taken
     }
 
-    /// The next `size` bytes, or fewer at the end of the body, or `None` after it.
+    /// The next `size` bytes, or fewer at the end of the body, or none after it; or what came of them before the body
+    /// fell silent for longer than `limit`.
     ///
     /// The bytes are copied into a buffer made to measure, with room for a trailer: a slice of what the inner
     /// service read would keep all of its buffer alive.
@@ -55,10 +57,14 @@ where
     /// # Errors
     ///
     /// The body failed, or is longer or shorter than it said.
-    pub(crate) async fn chunk(&mut self, size: usize) -> Result<Option<BytesMut>, Error> {
+    pub(crate) async fn chunk(&mut self, size: usize, limit: Duration) -> Result<Collected, Error> {
         let mut payload = BytesMut::new();
         while payload.len() < size {
-            let Some(data) = poll_fn(|cx| self.poll_data(cx, size - payload.len())).await.transpose()? else {
+            let data = poll_fn(|cx| self.poll_data(cx, size - payload.len()));
+            let Ok(data) = tokio::time::timeout(limit, data).await else {
+                return Ok(Collected::Stalled(payload));
+            };
+            let Some(data) = data.transpose()? else {
                 break;
             };
             if payload.capacity() == 0 {
@@ -67,7 +73,7 @@ where
             payload.extend_from_slice(&data);
         }
         if payload.is_empty() {
-            return Ok(None);
+            return Ok(Collected::End);
         }
         // Where the length was unknown, the last chunk gets a buffer of its own size.
         if payload.len() + TRAILER < payload.capacity() {
@@ -75,7 +81,7 @@ where
             exact.extend_from_slice(&payload);
             payload = exact;
         }
-        Ok(Some(payload))
+        Ok(Collected::Chunk(payload))
     }
 
     /// The rest of the body as it comes, trailers and all.
@@ -121,6 +127,7 @@ where
                 None => {
                     self.ended = true;
                     if self.expected.is_some_and(|expected| self.taken < expected) {
+                        self.trailers = None;
                         return Poll::Ready(Some(Err(Error::too_short())));
                     }
                 }
@@ -151,6 +158,13 @@ where
     }
 }
 
+/// What became of a chunk.
+pub(crate) enum Collected {
+    Chunk(BytesMut),
+    End,
+    Stalled(BytesMut),
+}
+
 /// Frames without data in a row before other tasks get their turn.
 const EMPTY_FRAMES: u32 = 64;
 
@@ -160,9 +174,31 @@ fn bytes_in(data: &Bytes) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::poll_immediate;
     use http_body_util::Full;
 
     use super::*;
+
+    /// Always ready, with nothing.
+    struct Empty;
+
+    impl Body for Empty {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_empty_frames_leaves_others_their_turn() {
+        let mut collector = Collector::new(Empty, None);
+        assert!(poll_immediate(collector.chunk(1000, Duration::from_secs(60))).await.is_none());
+    }
 
     #[tokio::test]
     async fn every_chunk_has_a_buffer_of_its_own_size() {
@@ -170,10 +206,12 @@ mod tests {
             let body = Full::new(Bytes::from(vec![7; 2500]));
             let mut collector = Collector::new(body, expected);
             for length in [1000, 1000, 500] {
-                let payload = collector.chunk(1000).await.unwrap().unwrap();
+                let Collected::Chunk(payload) = collector.chunk(1000, Duration::MAX).await.unwrap() else {
+                    panic!("there is more");
+                };
                 assert_eq!((payload.len(), payload.capacity()), (length, length + TRAILER));
             }
-            assert!(collector.chunk(1000).await.unwrap().is_none());
+            assert!(matches!(collector.chunk(1000, Duration::MAX).await.unwrap(), Collected::End));
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) fill: Fill,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) follower_limit: Duration,
+    pub(crate) idle_limit: Duration,
     pub(crate) store_limit: Duration,
 }
 
@@ -32,6 +33,7 @@ impl Config {
             fill: Fill::default(),
             clock: Arc::new(clock),
             follower_limit: Duration::from_secs(30),
+            idle_limit: Duration::from_secs(60),
             store_limit: Duration::from_secs(2),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The only file that puts chunks and manifests. Chunks go first; the manifest's put is the commit.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
@@ -10,13 +10,13 @@ use http::{
     request, response, HeaderMap, Request, Response,
 };
 use http_body::Body;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     budget::Promise,
-    collect::Collector,
+    collect::{Collected, Collector},
     flight::{Landing, Permit},
     inner::Inner,
     lookup::{decoded, Decoded, Target},
@@ -44,6 +44,8 @@ pub(crate) enum Delivery<B, E> {
     Broken(Refusal),
     /// The inner service failed.
     Failed(E),
+    /// The inner service takes too long for others to wait for it: here is its answer under way.
+    Late(Answering<B, E>),
     /// The inner response may not be stored: here it is, untouched.
     Passed(Response<B>, Refusal),
     /// Storing stopped midway: here is the inner response, part stored, part in hand, part still to come.
@@ -51,6 +53,9 @@ pub(crate) enum Delivery<B, E> {
     /// Committed under this generation.
     Stored(Generation),
 }
+
+/// A call of the inner service.
+type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 /// An inner response whose storing stopped midway.
 pub(crate) struct Salvage<B> {
@@ -83,6 +88,7 @@ where
 {
     let mut asked = request.clone();
     remove_conditions_and_ranges(&mut asked.headers);
+    engine.mark(&mut asked.extensions);
     let fill = Fill { engine, target: Arc::clone(target), request: asked.headers.clone() };
     let request = Request::from_parts(asked, A::default());
     tokio::spawn(async move { fill.run(inner, request, permit).await })
@@ -102,17 +108,25 @@ impl Fill {
         permit: Permit,
     ) -> Delivery<B, S::Error>
     where
-        S: Service<Request<A>, Response = Response<B>> + Clone,
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        A: Send + 'static,
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let clock = &self.engine.config.clock;
         let requested = clock.now();
-        let (parts, body) = match inner.call(request).await {
-            Ok(response) => response.into_parts(),
-            Err(error) => {
+        let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
+        let (parts, body) = match timeout(self.engine.config.idle_limit, answering.as_mut()).await {
+            Ok(Ok(response)) => response.into_parts(),
+            Ok(Err(error)) => {
                 permit.land(Landing::Passed);
                 return Delivery::Failed(error);
+            }
+            Err(_) => {
+                permit.land(Landing::Passed);
+                return Delivery::Late(answering);
             }
         };
         let exchange = Exchange { requested, received: clock.now() };
@@ -120,7 +134,7 @@ impl Fill {
         let (length, generation, promise) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.engine.passes.remember(&self.target.primary, refusal, exchange.received);
+                self.remember(refusal, &parts.headers, exchange);
                 permit.land(Landing::Passed);
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
             }
@@ -150,6 +164,7 @@ impl Fill {
             }
             Poured::Stopped(refusal, in_hand) => (refusal, in_hand),
         };
+        self.remember(refusal, &parts.headers, exchange);
         permit.land(Landing::Passed);
         let salvage = Salvage { parts, stored: pour.layout, in_hand, rest: pour.body, refusal };
         Delivery::Salvaged(Box::new(salvage))
@@ -174,6 +189,15 @@ impl Fill {
         Ok((length, generation, promise))
     }
 
+    /// Spares the next requests like this one a fill in vain.
+    fn remember(&self, refusal: Refusal, response: &HeaderMap, exchange: Exchange) {
+        let selecting = match Vary::of(response) {
+            Vary::Fields(names) => SelectingField::all(&names, &self.request),
+            Vary::Anything | Vary::Nothing => Vec::new(),
+        };
+        self.engine.passes.remember(&self.target.primary, selecting, refusal, exchange.received);
+    }
+
     /// Makes what was poured a stored response, or says why not.
     async fn commit(
         &self,
@@ -190,6 +214,7 @@ impl Fill {
                 headers.insert(header::ETAG, tag);
             }
         }
+        let _committing = permit.commit().lock().await;
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
         }
@@ -203,7 +228,7 @@ impl Fill {
         let records = &self.engine.records;
         let put = records.put_record(&slot, &Record::Response(manifest)).await;
         let refusal = match put {
-            // Invalidated between the look above and the put.
+            // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
             Ok(()) => return Ok(()),
             Err(_) => Refusal::StoreFailed,
@@ -215,7 +240,7 @@ impl Fill {
 
     /// The slot of the variant that this request selects, entered among the key's variants.
     async fn variant(&self, names: &[HeaderName]) -> Result<(Slot, Vec<SelectingField>), Refusal> {
-        let known = decoded(&self.engine, &self.target.primary).await;
+        let known = decoded(&self.engine, &self.target.primary).await.ok().flatten();
         let known = match known.as_deref() {
             Some(Decoded::Variants(variants)) if variants.key == self.target.key => Some(variants),
             _ => None,
@@ -279,9 +304,12 @@ where
         let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
         let records = &self.fill.engine.records;
         for index in 0.. {
-            let payload = match self.body.chunk(size).await {
-                Ok(Some(payload)) => payload,
-                Ok(None) => break,
+            let payload = match self.body.chunk(size, self.fill.engine.config.idle_limit).await {
+                Ok(Collected::Chunk(payload)) => payload,
+                Ok(Collected::End) => break,
+                Ok(Collected::Stalled(payload)) => {
+                    return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
+                }
                 Err(error) if error.is_truncated() => return Poured::Broken(Refusal::ChangedLength),
                 Err(_) => return Poured::Broken(Refusal::InnerFailed),
             };
@@ -289,8 +317,12 @@ where
             if self.body.taken() > self.fill.engine.config.policy.largest_body() {
                 return Poured::Stopped(Refusal::TooLarge, payload.freeze());
             }
-            if !self.promised_whole && !self.promise.grow(length.saturating_add(CHUNK_OVERHEAD)) {
-                return Poured::Stopped(Refusal::NoRoom, payload.freeze());
+            let weight = length.saturating_add(CHUNK_OVERHEAD);
+            if !self.promised_whole && !self.promise.grow(weight) {
+                let in_all = self.promise.bytes().saturating_add(weight);
+                let could_be = self.fill.engine.budget.could_hold(in_all);
+                let refusal = if could_be { Refusal::NoRoom } else { Refusal::TooLarge };
+                return Poured::Stopped(refusal, payload.freeze());
             }
             if let Some(sum) = &mut self.etag {
                 sum.update(&payload);

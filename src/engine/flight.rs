@@ -50,23 +50,34 @@ impl Flights {
         let (sender, receiver) = watch::channel(None);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let revoked = Arc::new(AtomicBool::new(false));
-        let flight =
-            Flight { number, primary: primary.clone(), landing: receiver, revoked: Arc::clone(&revoked) };
+        let commit = CommitLock::default();
+        let flight = Flight {
+            number,
+            primary: primary.clone(),
+            landing: receiver,
+            revoked: Arc::clone(&revoked),
+            commit: Arc::clone(&commit),
+        };
         shard.insert(slot.clone(), flight);
-        Role::Lead(Permit { flights: Arc::clone(self), slot: slot.clone(), number, sender, revoked })
+        Role::Lead(Permit { flights: Arc::clone(self), slot: slot.clone(), number, sender, revoked, commit })
     }
 
     /// Forbids every flight of a key to commit what it fetched, and lets later misses open new ones.
-    pub(crate) fn revoke(&self, primary: &Slot) {
+    ///
+    /// A flight that is in its commit ends it first: whoever then holds its lock knows it over.
+    pub(crate) fn revoke(&self, primary: &Slot) -> Vec<CommitLock> {
+        let mut commits = Vec::new();
         for shard in &self.shards {
             lock(shard).retain(|_, flight| {
                 let keep = flight.primary != *primary;
                 if !keep {
                     flight.revoked.store(true, Ordering::SeqCst);
+                    commits.push(Arc::clone(&flight.commit));
                 }
                 keep
             });
         }
+        commits
     }
 
     fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {
@@ -82,9 +93,15 @@ pub(crate) struct Permit {
     number: u64,
     sender: watch::Sender<Option<Landing>>,
     revoked: Arc<AtomicBool>,
+    commit: CommitLock,
 }
 
 impl Permit {
+    /// Held from before the last look at [`is_revoked`](Self::is_revoked) until what it allowed is done.
+    pub(crate) fn commit(&self) -> &CommitLock {
+        &self.commit
+    }
+
     /// Ends the flight. Whoever misses after this opens another one.
     pub(crate) fn land(self, landing: Landing) {
         self.leave();
@@ -133,7 +150,11 @@ struct Flight {
     primary: Slot,
     landing: watch::Receiver<Option<Landing>>,
     revoked: Arc<AtomicBool>,
+    commit: CommitLock,
 }
+
+/// Tokio's, for it is held while the store puts.
+pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::Engine;
 use crate::{
+    error::Error,
     format::{
         key::{CacheKey, Generation, SelectingField, Slot},
         manifest::{Manifest, Record, Variants},
@@ -51,6 +52,8 @@ pub(crate) enum Decoded {
 
 /// What the store has for a request.
 pub(crate) enum Look {
+    /// The store could not tell what it has.
+    Failed,
     Fresh(Arc<Entry>),
     /// Nothing that may be served: why, and the slot where it would be.
     Nothing(Forwarded, Slot),
@@ -58,15 +61,16 @@ pub(crate) enum Look {
 
 /// Looks for the response to a request with these fields. An entry of the `accepted` generation is taken even if
 /// it has gone stale: it was fetched on behalf of this very request (RFC 9111 §4).
-///
-/// A store that fails has nothing.
 pub(crate) async fn lookup(
     engine: &Engine,
     target: &Target,
     request: &HeaderMap,
     accepted: Option<Generation>,
 ) -> Look {
-    let variants = match decoded(engine, &target.primary).await.as_deref() {
+    let Ok(primary) = decoded(engine, &target.primary).await else {
+        return Look::Failed;
+    };
+    let variants = match primary.as_deref() {
         Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => {
             return judge(engine, Arc::clone(entry), accepted);
         }
@@ -78,7 +82,8 @@ pub(crate) async fn lookup(
     for names in &variants.selecting {
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
-        let look = match decoded(engine, &slot).await.as_deref() {
+        let variant = decoded(engine, &slot).await.ok().flatten();
+        let look = match variant.as_deref() {
             Some(Decoded::Entry(entry))
                 if entry.manifest.key == target.key && entry.manifest.selecting == selecting =>
             {
@@ -94,10 +99,12 @@ pub(crate) async fn lookup(
     nothing.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone()))
 }
 
-/// The record at `slot`, decoded; `None` also where the store fails.
-pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Option<Arc<Decoded>> {
-    let record = engine.records.record(slot).await.ok()??;
-    engine.memo.decoded(slot.as_str(), &record, || {
+/// The record at `slot`, decoded; none if it does not decode.
+pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<Decoded>>, Error> {
+    let Some(record) = engine.records.record(slot).await? else {
+        return Ok(None);
+    };
+    Ok(engine.memo.decoded(slot.as_str(), &record, || {
         Some(match Record::decode(&record)? {
             Record::Variants(variants) => Decoded::Variants(variants),
             Record::Response(manifest) => {
@@ -106,7 +113,7 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Option<Arc<Decoded>
                 Decoded::Entry(Arc::new(entry))
             }
         })
-    })
+    }))
 }
 
 fn judge(engine: &Engine, entry: Arc<Entry>, accepted: Option<Generation>) -> Look {

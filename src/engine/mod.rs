@@ -97,7 +97,9 @@ impl Engine {
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
     pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
-        if self.config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+        let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
+        let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
+        if bypasses || request.extensions.get().is_some_and(is_within) {
             return Treatment::Bypass;
         }
         match request.method {
@@ -122,7 +124,7 @@ impl Engine {
     pub(crate) async fn respond<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
-        parts: request::Parts,
+        mut parts: request::Parts,
         body: A,
     ) -> Result<Response<ResponseBody<B>>, S::Error>
     where
@@ -143,7 +145,12 @@ impl Engine {
         let target = Arc::new(Target::new((self.config.key)(&parts)));
         let mut accepted = None;
         for look in 1..=LOOKS {
+            let mut store_failed = false;
             let (missed, slot, gone) = match lookup(&self, &target, &parts.headers, accepted).await {
+                Look::Failed => {
+                    store_failed = true;
+                    (Forwarded::UriMiss, target.primary.clone(), None)
+                }
                 Look::Fresh(entry) => match serve::serve(&self, &entry, &parts, outcome).await {
                     Some(response) => return Ok(response),
                     None => (Forwarded::Miss, entry.slot.clone(), Some(entry.generation())),
@@ -157,12 +164,19 @@ impl Engine {
                 outcome.refusal = Some(Refusal::StoreLost);
             }
             if lost && outcome.stored {
-                self.passes.remember(&target.primary, Refusal::StoreLost, self.config.clock.now());
+                self.passes.remember(
+                    &target.primary,
+                    Vec::new(),
+                    Refusal::StoreLost,
+                    self.config.clock.now(),
+                );
             }
             if look == LOOKS || outcome.stored || lost || parts.method == Method::HEAD {
                 break;
             }
-            if let Some(refusal) = self.passes.recall(&target.primary, self.config.clock.now()) {
+            if let Some(refusal) =
+                self.passes.recall(&target.primary, &parts.headers, self.config.clock.now())
+            {
                 outcome.refusal = Some(refusal);
                 break;
             }
@@ -172,8 +186,14 @@ impl Engine {
                     self.follow(follower, &mut outcome).await
                 }
                 Role::Lead(permit) => {
-                    // The flight before may have landed between the look and the joining.
-                    match lookup(&self, &target, &parts.headers, accepted).await {
+                    // The flight before may have landed between the look and the joining. A store that failed a
+                    // moment ago is not asked again: it may take its time to fail.
+                    let looked = if store_failed {
+                        Look::Failed
+                    } else {
+                        lookup(&self, &target, &parts.headers, accepted).await
+                    };
+                    match looked {
                         Look::Fresh(entry) if gone != Some(entry.generation()) => {
                             permit.land(Landing::Stored(entry.generation()));
                             // Nothing was forwarded: the next look is the first to count.
@@ -195,8 +215,15 @@ impl Engine {
             }
         }
         (outcome.stored, outcome.collapsed) = (false, false);
+        self.mark(&mut parts.extensions);
         let response = inner.call(Request::from_parts(parts, body)).await?;
         Ok(serve::pass(response, outcome))
+    }
+
+    /// Marks a request that goes inwards. Should it come to this cache again, applied twice on its way, it would
+    /// wait there for itself.
+    fn mark(&self, extensions: &mut http::Extensions) {
+        extensions.insert(Within(Arc::clone(&self.flights)));
     }
 
     /// Waits for another request's fill, within the limit.
@@ -238,8 +265,8 @@ impl Engine {
             Delivery::Passed(response, refusal) => {
                 outcome.refusal = Some(refusal);
                 // Asked for the whole to store it, the inner service did not get to see what this viewer asked:
-                // a seek in a video that cannot be stored is a seek all the same.
-                if has_conditions_or_ranges(&request.headers) {
+                // a seek in a video that cannot be stored is a seek all the same. No part is to be had of an error.
+                if response.status().is_success() && has_conditions_or_ranges(&request.headers) {
                     Turn::Forward
                 } else {
                     Turn::Answer(serve::pass(response, *outcome))
@@ -252,6 +279,10 @@ impl Engine {
             Delivery::Broken(refusal) => {
                 outcome.refusal = Some(refusal);
                 Turn::Answer(serve::bad_gateway(refusal, *outcome))
+            }
+            Delivery::Late(answering) => {
+                outcome.refusal = Some(Refusal::InnerStalled);
+                Turn::Answer(serve::pass(answering.await?, *outcome))
             }
             Delivery::Failed(error) => return Err(error),
         })
@@ -272,11 +303,18 @@ impl Engine {
         let target = Target::new((self.config.key)(&parts));
         let response = inner.call(Request::from_parts(parts, body)).await?;
         if response.status().is_success() || response.status().is_redirection() {
-            purge::invalidate(&self, &target).await;
+            // What has happened has happened, whether the client stays to hear of it or not.
+            let invalidation = tokio::spawn(async move { purge::invalidate(&self, &target).await });
+            // A task that is not cancelled ends, and has no result.
+            let _ = invalidation.await;
         }
         Ok(response.map(ResponseBody::inner))
     }
 }
+
+/// In a request's extensions: the flights of the cache that it comes from.
+#[derive(Clone)]
+struct Within(Arc<Flights>);
 
 /// What comes after a flight.
 enum Turn<R> {

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{format::key::Slot, semantics::cache_status::Refusal};
+use http::{header, HeaderMap};
+
+use crate::{
+    format::key::{SelectingField, Slot},
+    semantics::{cache_status::Refusal, vary::selecting_value},
+};
 
 /// A bounded, forgetful memory; keys that fall on one place replace each other.
 pub(crate) struct Passes {
@@ -16,6 +21,8 @@ pub(crate) struct Passes {
 
 struct Pass {
     slot: Slot,
+    /// What the answer was selected by: it says nothing of requests that differ in it.
+    selecting: Vec<SelectingField>,
     since: SystemTime,
     refusal: Refusal,
 }
@@ -25,21 +32,28 @@ impl Passes {
         Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), hasher: RandomState::new() }
     }
 
-    /// Remembers why the answer for `slot` was not stored, if the next answer will hardly be another.
-    pub(crate) fn remember(&self, slot: &Slot, refusal: Refusal, now: SystemTime) {
+    /// Remembers why the answer for `slot`, selected by these fields, was not stored, if the next answer will hardly
+    /// be another.
+    pub(crate) fn remember(
+        &self,
+        slot: &Slot,
+        selecting: Vec<SelectingField>,
+        refusal: Refusal,
+        now: SystemTime,
+    ) {
         if !is_lasting(refusal) {
             return;
         }
         if let Some(place) = self.place(slot) {
-            let pass = Pass { slot: slot.clone(), since: now, refusal };
+            let pass = Pass { slot: slot.clone(), selecting, since: now, refusal };
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(pass);
         }
     }
 
-    /// Why a fill for `slot` would be in vain, if that was found out lately.
-    pub(crate) fn recall(&self, slot: &Slot, now: SystemTime) -> Option<Refusal> {
+    /// Why a fill for `slot` on behalf of this request would be in vain, if that was found out lately.
+    pub(crate) fn recall(&self, slot: &Slot, request: &HeaderMap, now: SystemTime) -> Option<Refusal> {
         let place = self.place(slot)?.lock().unwrap_or_else(PoisonError::into_inner);
-        let pass = place.as_ref().filter(|pass| pass.slot == *slot)?;
+        let pass = place.as_ref().filter(|pass| pass.slot == *slot && pass.is_about(request))?;
         // A clock set back makes a memory of the future: no memory at all.
         (now.duration_since(pass.since).ok()? < REMEMBERED).then_some(pass.refusal)
     }
@@ -58,15 +72,26 @@ impl Passes {
     }
 }
 
-/// Whether the reason lies in the resource or the store: not in this viewer's request or this moment's load.
+impl Pass {
+    fn is_about(&self, request: &HeaderMap) -> bool {
+        // One viewer's credentials say nothing of those who have none.
+        let of_credentials = self.refusal == Refusal::Authorization;
+        let selects = |field: &SelectingField| selecting_value(request, &field.name) == field.value;
+        (!of_credentials || request.contains_key(header::AUTHORIZATION)) && self.selecting.iter().all(selects)
+    }
+}
+
+/// Whether the reason will hold for the next request too: it lies not in this moment's load, nor in an error.
 fn is_lasting(refusal: Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::Media
+        Refusal::Authorization
+            | Refusal::Media
             | Refusal::NeverFresh
             | Refusal::NoCache
             | Refusal::NoStore
             | Refusal::Private
+            | Refusal::SetCookie
             | Refusal::StoreLost
             | Refusal::TooLarge
             | Refusal::VaryAnything
@@ -90,16 +115,37 @@ mod tests {
         let passes = Passes::new();
         let slot = Slot::primary(&CacheKey::new("a"));
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        for passing in [Refusal::Status, Refusal::NoRoom, Refusal::Authorization, Refusal::SetCookie] {
-            passes.remember(&slot, passing, at(100));
-            assert_eq!(passes.recall(&slot, at(100)), None, "{passing:?}");
+        let any = HeaderMap::new();
+        for passing in [Refusal::Status, Refusal::NoRoom, Refusal::StoreFailed] {
+            passes.remember(&slot, Vec::new(), passing, at(100));
+            assert_eq!(passes.recall(&slot, &any, at(100)), None, "{passing:?}");
         }
-        passes.remember(&slot, Refusal::NoStore, at(100));
-        assert_eq!(passes.recall(&slot, at(109)), Some(Refusal::NoStore));
-        assert_eq!(passes.recall(&slot, at(110)), None);
-        assert_eq!(passes.recall(&slot, at(99)), None);
-        assert_eq!(passes.recall(&Slot::primary(&CacheKey::new("b")), at(100)), None);
+        passes.remember(&slot, Vec::new(), Refusal::NoStore, at(100));
+        assert_eq!(passes.recall(&slot, &any, at(109)), Some(Refusal::NoStore));
+        assert_eq!(passes.recall(&slot, &any, at(110)), None);
+        assert_eq!(passes.recall(&slot, &any, at(99)), None);
+        assert_eq!(passes.recall(&Slot::primary(&CacheKey::new("b")), &any, at(100)), None);
         passes.forget(&slot);
-        assert_eq!(passes.recall(&slot, at(101)), None);
+        assert_eq!(passes.recall(&slot, &any, at(101)), None);
+    }
+
+    #[test]
+    fn one_viewers_answer_says_nothing_of_viewers_who_differ() {
+        let passes = Passes::new();
+        let slot = Slot::primary(&CacheKey::new("a"));
+        let by = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(
+                header::HeaderName::from_static(name),
+                header::HeaderValue::from_static(value),
+            )])
+        };
+        let selecting = SelectingField::all(&[header::COOKIE], &by("cookie", "user=1"));
+        passes.remember(&slot, selecting, Refusal::Private, UNIX_EPOCH);
+        assert_eq!(passes.recall(&slot, &by("cookie", "user=1"), UNIX_EPOCH), Some(Refusal::Private));
+        assert_eq!(passes.recall(&slot, &by("cookie", "user=2"), UNIX_EPOCH), None);
+
+        passes.remember(&slot, Vec::new(), Refusal::Authorization, UNIX_EPOCH);
+        assert_eq!(passes.recall(&slot, &by("authorization", "x"), UNIX_EPOCH), Some(Refusal::Authorization));
+        assert_eq!(passes.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None);
     }
 }

@@ -10,10 +10,12 @@ use super::{
 
 /// Takes out what is stored for a key, and forbids fills under way to put it back.
 ///
-/// The flights are revoked first: a fill that commits between the two looks once more after its commit, and takes
-/// it back.
+/// The flights are revoked first, and whichever of them is in its commit is waited for: when this is over, nothing
+/// that was asked for before it began is found any more.
 pub(crate) async fn invalidate(engine: &Engine, target: &Target) {
-    engine.flights.revoke(&target.primary);
+    for commit in engine.flights.revoke(&target.primary) {
+        drop(commit.lock().await);
+    }
     engine.passes.forget(&target.primary);
     // A store that cannot remove leaves the response to its own freshness, as if this cache were not told.
     let _ = engine.records.remove_record(&target.primary).await;

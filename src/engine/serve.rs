@@ -68,9 +68,11 @@ fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) 
     let stored = &entry.manifest.headers;
     let length = entry.manifest.layout.length;
     let mut headers = match status {
-        StatusCode::NOT_MODIFIED => only(stored, &NOT_MODIFIED_FIELDS),
-        StatusCode::PRECONDITION_FAILED => only(stored, &[header::DATE, header::ETAG]),
-        StatusCode::RANGE_NOT_SATISFIABLE => only(stored, &[header::DATE]),
+        StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
+        StatusCode::PRECONDITION_FAILED => {
+            without_content(stored, &[header::DATE, header::ETAG, header::VARY])
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
         _ => stored.clone(),
     };
     // RFC 9110 §15.4.5: a 304 has Last-Modified only where there is no ETag to update by.
@@ -81,6 +83,9 @@ fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) 
     match status {
         StatusCode::NOT_MODIFIED => return headers,
         StatusCode::PARTIAL_CONTENT => {
+            // RFC 9530 §2: these are of the content of one message, and this one has another content.
+            headers.remove("content-digest");
+            headers.remove("content-md5");
             let last = range.end.saturating_sub(1);
             insert(&mut headers, header::CONTENT_RANGE, format!("bytes {}-{last}/{length}", range.start));
         }
@@ -154,6 +159,18 @@ fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// These fields, and those that let a page of another origin see the answer at all.
+fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut headers = only(stored, names);
+    for (name, value) in stored {
+        let is_cross_origin = ["access-control-", "cross-origin-", "timing-allow-origin"];
+        if is_cross_origin.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+            headers.append(name, value.clone());
+        }
+    }
+    headers
 }
 
 /// The values of these fields alone.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::{
     header::{self, HeaderMap, HeaderName},
-    request, uri,
+    request, uri, Version,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -24,10 +24,11 @@ pub struct CacheKey(Vec<u8>);
 
 impl CacheKey {
     /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
-    /// the `Host` field), then path and query, byte for byte.
+    /// the `Host` field), then path and query, byte for byte. A viewer can make up any host and query.
     ///
-    /// An HTTP/1.1 request seldom tells its scheme, an HTTP/2 request does: behind a server of both, each stores a
-    /// response of its own unless a key function leaves the scheme out. A viewer can make up any host and query.
+    /// An HTTP/2 request tells its scheme, and a plain HTTP/1.1 request does not. So that both find the same
+    /// response, and both invalidate it, the scheme counts only in the absolute form of an HTTP/1.1 target. A server
+    /// that answers differently by the scheme needs a key function, or a layer for each.
     ///
     /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
     /// two nests that share one layer must put the prefix back with a key function.
@@ -36,8 +37,9 @@ impl CacheKey {
         let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
         let authority =
             uri.authority().map(|authority| authority.as_str().as_bytes()).or(host).unwrap_or_default();
+        let scheme = uri.scheme().filter(|_| request.version <= Version::HTTP_11);
         let mut key = Vec::with_capacity(16 + authority.len() + uri.path().len());
-        key.extend_from_slice(uri.scheme().map_or("", uri::Scheme::as_str).as_bytes());
+        key.extend_from_slice(scheme.map_or("", uri::Scheme::as_str).as_bytes());
         // A line feed is in no part of a URI or field, so no two targets run together.
         key.push(b'\n');
         // RFC 9110 §4.2.3: the host is case-insensitive.
@@ -154,6 +156,13 @@ mod tests {
         assert_eq!(key("/a", Some("ONE.example")), key("/a", Some("one.example")));
         assert_eq!(key("http://one.example/a", None), key("http://ONE.example/a", Some("two.example")));
         assert_ne!(key("http://one.example/a", None), key("https://one.example/a", None));
+    }
+
+    #[test]
+    fn http_2_and_http_1_find_the_same() {
+        let mut over_http_2 = Request::get("https://one.example/a").body(()).unwrap().into_parts().0;
+        over_http_2.version = Version::HTTP_2;
+        assert_eq!(CacheKey::of(&over_http_2), key("/a", Some("one.example")));
     }
 
     #[test]

@@ -127,6 +127,11 @@ pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
     CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
 }
 
+/// Whether the field is one of those that a fill leaves out.
+pub(crate) fn is_condition_or_range(name: &HeaderName) -> bool {
+    CONDITIONS_AND_RANGES.contains(name)
+}
+
 /// The fields of a response as they are stored: without hop-by-hop fields and without those that every
 /// answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
 pub(crate) fn stored_fields(headers: &HeaderMap, received: SystemTime) -> HeaderMap {

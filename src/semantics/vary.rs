@@ -4,7 +4,7 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{is_whitespace, members};
+use super::fields::{is_condition_or_range, is_whitespace, members};
 
 /// What a response says of its selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,12 @@ impl Vary {
 
 /// The value of one selecting field: its lines joined by `,`, each member without white space around it
 /// (RFC 9111 §4.1); `None` where the request does not have it.
+///
+/// Conditions and ranges select nothing here: what is stored was asked for without them.
 pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    if is_condition_or_range(name) {
+        return None;
+    }
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
     let mut value = Vec::new();

@@ -50,6 +50,8 @@ pub enum Operation {
 pub enum Fault {
     /// It gives an error, and does nothing.
     Error,
+    /// It is done, and gives an error all the same.
+    ErrorAfter,
     /// A get finds nothing; a put or a remove says that it was done, and does nothing.
     Absent,
     /// A bit of the value is flipped, on its way in or out; a remove goes through.
@@ -117,7 +119,7 @@ impl<S: Store> Store for FaultStore<S> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         match self.next(Operation::Get) {
             None => self.store.get(key).await,
-            Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::Error | Fault::ErrorAfter) => Err("an injected error".into()),
             Some(Fault::Absent) => Ok(None),
             Some(Fault::Corrupt) => Ok(self.store.get(key).await?.map(|value| flip_a_bit(&value))),
             Some(Fault::Slow(by)) => {
@@ -138,6 +140,10 @@ impl<S: Store> Store for FaultStore<S> {
         match self.next(Operation::Put) {
             None => self.store.put(key, value).await,
             Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::ErrorAfter) => {
+                self.store.put(key, value).await?;
+                Err("an injected error".into())
+            }
             Some(Fault::Absent) => Ok(()),
             Some(Fault::Corrupt) => self.store.put(key, flip_a_bit(&value)).await,
             Some(Fault::Slow(by)) => {
@@ -157,6 +163,10 @@ impl<S: Store> Store for FaultStore<S> {
         match self.next(Operation::Remove) {
             None | Some(Fault::Corrupt | Fault::Lost) => self.store.remove(key).await,
             Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::ErrorAfter) => {
+                self.store.remove(key).await?;
+                Err("an injected error".into())
+            }
             Some(Fault::Absent) => Ok(()),
             Some(Fault::Slow(by)) => {
                 tokio::time::sleep(by).await;

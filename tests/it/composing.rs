@@ -313,3 +313,24 @@ async fn a_timeout_inside_is_the_viewers_own_error() {
     let request = Request::get("/a.mp4").body(Full::default()).unwrap();
     assert!(stack.oneshot(request).await.unwrap_err().is::<tower::timeout::error::Elapsed>());
 }
+
+#[tokio::test]
+async fn a_request_body_that_does_not_tell_its_end_is_no_content_by_itself() {
+    use tower_http::timeout::RequestBodyTimeoutLayer;
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let app = Router::new()
+        .route("/a.mp4", video(&calls))
+        .layer(layer())
+        .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(30)));
+    for _ in 0..2 {
+        let response = app.clone().oneshot(request("/a.mp4", None)).await.unwrap();
+        assert!(response.headers().contains_key("cache-status"));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let mut fat = request("/a.mp4", None);
+    *fat.body_mut() = Body::from("fat");
+    fat.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("3"));
+    let response = app.oneshot(fat).await.unwrap();
+    assert!(!response.headers().contains_key("cache-status"));
+}

@@ -1,8 +1,14 @@
 //! Single flight: many misses of one key, one call of the inner service.
 
+use std::future::Future;
+
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
-use tower_video_cache::Operation;
+use tower::{Layer, ServiceExt};
+use tower_video_cache::{Fault, Operation};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -156,4 +162,85 @@ async fn a_layer_applied_many_times_is_one_cache() {
     for viewer in viewers {
         viewer.await.unwrap().whole(&truth);
     }
+}
+
+#[tokio::test]
+async fn a_layer_within_itself_does_not_wait_for_itself() {
+    let rig = Rig::new().movie("/a.mp4", 2500);
+    let twice = rig.layer.layer(rig.service());
+    for _ in 0..2 {
+        let request = Request::get("/a.mp4").body(Full::default()).unwrap();
+        // With the clock running: had it to wait, this would take half a minute.
+        let answer = poll_until_done(twice.clone().oneshot(request)).await.unwrap();
+        let answer = answer.map(BodyExt::collect);
+        assert_eq!(answer.into_body().await.unwrap().to_bytes(), movie("/a.mp4", 2500));
+    }
+    rig.inner.was_called(1);
+}
+
+/// Gives the other tasks all the turns they want; a future that waits for a clock does not end.
+async fn poll_until_done<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..1000 {
+        if let Some(done) = poll_immediate(future.as_mut()).await {
+            return done;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it waits");
+}
+
+#[tokio::test]
+async fn a_flight_that_landed_between_the_look_and_the_joining_is_not_flown_again() {
+    let rig = Rig::new().movie("/a.mp4", 2500);
+    rig.get("/a.mp4").send().await;
+    // This look comes too early to see what was stored.
+    rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inner_body_that_stalls_does_not_hold_its_key() {
+    let truth = movie("/a.mp4", 2500);
+    let gate = Gate::shut();
+    let stalling = Script::movie("/a.mp4", 2500).step(3, Step::Wait(gate.clone()));
+    let rig = Rig::new().script("/a.mp4", stalling).layer(|layer| layer.idle_limit(seconds(60)));
+    let leader = rig.get("/a.mp4").start();
+    gate.reached_by(1).await;
+    let gone = rig.get("/a.mp4").start();
+    settle().await;
+    gone.abort();
+    tokio::time::advance(seconds(61)).await;
+    settle().await;
+    // The inner service is well again, and nobody waits for what stalled.
+    rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500));
+    let began = tokio::time::Instant::now();
+    let answer = rig.get("/a.mp4").send().await;
+    answer.whole(&truth);
+    assert!(answer.cache_status().ends_with("; stored"), "{}", answer.cache_status());
+    assert_eq!(began.elapsed(), seconds(0));
+    // Who waited from the start gets the rest when it comes.
+    assert!(!leader.is_finished());
+    gate.open();
+    let answer = leader.await.unwrap();
+    answer.whole(&truth);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=inner-stalled");
+    rig.inner.was_called(2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inner_service_that_does_not_answer_does_not_hold_its_key() {
+    let truth = movie("/a.mp4", 2500);
+    let gate = Gate::shut();
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).held_by(&gate));
+    let leader = rig.get("/a.mp4").start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(61)).await;
+    settle().await;
+    rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500));
+    rig.get("/a.mp4").send().await.whole(&truth);
+    gate.open();
+    leader.await.unwrap().whole(&truth);
+    rig.inner.was_called(2);
 }

@@ -87,3 +87,41 @@ async fn a_commit_that_was_under_way_is_taken_back() {
     leader.await.unwrap().whole(&movie("/old", 2500));
     rig.get("/a.mp4").send().await.whole(&movie("/new", 2000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_does_not_come_back_with_one_that_was_being_stored() {
+    let rig = Rig::new();
+    let vary = |name: &str, by: &str| Script::movie(name, 2500).header("vary", by);
+    rig.inner.answer("/a.mp4", vary("/old-de", "accept-language"));
+    rig.get("/a.mp4").header("accept-language", "de").send().await.whole(&movie("/old-de", 2500));
+    // Another variant, by other fields: the record of the variants is written anew, and that takes its time.
+    rig.inner.answer("/a.mp4", vary("/old-en", "accept-language, origin"));
+    let puts = rig.puts();
+    rig.store.spoil(Operation::Put, puts + 4, Fault::Slow(seconds(1)));
+    let leader = rig.get("/a.mp4").header("accept-language", "en").start();
+    while rig.puts() < puts + 4 {
+        tokio::task::yield_now().await;
+    }
+    rig.inner.answer("/a.mp4", vary("/new", "accept-language, origin"));
+    rig.ask(Method::PUT, "/a.mp4").send().await;
+    for language in ["de", "en"] {
+        rig.get("/a.mp4").header("accept-language", language).send().await.whole(&movie("/new", 2500));
+    }
+    leader.await.unwrap().whole(&movie("/old-en", 2500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_does_not_stop_the_invalidation() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    rig.get("/a.mp4").send().await;
+    rig.store.spoil(Operation::Remove, 1, Fault::Slow(seconds(1)));
+    let unsafe_request = rig.ask(Method::PUT, "/a.mp4").start();
+    while rig.store.calls(Operation::Remove) < 1 {
+        tokio::task::yield_now().await;
+    }
+    unsafe_request.abort();
+    tokio::time::advance(seconds(2)).await;
+    settle().await;
+    rig.inner.answer("/a.mp4", Script::movie("/new", 20));
+    rig.get("/a.mp4").send().await.whole(&movie("/new", 20));
+}

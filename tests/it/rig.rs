@@ -228,26 +228,6 @@ impl Answer {
         assert!(self.bytes == bytes.slice(range.clone()), "not the bytes of {range:?}");
         self
     }
-
-    /// The true bytes of `range`, or of the whole, or an error: the verdict on every fault.
-    #[track_caller]
-    pub(crate) fn is_true_or_an_error(&self, bytes: &Bytes) {
-        if self.error.is_some() {
-            let prefix = self.status != StatusCode::OK || bytes.starts_with(&self.bytes);
-            assert!(prefix, "even before an error, no wrong byte leaves");
-            return;
-        }
-        match self.status {
-            StatusCode::OK => drop(self.whole(bytes)),
-            StatusCode::PARTIAL_CONTENT => {
-                let said =
-                    self.field("content-range").strip_prefix("bytes ").unwrap().split('/').next().unwrap();
-                let (first, last) = said.split_once('-').unwrap();
-                self.partial(bytes, first.parse().unwrap()..last.parse::<usize>().unwrap() + 1);
-            }
-            other => assert!(other.is_server_error(), "{other}"),
-        }
-    }
 }
 
 /// The scripted inner service. It insists on being polled ready before each call.

@@ -297,3 +297,33 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn what_is_true_of_the_whole_only_is_not_said_of_a_part() {
+    let script = Script::movie("/a.mp4", 2500)
+        .header("content-digest", "sha-256=:x:")
+        .header("repr-digest", "sha-256=:x:");
+    let rig = Rig::new().script("/a.mp4", script);
+    assert!(rig.get("/a.mp4").send().await.has("content-digest"));
+    let part = rig.get("/a.mp4").range("bytes=0-9").send().await;
+    assert!(!part.has("content-digest") && part.has("repr-digest"));
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_see_every_answer_it_may_see_one_of() {
+    let fields = ["access-control-allow-origin", "timing-allow-origin", "cross-origin-resource-policy"];
+    let script = fields.iter().fold(Script::movie("/a.mp4", 2500), |script, name| script.header(name, "x"));
+    let rig = Rig::new().script("/a.mp4", script.header("etag", "\"v1\""));
+    for (name, value, status) in [
+        ("range", "bytes=0-9", 206),
+        ("range", "bytes=9999-", 416),
+        ("if-none-match", "\"v1\"", 304),
+        ("if-match", "\"v2\"", 412),
+    ] {
+        let answer = rig.get("/a.mp4").header(name, value).send().await;
+        assert_eq!(answer.status, status);
+        for field in fields {
+            assert!(answer.has(field), "{status} {field}");
+        }
+    }
+}

@@ -298,3 +298,50 @@ async fn what_is_not_this_caches_goes_by_untouched() {
     let upgrade = rig.get("/b.mp4").header("upgrade", "websocket").send().await;
     assert!(!upgrade.has("cache-status"));
 }
+
+#[tokio::test]
+async fn asking_again_is_for_what_a_second_answer_could_better() {
+    let script = || Script::movie("/a.mp4", 2500).honours_ranges();
+    // An error has no parts.
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).status(503));
+    for calls in 1..=2 {
+        assert_eq!(rig.get("/a.mp4").range("bytes=0-1").send().await.status, 503);
+        rig.inner.was_called(calls);
+    }
+    // Credentials and cookies are remembered like any other reason, and credentials for those who have them.
+    for (script, name) in [(script(), "authorization"), (script().header("set-cookie", "a=b"), "cookie")] {
+        let rig = Rig::new().script("/a.mp4", script);
+        for calls in [2, 3, 4] {
+            let answer = rig.get("/a.mp4").range("bytes=0-1").header(name, "x").send().await;
+            answer.partial(&movie("/a.mp4", 2500), 0..2);
+            rig.inner.was_called(calls);
+        }
+        if name == "authorization" {
+            rig.get("/a.mp4").send().await;
+            rig.get("/a.mp4").send().await.is_hit();
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
+    let rig = Rig::new();
+    let by_user = |name: &str| Script::movie(name, 2500).header("vary", "x-user");
+    rig.inner.answer("/a.mp4", by_user("/one").header("cache-control", "private"));
+    rig.get("/a.mp4").header("x-user", "1").send().await.whole(&movie("/one", 2500));
+    rig.inner.answer("/a.mp4", by_user("/all"));
+    for _ in 0..2 {
+        rig.get("/a.mp4").send().await.whole(&movie("/all", 2500));
+    }
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn what_varies_by_range_is_stored_once() {
+    let script = Script::movie("/a.mp4", 2500).header("vary", "Range, If-Range");
+    let rig = Rig::new().script("/a.mp4", script);
+    rig.get("/a.mp4").range("bytes=0-9").send().await;
+    rig.get("/a.mp4").range("bytes=10-19").send().await.partial(&movie("/a.mp4", 2500), 10..20).is_hit();
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
+    rig.inner.was_called(1);
+}
