@@ -97,13 +97,13 @@ fn opens_only_as_sealed(record: &[u8], name: ChunkName) {
     };
     if let Some(payload) = chunk::open(&record, name, Checksum::Required) {
         assert_eq!(payload.len(), name.length);
-        assert_eq!(seal(&payload, Checksum::Required), Some(record.clone()));
+        assert_eq!(seal(&payload, Checksum::Required), record.clone());
         assert_eq!(chunk::open(&record, name, Checksum::Omitted), Some(payload));
     }
     if let Some(payload) = chunk::open(&record, name, Checksum::Omitted) {
         assert_eq!(payload.len(), name.length);
         let sealed = [Checksum::Required, Checksum::Omitted].map(|checksum| seal(&payload, checksum));
-        assert!(sealed.iter().flatten().any(|sealed| but_for_the_sum(sealed) == but_for_the_sum(&record)));
+        assert!(sealed.iter().any(|sealed| but_for_the_sum(sealed) == but_for_the_sum(&record)));
     }
 }
 
@@ -111,9 +111,7 @@ fn opens_only_as_sealed(record: &[u8], name: ChunkName) {
 fn opens_as_sealed(payload: &[u8], name: ChunkName) {
     let name = ChunkName { length: payload.len(), ..name };
     for checksum in [Checksum::Required, Checksum::Omitted] {
-        let Some(record) = chunk::seal(BytesMut::from(payload), name.generation, name.index, checksum) else {
-            unreachable!("no input is of 4 GiB")
-        };
+        let record = chunk::seal(BytesMut::from(payload), name.generation, name.index, checksum);
         assert_eq!(chunk::open(&record, name, checksum).as_deref(), Some(payload));
         for other in [
             ChunkName { generation: Generation(name.generation.0 ^ 1), ..name },

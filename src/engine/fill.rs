@@ -134,7 +134,7 @@ impl Fill {
         let (length, generation, promise) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.remember(refusal, &parts.headers, exchange);
+                self.remember(refusal, &parts.headers);
                 permit.land(Landing::Passed);
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
             }
@@ -164,7 +164,7 @@ impl Fill {
             }
             Poured::Stopped(refusal, in_hand) => (refusal, in_hand),
         };
-        self.remember(refusal, &parts.headers, exchange);
+        self.remember(refusal, &parts.headers);
         permit.land(Landing::Passed);
         let salvage = Salvage { parts, stored: pour.layout, in_hand, rest: pour.body, refusal };
         Delivery::Salvaged(Box::new(salvage))
@@ -190,12 +190,13 @@ impl Fill {
     }
 
     /// Spares the next requests like this one a fill in vain.
-    fn remember(&self, refusal: Refusal, response: &HeaderMap, exchange: Exchange) {
+    fn remember(&self, refusal: Refusal, response: &HeaderMap) {
         let selecting = match Vary::of(response) {
             Vary::Fields(names) => SelectingField::all(&names, &self.request),
             Vary::Anything | Vary::Nothing => Vec::new(),
         };
-        self.engine.passes.remember(&self.target.primary, selecting, refusal, exchange.received);
+        let now = self.engine.config.clock.now();
+        self.engine.passes.remember(&self.target.primary, selecting, refusal, now);
     }
 
     /// Makes what was poured a stored response, or says why not.

@@ -69,10 +69,7 @@ impl Records {
     ) -> Result<(), (Bytes, Error)> {
         let length = payload.len();
         let key = chunk_key(generation, index);
-        let Some(record) = chunk::seal(payload, generation, index, self.checksum()) else {
-            // A chunk size is far below the 4 GiB that do not seal.
-            return Err((Bytes::new(), Error::corrupt()));
-        };
+        let record = chunk::seal(payload, generation, index, self.checksum());
         let put = self.call(|store| store.put(&key, record.clone())).await;
         put.map_err(|error| (record.slice(..length), error))
     }

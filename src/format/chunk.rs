@@ -30,14 +30,11 @@ pub(crate) enum Checksum {
     Omitted,
 }
 
-/// Closes a buffer that holds the payload, by the trailer; `None` if it holds 4 GiB or more.
-pub(crate) fn seal(
-    mut payload: BytesMut,
-    generation: Generation,
-    index: u64,
-    checksum: Checksum,
-) -> Option<Bytes> {
-    let length = u32::try_from(payload.len()).ok()?;
+/// Closes a buffer that holds the payload, by the trailer.
+///
+/// A payload of 4 GiB or more, which no chunk size allows, makes a record that does not open.
+pub(crate) fn seal(mut payload: BytesMut, generation: Generation, index: u64, checksum: Checksum) -> Bytes {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     payload.put_u128(generation.0);
     payload.put_u64(index);
     payload.put_u32(length);
@@ -49,7 +46,7 @@ pub(crate) fn seal(
         Checksum::Omitted => 0,
     };
     payload.put_u64(sum);
-    Some(payload.freeze())
+    payload.freeze()
 }
 
 /// The payload of a record that proves to be the chunk named; `None` if it does not.
@@ -115,7 +112,7 @@ mod tests {
     const NAME: ChunkName = ChunkName { generation: Generation(7), index: 3, length: 5 };
 
     fn sealed(checksum: Checksum) -> Bytes {
-        seal(BytesMut::from(&b"video"[..]), NAME.generation, NAME.index, checksum).unwrap()
+        seal(BytesMut::from(&b"video"[..]), NAME.generation, NAME.index, checksum)
     }
 
     #[test]
@@ -162,7 +159,7 @@ mod tests {
         fn what_is_sealed_opens(payload: Vec<u8>, generation: u128, index: u64) {
             let generation = Generation(generation);
             let name = ChunkName { generation, index, length: payload.len() };
-            let record = seal(BytesMut::from(&payload[..]), generation, index, Checksum::Required).unwrap();
+            let record = seal(BytesMut::from(&payload[..]), generation, index, Checksum::Required);
             prop_assert_eq!(open(&record, name, Checksum::Required).unwrap(), payload);
         }
 

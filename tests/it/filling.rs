@@ -266,8 +266,16 @@ async fn a_body_of_unknown_length_promises_as_it_grows() {
 #[tokio::test]
 async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each_seek() {
     let truth = movie("/a.mp4", 4000);
-    let rig = Rig::with_capacity(5000).script("/a.mp4", Script::of(&truth).honours_ranges());
-    rig.get("/a.mp4").range("bytes=5-9").send().await.whole(&truth);
+    let rig = Rig::with_capacity(5000);
+    let gate = Gate::shut();
+    rig.inner.answer("/a.mp4", Script::of(&truth).step(1, Step::Wait(gate.clone())));
+    let leader = rig.get("/a.mp4").range("bytes=5-9").start();
+    gate.reached_by(1).await;
+    // However long it took to find out, it is known from then on.
+    rig.clock.advance(Duration::from_secs(60));
+    gate.open();
+    leader.await.unwrap().whole(&truth);
+    rig.inner.answer("/a.mp4", Script::of(&truth).honours_ranges());
     let puts = rig.puts();
     for calls in [2, 3] {
         rig.get("/a.mp4").range("bytes=5-9").send().await.partial(&truth, 5..10);
