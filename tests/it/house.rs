@@ -68,6 +68,29 @@ fn no_room_has_outgrown_its_idea() {
 }
 
 #[test]
+fn every_test_that_the_readme_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let rows = readme
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    // Nothing else in the tables has so many words.
+    let named: Vec<_> = rows.filter(|word| word.matches('_').count() > 3).collect();
+    assert!(named.len() > 10, "the reading found the tests");
+    let mut tests = String::new();
+    for folder in ["tests", "tests/it"] {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            tests += &fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        }
+    }
+    for name in named {
+        let function = name.rsplit("::").next().unwrap();
+        assert!(tests.contains(&format!("fn {function}(")), "{name}");
+    }
+}
+
+#[test]
 fn the_declared_rust_version_is_true_of_every_dependency() {
     let rustc = std::process::Command::new("rustc").arg("-vV").output().unwrap();
     let about = String::from_utf8(rustc.stdout).unwrap();
