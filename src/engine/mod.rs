@@ -38,7 +38,7 @@ pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
     body::ResponseBody,
     error::BoxError,
-    format::key::Generation,
+    format::key::{Generation, Slot},
     semantics::{
         cache_control::CacheControl,
         cache_status::{Forwarded, Outcome, Refusal},
@@ -124,7 +124,7 @@ impl Engine {
     pub(crate) async fn respond<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
-        mut parts: request::Parts,
+        parts: request::Parts,
         body: A,
     ) -> Result<Response<ResponseBody<B>>, S::Error>
     where
@@ -142,34 +142,64 @@ impl Engine {
             let response = inner.call(Request::from_parts(parts, body)).await?;
             return Ok(serve::pass(response, outcome));
         }
-        let target = Arc::new(Target::new((self.config.key)(&parts)));
+        let target = Target::new((self.config.key)(&parts));
+        match self.look(&target, &parts, None, outcome).await {
+            Ok(response) => Ok(response),
+            // In a box of its own, so that a hit has a small one.
+            Err(missed) => Box::pin(self.forward(inner, parts, body, target, missed)).await,
+        }
+    }
+
+    /// One look: the answer from the store, or why there is none.
+    async fn look<B>(
+        &self,
+        target: &Target,
+        request: &request::Parts,
+        accepted: Option<Generation>,
+        outcome: Outcome,
+    ) -> Result<Response<ResponseBody<B>>, Missed> {
+        let missed =
+            |reason, slot: &Slot| Missed { reason, slot: slot.clone(), gone: None, store_failed: false };
+        match lookup(self, target, &request.headers, accepted).await {
+            Look::Failed => Err(Missed { store_failed: true, ..missed(Forwarded::UriMiss, &target.primary) }),
+            Look::Nothing(reason, slot) => Err(missed(reason, &slot)),
+            Look::Fresh(entry) => serve::serve(self, &entry, request, outcome).await.ok_or_else(|| Missed {
+                gone: Some(entry.generation()),
+                ..missed(Forwarded::Miss, &entry.slot)
+            }),
+        }
+    }
+
+    /// Fills, or waits for a fill, and looks again; at last, asks the inner service as the viewer asked.
+    async fn forward<S, A, B>(
+        self: Arc<Self>,
+        mut inner: Inner<S>,
+        mut parts: request::Parts,
+        body: A,
+        target: Target,
+        mut missed: Missed,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut outcome = Outcome::default();
+        let target = Arc::new(target);
         let mut accepted = None;
-        for look in 1..=LOOKS {
-            let mut store_failed = false;
-            let (missed, slot, gone) = match lookup(&self, &target, &parts.headers, accepted).await {
-                Look::Failed => {
-                    store_failed = true;
-                    (Forwarded::UriMiss, target.primary.clone(), None)
-                }
-                Look::Fresh(entry) => match serve::serve(&self, &entry, &parts, outcome).await {
-                    Some(response) => return Ok(response),
-                    None => (Forwarded::Miss, entry.slot.clone(), Some(entry.generation())),
-                },
-                Look::Nothing(missed, slot) => (missed, slot, None),
-            };
-            outcome.forwarded.get_or_insert(missed);
+        for look in 1.. {
+            outcome.forwarded.get_or_insert(missed.reason);
             // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
-            let lost = accepted.is_some() && missed != Forwarded::VaryMiss;
+            let lost = accepted.is_some() && missed.reason != Forwarded::VaryMiss;
             if lost {
                 outcome.refusal = Some(Refusal::StoreLost);
             }
             if lost && outcome.stored {
-                self.passes.remember(
-                    &target.primary,
-                    Vec::new(),
-                    Refusal::StoreLost,
-                    self.config.clock.now(),
-                );
+                let now = self.config.clock.now();
+                self.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
             }
             if look == LOOKS || outcome.stored || lost || parts.method == Method::HEAD {
                 break;
@@ -180,31 +210,20 @@ impl Engine {
                 outcome.refusal = Some(refusal);
                 break;
             }
-            let turn = match self.flights.join(&slot, &target.primary) {
+            let turn = match self.flights.join(&missed.slot, &target.primary) {
                 Role::Follow(follower) => {
                     inner.release();
                     self.follow(follower, &mut outcome).await
                 }
                 Role::Lead(permit) => {
-                    // The flight before may have landed between the look and the joining. A store that failed a
-                    // moment ago is not asked again: it may take its time to fail.
-                    let looked = if store_failed {
-                        Look::Failed
+                    if let Some(generation) = self.landed_before(&target, &parts, accepted, &missed).await {
+                        permit.land(Landing::Stored(generation));
+                        // Nothing was forwarded: the next look is the first to count.
+                        outcome.forwarded = None;
+                        Turn::LookAgain(None)
                     } else {
-                        lookup(&self, &target, &parts.headers, accepted).await
-                    };
-                    match looked {
-                        Look::Fresh(entry) if gone != Some(entry.generation()) => {
-                            permit.land(Landing::Stored(entry.generation()));
-                            // Nothing was forwarded: the next look is the first to count.
-                            outcome.forwarded = None;
-                            Turn::LookAgain(None)
-                        }
-                        _ => {
-                            let filling =
-                                fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
-                            self.lead(filling, &parts, &mut outcome).await?
-                        }
+                        let filling = fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
+                        self.lead(filling, &parts, &mut outcome).await?
                     }
                 }
             };
@@ -212,6 +231,10 @@ impl Engine {
                 Turn::Answer(response) => return Ok(response),
                 Turn::Forward => break,
                 Turn::LookAgain(generation) => accepted = generation.or(accepted),
+            }
+            match self.look(&target, &parts, accepted, outcome).await {
+                Ok(response) => return Ok(response),
+                Err(again) => missed = again,
             }
         }
         (outcome.stored, outcome.collapsed) = (false, false);
@@ -224,6 +247,24 @@ impl Engine {
     /// wait there for itself.
     fn mark(&self, extensions: &mut http::Extensions) {
         extensions.insert(Within(Arc::clone(&self.flights)));
+    }
+
+    /// What the flight before has stored, if it landed between the look and the joining.
+    async fn landed_before(
+        &self,
+        target: &Target,
+        request: &request::Parts,
+        accepted: Option<Generation>,
+        missed: &Missed,
+    ) -> Option<Generation> {
+        // A store that failed a moment ago is not asked again: it may take its time to fail.
+        if missed.store_failed {
+            return None;
+        }
+        match lookup(self, target, &request.headers, accepted).await {
+            Look::Fresh(entry) => Some(entry.generation()).filter(|found| Some(*found) != missed.gone),
+            Look::Failed | Look::Nothing(..) => None,
+        }
     }
 
     /// Waits for another request's fill, within the limit.
@@ -287,34 +328,21 @@ impl Engine {
             Delivery::Failed(error) => return Err(error),
         })
     }
-
-    /// Forwards an unsafe request, and takes out what its success makes untrue.
-    ///
-    /// RFC 9111 §4.4: on a non-error answer, that is a 2xx or 3xx.
-    pub(crate) async fn forward_unsafe<S, A, B>(
-        self: Arc<Self>,
-        mut inner: Inner<S>,
-        parts: request::Parts,
-        body: A,
-    ) -> Result<Response<ResponseBody<B>>, S::Error>
-    where
-        S: Service<Request<A>, Response = Response<B>> + Clone,
-    {
-        let target = Target::new((self.config.key)(&parts));
-        let response = inner.call(Request::from_parts(parts, body)).await?;
-        if response.status().is_success() || response.status().is_redirection() {
-            // What has happened has happened, whether the client stays to hear of it or not.
-            let invalidation = tokio::spawn(async move { purge::invalidate(&self, &target).await });
-            // A task that is not cancelled ends, and has no result.
-            let _ = invalidation.await;
-        }
-        Ok(response.map(ResponseBody::inner))
-    }
 }
 
 /// In a request's extensions: the flights of the cache that it comes from.
 #[derive(Clone)]
 struct Within(Arc<Flights>);
+
+/// Why a look gave no answer.
+struct Missed {
+    reason: Forwarded,
+    /// Where the answer would be.
+    slot: Slot,
+    /// The response that was found without its bytes.
+    gone: Option<Generation>,
+    store_failed: bool,
+}
 
 /// What comes after a flight.
 enum Turn<R> {

@@ -1,8 +1,9 @@
 //! The store as the engine sees it: records of known names, within a time limit, whatever the store does.
 
 use std::{
-    future::poll_fn,
+    future::{poll_fn, Future},
     panic::{catch_unwind, AssertUnwindSafe},
+    pin::Pin,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -85,18 +86,29 @@ impl Records {
     /// One call of the store. That it fails, takes too long or panics is an error like any other.
     async fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a dyn ErasedStore) -> F) -> Result<T, Error>
     where
-        F: std::future::Future<Output = Result<T, crate::error::BoxError>> + Unpin,
+        F: Future<Output = Result<T, crate::error::BoxError>> + Unpin,
     {
         let panicked = |_| Error::store("the store panicked".into());
         let mut under_way = catch_unwind(AssertUnwindSafe(|| call(&*self.store))).map_err(panicked)?;
-        let caught = poll_fn(move |cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| std::pin::Pin::new(&mut under_way).poll(cx)));
+        let mut caught = poll_fn(move |cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut under_way).poll(cx)));
             polled.map_or_else(
                 |payload| Poll::Ready(Err(panicked(payload))),
                 |poll| poll.map(|done| done.map_err(Error::store)),
             )
         });
+        // A store in memory answers at once, and needs no timer.
+        if let Some(done) = poll_fn(|cx| Poll::Ready(ready_now(Pin::new(&mut caught).poll(cx)))).await {
+            return done;
+        }
         tokio::time::timeout(self.limit, caught).await.unwrap_or_else(|_| Err(Error::timed_out()))
+    }
+}
+
+fn ready_now<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
     }
 }
 

@@ -84,8 +84,9 @@ fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) 
         StatusCode::NOT_MODIFIED => return headers,
         StatusCode::PARTIAL_CONTENT => {
             // RFC 9530 §2: these are of the content of one message, and this one has another content.
-            headers.remove("content-digest");
-            headers.remove("content-md5");
+            for name in &CONTENT_SUMS {
+                headers.remove(name);
+            }
             let last = range.end.saturating_sub(1);
             insert(&mut headers, header::CONTENT_RANGE, format!("bytes {}-{last}/{length}", range.start));
         }
@@ -188,6 +189,9 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
 }
 
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+const CONTENT_SUMS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
 
 const NO_BYTES: ByteRange = ByteRange { start: 0, end: 0 };
 

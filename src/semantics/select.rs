@@ -57,11 +57,9 @@ fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_MATCH) {
         return !names_any(request, &header::IF_MATCH, stored, EntityTag::strongly_equals);
     }
-    match (date(request, &header::IF_UNMODIFIED_SINCE), stored.last_modified()) {
-        (Some(since), Some(modified)) => modified > since,
-        // §13.1.4: ignored where it is no date, or where there is no modification date to hold it against.
-        _ => false,
-    }
+    // §13.1.4: ignored where it is no date, or where there is no modification date to hold it against.
+    date(request, &header::IF_UNMODIFIED_SINCE)
+        .is_some_and(|since| stored.last_modified().is_some_and(|modified| modified > since))
 }
 
 /// Steps 3 and 4 of §13.2.2: `If-None-Match`, and only in its absence `If-Modified-Since`.
@@ -69,10 +67,8 @@ fn is_not_modified(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         return names_any(request, &header::IF_NONE_MATCH, stored, EntityTag::weakly_equals);
     }
-    match (date(request, &header::IF_MODIFIED_SINCE), stored.modified_or_sent()) {
-        (Some(since), Some(modified)) => modified <= since,
-        _ => false,
-    }
+    date(request, &header::IF_MODIFIED_SINCE)
+        .is_some_and(|since| stored.modified_or_sent().is_some_and(|modified| modified <= since))
 }
 
 /// Whether the list of tags in `name` is `*` or has one that equals the stored tag.
