@@ -139,10 +139,9 @@ impl Fill {
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
             }
         };
-        let chunk_size = self.engine.records.chunk_size(self.engine.config.chunk_size.bytes());
         let mut pour = Pour {
             fill: &self,
-            layout: Layout { generation, chunk_size, length: 0 },
+            layout: Layout { generation, chunk_size: self.chunk_size(), length: 0 },
             body: Collector::new(body, length),
             promise,
             promised_whole: length.is_some(),
@@ -178,8 +177,7 @@ impl Fill {
         exchange: Exchange,
     ) -> Result<(Option<u64>, Generation, Promise), Refusal> {
         let length = storable(&self.request, parts, body_length, exchange, &self.engine.config.policy)?;
-        let chunk_size = self.engine.records.chunk_size(self.engine.config.chunk_size.bytes());
-        let chunks = length.map_or(0, |length| length.div_ceil(u64::from(chunk_size)));
+        let chunks = length.map_or(0, |length| length.div_ceil(u64::from(self.chunk_size())));
         let bytes = length.unwrap_or(0).saturating_add(chunks.saturating_mul(CHUNK_OVERHEAD));
         if !self.engine.budget.could_hold(bytes) {
             return Err(Refusal::TooLarge);
@@ -187,6 +185,11 @@ impl Fill {
         let promise = self.engine.budget.promise(bytes).ok_or(Refusal::NoRoom)?;
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         Ok((length, generation, promise))
+    }
+
+    /// As large as was set, and as the store can hold.
+    fn chunk_size(&self) -> u32 {
+        self.engine.records.chunk_size(self.engine.config.chunk_size.bytes())
     }
 
     /// Spares the next requests like this one a fill in vain.
