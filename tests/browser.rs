@@ -15,19 +15,23 @@ use std::{
     env,
     error::Error,
     io::{self, BufRead, BufReader, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     panic::{resume_unwind, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use fantoccini::{
     wd::{Capabilities, TimeoutConfiguration},
     Client, ClientBuilder, Locator,
 };
 use futures_util::FutureExt;
+use http::Request;
+use http_body_util::Full;
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{json, Value};
 use tokio::net::TcpListener;
 
@@ -219,7 +223,7 @@ impl Log {
     }
 }
 
-/// A chromedriver, which takes its browsers with it when it is dropped.
+/// A chromedriver, which is ended when it is dropped.
 struct Driver {
     process: Child,
     address: SocketAddr,
@@ -258,7 +262,7 @@ impl Driver {
             ],
         });
         let capabilities = Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]);
-        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let mut builder = ClientBuilder::new(legacy::connect::HttpConnector::new());
         let browser = builder.capabilities(capabilities).connect(&format!("http://{}", self.address)).await?;
         browser.update_timeouts(TimeoutConfiguration::new(Some(LIMIT), Some(LIMIT), None)).await?;
         Ok(browser)
@@ -269,38 +273,18 @@ impl Driver {
         let session = browser.session_id().await?.ok_or("the browser has no session")?;
         let line = json!({ "offline": false, "latency": 0, "throughput": BYTES_PER_SECOND });
         let conditions = json!({ "network_conditions": line }).to_string();
-        let path = format!("/session/{session}/chromium/network_conditions");
-        let status = self.ask("POST", &path, &conditions)?;
-        assert!(status.starts_with("HTTP/1.1 200"), "{status}");
+        let uri = format!("http://{}/session/{session}/chromium/network_conditions", self.address);
+        let request = Request::post(uri).body(Full::<Bytes>::from(conditions))?;
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+        let answer = client.request(request).await?;
+        assert_eq!(answer.status(), 200);
         Ok(())
-    }
-
-    /// The answer's status line. By hand and blocking, for a drop has no runtime to wait in.
-    fn ask(&self, method: &str, path: &str, body: &str) -> io::Result<String> {
-        let mut connection = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
-        let (host, length) = (self.address, body.len());
-        write!(
-            connection,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        )?;
-        // It leaves the connection open, whatever it is told.
-        let mut status = String::new();
-        BufReader::new(connection).read_line(&mut status)?;
-        Ok(status)
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // It closes its browsers first.
-        if self.ask("GET", "/shutdown", "").is_ok() {
-            let asked = Instant::now();
-            while matches!(self.process.try_wait(), Ok(None)) && asked.elapsed() < PATIENCE {
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
-        // Nothing if it has ended.
+        // Its browser is closed by then. Nothing if it has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -322,6 +306,3 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// A few seconds for a sample, which is more than a browser takes to find the length and seek.
 const BYTES_PER_SECOND: u32 = 250_000;
-
-/// For chromedriver to end by itself.
-const PATIENCE: Duration = Duration::from_secs(10);

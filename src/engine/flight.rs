@@ -16,7 +16,7 @@ use crate::format::key::{Generation, Slot};
 /// The fills under way.
 #[derive(Default)]
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<Slot, Flight>>; 16],
+    shards: [Mutex<HashMap<Slot, Flight>>; SHARDS],
     hasher: RandomState,
     numbers: AtomicU64,
 }
@@ -81,7 +81,7 @@ impl Flights {
     }
 
     fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {
-        let index = usize::try_from(self.hasher.hash_one(slot) % SHARDS).unwrap_or_default();
+        let index = usize::try_from(self.hasher.hash_one(slot) & 0xffff).unwrap_or_default() % SHARDS;
         lock(self.shards.get(index).unwrap_or(&self.shards[0]))
     }
 }
@@ -160,7 +160,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
 #[cfg(test)]
 mod tests {

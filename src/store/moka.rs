@@ -23,7 +23,7 @@ use crate::error::BoxError;
 pub struct MokaStore {
     cache: Cache<Box<str>, Bytes>,
     capacity: u64,
-    put_locks: [Mutex<()>; 64],
+    put_locks: [Mutex<()>; PUT_LOCKS],
     hasher: RandomState,
     put_since_maintenance: AtomicU64,
 }
@@ -39,7 +39,7 @@ impl MokaStore {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             capacity,
-            put_locks: [const { Mutex::const_new(()) }; 64],
+            put_locks: [const { Mutex::const_new(()) }; PUT_LOCKS],
             hasher: RandomState::new(),
             put_since_maintenance: AtomicU64::new(0),
         }
@@ -52,7 +52,7 @@ impl MokaStore {
     }
 
     fn put_lock(&self, key: &str) -> &Mutex<()> {
-        let stripe = usize::try_from(self.hasher.hash_one(key) % PUT_LOCKS).unwrap_or_default();
+        let stripe = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % PUT_LOCKS;
         self.put_locks.get(stripe).unwrap_or(&self.put_locks[0])
     }
 }
@@ -112,7 +112,7 @@ fn weight(key: &Box<str>, value: &Bytes) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_U32)
 }
 
-const PUT_LOCKS: u64 = 64;
+const PUT_LOCKS: usize = 64;
 
 /// Bytes put between two rounds of maintenance: seldom enough to cost nothing, often enough that memory stays
 /// within a few chunks of the capacity.
