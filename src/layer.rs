@@ -109,6 +109,13 @@ impl VideoCacheLayer {
         self.set(|config| config.idle_limit = limit)
     }
 
+    /// How long it is remembered that a response may not be stored: requests like its own go to the inner service at once,
+    /// as their viewers asked, and none waits for another. An answer that may be stored ends it. Default: 10 seconds.
+    #[must_use]
+    pub fn refusal_ttl(self, ttl: Duration) -> Self {
+        self.set(|config| config.refusal_ttl = ttl)
+    }
+
     /// How long one call of the store may take before it counts as failed. Default: 2 seconds.
     #[must_use]
     pub fn store_limit(self, limit: Duration) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 /// Which responses may be stored, and for how long one that does not say is fresh.
 ///
@@ -20,20 +20,49 @@ use http::StatusCode;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     default_ttl: Duration,
+    heuristics: Heuristics,
+    heeds_requests: bool,
     max_size: u64,
     media: Vec<String>,
-    statuses: Vec<StatusCode>,
+    stale_if_error: Duration,
+    stale_while_revalidate: Duration,
+    statuses: Statuses,
+    stores_set_cookie: bool,
+    targeted: Vec<HeaderName>,
 }
 
 impl Policy {
-    /// How long a response is fresh that carries neither `max-age` nor `s-maxage` nor `Expires`;
-    /// zero leaves such responses unstored. Default: 5 minutes.
+    /// How long a response is fresh that carries neither `max-age` nor `s-maxage` nor `Expires`, and of which
+    /// [`heuristics`](Self::heuristics) tell nothing either. Zero makes it stale from the beginning: it is then stored
+    /// only if it has a validator, and validated before each use. Default: 5 minutes.
+    ///
+    /// RFC 9111 §4.2.2 allows it for the statuses that are heuristically cacheable, and for what says `public`.
     ///
     /// HLS and DASH manifests have none: a live one changes every few seconds, and a viewer of an old one stands
-    /// still. They are stored where the inner service says for how long.
+    /// still. They are as fresh as the inner service says.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
+        self
+    }
+
+    /// Whether the `Cache-Control` (and, without one, the `Pragma`) of requests is heeded: `no-cache`, `no-store`,
+    /// `max-age`, `max-stale`, `min-fresh`, `only-if-cached`, `stale-if-error` (RFC 9111 §5.2.1). Default: true.
+    ///
+    /// Any viewer can then make the inner service work, as with a reload; what that costs is a validation, shared by all
+    /// who wait for it.
+    #[must_use]
+    pub fn heed_requests(mut self, heed: bool) -> Self {
+        self.heeds_requests = heed;
+        self
+    }
+
+    /// Takes a response that does not say how long it is fresh for fresh during `percent` of the time since its
+    /// `Last-Modified`, at most for `limit` (RFC 9111 §4.2.2, which calls 10 % typical). A response without the field
+    /// is left to [`default_ttl`](Self::default_ttl). Default: 0 percent, which is off.
+    #[must_use]
+    pub fn heuristics(mut self, percent: u32, limit: Duration) -> Self {
+        self.heuristics = Heuristics { percent, limit };
         self
     }
 
@@ -60,10 +89,67 @@ impl Policy {
         self
     }
 
-    /// The status codes that are stored; 206 (Partial Content) never is. Default: 200.
+    /// Whether a response with `Set-Cookie` is stored, cookie and all (RFC 9111 §7.3). Default: false.
+    ///
+    /// With it, the first viewer's cookie is everybody's. Where the inner service names the field in
+    /// `private="set-cookie"` or `no-cache="set-cookie"`, the response is stored without it either way.
+    #[must_use]
+    pub fn set_cookie(mut self, store: bool) -> Self {
+        self.stores_set_cookie = store;
+        self
+    }
+
+    /// How long after it went stale a response may stand in where the inner service fails, or answers 500, 502, 503 or
+    /// 504, if the response does not say itself (RFC 5861 §4). Default: zero, only where the response says so.
+    ///
+    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale.
+    #[must_use]
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = window;
+        self
+    }
+
+    /// How long after it went stale a response is still served while it is validated behind the viewer's back, if it
+    /// does not say itself (RFC 5861 §3). Default: zero, only where the response says so.
+    ///
+    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale.
+    #[must_use]
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = window;
+        self
+    }
+
+    /// The status codes that are stored; 206 (Partial Content) and 304 (Not Modified) never are. Default: 200.
+    ///
+    /// Those that RFC 9110 §15.1 calls heuristically cacheable get a freshness of the policy's where they do not say;
+    /// the others must say themselves. Ranges are served of a 200 alone.
     #[must_use]
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.statuses = statuses.into_iter().collect();
+        self.statuses = Statuses::Named(statuses.into_iter().collect());
+        self
+    }
+
+    /// Stores every final status code, but 206 and 304, as RFC 9111 §3 allows. Default: [200](Self::statuses).
+    #[must_use]
+    pub fn any_status(mut self) -> Self {
+        self.statuses = Statuses::Any;
+        self
+    }
+
+    /// The targeted fields that are heeded, the first of them that is there and can be read, instead of `Cache-Control`
+    /// and `Expires` (RFC 9213): `CDN-Cache-Control`, or one of your own. Default: none.
+    ///
+    /// ```
+    /// # use http::HeaderName;
+    /// # use tower_video_cache::Policy;
+    /// let policy = Policy::default().targeted([
+    ///     HeaderName::from_static("my-cdn-cache-control"),
+    ///     HeaderName::from_static("cdn-cache-control"),
+    /// ]);
+    /// ```
+    #[must_use]
+    pub fn targeted(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targeted = fields.into_iter().collect();
         self
     }
 
@@ -83,7 +169,34 @@ impl Policy {
     }
 
     pub(crate) fn admits_status(&self, status: StatusCode) -> bool {
-        status != StatusCode::PARTIAL_CONTENT && self.statuses.contains(&status)
+        let is_a_whole = status != StatusCode::PARTIAL_CONTENT && status != StatusCode::NOT_MODIFIED;
+        is_a_whole
+            && match &self.statuses {
+                Statuses::Any => !status.is_informational(),
+                Statuses::Named(statuses) => statuses.contains(&status),
+            }
+    }
+
+    /// How long what was modified so long before it was sent is taken for fresh.
+    pub(crate) fn heuristic_ttl(&self, unmodified: Duration) -> Option<Duration> {
+        let Heuristics { percent, limit } = self.heuristics;
+        (percent > 0).then(|| (unmodified / 100).saturating_mul(percent).min(limit))
+    }
+
+    pub(crate) fn heeds_requests(&self) -> bool {
+        self.heeds_requests
+    }
+
+    pub(crate) fn stores_set_cookie(&self) -> bool {
+        self.stores_set_cookie
+    }
+
+    pub(crate) fn stale_windows(&self) -> (Duration, Duration) {
+        (self.stale_while_revalidate, self.stale_if_error)
+    }
+
+    pub(crate) fn targeted_fields(&self) -> &[HeaderName] {
+        &self.targeted
     }
 
     /// `media_type` is the essence (`type/subtype`, no parameters), if there is one.
@@ -103,11 +216,29 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             default_ttl: Duration::from_secs(300),
+            heuristics: Heuristics { percent: 0, limit: Duration::ZERO },
+            heeds_requests: true,
             max_size: 8 << 30,
             media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
-            statuses: vec![StatusCode::OK],
+            stale_if_error: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            statuses: Statuses::Named(vec![StatusCode::OK]),
+            stores_set_cookie: false,
+            targeted: Vec::new(),
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Heuristics {
+    percent: u32,
+    limit: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Statuses {
+    Any,
+    Named(Vec<StatusCode>),
 }
 
 fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
@@ -160,10 +291,30 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_content_is_never_admitted_even_if_named() {
-        let policy = Policy::default().statuses([StatusCode::PARTIAL_CONTENT, StatusCode::NOT_FOUND]);
+    fn what_is_no_whole_response_is_never_admitted_even_if_named() {
+        let named = [StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::NOT_FOUND];
+        let policy = Policy::default().statuses(named);
         assert!(!policy.admits_status(StatusCode::PARTIAL_CONTENT));
+        assert!(!policy.admits_status(StatusCode::NOT_MODIFIED));
         assert!(policy.admits_status(StatusCode::NOT_FOUND));
         assert!(!policy.admits_status(StatusCode::OK));
+
+        let any = Policy::default().any_status();
+        let status = |code| StatusCode::from_u16(code).unwrap();
+        assert!([200, 299, 404, 503, 599].map(status).into_iter().all(|status| any.admits_status(status)));
+        assert!(![100, 103, 206, 304].map(status).into_iter().any(|status| any.admits_status(status)));
+    }
+
+    #[test]
+    fn heuristics_are_a_share_of_the_time_unmodified() {
+        let hours = |count: u64| Duration::from_secs(3600 * count);
+        assert_eq!(Policy::default().heuristic_ttl(hours(10)), None);
+        let policy = Policy::default().heuristics(10, hours(24));
+        assert_eq!(policy.heuristic_ttl(hours(10)), Some(hours(1)));
+        assert_eq!(policy.heuristic_ttl(hours(1000)), Some(hours(24)));
+        assert_eq!(
+            Policy::default().heuristics(u32::MAX, hours(1)).heuristic_ttl(Duration::MAX),
+            Some(hours(1))
+        );
     }
 }

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::{Parser, ValueEnum};
 use http::{
     uri::{Authority, Scheme},
-    Uri,
+    HeaderName, StatusCode, Uri,
 };
 use humantime::parse_duration;
 use tower_video_cache::{ChunkSize, Fill, MokaStore, Policy, VideoCacheLayer};
@@ -35,9 +35,40 @@ pub(crate) struct Args {
     /// The media types that are stored [default: video, audio, HLS, DASH, subtitles].
     #[arg(long, value_delimiter = ',', value_parser = media)]
     media: Option<Vec<String>>,
-    /// How long a response is fresh that does not say; 0s leaves it unstored.
-    #[arg(long, default_value = "5m", value_parser = parse_duration)]
-    default_ttl: Duration,
+    /// A plain shared cache, as RFC 9111 allows one: all media types and statuses, cookies too, heuristics instead of
+    /// a default freshness, and CDN-Cache-Control. Other options come on top of it.
+    #[arg(long)]
+    rfc9111: bool,
+    /// The status codes that are stored, or `any` [default: 200].
+    #[arg(long, value_delimiter = ',', value_parser = status)]
+    statuses: Option<Vec<StatusArg>>,
+    /// Stores responses with Set-Cookie, cookie and all.
+    #[arg(long)]
+    set_cookie: Option<bool>,
+    /// How long a response is fresh that does not say [default: 5m].
+    #[arg(long, value_parser = parse_duration)]
+    default_ttl: Option<Duration>,
+    /// How much of the time since its last modification a response is fresh that does not say, in percent [default: 0].
+    #[arg(long)]
+    heuristic_percent: Option<u32>,
+    /// The longest freshness by --heuristic-percent.
+    #[arg(long, default_value = "24h", value_parser = parse_duration)]
+    heuristic_limit: Duration,
+    /// How long a stale response is served while it is validated, if it does not say.
+    #[arg(long, value_parser = parse_duration)]
+    stale_while_revalidate: Option<Duration>,
+    /// How long a stale response stands in for errors of the origin, if it does not say.
+    #[arg(long, value_parser = parse_duration)]
+    stale_if_error: Option<Duration>,
+    /// Fields heeded instead of Cache-Control, in this order, such as CDN-Cache-Control [default: none].
+    #[arg(long, value_delimiter = ',')]
+    targeted: Option<Vec<HeaderName>>,
+    /// Whether Cache-Control and Pragma of viewers' requests are heeded [default: true].
+    #[arg(long)]
+    heed_requests: Option<bool>,
+    /// How long it is remembered that a response may not be stored.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    refusal_ttl: Duration,
     /// When the first byte of a response that is being stored leaves.
     #[arg(long, value_enum, default_value_t = FillArg::Whole)]
     fill: FillArg,
@@ -60,17 +91,58 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn layer(&self) -> VideoCacheLayer {
-        let mut policy = Policy::default().default_ttl(self.default_ttl).max_size(self.max_size.as_u64());
-        if let Some(media) = &self.media {
-            policy = policy.media(media);
-        }
         VideoCacheLayer::new(MokaStore::new(self.memory.as_u64()))
-            .policy(policy)
+            .policy(self.policy())
             .key(cache_key)
             .chunk_size(self.chunk_size)
+            .refusal_ttl(self.refusal_ttl)
             .fill(match self.fill {
                 FillArg::Whole => Fill::Whole,
             })
+    }
+
+    fn policy(&self) -> Policy {
+        let mut policy = Policy::default().max_size(self.max_size.as_u64());
+        if self.rfc9111 {
+            policy = policy
+                .media(["*/*"])
+                .any_status()
+                .set_cookie(true)
+                .default_ttl(Duration::ZERO)
+                .targeted([HeaderName::from_static("cdn-cache-control")]);
+        }
+        if let Some(media) = &self.media {
+            policy = policy.media(media);
+        }
+        if let Some(statuses) = &self.statuses {
+            policy = statuses
+                .iter()
+                .copied()
+                .collect::<Option<Vec<_>>>()
+                .map_or_else(|| policy.clone().any_status(), |statuses| policy.clone().statuses(statuses));
+        }
+        if let Some(store) = self.set_cookie {
+            policy = policy.set_cookie(store);
+        }
+        if let Some(ttl) = self.default_ttl {
+            policy = policy.default_ttl(ttl);
+        }
+        if let Some(percent) = self.heuristic_percent.or(self.rfc9111.then_some(10)) {
+            policy = policy.heuristics(percent, self.heuristic_limit);
+        }
+        if let Some(window) = self.stale_while_revalidate {
+            policy = policy.stale_while_revalidate(window);
+        }
+        if let Some(window) = self.stale_if_error {
+            policy = policy.stale_if_error(window);
+        }
+        if let Some(targeted) = &self.targeted {
+            policy = policy.targeted(targeted.iter().cloned());
+        }
+        if let Some(heed) = self.heed_requests {
+            policy = policy.heed_requests(heed);
+        }
+        policy
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -106,6 +178,16 @@ fn chunk_size(text: &str) -> Result<ChunkSize, String> {
     let bytes = text.parse::<ByteSize>()?.as_u64();
     // What no u32 holds is too large as well.
     ChunkSize::new(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|error| error.to_string())
+}
+
+/// A status code; none for `any`.
+type StatusArg = Option<StatusCode>;
+
+fn status(text: &str) -> Result<StatusArg, String> {
+    if text == "any" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "expected a status code, or any".to_owned())
 }
 
 fn media(text: &str) -> Result<String, String> {

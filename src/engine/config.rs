@@ -17,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) follower_limit: Duration,
     pub(crate) idle_limit: Duration,
+    pub(crate) refusal_ttl: Duration,
     pub(crate) store_limit: Duration,
 }
 
@@ -34,6 +35,7 @@ impl Config {
             clock: Arc::new(clock),
             follower_limit: Duration::from_secs(30),
             idle_limit: Duration::from_secs(60),
+            refusal_ttl: Duration::from_secs(10),
             store_limit: Duration::from_secs(2),
         }
     }

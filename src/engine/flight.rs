@@ -19,6 +19,7 @@ pub(crate) struct Flights {
     shards: [Mutex<HashMap<Slot, Flight>>; SHARDS],
     hasher: RandomState,
     numbers: AtomicU64,
+    revocations: AtomicU64,
 }
 
 /// How a flight ended, as its followers see it.
@@ -66,6 +67,7 @@ impl Flights {
     ///
     /// A flight that is in its commit ends it first: whoever then holds its lock knows it over.
     pub(crate) fn revoke(&self, primary: &Slot) -> Vec<CommitLock> {
+        self.revocations.fetch_add(1, Ordering::SeqCst);
         let mut commits = Vec::new();
         for shard in &self.shards {
             lock(shard).retain(|_, flight| {
@@ -78,6 +80,11 @@ impl Flights {
             });
         }
         commits
+    }
+
+    /// How often anything was revoked: what was asked for at another count may be untrue by now.
+    pub(crate) fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::SeqCst)
     }
 
     fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {

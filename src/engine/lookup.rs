@@ -14,7 +14,12 @@ use crate::{
         key::{CacheKey, Generation, SelectingField, Slot},
         manifest::{Manifest, Record, Variants},
     },
-    semantics::{cache_status::Forwarded, freshness::Freshness},
+    semantics::{
+        cache_control::RequestDirectives,
+        cache_status::Forwarded,
+        freshness::{Exchange, Freshness, Reuse},
+        validation::updated,
+    },
 };
 
 /// What a request is about.
@@ -39,6 +44,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
+        let Manifest { status, headers, exchange, .. } = &manifest;
+        let freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy);
+        Self { manifest, freshness, slot, record }
+    }
+
+    /// The same, with its fields updated by an answer about it (RFC 9111 §3.2).
+    pub(crate) fn updated(&self, engine: &Engine, answer: &HeaderMap, exchange: Exchange) -> Self {
+        let headers = updated(&self.manifest.headers, answer, exchange.received);
+        let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
+        Self::of(engine, manifest, self.slot.clone(), self.record.clone())
+    }
+
     pub(crate) fn generation(&self) -> Generation {
         self.manifest.layout.generation
     }
@@ -54,31 +72,41 @@ pub(crate) enum Decoded {
 pub(crate) enum Look {
     /// The store could not tell what it has.
     Failed,
-    Fresh(Arc<Entry>),
-    /// Nothing that may be served: why, and the slot where it would be.
+    Found(Arc<Entry>, Reuse),
+    /// Nothing that this request selects: why, and the slot where it would be.
     Nothing(Forwarded, Slot),
 }
 
-/// Looks for the response to a request with these fields. An entry of the `accepted` generation is taken even if
-/// it has gone stale: it was fetched on behalf of this very request (RFC 9111 §4).
+/// A response that was fetched a moment ago, and may be used whatever its freshness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Nothing,
+    /// Fetched or validated for this very request (RFC 9111 §4).
+    Own(Generation),
+    /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
+    Shared(Generation),
+}
+
+/// Looks for the response to a request with these fields.
 pub(crate) async fn lookup(
     engine: &Engine,
     target: &Target,
     request: &HeaderMap,
-    accepted: Option<Generation>,
+    directives: &RequestDirectives,
+    accepted: Accepted,
 ) -> Look {
     let Ok(primary) = decoded(engine, &target.primary).await else {
         return Look::Failed;
     };
+    let judge =
+        |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
     let variants = match primary.as_deref() {
-        Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => {
-            return judge(engine, Arc::clone(entry), accepted);
-        }
+        Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => return judge(entry),
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants.clone(),
         // Another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone()),
     };
-    let mut nothing = None;
+    let mut best: Option<Look> = None;
     for names in &variants.selecting {
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
@@ -87,16 +115,31 @@ pub(crate) async fn lookup(
             Some(Decoded::Entry(entry))
                 if entry.manifest.key == target.key && entry.manifest.selecting == selecting =>
             {
-                judge(engine, Arc::clone(entry), accepted)
+                judge(entry)
             }
             _ => Look::Nothing(Forwarded::VaryMiss, slot),
         };
-        match look {
-            fresh @ Look::Fresh(_) => return fresh,
-            missed => nothing = nothing.or(Some(missed)),
+        if best.as_ref().is_none_or(|best| look.beats(best)) {
+            best = Some(look);
         }
     }
-    nothing.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone()))
+    best.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone()))
+}
+
+impl Look {
+    /// RFC 9111 §4.1: of several responses that a request selects, the most recent; one that need not be validated
+    /// before one that must be.
+    fn beats(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Found(one, reuse), Self::Found(other, other_reuse)) => {
+                let usable = |reuse: &Reuse| !matches!(reuse, Reuse::Validated(_));
+                let rank = |entry: &Entry, reuse| (usable(reuse), entry.manifest.exchange.received);
+                rank(one, reuse) > rank(other, other_reuse)
+            }
+            (Self::Found(..), _) => true,
+            _ => false,
+        }
+    }
 }
 
 /// The record at `slot`, decoded; none if it does not decode.
@@ -108,21 +151,22 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
         Some(match Record::decode(&record)? {
             Record::Variants(variants) => Decoded::Variants(variants),
             Record::Response(manifest) => {
-                let freshness = Freshness::of(&manifest.headers, manifest.exchange, &engine.config.policy);
-                let entry = Entry { manifest, freshness, slot: slot.clone(), record: record.clone() };
-                Decoded::Entry(Arc::new(entry))
+                Decoded::Entry(Arc::new(Entry::of(engine, manifest, slot.clone(), record.clone())))
             }
         })
     }))
 }
 
-fn judge(engine: &Engine, entry: Arc<Entry>, accepted: Option<Generation>) -> Look {
-    let usable = accepted == Some(entry.generation()) || entry.freshness.is_fresh(engine.config.clock.now());
-    if usable {
-        Look::Fresh(entry)
-    } else {
-        Look::Nothing(Forwarded::Stale, entry.slot.clone())
+fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
+    let is_accepted = match accepted {
+        Accepted::Nothing => false,
+        Accepted::Own(generation) => generation == entry.generation(),
+        Accepted::Shared(generation) => generation == entry.generation() && !entry.freshness.is_for_one(),
+    };
+    if is_accepted {
+        return Reuse::AsItIs;
     }
+    entry.freshness.reuse(directives, engine.config.clock.now())
 }
 
 #[cfg(test)]
@@ -134,7 +178,6 @@ mod tests {
         clock::{Clock, SystemClock},
         engine::{Config, Engine},
         format::manifest::Layout,
-        semantics::freshness::Exchange,
         store::MokaStore,
     };
 
@@ -151,11 +194,13 @@ mod tests {
             selecting,
             exchange: Exchange { requested: now, received: now },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
+            own_etag: false,
         })
     }
 
     async fn finds(engine: &Engine, target: &Target, request: &HeaderMap) -> bool {
-        matches!(lookup(engine, target, request, None).await, Look::Fresh(_))
+        let look = lookup(engine, target, request, &RequestDirectives::default(), Accepted::Nothing).await;
+        matches!(look, Look::Found(..))
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) mod collect;
 mod config;
 mod fill;
 mod flight;
+mod forward;
 mod inner;
 mod lookup;
 mod memo;
@@ -16,20 +17,19 @@ pub(crate) mod reader;
 mod records;
 mod serve;
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{header, request, Method, Request, Response};
 use http_body::Body;
-use tokio::task::JoinHandle;
 use tower_service::Service;
 
 pub use self::config::{ChunkSize, Fill};
 use self::{
     budget::Budget,
-    fill::Delivery,
-    flight::{Flights, Follower, Landing, Role},
-    lookup::{lookup, Decoded, Look, Target},
+    flight::{Flights, Role},
+    forward::{forward, Asked},
+    lookup::{lookup, Accepted, Decoded, Entry, Look, Target},
     memo::Memo,
     passes::Passes,
     records::Records,
@@ -40,9 +40,9 @@ use crate::{
     error::BoxError,
     format::key::{Generation, Slot},
     semantics::{
-        cache_control::CacheControl,
-        cache_status::{Forwarded, Outcome, Refusal},
-        fields::has_conditions_or_ranges,
+        cache_control::RequestDirectives,
+        cache_status::{Forwarded, Outcome},
+        freshness::Reuse,
     },
     store::ErasedStore,
 };
@@ -84,15 +84,8 @@ impl Engine {
 
     fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
         let records = Arc::new(Records::new(Arc::clone(&store), config.store_limit));
-        Self {
-            config,
-            store,
-            records,
-            memo: Memo::new(),
-            flights: Arc::default(),
-            budget,
-            passes: Passes::new(),
-        }
+        let passes = Passes::new(config.refusal_ttl);
+        Self { config, store, records, memo: Memo::new(), flights: Arc::default(), budget, passes }
     }
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
@@ -124,7 +117,7 @@ impl Engine {
     pub(crate) async fn respond<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
-        parts: request::Parts,
+        mut parts: request::Parts,
         body: A,
     ) -> Result<Response<ResponseBody<B>>, S::Error>
     where
@@ -136,17 +129,26 @@ impl Engine {
         B::Error: Into<BoxError>,
     {
         let mut outcome = Outcome::default();
+        let directives = self.directives(&parts);
         // RFC 9111 §5.2.1.5: nothing of this request or its response is to be stored.
-        if CacheControl::of(&parts.headers).no_store {
+        if directives.no_store && !directives.only_if_cached {
             outcome.forwarded = Some(Forwarded::Request);
+            self.mark(&mut parts.extensions);
             let response = inner.call(Request::from_parts(parts, body)).await?;
             return Ok(serve::pass(response, outcome));
         }
         let target = Target::new((self.config.key)(&parts));
-        match self.look(&target, &parts, None, outcome).await {
-            Ok(response) => Ok(response),
+        match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
+            Ok(Answer { response, stale: None }) => Ok(response),
+            Ok(Answer { response, stale: Some(entry) }) => {
+                self.refresh(inner, &parts, target, entry);
+                Ok(response)
+            }
             // In a box of its own, so that a hit has a small one.
-            Err(missed) => Box::pin(self.forward(inner, parts, body, target, missed)).await,
+            Err(missed) => {
+                let asked = Asked { parts, body, target: Arc::new(target), directives };
+                Box::pin(forward(self, inner, asked, missed)).await
+            }
         }
     }
 
@@ -155,31 +157,42 @@ impl Engine {
         &self,
         target: &Target,
         request: &request::Parts,
-        accepted: Option<Generation>,
+        directives: &RequestDirectives,
+        accepted: Accepted,
         outcome: Outcome,
-    ) -> Result<Response<ResponseBody<B>>, Missed> {
-        let missed =
-            |reason, slot: &Slot| Missed { reason, slot: slot.clone(), gone: None, store_failed: false };
-        match lookup(self, target, &request.headers, accepted).await {
-            Look::Failed => Err(Missed { store_failed: true, ..missed(Forwarded::UriMiss, &target.primary) }),
-            Look::Nothing(reason, slot) => Err(missed(reason, &slot)),
-            Look::Fresh(entry) => serve::serve(self, &entry, request, outcome).await.ok_or_else(|| Missed {
-                gone: Some(entry.generation()),
-                ..missed(Forwarded::Miss, &entry.slot)
-            }),
+    ) -> Result<Answer<B>, Missed> {
+        let missed = |reason, slot: &Slot| Missed {
+            reason,
+            slot: slot.clone(),
+            stale: None,
+            gone: None,
+            store_failed: false,
+        };
+        let (entry, behind) = match lookup(self, target, &request.headers, directives, accepted).await {
+            Look::Failed => {
+                return Err(Missed { store_failed: true, ..missed(Forwarded::UriMiss, &target.primary) })
+            }
+            Look::Nothing(reason, slot) => return Err(missed(reason, &slot)),
+            Look::Found(entry, Reuse::Validated(reason)) => {
+                return Err(Missed { stale: Some(Arc::clone(&entry)), ..missed(reason, &entry.slot) })
+            }
+            Look::Found(entry, Reuse::AsItIs) => (entry, false),
+            Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
+        };
+        match serve::serve(self, &entry, request, outcome).await {
+            Some(response) => Ok(Answer { response, stale: behind.then_some(entry) }),
+            None => Err(Missed { gone: Some(entry.generation()), ..missed(Forwarded::Partial, &entry.slot) }),
         }
     }
 
-    /// Fills, or waits for a fill, and looks again; at last, asks the inner service as the viewer asked.
-    async fn forward<S, A, B>(
+    /// Has a stale response validated while viewers get it, once at a time (RFC 5861 §3).
+    fn refresh<S, A, B>(
         self: Arc<Self>,
-        mut inner: Inner<S>,
-        mut parts: request::Parts,
-        body: A,
+        inner: Inner<S>,
+        request: &request::Parts,
         target: Target,
-        mut missed: Missed,
-    ) -> Result<Response<ResponseBody<B>>, S::Error>
-    where
+        entry: Arc<Entry>,
+    ) where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Send + 'static,
@@ -187,60 +200,18 @@ impl Engine {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut outcome = Outcome::default();
-        let target = Arc::new(target);
-        let mut accepted = None;
-        for look in 1.. {
-            outcome.forwarded.get_or_insert(missed.reason);
-            // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
-            let lost = accepted.is_some() && missed.reason != Forwarded::VaryMiss;
-            if lost {
-                outcome.refusal = Some(Refusal::StoreLost);
-            }
-            if lost && outcome.stored {
-                let now = self.config.clock.now();
-                self.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
-            }
-            if look == LOOKS || outcome.stored || lost || parts.method == Method::HEAD {
-                break;
-            }
-            if let Some(refusal) =
-                self.passes.recall(&target.primary, &parts.headers, self.config.clock.now())
-            {
-                outcome.refusal = Some(refusal);
-                break;
-            }
-            let turn = match self.flights.join(&missed.slot, &target.primary) {
-                Role::Follow(follower) => {
-                    inner.release();
-                    self.follow(follower, &mut outcome).await
-                }
-                Role::Lead(permit) => {
-                    if let Some(generation) = self.landed_before(&target, &parts, accepted, &missed).await {
-                        permit.land(Landing::Stored(generation));
-                        // Nothing was forwarded: the next look is the first to count.
-                        outcome.forwarded = None;
-                        Turn::LookAgain(None)
-                    } else {
-                        let filling = fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
-                        self.lead(filling, &parts, &mut outcome).await?
-                    }
-                }
-            };
-            match turn {
-                Turn::Answer(response) => return Ok(response),
-                Turn::Forward => break,
-                Turn::LookAgain(generation) => accepted = generation.or(accepted),
-            }
-            match self.look(&target, &parts, accepted, outcome).await {
-                Ok(response) => return Ok(response),
-                Err(again) => missed = again,
-            }
+        if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
+            // A fill goes on whoever waits for it, and here nobody does.
+            drop(fill::start(self, inner, request, &Arc::new(target), Some(entry), permit));
         }
-        (outcome.stored, outcome.collapsed) = (false, false);
-        self.mark(&mut parts.extensions);
-        let response = inner.call(Request::from_parts(parts, body)).await?;
-        Ok(serve::pass(response, outcome))
+    }
+
+    fn directives(&self, request: &request::Parts) -> RequestDirectives {
+        if self.config.policy.heeds_requests() {
+            RequestDirectives::of(&request.headers)
+        } else {
+            RequestDirectives::default()
+        }
     }
 
     /// Marks a request that goes inwards. Should it come to this cache again, applied twice on its way, it would
@@ -248,110 +219,27 @@ impl Engine {
     fn mark(&self, extensions: &mut http::Extensions) {
         extensions.insert(Within(Arc::clone(&self.flights)));
     }
-
-    /// What the flight before has stored, if it landed between the look and the joining.
-    async fn landed_before(
-        &self,
-        target: &Target,
-        request: &request::Parts,
-        accepted: Option<Generation>,
-        missed: &Missed,
-    ) -> Option<Generation> {
-        // A store that failed a moment ago is not asked again: it may take its time to fail.
-        if missed.store_failed {
-            return None;
-        }
-        match lookup(self, target, &request.headers, accepted).await {
-            Look::Fresh(entry) => Some(entry.generation()).filter(|found| Some(*found) != missed.gone),
-            Look::Failed | Look::Nothing(..) => None,
-        }
-    }
-
-    /// Waits for another request's fill, within the limit.
-    async fn follow<R>(&self, follower: Follower, outcome: &mut Outcome) -> Turn<R> {
-        match tokio::time::timeout(self.config.follower_limit, follower.landing()).await {
-            Ok(Landing::Stored(generation)) => {
-                outcome.collapsed = true;
-                Turn::LookAgain(Some(generation))
-            }
-            Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain(None),
-            Ok(Landing::Passed) => Turn::Forward,
-            Err(_) => {
-                outcome.refusal = Some(Refusal::WaitedTooLong);
-                Turn::Forward
-            }
-        }
-    }
-
-    /// Waits for this request's own fill.
-    async fn lead<B, E>(
-        &self,
-        filling: JoinHandle<Delivery<B, E>>,
-        request: &request::Parts,
-        outcome: &mut Outcome,
-    ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
-        let delivery = match filling.await {
-            Ok(delivery) => delivery,
-            // The inner service panicked: so does its caller, as if the layer were not there.
-            Err(stopped) => match stopped.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => return Ok(Turn::Forward),
-            },
-        };
-        Ok(match delivery {
-            Delivery::Stored(generation) => {
-                outcome.stored = true;
-                Turn::LookAgain(Some(generation))
-            }
-            Delivery::Passed(response, refusal) => {
-                outcome.refusal = Some(refusal);
-                // Asked for the whole to store it, the inner service did not get to see what this viewer asked:
-                // a seek in a video that cannot be stored is a seek all the same. No part is to be had of an error.
-                if response.status().is_success() && has_conditions_or_ranges(&request.headers) {
-                    Turn::Forward
-                } else {
-                    Turn::Answer(serve::pass(response, *outcome))
-                }
-            }
-            Delivery::Salvaged(salvage) => {
-                outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome).await.map_or(Turn::Forward, Turn::Answer)
-            }
-            Delivery::Broken(refusal) => {
-                outcome.refusal = Some(refusal);
-                Turn::Answer(serve::bad_gateway(refusal, *outcome))
-            }
-            Delivery::Late(answering) => {
-                outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome))
-            }
-            Delivery::Failed(error) => return Err(error),
-        })
-    }
 }
 
 /// In a request's extensions: the flights of the cache that it comes from.
 #[derive(Clone)]
 struct Within(Arc<Flights>);
 
+/// An answer from the store.
+struct Answer<B> {
+    response: Response<ResponseBody<B>>,
+    /// What it was made of, if that is to be validated behind the viewer's back.
+    stale: Option<Arc<Entry>>,
+}
+
 /// Why a look gave no answer.
 struct Missed {
     reason: Forwarded,
     /// Where the answer would be.
     slot: Slot,
+    /// What may be used once the inner service says that it is still good.
+    stale: Option<Arc<Entry>>,
     /// The response that was found without its bytes.
     gone: Option<Generation>,
     store_failed: bool,
 }
-
-/// What comes after a flight.
-enum Turn<R> {
-    Answer(R),
-    /// To the inner service, as if there were no cache.
-    Forward,
-    /// For what this generation, if it is known, has brought.
-    LookAgain(Option<Generation>),
-}
-
-/// Looks at the store for one request: the first, one after a wait, one after a fill.
-const LOOKS: u32 = 3;

@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Passes {
     places: Box<[Mutex<Option<Pass>>]>,
     hasher: RandomState,
+    /// How long a key is passed before its answer is judged again.
+    ttl: Duration,
 }
 
 struct Pass {
@@ -28,8 +30,8 @@ struct Pass {
 }
 
 impl Passes {
-    pub(crate) fn new() -> Self {
-        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), hasher: RandomState::new() }
+    pub(crate) fn new(ttl: Duration) -> Self {
+        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), hasher: RandomState::new(), ttl }
     }
 
     /// Remembers why the answer for `slot`, selected by these fields, was not stored, if the next answer will hardly
@@ -55,7 +57,7 @@ impl Passes {
         let place = self.place(slot)?.lock().unwrap_or_else(PoisonError::into_inner);
         let pass = place.as_ref().filter(|pass| pass.slot == *slot && pass.is_about(request))?;
         // A clock set back makes a memory of the future: no memory at all.
-        (now.duration_since(pass.since).ok()? < REMEMBERED).then_some(pass.refusal)
+        (now.duration_since(pass.since).ok()? < self.ttl).then_some(pass.refusal)
     }
 
     pub(crate) fn forget(&self, slot: &Slot) {
@@ -83,23 +85,8 @@ impl Pass {
 
 /// Whether the reason will hold for the next request too: it lies not in this moment's load, nor in an error.
 fn is_lasting(refusal: Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Authorization
-            | Refusal::Media
-            | Refusal::NeverFresh
-            | Refusal::NoCache
-            | Refusal::NoStore
-            | Refusal::Private
-            | Refusal::SetCookie
-            | Refusal::StoreLost
-            | Refusal::TooLarge
-            | Refusal::VaryAnything
-    )
+    refusal.is_of_the_response() || matches!(refusal, Refusal::StoreLost | Refusal::TooLarge)
 }
-
-/// How long a key is passed before its answer is judged again.
-const REMEMBERED: Duration = Duration::from_secs(10);
 
 const PLACES: u64 = 1024;
 
@@ -112,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_lasting_reason_is_remembered_for_a_while_and_a_passing_one_never() {
-        let passes = Passes::new();
+        let passes = Passes::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let any = HeaderMap::new();
@@ -131,7 +118,7 @@ mod tests {
 
     #[test]
     fn one_viewers_answer_says_nothing_of_viewers_who_differ() {
-        let passes = Passes::new();
+        let passes = Passes::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let by = |name: &'static str, value: &'static str| {
             HeaderMap::from_iter([(

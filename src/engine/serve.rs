@@ -21,7 +21,7 @@ use crate::{
     semantics::{
         cache_status::{Outcome, Refusal},
         etag::Validators,
-        fields::media_type,
+        fields::{media_type, only},
         range::ByteRange,
         select::{select, Selection},
     },
@@ -146,13 +146,22 @@ pub(crate) fn bad_gateway<B>(refusal: Refusal, outcome: Outcome) -> Response<Res
         Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
         _ => "The body of the inner response ended with an error.\n",
     };
+    own(StatusCode::BAD_GATEWAY, text, outcome)
+}
+
+/// The viewer wants nothing but what is stored, and nothing is: 504 (Gateway Timeout), RFC 9111 §5.2.1.7.
+pub(crate) fn gateway_timeout<B>(outcome: Outcome) -> Response<ResponseBody<B>> {
+    own(StatusCode::GATEWAY_TIMEOUT, "Nothing is stored that may be used.\n", outcome)
+}
+
+/// An answer of the cache's own.
+fn own<B>(status: StatusCode, text: &'static str, outcome: Outcome) -> Response<ResponseBody<B>> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     outcome.append_to(&mut headers);
-    let body = ResponseBody::stored(Reader::of(text.into()));
-    response(StatusCode::BAD_GATEWAY, headers, body)
+    response(status, headers, ResponseBody::stored(Reader::of(text.into())))
 }
 
 fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
@@ -172,13 +181,6 @@ fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
         }
     }
     headers
-}
-
-/// The values of these fields alone.
-fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let values =
-        |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
-    names.iter().flat_map(values).collect()
 }
 
 /// Digits and ASCII punctuation are a valid field value.

@@ -4,6 +4,7 @@
 //! "TVCM" │ version 1 │ kind 1 │ key │ … │ xxh3-64 8
 //!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
+//!   kind 2, a response: flags 1 (bit 0: the ETag was made here) │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //! ```
 //! Numbers are big-endian; byte strings have their length before them in 4 bytes; times are seconds in 8 and
@@ -41,6 +42,8 @@ pub(crate) struct Manifest {
     pub(crate) selecting: Vec<SelectingField>,
     pub(crate) exchange: Exchange,
     pub(crate) layout: Layout,
+    /// The `ETag` was made here, of the content: the inner service cannot be asked about it.
+    pub(crate) own_etag: bool,
 }
 
 /// Which chunks a body is cut into.
@@ -85,7 +88,7 @@ impl Record {
         out.put_u8(VERSION);
         match self {
             Self::Response(manifest) => {
-                out.put_u8(RESPONSE);
+                out.put_u8(if manifest.own_etag { FLAGGED_RESPONSE } else { RESPONSE });
                 manifest.encode(&mut out);
             }
             Self::Variants(variants) => {
@@ -109,7 +112,8 @@ impl Record {
             return None;
         }
         let record = match input.array()? {
-            [RESPONSE] => Self::Response(Manifest::decode(&mut input)?),
+            [RESPONSE] => Self::Response(Manifest::decode(&mut input, false)?),
+            [FLAGGED_RESPONSE] => Self::Response(Manifest::decode(&mut input, true)?),
             [VARIANTS] => Self::Variants(Variants::decode(&mut input)?),
             _ => return None,
         };
@@ -120,6 +124,9 @@ impl Record {
 impl Manifest {
     fn encode(&self, out: &mut BytesMut) {
         put_bytes(out, self.key.as_bytes());
+        if self.own_etag {
+            out.put_u8(1);
+        }
         out.put_u16(self.status.as_u16());
         out.put_u64(self.layout.length);
         out.put_u32(self.layout.chunk_size);
@@ -139,8 +146,15 @@ impl Manifest {
         }
     }
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
+    fn decode(input: &mut Input<'_>, flagged: bool) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
+        let flags = if flagged { input.number::<1>()? } else { 0 };
+        let own_etag = match flags {
+            0 => false,
+            1 => true,
+            // What the other bits mean, a later version knows.
+            _ => return None,
+        };
         let status = StatusCode::from_u16(u16::try_from(input.number::<2>()?).ok()?).ok()?;
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
@@ -160,7 +174,7 @@ impl Manifest {
             headers.try_append(name, value).ok()?;
         }
         let layout = Layout { generation, chunk_size, length };
-        Some(Self { key, status, headers, selecting, exchange, layout })
+        Some(Self { key, status, headers, selecting, exchange, layout, own_etag })
     }
 }
 
@@ -245,6 +259,7 @@ const MAGIC: &[u8; 4] = b"TVCM";
 const VERSION: u8 = 1;
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;
+const FLAGGED_RESPONSE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -253,7 +268,7 @@ mod tests {
 
     use super::*;
 
-    fn manifest() -> Record {
+    fn manifest(own_etag: bool) -> Record {
         let mut headers = HeaderMap::new();
         headers.append(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
         headers.append(header::LINK, HeaderValue::from_static("one"));
@@ -272,6 +287,7 @@ mod tests {
                 received: UNIX_EPOCH + Duration::new(1_795_000_000, 999_999_999),
             },
             layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
+            own_etag,
         })
     }
 
@@ -285,7 +301,7 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_went() {
-        for record in [manifest(), variants()] {
+        for record in [manifest(false), manifest(true), variants()] {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
             assert!(encoded.len() < 512, "{} bytes", encoded.len());
@@ -294,18 +310,20 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 2] = [
-            (manifest(), include_bytes!("../../tests/golden/manifest-v1.bin")),
+        let golden: [(Record, &[u8]); 3] = [
+            (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
+            (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
             (variants(), include_bytes!("../../tests/golden/variants-v1.bin")),
         ];
-        for (record, bytes) in golden {
-            assert_eq!(Record::decode(bytes), Some(record));
+        for (record, bytes) in &golden {
+            assert_eq!(Record::decode(bytes).as_ref(), Some(record));
+            assert_eq!(record.encode(), *bytes, "what is written today is what was written then");
         }
     }
 
     #[test]
     fn any_cut_or_flipped_bit_is_a_miss() {
-        let whole = manifest().encode();
+        let whole = manifest(true).encode();
         for length in 0..whole.len() {
             assert_eq!(Record::decode(&whole[..length]), None, "cut to {length}");
         }
@@ -342,7 +360,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..3, noise: Vec<u8>) {
+        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..4, noise: Vec<u8>) {
             let mut record = BytesMut::from(&b"TVCM\x01"[..]);
             record.put_u8(kind);
             record.put_slice(&noise);

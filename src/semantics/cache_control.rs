@@ -1,65 +1,167 @@
-//! `Cache-Control` of a response or a request, parsed.
+//! `Cache-Control` of a response and of a request, parsed.
 //!
-//! RFC 9111 §5.2: directives are case-insensitive, unknown ones are ignored, arguments may be quoted.
+//! RFC 9111 §5.2: directives are case-insensitive, unknown ones are ignored, arguments may be quoted. RFC 5861
+//! (`stale-while-revalidate`, `stale-if-error`), RFC 8246 (`immutable`), RFC 9213 (targeted fields).
 
 use std::time::Duration;
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{is_whitespace, quotes_end, split_outside_quotes};
+use super::fields::{is_whitespace, members, quotes_end, split_outside_quotes};
 
-/// The directives that this cache acts on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a response says of its storing and its use (RFC 9111 §5.2.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive, present or not")]
-pub(crate) struct CacheControl {
+pub(crate) struct ResponseDirectives {
+    pub(crate) immutable: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) must_revalidate: bool,
+    pub(crate) must_understand: bool,
     pub(crate) no_cache: bool,
     pub(crate) no_store: bool,
     pub(crate) private: bool,
+    pub(crate) proxy_revalidate: bool,
     pub(crate) public: bool,
     pub(crate) s_maxage: Option<Duration>,
+    pub(crate) stale_if_error: Option<Duration>,
+    pub(crate) stale_while_revalidate: Option<Duration>,
+    /// They come from a targeted field, and `Expires` counts no more (RFC 9213 §2.2).
+    pub(crate) is_targeted: bool,
+    /// The fields that `no-cache="…"` and `private="…"` name: none of them may be stored for others.
+    pub(crate) withheld: Vec<HeaderName>,
 }
 
-impl CacheControl {
+impl ResponseDirectives {
+    /// What counts for a cache that heeds these targeted fields, the first of them that is there and can be read
+    /// (RFC 9213 §2.2), and else `Cache-Control`.
+    pub(crate) fn heeded(headers: &HeaderMap, _targeted: &[HeaderName]) -> Self {
+        Self::of(headers)
+    }
+
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut parsed = Self::default();
-        let lines = headers.get_all(header::CACHE_CONTROL).iter();
-        for line in lines.map(|line| String::from_utf8_lossy(line.as_bytes())) {
-            parsed.read(&line);
+        for line in headers.get_all(header::CACHE_CONTROL) {
+            let line = String::from_utf8_lossy(line.as_bytes());
+            // RFC 9111 §4.2.1 encourages to take what is conflicting or invalid for the least that it may mean. What
+            // follows a quote that does not end cannot be read, and may forbid to store.
+            parsed.no_store |= !quotes_end(&line);
+            for (name, argument) in directives(&line) {
+                parsed.read(&name, argument);
+            }
         }
         parsed
     }
 
-    fn read(&mut self, line: &str) {
-        // RFC 9111 §4.2.1 encourages to take what is conflicting or invalid for the least that it may mean. What
-        // follows a quote that does not end cannot be read, and may forbid to store.
-        self.no_store |= !quotes_end(line);
-        for directive in split_outside_quotes(line, ',') {
-            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            match name.trim_matches(is_whitespace).to_ascii_lowercase().as_str() {
-                // RFC 9111 §4.2.1: of two values of one directive, the first is used.
-                "max-age" => self.max_age = self.max_age.or(Some(delta_seconds(argument))),
-                "must-revalidate" => self.must_revalidate = true,
-                // §5.2.2.4 and §5.2.2.7: the forms with field names may be treated as the plain ones.
-                "no-cache" => self.no_cache = true,
-                "no-store" => self.no_store = true,
-                "private" => self.private = true,
-                "public" => self.public = true,
-                "s-maxage" => self.s_maxage = self.s_maxage.or(Some(delta_seconds(argument))),
-                _ => {}
+    fn read(&mut self, name: &str, argument: &str) {
+        match name {
+            "immutable" => self.immutable = true,
+            // RFC 9111 §4.2.1: of two values of one directive, the first is used.
+            "max-age" => self.max_age = self.max_age.or(Some(delta_seconds(argument))),
+            "must-revalidate" => self.must_revalidate = true,
+            "must-understand" => self.must_understand = true,
+            "no-cache" => self.no_cache |= !self.withhold(argument),
+            "no-store" => self.no_store = true,
+            "private" => self.private |= !self.withhold(argument),
+            "proxy-revalidate" => self.proxy_revalidate = true,
+            "public" => self.public = true,
+            "s-maxage" => self.s_maxage = self.s_maxage.or(Some(delta_seconds(argument))),
+            "stale-if-error" => self.stale_if_error = self.stale_if_error.or(Some(delta_seconds(argument))),
+            "stale-while-revalidate" => {
+                self.stale_while_revalidate = self.stale_while_revalidate.or(Some(delta_seconds(argument)));
             }
+            _ => {}
+        }
+    }
+
+    /// RFC 9111 §5.2.2.4 and §5.2.2.7: with field names, the directive is about these fields alone. False if the
+    /// argument is no list of names; then it is about the whole response.
+    fn withhold(&mut self, argument: &str) -> bool {
+        let names = argument.trim_matches(is_whitespace).trim_matches('"').split(',');
+        let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
+        match names.map(str::parse).collect::<Result<Vec<HeaderName>, _>>() {
+            Ok(names) if !names.is_empty() => {
+                self.withheld.extend(names);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10: whether it may not be used stale, whatever anybody allows.
+    pub(crate) fn forbid_stale(&self) -> bool {
+        self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some() || self.no_cache
+    }
+}
+
+/// What a request says of the response that it wants (RFC 9111 §5.2.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestDirectives {
+    pub(crate) max_age: Option<Duration>,
+    /// How stale the response may be; [`Duration::MAX`] where any staleness is welcome.
+    pub(crate) max_stale: Option<Duration>,
+    pub(crate) min_fresh: Option<Duration>,
+    pub(crate) no_cache: bool,
+    pub(crate) no_store: bool,
+    pub(crate) only_if_cached: bool,
+    /// RFC 5861 §4.
+    pub(crate) stale_if_error: Option<Duration>,
+}
+
+impl RequestDirectives {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut parsed = Self::default();
+        let lines = headers.get_all(header::CACHE_CONTROL).iter();
+        for line in lines.map(|line| String::from_utf8_lossy(line.as_bytes())) {
+            for (name, argument) in directives(&line) {
+                parsed.read(&name, argument);
+            }
+        }
+        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
+        if !headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::PRAGMA) {
+            parsed.no_cache =
+                members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
+        }
+        parsed
+    }
+
+    fn read(&mut self, name: &str, argument: &str) {
+        match name {
+            // What cannot be read here asks for nothing.
+            "max-age" => self.max_age = self.max_age.or(seconds(argument)),
+            "max-stale" if argument.is_empty() => self.max_stale = Some(Duration::MAX),
+            "max-stale" => self.max_stale = self.max_stale.or(seconds(argument)),
+            "min-fresh" => self.min_fresh = self.min_fresh.or(seconds(argument)),
+            "no-cache" => self.no_cache = true,
+            "no-store" => self.no_store = true,
+            "only-if-cached" => self.only_if_cached = true,
+            "stale-if-error" => self.stale_if_error = self.stale_if_error.or(seconds(argument)),
+            _ => {}
         }
     }
 }
 
-/// RFC 9111 §1.2.2: too large a number is 2^31 seconds. §4.2.1: one that is none makes the response stale.
-pub(crate) fn delta_seconds(argument: &str) -> Duration {
-    let digits = argument.trim_matches(is_whitespace).trim_matches('"');
+/// The directives of one line: names in lower case, and arguments as they stand.
+fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
+    split_outside_quotes(line, ',').map(|directive| {
+        let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+        (name.trim_matches(is_whitespace).to_ascii_lowercase(), argument)
+    })
+}
+
+/// §4.2.1: a number of seconds that is none makes the response stale.
+fn delta_seconds(argument: &str) -> Duration {
+    seconds(argument).unwrap_or_default()
+}
+
+/// RFC 9111 §1.2.2: too large a number is 2^31 seconds.
+pub(crate) fn seconds(argument: &str) -> Option<Duration> {
+    let argument = argument.trim_matches(is_whitespace);
+    let unquoted = argument.strip_prefix('"').and_then(|argument| argument.strip_suffix('"'));
+    let digits = unquoted.unwrap_or(argument);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Duration::ZERO;
+        return None;
     }
-    Duration::from_secs(digits.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST)))
+    Some(Duration::from_secs(digits.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST))))
 }
 
 const LONGEST: u64 = 1 << 31;
@@ -68,11 +170,16 @@ const LONGEST: u64 = 1 << 31;
 mod tests {
     use super::{super::fields::tests::headers, *};
 
+    fn of(line: &str) -> ResponseDirectives {
+        ResponseDirectives::of(&headers(&[("cache-control", line)]))
+    }
+
     #[test]
     fn ages_are_read_as_the_rfc_says() {
         for (rule, line, expected) in [
             ("§5.2 names are case-insensitive", "MAX-AGE=60", Some(60)),
             ("§5.2 quoted arguments are taken", "max-age=\"60\"", Some(60)),
+            ("§5.2 half a quote is no quote", "max-age=60\"", Some(0)),
             ("§1.2.2 overflow is 2^31", "max-age=99999999999999999999", Some(1 << 31)),
             ("§1.2.2 more than 2^31 is 2^31", "max-age=4294967296", Some(1 << 31)),
             ("§4.2.1 the first of two counts", "max-age=1, max-age=2", Some(1)),
@@ -82,8 +189,7 @@ mod tests {
             ("§5.2.3 unknown directives are ignored", "x-max-age=5", None),
             ("§5.6.4 quoted commas do not split", "ext=\"a, max-age=5\"", None),
         ] {
-            let parsed = CacheControl::of(&headers(&[("cache-control", line)]));
-            assert_eq!(parsed.max_age, expected.map(Duration::from_secs), "{rule}: {line}");
+            assert_eq!(of(line).max_age, expected.map(Duration::from_secs), "{rule}: {line}");
         }
     }
 
@@ -94,29 +200,106 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_bytes(line).unwrap());
-            assert!(CacheControl::of(&headers).no_store, "{}", line.escape_ascii());
+            assert!(ResponseDirectives::of(&headers).no_store, "{}", line.escape_ascii());
         }
-        let readable = headers(&[("cache-control", "ext=\"a, \\\" no-store\", max-age=60")]);
-        assert!(!CacheControl::of(&readable).no_store);
+        assert!(!of("ext=\"a, \\\" no-store\", max-age=60").no_store);
     }
 
     #[test]
     fn directives_of_all_lines_count() {
-        let parsed = CacheControl::of(&headers(&[
-            ("cache-control", "public, no-cache=\"set-cookie\""),
-            ("cache-control", "Private, NO-STORE , s-maxage = 7,must-revalidate"),
+        let parsed = ResponseDirectives::of(&headers(&[
+            ("cache-control", "public, must-understand"),
+            ("cache-control", "Private, NO-STORE , s-maxage = 7,must-revalidate, proxy-revalidate, no-cache"),
+            ("cache-control", "immutable, stale-while-revalidate=8, stale-if-error=\"9\""),
         ]));
         assert_eq!(
             parsed,
-            CacheControl {
+            ResponseDirectives {
+                immutable: true,
+                is_targeted: false,
                 max_age: None,
                 must_revalidate: true,
+                must_understand: true,
                 no_cache: true,
                 no_store: true,
                 private: true,
+                proxy_revalidate: true,
                 public: true,
                 s_maxage: Some(Duration::from_secs(7)),
+                stale_if_error: Some(Duration::from_secs(9)),
+                stale_while_revalidate: Some(Duration::from_secs(8)),
+                withheld: Vec::new(),
             }
         );
+    }
+
+    #[test]
+    fn with_field_names_a_directive_is_about_these_fields_alone() {
+        // RFC 9111 §5.2.2.4, §5.2.2.7
+        let names = |names: &[&'static str]| -> Vec<HeaderName> {
+            names.iter().copied().map(HeaderName::from_static).collect()
+        };
+        for (line, no_cache, private, withheld) in [
+            ("no-cache=\"set-cookie\"", false, false, names(&["set-cookie"])),
+            (
+                "no-cache=\"Set-Cookie, X-A\", private=\"x-b\"",
+                false,
+                false,
+                names(&["set-cookie", "x-a", "x-b"]),
+            ),
+            ("private=x-a", false, false, names(&["x-a"])),
+            ("private=\"\"", false, true, names(&[])),
+            ("no-cache=\" , \"", true, false, names(&[])),
+            ("no-cache=\"not a name\"", true, false, names(&[])),
+            ("no-cache=\"x-a\", no-cache", true, false, names(&["x-a"])),
+        ] {
+            let parsed = of(line);
+            assert_eq!((parsed.no_cache, parsed.private), (no_cache, private), "{line}");
+            assert_eq!(parsed.withheld, withheld, "{line}");
+        }
+    }
+
+    #[test]
+    fn some_directives_forbid_what_is_stale() {
+        // RFC 9111 §4.2.4
+        for (line, forbidden) in [
+            ("max-age=1", false),
+            ("max-age=1, must-revalidate", true),
+            ("max-age=1, proxy-revalidate", true),
+            ("s-maxage=1", true),
+            ("no-cache", true),
+            ("no-cache=\"x-a\"", false),
+        ] {
+            assert_eq!(of(line).forbid_stale(), forbidden, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_it_wants() {
+        // RFC 9111 §5.2.1, §5.4
+        let of = |lines: &[(&str, &str)]| RequestDirectives::of(&headers(lines));
+        let seconds = |count| Some(Duration::from_secs(count));
+        let nothing = RequestDirectives::default();
+        assert_eq!(
+            of(&[("cache-control", "max-age=1, MAX-STALE=2, min-fresh=3, stale-if-error=4")]),
+            RequestDirectives {
+                max_age: seconds(1),
+                max_stale: seconds(2),
+                min_fresh: seconds(3),
+                stale_if_error: seconds(4),
+                ..nothing
+            }
+        );
+        assert_eq!(
+            of(&[("cache-control", "no-cache"), ("cache-control", "No-Store, only-if-cached")]),
+            RequestDirectives { no_cache: true, no_store: true, only_if_cached: true, ..nothing }
+        );
+        assert_eq!(of(&[("cache-control", "max-stale")]).max_stale, Some(Duration::MAX));
+        assert_eq!(of(&[("cache-control", "max-age=soon, min-fresh=-1, max-stale=x")]), nothing);
+        assert_eq!(of(&[("cache-control", "x=\"no-cache\"")]), nothing);
+        assert!(of(&[("pragma", "x, No-Cache")]).no_cache);
+        assert_eq!(of(&[("pragma", "no-cache"), ("cache-control", "max-age=5")]).max_age, seconds(5));
+        assert!(!of(&[("pragma", "no-cache"), ("cache-control", "max-age=5")]).no_cache);
+        assert_eq!(of(&[("pragma", "cache")]), nothing);
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! RFC 9211. Every reason that a cache has for not storing or not answering has its name here.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    header::{HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+};
 
 /// Why a response was not stored, or not served from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,7 @@ pub(crate) enum Refusal {
     NoStore,
     Private,
     SetCookie,
+    StaleIfError,
     Status,
     StoreFailed,
     StoreLost,
@@ -29,6 +33,21 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the response's own fields forbid to store it.
+    pub(crate) fn is_of_the_response(self) -> bool {
+        matches!(
+            self,
+            Self::Authorization
+                | Self::Media
+                | Self::NeverFresh
+                | Self::NoCache
+                | Self::NoStore
+                | Self::Private
+                | Self::SetCookie
+                | Self::VaryAnything
+        )
+    }
+
     /// The `detail` of RFC 9211 §2.8, a token.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -45,6 +64,7 @@ impl Refusal {
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
+            Self::StaleIfError => "stale-if-error",
             Self::Status => "status",
             Self::StoreFailed => "store-failed",
             Self::StoreLost => "store-lost",
@@ -59,7 +79,7 @@ impl Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
     /// A stored response was found, and its bytes were not.
-    Miss,
+    Partial,
     /// The request asked for it.
     Request,
     Stale,
@@ -70,7 +90,7 @@ pub(crate) enum Forwarded {
 impl Forwarded {
     fn name(self) -> &'static str {
         match self {
-            Self::Miss => "miss",
+            Self::Partial => "partial",
             Self::Request => "request",
             Self::Stale => "stale",
             Self::UriMiss => "uri-miss",
@@ -84,6 +104,8 @@ impl Forwarded {
 pub(crate) struct Outcome {
     /// `None` is a hit.
     pub(crate) forwarded: Option<Forwarded>,
+    /// The inner service's status, where it is not the answer's.
+    pub(crate) forwarded_status: Option<StatusCode>,
     pub(crate) stored: bool,
     pub(crate) collapsed: bool,
     /// Seconds of freshness left.

@@ -29,6 +29,10 @@ impl<'a> EntityTag<'a> {
             .then_some(Self { weak, opaque })
     }
 
+    pub(crate) fn is_weak(self) -> bool {
+        self.weak
+    }
+
     /// RFC 9110 §8.8.3.2: equal, and neither is weak.
     pub(crate) fn strongly_equals(self, other: Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque

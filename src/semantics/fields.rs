@@ -104,6 +104,13 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> DeclaredLength {
     said
 }
 
+/// The values of these fields alone.
+pub(crate) fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let values =
+        |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
+    names.iter().flat_map(values).collect()
+}
+
 /// Takes off what is a matter of one connection: the fields that `Connection` lists, and those that always are.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> =
@@ -132,12 +139,12 @@ pub(crate) fn is_condition_or_range(name: &HeaderName) -> bool {
     CONDITIONS_AND_RANGES.contains(name)
 }
 
-/// The fields of a response as they are stored: without hop-by-hop fields and without those that every
-/// answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
-pub(crate) fn stored_fields(headers: &HeaderMap, received: SystemTime) -> HeaderMap {
+/// The fields of a response as they are stored: without hop-by-hop fields, without those that are withheld, and
+/// without those that every answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
+pub(crate) fn stored_fields(headers: &HeaderMap, withheld: &[HeaderName], received: SystemTime) -> HeaderMap {
     let mut stored = headers.clone();
     remove_hop_by_hop(&mut stored);
-    for name in &MADE_ANEW {
+    for name in MADE_ANEW.iter().chain(withheld) {
         stored.remove(name);
     }
     if !stored.contains_key(header::DATE) {
@@ -148,7 +155,8 @@ pub(crate) fn stored_fields(headers: &HeaderMap, received: SystemTime) -> Header
     stored
 }
 
-const HOP_BY_HOP: [HeaderName; 9] = [
+/// RFC 9110 §7.6.1, and those of a proxy (RFC 9111 §3.1).
+const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -157,6 +165,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-authentication-info"),
     HeaderName::from_static("proxy-connection"),
 ];
 

@@ -1,13 +1,18 @@
-//! May it go out? How old a stored response is, and how long it is fresh.
+//! May it go out? How old a stored response is, how long it is fresh, and what may be done with it once it is not.
 //!
-//! RFC 9111 §4.2 (freshness), §4.2.1 (lifetime), §4.2.3 (age), §5.1 (`Age`).
+//! RFC 9111 §4.2 (freshness), §4.2.1 (lifetime), §4.2.2 (heuristics), §4.2.3 (age), §4.2.4 (serving stale), §5.1
+//! (`Age`), §5.2.1 (request directives); RFC 5861 (stale windows); RFC 8246 (`immutable`).
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{self, HeaderMap};
+use http::{
+    header::{self, HeaderMap},
+    StatusCode,
+};
 
 use super::{
-    cache_control::{delta_seconds, CacheControl},
+    cache_control::{seconds, RequestDirectives, ResponseDirectives},
+    cache_status::Forwarded,
     fields::{date, media_type, members},
 };
 use crate::policy::Policy;
@@ -25,14 +30,39 @@ pub(crate) struct Freshness {
     lifetime: Duration,
     initial_age: Duration,
     received: SystemTime,
+    /// RFC 9111 §5.2.2.4: `no-cache`.
+    always_validate: bool,
+    immutable: bool,
+    /// For how long after its lifetime it may be served while it is validated, and instead of an error.
+    while_revalidate: Duration,
+    if_error: Duration,
+    /// §4.2.4: nobody may allow it to be used stale.
+    never_stale: bool,
+}
+
+/// What may be done with a stored response for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    AsItIs,
+    /// Only after the inner service has been asked; and why.
+    Validated(Forwarded),
+    /// RFC 5861 §3: at once, while the inner service is asked behind the viewer's back.
+    WhileRevalidated,
 }
 
 impl Freshness {
-    pub(crate) fn of(headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
+    pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
+        let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+        let (while_revalidate, if_error) = policy.stale_windows();
         Self {
-            lifetime: lifetime(headers, exchange, policy),
+            lifetime: lifetime(status, headers, &directives, exchange, policy),
             initial_age: initial_age(headers, exchange),
             received: exchange.received,
+            always_validate: directives.no_cache,
+            immutable: directives.immutable,
+            while_revalidate: directives.stale_while_revalidate.unwrap_or(while_revalidate),
+            if_error: directives.stale_if_error.unwrap_or(if_error),
+            never_stale: directives.forbid_stale(),
         }
     }
 
@@ -52,20 +82,101 @@ impl Freshness {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         seconds(self.lifetime).saturating_sub(seconds(self.age(now)))
     }
+
+    /// What a request gets of it now.
+    pub(crate) fn reuse(&self, request: &RequestDirectives, now: SystemTime) -> Reuse {
+        if self.always_validate {
+            return Reuse::Validated(Forwarded::Stale);
+        }
+        if request.no_cache {
+            return Reuse::Validated(Forwarded::Request);
+        }
+        let age = self.age(now);
+        let left = self.lifetime.saturating_sub(age);
+        if !left.is_zero() {
+            // RFC 8246 §2: within its lifetime it will not change, and asking whether it has is in vain.
+            let too_old = !self.immutable && request.max_age.is_some_and(|most| age > most);
+            // §5.2.1.3: fresh for at least so long.
+            let too_short = request.min_fresh.is_some_and(|least| left < least);
+            return if too_old || too_short { Reuse::Validated(Forwarded::Request) } else { Reuse::AsItIs };
+        }
+        if self.never_stale || request.min_fresh.is_some() {
+            return Reuse::Validated(Forwarded::Stale);
+        }
+        let staleness = age.saturating_sub(self.lifetime);
+        // §5.2.1.1: with max-age alone, the client does not wish to receive a stale response.
+        if request.max_age.is_some_and(|most| age > most || request.max_stale.is_none()) {
+            return Reuse::Validated(Forwarded::Stale);
+        }
+        if request.max_stale.is_some_and(|most| staleness <= most) {
+            return Reuse::AsItIs;
+        }
+        if staleness < self.while_revalidate {
+            return Reuse::WhileRevalidated;
+        }
+        Reuse::Validated(Forwarded::Stale)
+    }
+
+    /// Whether it may stand in for an error of the inner service (RFC 5861 §4; RFC 9111 §4.3.3).
+    pub(crate) fn stands_in(&self, request: &RequestDirectives, now: SystemTime) -> bool {
+        if self.always_validate || request.no_cache {
+            return false;
+        }
+        if self.is_fresh(now) {
+            return true;
+        }
+        let staleness = self.age(now).saturating_sub(self.lifetime);
+        let window = request.stale_if_error.map_or(self.if_error, |asked| asked.max(self.if_error));
+        !self.never_stale && staleness < window
+    }
+
+    /// Whether a response that comes in now is of any use to a later request.
+    pub(crate) fn is_of_use(&self, has_validator: bool, now: SystemTime) -> bool {
+        let fresh = self.is_fresh(now) && !self.always_validate;
+        let has_window = self.while_revalidate > Duration::ZERO || self.if_error > Duration::ZERO;
+        fresh || has_window && !self.never_stale || has_validator
+    }
+
+    /// Whether each request needs an answer of the inner service for itself: what came stale for one of them, no other
+    /// may have (RFC 9111 §4, on collapsing requests).
+    pub(crate) fn is_for_one(&self) -> bool {
+        let stale_at_once = self.lifetime <= self.initial_age;
+        self.always_validate || stale_at_once && (self.never_stale || self.while_revalidate.is_zero())
+    }
 }
 
-/// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`, else the policy's.
-fn lifetime(headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Duration {
-    let cache_control = CacheControl::of(headers);
-    if let Some(explicit) = cache_control.s_maxage.or(cache_control.max_age) {
+/// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`, else, where it is allowed
+/// to guess, the policy's.
+fn lifetime(
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    exchange: Exchange,
+    policy: &Policy,
+) -> Duration {
+    if let Some(explicit) = directives.s_maxage.or(directives.max_age) {
         return explicit;
     }
-    if !headers.contains_key(header::EXPIRES) {
-        return policy.ttl_by_default(media_type(headers));
-    }
     let sent = date(headers, &header::DATE).unwrap_or(exchange.received);
-    // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
-    date(headers, &header::EXPIRES).and_then(|expires| expires.duration_since(sent).ok()).unwrap_or_default()
+    if !directives.is_targeted && headers.contains_key(header::EXPIRES) {
+        // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
+        let expires = date(headers, &header::EXPIRES);
+        return expires.and_then(|expires| expires.duration_since(sent).ok()).unwrap_or_default();
+    }
+    // §4.2.2: guessing is for these statuses, and for what is marked as public.
+    if !is_heuristically_cacheable(status) && !directives.public {
+        return Duration::ZERO;
+    }
+    let unmodified =
+        date(headers, &header::LAST_MODIFIED).and_then(|modified| sent.duration_since(modified).ok());
+    unmodified
+        .and_then(|unmodified| policy.heuristic_ttl(unmodified))
+        .unwrap_or_else(|| policy.ttl_by_default(media_type(headers)))
+}
+
+/// RFC 9110 §15.1, but for 206, which is never stored.
+fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// The corrected initial age of RFC 9111 §4.2.3.
@@ -79,7 +190,7 @@ fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
 
 /// RFC 9111 §5.1: of several members the first is used, and one that is no number is ignored.
 fn age_field(headers: &HeaderMap) -> Duration {
-    members(headers, &header::AGE).next().map(delta_seconds).unwrap_or_default()
+    members(headers, &header::AGE).next().and_then(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -142,7 +253,7 @@ mod tests {
         ];
         let exchange = Exchange { requested: ten(), received: ten() };
         for (rule, lines, lifetime, age) in rows {
-            let freshness = Freshness::of(&headers(lines), exchange, &Policy::default());
+            let freshness = Freshness::of(StatusCode::OK, &headers(lines), exchange, &Policy::default());
             assert_eq!(freshness.lifetime, seconds(*lifetime), "{rule}");
             assert_eq!(freshness.age(ten()), seconds(*age), "{rule}");
         }
@@ -151,15 +262,20 @@ mod tests {
     #[test]
     fn the_time_that_the_answer_took_counts_as_age() {
         let exchange = Exchange { requested: ten(), received: ten() + seconds(3) };
-        let freshness = Freshness::of(&headers(&[("age", "40")]), exchange, &Policy::default());
+        let freshness =
+            Freshness::of(StatusCode::OK, &headers(&[("age", "40")]), exchange, &Policy::default());
         assert_eq!(freshness.age(ten() + seconds(5)), seconds(45));
     }
 
     #[test]
     fn a_response_is_stale_in_the_second_its_lifetime_ends() {
         let exchange = Exchange { requested: ten(), received: ten() };
-        let freshness =
-            Freshness::of(&headers(&[("cache-control", "max-age=60")]), exchange, &Policy::default());
+        let freshness = Freshness::of(
+            StatusCode::OK,
+            &headers(&[("cache-control", "max-age=60")]),
+            exchange,
+            &Policy::default(),
+        );
         assert!(freshness.is_fresh(ten() + seconds(59)));
         assert!(!freshness.is_fresh(ten() + seconds(60)));
         assert_eq!(freshness.ttl(ten() + seconds(75)), -15);
@@ -168,7 +284,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_makes_nothing_negative() {
         let exchange = Exchange { requested: ten(), received: ten() };
-        let freshness = Freshness::of(&headers(&[]), exchange, &Policy::default());
+        let freshness = Freshness::of(StatusCode::OK, &headers(&[]), exchange, &Policy::default());
         assert_eq!(freshness.age(UNIX_EPOCH), Duration::ZERO);
         assert_eq!(freshness.ttl(UNIX_EPOCH), 300);
     }

@@ -10,4 +10,5 @@ pub(crate) mod freshness;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod storable;
+pub(crate) mod validation;
 pub(crate) mod vary;

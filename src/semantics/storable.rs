@@ -1,15 +1,17 @@
 //! May it come in? Whether a response may be stored.
 //!
-//! RFC 9111 §3 (storing), §3.5 (`Authorization`), as a shared cache, within the policy.
+//! RFC 9111 §3 (storing), §3.1 (header fields), §3.5 (`Authorization`), §5.2.2.3 (`must-understand`), as a shared cache,
+//! within the policy.
 
 use http::{
     header::{self, HeaderMap},
-    response,
+    StatusCode,
 };
 
 use super::{
-    cache_control::CacheControl,
+    cache_control::ResponseDirectives,
     cache_status::Refusal,
+    etag::has_validator,
     fields::{declared_length, media_type, DeclaredLength},
     freshness::{Exchange, Freshness},
     vary::Vary,
@@ -25,41 +27,24 @@ use crate::policy::Policy;
 /// The first rule that forbids it.
 pub(crate) fn storable(
     request: &HeaderMap,
-    response: &response::Parts,
+    status: StatusCode,
+    headers: &HeaderMap,
     body_length: Option<u64>,
     exchange: Exchange,
     policy: &Policy,
 ) -> Result<Option<u64>, Refusal> {
-    let headers = &response.headers;
-    if !policy.admits_status(response.status) || headers.contains_key(header::CONTENT_RANGE) {
+    // RFC 9110 §14.4: with Content-Range, it is a part, whatever the status says.
+    if !policy.admits_status(status) || headers.contains_key(header::CONTENT_RANGE) {
         return Err(Refusal::Status);
     }
     if !policy.admits_media(media_type(headers)) {
         return Err(Refusal::Media);
     }
-    let cache_control = CacheControl::of(headers);
-    if cache_control.no_store {
-        return Err(Refusal::NoStore);
-    }
-    if cache_control.private {
-        return Err(Refusal::Private);
-    }
-    if cache_control.no_cache {
-        return Err(Refusal::NoCache);
-    }
-    if headers.contains_key(header::SET_COOKIE) {
-        return Err(Refusal::SetCookie);
-    }
-    if Vary::of(headers) == Vary::Anything {
-        return Err(Refusal::VaryAnything);
-    }
-    // RFC 9111 §3.5: what was asked for with credentials is shared only if the response says that it may be.
-    let shared = cache_control.public || cache_control.must_revalidate || cache_control.s_maxage.is_some();
-    if request.contains_key(header::AUTHORIZATION) && !shared {
-        return Err(Refusal::Authorization);
-    }
-    if !Freshness::of(headers, exchange, policy).is_fresh(exchange.received) {
-        return Err(Refusal::NeverFresh);
+    may_be_shared(request, status, headers, policy)?;
+    let freshness = Freshness::of(status, headers, exchange, policy);
+    if !freshness.is_of_use(has_validator(headers), exchange.received) {
+        let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
+        return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
     }
     let length = match (declared_length(headers), body_length) {
         (DeclaredLength::Invalid, _) => return Err(Refusal::InvalidLength),
@@ -72,11 +57,68 @@ pub(crate) fn storable(
     Ok(length)
 }
 
+/// Whether a response that came as a part, asked for with another viewer's ranges and conditions, shows that the whole
+/// may be stored by now.
+pub(crate) fn would_be_storable(
+    request: &HeaderMap,
+    status: StatusCode,
+    headers: &HeaderMap,
+    exchange: Exchange,
+    policy: &Policy,
+) -> bool {
+    if status != StatusCode::PARTIAL_CONTENT {
+        return storable(request, status, headers, None, exchange, policy).is_ok();
+    }
+    let mut whole = headers.clone();
+    whole.remove(header::CONTENT_RANGE);
+    whole.remove(header::CONTENT_LENGTH);
+    storable(request, StatusCode::OK, &whole, None, exchange, policy).is_ok()
+}
+
+/// What RFC 9111 §3 asks of a shared cache, but for freshness.
+fn may_be_shared(
+    request: &HeaderMap,
+    status: StatusCode,
+    headers: &HeaderMap,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    if directives.must_understand && !is_understood(status) {
+        return Err(Refusal::Status);
+    }
+    // §5.2.2.3: a cache that understands the status should disregard no-store beside must-understand.
+    if directives.no_store && !directives.must_understand {
+        return Err(Refusal::NoStore);
+    }
+    if directives.private {
+        return Err(Refusal::Private);
+    }
+    let shows_cookie = !policy.stores_set_cookie() && !directives.withheld.contains(&header::SET_COOKIE);
+    if shows_cookie && headers.contains_key(header::SET_COOKIE) {
+        return Err(Refusal::SetCookie);
+    }
+    if Vary::of(headers) == Vary::Anything {
+        return Err(Refusal::VaryAnything);
+    }
+    // RFC 9111 §3.5: what was asked for with credentials is shared only if the response says that it may be.
+    let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    if request.contains_key(header::AUTHORIZATION) && !shared {
+        return Err(Refusal::Authorization);
+    }
+    Ok(())
+}
+
+/// RFC 9110 §15: the final status codes that it defines, and so what they mean for a cache.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use http::{Response, StatusCode};
 
     use super::{super::fields::tests::headers, *};
 
@@ -86,12 +128,12 @@ mod tests {
         response: &[(&str, &str)],
         body_length: Option<u64>,
     ) -> Result<Option<u64>, Refusal> {
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.status = StatusCode::from_u16(status).unwrap();
-        parts.headers = headers(response);
-        parts.headers.entry("content-type").or_insert("video/mp4".parse().unwrap());
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut response = headers(response);
+        response.entry("content-type").or_insert("video/mp4".parse().unwrap());
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
-        storable(&headers(request), &parts, body_length, exchange, &Policy::default().max_size(1000))
+        let policy = Policy::default().max_size(1000);
+        storable(&headers(request), status, &response, body_length, exchange, &policy)
     }
 
     #[test]
@@ -110,11 +152,58 @@ mod tests {
             ("another type", 200, &[("content-type", "text/html")], Err(Refusal::Media)),
             ("§5.2.2.5 no-store", 200, &[("cache-control", "max-age=5, no-store")], Err(Refusal::NoStore)),
             ("§5.2.2.7 private", 200, &[("cache-control", "private")], Err(Refusal::Private)),
-            ("§5.2.2.4 no-cache", 200, &[("cache-control", "no-cache")], Err(Refusal::NoCache)),
+            (
+                "§5.2.2.3 no-store gives way to must-understand",
+                200,
+                &[("cache-control", "max-age=5, no-store, must-understand")],
+                Ok(None),
+            ),
+            (
+                "§5.2.2.4 no-cache, without a validator to be validated by",
+                200,
+                &[("cache-control", "no-cache, max-age=60")],
+                Err(Refusal::NoCache),
+            ),
+            (
+                "§5.2.2.4 no-cache, with a validator",
+                200,
+                &[("cache-control", "no-cache"), ("etag", "\"a\"")],
+                Ok(None),
+            ),
+            (
+                "§5.2.2.4 no-cache of named fields",
+                200,
+                &[("cache-control", "no-cache=\"set-cookie\""), ("set-cookie", "a=b")],
+                Ok(None),
+            ),
+            (
+                "§5.2.2.7 private of named fields",
+                200,
+                &[("cache-control", "private=\"x-user\""), ("x-user", "a")],
+                Ok(None),
+            ),
+            (
+                "§5.2.2.7 private of other fields than the cookie",
+                200,
+                &[("cache-control", "private=\"x-user\""), ("set-cookie", "a=b")],
+                Err(Refusal::SetCookie),
+            ),
             ("§7.3 Set-Cookie", 200, &[("set-cookie", "a=b")], Err(Refusal::SetCookie)),
             ("§4.1 Vary *", 200, &[("vary", "*")], Err(Refusal::VaryAnything)),
             ("§4.1 named fields are kept apart", 200, &[("vary", "origin")], Ok(None)),
             ("§4.2 never fresh", 200, &[("cache-control", "max-age=0")], Err(Refusal::NeverFresh)),
+            (
+                "§4.3 never fresh, but can be validated",
+                200,
+                &[("cache-control", "max-age=0"), ("last-modified", "Sun, 22 Nov 2026 09:00:00 GMT")],
+                Ok(None),
+            ),
+            (
+                "RFC 5861 never fresh, but of use stale",
+                200,
+                &[("cache-control", "max-age=0, stale-while-revalidate=60")],
+                Ok(None),
+            ),
             ("§4.2 too old", 200, &[("cache-control", "max-age=9"), ("age", "9")], Err(Refusal::NeverFresh)),
             ("a length to prove", 200, &[("content-length", "1000")], Ok(Some(1000))),
             ("past the policy's size", 200, &[("content-length", "1001")], Err(Refusal::TooLarge)),

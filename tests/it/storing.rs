@@ -16,7 +16,7 @@ async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
         (movie_script().without("content-type"), "media-type"),
         (movie_script().header("cache-control", "max-age=60, No-Store"), "no-store"),
         (movie_script().header("cache-control", "private"), "private"),
-        (movie_script().header("cache-control", "private=\"x\""), "private"),
+        (movie_script().header("cache-control", "private=\"no name\""), "private"),
         (movie_script().header("cache-control", "public").header("cache-control", "no-cache"), "no-cache"),
         (movie_script().header("set-cookie", "viewer=1"), "set-cookie"),
         (movie_script().header("vary", "*"), "vary-star"),
@@ -59,6 +59,22 @@ async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500));
     rig.get("/a.mp4").send().await.whole(&truth);
     rig.get("/a.mp4").send().await.is_hit();
+}
+
+#[tokio::test]
+async fn an_answer_that_may_be_stored_ends_the_memory_of_those_that_may_not() {
+    let script = || Script::movie("/a.mp4", 2500).honours_ranges();
+    let truth = movie("/a.mp4", 2500);
+    let rig = Rig::new().script("/a.mp4", script().header("cache-control", "no-store"));
+    rig.get("/a.mp4").send().await;
+    rig.inner.answer("/a.mp4", script());
+    // This one still passes, as asked; its answer shows that the next one need not.
+    let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
+    answer.partial(&truth, 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-store");
+    rig.get("/a.mp4").range("bytes=5-9").send().await.partial(&truth, 5..10);
+    rig.get("/a.mp4").range("bytes=7-8").send().await.is_hit().partial(&truth, 7..9);
+    rig.inner.was_called(3);
 }
 
 #[tokio::test]

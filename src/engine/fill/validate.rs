@@ -1,0 +1,200 @@
+//! A fill's first question: is what is stored still good?
+//!
+//! RFC 9111 §4.3 (validation), §4.3.3 (the answers), §4.3.4 (freshening), §4.3.5 (by a HEAD); RFC 5861 §4.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use http::{header::HeaderMap, request, Method, Request, Response, StatusCode};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{commit::Draft, Called, Delivery, Fill, Stored};
+use crate::{
+    engine::{
+        flight::{Landing, Permit, Role},
+        inner::Inner,
+        lookup::{Entry, Target},
+        purge::forget,
+        Engine,
+    },
+    error::BoxError,
+    format::manifest::Manifest,
+    semantics::{
+        cache_control::RequestDirectives,
+        cache_status::Refusal,
+        fields::{only, stored_fields},
+        freshness::Exchange,
+        storable::storable,
+        validation::{ask, head_confirms, is_about, is_error},
+    },
+};
+
+/// What the inner service's answer makes of a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A 304 for some other response: nothing is known of this one (RFC 9111 §4.3.4).
+    AboutAnother,
+    /// An answer in its own right.
+    New,
+    /// An error, and the stored response may be used all the same (RFC 5861 §4).
+    StandsIn,
+    StillGood,
+}
+
+/// The request that asks whether `entry` is still good: `asked`, without conditions of its own, under those of the
+/// entry's validators.
+pub(crate) fn question(entry: &Entry, asked: &request::Parts) -> request::Parts {
+    let mut asked = asked.clone();
+    if !entry.manifest.own_etag {
+        ask(&entry.manifest.headers, &mut asked.headers);
+    }
+    asked
+}
+
+/// `answer` is `None` if the inner service failed.
+pub(crate) fn verdict(
+    entry: &Entry,
+    directives: &RequestDirectives,
+    answer: Option<(StatusCode, &HeaderMap)>,
+    now: SystemTime,
+) -> Verdict {
+    let manifest = &entry.manifest;
+    match answer {
+        Some((StatusCode::NOT_MODIFIED, headers)) if !manifest.own_etag => {
+            if is_about(&manifest.headers, headers) {
+                Verdict::StillGood
+            } else {
+                Verdict::AboutAnother
+            }
+        }
+        Some((status, _)) if !is_error(status) => Verdict::New,
+        _ if entry.freshness.stands_in(directives, now) => Verdict::StandsIn,
+        _ => Verdict::New,
+    }
+}
+
+impl Fill {
+    /// Asks about `entry`: the answer that is to be stored in its place, or how the fill ends without one.
+    pub(super) async fn validate<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        entry: &Arc<Entry>,
+        permit: &Permit,
+    ) -> Result<Called<B, S::Error>, (Landing, Delivery<B, S::Error>)>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let called = self.call(inner, question(entry, &self.asked)).await;
+        let answer = match &called {
+            Ok((answer, _)) => Some((answer.status(), answer.headers())),
+            Err(Delivery::Failed(_)) => None,
+            Err(_) => return Ok(called),
+        };
+        let verdict = verdict(entry, &self.directives, answer, self.engine.config.clock.now());
+        match (verdict, called) {
+            (Verdict::StandsIn, called) => {
+                let status = called.ok().map(|(answer, _)| answer.status());
+                let usable = Delivery::Usable(Arc::clone(entry), status, Refusal::StaleIfError);
+                Err((Landing::Stored(entry.generation()), usable))
+            }
+            (Verdict::StillGood, Ok((answer, exchange))) => {
+                let (answer, _) = answer.into_parts();
+                match self.freshen(entry, &answer.headers, exchange, permit).await {
+                    Freshened::Stored(stored) => {
+                        Err((Landing::Stored(stored.generation), Delivery::Stored(stored)))
+                    }
+                    Freshened::Unstored(entry, refusal) => {
+                        Err((Landing::Passed, Delivery::Usable(entry, Some(answer.status), refusal)))
+                    }
+                    Freshened::Forbidden => Ok(self.call(inner, self.asked.clone()).await),
+                }
+            }
+            (Verdict::AboutAnother, _) => Ok(self.call(inner, self.asked.clone()).await),
+            (_, called) => Ok(called),
+        }
+    }
+
+    /// Updates the stored response by the fields of a 304 (RFC 9111 §3.2).
+    async fn freshen(
+        &self,
+        entry: &Arc<Entry>,
+        answer: &HeaderMap,
+        exchange: Exchange,
+        permit: &Permit,
+    ) -> Freshened {
+        let policy = &self.engine.config.policy;
+        let updated = Arc::new(entry.updated(&self.engine, answer, exchange));
+        let Manifest { status, headers, layout, .. } = &updated.manifest;
+        match storable(&self.asked.headers, *status, headers, Some(layout.length), exchange, policy) {
+            Ok(_) => {}
+            // §3.5: what credentials brought is not for others; what was stored without them still is.
+            Err(Refusal::Authorization) => return Freshened::Unstored(updated, Refusal::Authorization),
+            Err(_) => {
+                forget(&self.engine.records, entry).await;
+                return Freshened::Forbidden;
+            }
+        }
+        let withheld = self.withheld(headers);
+        let draft = Draft {
+            status: *status,
+            headers: stored_fields(headers, &withheld, exchange.received),
+            exchange,
+            layout: *layout,
+            own_etag: updated.manifest.own_etag,
+        };
+        match self.commit(draft, permit).await {
+            Ok(()) => Freshened::Stored(Stored {
+                generation: layout.generation,
+                status: StatusCode::NOT_MODIFIED,
+                withheld: only(answer, &withheld),
+            }),
+            Err(refusal) => Freshened::Unstored(updated, refusal),
+        }
+    }
+}
+
+enum Freshened {
+    /// It says by now that it may not be stored.
+    Forbidden,
+    Stored(Stored),
+    /// Good for the viewer who asked.
+    Unstored(Arc<Entry>, Refusal),
+}
+
+/// Takes the answer to a HEAD for news of the stored response that a GET would have found: updates it, or takes it out
+/// (RFC 9111 §4.3.5).
+///
+/// `revocations` is their count when the HEAD was forwarded: what was invalidated since is not put back. Where a fill is
+/// under way, its news is better.
+pub(crate) async fn freshen_by_head(
+    engine: Arc<Engine>,
+    target: &Arc<Target>,
+    mut asked: request::Parts,
+    entry: Arc<Entry>,
+    answer: &HeaderMap,
+    exchange: Exchange,
+    revocations: u64,
+) {
+    let Role::Lead(permit) = engine.flights.join(&entry.slot, &target.primary) else {
+        return;
+    };
+    let in_store = engine.records.record(&entry.slot).await;
+    let is_there = matches!(in_store, Ok(Some(record)) if record == entry.record);
+    if !is_there || engine.flights.revocations() != revocations {
+        return;
+    }
+    if head_confirms(&entry.manifest.headers, entry.manifest.layout.length, answer) {
+        asked.method = Method::GET;
+        let directives = engine.directives(&asked);
+        let fill = Fill { engine, target: Arc::clone(target), asked, directives, stale: None };
+        fill.freshen(&entry, answer, exchange, &permit).await;
+    } else {
+        forget(&engine.records, &entry).await;
+    }
+}

@@ -1,0 +1,332 @@
+//! What a miss can do: fill, or wait for a fill, and look again; at last, ask the inner service as the viewer asked.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use bytes::Bytes;
+use http::{header::HeaderMap, request, Method, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::{task::JoinHandle, time::timeout};
+use tower_service::Service;
+
+use super::{
+    fill::{self, Delivery, Verdict},
+    flight::{Follower, Landing, Role},
+    inner::Inner,
+    lookup::{lookup, Accepted, Entry, Look, Target},
+    serve, Answer, Engine, Missed,
+};
+use crate::{
+    body::ResponseBody,
+    error::BoxError,
+    format::key::Generation,
+    semantics::{
+        cache_control::RequestDirectives,
+        cache_status::{Forwarded, Outcome, Refusal},
+        fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
+        freshness::{Exchange, Reuse},
+        storable::would_be_storable,
+    },
+};
+
+/// A request that the store did not answer.
+pub(crate) struct Asked<A> {
+    pub(crate) parts: request::Parts,
+    pub(crate) body: A,
+    pub(crate) target: Arc<Target>,
+    pub(crate) directives: RequestDirectives,
+}
+
+/// Fills, or waits for a fill, and looks again; at last, asks the inner service as the viewer asked.
+pub(crate) async fn forward<S, A, B>(
+    engine: Arc<Engine>,
+    mut inner: Inner<S>,
+    asked: Asked<A>,
+    mut missed: Missed,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    A: Default + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut outcome = Outcome::default();
+    // RFC 9111 §5.2.1.7
+    if asked.directives.only_if_cached {
+        return Ok(serve::gateway_timeout(outcome));
+    }
+    let Asked { parts, target, directives, .. } = &asked;
+    let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
+    for look in 1.. {
+        outcome.forwarded.get_or_insert(missed.reason);
+        // Another one's answer, which is good for nobody else: this request needs one of its own.
+        if let (Accepted::Shared(generation), Some(entry)) = (accepted, &missed.stale) {
+            if generation == entry.generation() {
+                let entry = Arc::clone(entry);
+                return validate(&engine, inner, asked, entry, outcome).await;
+            }
+        }
+        // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
+        let lost = accepted != Accepted::Nothing && missed.reason != Forwarded::VaryMiss;
+        if lost {
+            outcome.refusal = Some(Refusal::StoreLost);
+        }
+        let now = engine.config.clock.now();
+        if lost && led {
+            engine.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
+        }
+        if look == LOOKS || led || lost || parts.method == Method::HEAD {
+            break;
+        }
+        if let Some(refusal) = engine.passes.recall(&target.primary, &parts.headers, now) {
+            outcome.refusal = Some(refusal);
+            break;
+        }
+        let turn = match engine.flights.join(&missed.slot, &target.primary) {
+            Role::Follow(follower) => {
+                inner.release();
+                engine.follow(follower, &mut outcome).await
+            }
+            Role::Lead(permit) => {
+                if let Some(generation) =
+                    engine.landed_before(target, parts, directives, accepted, &missed).await
+                {
+                    permit.land(Landing::Stored(generation));
+                    // Nothing was forwarded: the next look is the first to count.
+                    outcome.forwarded = None;
+                    Turn::LookAgain
+                } else {
+                    let (engine, stale) = (Arc::clone(&engine), missed.stale.take());
+                    led = true;
+                    let filling =
+                        fill::start(Arc::clone(&engine), inner.take(), parts, target, stale, permit);
+                    engine.lead(filling, parts, &mut outcome).await?
+                }
+            }
+        };
+        match turn {
+            Turn::Answer(response) => return Ok(response),
+            Turn::Forward => break,
+            Turn::LookAgain => {}
+            Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
+            Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, outcome).await {
+                Some(response) => return Ok(response),
+                None => break,
+            },
+        }
+        match engine.look(target, parts, directives, accepted, outcome).await {
+            Ok(Answer { mut response, .. }) => {
+                response.headers_mut().extend(withheld);
+                return Ok(response);
+            }
+            Err(again) => missed = again,
+        }
+    }
+    (outcome.stored, outcome.collapsed) = (false, false);
+    pass(&engine, inner, asked, missed.stale, outcome).await
+}
+
+/// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
+async fn pass<S, A, B>(
+    engine: &Arc<Engine>,
+    mut inner: Inner<S>,
+    asked: Asked<A>,
+    stale: Option<Arc<Entry>>,
+    mut outcome: Outcome,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone,
+{
+    let Asked { parts, body, target, directives } = asked;
+    let mut inwards = parts.clone();
+    engine.mark(&mut inwards.extensions);
+    let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
+    let requested = clock.now();
+    let answer = inner.call(Request::from_parts(inwards, body)).await;
+    let exchange = Exchange { requested, received: clock.now() };
+    if let Some(entry) = &stale {
+        let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
+        if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
+            outcome.refusal = Some(Refusal::StaleIfError);
+            outcome.forwarded_status = seen.map(|(status, _)| status);
+            if let Some(response) = serve::serve(engine, entry, &parts, outcome).await {
+                return Ok(response);
+            }
+        }
+    }
+    let answer = answer?;
+    let (status, policy) = (answer.status(), &engine.config.policy);
+    match stale.filter(|_| parts.method == Method::HEAD && status == StatusCode::OK) {
+        Some(entry) => {
+            let headers = answer.headers().clone();
+            let engine = Arc::clone(engine);
+            fill::freshen_by_head(engine, &target, parts, entry, &headers, exchange, revocations).await;
+        }
+        // An answer that may be stored ends the memory of those that may not.
+        None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
+            && would_be_storable(&parts.headers, status, answer.headers(), exchange, policy) =>
+        {
+            engine.passes.forget(&target.primary);
+        }
+        None => {}
+    }
+    outcome.forwarded_status = None;
+    Ok(serve::pass(answer, outcome))
+}
+
+/// Asks whether `entry` is still good for this request alone, and stores nothing.
+async fn validate<S, A, B>(
+    engine: &Arc<Engine>,
+    mut inner: Inner<S>,
+    asked: Asked<A>,
+    entry: Arc<Entry>,
+    mut outcome: Outcome,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone,
+    A: Default,
+{
+    outcome.collapsed = false;
+    let Asked { parts, directives, .. } = &asked;
+    let mut question = parts.clone();
+    remove_conditions_and_ranges(&mut question.headers);
+    engine.mark(&mut question.extensions);
+    let question = fill::question(&entry, &question);
+    let requested = engine.config.clock.now();
+    let answer = inner.call(Request::from_parts(question, A::default())).await;
+    let exchange = Exchange { requested, received: engine.config.clock.now() };
+    let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
+    let usable = match fill::verdict(&entry, directives, seen, exchange.received) {
+        Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
+        Verdict::StandsIn => {
+            outcome.refusal = Some(Refusal::StaleIfError);
+            Some(entry)
+        }
+        Verdict::New => {
+            let answer = answer?;
+            if is_for_another_try(&answer, parts) {
+                return pass(engine, inner, asked, None, outcome).await;
+            }
+            return Ok(serve::pass(answer, outcome));
+        }
+        Verdict::AboutAnother => None,
+    };
+    outcome.forwarded_status = seen.map(|(status, _)| status);
+    drop(answer);
+    if let Some(entry) = usable {
+        if let Some(response) = serve::serve(engine, &entry, parts, outcome).await {
+            return Ok(response);
+        }
+    }
+    pass(engine, inner, asked, None, outcome).await
+}
+
+impl Engine {
+    /// What the flight before has stored, if it landed between the look and the joining.
+    async fn landed_before(
+        &self,
+        target: &Target,
+        request: &request::Parts,
+        directives: &RequestDirectives,
+        accepted: Accepted,
+        missed: &Missed,
+    ) -> Option<Generation> {
+        // A store that failed a moment ago is not asked again: it may take its time to fail.
+        if missed.store_failed {
+            return None;
+        }
+        match lookup(self, target, &request.headers, directives, accepted).await {
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
+                Some(entry.generation()).filter(|found| Some(*found) != missed.gone)
+            }
+            Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
+        }
+    }
+
+    /// Waits for another request's fill, within the limit.
+    async fn follow<R>(&self, follower: Follower, outcome: &mut Outcome) -> Turn<R> {
+        match timeout(self.config.follower_limit, follower.landing()).await {
+            Ok(Landing::Stored(generation)) => {
+                outcome.collapsed = true;
+                Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            }
+            Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain,
+            Ok(Landing::Passed) => Turn::Forward,
+            Err(_) => {
+                outcome.refusal = Some(Refusal::WaitedTooLong);
+                Turn::Forward
+            }
+        }
+    }
+
+    /// Waits for this request's own fill.
+    async fn lead<B, E>(
+        &self,
+        filling: JoinHandle<Delivery<B, E>>,
+        request: &request::Parts,
+        outcome: &mut Outcome,
+    ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
+        let delivery = match filling.await {
+            Ok(delivery) => delivery,
+            // The inner service panicked: so does its caller, as if the layer were not there.
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => return Ok(Turn::Forward),
+            },
+        };
+        Ok(match delivery {
+            Delivery::Stored(stored) => {
+                outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
+                outcome.forwarded_status = Some(stored.status);
+                Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
+            }
+            Delivery::Usable(entry, status, refusal) => {
+                (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
+                Turn::Serve(entry)
+            }
+            Delivery::Passed(response, refusal) => {
+                outcome.refusal = Some(refusal);
+                if is_for_another_try(&response, request) {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome))
+                }
+            }
+            Delivery::Salvaged(salvage) => {
+                outcome.refusal = Some(salvage.refusal);
+                serve::salvage(self, *salvage, *outcome).await.map_or(Turn::Forward, Turn::Answer)
+            }
+            Delivery::Broken(refusal) => {
+                outcome.refusal = Some(refusal);
+                Turn::Answer(serve::bad_gateway(refusal, *outcome))
+            }
+            Delivery::Late(answering) => {
+                outcome.refusal = Some(Refusal::InnerStalled);
+                Turn::Answer(serve::pass(answering.await?, *outcome))
+            }
+            Delivery::Failed(error) => return Err(error),
+        })
+    }
+}
+
+/// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that
+/// cannot be stored is a seek all the same. No part is to be had of an error.
+fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
+    answer.status().is_success() && has_conditions_or_ranges(&request.headers)
+}
+
+/// What comes after a flight.
+enum Turn<R> {
+    Answer(R),
+    /// To the inner service, as if there were no cache.
+    Forward,
+    LookAgain,
+    /// For what was fetched, whatever its freshness; with the fields that are for this viewer alone.
+    LookFor(Accepted, HeaderMap),
+    /// What the store does not say may be used.
+    Serve(Arc<Entry>),
+}
+
+/// Looks at the store for one request: the first, one after a wait, one after a fill.
+const LOOKS: u32 = 3;

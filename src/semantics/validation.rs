@@ -1,0 +1,256 @@
+//! Is it still good? Asking the inner service about a stored response, and what its answer makes of it.
+//!
+//! RFC 9111 §4.3 (validation), §4.3.1 (the request), §4.3.3 (its answer), §4.3.4 (freshening upon a 304), §4.3.5 (upon a
+//! HEAD), §3.2 (updating stored header fields).
+
+use std::time::SystemTime;
+
+use http::{
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+};
+
+use super::{
+    etag::EntityTag,
+    fields::{declared_length, remove_hop_by_hop, DeclaredLength},
+};
+
+/// Makes a request one for validation: with the stored response's own validators, as they came (RFC 9111 §4.3.1).
+pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
+    for (validator, condition) in [
+        (header::ETAG, header::IF_NONE_MATCH),
+        // Beside a tag, for an inner service that knows only dates.
+        (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
+    ] {
+        if let Some(value) = stored.get(validator) {
+            request.insert(condition, value.clone());
+        }
+    }
+}
+
+/// Whether a 304, or the header of a 200, is about the stored response (RFC 9111 §4.3.4).
+///
+/// One without any validator is: it answers a request that named this response alone. By the letter of §4.3.4 it would
+/// identify nothing, and every inner service that is sparing with its 304s would be asked twice.
+pub(crate) fn is_about(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    match (answer.get(header::ETAG), stored.get(header::ETAG)) {
+        (Some(answered), Some(stored)) => tags_match(answered, stored),
+        (Some(_), None) => false,
+        (None, _) => answer
+            .get(header::LAST_MODIFIED)
+            .is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered)),
+    }
+}
+
+/// A strong tag identifies what has the same strong tag; a weak one, what is weakly equal.
+fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> bool {
+    let tag = |value: &HeaderValue| value.to_str().ok().and_then(EntityTag::parse).map(EntityTag::is_weak);
+    match (tag(answered), tag(stored)) {
+        (Some(true), Some(_)) => opaque(answered) == opaque(stored),
+        // What is no tag at all can still come back as it went.
+        _ => answered == stored,
+    }
+}
+
+fn opaque(tag: &HeaderValue) -> &[u8] {
+    let tag = tag.as_bytes();
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+/// The stored fields, updated by those of a 304 or a HEAD's 200 that came at `received` (RFC 9111 §3.2).
+pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTime) -> HeaderMap {
+    let mut update = answer.clone();
+    remove_hop_by_hop(&mut update);
+    for name in &KEPT {
+        update.remove(name);
+    }
+    // Age and Date are of the message that came last, also where it does not say them (§4.2.3).
+    let date = HeaderValue::from_str(&httpdate::fmt_http_date(received));
+    if let (false, Ok(date)) = (update.contains_key(header::DATE), date) {
+        update.insert(header::DATE, date);
+    }
+    let mut headers = stored.clone();
+    headers.remove(header::AGE);
+    for name in update.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &update {
+        headers.append(name, value.clone());
+    }
+    headers
+}
+
+/// Whether the answer to a HEAD says that the stored response of `length` bytes is what a GET would bring
+/// (RFC 9111 §4.3.5).
+pub(crate) fn head_confirms(stored: &HeaderMap, length: u64, answer: &HeaderMap) -> bool {
+    let same = |name| answer.get(&name).is_none_or(|answered| stored.get(&name) == Some(answered));
+    let same_length = match declared_length(answer) {
+        DeclaredLength::Unsaid => true,
+        DeclaredLength::Bytes(declared) => declared == length,
+        DeclaredLength::Invalid => false,
+    };
+    same(header::ETAG) && same(header::LAST_MODIFIED) && same_length && same(header::CONTENT_ENCODING)
+}
+
+/// Whether a status is an error that a stored response may stand in for (RFC 5861 §4).
+pub(crate) fn is_error(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// Whether an answer to a GET that was not stored shows that what is stored is no more.
+pub(crate) fn supersedes(status: StatusCode) -> bool {
+    status == StatusCode::NOT_FOUND
+        || status == StatusCode::GONE
+        || status.is_success() && status != StatusCode::PARTIAL_CONTENT
+}
+
+/// RFC 9111 §3.2: the length, and what else the stored bytes depend on, stay as they are. A 304 that was about other
+/// bytes would not be about this response.
+const KEPT: [HeaderName; 7] = [
+    header::ACCEPT_RANGES,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::ETAG,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{super::fields::tests::headers, *};
+
+    const MODIFIED: &str = "Sun, 22 Nov 2026 09:00:00 GMT";
+    const LATER: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
+
+    #[test]
+    fn the_inner_service_is_asked_by_the_validators_it_gave() {
+        let mut request = headers(&[("host", "a.example"), ("if-none-match", "\"mine\"")]);
+        ask(&headers(&[("etag", "W/\"v1\""), ("last-modified", MODIFIED)]), &mut request);
+        assert_eq!(
+            request,
+            headers(&[("host", "a.example"), ("if-none-match", "W/\"v1\""), ("if-modified-since", MODIFIED)])
+        );
+    }
+
+    #[test]
+    fn a_304_is_about_what_has_its_validators() {
+        type Row = (
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static [(&'static str, &'static str)],
+            bool,
+        );
+        let rows: &[Row] = &[
+            ("§4.3.4 the same strong tag", &[("etag", "\"a\"")], &[("etag", "\"a\"")], true),
+            ("§4.3.4 another strong tag", &[("etag", "\"a\"")], &[("etag", "\"b\"")], false),
+            ("§4.3.4 strong, of a weak one", &[("etag", "W/\"a\"")], &[("etag", "\"a\"")], false),
+            ("§4.3.4 weak, of the same weak one", &[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], true),
+            ("§4.3.4 weak, of a strong one", &[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true),
+            ("§4.3.4 weak, of another", &[("etag", "W/\"a\"")], &[("etag", "W/\"b\"")], false),
+            ("what is no tag comes back as it went", &[("etag", "a")], &[("etag", "a")], true),
+            ("what is no tag, and another", &[("etag", "a")], &[("etag", "b")], false),
+            (
+                "§4.3.4 a tag where none is stored",
+                &[("last-modified", MODIFIED)],
+                &[("etag", "\"a\"")],
+                false,
+            ),
+            ("§4.3.4 the same date", &[("last-modified", MODIFIED)], &[("last-modified", MODIFIED)], true),
+            ("§4.3.4 another date", &[("last-modified", MODIFIED)], &[("last-modified", LATER)], false),
+            (
+                "§4.3.4 the tag decides",
+                &[("etag", "\"a\""), ("last-modified", MODIFIED)],
+                &[("etag", "\"a\""), ("last-modified", LATER)],
+                true,
+            ),
+            ("no validator: it was asked about this one", &[("etag", "\"a\"")], &[], true),
+        ];
+        for (rule, stored, answer, expected) in rows {
+            assert_eq!(is_about(&headers(stored), &headers(answer)), *expected, "{rule}");
+        }
+    }
+
+    #[test]
+    fn an_update_replaces_what_it_names_and_keeps_what_the_bytes_depend_on() {
+        // RFC 9111 §3.2
+        let stored = headers(&[
+            ("etag", "\"a\""),
+            ("x-old", "kept"),
+            ("x-both", "1"),
+            ("x-both", "2"),
+            ("content-encoding", "br"),
+            ("content-type", "video/mp4"),
+            ("age", "50"),
+            ("date", LATER),
+        ]);
+        let answer = headers(&[
+            ("etag", "W/\"a\""),
+            ("x-both", "3"),
+            ("x-both", "4"),
+            ("x-new", "5"),
+            ("content-encoding", "gzip"),
+            ("content-length", "0"),
+            ("content-range", "bytes 0-0/1"),
+            ("content-type", "video/webm"),
+            ("connection", "x-hop"),
+            ("x-hop", "6"),
+        ]);
+        let received = UNIX_EPOCH + Duration::from_secs(1);
+        let expected = headers(&[
+            ("etag", "\"a\""),
+            ("x-old", "kept"),
+            ("content-encoding", "br"),
+            ("x-both", "3"),
+            ("x-both", "4"),
+            ("x-new", "5"),
+            ("content-type", "video/webm"),
+            ("date", "Thu, 01 Jan 1970 00:00:01 GMT"),
+        ]);
+        assert_eq!(updated(&stored, &answer, received), expected);
+        let dated = headers(&[("date", MODIFIED), ("age", "7")]);
+        let updated = updated(&stored, &dated, received);
+        assert_eq!((&updated["date"], &updated["age"]), (&dated["date"], &dated["age"]));
+    }
+
+    #[test]
+    fn a_head_confirms_or_contradicts() {
+        // RFC 9111 §4.3.5
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", MODIFIED)]);
+        for (answer, confirms) in [
+            (&[][..], true),
+            (&[("etag", "\"a\""), ("last-modified", MODIFIED), ("content-length", "100")], true),
+            (&[("etag", "\"b\"")], false),
+            (&[("last-modified", LATER)], false),
+            (&[("content-length", "99")], false),
+            (&[("content-length", "100, 99")], false),
+            (&[("content-encoding", "gzip")], false),
+        ] {
+            assert_eq!(head_confirms(&stored, 100, &headers(answer)), confirms, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn some_statuses_are_errors_to_stand_in_for_and_some_make_the_stored_response_untrue() {
+        let status = |code| StatusCode::from_u16(code).unwrap();
+        for (code, error, superseding) in [
+            (200, false, true),
+            (203, false, true),
+            (206, false, false),
+            (304, false, false),
+            (403, false, false),
+            (404, false, true),
+            (410, false, true),
+            (429, false, false),
+            (500, true, false),
+            (501, false, false),
+            (502, true, false),
+            (503, true, false),
+            (504, true, false),
+        ] {
+            assert_eq!((is_error(status(code)), supersedes(status(code))), (error, superseding), "{code}");
+        }
+    }
+}
