@@ -66,9 +66,25 @@ pub(crate) fn is_whitespace(character: char) -> bool {
     matches!(character, ' ' | '\t')
 }
 
-/// A date in any of the three forms of RFC 9110 §5.6.7.
+/// A date in any of the three forms of RFC 9110 §5.6.7; in any case (RFC 9111 §4.2), and in GMT alone.
 pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(single(headers, name)?).ok()
+    let text = single(headers, name)?;
+    httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_date_case(text))).ok()
+}
+
+/// Names of days and months with one capital letter, as dates have them, and `GMT`.
+fn in_date_case(text: &str) -> String {
+    let lower = text.to_ascii_lowercase().replace("gmt", "GMT");
+    let mut after_letter = false;
+    let case = |character: char| {
+        let first = !std::mem::replace(&mut after_letter, character.is_ascii_alphabetic());
+        if first {
+            character.to_ascii_uppercase()
+        } else {
+            character
+        }
+    };
+    lower.chars().map(case).collect()
 }
 
 /// `type/subtype` of the `Content-Type`, without its parameters.
@@ -225,6 +241,21 @@ pub(crate) mod tests {
             headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, self::headers(&[("x-end", "2")]));
+    }
+
+    #[test]
+    fn a_date_is_read_in_any_case() {
+        // RFC 9111 §4.2: a cache should match dates case-insensitively, and no zone but GMT.
+        let read = |text| date(&headers(&[("expires", text)]), &header::EXPIRES);
+        let expected = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").ok();
+        for text in
+            ["SUN, 22 nov 2026 10:00:00 gmt", "sunday, 22-NOV-26 10:00:00 Gmt", "sUN nOV 22 10:00:00 2026"]
+        {
+            assert_eq!(read(text), expected, "{text}");
+        }
+        for text in ["Sun, 22 Nov 2026 10:00:00 UTC", "Sun, 22 Nov 2026 10:00:00 CEST", "22 Nov", "0", ""] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

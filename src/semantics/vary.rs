@@ -43,6 +43,10 @@ impl Vary {
 /// The value of one selecting field: its lines joined by `,`, each member without white space around it
 /// (RFC 9111 §4.1); `None` where the request does not have it.
 ///
+/// What means the same by the field's own rules is the same (RFC 9110 §12.5.3, §12.5.4): codings and languages are
+/// case-insensitive, and a weight of 1 need not be said. The order of codings means nothing; that of languages stays as
+/// it is, since many an inner service takes it for a preference.
+///
 /// Conditions and ranges select nothing here: what is stored was asked for without them.
 pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     if is_condition_or_range(name) {
@@ -50,6 +54,14 @@ pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
     }
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
+    if name == header::ACCEPT_ENCODING || name == header::ACCEPT_LANGUAGE {
+        let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let mut members: Vec<_> = members.map(preference).filter(|member| !member.is_empty()).collect();
+        if name == header::ACCEPT_ENCODING {
+            members.sort_unstable();
+        }
+        return Some(members.join(&b','));
+    }
     let mut value = Vec::new();
     for (index, member) in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).enumerate() {
         if index > 0 {
@@ -58,6 +70,22 @@ pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
         value.extend_from_slice(trim(member));
     }
     Some(value)
+}
+
+/// One coding or language in lower case, with its weight unless that is 1.
+fn preference(member: &[u8]) -> Vec<u8> {
+    let mut parts = member.split(|byte| *byte == b';').map(|part| trim(part).to_ascii_lowercase());
+    let mut preference = parts.next().unwrap_or_default();
+    for part in parts {
+        let is_one = part
+            .strip_prefix(b"q=1")
+            .is_some_and(|rest| matches!(rest, b"" | b"." | b".0" | b".00" | b".000"));
+        if !is_one {
+            preference.push(b';');
+            preference.extend_from_slice(&part);
+        }
+    }
+    preference
 }
 
 /// Selecting fields of one response.
@@ -105,13 +133,33 @@ mod tests {
 
     #[test]
     fn values_match_whatever_their_lines_and_white_space() {
-        let value = |lines: &[(&str, &str)]| selecting_value(&headers(lines), &header::ACCEPT_ENCODING);
-        let joined = value(&[("accept-encoding", "gzip,br")]);
+        let value = |lines: &[(&str, &str)]| selecting_value(&headers(lines), &header::ACCEPT);
+        let joined = value(&[("accept", "gzip,br")]);
         assert_eq!(joined.as_deref(), Some(b"gzip,br".as_slice()));
-        assert_eq!(value(&[("accept-encoding", " gzip \t, br ")]), joined);
-        assert_eq!(value(&[("accept-encoding", "gzip"), ("accept-encoding", "br")]), joined);
-        assert_ne!(value(&[("accept-encoding", "br,gzip")]), joined);
+        assert_eq!(value(&[("accept", " gzip \t, br ")]), joined);
+        assert_eq!(value(&[("accept", "gzip"), ("accept", "br")]), joined);
+        assert_ne!(value(&[("accept", "br,gzip")]), joined);
+        assert_ne!(value(&[("accept", "GZIP,br")]), joined);
         assert_eq!(value(&[]), None);
-        assert_eq!(value(&[("accept-encoding", "")]).as_deref(), Some(b"".as_slice()));
+        assert_eq!(value(&[("accept", "")]).as_deref(), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn codings_and_languages_match_by_what_they_mean() {
+        // RFC 9111 §4.1: normalised in a way that is known to have identical semantics.
+        for (name, one, other, same) in [
+            (header::ACCEPT_ENCODING, "gzip, br", "BR,gzip;q=1.0", true),
+            (header::ACCEPT_ENCODING, "gzip;q=0.5, br", "br, gzip ; q=0.5", true),
+            (header::ACCEPT_ENCODING, "gzip,, br", "br,gzip", true),
+            (header::ACCEPT_ENCODING, "gzip;q=0", "gzip", false),
+            (header::ACCEPT_ENCODING, "gzip;q=0.5", "gzip", false),
+            (header::ACCEPT_ENCODING, "gzip;q=1.5", "gzip", false),
+            (header::ACCEPT_ENCODING, "", "identity", false),
+            (header::ACCEPT_LANGUAGE, "EN-gb, de;Q=0.5", "en-GB,de;q=0.5", true),
+            (header::ACCEPT_LANGUAGE, "en, de", "de, en", false),
+        ] {
+            let value = |value: &str| selecting_value(&headers(&[(name.as_str(), value)]), &name);
+            assert_eq!(value(one) == value(other), same, "{name}: {one} and {other}");
+        }
     }
 }
