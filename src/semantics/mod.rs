@@ -1,6 +1,7 @@
 //! The rules of HTTP as pure functions: fields, numbers and `now` go in, an answer comes out.
 //!
-//! RFC 9110 (semantics), RFC 9111 (caching) and RFC 9211 (Cache-Status), one file for each question.
+//! RFC 9110 (semantics), RFC 9111 (caching), RFC 9211 (Cache-Status), RFC 9213 (targeted cache control) and RFC 9651
+//! (structured fields), one file for each question.
 
 pub(crate) mod cache_control;
 pub(crate) mod cache_status;
@@ -10,4 +11,8 @@ pub(crate) mod freshness;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod storable;
+#[cfg_attr(not(test), expect(dead_code, reason = "dictionaries are read for `targeted` alone"))]
+pub(crate) mod structured;
+#[cfg_attr(not(test), expect(dead_code, reason = "no policy asks for it yet"))]
+pub(crate) mod targeted;
 pub(crate) mod vary;
