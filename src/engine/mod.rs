@@ -19,7 +19,7 @@ mod serve;
 use std::{panic::resume_unwind, sync::Arc};
 
 use bytes::Bytes;
-use http::{header, request, Method, Request, Response};
+use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -60,9 +60,9 @@ pub(crate) struct Engine {
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
-    /// Not this cache's: to the inner service, untouched.
-    Bypass,
+pub(crate) enum Treatment<'a> {
+    /// Not this cache's: to the inner service, untouched. The answer gets this member of `Cache-Status`.
+    Bypass(&'a HeaderValue),
     /// May be answered from the store.
     Cache,
     /// Unsafe: if it succeeds, what is stored is no longer true (RFC 9111 §4.4).
@@ -96,18 +96,18 @@ impl Engine {
     }
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
-    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
+    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
         if bypasses || request.extensions.get().is_some_and(is_within) {
-            return Treatment::Bypass;
+            return Treatment::Bypass(self.config.name.bypass());
         }
         match request.method {
             Method::GET | Method::HEAD if has_content || request.headers.contains_key(header::UPGRADE) => {
-                Treatment::Bypass
+                Treatment::Bypass(self.config.name.bypass())
             }
             Method::GET | Method::HEAD => Treatment::Cache,
-            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass,
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass(self.config.name.method()),
             _ => Treatment::Invalidate,
         }
     }
@@ -140,7 +140,7 @@ impl Engine {
         if CacheControl::of(&parts.headers).no_store {
             outcome.forwarded = Some(Forwarded::Request);
             let response = inner.call(Request::from_parts(parts, body)).await?;
-            return Ok(serve::pass(response, outcome));
+            return Ok(serve::pass(response, outcome, self.config.signature(None)));
         }
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, None, outcome).await {
@@ -223,7 +223,7 @@ impl Engine {
                         Turn::LookAgain(None)
                     } else {
                         let filling = fill::start(Arc::clone(&self), inner.take(), &parts, &target, permit);
-                        self.lead(filling, &parts, &mut outcome).await?
+                        self.lead(filling, &parts, &target, &mut outcome).await?
                     }
                 }
             };
@@ -240,7 +240,7 @@ impl Engine {
         (outcome.stored, outcome.collapsed) = (false, false);
         self.mark(&mut parts.extensions);
         let response = inner.call(Request::from_parts(parts, body)).await?;
-        Ok(serve::pass(response, outcome))
+        Ok(serve::pass(response, outcome, self.config.signature(Some(&target.key))))
     }
 
     /// Marks a request that goes inwards. Should it come to this cache again, applied twice on its way, it would
@@ -288,6 +288,7 @@ impl Engine {
         &self,
         filling: JoinHandle<Delivery<B, E>>,
         request: &request::Parts,
+        target: &Target,
         outcome: &mut Outcome,
     ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
         let delivery = match filling.await {
@@ -298,6 +299,7 @@ impl Engine {
                 Err(_) => return Ok(Turn::Forward),
             },
         };
+        let by = self.config.signature(Some(&target.key));
         Ok(match delivery {
             Delivery::Stored(generation) => {
                 outcome.stored = true;
@@ -310,20 +312,20 @@ impl Engine {
                 if response.status().is_success() && has_conditions_or_ranges(&request.headers) {
                     Turn::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome))
+                    Turn::Answer(serve::pass(response, *outcome, by))
                 }
             }
             Delivery::Salvaged(salvage) => {
                 outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome).await.map_or(Turn::Forward, Turn::Answer)
+                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
             }
             Delivery::Broken(refusal) => {
                 outcome.refusal = Some(refusal);
-                Turn::Answer(serve::bad_gateway(refusal, *outcome))
+                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome))
+                Turn::Answer(serve::pass(answering.await?, *outcome, by))
             }
             Delivery::Failed(error) => return Err(error),
         })

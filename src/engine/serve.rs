@@ -19,7 +19,7 @@ use super::{
 use crate::{
     body::ResponseBody,
     semantics::{
-        cache_status::{Outcome, Refusal},
+        cache_status::{Outcome, Refusal, Signature},
         etag::Validators,
         fields::media_type,
         range::ByteRange,
@@ -59,7 +59,11 @@ pub(crate) async fn serve<B>(
     };
     let mut headers = fields(entry, status, range, now);
     outcome.ttl = Some(entry.freshness.ttl(now));
-    outcome.append_to(&mut headers);
+    if outcome.stored || outcome.collapsed {
+        // RFC 9211 §2.3: a fill gets the whole, whatever part of it this answer is.
+        outcome.forwarded_status.get_or_insert(manifest.status);
+    }
+    outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
     Some(response(status, headers, ResponseBody::stored(reader)))
 }
 
@@ -109,6 +113,7 @@ pub(crate) async fn salvage<B>(
     engine: &Engine,
     salvage: Salvage<B>,
     outcome: Outcome,
+    by: Signature<'_>,
 ) -> Option<Response<ResponseBody<B>>> {
     let Salvage { mut parts, stored, in_hand, rest, refusal: _ } = salvage;
     let whole = ByteRange { start: 0, end: stored.length };
@@ -122,26 +127,36 @@ pub(crate) async fn salvage<B>(
         let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };
         Reader::open(source, whole).await.ok()?
     };
-    outcome.append_to(&mut parts.headers);
+    outcome.append_to(&mut parts.headers, parts.status, by);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
 
 /// Hands on an inner response that was not stored: as it is, but for what is true of it to add.
-pub(crate) fn pass<B>(response: Response<B>, outcome: Outcome) -> Response<ResponseBody<B>> {
+pub(crate) fn pass<B>(
+    response: Response<B>,
+    mut outcome: Outcome,
+    by: Signature<'_>,
+) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::inner);
-    let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
+    let status = response.status();
     let headers = response.headers_mut();
     let is_video = media_type(headers).is_some_and(|media| media.to_ascii_lowercase().starts_with("video/"));
     // A 206 shows that ranges are served; a 200 shows nothing either way.
-    if ranged && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
+    if status == StatusCode::PARTIAL_CONTENT && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
         headers.insert(header::ACCEPT_RANGES, BYTES);
     }
-    outcome.append_to(headers);
+    // This is what the inner service answered with, whatever it said to a fill before.
+    outcome.forwarded_status = None;
+    outcome.append_to(headers, status, by);
     response
 }
 
 /// The inner body broke its word before anything left: 502 (Bad Gateway), with the reason.
-pub(crate) fn bad_gateway<B>(refusal: Refusal, outcome: Outcome) -> Response<ResponseBody<B>> {
+pub(crate) fn bad_gateway<B>(
+    refusal: Refusal,
+    outcome: Outcome,
+    by: Signature<'_>,
+) -> Response<ResponseBody<B>> {
     let text = match refusal {
         Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
         _ => "The body of the inner response ended with an error.\n",
@@ -150,7 +165,7 @@ pub(crate) fn bad_gateway<B>(refusal: Refusal, outcome: Outcome) -> Response<Res
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    outcome.append_to(&mut headers);
+    outcome.append_to(&mut headers, StatusCode::BAD_GATEWAY, by);
     let body = ResponseBody::stored(Reader::of(text.into()));
     response(StatusCode::BAD_GATEWAY, headers, body)
 }

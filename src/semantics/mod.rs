@@ -11,7 +11,6 @@ pub(crate) mod freshness;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod storable;
-#[cfg_attr(not(test), expect(dead_code, reason = "dictionaries are read for `targeted` alone"))]
 pub(crate) mod structured;
 #[cfg_attr(not(test), expect(dead_code, reason = "no policy asks for it yet"))]
 pub(crate) mod targeted;
