@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::Response;
+use http::{HeaderValue, Response};
 use pin_project_lite::pin_project;
 
-use crate::body::ResponseBody;
+use crate::{body::ResponseBody, semantics::cache_status};
 
 pin_project! {
     /// The future of a [`VideoCache`](crate::VideoCache)'s response: the inner service's own where the request
@@ -22,8 +22,9 @@ pin_project! {
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
-    pub(crate) fn bypass(future: F) -> Self {
-        Self { kind: Kind::Bypass { future } }
+    /// The inner service's answer, with this member of `Cache-Status`.
+    pub(crate) fn bypass(future: F, member: HeaderValue) -> Self {
+        Self { kind: Kind::Bypass { future, member } }
     }
 
     pub(crate) fn cached(future: Cached<B, E>) -> Self {
@@ -39,9 +40,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
-            Projected::Bypass { future } => {
-                future.poll(cx).map(|answer| Ok(answer?.map(ResponseBody::inner)))
-            }
+            Projected::Bypass { future, member } => future.poll(cx).map(|answer| {
+                let mut response = answer?.map(ResponseBody::inner);
+                cache_status::append(response.headers_mut(), member.clone());
+                Ok(response)
+            }),
             Projected::Cached { future } => future.as_mut().poll(cx),
         }
     }
@@ -59,7 +62,7 @@ type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>
 pin_project! {
     #[project = Projected]
     enum Kind<F, B, E> {
-        Bypass { #[pin] future: F },
+        Bypass { #[pin] future: F, member: HeaderValue },
         Cached { future: Cached<B, E> },
     }
 }

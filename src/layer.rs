@@ -10,6 +10,7 @@ use crate::{
     engine::{ChunkSize, Config, Engine, Fill},
     format::key::CacheKey,
     policy::Policy,
+    semantics::cache_status::CacheName,
     service::VideoCache,
     store::{ErasedStore, Store},
 };
@@ -70,10 +71,35 @@ impl VideoCacheLayer {
     }
 
     /// Which requests go to the inner service untouched: those for which `bypass` is true. It sees the request as
-    /// it arrives at the layer, as the [key function](Self::key) does. Default: none.
+    /// it arrives at the layer, as the [key function](Self::key) does. Their answers get no more than a member of
+    /// `Cache-Status`. Default: none.
     #[must_use]
     pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.set(|config| config.bypass = Some(Arc::new(bypass)))
+    }
+
+    /// What this cache calls itself in `Cache-Status`. Default: `tower-video-cache`.
+    ///
+    /// ```
+    /// # use tower_video_cache::{CacheName, MokaStore, VideoCacheLayer};
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).name(CacheName::new("edge-1")?);
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    #[must_use]
+    pub fn name(self, name: CacheName) -> Self {
+        self.set(|config| config.name = name)
+    }
+
+    /// Whether `Cache-Status` has the key that the cache looked for, as `key="…"` with what is not printable ASCII
+    /// escaped. Default: false.
+    ///
+    /// To find out why two requests do not share a response. Every viewer sees it, and so does whatever logs the
+    /// fields of responses: a key holds the URL, tokens in its query included, unless the
+    /// [key function](Self::key) leaves them out; and it tells who would poison the cache what counts and what
+    /// does not (RFC 9211 §6).
+    #[must_use]
+    pub fn show_key(self, show_key: bool) -> Self {
+        self.set(|config| config.show_key = show_key)
     }
 
     /// How large the chunks are; fewer bytes where the store's values hold no more. Default: 1 MiB.

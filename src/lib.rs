@@ -27,6 +27,7 @@ pub use self::{
     future::ResponseFuture,
     layer::VideoCacheLayer,
     policy::Policy,
+    semantics::cache_status::CacheName,
     service::VideoCache,
     store::Store,
 };

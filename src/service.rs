@@ -66,8 +66,9 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (parts, body) = request.into_parts();
         let treatment = self.engine.treatment(&parts, has_content(&parts, &body));
-        if treatment == Treatment::Bypass {
-            return ResponseFuture::bypass(self.inner.call(Request::from_parts(parts, body)));
+        if let Treatment::Bypass(member) = treatment {
+            let member = member.clone();
+            return ResponseFuture::bypass(self.inner.call(Request::from_parts(parts, body)), member);
         }
         // The service that was polled ready is the one to call; its clone is not ready.
         let clone = self.inner.clone();

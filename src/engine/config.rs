@@ -4,7 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::request;
 
-use crate::{clock::Clock, error::Error, format::key::CacheKey, policy::Policy};
+use crate::{
+    clock::Clock,
+    error::Error,
+    format::key::CacheKey,
+    policy::Policy,
+    semantics::cache_status::{CacheName, Signature},
+};
 
 /// Everything about an engine that a setter can change.
 #[derive(Clone)]
@@ -12,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     pub(crate) key: Arc<OfRequest<CacheKey>>,
     pub(crate) bypass: Option<Arc<OfRequest<bool>>>,
+    pub(crate) name: CacheName,
+    pub(crate) show_key: bool,
     pub(crate) chunk_size: ChunkSize,
     pub(crate) fill: Fill,
     pub(crate) clock: Arc<dyn Clock>,
@@ -30,6 +38,8 @@ impl Config {
             policy: Policy::default(),
             key: Arc::new(CacheKey::of),
             bypass: None,
+            name: CacheName::default(),
+            show_key: false,
             chunk_size: ChunkSize::default(),
             fill: Fill::default(),
             clock: Arc::new(clock),
@@ -38,6 +48,12 @@ impl Config {
             refusal_ttl: Duration::from_secs(10),
             store_limit: Duration::from_secs(2),
         }
+    }
+
+    /// How `Cache-Status` names this cache, and the key that it looked for, if it did.
+    pub(crate) fn signature<'a>(&'a self, key: Option<&'a CacheKey>) -> Signature<'a> {
+        let key = key.filter(|_| self.show_key).map(CacheKey::as_bytes);
+        Signature { name: self.name.as_written(), key }
     }
 }
 

@@ -54,7 +54,7 @@ where
     let mut outcome = Outcome::default();
     // RFC 9111 §5.2.1.7
     if asked.directives.only_if_cached {
-        return Ok(serve::gateway_timeout(outcome));
+        return Ok(serve::gateway_timeout(engine.config.signature(Some(&asked.target.key))));
     }
     let Asked { parts, target, directives, .. } = &asked;
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
@@ -101,7 +101,7 @@ where
                     led = true;
                     let filling =
                         fill::start(Arc::clone(&engine), inner.take(), parts, target, stale, permit);
-                    engine.lead(filling, parts, &mut outcome).await?
+                    engine.lead(filling, parts, target, &mut outcome).await?
                 }
             }
         };
@@ -171,8 +171,7 @@ where
         }
         None => {}
     }
-    outcome.forwarded_status = None;
-    Ok(serve::pass(answer, outcome))
+    Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))))
 }
 
 /// Asks whether `entry` is still good for this request alone, and stores nothing.
@@ -188,7 +187,7 @@ where
     A: Default,
 {
     outcome.collapsed = false;
-    let Asked { parts, directives, .. } = &asked;
+    let Asked { parts, directives, target, .. } = &asked;
     let mut question = parts.clone();
     remove_conditions_and_ranges(&mut question.headers);
     engine.mark(&mut question.extensions);
@@ -208,7 +207,7 @@ where
             if is_for_another_try(&answer, parts) {
                 return pass(engine, inner, asked, None, outcome).await;
             }
-            return Ok(serve::pass(answer, outcome));
+            return Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))));
         }
         Verdict::AboutAnother => None,
     };
@@ -265,6 +264,7 @@ impl Engine {
         &self,
         filling: JoinHandle<Delivery<B, E>>,
         request: &request::Parts,
+        target: &Target,
         outcome: &mut Outcome,
     ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
         let delivery = match filling.await {
@@ -275,6 +275,7 @@ impl Engine {
                 Err(_) => return Ok(Turn::Forward),
             },
         };
+        let by = self.config.signature(Some(&target.key));
         Ok(match delivery {
             Delivery::Stored(stored) => {
                 outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
@@ -290,20 +291,20 @@ impl Engine {
                 if is_for_another_try(&response, request) {
                     Turn::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome))
+                    Turn::Answer(serve::pass(response, *outcome, by))
                 }
             }
             Delivery::Salvaged(salvage) => {
                 outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome).await.map_or(Turn::Forward, Turn::Answer)
+                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
             }
             Delivery::Broken(refusal) => {
                 outcome.refusal = Some(refusal);
-                Turn::Answer(serve::bad_gateway(refusal, *outcome))
+                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome))
+                Turn::Answer(serve::pass(answering.await?, *outcome, by))
             }
             Delivery::Failed(error) => return Err(error),
         })

@@ -20,7 +20,7 @@ mod serve;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{header, request, Method, Request, Response};
+use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -60,9 +60,9 @@ pub(crate) struct Engine {
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment {
-    /// Not this cache's: to the inner service, untouched.
-    Bypass,
+pub(crate) enum Treatment<'a> {
+    /// Not this cache's: to the inner service, untouched. The answer gets this member of `Cache-Status`.
+    Bypass(&'a HeaderValue),
     /// May be answered from the store.
     Cache,
     /// Unsafe: if it succeeds, what is stored is no longer true (RFC 9111 §4.4).
@@ -89,18 +89,18 @@ impl Engine {
     }
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
-    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
+    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
         if bypasses || request.extensions.get().is_some_and(is_within) {
-            return Treatment::Bypass;
+            return Treatment::Bypass(self.config.name.bypass());
         }
         match request.method {
             Method::GET | Method::HEAD if has_content || request.headers.contains_key(header::UPGRADE) => {
-                Treatment::Bypass
+                Treatment::Bypass(self.config.name.bypass())
             }
             Method::GET | Method::HEAD => Treatment::Cache,
-            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass,
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass(self.config.name.method()),
             _ => Treatment::Invalidate,
         }
     }
@@ -135,7 +135,7 @@ impl Engine {
             outcome.forwarded = Some(Forwarded::Request);
             self.mark(&mut parts.extensions);
             let response = inner.call(Request::from_parts(parts, body)).await?;
-            return Ok(serve::pass(response, outcome));
+            return Ok(serve::pass(response, outcome, self.config.signature(None)));
         }
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
@@ -170,7 +170,7 @@ impl Engine {
         };
         let (entry, behind) = match lookup(self, target, &request.headers, directives, accepted).await {
             Look::Failed => {
-                return Err(Missed { store_failed: true, ..missed(Forwarded::UriMiss, &target.primary) })
+                return Err(Missed { store_failed: true, ..missed(Forwarded::Miss, &target.primary) })
             }
             Look::Nothing(reason, slot) => return Err(missed(reason, &slot)),
             Look::Found(entry, Reuse::Validated(reason)) => {

@@ -13,7 +13,7 @@ use super::{
     records::Records,
     Engine,
 };
-use crate::body::ResponseBody;
+use crate::{body::ResponseBody, semantics::cache_status};
 
 impl Engine {
     /// Forwards an unsafe request, and takes out what its success makes untrue.
@@ -29,14 +29,16 @@ impl Engine {
         S: Service<Request<A>, Response = Response<B>> + Clone,
     {
         let target = Target::new((self.config.key)(&parts));
-        let response = inner.call(Request::from_parts(parts, body)).await?;
+        let member = self.config.name.method().clone();
+        let mut response = inner.call(Request::from_parts(parts, body)).await?.map(ResponseBody::inner);
         if response.status().is_success() || response.status().is_redirection() {
             // What has happened has happened, whether the client stays to hear of it or not.
             let invalidation = tokio::spawn(async move { invalidate(&self, &target).await });
             // A task that is not cancelled ends, and has no result.
             let _ = invalidation.await;
         }
-        Ok(response.map(ResponseBody::inner))
+        cache_status::append(response.headers_mut(), member);
+        Ok(response)
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     body::ResponseBody,
     semantics::{
-        cache_status::{Outcome, Refusal},
+        cache_status::{Generated, Outcome, Refusal, Signature},
         etag::Validators,
         fields::{media_type, only},
         range::ByteRange,
@@ -59,7 +59,7 @@ pub(crate) async fn serve<B>(
     };
     let mut headers = fields(entry, status, range, now);
     outcome.ttl = Some(entry.freshness.ttl(now));
-    outcome.append_to(&mut headers);
+    outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
     Some(response(status, headers, ResponseBody::stored(reader)))
 }
 
@@ -109,6 +109,7 @@ pub(crate) async fn salvage<B>(
     engine: &Engine,
     salvage: Salvage<B>,
     outcome: Outcome,
+    by: Signature<'_>,
 ) -> Option<Response<ResponseBody<B>>> {
     let Salvage { mut parts, stored, in_hand, rest, refusal: _ } = salvage;
     let whole = ByteRange { start: 0, end: stored.length };
@@ -122,45 +123,58 @@ pub(crate) async fn salvage<B>(
         let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };
         Reader::open(source, whole).await.ok()?
     };
-    outcome.append_to(&mut parts.headers);
+    outcome.append_to(&mut parts.headers, parts.status, by);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
 
 /// Hands on an inner response that was not stored: as it is, but for what is true of it to add.
-pub(crate) fn pass<B>(response: Response<B>, outcome: Outcome) -> Response<ResponseBody<B>> {
+pub(crate) fn pass<B>(
+    response: Response<B>,
+    mut outcome: Outcome,
+    by: Signature<'_>,
+) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::inner);
-    let ranged = response.status() == StatusCode::PARTIAL_CONTENT;
+    let status = response.status();
     let headers = response.headers_mut();
     let is_video = media_type(headers).is_some_and(|media| media.to_ascii_lowercase().starts_with("video/"));
     // A 206 shows that ranges are served; a 200 shows nothing either way.
-    if ranged && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
+    if status == StatusCode::PARTIAL_CONTENT && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
         headers.insert(header::ACCEPT_RANGES, BYTES);
     }
-    outcome.append_to(headers);
+    // This is what the inner service answered with, whatever it said to a fill before.
+    outcome.forwarded_status = None;
+    outcome.append_to(headers, status, by);
     response
 }
 
 /// The inner body broke its word before anything left: 502 (Bad Gateway), with the reason.
-pub(crate) fn bad_gateway<B>(refusal: Refusal, outcome: Outcome) -> Response<ResponseBody<B>> {
+pub(crate) fn bad_gateway<B>(
+    refusal: Refusal,
+    outcome: Outcome,
+    by: Signature<'_>,
+) -> Response<ResponseBody<B>> {
     let text = match refusal {
         Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
         _ => "The body of the inner response ended with an error.\n",
     };
-    own(StatusCode::BAD_GATEWAY, text, outcome)
+    let mut response = own(StatusCode::BAD_GATEWAY, text);
+    outcome.append_to(response.headers_mut(), StatusCode::BAD_GATEWAY, by);
+    response
 }
 
 /// The viewer wants nothing but what is stored, and nothing is: 504 (Gateway Timeout), RFC 9111 §5.2.1.7.
-pub(crate) fn gateway_timeout<B>(outcome: Outcome) -> Response<ResponseBody<B>> {
-    own(StatusCode::GATEWAY_TIMEOUT, "Nothing is stored that may be used.\n", outcome)
+pub(crate) fn gateway_timeout<B>(by: Signature<'_>) -> Response<ResponseBody<B>> {
+    let mut response = own(StatusCode::GATEWAY_TIMEOUT, "Nothing is stored that may be used.\n");
+    Generated(Refusal::OnlyIfCached).append_to(response.headers_mut(), by);
+    response
 }
 
 /// An answer of the cache's own.
-fn own<B>(status: StatusCode, text: &'static str, outcome: Outcome) -> Response<ResponseBody<B>> {
+fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    outcome.append_to(&mut headers);
     response(status, headers, ResponseBody::stored(Reader::of(text.into())))
 }
 

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{is_whitespace, members, quotes_end, split_outside_quotes};
+use super::{
+    fields::{is_whitespace, members, quotes_end, split_outside_quotes},
+    structured::Item,
+    targeted::targeted,
+};
 
 /// What a response says of its storing and its use (RFC 9111 §5.2.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +38,17 @@ pub(crate) struct ResponseDirectives {
 impl ResponseDirectives {
     /// What counts for a cache that heeds these targeted fields, the first of them that is there and can be read
     /// (RFC 9213 §2.2), and else `Cache-Control`.
-    pub(crate) fn heeded(headers: &HeaderMap, _targeted: &[HeaderName]) -> Self {
-        Self::of(headers)
+    pub(crate) fn heeded(headers: &HeaderMap, fields: &[HeaderName]) -> Self {
+        match targeted(headers, fields) {
+            None => Self::of(headers),
+            Some(directives) => {
+                let mut parsed = Self { is_targeted: true, ..Self::default() };
+                for (name, value) in &directives {
+                    parsed.read_item(name, value);
+                }
+                parsed
+            }
+        }
     }
 
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -69,6 +82,20 @@ impl ResponseDirectives {
             "stale-while-revalidate" => {
                 self.stale_while_revalidate = self.stale_while_revalidate.or(Some(delta_seconds(argument)));
             }
+            _ => {}
+        }
+    }
+
+    /// RFC 9213 §2.1: a directive with a value of another type than its own is as if it were not there.
+    fn read_item(&mut self, name: &str, value: &Item) {
+        let takes_seconds =
+            matches!(name, "max-age" | "s-maxage" | "stale-if-error" | "stale-while-revalidate");
+        match (takes_seconds, name, value) {
+            (true, _, Item::Integer(seconds)) => self.read(name, &seconds.to_string()),
+            (false, "no-cache" | "private", Item::String(names) | Item::Token(names)) => {
+                self.read(name, names)
+            }
+            (false, _, Item::Boolean(true)) => self.read(name, ""),
             _ => {}
         }
     }
@@ -257,6 +284,34 @@ mod tests {
             assert_eq!((parsed.no_cache, parsed.private), (no_cache, private), "{line}");
             assert_eq!(parsed.withheld, withheld, "{line}");
         }
+    }
+
+    #[test]
+    fn a_targeted_field_counts_instead_of_the_others() {
+        // RFC 9213 §2.1, §2.2
+        let fields = [HeaderName::from_static("cdn-cache-control")];
+        let of = |targeted: &str| {
+            let lines = [("cdn-cache-control", targeted), ("cache-control", "no-store, max-age=5")];
+            ResponseDirectives::heeded(&headers(&lines), &fields)
+        };
+        let ours = |directives| ResponseDirectives { is_targeted: true, ..directives };
+        let age = |seconds| ResponseDirectives {
+            max_age: Some(Duration::from_secs(seconds)),
+            ..ResponseDirectives::default()
+        };
+        assert_eq!(of("max-age=60"), ours(age(60)));
+        assert_eq!(of("max-age=99999999999"), ours(age(1 << 31)));
+        assert_eq!(of("max-age=-1"), ours(age(0)));
+        assert_eq!(of("max-age=60, no-store"), ours(ResponseDirectives { no_store: true, ..age(60) }));
+        assert_eq!(of("max-age=60, private=\"x-a\"").withheld, [HeaderName::from_static("x-a")]);
+        for another_type in ["max-age=\"60\"", "max-age=60.0", "max-age", "no-store=?0", "private=1, x"] {
+            assert_eq!(of(another_type), ours(ResponseDirectives::default()), "{another_type}");
+        }
+        for unreadable in ["", "max-age=60,", "Max-Age=60", "max-age=60, &&"] {
+            assert_eq!(of(unreadable), self::of("no-store, max-age=5"), "{unreadable}");
+        }
+        let nobody = ResponseDirectives::heeded(&headers(&[("cdn-cache-control", "max-age=60")]), &[]);
+        assert_eq!(nobody, ResponseDirectives::default());
     }
 
     #[test]

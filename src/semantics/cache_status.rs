@@ -2,10 +2,102 @@
 //!
 //! RFC 9211. Every reason that a cache has for not storing or not answering has its name here.
 
+use std::fmt::{self, Write};
+
 use http::{
     header::{HeaderMap, HeaderName, HeaderValue},
     StatusCode,
 };
+
+use super::structured::{is_token, push_string};
+use crate::error::Error;
+
+/// What a cache calls itself in `Cache-Status`: a product, a host, one of several in a row.
+///
+/// ```
+/// use tower_video_cache::CacheName;
+///
+/// assert_eq!(CacheName::default().to_string(), "tower-video-cache");
+/// assert_eq!(CacheName::new("edge-1")?.to_string(), "edge-1");
+/// // What is not a token (RFC 9651 §3.3.4) is written as a string.
+/// assert_eq!(CacheName::new("Edge 1")?.to_string(), "\"Edge 1\"");
+/// assert!(CacheName::new("").is_err());
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct CacheName {
+    written: Box<str>,
+    // The whole members of what is never looked up: they say no more than the name and one reason.
+    bypass: HeaderValue,
+    method: HeaderValue,
+}
+
+impl CacheName {
+    /// A name of 1 to 128 characters of printable ASCII.
+    ///
+    /// # Errors
+    ///
+    /// [`is_setting`](Error::is_setting) for any other.
+    pub fn new(name: &str) -> Result<Self, Error> {
+        let refused = || Error::setting("a cache name is 1 to 128 characters of printable ASCII");
+        let is_printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if name.is_empty() || name.len() > LONGEST_NAME || !is_printable {
+            return Err(refused());
+        }
+        let mut written = String::new();
+        if is_token(name) {
+            written.push_str(name);
+        } else {
+            push_string(&mut written, name.bytes());
+        }
+        let member = |reason| {
+            let outcome = Outcome { forwarded: Some(reason), ..Outcome::default() };
+            let member = outcome.member(StatusCode::OK, Signature { name: &written, key: None });
+            HeaderValue::try_from(member).map_err(|_| refused())
+        };
+        let (bypass, method) = (member(Forwarded::Bypass)?, member(Forwarded::Method)?);
+        Ok(Self { written: written.into(), bypass, method })
+    }
+
+    /// The name as it stands in the field.
+    pub(crate) fn as_written(&self) -> &str {
+        &self.written
+    }
+
+    /// The member for a request that goes by this cache.
+    pub(crate) fn bypass(&self) -> &HeaderValue {
+        &self.bypass
+    }
+
+    /// The member for a request whose method no stored response answers.
+    pub(crate) fn method(&self) -> &HeaderValue {
+        &self.method
+    }
+}
+
+impl Default for CacheName {
+    /// `tower-video-cache`.
+    fn default() -> Self {
+        Self {
+            written: env!("CARGO_PKG_NAME").into(),
+            bypass: HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "; fwd=bypass")),
+            method: HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "; fwd=method")),
+        }
+    }
+}
+
+impl fmt::Display for CacheName {
+    /// As it stands in the field: a token, or a string in quotes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl fmt::Debug for CacheName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheName({})", self.written)
+    }
+}
 
 /// Why a response was not stored, or not served from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +113,7 @@ pub(crate) enum Refusal {
     NoCache,
     NoRoom,
     NoStore,
+    OnlyIfCached,
     Private,
     SetCookie,
     StaleIfError,
@@ -62,6 +155,7 @@ impl Refusal {
             Self::NoCache => "no-cache",
             Self::NoRoom => "no-room",
             Self::NoStore => "no-store",
+            Self::OnlyIfCached => "only-if-cached",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::StaleIfError => "stale-if-error",
@@ -78,7 +172,13 @@ impl Refusal {
 /// Why a request went forward to the inner service (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
-    /// A stored response was found, and its bytes were not.
+    /// This cache was told to leave the request alone, or cannot tell what it means.
+    Bypass,
+    /// The method is for the inner service to answer.
+    Method,
+    /// The store could not tell what it has.
+    Miss,
+    /// A stored response was found, and not all of its bytes.
     Partial,
     /// The request asked for it.
     Request,
@@ -90,6 +190,9 @@ pub(crate) enum Forwarded {
 impl Forwarded {
     fn name(self) -> &'static str {
         match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::Miss => "miss",
             Self::Partial => "partial",
             Self::Request => "request",
             Self::Stale => "stale",
@@ -99,12 +202,13 @@ impl Forwarded {
     }
 }
 
-/// What became of one request: the member that this cache adds to `Cache-Status`.
+/// What became of one request that a stored response or the inner service answered: the member that this cache
+/// adds to `Cache-Status`. An answer of neither is [`Generated`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// `None` is a hit.
+    /// `None` is a hit, of which `forwarded_status`, `stored` and `collapsed` say nothing, whatever they are.
     pub(crate) forwarded: Option<Forwarded>,
-    /// The inner service's status, where it is not the answer's.
+    /// The status that the inner service answered with, where it is known.
     pub(crate) forwarded_status: Option<StatusCode>,
     pub(crate) stored: bool,
     pub(crate) collapsed: bool,
@@ -114,19 +218,15 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2).
-    pub(crate) fn append_to(self, headers: &mut HeaderMap) {
-        // Tokens and numbers alone are a valid field value, so this is never an error.
-        if let Ok(value) = HeaderValue::try_from(self.member()) {
-            headers.append(CACHE_STATUS, value);
-        }
+    /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2), to the fields of an
+    /// answer with this status.
+    pub(crate) fn append_to(self, headers: &mut HeaderMap, status: StatusCode, by: Signature<'_>) {
+        append_text(headers, self.member(status, by));
     }
 
-    fn member(self) -> String {
-        use std::fmt::Write;
-
-        let mut member = String::with_capacity(64);
-        member.push_str(CACHE_NAME);
+    fn member(self, status: StatusCode, by: Signature<'_>) -> String {
+        let mut member = by.begin();
+        let was_forwarded = self.forwarded.is_some();
         match self.forwarded {
             None => member.push_str("; hit"),
             Some(reason) => {
@@ -134,74 +234,341 @@ impl Outcome {
                 member.push_str(reason.name());
             }
         }
+        // §2.3: where it is not said, it is the status of the answer.
+        if let Some(forwarded) = self.forwarded_status.filter(|code| was_forwarded && *code != status) {
+            member.push_str("; fwd-status=");
+            member.push_str(forwarded.as_str());
+        }
         if let Some(ttl) = self.ttl {
             // Writing to a String does not fail.
             let _ = write!(member, "; ttl={ttl}");
         }
-        if self.stored {
+        // §2.5, §2.6: these mean something of what was forwarded, and of nothing else.
+        if was_forwarded && self.stored {
             member.push_str("; stored");
         }
-        if self.collapsed {
+        if was_forwarded && self.collapsed {
             member.push_str("; collapsed");
         }
-        if let Some(refusal) = self.refusal {
-            member.push_str("; detail=");
-            member.push_str(refusal.name());
-        }
+        by.end(&mut member, self.refusal);
         member
     }
 }
 
-/// The field's name.
-pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// An answer that this cache made by itself: no hit, for nothing that is stored is in it, and not forwarded.
+///
+/// RFC 9211 §2 would rather have no member there. This one says why there was no other answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generated(pub(crate) Refusal);
 
-const CACHE_NAME: &str = env!("CARGO_PKG_NAME");
+impl Generated {
+    /// Appends this cache's member: its name and the reason.
+    pub(crate) fn append_to(self, headers: &mut HeaderMap, by: Signature<'_>) {
+        let mut member = by.begin();
+        by.end(&mut member, Some(self.0));
+        append_text(headers, member);
+    }
+}
+
+/// Whose a member is, and of which key, where that is to be shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Signature<'a> {
+    /// As it stands in the field.
+    pub(crate) name: &'a str,
+    pub(crate) key: Option<&'a [u8]>,
+}
+
+impl Signature<'_> {
+    fn begin(self) -> String {
+        let mut member = String::with_capacity(self.name.len() + PARAMETERS);
+        member.push_str(self.name);
+        member
+    }
+
+    fn end(self, member: &mut String, refusal: Option<Refusal>) {
+        if let Some(key) = self.key {
+            member.push_str("; key=");
+            // A key may be of any bytes, and §2.7 has a string of printable ASCII.
+            push_string(member, key.escape_ascii());
+        }
+        if let Some(refusal) = refusal {
+            member.push_str("; detail=");
+            member.push_str(refusal.name());
+        }
+    }
+}
+
+/// Appends a whole member. Where there is no room for one more field, it is this one that is missing.
+pub(crate) fn append(headers: &mut HeaderMap, member: HeaderValue) {
+    let _ = headers.try_append(CACHE_STATUS, member);
+}
+
+fn append_text(headers: &mut HeaderMap, member: String) {
+    // Printable ASCII is a valid field value, so this is never an error.
+    if let Ok(member) = HeaderValue::try_from(member) {
+        append(headers, member);
+    }
+}
+
+/// The field's name.
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+const LONGEST_NAME: usize = 128;
+
+/// Room for the parameters of nearly every member that shows no key.
+const PARAMETERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use sfv::{BareItem, List, ListEntry, Parser};
+
     use super::*;
+
+    const BY: Signature<'_> = Signature { name: "tower-video-cache", key: None };
+
+    fn forwarded(reason: Forwarded) -> Outcome {
+        Outcome { forwarded: Some(reason), ..Outcome::default() }
+    }
 
     #[test]
     fn a_member_says_what_happened() {
-        for (outcome, expected) in [
-            (Outcome { ttl: Some(299), ..Outcome::default() }, "tower-video-cache; hit; ttl=299"),
+        let (ok, partial) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
+        for (rule, outcome, status, expected) in [
+            ("§2.1, §2.4", Outcome { ttl: Some(299), ..Outcome::default() }, ok, "hit; ttl=299"),
             (
+                "§2.5",
+                Outcome { stored: true, ttl: Some(300), ..forwarded(Forwarded::UriMiss) },
+                ok,
+                "fwd=uri-miss; ttl=300; stored",
+            ),
+            (
+                "§2.4 negative, §2.6",
+                Outcome { collapsed: true, ttl: Some(-1), ..forwarded(Forwarded::Stale) },
+                ok,
+                "fwd=stale; ttl=-1; collapsed",
+            ),
+            (
+                "§2.8",
+                Outcome { refusal: Some(Refusal::StoreFailed), ..forwarded(Forwarded::VaryMiss) },
+                ok,
+                "fwd=vary-miss; detail=store-failed",
+            ),
+            (
+                "§2.3 another status than the answer's",
                 Outcome {
-                    forwarded: Some(Forwarded::UriMiss),
+                    forwarded_status: Some(StatusCode::NOT_MODIFIED),
                     stored: true,
-                    ttl: Some(300),
-                    ..Outcome::default()
+                    ..forwarded(Forwarded::Stale)
                 },
-                "tower-video-cache; fwd=uri-miss; ttl=300; stored",
+                ok,
+                "fwd=stale; fwd-status=304; stored",
             ),
             (
-                Outcome {
-                    forwarded: Some(Forwarded::Stale),
-                    collapsed: true,
-                    ttl: Some(-1),
-                    ..Outcome::default()
-                },
-                "tower-video-cache; fwd=stale; ttl=-1; collapsed",
+                "§2.3 the same",
+                Outcome { forwarded_status: Some(partial), ..forwarded(Forwarded::Partial) },
+                partial,
+                "fwd=partial",
             ),
             (
-                Outcome {
-                    forwarded: Some(Forwarded::VaryMiss),
-                    refusal: Some(Refusal::StoreFailed),
-                    ..Outcome::default()
-                },
-                "tower-video-cache; fwd=vary-miss; detail=store-failed",
+                "§2.3, §2.5, §2.6 nothing of a hit",
+                Outcome { forwarded_status: Some(ok), stored: true, collapsed: true, ..Outcome::default() },
+                partial,
+                "hit",
             ),
         ] {
-            assert_eq!(outcome.member(), expected);
+            assert_eq!(outcome.member(status, BY), format!("tower-video-cache; {expected}"), "{rule}");
         }
+    }
+
+    #[test]
+    fn an_answer_of_the_caches_own_is_neither_hit_nor_forwarded() {
+        let mut headers = HeaderMap::new();
+        Generated(Refusal::OnlyIfCached).append_to(&mut headers, BY);
+        assert_eq!(headers[CACHE_STATUS], "tower-video-cache; detail=only-if-cached");
+    }
+
+    #[test]
+    fn a_key_is_shown_as_a_string_between_the_others() {
+        let by = Signature { name: "edge", key: Some(b"\nvideo.example\n/a\"b\\\xff") };
+        let outcome = Outcome { refusal: Some(Refusal::Status), ttl: Some(1), ..Outcome::default() };
+        assert_eq!(
+            outcome.member(StatusCode::OK, by),
+            r#"edge; hit; ttl=1; key="\\nvideo.example\\n/a\\\"b\\\\\\xff"; detail=status"#
+        );
+    }
+
+    #[test]
+    fn a_name_is_a_token_or_a_string() {
+        for (name, written) in [
+            ("edge-1", "edge-1"),
+            ("*", "*"),
+            ("cache.example.com:8080/a", "cache.example.com:8080/a"),
+            ("1-edge", "\"1-edge\""),
+            (" ", "\" \""),
+            ("a\"b\\c", r#""a\"b\\c""#),
+        ] {
+            let name = CacheName::new(name).unwrap();
+            assert_eq!(name.as_written(), written);
+            assert_eq!(name.bypass(), &format!("{written}; fwd=bypass"));
+            assert_eq!(name.method(), &format!("{written}; fwd=method"));
+        }
+        let longest = "x".repeat(128);
+        assert_eq!(CacheName::new(&longest).unwrap().as_written(), longest);
+        for name in ["", "\n", "\t", "\u{7f}", "\u{fc}", &"x".repeat(129)] {
+            assert!(CacheName::new(name).unwrap_err().is_setting(), "{name:?}");
+        }
+        assert_eq!(CacheName::new(env!("CARGO_PKG_NAME")).unwrap(), CacheName::default());
     }
 
     #[test]
     fn an_upstream_caches_members_stay() {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
-        Outcome::default().append_to(&mut headers);
+        Outcome::default().append_to(&mut headers, StatusCode::OK, BY);
+        append(&mut headers, CacheName::default().bypass().clone());
         let values: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
-        assert_eq!(values, ["origin; hit", "tower-video-cache; hit"]);
+        assert_eq!(values, ["origin; hit", "tower-video-cache; hit", "tower-video-cache; fwd=bypass"]);
+    }
+
+    #[test]
+    fn a_response_full_of_fields_has_one_less() {
+        let mut headers = HeaderMap::new();
+        let names = (0..1 << 16).map(|name| format!("x{name}").parse::<HeaderName>().unwrap());
+        let full =
+            names.map(|name| headers.try_append(name, HeaderValue::from_static(""))).find(Result::is_err);
+        assert!(full.is_some());
+        Outcome::default().append_to(&mut headers, StatusCode::OK, BY);
+        assert!(!headers.contains_key(CACHE_STATUS));
+    }
+
+    /// Every reason once. The match is there to be added to: without an arm, a new reason does not compile.
+    fn reasons() -> Vec<Forwarded> {
+        let next = |reason| match reason {
+            Forwarded::Bypass => Some(Forwarded::Method),
+            Forwarded::Method => Some(Forwarded::Miss),
+            Forwarded::Miss => Some(Forwarded::Partial),
+            Forwarded::Partial => Some(Forwarded::Request),
+            Forwarded::Request => Some(Forwarded::Stale),
+            Forwarded::Stale => Some(Forwarded::UriMiss),
+            Forwarded::UriMiss => Some(Forwarded::VaryMiss),
+            Forwarded::VaryMiss => None,
+        };
+        std::iter::successors(Some(Forwarded::Bypass), |reason| next(*reason)).collect()
+    }
+
+    /// Every refusal once, the same way.
+    fn refusals() -> Vec<Refusal> {
+        let next = |refusal| match refusal {
+            Refusal::Authorization => Some(Refusal::ChangedLength),
+            Refusal::ChangedLength => Some(Refusal::InnerFailed),
+            Refusal::InnerFailed => Some(Refusal::InnerStalled),
+            Refusal::InnerStalled => Some(Refusal::Invalidated),
+            Refusal::Invalidated => Some(Refusal::InvalidLength),
+            Refusal::InvalidLength => Some(Refusal::Media),
+            Refusal::Media => Some(Refusal::NeverFresh),
+            Refusal::NeverFresh => Some(Refusal::NoCache),
+            Refusal::NoCache => Some(Refusal::NoRoom),
+            Refusal::NoRoom => Some(Refusal::NoStore),
+            Refusal::NoStore => Some(Refusal::OnlyIfCached),
+            Refusal::OnlyIfCached => Some(Refusal::Private),
+            Refusal::Private => Some(Refusal::SetCookie),
+            Refusal::SetCookie => Some(Refusal::Status),
+            Refusal::Status => Some(Refusal::StoreFailed),
+            Refusal::StoreFailed => Some(Refusal::StoreLost),
+            Refusal::StoreLost => Some(Refusal::TooLarge),
+            Refusal::TooLarge => Some(Refusal::VaryAnything),
+            Refusal::VaryAnything => Some(Refusal::WaitedTooLong),
+            Refusal::WaitedTooLong => None,
+        };
+        std::iter::successors(Some(Refusal::Authorization), |refusal| next(*refusal)).collect()
+    }
+
+    /// Every value of a kind, and none.
+    fn or_none<T: Copy>(values: &[T]) -> Vec<Option<T>> {
+        [None].into_iter().chain(values.iter().copied().map(Some)).collect()
+    }
+
+    /// Appends to fields that have a member already, and gives the parameters of the last member by another
+    /// implementation's reading of the whole field.
+    fn appended(name: &CacheName, append: impl FnOnce(&mut HeaderMap)) -> Vec<(String, BareItem)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; fwd=stale, \"middle one\"; hit"));
+        append(&mut headers);
+        let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().map(HeaderValue::as_bytes).collect();
+        let mut members: List = Parser::new(&lines.join(&b", "[..])).parse().unwrap();
+        assert_eq!(members.len(), 3);
+        let Some(ListEntry::Item(member)) = members.pop() else { panic!("an inner list") };
+        let written = match member.bare_item {
+            BareItem::Token(token) => token.as_str().to_owned(),
+            BareItem::String(string) => format!("\"{}\"", string.as_str()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(written, name.as_written());
+        member.params.into_iter().map(|(key, value)| (key.into(), value)).collect()
+    }
+
+    #[test]
+    fn another_implementation_reads_every_member_as_it_is_meant() {
+        let names = [CacheName::default(), CacheName::new("Edge 1").unwrap()];
+        let keys = [&b"\nvideo.example\n/a.mp4?token=1"[..], b"", b"\"\\\x00\xff"];
+        let (ok, not_modified) = (StatusCode::OK, StatusCode::NOT_MODIFIED);
+        let mut members = 0;
+        for (index, forwarded) in or_none(&reasons()).into_iter().enumerate() {
+            for refusal in or_none(&refusals()) {
+                for flags in 0_u8..8 {
+                    let (stored, collapsed) = (flags & 1 > 0, flags & 2 > 0);
+                    let forwarded_status = (flags & 4 > 0).then_some(not_modified);
+                    for ttl in or_none(&[0, -7, i64::from(u32::MAX)]) {
+                        let key = or_none(&keys)[members % 4];
+                        let name = &names[index % 2];
+                        let by = Signature { name: name.as_written(), key };
+                        let outcome =
+                            Outcome { forwarded, forwarded_status, stored, collapsed, ttl, refusal };
+                        let mut expected = Vec::new();
+                        let mut expect = |name: &str, value| expected.push((name.to_owned(), value));
+                        match forwarded {
+                            None => expect("hit", BareItem::Boolean(true)),
+                            Some(reason) => expect("fwd", token(reason.name())),
+                        }
+                        if let Some(status) = forwarded_status.filter(|_| forwarded.is_some()) {
+                            expect("fwd-status", BareItem::Integer(status.as_u16().into()));
+                        }
+                        if let Some(ttl) = ttl {
+                            expect("ttl", BareItem::Integer(ttl.try_into().unwrap()));
+                        }
+                        for (name, flag) in [("stored", stored), ("collapsed", collapsed)] {
+                            if flag && forwarded.is_some() {
+                                expect(name, BareItem::Boolean(true));
+                            }
+                        }
+                        if let Some(key) = key {
+                            let escaped = key.escape_ascii().to_string();
+                            expect("key", BareItem::String(escaped.try_into().unwrap()));
+                        }
+                        if let Some(refusal) = refusal {
+                            expect("detail", token(refusal.name()));
+                        }
+                        assert_eq!(appended(name, |headers| outcome.append_to(headers, ok, by)), expected);
+                        members += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(members, 9 * 21 * 8 * 4);
+        for name in &names {
+            for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
+                let read = appended(name, |headers| append(headers, member.clone()));
+                assert_eq!(read, [("fwd".to_owned(), token(reason))]);
+            }
+            for refusal in refusals() {
+                let by = Signature { name: name.as_written(), key: None };
+                let read = appended(name, |headers| Generated(refusal).append_to(headers, by));
+                assert_eq!(read, [("detail".to_owned(), token(refusal.name()))]);
+            }
+        }
+    }
+
+    fn token(name: &str) -> BareItem {
+        BareItem::Token(name.to_owned().try_into().unwrap())
     }
 }

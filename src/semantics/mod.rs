@@ -1,6 +1,7 @@
 //! The rules of HTTP as pure functions: fields, numbers and `now` go in, an answer comes out.
 //!
-//! RFC 9110 (semantics), RFC 9111 (caching) and RFC 9211 (Cache-Status), one file for each question.
+//! RFC 9110 (semantics), RFC 9111 (caching) and its extensions (RFC 5861, 8246, 9213), RFC 9211 (Cache-Status), one file for
+//! each question.
 
 pub(crate) mod cache_control;
 pub(crate) mod cache_status;
@@ -10,5 +11,7 @@ pub(crate) mod freshness;
 pub(crate) mod range;
 pub(crate) mod select;
 pub(crate) mod storable;
+pub(crate) mod structured;
+pub(crate) mod targeted;
 pub(crate) mod validation;
 pub(crate) mod vary;

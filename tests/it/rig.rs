@@ -160,6 +160,7 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) async fn of(response: Response<ResponseBody<ScriptBody>>) -> Self {
         let (parts, body) = response.into_parts();
+        is_well_formed(&parts.headers);
         let mut body = Box::pin(body);
         let (mut bytes, mut trailers, mut error) = (Vec::new(), None, None);
         loop {
@@ -228,6 +229,19 @@ impl Answer {
         assert!(self.bytes == bytes.slice(range.clone()), "not the bytes of {range:?}");
         self
     }
+}
+
+/// Another implementation reads the `Cache-Status` of every answer (RFC 9211 §2).
+#[track_caller]
+fn is_well_formed(headers: &HeaderMap) {
+    let lines: Vec<_> = headers.get_all("cache-status").iter().map(HeaderValue::as_bytes).collect();
+    let members: sfv::List = sfv::Parser::new(&lines.join(&b", "[..])).parse().unwrap();
+    let Some(sfv::ListEntry::Item(last)) = members.last() else {
+        panic!("no member, or a list: {headers:?}")
+    };
+    assert!(last.bare_item.as_token().is_some() || last.bare_item.as_string().is_some());
+    let [hit, forwarded, detail] = ["hit", "fwd", "detail"].map(|name| last.params.contains_key(name));
+    assert!(hit != forwarded || (!hit && detail), "{headers:?}");
 }
 
 /// The scripted inner service. It insists on being polled ready before each call.

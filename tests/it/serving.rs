@@ -1,9 +1,11 @@
 //! Answers from the store: ranges, conditions, HEAD, and the fields that every answer has.
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use proptest::prelude::*;
-use tower_video_cache::ChunkSize;
+use tower::{Layer, ServiceExt};
+use tower_video_cache::{CacheName, ChunkSize};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
@@ -75,7 +77,8 @@ async fn a_cold_range_is_filled_whole_and_answered_in_part() {
     let movie = movie("/a.mp4", 2500);
     let answer = rig.get("/a.mp4").range("bytes=100-199").send().await;
     answer.partial(&movie, 100..200);
-    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=300; stored");
+    let said = "tower-video-cache; fwd=uri-miss; fwd-status=200; ttl=300; stored";
+    assert_eq!(answer.cache_status(), said, "the inner service was not asked for a part");
     rig.get("/a.mp4").range("bytes=-5").send().await.partial(&movie, 2495..2500).is_hit();
     rig.inner.was_called(1);
     let asked = &rig.inner.calls()[0];
@@ -178,6 +181,71 @@ async fn every_answer_says_what_is_true_of_it() {
 }
 
 #[tokio::test]
+async fn every_request_reads_what_became_of_it() {
+    let (rig, _) = stored().await;
+    rig.inner.answer("/fat.mp4", Script::movie("/fat.mp4", 100).header("cache-control", "no-store"));
+    rig.inner.answer("/broken.mp4", Script::movie("/broken.mp4", 2500).cut(2));
+    let rig = rig.layer(|layer| {
+        layer.name(CacheName::new("Edge 1").unwrap()).bypass(|request| request.uri.path() == "/live.mp4")
+    });
+    for (ask, said) in [
+        (rig.get("/a.mp4"), "hit; ttl=300"),
+        (rig.head("/a.mp4"), "hit; ttl=300"),
+        (rig.get("/a.mp4").range("bytes=0-1"), "hit; ttl=300"),
+        (rig.get("/a.mp4").range("bytes=9999-"), "hit; ttl=300"),
+        (rig.get("/a.mp4").header("if-none-match", "\"v1\""), "hit; ttl=300"),
+        (rig.get("/a.mp4").header("if-match", "\"v2\""), "hit; ttl=300"),
+        (rig.head("/b.mp4"), "fwd=uri-miss"),
+        (rig.get("/b.mp4"), "fwd=uri-miss; detail=status"),
+        (rig.get("/fat.mp4"), "fwd=uri-miss; detail=no-store"),
+        (rig.get("/broken.mp4"), "fwd=uri-miss; detail=inner-length-mismatch"),
+        (rig.get("/a.mp4").header("cache-control", "no-store"), "fwd=request"),
+        (rig.get("/live.mp4"), "fwd=bypass"),
+        (rig.ask(Method::POST, "/live.mp4"), "fwd=bypass"),
+        (rig.get("/a.mp4").header("upgrade", "websocket"), "fwd=bypass"),
+        (rig.get("/a.mp4").body("fat"), "fwd=bypass"),
+        (rig.ask(Method::OPTIONS, "/a.mp4"), "fwd=method"),
+        (rig.ask(Method::TRACE, "/a.mp4"), "fwd=method"),
+        (rig.ask(Method::CONNECT, "/a.mp4"), "fwd=method"),
+        (rig.ask(Method::POST, "/a.mp4").body("fat"), "fwd=method"),
+        (rig.ask(Method::DELETE, "/b.mp4"), "fwd=method"),
+    ] {
+        assert_eq!(ask.send().await.cache_status(), format!("\"Edge 1\"; {said}"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_where_it_was_looked_for_and_only_if_asked_for() {
+    let (rig, _) = stored().await;
+    assert!(!rig.get("/a.mp4").send().await.cache_status().contains("key"));
+    let rig = rig.layer(|layer| layer.show_key(true).bypass(|request| request.uri.path() == "/live.mp4"));
+    let ask = |path| rig.get(path).header("host", "video.example");
+    for (ask, said) in [
+        (ask("/a.mp4"), r#"fwd=uri-miss; ttl=300; stored; key="\\nvideo.example\\n/a.mp4""#),
+        (ask("/a.mp4"), r#"hit; ttl=300; key="\\nvideo.example\\n/a.mp4""#),
+        (ask("/b\".mp4"), r#"fwd=uri-miss; key="\\nvideo.example\\n/b\\\".mp4"; detail=status"#),
+        (ask("/a.mp4").header("cache-control", "no-store"), "fwd=request"),
+        (ask("/live.mp4"), "fwd=bypass"),
+    ] {
+        assert_eq!(ask.send().await.cache_status(), format!("tower-video-cache; {said}"));
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_to_the_same_cache_goes_by_it_and_both_times_are_told() {
+    let (rig, movie) = stored().await;
+    let twice = rig.layer.layer(rig.layer.layer(rig.inner.clone()));
+    rig.inner.answer("/b.mp4", Script::of(&movie));
+    for own in ["fwd=uri-miss; ttl=300; stored", "hit; ttl=300"] {
+        let request = Request::get("/b.mp4").body(Full::default()).unwrap();
+        let response = twice.clone().oneshot(request).await.unwrap();
+        let members = response.headers().get_all("cache-status").iter();
+        let members: Vec<_> = members.map(|member| member.to_str().unwrap()).collect();
+        assert_eq!(members, ["tower-video-cache; fwd=bypass", &format!("tower-video-cache; {own}")]);
+    }
+}
+
+#[tokio::test]
 async fn all_values_of_all_fields_are_kept_but_those_of_one_connection() {
     let script = Script::movie("/a.mp4", 10)
         .header("link", "<1>")
@@ -264,7 +332,7 @@ async fn a_range_passing_through_shows_that_ranges_are_served() {
     assert!(!whole.has("accept-ranges"), "a 200 shows nothing either way");
     let rig = rig.layer(|layer| layer.bypass(|request| request.headers.contains_key("x-bypass")));
     let bypassed = rig.get("/a.mp4").range("bytes=0-9").header("x-bypass", "1").send().await;
-    assert!(!bypassed.has("accept-ranges") && !bypassed.has("cache-status"), "a bypass is untouched");
+    assert!(!bypassed.has("accept-ranges"), "a bypass is untouched");
     let no_store = rig.get("/a.mp4").range("bytes=0-9").header("cache-control", "no-store").send().await;
     no_store.partial(&movie("/a.mp4", 100), 0..10);
     assert_eq!(no_store.field("accept-ranges"), "bytes");

@@ -1,0 +1,286 @@
+//! What is stale is asked about before it is used (RFC 9111 §4.3).
+
+use bytes::Bytes;
+use http::Method;
+
+use crate::rig::{date, movie, seconds, settle, Gate, Rig, Script, Step};
+
+const PATH: &str = "/a.mp4";
+
+fn script() -> Script {
+    Script::movie(PATH, 2500)
+        .header("etag", "\"v1\"")
+        .header("cache-control", "max-age=60")
+        .honours_conditions()
+}
+
+fn truth() -> Bytes {
+    movie(PATH, 2500)
+}
+
+/// A rig whose store has the movie, stale by now.
+async fn stale(script: Script) -> Rig {
+    let rig = Rig::new().script(PATH, script);
+    rig.get(PATH).send().await.whole(&truth());
+    rig.clock.advance(seconds(60));
+    rig
+}
+
+#[tokio::test]
+async fn a_304_makes_what_is_stored_fresh_again() {
+    let rig = stale(script()).await;
+    rig.inner.answer(PATH, script().header("x-new", "1"));
+    let puts = rig.puts();
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=60");
+    assert_eq!((answer.field("x-new"), answer.field("age")), ("1", "0"));
+    let asked = &rig.inner.calls()[1].headers;
+    assert_eq!((&asked["if-none-match"], asked.contains_key("range")), (&"\"v1\"".parse().unwrap(), false));
+    assert_eq!(rig.puts() - puts, 1, "the record alone is put");
+
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth()).is_hit();
+    assert_eq!(answer.field("x-new"), "1");
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn the_inner_service_is_asked_by_the_date_where_there_is_no_tag() {
+    let rig = stale(script().without("etag").header("last-modified", &date(-3600))).await;
+    rig.get(PATH).send().await.whole(&truth());
+    let asked = &rig.inner.calls()[1].headers;
+    assert_eq!(asked["if-modified-since"], date(-3600));
+    assert!(!asked.contains_key("if-none-match"));
+    rig.get(PATH).send().await.is_hit();
+}
+
+#[tokio::test]
+async fn a_tag_made_here_is_no_question_for_the_inner_service() {
+    let rig = stale(script().without("etag")).await;
+    let answer = rig.get(PATH).send().await;
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=60; stored");
+    assert!(!rig.inner.calls()[1].headers.contains_key("if-none-match"));
+}
+
+#[tokio::test]
+async fn what_has_changed_is_stored_anew_and_never_mixed() {
+    let rig = stale(script()).await;
+    let changed = movie("/b.mp4", 3100);
+    rig.inner.answer(PATH, Script::movie("/b.mp4", 3100).header("etag", "\"v2\""));
+    for status in ["fwd=stale; fwd-status=200; ttl=300; stored", "hit; ttl=300"] {
+        let answer = rig.get(PATH).range("bytes=900-2700").send().await;
+        answer.partial(&changed, 900..2701);
+        assert_eq!(answer.cache_status(), format!("tower-video-cache; {status}"));
+        assert_eq!(answer.field("etag"), "\"v2\"");
+    }
+}
+
+#[tokio::test]
+async fn a_304_about_another_response_is_not_believed() {
+    // RFC 9111 §4.3.4: it MUST NOT be used to update what is stored.
+    let rig = stale(script()).await;
+    let other = Script::absent().status(304).header("etag", "\"v0\"");
+    rig.inner.answer(PATH, other);
+    rig.get(PATH).send().await;
+    let asked = rig.inner.calls();
+    assert!(asked[1].headers.contains_key("if-none-match"));
+    assert!(!asked[2].headers.contains_key("if-none-match"), "asked again for the whole");
+}
+
+#[tokio::test]
+async fn what_may_no_longer_be_stored_is_taken_out_by_its_304() {
+    let rig = stale(script()).await;
+    rig.inner.answer(PATH, script().header("cache-control", "no-store"));
+    for calls in [3, 4] {
+        let answer = rig.get(PATH).send().await;
+        answer.whole(&truth());
+        assert!(answer.cache_status().ends_with("; detail=no-store"), "{}", answer.cache_status());
+        rig.inner.was_called(calls);
+    }
+}
+
+#[tokio::test]
+async fn what_is_gone_is_taken_out_and_never_stands_in_later() {
+    let always =
+        || script().without("cache-control").header("cache-control", "max-age=60, stale-if-error=600");
+    for (gone, name) in [
+        (Script::absent(), "a 404"),
+        (Script::absent().status(410), "a 410"),
+        (always().header("cache-control", "private"), "a private answer"),
+    ] {
+        let rig = stale(always()).await;
+        rig.inner.answer(PATH, gone.header("etag", "\"v2\""));
+        rig.get(PATH).send().await;
+        rig.inner.answer(PATH, Script::absent().status(503));
+        rig.clock.advance(seconds(10));
+        assert_eq!(rig.get(PATH).send().await.status, 503, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_must_always_be_validated_is_stored_and_asked_about_each_time() {
+    // RFC 9111 §5.2.2.4
+    let rig = Rig::new().script(PATH, script().header("cache-control", "no-cache"));
+    rig.get(PATH).send().await.whole(&truth());
+    for calls in 2..5 {
+        let answer = rig.get(PATH).range("bytes=0-9").send().await;
+        answer.partial(&truth(), 0..10);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=60");
+        rig.inner.was_called(calls);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
+    let gate = Gate::shut();
+    let for_one = || script().header("cache-control", "no-cache");
+    let rig = Rig::new().script(PATH, for_one());
+    rig.get(PATH).send().await;
+    rig.inner.answer(PATH, for_one().held_by(&gate));
+    let leader = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let followers: Vec<_> = (0..20).map(|_| rig.get(PATH).range("bytes=5-9").start()).collect();
+    settle().await;
+    let second = Gate::shut();
+    rig.inner.answer(PATH, for_one().held_by(&second));
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+    // All of them at once, and each with a question of its own.
+    second.reached_by(20).await;
+    second.open();
+    for follower in followers {
+        follower.await.unwrap().partial(&truth(), 5..10);
+    }
+    let calls = rig.inner.calls();
+    assert_eq!(calls.len(), 22);
+    assert!(calls[2..].iter().all(|call| call.headers["if-none-match"] == "\"v1\""));
+}
+
+#[tokio::test]
+async fn a_stampede_on_what_is_stale_asks_once() {
+    let rig = stale(script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let viewers: Vec<_> = (0..50).map(|_| rig.get(PATH).start()).collect();
+    gate.reached_by(1).await;
+    settle().await;
+    gate.open();
+    for viewer in viewers {
+        viewer.await.unwrap().whole(&truth());
+    }
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn variants_are_validated_each_by_itself() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    for value in ["1", "2"] {
+        rig.get(PATH).header("x-a", value).send().await;
+    }
+    rig.clock.advance(seconds(60));
+    rig.get(PATH).header("x-a", "2").send().await.whole(&truth());
+    assert_eq!(rig.inner.calls()[2].headers["x-a"], "2");
+    rig.get(PATH).header("x-a", "2").send().await.is_hit();
+    let answer = rig.get(PATH).header("x-a", "1").send().await;
+    assert!(answer.cache_status().contains("fwd=stale"), "{}", answer.cache_status());
+}
+
+#[tokio::test]
+async fn what_credentials_brought_is_good_for_their_owner_alone() {
+    // RFC 9111 §3.5: the 304 answers a request with Authorization, and gives no leave.
+    let rig = stale(script()).await;
+    let answer = rig.get(PATH).header("authorization", "x").send().await;
+    answer.whole(&truth());
+    assert_eq!(
+        answer.cache_status(),
+        "tower-video-cache; fwd=stale; fwd-status=304; ttl=60; detail=authorization"
+    );
+    // For the others, what is stored is as stale as before, and still there.
+    let answer = rig.get(PATH).send().await;
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=60");
+    rig.get(PATH).send().await.is_hit();
+    rig.inner.was_called(3);
+}
+
+#[tokio::test]
+async fn an_invalidation_is_not_undone_by_a_validation_under_way() {
+    let rig = stale(script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let validating = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    rig.inner.answer(PATH, script());
+    rig.ask(Method::PUT, PATH).send().await;
+    gate.open();
+    validating.await.unwrap().whole(&truth());
+    let answer = rig.get(PATH).send().await;
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=60; stored");
+}
+
+#[tokio::test]
+async fn a_head_brings_news_of_what_is_stored() {
+    // RFC 9111 §4.3.5
+    let rig = stale(script()).await;
+    rig.inner.answer(PATH, script().header("x-new", "1"));
+    let answer = rig.head(PATH).send().await;
+    assert_eq!((answer.status.as_u16(), answer.field("content-length")), (200, "2500"));
+    let answer = rig.get(PATH).send().await;
+    answer.is_hit().whole(&truth());
+    assert_eq!(answer.field("x-new"), "1");
+
+    rig.clock.advance(seconds(60));
+    rig.inner.answer(PATH, Script::movie("/b.mp4", 99).header("etag", "\"v2\""));
+    rig.head(PATH).send().await;
+    let answer = rig.get(PATH).send().await;
+    assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
+    answer.whole(&movie("/b.mp4", 99));
+}
+
+#[tokio::test]
+async fn fields_for_one_viewer_are_that_viewers_alone() {
+    // RFC 9111 §5.2.2.4, §5.2.2.7
+    let withheld = "max-age=60, private=\"x-viewer\", no-cache=\"set-cookie\"";
+    let script = Script::movie(PATH, 2500)
+        .header("cache-control", withheld)
+        .header("x-viewer", "one")
+        .header("set-cookie", "viewer=one")
+        .header("x-all", "1");
+    let rig = Rig::new().script(PATH, script);
+    let first = rig.get(PATH).range("bytes=5-9").send().await;
+    first.partial(&truth(), 5..10);
+    assert_eq!((first.field("x-viewer"), first.field("set-cookie")), ("one", "viewer=one"));
+    let second = rig.get(PATH).send().await;
+    second.is_hit();
+    assert_eq!(
+        (second.field("x-all"), second.has("x-viewer"), second.has("set-cookie")),
+        ("1", false, false)
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
+    use tower_video_cache::{Fault, Operation};
+
+    let rig = stale(script()).await;
+    rig.store.spoil_from(Operation::Put, rig.puts(), Fault::Error);
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(
+        answer.cache_status(),
+        "tower-video-cache; fwd=stale; fwd-status=304; ttl=60; detail=store-failed"
+    );
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_body_that_dies_leaves_what_was_stored() {
+    let rig = stale(script()).await;
+    let dying = Script::movie("/b.mp4", 2500).header("etag", "\"v2\"").step(2, Step::Fail);
+    rig.inner.answer(PATH, dying);
+    assert_eq!(rig.get(PATH).send().await.status, 502);
+    rig.inner.answer(PATH, script());
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth());
+    assert!(answer.cache_status().contains("fwd-status=304"), "{}", answer.cache_status());
+}
