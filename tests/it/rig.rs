@@ -320,6 +320,7 @@ pub(crate) struct Script {
     steps: Vec<Step>,
     gate: Option<Gate>,
     end: End,
+    honours_conditions: bool,
     honours_ranges: bool,
 }
 
@@ -360,6 +361,7 @@ impl Script {
             steps,
             gate: None,
             end: End::Answer,
+            honours_conditions: false,
             honours_ranges: false,
         }
     }
@@ -413,6 +415,12 @@ impl Script {
         self
     }
 
+    /// Answers a condition that names its `ETag`, or else its `Last-Modified`, with a 304.
+    pub(crate) fn honours_conditions(mut self) -> Self {
+        self.honours_conditions = true;
+        self
+    }
+
     /// Answers `bytes=a-b` with a 206 of that part.
     pub(crate) fn honours_ranges(mut self) -> Self {
         self.honours_ranges = true;
@@ -431,7 +439,18 @@ impl Script {
         let mut response = Response::new(ScriptBody::new(self.steps.clone()));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
-        if request.method == Method::HEAD {
+        let meets = |condition, validator| {
+            let condition = request.headers.get(condition);
+            condition.is_some() && condition == self.headers.get(validator)
+        };
+        let unmodified = meets(header::IF_NONE_MATCH, header::ETAG)
+            || !request.headers.contains_key(header::IF_NONE_MATCH)
+                && meets(header::IF_MODIFIED_SINCE, header::LAST_MODIFIED);
+        if self.honours_conditions && unmodified {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            *response.body_mut() = ScriptBody::new(Vec::new());
+        } else if request.method == Method::HEAD {
             *response.body_mut() = ScriptBody::new(Vec::new());
         } else if let (true, Some(range)) = (self.honours_ranges, request.headers.get(header::RANGE)) {
             let (first, last) =
