@@ -555,7 +555,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(members, 9 * 21 * 8 * 4);
+        assert_eq!(members, 9 * 22 * 8 * 4);
         for name in &names {
             for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
                 let read = appended(name, |headers| append(headers, member.clone()));
