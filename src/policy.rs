@@ -1,10 +1,11 @@
-//! What the operator chooses: which responses are stored, and how long they are fresh where they do not say.
+//! What the operator chooses: which responses are stored, how long they are fresh where they do not say, and how many
+//! parts of one a request gets.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// Which responses may be stored, and for how long one that does not say is fresh.
+/// Which responses may be stored, for how long one that does not say is fresh, and how many parts one request gets.
 ///
 /// Plain data; each setter takes and returns it.
 ///
@@ -20,6 +21,7 @@ use http::StatusCode;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     default_ttl: Duration,
+    max_ranges: usize,
     max_size: u64,
     media: Vec<String>,
     statuses: Vec<StatusCode>,
@@ -43,6 +45,16 @@ impl Policy {
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
+        self
+    }
+
+    /// How many ranges one `Range` field may ask for; one that asks for more is answered with the whole. With 1, that is
+    /// every one that asks for several; a single range is always honoured. Default: 16.
+    ///
+    /// Whatever is set here, an answer of several parts is shorter than the whole, or the whole is the answer.
+    #[must_use]
+    pub fn max_ranges(mut self, ranges: usize) -> Self {
+        self.max_ranges = ranges;
         self
     }
 
@@ -78,6 +90,10 @@ impl Policy {
         }
     }
 
+    pub(crate) fn most_ranges(&self) -> usize {
+        self.max_ranges
+    }
+
     pub(crate) fn largest_body(&self) -> u64 {
         self.max_size
     }
@@ -103,6 +119,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             default_ttl: Duration::from_secs(300),
+            max_ranges: 16,
             max_size: 8 << 30,
             media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
             statuses: vec![StatusCode::OK],

@@ -10,6 +10,7 @@ mod flight;
 mod inner;
 mod lookup;
 mod memo;
+pub(crate) mod parts;
 mod passes;
 mod purge;
 pub(crate) mod reader;

@@ -14,22 +14,25 @@ use super::{
 };
 
 /// The answer that a stored response gives to one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     Full,
     NotModified,
     NotSatisfiable,
     Partial(ByteRange),
     PreconditionFailed,
+    Several(Vec<ByteRange>),
 }
 
-/// Judges the conditions and the range of a GET or HEAD request, in the order of RFC 9110 §13.2.2.
+/// Judges the conditions and the ranges, `most_ranges` of them at most, of a GET or HEAD request, in the order of
+/// RFC 9110 §13.2.2.
 pub(crate) fn select(
     method: &Method,
     request: &HeaderMap,
     status: StatusCode,
     stored: Validators<'_>,
     length: u64,
+    most_ranges: usize,
 ) -> Selection {
     // RFC 9110 §13.2.1: conditions are ignored where the answer without them would not be a success.
     if !status.is_success() {
@@ -45,9 +48,10 @@ pub(crate) fn select(
     if method != Method::GET || status != StatusCode::OK || !if_range_holds(request, stored) {
         return Selection::Full;
     }
-    match range::resolve(request, length) {
+    match range::resolve(request, length, most_ranges) {
         Ranges::Whole => Selection::Full,
         Ranges::One(range) => Selection::Partial(range),
+        Ranges::Several(ranges) => Selection::Several(ranges),
         Ranges::NotSatisfiable => Selection::NotSatisfiable,
     }
 }
@@ -111,7 +115,7 @@ mod tests {
 
     fn get(stored: &[(&str, &str)], request: &[(&str, &str)]) -> Selection {
         let stored = headers(stored);
-        select(&Method::GET, &headers(request), StatusCode::OK, Validators::of(&stored), 100)
+        select(&Method::GET, &headers(request), StatusCode::OK, Validators::of(&stored), 100, 16)
     }
 
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Selection);
@@ -199,7 +203,7 @@ mod tests {
     fn head_has_conditions_but_no_ranges() {
         let stored = headers(&[("etag", "\"v1\"")]);
         let head = |request: &[(&str, &str)]| {
-            select(&Method::HEAD, &headers(request), StatusCode::OK, Validators::of(&stored), 100)
+            select(&Method::HEAD, &headers(request), StatusCode::OK, Validators::of(&stored), 100, 16)
         };
         assert_eq!(head(&[RANGE]), Selection::Full);
         assert_eq!(head(&[("range", "bytes=100-")]), Selection::Full);
@@ -210,7 +214,7 @@ mod tests {
     fn what_is_no_success_has_no_conditions_and_what_is_no_200_no_ranges() {
         let stored = headers(&[("etag", "\"v1\"")]);
         let of = |status, request: &[(&str, &str)]| {
-            select(&Method::GET, &headers(request), status, Validators::of(&stored), 100)
+            select(&Method::GET, &headers(request), status, Validators::of(&stored), 100, 16)
         };
         assert_eq!(of(StatusCode::NOT_FOUND, &[("if-none-match", "\"v1\"")]), Selection::Full);
         assert_eq!(of(StatusCode::NOT_FOUND, &[("if-match", "\"v2\"")]), Selection::Full);
