@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::StatusCode;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use tower_video_cache::{ChunkSize, Fault, Operation, Policy};
 
@@ -291,6 +293,31 @@ async fn parts_that_lose_a_chunk_midway_end_with_an_error_and_without_a_closing_
         // The next viewer's request finds it forgotten, and fills it anew.
         ask().await;
         rig.inner.was_called(calls + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_parts_says_exactly_how_much_is_left_and_has_one_end() {
+    let (rig, _) = stored().await;
+    for lost in [None, Some(4)] {
+        if let Some(lost) = lost {
+            rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + lost, Fault::Absent);
+        }
+        let response = rig.get("/a.mp4").range("bytes=0-9,4500-6499").response().await.unwrap();
+        let mut left: u64 = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let mut body = response.into_body();
+        let mut failed = false;
+        while left > 0 {
+            assert_eq!(body.size_hint().exact(), Some(left));
+            assert!(!body.is_end_stream());
+            let frame = body.frame().await.expect("there is more");
+            failed = frame.is_err();
+            left -= frame.map_or(left, |frame| frame.into_data().unwrap().len() as u64);
+        }
+        assert_eq!(failed, lost.is_some());
+        assert_eq!(body.size_hint().exact(), Some(0));
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none(), "nothing comes after the end, or after an error");
     }
 }
 
