@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    engine::{collect::Collector, reader::Reader},
+    engine::{collect::Collector, parts::Parts, reader::Reader},
     error::{BoxError, Error},
 };
 
@@ -35,6 +35,10 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Stored { reader } }
     }
 
+    pub(crate) fn parts(parts: Parts) -> Self {
+        Self { kind: Kind::Parts { parts: Box::new(parts) } }
+    }
+
     pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: Collector<B>) -> Self {
         Self {
             kind: Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) },
@@ -56,6 +60,7 @@ where
                 body.poll_frame(cx).map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))))
             }
             Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
+            Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
         }
     }
@@ -64,6 +69,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == 0,
+            Kind::Parts { parts } => parts.remaining() == 0,
             // It cannot tell whether trailers are still to come.
             Kind::Salvaged { .. } => false,
         }
@@ -73,6 +79,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
             Kind::Stored { reader } => SizeHint::with_exact(reader.remaining()),
+            Kind::Parts { parts } => SizeHint::with_exact(parts.remaining()),
             Kind::Salvaged { salvaged } => salvaged.size_hint(),
         }
     }
@@ -84,6 +91,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
             .field(&match &self.kind {
                 Kind::Inner { .. } => "inner",
                 Kind::Stored { .. } => "stored",
+                Kind::Parts { .. } => "parts",
                 Kind::Salvaged { .. } => "salvaged",
             })
             .finish()
@@ -95,6 +103,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         Stored { reader: Reader },
+        Parts { parts: Box<Parts> },
         Salvaged { salvaged: Box<Salvaged<B>> },
     }
 }

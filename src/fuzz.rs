@@ -15,33 +15,81 @@ use crate::{
         key::Generation,
         manifest::Record,
     },
-    semantics::range::{resolve, Ranges},
+    policy::Policy,
+    semantics::{
+        multipart::{Boundary, Multipart},
+        range::{resolve, ByteRange, Ranges},
+    },
 };
 
 /// `data` is the length of a representation in 8 bytes, then the line of a `Range` field.
 ///
 /// # Panics
 ///
-/// If the range is not inside the representation, or is not the one that was asked for.
+/// If a range is not inside the representation, or the ranges are not those that were asked for.
 pub fn range(data: &[u8]) {
     let Some((length, line)) = data.split_first_chunk() else { return };
     let Ok(value) = HeaderValue::from_bytes(line) else { return };
     let length = u64::from_be_bytes(*length);
-    let resolved = resolve(&HeaderMap::from_iter([(header::RANGE, value)]), length);
-    let asked = Asked::read(line).unwrap_or_default();
-    let holds = |position| asked.holds(position, u128::from(length));
-    if let Ranges::One(range) = resolved {
+    let most = Policy::default().most_ranges();
+    let resolved = resolve(&HeaderMap::from_iter([(header::RANGE, value)]), length, most);
+    let Some(asked) = Asked::read(line).filter(|asked| asked.len() <= most) else {
+        assert_eq!(resolved, Ranges::Whole, "of {length}, asked for what is no set, or too large a one");
+        return;
+    };
+    let mut spans: Vec<_> = asked.iter().filter_map(|asked| asked.span(u128::from(length))).collect();
+    let ranges = match resolved {
+        // A suffix of nothing at all is all of it, which no `Content-Range` can say.
+        Ranges::Whole => {
+            let is_suffix = |asked: &Asked| asked.first.is_none() && asked.last != Some(0);
+            assert!(length == 0 && asked.iter().any(is_suffix), "all of {length}, asked for {asked:?}");
+            return;
+        }
+        Ranges::NotSatisfiable => Vec::new(),
+        Ranges::One(range) => vec![range],
+        Ranges::Several(ranges) => {
+            assert!(ranges.len() > 1, "one is not several: {ranges:?}");
+            holds_as_content(&ranges, length);
+            ranges
+        }
+    };
+    let mut first_asked = None;
+    for range in &ranges {
         assert!(range.start < range.end && range.end <= length, "{range:?} of {length}");
         let (start, end) = (u128::from(range.start), u128::from(range.end));
-        // What is asked for has no holes, so its edges tell all of it.
-        assert!(holds(start) && holds(end - 1), "{range:?} of {length} is more than {asked:?}");
-        let before = start.checked_sub(1);
-        assert!(!holds(end) && !before.is_some_and(holds), "{range:?} of {length} is less than {asked:?}");
-    } else {
-        // If anything is asked for that is there, one of these is: the first position named, or the last there is.
-        let edges = [asked.first.unwrap_or(0), u128::from(length.saturating_sub(1))];
-        assert!(!edges.into_iter().any(holds), "{resolved:?} of {length}, asked for {asked:?}");
+        // Those that it is made of, and where in the request the first of them stood.
+        let of_it = |span: &Span| start <= span.0 && span.1 <= end;
+        let place = spans.iter().position(of_it);
+        assert!(place > first_asked, "{ranges:?} of {length} are not in the order of {asked:?}");
+        first_asked = place;
+        let mut made_of: Vec<_> = spans.iter().copied().filter(of_it).collect();
+        made_of.sort_unstable();
+        let mut reached = start;
+        for (at, span) in made_of.iter().enumerate() {
+            let hole = span.0.saturating_sub(reached);
+            assert!(hole < if at == 0 { 1 } else { 80 }, "{range:?} of {length} is more than {asked:?}");
+            reached = reached.max(span.1);
+        }
+        assert_eq!(reached, end, "{range:?} of {length} is more than {asked:?}");
     }
+    for (at, one) in ranges.iter().enumerate() {
+        for other in ranges.iter().skip(at + 1) {
+            let (before, after) = if one.start < other.start { (one, other) } else { (other, one) };
+            assert!(before.end.saturating_add(80) <= after.start, "{one:?} and {other:?} are too near");
+        }
+        spans.retain(|span| span.0 < u128::from(one.start) || u128::from(one.end) < span.1);
+    }
+    assert!(spans.is_empty(), "{ranges:?} of {length} are less than {asked:?}");
+}
+
+/// A content of several parts is shorter than the whole, and as long as it says.
+fn holds_as_content(ranges: &[ByteRange], length: u64) {
+    let media_type = HeaderValue::from_static("video/mp4");
+    let Some(multipart) = Multipart::of(ranges, Some(&media_type), length, Boundary(7)) else { return };
+    let of_parts: u128 = ranges.iter().map(|range| u128::from(range.length())).sum();
+    let texts = multipart.parts.iter().map(|part| part.head.len()).sum::<usize>() + multipart.close.len();
+    assert_eq!(u128::from(multipart.length()), of_parts + u128::try_from(texts).unwrap_or(u128::MAX));
+    assert!(multipart.length() < length, "{ranges:?} of {length}");
 }
 
 /// `data` is a record, or what stands in one between the version and the sum.
@@ -139,6 +187,9 @@ fn own_name(record: &[u8]) -> Option<ChunkName> {
     })
 }
 
+/// The first position, and the one after the last.
+type Span = (u128, u128);
+
 /// One range as it was asked for: a first position, a last one, or both; a last one alone is a suffix length.
 #[derive(Debug, Default)]
 struct Asked {
@@ -147,12 +198,22 @@ struct Asked {
 }
 
 impl Asked {
-    /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1; `None` if it is not one range of bytes.
-    fn read(line: &[u8]) -> Option<Self> {
-        let (mut asked, mut unit, mut at) = (Self::default(), Vec::new(), At::Unit);
-        for byte in line.trim_ascii() {
+    /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1; `None` if it is no set of ranges of bytes.
+    fn read(line: &[u8]) -> Option<Vec<Self>> {
+        let (mut set, mut asked, mut unit, mut at) = (Vec::new(), Self::default(), Vec::new(), At::Unit);
+        // The comma ends the last one as it does the others.
+        for byte in line.trim_ascii().iter().chain(b",") {
+            if let (At::Last, b' ' | b'\t' | b',') = (&at, byte) {
+                let range = std::mem::take(&mut asked);
+                if !range.is_valid() {
+                    return None;
+                }
+                set.push(range);
+            }
             at = match (at, byte) {
-                (At::Unit, b'=') | (At::Before, b' ' | b'\t' | b',') => At::Before,
+                (At::Unit, b'=') | (At::Before, b' ' | b'\t' | b',') | (At::Last | At::After, b',') => {
+                    At::Before
+                }
                 (At::Unit, _) => {
                     unit.push(byte.to_ascii_lowercase());
                     At::Unit
@@ -166,21 +227,30 @@ impl Asked {
                     append(&mut asked.last, *digit);
                     At::Last
                 }
-                (At::Last | At::After, b' ' | b'\t' | b',') => At::After,
+                (At::Last | At::After, b' ' | b'\t') => At::After,
                 _ => return None,
             };
         }
-        (unit == b"bytes" && matches!(at, At::Last | At::After)).then_some(asked)
+        (unit == b"bytes" && !set.is_empty()).then_some(set)
     }
 
-    /// Whether the byte at `position` of `length` bytes is asked for.
-    fn holds(&self, position: u128, length: u128) -> bool {
-        let asked_for = match (self.first, self.last) {
+    /// Positions past 64 bits are all one to the crate: past any end.
+    fn is_valid(&self) -> bool {
+        let clamped = |position: u128| position.min(u128::from(u64::MAX));
+        match (self.first, self.last) {
             (None, None) => false,
-            (None, Some(suffix)) => position.saturating_add(suffix) >= length,
-            (Some(first), last) => first <= position && last.is_none_or(|last| position <= last),
+            (Some(first), Some(last)) => clamped(first) <= clamped(last),
+            _ => true,
+        }
+    }
+
+    /// What of it is there in `length` bytes, if anything is.
+    fn span(&self, length: u128) -> Option<Span> {
+        let (start, end) = match (self.first, self.last) {
+            (None, suffix) => (length.saturating_sub(suffix.unwrap_or(0)), length),
+            (Some(first), last) => (first, last.map_or(length, |last| length.min(last.saturating_add(1)))),
         };
-        asked_for && position < length
+        (start < end).then_some((start, end))
     }
 }
 
@@ -201,11 +271,20 @@ enum At {
 mod tests {
     use std::{fs, path::Path};
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn the_corpus_of_ranges_holds() {
         replay("range", range);
+    }
+
+    proptest! {
+        #[test]
+        fn any_likely_ranges_hold(length in 0u64..2000, line in "bytes=([0-9]{0,4}-[0-9]{0,4} ?,){1,6}") {
+            range(&[&length.to_be_bytes(), line.as_bytes()].concat());
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! What the operator chooses: which responses are stored, and how long they are fresh where they do not say.
+//! What the operator chooses: which responses are stored, how long they are fresh where they do not say, and how many
+//! parts of one a request gets.
 
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-/// Which responses may be stored, and for how long one that does not say is fresh.
+/// Which responses may be stored, for how long one that does not say is fresh, and how many parts one request gets.
 ///
 /// Plain data; each setter takes and returns it.
 ///
@@ -22,6 +23,7 @@ pub struct Policy {
     default_ttl: Duration,
     heuristics: Heuristics,
     heeds_requests: bool,
+    max_ranges: usize,
     max_size: u64,
     media: Vec<String>,
     stale_if_error: Duration,
@@ -72,6 +74,16 @@ impl Policy {
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
+        self
+    }
+
+    /// How many ranges one `Range` field may ask for; one that asks for more is answered with the whole. With 1, that is
+    /// every one that asks for several; a single range is always honoured. Default: 16.
+    ///
+    /// Whatever is set here, an answer of several parts is shorter than the whole, or the whole is the answer.
+    #[must_use]
+    pub fn max_ranges(mut self, ranges: usize) -> Self {
+        self.max_ranges = ranges;
         self
     }
 
@@ -164,6 +176,10 @@ impl Policy {
         }
     }
 
+    pub(crate) fn most_ranges(&self) -> usize {
+        self.max_ranges
+    }
+
     pub(crate) fn largest_body(&self) -> u64 {
         self.max_size
     }
@@ -218,6 +234,7 @@ impl Default for Policy {
             default_ttl: Duration::from_secs(300),
             heuristics: Heuristics { percent: 0, limit: Duration::ZERO },
             heeds_requests: true,
+            max_ranges: 16,
             max_size: 8 << 30,
             media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
             stale_if_error: Duration::ZERO,

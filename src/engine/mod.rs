@@ -11,6 +11,7 @@ mod forward;
 mod inner;
 mod lookup;
 mod memo;
+pub(crate) mod parts;
 mod passes;
 mod purge;
 pub(crate) mod reader;

@@ -98,7 +98,7 @@ impl Reader {
 impl Source {
     /// Reads one chunk. One that is gone or damaged takes the entry with it, so that the next viewer's request
     /// fills it anew.
-    async fn read(self, index: u64) -> Result<Bytes, Error> {
+    pub(super) async fn read(self, index: u64) -> Result<Bytes, Error> {
         let chunk = self.records.chunk(self.layout.chunk(index)).await;
         if let (Err(_), Some(entry)) = (&chunk, &self.entry) {
             forget(&self.records, entry).await;
@@ -108,13 +108,13 @@ impl Source {
     }
 }
 
-type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
+pub(super) type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
 
 /// The first `most` bytes of a chunk, or all of it.
-fn first(chunk: &Bytes, most: u64) -> Bytes {
+pub(super) fn first(chunk: &Bytes, most: u64) -> Bytes {
     chunk.slice(..usize::try_from(most).unwrap_or(usize::MAX).min(chunk.len()))
 }
 
-fn bytes_in(slice: &Bytes) -> u64 {
+pub(super) fn bytes_in(slice: &Bytes) -> u64 {
     u64::try_from(slice.len()).unwrap_or(u64::MAX)
 }

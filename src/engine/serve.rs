@@ -12,16 +12,19 @@ use http::{
 use super::{
     fill::Salvage,
     lookup::Entry,
+    parts::{boundary, Parts},
     purge::forget,
     reader::{Reader, Source},
     Engine,
 };
 use crate::{
     body::ResponseBody,
+    format::manifest::Manifest,
     semantics::{
         cache_status::{Generated, Outcome, Refusal, Signature},
         etag::Validators,
         fields::{media_type, only},
+        multipart::Multipart,
         range::ByteRange,
         select::{select, Selection},
     },
@@ -38,33 +41,57 @@ pub(crate) async fn serve<B>(
     let manifest = &entry.manifest;
     let length = manifest.layout.length;
     let validators = Validators::of(&manifest.headers);
-    let (status, range) = match select(&request.method, &request.headers, manifest.status, validators, length)
-    {
-        Selection::Full => (manifest.status, ByteRange { start: 0, end: length }),
-        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, NO_BYTES),
-        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NO_BYTES),
-        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NO_BYTES),
-    };
-    let reader = if range.length() == 0 || request.method == Method::HEAD {
-        Reader::empty()
+    let most_ranges = engine.config.policy.most_ranges();
+    let whole = (manifest.status, Content::Part(ByteRange { start: 0, end: length }));
+    let (status, content) =
+        match select(&request.method, &request.headers, manifest.status, validators, length, most_ranges) {
+            Selection::Full => whole,
+            Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
+            Selection::Several(ranges) => match multipart(manifest, &ranges) {
+                Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
+                None => whole,
+            },
+            Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
+            Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
+            Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
+        };
+    let mut headers = fields(entry, status, &content, now);
+    let body = if content.length() == 0 || request.method == Method::HEAD {
+        ResponseBody::stored(Reader::empty())
     } else {
         let records = Arc::clone(&engine.records);
         let source = Source { records, layout: manifest.layout, entry: Some(Arc::clone(entry)) };
-        let Ok(reader) = Reader::open(source, range).await else {
+        let opened = match content {
+            Content::Part(range) => Reader::open(source, range).await.map(ResponseBody::stored),
+            // In a box of its own, so that a hit of one part has a small one.
+            Content::Parts(multipart) => {
+                Box::pin(Parts::open(source, *multipart)).await.map(ResponseBody::parts)
+            }
+        };
+        let Ok(body) = opened else {
             forget(&engine.records, entry).await;
             return None;
         };
-        reader
+        body
     };
-    let mut headers = fields(entry, status, range, now);
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
-    Some(response(status, headers, ResponseBody::stored(reader)))
+    Some(response(status, headers, body))
+}
+
+/// These parts of a stored response in one content; `None` where the whole is answered instead: it is no longer, or
+/// it is in a coding. RFC 9110 §15.3.7 has `Content-Encoding` in the header of the message, and a viewer would decode
+/// the delimiters with the parts.
+fn multipart(manifest: &Manifest, ranges: &[ByteRange]) -> Option<Multipart> {
+    let Manifest { headers, layout, .. } = manifest;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return None;
+    }
+    Multipart::of(ranges, headers.get(header::CONTENT_TYPE), layout.length, boundary(layout.generation))
 }
 
 /// The header fields that an answer with `status` has, all but `Cache-Status`.
-fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) -> HeaderMap {
+fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
     let stored = &entry.manifest.headers;
     let length = entry.manifest.layout.length;
     let mut headers = match status {
@@ -87,15 +114,20 @@ fn fields(entry: &Entry, status: StatusCode, range: ByteRange, now: SystemTime) 
             for name in &CONTENT_SUMS {
                 headers.remove(name);
             }
-            let last = range.end.saturating_sub(1);
-            insert(&mut headers, header::CONTENT_RANGE, format!("bytes {}-{last}/{length}", range.start));
+            match content {
+                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within(length)),
+                // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
+                Content::Parts(multipart) => {
+                    insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
+                }
+            }
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
             insert(&mut headers, header::CONTENT_RANGE, format!("bytes */{length}"));
         }
         _ => {}
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.length()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length()));
     // §14.2: ranges are defined for what is a 200 without them.
     if entry.manifest.status == StatusCode::OK {
         headers.insert(header::ACCEPT_RANGES, BYTES);
@@ -204,12 +236,27 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
+/// What is sent of a stored response.
+enum Content {
+    Part(ByteRange),
+    Parts(Box<Multipart>),
+}
+
+impl Content {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Part(range) => range.length(),
+            Self::Parts(multipart) => multipart.length(),
+        }
+    }
+}
+
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 const CONTENT_SUMS: [HeaderName; 2] =
     [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
 
-const NO_BYTES: ByteRange = ByteRange { start: 0, end: 0 };
+const NOTHING: Content = Content::Part(ByteRange { start: 0, end: 0 });
 
 /// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
 const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [

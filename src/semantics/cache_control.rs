@@ -93,7 +93,7 @@ impl ResponseDirectives {
         match (takes_seconds, name, value) {
             (true, _, Item::Integer(seconds)) => self.read(name, &seconds.to_string()),
             (false, "no-cache" | "private", Item::String(names) | Item::Token(names)) => {
-                self.read(name, names)
+                self.read(name, names);
             }
             (false, _, Item::Boolean(true)) => self.read(name, ""),
             _ => {}

@@ -1,7 +1,7 @@
 //! `Range`: parsing it, and resolving it against a length.
 //!
-//! RFC 9110 §14.1.2 (byte ranges), §14.2 (`Range`). Inside the crate ranges are half-open; only the header
-//! fields are inclusive.
+//! RFC 9110 §14.1.2 (byte ranges), §14.2 (`Range`), §15.3.7.2 (ranges that are joined). Inside the crate ranges
+//! are half-open; only the header fields are inclusive.
 
 use http::header::{self, HeaderMap};
 
@@ -18,31 +18,38 @@ impl ByteRange {
     pub(crate) fn length(self) -> u64 {
         self.end - self.start
     }
+
+    /// What `Content-Range` says of it, in a representation of `complete` bytes.
+    pub(crate) fn within(self, complete: u64) -> String {
+        format!("bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1))
+    }
 }
 
 /// What the `Range` of a request comes to for a representation of a given length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ranges {
     /// No `Range`, or one that is to be ignored: the answer is the whole.
     Whole,
     One(ByteRange),
+    /// Two or more, apart from each other, in the order in which they were asked for.
+    Several(Vec<ByteRange>),
     NotSatisfiable,
 }
 
 /// Reads the `Range` fields against a representation of `length` bytes.
 ///
-/// RFC 9110 §14.2: an unknown unit is ignored, and an invalid set of ranges may be. `Range` is not a list field,
-/// so two of them contradict each other, and both are ignored. A set of several ranges is answered whole.
-pub(crate) fn resolve(headers: &HeaderMap, length: u64) -> Ranges {
+/// RFC 9110 §14.2: an unknown unit is ignored, and an invalid set of ranges may be, or one of more than `most`
+/// members. `Range` is not a list field, so two of them contradict each other, and both are ignored.
+pub(crate) fn resolve(headers: &HeaderMap, length: u64, most: usize) -> Ranges {
     let mut lines = headers.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Ranges::Whole;
     };
-    line.to_str().map_or(Ranges::Whole, |line| resolve_line(line, length))
+    line.to_str().map_or(Ranges::Whole, |line| resolve_line(line, length, most))
 }
 
 /// The same for the text of one `Range` field.
-pub(crate) fn resolve_line(line: &str, length: u64) -> Ranges {
+fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
     let Some((unit, set)) = line.trim_matches(is_whitespace).split_once('=') else {
         return Ranges::Whole;
     };
@@ -50,12 +57,64 @@ pub(crate) fn resolve_line(line: &str, length: u64) -> Ranges {
         return Ranges::Whole;
     }
     // RFC 9110 §5.6.1.2: empty list members are ignored.
-    let mut members =
-        set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
-    let (Some(member), None) = (members.next(), members.next()) else {
-        return Ranges::Whole;
-    };
-    RangeSpec::parse(member).map_or(Ranges::Whole, |spec| spec.resolve(length))
+    let members = set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
+    let mut resolved = None;
+    for (before, member) in members.enumerate() {
+        // What is asked for once is a range, whatever the limit of sets.
+        if before >= most.max(1) {
+            return Ranges::Whole;
+        }
+        let Some(spec) = RangeSpec::parse(member) else {
+            return Ranges::Whole;
+        };
+        let one = spec.resolve(length);
+        resolved = Some(match resolved {
+            None => one,
+            Some(others) => one.after(others),
+        });
+    }
+    match resolved {
+        None => Ranges::Whole,
+        Some(Ranges::Several(ranges)) => joined(ranges),
+        Some(few) => few,
+    }
+}
+
+impl Ranges {
+    /// What a set comes to that has `self`, one member, after `others`. RFC 9110 §14.1.2: it is satisfiable if any
+    /// of its members is. No memory is taken before the second range.
+    fn after(self, others: Self) -> Self {
+        match (others, self) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::One(first), Self::One(second)) => Self::Several(vec![first, second]),
+            (Self::Several(mut ranges), Self::One(next)) => {
+                ranges.push(next);
+                Self::Several(ranges)
+            }
+            (Self::NotSatisfiable, one) => one,
+            (others, _) => others,
+        }
+    }
+}
+
+/// Joins ranges that overlap, touch, or have less between them than another part would cost (RFC 9110 §15.3.7.2).
+/// What is joined stands where the first of it was asked for.
+fn joined(asked: Vec<ByteRange>) -> Ranges {
+    let mut ranges: Vec<_> = asked.into_iter().enumerate().collect();
+    ranges.sort_unstable_by_key(|(_, range)| range.start);
+    ranges.dedup_by(|(next_place, next), (place, range)| {
+        let joins = next.start.saturating_sub(range.end) < PART_OVERHEAD;
+        if joins {
+            range.end = range.end.max(next.end);
+            *place = *next_place.min(place);
+        }
+        joins
+    });
+    if let [(_, range)] = ranges[..] {
+        return Ranges::One(range);
+    }
+    ranges.sort_unstable_by_key(|(place, _)| *place);
+    Ranges::Several(ranges.into_iter().map(|(_, range)| range).collect())
 }
 
 /// One range as it was asked for, inclusive as in the field.
@@ -104,19 +163,27 @@ fn number(digits: &str) -> Option<u64> {
     all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
+/// RFC 9110 §15.3.7.2 puts what stands between two parts at around 80 bytes.
+const PART_OVERHEAD: u64 = 80;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::{super::fields::tests::headers, *};
 
+    const NONE: Ranges = Ranges::NotSatisfiable;
+
     fn one(start: u64, end: u64) -> Ranges {
         Ranges::One(ByteRange { start, end })
     }
 
+    fn several(ranges: &[(u64, u64)]) -> Ranges {
+        Ranges::Several(ranges.iter().map(|(start, end)| ByteRange { start: *start, end: *end }).collect())
+    }
+
     #[test]
     fn single_ranges_resolve_as_the_rfc_says() {
-        let none = Ranges::NotSatisfiable;
         for (rule, line, length, expected) in [
             ("§14.1.2 first and last are inclusive", "bytes=0-499", 1000, one(0, 500)),
             ("§14.1.2 one byte", "bytes=0-0", 1000, one(0, 1)),
@@ -125,13 +192,13 @@ mod tests {
             ("§14.1.2 last past the end is the end", "bytes=500-2000", 1000, one(500, 1000)),
             ("§14.1.2 suffix", "bytes=-500", 1000, one(500, 1000)),
             ("§14.1.2 suffix longer than the whole", "bytes=-5000", 1000, one(0, 1000)),
-            ("§14.1.2 suffix of no bytes", "bytes=-0", 1000, none),
-            ("§14.1.2 first at the end", "bytes=1000-", 1000, none),
-            ("§14.1.2 first past the end", "bytes=1000-2000", 1000, none),
-            ("§14.1.2 nothing of an empty one", "bytes=0-", 0, none),
+            ("§14.1.2 suffix of no bytes", "bytes=-0", 1000, NONE),
+            ("§14.1.2 first at the end", "bytes=1000-", 1000, NONE),
+            ("§14.1.2 first past the end", "bytes=1000-2000", 1000, NONE),
+            ("§14.1.2 nothing of an empty one", "bytes=0-", 0, NONE),
             ("§14.1.2 suffix of an empty one", "bytes=-1", 0, Ranges::Whole),
             ("numbers past 64 bits clamp", "bytes=0-99999999999999999999", 1000, one(0, 1000)),
-            ("numbers past 64 bits clamp", "bytes=99999999999999999999-", 1000, none),
+            ("numbers past 64 bits clamp", "bytes=99999999999999999999-", 1000, NONE),
             ("numbers past 64 bits clamp", "bytes=-99999999999999999999", 1000, one(0, 1000)),
             ("u64::MAX as last does not overflow", "bytes=0-18446744073709551615", 1000, one(0, 1000)),
             ("§14.1 units are case-insensitive", "BYTES=0-15", 1000, one(0, 16)),
@@ -150,18 +217,89 @@ mod tests {
             ("nonsense is ignored", "bytes=+1-2", 1000, Ranges::Whole),
             ("nonsense is ignored", "bytes=0-1-2", 1000, Ranges::Whole),
             ("nonsense is ignored", "bytes=--5", 1000, Ranges::Whole),
-            ("several ranges are answered whole", "bytes=0-1,5-6", 1000, Ranges::Whole),
         ] {
-            assert_eq!(resolve_line(line, length), expected, "{rule}: {line}");
+            for most in [0, 1, 16] {
+                assert_eq!(resolve_line(line, length, most), expected, "{rule}: {line}");
+            }
         }
+    }
+
+    #[test]
+    fn sets_of_ranges_resolve_as_the_rfc_says() {
+        for (rule, line, length, expected) in [
+            ("§14.1.1 two", "bytes=0-9,500-509", 1000, several(&[(0, 10), (500, 510)])),
+            (
+                "§14.1.2 first, middle and last",
+                "bytes= 0-0, 500-599 ,-1",
+                1000,
+                several(&[(0, 1), (500, 600), (999, 1000)]),
+            ),
+            (
+                "§15.3.7.2 in the order asked",
+                "bytes=-1,500-599,0-0",
+                1000,
+                several(&[(999, 1000), (500, 600), (0, 1)]),
+            ),
+            (
+                "§14.1.2 any that can be satisfied",
+                "bytes=1000-,0-9,-0,500-509",
+                1000,
+                several(&[(0, 10), (500, 510)]),
+            ),
+            ("§14.1.2 only one can be satisfied", "bytes=1000-,5-9", 1000, one(5, 10)),
+            ("§14.1.2 only one can be satisfied", "bytes=5-9,-0", 1000, one(5, 10)),
+            ("§14.1.2 none can be satisfied", "bytes=1000-,-0,2000-2001", 1000, NONE),
+            ("§14.1.2 suffix of an empty one", "bytes=0-,-1", 0, Ranges::Whole),
+            ("§14.1.2 suffix of an empty one", "bytes=-1,0-", 0, Ranges::Whole),
+            ("§14.1.1 one invalid", "bytes=0-9,15-0", 1000, Ranges::Whole),
+            ("§14.1.1 one invalid", "bytes=x,0-9,500-509", 1000, Ranges::Whole),
+            ("§14.1.1 one invalid", "bytes=0-9,500-509,-", 1000, Ranges::Whole),
+            ("§14.1.1 one invalid after none", "bytes=1000-,2-1", 1000, Ranges::Whole),
+            ("§5.6.1.2 empty members", "bytes=, ,0-9,,\t,500-509,", 1000, several(&[(0, 10), (500, 510)])),
+            ("§15.3.7.2 overlapping", "bytes=0-99,50-149", 1000, one(0, 150)),
+            ("§15.3.7.2 one in another", "bytes=0-99,10-19", 1000, one(0, 100)),
+            ("§15.3.7.2 one in another", "bytes=10-19,0-99", 1000, one(0, 100)),
+            ("§15.3.7.2 the same", "bytes=5-9,5-9", 1000, one(5, 10)),
+            ("§15.3.7.2 adjacent", "bytes=100-199,0-99", 1000, one(0, 200)),
+            ("§15.3.7.2 79 bytes between", "bytes=0-0,80-80", 1000, one(0, 81)),
+            ("§15.3.7.2 80 bytes between", "bytes=0-0,81-81", 1000, several(&[(0, 1), (81, 82)])),
+            ("§15.3.7.2 all of it", "bytes=500-,0-499", 1000, one(0, 1000)),
+            (
+                "what is joined stands where the first of it stood",
+                "bytes=900-909,0-9,500-509,890-905,10-20",
+                1000,
+                several(&[(890, 910), (0, 21), (500, 510)]),
+            ),
+            ("a third joins two that are apart", "bytes=300-309,0-9,5-299", 1000, one(0, 310)),
+            (
+                "u64::MAX does not overflow",
+                "bytes=18446744073709551614-,0-0",
+                u64::MAX,
+                several(&[(u64::MAX - 1, u64::MAX), (0, 1)]),
+            ),
+        ] {
+            assert_eq!(resolve_line(line, length, 16), expected, "{rule}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_more_members_than_the_limit_is_ignored() {
+        let three = "bytes=0-0,,5000-,900-900";
+        assert_eq!(resolve_line(three, 1000, 3), several(&[(0, 1), (900, 901)]));
+        for most in [0, 1, 2] {
+            assert_eq!(resolve_line(three, 1000, most), Ranges::Whole, "{most}");
+        }
+        let hostile = format!("bytes={}", "0-,".repeat(20_000));
+        assert_eq!(resolve_line(&hostile, 1000, 16), Ranges::Whole);
+        assert_eq!(resolve_line(&hostile, 1000, usize::MAX), one(0, 1000));
     }
 
     #[test]
     fn two_range_fields_are_ignored() {
         let twice = headers(&[("range", "bytes=0-1"), ("range", "bytes=0-1")]);
-        assert_eq!(resolve(&twice, 1000), Ranges::Whole);
-        assert_eq!(resolve(&headers(&[("range", "bytes=0-1")]), 1000), one(0, 2));
-        assert_eq!(resolve(&headers(&[]), 1000), Ranges::Whole);
+        assert_eq!(resolve(&twice, 1000, 16), Ranges::Whole);
+        assert_eq!(resolve(&headers(&[("range", "bytes=0-1")]), 1000, 16), one(0, 2));
+        assert_eq!(resolve(&headers(&[]), 1000, 16), Ranges::Whole);
     }
 
     proptest! {
@@ -172,21 +310,63 @@ mod tests {
                 (true, false) => Ranges::NotSatisfiable,
                 (true, true) => one(first, (last + 1).min(length)),
             };
-            prop_assert_eq!(resolve_line(&format!("bytes={first}-{last}"), length), expected);
+            prop_assert_eq!(resolve_line(&format!("bytes={first}-{last}"), length, 16), expected);
         }
 
         #[test]
         fn any_text_resolves_inside_the_representation(line in "\\PC*", length: u64) {
-            if let Ranges::One(range) = resolve_line(&line, length) {
-                prop_assert!(range.start < range.end && range.end <= length);
-            }
+            prop_assert!(is_inside(&resolve_line(&line, length, 16), length));
         }
 
         #[test]
         fn any_likely_text_resolves_inside_the_representation(line in "bytes=[0-9,\\- ]{0,24}", length: u64) {
-            if let Ranges::One(range) = resolve_line(&line, length) {
-                prop_assert!(range.start < range.end && range.end <= length);
+            prop_assert!(is_inside(&resolve_line(&line, length, 16), length));
+        }
+
+        #[test]
+        fn any_set_is_answered_with_all_that_it_asks_for_and_little_else(
+            asked in proptest::collection::vec((0u64..2000, 0u64..400), 1..20),
+            length in 0u64..2000,
+        ) {
+            let set: Vec<_> =
+                asked.iter().map(|(first, more)| format!("{first}-{}", first + more)).collect();
+            let resolved = resolve_line(&format!("bytes={}", set.join(",")), length, 16);
+            prop_assert!(is_inside(&resolved, length));
+            let is_asked_for = |position: u64| {
+                asked.iter().any(|(first, more)| (*first..=first + more).contains(&position))
+            };
+            let answered = match resolved {
+                Ranges::Whole => {
+                    prop_assert!(asked.len() > 16);
+                    return Ok(());
+                }
+                Ranges::NotSatisfiable => Vec::new(),
+                Ranges::One(range) => vec![range],
+                Ranges::Several(ranges) => ranges,
+            };
+            prop_assert!(asked.len() <= 16 && answered.len() <= asked.len());
+            for position in 0..length {
+                let times =
+                    answered.iter().filter(|range| (range.start..range.end).contains(&position)).count();
+                let is_near = || {
+                    (position.saturating_sub(79)..position).any(is_asked_for)
+                        && (position..position + 80).any(is_asked_for)
+                };
+                if is_asked_for(position) {
+                    prop_assert_eq!(times, 1, "{} is asked for", position);
+                } else {
+                    prop_assert!(times == 0 || (times == 1 && is_near()), "{}", position);
+                }
             }
+        }
+    }
+
+    fn is_inside(resolved: &Ranges, length: u64) -> bool {
+        let holds = |range: &ByteRange| range.start < range.end && range.end <= length;
+        match resolved {
+            Ranges::Whole | Ranges::NotSatisfiable => true,
+            Ranges::One(range) => holds(range),
+            Ranges::Several(ranges) => (2..=16).contains(&ranges.len()) && ranges.iter().all(holds),
         }
     }
 }

@@ -15,6 +15,7 @@ mod filling;
 mod flights;
 mod house;
 mod invalidating;
+mod ranges;
 mod readiness;
 mod requests;
 mod rig;

@@ -52,7 +52,7 @@ async fn every_single_range_is_exact() {
 #[tokio::test]
 async fn ranges_that_mean_nothing_are_ignored() {
     let (rig, movie) = stored().await;
-    for range in ["bytes=2-1", "bytes=x-", "seconds=1-2", "bytes", "bytes=1-2,4-5", "bytes=\u{fc}-"] {
+    for range in ["bytes=2-1", "bytes=x-", "seconds=1-2", "bytes", "bytes=1-2,5-4", "bytes=\u{fc}-"] {
         rig.get("/a.mp4").range(range).send().await.whole(&movie);
     }
     rig.get("/a.mp4").range("bytes=0-1").range("bytes=5-6").send().await.whole(&movie);

@@ -1,0 +1,124 @@
+//! Reads several parts of a stored body back, with what stands between them.
+//!
+//! RFC 9110 §14.6 (`multipart/byteranges`).
+
+use std::{
+    sync::OnceLock,
+    task::{ready, Context, Poll},
+    vec,
+};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::reader::{bytes_in, first, Reading, Source};
+use crate::{
+    error::Error,
+    format::key::Generation,
+    semantics::{
+        multipart::{Boundary, Multipart, Part},
+        range::ByteRange,
+    },
+};
+
+/// Several parts of a stored body on their way to a viewer.
+pub(crate) struct Parts {
+    /// What stands before the part under way, or after the last, until it has gone.
+    text: Bytes,
+    /// What of the part under way is still to go.
+    under_way: ByteRange,
+    to_come: vec::IntoIter<Part>,
+    close: Bytes,
+    /// Bytes still to go.
+    remaining: u64,
+    source: Source,
+    /// The chunk that was read last, and where it lies: the next part may be in it too.
+    chunk: (u64, Bytes),
+    reading: Option<Reading>,
+}
+
+impl Parts {
+    /// Opens the first part with its first chunk read: whoever has `Parts` has bytes to send.
+    ///
+    /// # Errors
+    ///
+    /// The first chunk is not to be had.
+    pub(crate) async fn open(source: Source, multipart: Multipart) -> Result<Self, Error> {
+        let remaining = multipart.length();
+        let mut to_come = multipart.parts.into_iter();
+        let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
+        let (index, _) = source.layout.locate(range.start);
+        let chunk = (index, source.records.chunk(source.layout.chunk(index)).await?);
+        Ok(Self {
+            text: head,
+            under_way: range,
+            to_come,
+            close: multipart.close,
+            remaining,
+            source,
+            chunk,
+            reading: None,
+        })
+    }
+
+    /// Bytes still to come.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// The next slice; `None` after the last, or after an error: what ends early has no closing delimiter.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        if self.remaining == 0 {
+            return Poll::Ready(None);
+        }
+        if self.text.is_empty() && self.under_way.length() == 0 {
+            match self.to_come.next() {
+                Some(part) => (self.text, self.under_way) = (part.head, part.range),
+                None => self.text = std::mem::take(&mut self.close),
+            }
+        }
+        let slice = if self.text.is_empty() {
+            ready!(self.poll_part(cx))
+        } else {
+            Ok(std::mem::take(&mut self.text))
+        };
+        self.remaining = slice.as_ref().map_or(0, |slice| self.remaining.saturating_sub(bytes_in(slice)));
+        Poll::Ready(Some(slice))
+    }
+
+    /// The next slice of the part under way.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
+        let (index, offset) = self.source.layout.locate(self.under_way.start);
+        if self.chunk.0 != index {
+            let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(index)));
+            let chunk = ready!(reading.as_mut().poll(cx));
+            self.reading = None;
+            self.chunk = (index, chunk?);
+        }
+        let chunk = &self.chunk.1;
+        let slice = first(&chunk.slice(offset.min(chunk.len())..), self.under_way.length());
+        // Never so of a chunk that proved its length; it would be asked for without end.
+        if slice.is_empty() {
+            return Poll::Ready(Err(Error::lost()));
+        }
+        self.under_way.start = self.under_way.start.saturating_add(bytes_in(&slice));
+        Poll::Ready(Ok(slice))
+    }
+}
+
+/// What the parts of this generation are told apart by: the same in each of its answers.
+///
+/// No video can have it among its bytes but by a chance of 1 in 2^128 at each. Whoever makes the video cannot know it
+/// then: a generation is drawn at random when its fill begins, and is shown to nobody; and a boundary is first
+/// seen when the bytes of its generation are settled. A secret of this process hides the generation in it,
+/// and keeps it from those who can read the store.
+pub(crate) fn boundary(generation: Generation) -> Boundary {
+    static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
+    let secret = SECRET.get_or_init(|| {
+        let mut secret = [0; 16];
+        // Without it, the generation is still what nobody knows.
+        let _ = getrandom::fill(&mut secret);
+        secret
+    });
+    Boundary(xxh3_128(&[*secret, generation.0.to_be_bytes()].concat()))
+}
