@@ -298,8 +298,8 @@ impl Engine {
                 outcome.refusal = Some(salvage.refusal);
                 serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
             }
-            Delivery::Broken(refusal) => {
-                outcome.refusal = Some(refusal);
+            Delivery::Broken(status, refusal) => {
+                (outcome.forwarded_status, outcome.refusal) = (Some(status), Some(refusal));
                 Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
             }
             Delivery::Late(answering) => {

@@ -127,7 +127,10 @@ fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime)
         }
         _ => {}
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length()));
+    // RFC 9110 §8.6: a 204 has no content, and no length of it.
+    if status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length()));
+    }
     // §14.2: ranges are defined for what is a 200 without them.
     if entry.manifest.status == StatusCode::OK {
         headers.insert(header::ACCEPT_RANGES, BYTES);

@@ -86,7 +86,8 @@ impl ResponseDirectives {
         }
     }
 
-    /// RFC 9213 §2.1: a directive with a value of another type than its own is as if it were not there.
+    /// RFC 9213 §2.1: a value of another type than the directive's own is not taken for what it may have meant. What
+    /// remains of a freshness without a number is none.
     fn read_item(&mut self, name: &str, value: &Item) {
         let takes_seconds =
             matches!(name, "max-age" | "s-maxage" | "stale-if-error" | "stale-while-revalidate");
@@ -95,7 +96,7 @@ impl ResponseDirectives {
             (false, "no-cache" | "private", Item::String(names) | Item::Token(names)) => {
                 self.read(name, names);
             }
-            (false, _, Item::Boolean(true)) => self.read(name, ""),
+            (true, ..) | (false, _, Item::Boolean(true)) => self.read(name, ""),
             _ => {}
         }
     }
@@ -304,7 +305,10 @@ mod tests {
         assert_eq!(of("max-age=-1"), ours(age(0)));
         assert_eq!(of("max-age=60, no-store"), ours(ResponseDirectives { no_store: true, ..age(60) }));
         assert_eq!(of("max-age=60, private=\"x-a\"").withheld, [HeaderName::from_static("x-a")]);
-        for another_type in ["max-age=\"60\"", "max-age=60.0", "max-age", "no-store=?0", "private=1, x"] {
+        for another_type in ["max-age=\"60\"", "max-age=60.0", "max-age"] {
+            assert_eq!(of(another_type), ours(age(0)), "{another_type}");
+        }
+        for another_type in ["no-store=?0", "private=1, x"] {
             assert_eq!(of(another_type), ours(ResponseDirectives::default()), "{another_type}");
         }
         for unreadable in ["", "max-age=60,", "Max-Age=60", "max-age=60, &&"] {

@@ -4,29 +4,28 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{date, single};
+use super::fields::{date, single_bytes};
 
 /// An entity tag: whether it is weak, and its opaque part with the quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntityTag<'a> {
     weak: bool,
-    opaque: &'a str,
+    opaque: &'a [u8],
 }
 
 impl<'a> EntityTag<'a> {
-    /// `None` unless it is `W/"..."` or `"..."`; the `W` counts only in upper case.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (weak, opaque) = match text.strip_prefix("W/") {
+    /// `None` unless it is `W/"..."` or `"..."`; the `W` counts only in upper case. A backslash is a character like
+    /// others (RFC 9110 §8.8.3).
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
+        let (weak, opaque) = match text.strip_prefix(b"W/") {
             Some(opaque) => (true, opaque),
             None => (false, text),
         };
-        let inside = opaque.strip_prefix('"')?.strip_suffix('"')?;
-        inside
-            .bytes()
-            .all(|byte| byte > b' ' && byte != b'"' && byte != 0x7f)
-            .then_some(Self { weak, opaque })
+        let inside = opaque.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let is_tag_character = |byte: &u8| *byte > b' ' && *byte != b'"' && *byte != 0x7f;
+        inside.iter().all(is_tag_character).then_some(Self { weak, opaque })
     }
 
     pub(crate) fn is_weak(self) -> bool {
@@ -44,6 +43,30 @@ impl<'a> EntityTag<'a> {
     }
 }
 
+/// What a condition names: any representation, or one with this tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named<'a> {
+    Any,
+    Tag(EntityTag<'a>),
+}
+
+/// What a list of tags names, over all its lines (RFC 9110 §13.1.1, §13.1.2); what is no tag names nothing.
+pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Named<'a>> {
+    let lines = headers.get_all(field).iter();
+    let members = lines.flat_map(|line| {
+        // A comma may be in a tag, and a quote can only be at its ends.
+        let mut quoted = false;
+        line.as_bytes().split(move |byte| {
+            quoted ^= *byte == b'"';
+            *byte == b',' && !quoted
+        })
+    });
+    members.filter_map(|member| match member.trim_ascii() {
+        b"*" => Some(Named::Any),
+        member => EntityTag::parse(member).map(Named::Tag),
+    })
+}
+
 /// What a stored response can be compared by; each is read from its fields when a condition asks for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a>(&'a HeaderMap);
@@ -54,7 +77,7 @@ impl<'a> Validators<'a> {
     }
 
     pub(crate) fn entity_tag(self) -> Option<EntityTag<'a>> {
-        single(self.0, &header::ETAG).and_then(EntityTag::parse)
+        single_bytes(self.0, &header::ETAG).and_then(EntityTag::parse)
     }
 
     pub(crate) fn last_modified(self) -> Option<SystemTime> {
@@ -102,8 +125,28 @@ mod tests {
             ("\"a\"b\"", false),
             ("\"a b\"", false),
         ] {
-            assert_eq!(EntityTag::parse(text).is_some(), is_tag, "{text}");
+            assert_eq!(EntityTag::parse(text.as_bytes()).is_some(), is_tag, "{text}");
         }
+    }
+
+    #[test]
+    fn a_list_names_its_tags_and_nothing_else() {
+        let tag = |text: &'static str| Named::Tag(EntityTag::parse(text.as_bytes()).unwrap());
+        let mut list = HeaderMap::new();
+        for line in ["\"a,b\" , W/\"c\",,d,\"e", "*", "\"back\\\", \"slash\"", "\"caf\u{e9}\""] {
+            let line = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            list.append(header::IF_NONE_MATCH, line);
+        }
+        let named: Vec<_> = named(&list, &header::IF_NONE_MATCH).collect();
+        let expected = [
+            tag("\"a,b\""),
+            tag("W/\"c\""),
+            Named::Any,
+            tag("\"back\\\""),
+            tag("\"slash\""),
+            tag("\"caf\u{e9}\""),
+        ];
+        assert_eq!(named, expected);
     }
 
     #[test]
@@ -115,7 +158,7 @@ mod tests {
             ("W/\"1\"", "\"1\"", false, true),
             ("\"1\"", "\"1\"", true, true),
         ] {
-            let (one, other) = (EntityTag::parse(one).unwrap(), EntityTag::parse(other).unwrap());
+            let [one, other] = [one, other].map(|tag| EntityTag::parse(tag.as_bytes()).unwrap());
             assert_eq!(one.strongly_equals(other), strong, "{one:?} {other:?}");
             assert_eq!(one.weakly_equals(other), weak, "{one:?} {other:?}");
         }

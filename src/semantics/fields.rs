@@ -16,6 +16,13 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
     values.next().is_none().then(|| value.trim_matches(is_whitespace))
 }
 
+/// The same in bytes, which need not be ASCII: an entity tag may have others (RFC 9110 §8.8.3).
+pub(crate) fn single_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.as_bytes();
+    values.next().is_none().then(|| value.trim_ascii())
+}
+
 /// The members of a list field, over all its lines, without the empty ones (RFC 9110 §5.6.1).
 ///
 /// Commas inside quoted strings do not split; a line that is not visible ASCII gives no members.

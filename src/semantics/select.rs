@@ -8,8 +8,8 @@ use http::{
 };
 
 use super::{
-    etag::{EntityTag, Validators},
-    fields::{date, members, single},
+    etag::{named, EntityTag, Named, Validators},
+    fields::{date, single_bytes},
     range::{self, ByteRange, Ranges},
 };
 
@@ -82,9 +82,10 @@ fn names_any<'a>(
     stored: Validators<'a>,
     equal: fn(EntityTag<'a>, EntityTag<'a>) -> bool,
 ) -> bool {
-    members(request, name).any(|member| {
-        member == "*"
-            || matches!((EntityTag::parse(member), stored.entity_tag()), (Some(one), Some(other)) if equal(one, other))
+    let stored = stored.entity_tag();
+    named(request, name).any(|named| match named {
+        Named::Any => true,
+        Named::Tag(tag) => stored.is_some_and(|stored| equal(tag, stored)),
     })
 }
 
@@ -93,13 +94,13 @@ fn if_range_holds(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
     }
-    let Some(validator) = single(request, &header::IF_RANGE) else {
+    let Some(validator) = single_bytes(request, &header::IF_RANGE) else {
         return false;
     };
     if let Some(tag) = EntityTag::parse(validator) {
         return stored.entity_tag().is_some_and(|stored| stored.strongly_equals(tag));
     }
-    httpdate::parse_http_date(validator).is_ok_and(|date| stored.strong_last_modified() == Some(date))
+    date(request, &header::IF_RANGE).is_some_and(|date| stored.strong_last_modified() == Some(date))
 }
 
 #[cfg(test)]

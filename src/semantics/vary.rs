@@ -4,7 +4,7 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{is_condition_or_range, is_whitespace, members};
+use super::fields::{is_condition_or_range, members};
 
 /// What a response says of its selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,14 +67,14 @@ pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
         if index > 0 {
             value.push(b',');
         }
-        value.extend_from_slice(trim(member));
+        value.extend_from_slice(member.trim_ascii());
     }
     Some(value)
 }
 
 /// One coding or language in lower case, with its weight unless that is 1.
 fn preference(member: &[u8]) -> Vec<u8> {
-    let mut parts = member.split(|byte| *byte == b';').map(|part| trim(part).to_ascii_lowercase());
+    let mut parts = member.split(|byte| *byte == b';').map(|part| part.trim_ascii().to_ascii_lowercase());
     let mut preference = parts.next().unwrap_or_default();
     for part in parts {
         let is_one = part
@@ -90,20 +90,6 @@ fn preference(member: &[u8]) -> Vec<u8> {
 
 /// Selecting fields of one response.
 const MOST_FIELDS: usize = 64;
-
-fn trim(mut member: &[u8]) -> &[u8] {
-    while let Some((first, rest)) =
-        member.split_first().filter(|(first, _)| is_whitespace(char::from(**first)))
-    {
-        let _ = first;
-        member = rest;
-    }
-    while let Some((last, rest)) = member.split_last().filter(|(last, _)| is_whitespace(char::from(**last))) {
-        let _ = last;
-        member = rest;
-    }
-    member
-}
 
 #[cfg(test)]
 mod tests {

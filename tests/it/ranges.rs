@@ -124,7 +124,7 @@ async fn a_cold_set_is_filled_whole_and_answered_in_parts() {
     let rig = Rig::new().movie("/a.mp4", LENGTH);
     let answer = rig.get("/a.mp4").range("bytes=0-9,5000-6999").send().await;
     has_parts(&answer, &movie("/a.mp4", LENGTH), &[0..10, 5000..7000]);
-    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=300; stored");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; fwd-status=200; ttl=300; stored");
 }
 
 #[tokio::test]

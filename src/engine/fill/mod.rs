@@ -53,8 +53,8 @@ use crate::{
 
 /// What a fill has for the request that led it.
 pub(crate) enum Delivery<B, E> {
-    /// The inner body broke its word before anything left: the viewer gets an error.
-    Broken(Refusal),
+    /// The inner body, of an answer with this status, broke its word before anything left: the viewer gets an error.
+    Broken(StatusCode, Refusal),
     /// The inner service failed.
     Failed(E),
     /// The inner service takes too long for others to wait for it: here is its answer under way.
@@ -225,7 +225,7 @@ impl Fill {
                     return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
                 }
                 permit.land(Landing::Broken);
-                return Delivery::Broken(refusal);
+                return Delivery::Broken(parts.status, refusal);
             }
             Poured::Stopped(refusal, in_hand) => (refusal, in_hand),
         };
