@@ -9,7 +9,8 @@ use tokio::{task::JoinHandle, time::timeout};
 use tower_service::Service;
 
 use super::{
-    fill::{self, Delivery, Verdict},
+    alone::{is_for_another_try, pass, validate},
+    fill::{self, Delivery, Known},
     flight::{Follower, Landing, Role},
     inner::Inner,
     lookup::{lookup, Accepted, Entry, Look, Target},
@@ -22,9 +23,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome, Refusal},
-        fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
-        freshness::{Exchange, Reuse},
-        storable::would_be_storable,
+        freshness::Reuse,
     },
 };
 
@@ -61,7 +60,7 @@ where
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
         // Another one's answer, which is good for nobody else: this request needs one of its own.
-        if let (Accepted::Shared(generation), Some(entry)) = (accepted, &missed.stale) {
+        if let (Accepted::Shared(generation), Known::Stale(entry)) = (accepted, &missed.stored) {
             if generation == entry.generation() {
                 let entry = Arc::clone(entry);
                 return validate(&engine, inner, asked, entry, outcome).await;
@@ -97,10 +96,10 @@ where
                     outcome.forwarded = None;
                     Turn::LookAgain
                 } else {
-                    let (engine, stale) = (Arc::clone(&engine), missed.stale.take());
+                    let (engine, stored) = (Arc::clone(&engine), std::mem::take(&mut missed.stored));
                     led = true;
                     let filling =
-                        fill::start(Arc::clone(&engine), inner.take(), parts, target, stale, permit);
+                        fill::start(Arc::clone(&engine), inner.take(), parts, target, stored, permit);
                     engine.lead(filling, parts, target, &mut outcome).await?
                 }
             }
@@ -124,101 +123,11 @@ where
         }
     }
     (outcome.stored, outcome.collapsed) = (false, false);
-    pass(&engine, inner, asked, missed.stale, outcome).await
-}
-
-/// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
-async fn pass<S, A, B>(
-    engine: &Arc<Engine>,
-    mut inner: Inner<S>,
-    asked: Asked<A>,
-    stale: Option<Arc<Entry>>,
-    mut outcome: Outcome,
-) -> Result<Response<ResponseBody<B>>, S::Error>
-where
-    S: Service<Request<A>, Response = Response<B>> + Clone,
-{
-    let Asked { parts, body, target, directives } = asked;
-    let mut inwards = parts.clone();
-    engine.mark(&mut inwards.extensions);
-    let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
-    let requested = clock.now();
-    let answer = inner.call(Request::from_parts(inwards, body)).await;
-    let exchange = Exchange { requested, received: clock.now() };
-    if let Some(entry) = &stale {
-        let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-        if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
-            outcome.refusal = Some(Refusal::StaleIfError);
-            outcome.forwarded_status = seen.map(|(status, _)| status);
-            if let Some(response) = serve::serve(engine, entry, &parts, outcome).await {
-                return Ok(response);
-            }
-        }
-    }
-    let answer = answer?;
-    let (status, policy) = (answer.status(), &engine.config.policy);
-    match stale.filter(|_| parts.method == Method::HEAD && status == StatusCode::OK) {
-        Some(entry) => {
-            let headers = answer.headers().clone();
-            let engine = Arc::clone(engine);
-            fill::freshen_by_head(engine, &target, parts, entry, &headers, exchange, revocations).await;
-        }
-        // An answer that may be stored ends the memory of those that may not.
-        None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
-            && would_be_storable(&parts.headers, status, answer.headers(), exchange, policy) =>
-        {
-            engine.passes.forget(&target.primary);
-        }
-        None => {}
-    }
-    Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))))
-}
-
-/// Asks whether `entry` is still good for this request alone, and stores nothing.
-async fn validate<S, A, B>(
-    engine: &Arc<Engine>,
-    mut inner: Inner<S>,
-    asked: Asked<A>,
-    entry: Arc<Entry>,
-    mut outcome: Outcome,
-) -> Result<Response<ResponseBody<B>>, S::Error>
-where
-    S: Service<Request<A>, Response = Response<B>> + Clone,
-    A: Default,
-{
-    outcome.collapsed = false;
-    let Asked { parts, directives, target, .. } = &asked;
-    let mut question = parts.clone();
-    remove_conditions_and_ranges(&mut question.headers);
-    engine.mark(&mut question.extensions);
-    let question = fill::question(&entry, &question);
-    let requested = engine.config.clock.now();
-    let answer = inner.call(Request::from_parts(question, A::default())).await;
-    let exchange = Exchange { requested, received: engine.config.clock.now() };
-    let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-    let usable = match fill::verdict(&entry, directives, seen, exchange.received) {
-        Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
-        Verdict::StandsIn => {
-            outcome.refusal = Some(Refusal::StaleIfError);
-            Some(entry)
-        }
-        Verdict::New => {
-            let answer = answer?;
-            if is_for_another_try(&answer, parts) {
-                return pass(engine, inner, asked, None, outcome).await;
-            }
-            return Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))));
-        }
-        Verdict::AboutAnother => None,
+    let stale = match missed.stored {
+        Known::Stale(entry) => Some(entry),
+        Known::Nothing | Known::Others(_) => None,
     };
-    outcome.forwarded_status = seen.map(|(status, _)| status);
-    drop(answer);
-    if let Some(entry) = usable {
-        if let Some(response) = serve::serve(engine, &entry, parts, outcome).await {
-            return Ok(response);
-        }
-    }
-    pass(engine, inner, asked, None, outcome).await
+    pass(&engine, inner, asked, stale, outcome).await
 }
 
 impl Engine {
@@ -309,12 +218,6 @@ impl Engine {
             Delivery::Failed(error) => return Err(error),
         })
     }
-}
-
-/// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that
-/// cannot be stored is a seek all the same. No part is to be had of an error.
-fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
-    answer.status().is_success() && has_conditions_or_ranges(&request.headers)
 }
 
 /// What comes after a flight.

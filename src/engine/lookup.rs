@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     format::{
         key::{CacheKey, Generation, SelectingField, Slot},
-        manifest::{Manifest, Record, Variants},
+        manifest::{Manifest, Record, Tagged, Variants},
     },
     semantics::{
         cache_control::RequestDirectives,
@@ -73,8 +73,8 @@ pub(crate) enum Look {
     /// The store could not tell what it has.
     Failed,
     Found(Arc<Entry>, Reuse),
-    /// Nothing that this request selects: why, and the slot where it would be.
-    Nothing(Forwarded, Slot),
+    /// Nothing that this request selects: why, the slot where it would be, and what other requests selected.
+    Nothing(Forwarded, Slot, Vec<Tagged>),
 }
 
 /// A response that was fetched a moment ago, and may be used whatever its freshness.
@@ -104,7 +104,7 @@ pub(crate) async fn lookup(
         Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => return judge(entry),
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants.clone(),
         // Another key with the same hash is no answer to this one.
-        _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone()),
+        _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
     };
     let mut best: Option<Look> = None;
     for names in &variants.selecting {
@@ -117,13 +117,13 @@ pub(crate) async fn lookup(
             {
                 judge(entry)
             }
-            _ => Look::Nothing(Forwarded::VaryMiss, slot),
+            _ => Look::Nothing(Forwarded::VaryMiss, slot, variants.tagged.clone()),
         };
         if best.as_ref().is_none_or(|best| look.beats(best)) {
             best = Some(look);
         }
     }
-    best.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone()))
+    best.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()))
 }
 
 impl Look {
@@ -224,7 +224,7 @@ mod tests {
         let mine = SelectingField::all(&names, &request);
         let theirs = SelectingField::all(&names, &HeaderMap::new());
         let mark = Generation(7);
-        let variants = Variants { key: target.key.clone(), mark, selecting: vec![names] };
+        let variants = Variants { key: target.key.clone(), mark, selecting: vec![names], tagged: Vec::new() };
         engine.records.put_record(&target.primary, &Record::Variants(variants)).await.unwrap();
         let slot = Slot::variant(&target.key, mark, &mine);
         for (selecting, found) in [(theirs, false), (mine, true)] {

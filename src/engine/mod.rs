@@ -2,6 +2,7 @@
 //!
 //! A miss has no way to answer of its own. It can only make the next lookup succeed.
 
+mod alone;
 mod budget;
 pub(crate) mod collect;
 mod config;
@@ -28,6 +29,7 @@ use tower_service::Service;
 pub use self::config::{ChunkSize, Fill};
 use self::{
     budget::Budget,
+    fill::Known,
     flight::{Flights, Role},
     forward::{forward, Asked},
     lookup::{lookup, Accepted, Decoded, Entry, Look, Target},
@@ -165,7 +167,7 @@ impl Engine {
         let missed = |reason, slot: &Slot| Missed {
             reason,
             slot: slot.clone(),
-            stale: None,
+            stored: Known::Nothing,
             gone: None,
             store_failed: false,
         };
@@ -173,9 +175,14 @@ impl Engine {
             Look::Failed => {
                 return Err(Missed { store_failed: true, ..missed(Forwarded::Miss, &target.primary) })
             }
-            Look::Nothing(reason, slot) => return Err(missed(reason, &slot)),
+            Look::Nothing(reason, slot, others) => {
+                return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
+            }
             Look::Found(entry, Reuse::Validated(reason)) => {
-                return Err(Missed { stale: Some(Arc::clone(&entry)), ..missed(reason, &entry.slot) })
+                return Err(Missed {
+                    stored: Known::Stale(Arc::clone(&entry)),
+                    ..missed(reason, &entry.slot)
+                })
             }
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
@@ -203,7 +210,7 @@ impl Engine {
     {
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
-            drop(fill::start(self, inner, request, &Arc::new(target), Some(entry), permit));
+            drop(fill::start(self, inner, request, &Arc::new(target), Known::Stale(entry), permit));
         }
     }
 
@@ -238,8 +245,8 @@ struct Missed {
     reason: Forwarded,
     /// Where the answer would be.
     slot: Slot,
-    /// What may be used once the inner service says that it is still good.
-    stale: Option<Arc<Entry>>,
+    /// What may be used once the inner service says that it is good.
+    stored: Known,
     /// The response that was found without its bytes.
     gone: Option<Generation>,
     store_failed: bool,

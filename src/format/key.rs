@@ -102,6 +102,14 @@ impl Slot {
         Self(format!("v/{:032x}", xxh3_128(&bytes)))
     }
 
+    /// The place of a variant as a record names it.
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        let digits = name.strip_prefix(b"v/")?;
+        let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        let is_place = digits.len() == 32 && digits.iter().all(is_digit);
+        is_place.then(|| String::from_utf8(name.to_vec()).ok()).flatten().map(Self)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

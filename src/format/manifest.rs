@@ -6,6 +6,7 @@
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
 //!   kind 2, a response: flags 1 (bit 0: the ETag was made here) │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
+//!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
 //! Numbers are big-endian; byte strings have their length before them in 4 bytes; times are seconds in 8 and
 //! nanoseconds in 4. A record of an unknown version, or one that does not prove its sum, does not decode:
@@ -22,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     chunk::ChunkName,
-    key::{CacheKey, Generation, SelectingField},
+    key::{CacheKey, Generation, SelectingField, Slot},
 };
 use crate::semantics::freshness::Exchange;
 
@@ -79,6 +80,16 @@ pub(crate) struct Variants {
     /// Part of every variant's slot: with this record gone, its variants are never found again.
     pub(crate) mark: Generation,
     pub(crate) selecting: Vec<Vec<HeaderName>>,
+    /// Where some variants are, and their strong tags, the latest first: a request that selects none of them may turn out
+    /// to be answered by one all the same (RFC 9111 §4.1).
+    pub(crate) tagged: Vec<Tagged>,
+}
+
+/// A variant and its strong entity tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tagged {
+    pub(crate) slot: Slot,
+    pub(crate) etag: Vec<u8>,
 }
 
 impl Record {
@@ -92,7 +103,7 @@ impl Record {
                 manifest.encode(&mut out);
             }
             Self::Variants(variants) => {
-                out.put_u8(VARIANTS);
+                out.put_u8(if variants.tagged.is_empty() { VARIANTS } else { TAGGED_VARIANTS });
                 variants.encode(&mut out);
             }
         }
@@ -114,7 +125,8 @@ impl Record {
         let record = match input.array()? {
             [RESPONSE] => Self::Response(Manifest::decode(&mut input, false)?),
             [FLAGGED_RESPONSE] => Self::Response(Manifest::decode(&mut input, true)?),
-            [VARIANTS] => Self::Variants(Variants::decode(&mut input)?),
+            [VARIANTS] => Self::Variants(Variants::decode(&mut input, false)?),
+            [TAGGED_VARIANTS] => Self::Variants(Variants::decode(&mut input, true)?),
             _ => return None,
         };
         input.0.is_empty().then_some(record)
@@ -189,9 +201,16 @@ impl Variants {
                 put_bytes(out, name.as_str().as_bytes());
             }
         }
+        if !self.tagged.is_empty() {
+            put_count::<1>(out, self.tagged.len());
+            for Tagged { slot, etag } in &self.tagged {
+                put_bytes(out, slot.as_str().as_bytes());
+                put_bytes(out, etag);
+            }
+        }
     }
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
+    fn decode(input: &mut Input<'_>, has_tags: bool) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
         let mark = Generation(u128::from_be_bytes(*input.array()?));
         let mut selecting = Vec::new();
@@ -202,7 +221,11 @@ impl Variants {
             }
             selecting.push(names);
         }
-        Some(Self { key, mark, selecting })
+        let mut tagged = Vec::new();
+        for _ in 0..if has_tags { input.number::<1>()? } else { 0 } {
+            tagged.push(Tagged { slot: Slot::named(input.bytes()?)?, etag: input.bytes()?.to_vec() });
+        }
+        Some(Self { key, mark, selecting, tagged })
     }
 }
 
@@ -260,6 +283,7 @@ const VERSION: u8 = 1;
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;
 const FLAGGED_RESPONSE: u8 = 2;
+const TAGGED_VARIANTS: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -291,17 +315,20 @@ mod tests {
         })
     }
 
-    fn variants() -> Record {
+    fn variants(tagged: bool) -> Record {
+        let slot = Slot::variant(&CacheKey::new("k"), Generation(3), &[]);
+        let tagged = if tagged { vec![Tagged { slot, etag: b"\"v1\"".to_vec() }] } else { Vec::new() };
         Record::Variants(Variants {
             key: CacheKey::new("\nhost\n/movie.mp4"),
             mark: Generation(9),
             selecting: vec![vec![header::ACCEPT_ENCODING, header::ORIGIN], vec![header::ORIGIN]],
+            tagged,
         })
     }
 
     #[test]
     fn records_come_back_as_they_went() {
-        for record in [manifest(false), manifest(true), variants()] {
+        for record in [manifest(false), manifest(true), variants(false), variants(true)] {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
             assert!(encoded.len() < 512, "{} bytes", encoded.len());
@@ -310,10 +337,11 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 3] = [
+        let golden: [(Record, &[u8]); 4] = [
             (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
-            (variants(), include_bytes!("../../tests/golden/variants-v1.bin")),
+            (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
+            (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
         ];
         for (record, bytes) in &golden {
             assert_eq!(Record::decode(bytes).as_ref(), Some(record));
@@ -360,7 +388,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..4, noise: Vec<u8>) {
+        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..5, noise: Vec<u8>) {
             let mut record = BytesMut::from(&b"TVCM\x01"[..]);
             record.put_u8(kind);
             record.put_slice(&noise);

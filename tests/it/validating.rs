@@ -187,6 +187,94 @@ async fn variants_are_validated_each_by_itself() {
 }
 
 #[tokio::test]
+async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
+    // RFC 9111 §4.1: forwarded with conditions that tell what is stored.
+    let rig = Rig::new().script(PATH, script().header("vary", "origin"));
+    rig.get(PATH).header("origin", "https://a.example").send().await.whole(&truth());
+    let puts = rig.puts();
+    let answer = rig.get(PATH).header("origin", "https://b.example").range("bytes=900-2100").send().await;
+    answer.partial(&truth(), 900..2101);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=vary-miss; fwd-status=304; ttl=60");
+    assert_eq!(rig.inner.calls()[1].headers["if-none-match"], "\"v1\"");
+    assert_eq!(rig.puts() - puts, 2, "a record, and the key's own");
+    for origin in ["https://a.example", "https://b.example"] {
+        rig.get(PATH).header("origin", origin).send().await.is_hit().whole(&truth());
+    }
+
+    // Each goes stale, and out, by itself; and both with their key.
+    rig.clock.advance(seconds(60));
+    rig.get(PATH).header("origin", "https://b.example").send().await;
+    let answer = rig.get(PATH).header("origin", "https://a.example").send().await;
+    assert!(answer.cache_status().contains("fwd=stale"), "{}", answer.cache_status());
+    rig.ask(Method::DELETE, PATH).send().await;
+    for origin in ["https://a.example", "https://b.example"] {
+        let answer = rig.get(PATH).header("origin", origin).send().await;
+        assert!(!answer.cache_status().contains("hit"), "{}", answer.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn a_variant_of_other_bytes_is_fetched_and_never_mixed() {
+    let one = || script().header("vary", "x-a");
+    let other = movie("/b.mp4", 1700);
+    let unlike = || Script::movie("/b.mp4", 1700).header("vary", "x-a").honours_conditions();
+    for (name, first, second) in [
+        ("another tag", one(), unlike().header("etag", "\"v2\"")),
+        (
+            "a weak tag, though equal",
+            one().without("etag").header("etag", "W/\"v1\""),
+            unlike().header("etag", "W/\"v1\""),
+        ),
+        ("no tag", one().without("etag"), unlike()),
+        (
+            "a coding with a tag of its own",
+            one().header("content-encoding", "gzip"),
+            unlike().header("etag", "\"v1\""),
+        ),
+    ] {
+        let rig = Rig::new().script(PATH, first);
+        rig.get(PATH).header("x-a", "1").send().await.whole(&truth());
+        rig.inner.answer(PATH, second);
+        rig.get(PATH).header("x-a", "2").send().await.whole(&other);
+        rig.get(PATH).header("x-a", "1").send().await.is_hit().whole(&truth());
+        let answer = rig.get(PATH).header("x-a", "2").range("bytes=5-9").send().await;
+        answer.is_hit().partial(&other, 5..10);
+        assert_eq!(rig.inner.calls().len(), 2, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_that_names_no_stored_variant_is_not_believed() {
+    // RFC 9111 §4.3.4
+    for unhelpful in [
+        Script::absent().status(304),
+        Script::absent().status(304).header("etag", "\"v0\""),
+        Script::absent().status(304).header("etag", "W/\"v1\""),
+    ] {
+        let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+        rig.get(PATH).header("x-a", "1").send().await;
+        rig.inner.answer(PATH, unhelpful);
+        rig.get(PATH).header("x-a", "2").send().await;
+        let calls = rig.inner.calls();
+        assert!(calls[1].headers.contains_key("if-none-match"));
+        assert!(!calls[2].headers.contains_key("if-none-match"), "asked again for the whole");
+    }
+}
+
+#[tokio::test]
+async fn a_variant_that_the_store_lost_is_fetched() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    rig.get(PATH).header("x-a", "1").send().await;
+    // The look finds no variant for this request; then the store does not find the other one.
+    let gets = rig.store.calls(tower_video_cache::Operation::Get);
+    rig.store.spoil(tower_video_cache::Operation::Get, gets + 5, tower_video_cache::Fault::Absent);
+    let answer = rig.get(PATH).header("x-a", "2").send().await;
+    answer.whole(&truth());
+    assert!(answer.cache_status().ends_with("stored"), "{}", answer.cache_status());
+    rig.inner.was_called(3);
+}
+
+#[tokio::test]
 async fn what_credentials_brought_is_good_for_their_owner_alone() {
     // RFC 9111 §3.5: the 304 answers a request with Authorization, and gives no leave.
     let rig = stale(script()).await;

@@ -2,7 +2,7 @@
 
 use http::{header::HeaderName, HeaderMap, StatusCode};
 
-use super::Fill;
+use super::{validate::strong_tag, Fill};
 use crate::{
     engine::{
         flight::Permit,
@@ -10,7 +10,7 @@ use crate::{
     },
     format::{
         key::{Generation, SelectingField, Slot},
-        manifest::{Layout, Manifest, Record, Variants},
+        manifest::{Layout, Manifest, Record, Tagged, Variants},
     },
     semantics::{cache_status::Refusal, freshness::Exchange, vary::Vary},
 };
@@ -31,14 +31,19 @@ impl Fill {
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
         }
-        let (slot, selecting) = match Vary::of(&draft.headers) {
-            Vary::Fields(names) => self.variant(&names).await?,
-            Vary::Nothing => (self.target.primary.clone(), Vec::new()),
+        let Draft { status, headers, exchange, layout, own_etag } = draft;
+        let vary = Vary::of(&headers);
+        let selecting = match &vary {
+            Vary::Fields(names) => SelectingField::all(names, &self.asked.headers),
+            Vary::Nothing => Vec::new(),
             Vary::Anything => return Err(Refusal::VaryAnything),
         };
-        let Draft { status, headers, exchange, layout, own_etag } = draft;
         let key = self.target.key.clone();
         let manifest = Manifest { key, status, headers, selecting, exchange, layout, own_etag };
+        let slot = match vary {
+            Vary::Fields(names) => self.variant(&names, &manifest).await?,
+            _ => self.target.primary.clone(),
+        };
         let records = &self.engine.records;
         let put = records.put_record(&slot, &Record::Response(manifest)).await;
         let refusal = match put {
@@ -52,40 +57,54 @@ impl Fill {
         Err(refusal)
     }
 
-    /// The slot of the variant that this request selects, entered among the key's variants.
-    async fn variant(&self, names: &[HeaderName]) -> Result<(Slot, Vec<SelectingField>), Refusal> {
+    /// The slot of a variant, entered among the key's variants.
+    async fn variant(&self, names: &[HeaderName], manifest: &Manifest) -> Result<Slot, Refusal> {
         let known = decoded(&self.engine, &self.target.primary).await.ok().flatten();
         let known = match known.as_deref() {
             Some(Decoded::Variants(variants)) if variants.key == self.target.key => Some(variants),
             _ => None,
         };
-        let variants = match known {
-            Some(variants) if variants.selecting.first().is_some_and(|first| *first == names) => {
-                variants.clone()
-            }
-            known => {
-                let variants = self.with_selecting(known, names)?;
-                let record = Record::Variants(variants.clone());
-                let put = self.engine.records.put_record(&self.target.primary, &record).await;
-                put.map_err(|_| Refusal::StoreFailed)?;
-                variants
-            }
-        };
-        let selecting = SelectingField::all(names, &self.asked.headers);
-        Ok((Slot::variant(&self.target.key, variants.mark, &selecting), selecting))
-    }
-
-    /// The known variants with `names` put first, and no more sets of names than a lookup should try.
-    fn with_selecting(&self, known: Option<&Variants>, names: &[HeaderName]) -> Result<Variants, Refusal> {
         let mark = match known {
             Some(known) => known.mark,
             None => Generation::random().ok_or(Refusal::StoreFailed)?,
         };
-        let others = known.into_iter().flat_map(|known| &known.selecting).filter(|other| *other != names);
-        let selecting = [names.to_vec()].into_iter().chain(others.cloned()).take(SELECTING_SETS).collect();
-        Ok(Variants { key: self.target.key.clone(), mark, selecting })
+        let slot = Slot::variant(&self.target.key, mark, &manifest.selecting);
+        let variants = Variants {
+            key: self.target.key.clone(),
+            mark,
+            selecting: with_selecting(known, names),
+            tagged: with_tag(known, &slot, strong_tag(manifest)),
+        };
+        if known != Some(&variants) {
+            let record = Record::Variants(variants);
+            let put = self.engine.records.put_record(&self.target.primary, &record).await;
+            put.map_err(|_| Refusal::StoreFailed)?;
+        }
+        Ok(slot)
     }
+}
+
+/// The known sets of names with `names` put first, and no more of them than a lookup should try.
+fn with_selecting(known: Option<&Variants>, names: &[HeaderName]) -> Vec<Vec<HeaderName>> {
+    let others = known.into_iter().flat_map(|known| &known.selecting).filter(|other| *other != names);
+    [names.to_vec()].into_iter().chain(others.cloned()).take(SELECTING_SETS).collect()
+}
+
+/// The known tags with this variant's put first, and no more of them than a request should ask about.
+fn with_tag(known: Option<&Variants>, slot: &Slot, etag: Option<&[u8]>) -> Vec<Tagged> {
+    let known = known.map_or(&[][..], |known| &known.tagged);
+    // The order is of no use where nothing is new.
+    if known.iter().any(|variant| variant.slot == *slot && Some(&variant.etag[..]) == etag) {
+        return known.to_vec();
+    }
+    let mine = etag.map(|etag| Tagged { slot: slot.clone(), etag: etag.to_vec() });
+    // One question by each tag: variants of the same bytes are as good as each other.
+    let others = known.iter().filter(|other| other.slot != *slot && Some(&other.etag[..]) != etag);
+    mine.into_iter().chain(others.cloned()).take(TAGS).collect()
 }
 
 /// Sets of selecting fields kept for one key; an inner service that varies its `Vary` more than this is refilled.
 const SELECTING_SETS: usize = 4;
+
+/// Tagged variants kept for one key.
+const TAGS: usize = 8;

@@ -37,7 +37,7 @@ use crate::{
     error::BoxError,
     format::{
         key::{Generation, SelectingField},
-        manifest::Layout,
+        manifest::{Layout, Tagged},
     },
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
@@ -81,6 +81,17 @@ pub(crate) struct Stored {
     pub(crate) withheld: HeaderMap,
 }
 
+/// What is stored when a fill begins.
+#[derive(Default)]
+pub(crate) enum Known {
+    #[default]
+    Nothing,
+    /// What other requests of the key selected.
+    Others(Vec<Tagged>),
+    /// What the request selects, and may be good still.
+    Stale(Arc<Entry>),
+}
+
 /// An inner response whose storing stopped midway.
 pub(crate) struct Salvage<B> {
     pub(crate) parts: response::Parts,
@@ -101,7 +112,7 @@ pub(crate) fn start<S, A, B>(
     inner: Inner<S>,
     request: &request::Parts,
     target: &Arc<Target>,
-    stale: Option<Arc<Entry>>,
+    stored: Known,
     permit: Permit,
 ) -> JoinHandle<Delivery<B, S::Error>>
 where
@@ -117,7 +128,7 @@ where
     asked.method = Method::GET;
     engine.mark(&mut asked.extensions);
     let directives = engine.directives(request);
-    let fill = Fill { engine, target: Arc::clone(target), asked, directives, stale };
+    let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored };
     tokio::spawn(async move { fill.run(inner, permit).await })
 }
 
@@ -127,8 +138,7 @@ struct Fill {
     /// The request without conditions.
     asked: request::Parts,
     directives: RequestDirectives,
-    /// What is stored, and may be good still.
-    stale: Option<Arc<Entry>>,
+    stored: Known,
 }
 
 impl Fill {
@@ -141,15 +151,19 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let answer = match &self.stale {
-            None => self.call(&mut inner, self.asked.clone()).await,
-            Some(entry) => match self.validate(&mut inner, entry, &permit).await {
-                Ok(answer) => answer,
-                Err((landing, delivery)) => {
-                    permit.land(landing);
-                    return delivery;
-                }
-            },
+        let validated = match &self.stored {
+            Known::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
+            Known::Others(variants) if !variants.is_empty() => {
+                self.validate_any(&mut inner, variants, &permit).await
+            }
+            Known::Nothing | Known::Others(_) => Ok(self.call(&mut inner, self.asked.clone()).await),
+        };
+        let answer = match validated {
+            Ok(answer) => answer,
+            Err((landing, delivery)) => {
+                permit.land(landing);
+                return delivery;
+            }
         };
         match answer {
             Ok((response, exchange)) => self.store(response, exchange, permit).await,
@@ -193,7 +207,7 @@ impl Fill {
             Err(refusal) => {
                 self.remember(refusal, &parts.headers);
                 permit.land(Landing::Passed);
-                if let Some(stale) = self.stale.as_ref().filter(|_| supersedes(parts.status)) {
+                if let (Known::Stale(stale), true) = (&self.stored, supersedes(parts.status)) {
                     forget(&self.engine.records, stale).await;
                 }
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
@@ -283,7 +297,12 @@ impl Fill {
     /// The stored response, if it may stand in for an error.
     fn stand_in(&self) -> Option<Arc<Entry>> {
         let now = self.engine.config.clock.now();
-        self.stale.clone().filter(|stale| stale.freshness.stands_in(&self.directives, now))
+        match &self.stored {
+            Known::Stale(stale) if stale.freshness.stands_in(&self.directives, now) => {
+                Some(Arc::clone(stale))
+            }
+            _ => None,
+        }
     }
 
     /// As large as was set, and as the store can hold.

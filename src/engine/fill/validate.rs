@@ -5,25 +5,29 @@
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use http::{header::HeaderMap, request, Method, Request, Response, StatusCode};
+use http::{
+    header::{self, HeaderMap, HeaderValue},
+    request, Method, Request, Response, StatusCode,
+};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, Called, Delivery, Fill, Stored};
+use super::{commit::Draft, Called, Delivery, Fill, Known, Stored};
 use crate::{
     engine::{
         flight::{Landing, Permit, Role},
         inner::Inner,
-        lookup::{Entry, Target},
+        lookup::{decoded, Decoded, Entry, Target},
         purge::forget,
         Engine,
     },
     error::BoxError,
-    format::manifest::Manifest,
+    format::manifest::{Manifest, Tagged},
     semantics::{
         cache_control::RequestDirectives,
         cache_status::Refusal,
-        fields::{only, stored_fields},
+        etag::EntityTag,
+        fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
         validation::{ask, head_confirms, is_about, is_error},
@@ -112,11 +116,67 @@ impl Fill {
                     Freshened::Unstored(entry, refusal) => {
                         Err((Landing::Passed, Delivery::Usable(entry, Some(answer.status), refusal)))
                     }
-                    Freshened::Forbidden => Ok(self.call(inner, self.asked.clone()).await),
+                    Freshened::Forbidden => {
+                        forget(&self.engine.records, entry).await;
+                        Ok(self.call(inner, self.asked.clone()).await)
+                    }
                 }
             }
             (Verdict::AboutAnother, _) => Ok(self.call(inner, self.asked.clone()).await),
             (_, called) => Ok(called),
+        }
+    }
+
+    /// Asks whether what the request selects is what another request of the key selected (RFC 9111 §4.1, §4.3.1). A 304
+    /// that names its tag makes a variant of the same bytes; any other one is for nobody, and the question is put again
+    /// without conditions.
+    pub(super) async fn validate_any<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        variants: &[Tagged],
+        permit: &Permit,
+    ) -> Result<Called<B, S::Error>, (Landing, Delivery<B, S::Error>)>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut asked = self.asked.clone();
+        let tags: Vec<_> = variants.iter().map(|variant| &variant.etag[..]).collect();
+        if let Ok(tags) = HeaderValue::from_bytes(&tags.join(&b", "[..])) {
+            asked.headers.insert(header::IF_NONE_MATCH, tags);
+        }
+        match self.call(inner, asked).await {
+            Ok((answer, exchange)) if answer.status() == StatusCode::NOT_MODIFIED => {
+                let (answer, _) = answer.into_parts();
+                if let Some(entry) = self.variant_of(variants, &answer.headers).await {
+                    if let Freshened::Stored(stored) =
+                        self.freshen(&entry, &answer.headers, exchange, permit).await
+                    {
+                        return Err((Landing::Stored(stored.generation), Delivery::Stored(stored)));
+                    }
+                }
+                Ok(self.call(inner, self.asked.clone()).await)
+            }
+            called => Ok(called),
+        }
+    }
+
+    /// The stored variant that has the tag of the answer.
+    async fn variant_of(&self, variants: &[Tagged], answer: &HeaderMap) -> Option<Arc<Entry>> {
+        let etag = single_bytes(answer, &header::ETAG)?;
+        let variant = variants.iter().find(|variant| variant.etag == etag)?;
+        let record = decoded(&self.engine, &variant.slot).await.ok().flatten()?;
+        match &*record {
+            Decoded::Entry(entry)
+                if entry.manifest.key == self.target.key && strong_tag(&entry.manifest) == Some(etag) =>
+            {
+                Some(Arc::clone(entry))
+            }
+            _ => None,
         }
     }
 
@@ -135,10 +195,7 @@ impl Fill {
             Ok(_) => {}
             // §3.5: what credentials brought is not for others; what was stored without them still is.
             Err(Refusal::Authorization) => return Freshened::Unstored(updated, Refusal::Authorization),
-            Err(_) => {
-                forget(&self.engine.records, entry).await;
-                return Freshened::Forbidden;
-            }
+            Err(_) => return Freshened::Forbidden,
         }
         let withheld = self.withheld(headers);
         let draft = Draft {
@@ -158,6 +215,18 @@ impl Fill {
         }
     }
 }
+
+/// The tag by which other variants may be found to have the same bytes: the inner service's own, and strong. In one
+/// coding for all, for there are inner services that tag an encoded representation as they tag the plain one.
+pub(super) fn strong_tag(manifest: &Manifest) -> Option<&[u8]> {
+    let etag = single_bytes(&manifest.headers, &header::ETAG)?;
+    let is_strong = EntityTag::parse(etag).is_some_and(|tag| !tag.is_weak());
+    let is_plain = !manifest.headers.contains_key(header::CONTENT_ENCODING);
+    (is_strong && is_plain && !manifest.own_etag && etag.len() <= LONGEST_TAG).then_some(etag)
+}
+
+/// Tags longer than this are not kept with the key's variants, which are read at each request.
+const LONGEST_TAG: usize = 128;
 
 enum Freshened {
     /// It says by now that it may not be stored.
@@ -192,7 +261,7 @@ pub(crate) async fn freshen_by_head(
     if head_confirms(&entry.manifest.headers, entry.manifest.layout.length, answer) {
         asked.method = Method::GET;
         let directives = engine.directives(&asked);
-        let fill = Fill { engine, target: Arc::clone(target), asked, directives, stale: None };
+        let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored: Known::Nothing };
         fill.freshen(&entry, answer, exchange, &permit).await;
     } else {
         forget(&engine.records, &entry).await;
