@@ -15,6 +15,7 @@ mod filling;
 mod flights;
 mod house;
 mod invalidating;
+mod keys;
 mod readiness;
 mod rig;
 mod serving;
