@@ -8,6 +8,7 @@ pub(crate) mod etag;
 pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod range;
+pub(crate) mod reference;
 pub(crate) mod select;
 pub(crate) mod storable;
 pub(crate) mod vary;
