@@ -42,7 +42,7 @@ use crate::{
     semantics::{
         cache_control::CacheControl,
         cache_status::{Forwarded, Outcome, Refusal},
-        fields::has_conditions_or_ranges,
+        fields::{has_conditions_or_ranges, overrides_method},
     },
     store::ErasedStore,
 };
@@ -95,7 +95,8 @@ impl Engine {
         }
     }
 
-    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
+    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
+    /// neither has one that asks for another method.
     pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
@@ -103,7 +104,11 @@ impl Engine {
             return Treatment::Bypass;
         }
         match request.method {
-            Method::GET | Method::HEAD if has_content || request.headers.contains_key(header::UPGRADE) => {
+            Method::GET | Method::HEAD
+                if has_content
+                    || request.headers.contains_key(header::UPGRADE)
+                    || overrides_method(&request.headers) =>
+            {
                 Treatment::Bypass
             }
             Method::GET | Method::HEAD => Treatment::Cache,

@@ -13,6 +13,7 @@ mod composing;
 mod faults;
 mod filling;
 mod flights;
+mod harm;
 mod house;
 mod invalidating;
 mod keys;
