@@ -50,20 +50,27 @@ impl VideoCacheLayer {
         self.set(|config| config.policy = policy)
     }
 
-    /// What a request's response is found by. Default: [`CacheKey::of`].
+    /// What a request's response is found by. Default: [`CacheKey::of`]. [`TargetUri`](crate::TargetUri) has
+    /// functions for what is often wanted.
     ///
     /// The function sees the request as it arrives at the layer: within axum's `nest`, without the prefix that was
-    /// stripped. Requests with equal keys get each other's responses: a function that leaves out what the inner service
-    /// looks at shows one viewer what was made for another.
+    /// stripped. It is also asked for the key of a URI that the answer to an unsafe request names: with the method
+    /// GET and that URI, and otherwise what that request had.
+    ///
+    /// Requests with equal keys get each other's responses, so **the key must have all that the inner service
+    /// looks at**; what it leaves out shows one viewer what was made for another.
+    ///
+    /// - *Signed URLs.* If the key leaves the signature out, whatever checks it must stand outside of the cache.
+    /// - *Fields.* The inner service is asked with the fields of whoever came first. If it answers by one of them
+    ///   (`X-Forwarded-Host`, `X-Original-URL`, `Cookie`, ...), it must name it in `Vary` or say `private`, or the
+    ///   field must be in the key, or be taken off before the request comes here. `Authorization` alone is safe
+    ///   by itself (RFC 9111 §3.5).
     ///
     /// ```
-    /// # use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
-    /// // Signed URLs: the query proves who may see the video, and does not change it.
-    /// // The service that checks the signature must then stand outside of the cache.
-    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(|request| {
-    ///     let host = request.headers.get("host").map_or(&[][..], |host| host.as_bytes());
-    ///     CacheKey::new([host, b"\n", request.uri.path().as_bytes()].concat())
-    /// });
+    /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
+    /// // The query proves who may see the video, and does not change it. Whatever checks it stands outside.
+    /// let uri = TargetUri::new().without_parameters(["expires", "signature"]);
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(uri.into_fn());
     /// ```
     #[must_use]
     pub fn key(self, key: impl Fn(&request::Parts) -> CacheKey + Send + Sync + 'static) -> Self {
@@ -73,6 +80,9 @@ impl VideoCacheLayer {
     /// Which requests go to the inner service untouched: those for which `bypass` is true. It sees the request as
     /// it arrives at the layer, as the [key function](Self::key) does. Their answers get no more than a member of
     /// `Cache-Status`. Default: none.
+    ///
+    /// Bypassed in any case, since their answers are no answers to a GET: a GET or HEAD with content, with `Upgrade`,
+    /// or with a field that asks for another method (`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`).
     #[must_use]
     pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.set(|config| config.bypass = Some(Arc::new(bypass)))

@@ -23,7 +23,7 @@ pub use self::{
     clock::{Clock, SystemClock},
     engine::{ChunkSize, Fill},
     error::{BoxError, Error},
-    format::key::CacheKey,
+    format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
     layer::VideoCacheLayer,
     policy::Policy,

@@ -45,6 +45,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome},
+        fields::overrides_method,
         freshness::Reuse,
     },
     store::ErasedStore,
@@ -91,7 +92,8 @@ impl Engine {
         Self { config, store, records, memo: Memo::new(), flights: Arc::default(), budget, passes }
     }
 
-    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1).
+    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
+    /// neither has one that asks for another method.
     pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
@@ -99,7 +101,11 @@ impl Engine {
             return Treatment::Bypass(self.config.name.bypass());
         }
         match request.method {
-            Method::GET | Method::HEAD if has_content || request.headers.contains_key(header::UPGRADE) => {
+            Method::GET | Method::HEAD
+                if has_content
+                    || request.headers.contains_key(header::UPGRADE)
+                    || overrides_method(&request.headers) =>
+            {
                 Treatment::Bypass(self.config.name.bypass())
             }
             Method::GET | Method::HEAD => Treatment::Cache,

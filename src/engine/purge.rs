@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use http::{request, Request, Response};
+use http::{
+    header::{self, HeaderMap, HeaderValue},
+    request, Method, Request, Response,
+};
 use tower_service::Service;
 
 use super::{
@@ -13,12 +16,18 @@ use super::{
     records::Records,
     Engine,
 };
-use crate::{body::ResponseBody, semantics::cache_status};
+use crate::{
+    body::ResponseBody,
+    semantics::{
+        cache_status,
+        reference::{resolve, Destination},
+    },
+};
 
 impl Engine {
     /// Forwards an unsafe request, and takes out what its success makes untrue.
     ///
-    /// RFC 9111 §4.4: on a non-error answer, that is a 2xx or 3xx.
+    /// RFC 9111 §4.4: on a non-error answer, that is a 2xx or 3xx; of its target, and of what it says it was about.
     pub(crate) async fn forward_unsafe<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
@@ -29,16 +38,47 @@ impl Engine {
         S: Service<Request<A>, Response = Response<B>> + Clone,
     {
         let target = Target::new((self.config.key)(&parts));
-        let member = self.config.name.method().clone();
+        let (request, member) = (parts.clone(), self.config.name.method().clone());
         let mut response = inner.call(Request::from_parts(parts, body)).await?.map(ResponseBody::inner);
         if response.status().is_success() || response.status().is_redirection() {
+            let references = references(response.headers());
             // What has happened has happened, whether the client stays to hear of it or not.
-            let invalidation = tokio::spawn(async move { invalidate(&self, &target).await });
-            // A task that is not cancelled ends, and has no result.
+            let invalidation = tokio::spawn(async move {
+                invalidate(&self, &target).await;
+                for reference in &references {
+                    if let Some(target) = referred(&self, &request, reference) {
+                        invalidate(&self, &target).await;
+                    }
+                }
+            });
+            // A task that is not cancelled ends, and has no result. If it panics, it is in the key function, asked
+            // for a URI that nobody has asked for.
             let _ = invalidation.await;
         }
         cache_status::append(response.headers_mut(), member);
         Ok(response)
+    }
+}
+
+/// What else the answer to an unsafe request says it was about.
+///
+/// Neither field may come twice, so there is no telling which of its lines is meant; to take out too much is safe.
+fn references(response: &HeaderMap) -> Vec<HeaderValue> {
+    let lines = |name| response.get_all(name).iter().take(MOST_REFERENCES).cloned();
+    lines(header::LOCATION).chain(lines(header::CONTENT_LOCATION)).collect()
+}
+
+/// What a GET of the `reference` would find.
+///
+/// RFC 9111 §4.4: nothing of another origin, or one server could empty the cache of another.
+fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) -> Option<Target> {
+    match resolve(request, reference) {
+        Destination::SameOrigin(uri) => {
+            let mut asked = request.clone();
+            (asked.method, asked.uri) = (Method::GET, uri);
+            Some(Target::new((engine.config.key)(&asked)))
+        }
+        Destination::AnotherOrigin | Destination::Nowhere => None,
     }
 }
 
@@ -64,3 +104,6 @@ pub(crate) async fn forget(records: &Records, entry: &Entry) {
         }
     }
 }
+
+/// Lines of `Location`, and of `Content-Location`, that are looked at.
+const MOST_REFERENCES: usize = 4;

@@ -5,11 +5,12 @@
 use std::fmt;
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
-    request, uri, Version,
+    header::{HeaderMap, HeaderName},
+    request,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::target_uri::TargetUri;
 use crate::semantics::vary::selecting_value;
 
 /// What a stored response is found by: requests with equal keys share one.
@@ -30,23 +31,15 @@ impl CacheKey {
     /// response, and both invalidate it, the scheme counts only in the absolute form of an HTTP/1.1 target. A server
     /// that answers differently by the scheme needs a key function, or a layer for each.
     ///
+    /// A request that names two hosts (several `Host` fields, or one that differs from the target's authority) has
+    /// a key of its own, for it is not known which of them the inner service believes.
+    ///
     /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
     /// two nests that share one layer must put the prefix back with a key function.
+    ///
+    /// [`TargetUri`] makes keys that leave out some of it.
     pub fn of(request: &request::Parts) -> Self {
-        let uri = &request.uri;
-        let host = request.headers.get(header::HOST).map(http::HeaderValue::as_bytes);
-        let authority =
-            uri.authority().map(|authority| authority.as_str().as_bytes()).or(host).unwrap_or_default();
-        let scheme = uri.scheme().filter(|_| request.version <= Version::HTTP_11);
-        let mut key = Vec::with_capacity(16 + authority.len() + uri.path().len());
-        key.extend_from_slice(scheme.map_or("", uri::Scheme::as_str).as_bytes());
-        // A line feed is in no part of a URI or field, so no two targets run together.
-        key.push(b'\n');
-        // RFC 9110 §4.2.3: the host is case-insensitive.
-        key.extend(authority.iter().map(u8::to_ascii_lowercase));
-        key.push(b'\n');
-        key.extend_from_slice(uri.path_and_query().map_or("/", uri::PathAndQuery::as_str).as_bytes());
-        Self(key)
+        TargetUri::new().key(request)
     }
 
     /// A key of bytes that the caller made.
@@ -135,7 +128,7 @@ pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{header, Request, Version};
 
     use super::*;
 
@@ -149,8 +142,33 @@ mod tests {
 
     #[test]
     fn targets_that_differ_have_keys_that_differ() {
-        let targets =
-            ["/a/b", "/a%2Fb", "/a%2fb", "//a/b", "/A/b", "/a/b/", "/a/./b", "/a/b?", "/a/b?x", "/a/b?x&y"];
+        let targets = [
+            "/a/b",
+            "/a%2Fb",
+            "/a%2fb",
+            "//a/b",
+            "/A/b",
+            "/a/b/",
+            "/a/./b",
+            "/c/../a/b",
+            "/a//b",
+            "/a/%62",
+            "/a;/b",
+            "/a/b;",
+            "/a/b?",
+            "/a/b??",
+            "/a/b?x",
+            "/a/b?X",
+            "/a/b?x=",
+            "/a/b?x&y",
+            "/a/b?y&x",
+            "/a/b?x&y&",
+            "*",
+            "/a/b%0A",
+            "/a/b%00",
+            "/a/\u{fc}",
+            "/a/%C3%BC",
+        ];
         for (index, one) in targets.iter().enumerate() {
             for other in &targets[index + 1..] {
                 assert_ne!(key(one, None), key(other, None), "{one} {other}");
@@ -162,8 +180,66 @@ mod tests {
     fn hosts_are_kept_apart_whatever_their_case() {
         assert_ne!(key("/a", Some("one.example")), key("/a", Some("two.example")));
         assert_eq!(key("/a", Some("ONE.example")), key("/a", Some("one.example")));
-        assert_eq!(key("http://one.example/a", None), key("http://ONE.example/a", Some("two.example")));
+        assert_eq!(key("http://one.example/a", None), key("http://ONE.example/a", Some("One.example")));
         assert_ne!(key("http://one.example/a", None), key("https://one.example/a", None));
+        assert_ne!(key("/a", Some("one.example")), key("/a", Some("one.example:80")));
+        assert_ne!(key("/a", Some("one.example:443")), key("/a", Some("one.example:80")));
+        assert_ne!(key("/a", Some("one.example")), key("/a", Some("one.example.")));
+        assert_ne!(key("/a", Some("")), key("/a", Some("one.example")));
+    }
+
+    #[test]
+    fn what_stands_before_an_at_sign_has_a_case() {
+        assert_ne!(key("http://me@one.example/a", None), key("http://ME@one.example/a", None));
+        assert_eq!(key("http://me@one.example/a", None), key("http://me@ONE.example/a", None));
+        assert_ne!(key("http://me@one.example/a", None), key("http://one.example/a", None));
+        assert_ne!(key("/a", Some("me@one.example")), key("/a", Some("ME@one.example")));
+    }
+
+    #[test]
+    fn a_request_that_names_two_hosts_shares_with_nobody_who_says_another_thing() {
+        let sayings: [(&str, &[&[u8]]); 15] = [
+            ("/a", &[]),
+            ("/a", &[b""]),
+            ("/a", &[b"one"]),
+            ("/a", &[b"two"]),
+            ("/a", &[b"one", b"two"]),
+            ("/a", &[b"two", b"one"]),
+            ("/a", &[b"one, two"]),
+            ("/a", &[b"one", b"two", b"one"]),
+            ("/a", &[b"one", b""]),
+            ("/a", &[b"one\xff"]),
+            ("/a", &[b"one\xfe"]),
+            ("http://one/a", &[]),
+            ("http://one/a", &[b"two"]),
+            ("http://one/a", &[b"one", b"two"]),
+            ("http://two/a", &[b"one"]),
+        ];
+        let keys: Vec<_> = sayings
+            .iter()
+            .map(|(target, hosts)| {
+                let ask = hosts.iter().fold(Request::get(*target), |ask, host| ask.header("host", *host));
+                CacheKey::of(&ask.body(()).unwrap().into_parts().0)
+            })
+            .collect();
+        for (index, one) in keys.iter().enumerate() {
+            for other in &keys[index + 1..] {
+                assert_ne!(one, other);
+            }
+        }
+    }
+
+    #[test]
+    fn over_http_2_a_second_host_is_another_thing_too() {
+        let over_http_2 = |host: Option<&str>| {
+            let ask = Request::get("https://one/a").version(Version::HTTP_2);
+            let ask = host.into_iter().fold(ask, |ask, host| ask.header("host", host));
+            CacheKey::of(&ask.body(()).unwrap().into_parts().0)
+        };
+        let two_fields = Request::get("/a").header("host", "one").header("host", "two").body(()).unwrap();
+        assert_eq!(over_http_2(Some("one")), over_http_2(None));
+        assert_ne!(over_http_2(Some("two")), over_http_2(None));
+        assert_ne!(over_http_2(Some("two")), CacheKey::of(&two_fields.into_parts().0));
     }
 
     #[test]

@@ -3,3 +3,4 @@
 pub(crate) mod chunk;
 pub(crate) mod key;
 pub(crate) mod manifest;
+pub(crate) mod target_uri;

@@ -157,6 +157,14 @@ pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
     CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
 }
 
+/// Whether the request asks, beside its method, for another one.
+///
+/// HTTP knows no such fields, but there are services that heed them, on a GET too. What such a service answers is
+/// not what it answers to a GET.
+pub(crate) fn overrides_method(headers: &HeaderMap) -> bool {
+    METHOD_OVERRIDES.iter().any(|name| headers.contains_key(name))
+}
+
 /// Whether the field is one of those that a fill leaves out.
 pub(crate) fn is_condition_or_range(name: &HeaderName) -> bool {
     CONDITIONS_AND_RANGES.contains(name)
@@ -199,6 +207,12 @@ const CONDITIONS_AND_RANGES: [HeaderName; 6] = [
     header::IF_RANGE,
     header::IF_UNMODIFIED_SINCE,
     header::RANGE,
+];
+
+const METHOD_OVERRIDES: [HeaderName; 3] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
 ];
 
 const MADE_ANEW: [HeaderName; 3] = [header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::CONTENT_RANGE];

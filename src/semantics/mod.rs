@@ -10,6 +10,7 @@ pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod multipart;
 pub(crate) mod range;
+pub(crate) mod reference;
 pub(crate) mod select;
 pub(crate) mod storable;
 pub(crate) mod structured;

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{CacheKey, Fault, Operation};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -128,4 +128,109 @@ async fn a_client_that_leaves_does_not_stop_the_invalidation() {
     settle().await;
     rig.inner.answer("/a.mp4", Script::movie("/new", 20));
     rig.get("/a.mp4").send().await.whole(&movie("/new", 20));
+}
+
+/// Which of these paths still have the answer that was stored for them, after an answer with these fields.
+async fn kept(rig: &Rig, paths: &[&'static str], status: u16, fields: &[(&str, &str)]) -> Vec<&'static str> {
+    let ask = |path| rig.get(path).header("host", "one.example");
+    for path in paths {
+        rig.inner.answer(path.split('?').next().unwrap(), Script::movie(path, 10));
+        ask(path).send().await;
+    }
+    let done = fields
+        .iter()
+        .fold(Script::absent().status(status), |script, (name, value)| script.header(name, value));
+    rig.inner.answer("/v/edit", done);
+    rig.ask(Method::POST, "/v/edit").header("host", "one.example").send().await;
+    let mut kept = Vec::new();
+    for path in paths {
+        if ask(path).send().await.cache_status().contains("; hit") {
+            kept.push(*path);
+        }
+    }
+    kept
+}
+
+#[tokio::test]
+async fn what_the_answer_says_it_was_about_goes_too() {
+    let paths = ["/v/a.mp4", "/v/b.mp4", "/c.mp4?x=1"];
+    let (location, content) = ("location", "content-location");
+    for (fields, expected) in [
+        (vec![], vec!["/v/a.mp4", "/v/b.mp4", "/c.mp4?x=1"]),
+        (vec![(location, "a.mp4")], vec!["/v/b.mp4", "/c.mp4?x=1"]),
+        (vec![(content, "/v/a.mp4#t=1")], vec!["/v/b.mp4", "/c.mp4?x=1"]),
+        (vec![(location, "http://one.example/v/a.mp4"), (content, "../c.mp4?x=1")], vec!["/v/b.mp4"]),
+        (vec![(location, "a.mp4"), (location, "b.mp4")], vec!["/c.mp4?x=1"]),
+        (vec![(location, "/c.mp4")], vec!["/v/a.mp4", "/v/b.mp4", "/c.mp4?x=1"]),
+    ] {
+        for status in [201, 204, 303] {
+            let rig = Rig::new();
+            assert_eq!(kept(&rig, &paths, status, &fields).await, expected, "{status} {fields:?}");
+        }
+        // An answer that is an error has changed nothing.
+        assert_eq!(kept(&Rig::new(), &paths, 404, &fields).await, paths, "{fields:?}");
+        assert_eq!(kept(&Rig::new(), &paths, 500, &fields).await, paths, "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_origins_name_or_no_name_at_all_takes_nothing_out() {
+    let paths = ["/v/a.mp4"];
+    let long = format!("/v/{}a.mp4", "./".repeat(5000));
+    for value in [
+        "http://two.example/v/a.mp4",
+        "//two.example/v/a.mp4",
+        "http://one.example:81/v/a.mp4",
+        "ftp://one.example/v/a.mp4",
+        "http:a.mp4",
+        "/v/a.mp4 /v/a.mp4",
+        "http://[/v/a.mp4",
+        "\t",
+        long.as_str(),
+    ] {
+        for name in ["location", "content-location"] {
+            assert_eq!(kept(&Rig::new(), &paths, 201, &[(name, value)]).await, paths, "{name}: {value}");
+        }
+    }
+    // Of very many, those beyond the bound.
+    let mut many = vec![("location", "/v/x.mp4"); 100];
+    many.push(("location", "/v/a.mp4"));
+    assert_eq!(kept(&Rig::new(), &paths, 201, &many).await, paths);
+    many.push(("content-location", "/v/a.mp4"));
+    assert!(kept(&Rig::new(), &paths, 201, &many).await.is_empty(), "one field does not crowd out the other");
+}
+
+#[tokio::test]
+async fn a_safe_request_takes_nothing_out_whatever_its_answer_names() {
+    for name in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+        let rig = Rig::new().movie("/v/a.mp4", 10);
+        rig.get("/v/a.mp4").send().await;
+        rig.inner.answer("/v/edit", Script::movie("/v/edit", 10).header("content-location", "/v/a.mp4"));
+        rig.ask(method(name), "/v/edit").send().await;
+        rig.get("/v/a.mp4").send().await.is_hit();
+    }
+}
+
+#[tokio::test]
+async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
+    let by_path_and_device = |request: &http::request::Parts| {
+        assert_ne!(request.uri.path(), "/bad", "the key function panics, as scripted");
+        let device = request.headers.get("x-device").map_or(&[][..], |device| device.as_bytes());
+        CacheKey::new([request.method.as_str().as_bytes(), request.uri.path().as_bytes(), device].concat())
+    };
+    let rig = Rig::new().movie("/v/a.mp4", 10).layer(|layer| layer.key(by_path_and_device));
+    let created =
+        Script::absent().status(201).header("location", "/bad").header("content-location", "a.mp4?x");
+    rig.inner.answer("/v/edit", created.clone().without("location"));
+    for device in ["tv", "phone"] {
+        rig.get("/v/a.mp4").header("x-device", device).send().await;
+    }
+    rig.ask(Method::POST, "/v/edit").header("x-device", "tv").send().await;
+    rig.get("/v/a.mp4").header("x-device", "phone").send().await.is_hit();
+    let answer = rig.get("/v/a.mp4").header("x-device", "tv").send().await;
+    assert!(answer.cache_status().contains("uri-miss"), "{}", answer.cache_status());
+
+    // One that panics at a URI that nobody asked for takes no answer with it.
+    rig.inner.answer("/v/edit", created);
+    assert_eq!(rig.ask(Method::POST, "/v/edit").send().await.status, 201);
 }

@@ -221,9 +221,9 @@ async fn a_key_is_shown_where_it_was_looked_for_and_only_if_asked_for() {
     let rig = rig.layer(|layer| layer.show_key(true).bypass(|request| request.uri.path() == "/live.mp4"));
     let ask = |path| rig.get(path).header("host", "video.example");
     for (ask, said) in [
-        (ask("/a.mp4"), r#"fwd=uri-miss; ttl=300; stored; key="\\nvideo.example\\n/a.mp4""#),
-        (ask("/a.mp4"), r#"hit; ttl=300; key="\\nvideo.example\\n/a.mp4""#),
-        (ask("/b\".mp4"), r#"fwd=uri-miss; key="\\nvideo.example\\n/b\\\".mp4"; detail=status"#),
+        (ask("/a.mp4"), r#"fwd=uri-miss; ttl=300; stored; key="@video.example\\n/a.mp4""#),
+        (ask("/a.mp4"), r#"hit; ttl=300; key="@video.example\\n/a.mp4""#),
+        (ask("/b\".mp4"), r#"fwd=uri-miss; key="@video.example\\n/b\\\".mp4"; detail=status"#),
         (ask("/a.mp4").header("cache-control", "no-store"), "fwd=request"),
         (ask("/live.mp4"), "fwd=bypass"),
     ] {

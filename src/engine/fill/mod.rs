@@ -125,6 +125,10 @@ where
 {
     let mut asked = request.clone();
     remove_conditions_and_ranges(&mut asked.headers);
+    // The request of a fill is one of its own, and has no content, whatever the viewer's said.
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
+        asked.headers.remove(name);
+    }
     asked.method = Method::GET;
     engine.mark(&mut asked.extensions);
     let directives = engine.directives(request);

@@ -1,0 +1,408 @@
+//! The target URI as a cache key, with or without what a video does not depend on.
+//!
+//! RFC 9110 §7.1 (target URI), §7.2 (`Host`), §4.2.3 (what of a URI has no case); RFC 9112 §3.2, §3.3.
+
+use http::{
+    header::{self, HeaderName},
+    request, uri, HeaderValue, Version,
+};
+
+use super::key::CacheKey;
+
+/// Ready-made key functions: the target URI, less what the video does not depend on.
+///
+/// [`TargetUri::new`] alone makes the keys of [`CacheKey::of`]. Each setter lets more requests share one stored
+/// response, or tells their hosts apart by other fields; two URIs that differ in what is left never share.
+///
+/// ```
+/// use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
+///
+/// let uri = TargetUri::new().without_parameters(["token", "utm_*"]).sorted_parameters();
+/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(uri.into_fn());
+/// ```
+///
+/// Whatever is left out, the inner service must not look at. Where a parameter proves who may see the video (a signed
+/// URL), the check must stand **outside** of the cache: inside, it is asked once, and everybody gets its answer.
+///
+/// ```
+/// # use axum::{extract::Request, http::StatusCode, middleware, routing::get, Router};
+/// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
+/// # let layer = VideoCacheLayer::new(MokaStore::new(1 << 30));
+/// # async fn check(request: Request, next: middleware::Next) -> axum::response::Response { next.run(request).await }
+/// # async fn video() {}
+/// let app: Router = Router::new()
+///     .route("/video.mp4", get(video))
+///     .layer(layer.key(TargetUri::new().without_parameters(["token"]).into_fn()))
+///     // In axum the later layer is the outer one: no request comes to the cache unchecked.
+///     .layer(middleware::from_fn(check));
+/// ```
+///
+/// # Parameters
+///
+/// A parameter is what stands between two `&`, and its name what stands before its first `=`, byte for byte: `token`
+/// does not name `to%6ben` or `Token`. Where a service could read a query in another way than this, the query
+/// stays in the key as it is: fewer viewers share, and none gets what was made for another. So it is with a
+/// query that has a `;`, which some services take for a `&`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetUri {
+    query: Query,
+    sorted: bool,
+    forwarded: bool,
+}
+
+impl TargetUri {
+    /// The whole target URI, as [`CacheKey::of`] has it.
+    pub const fn new() -> Self {
+        Self { query: Query::Whole, sorted: false, forwarded: false }
+    }
+
+    /// Leaves the query out. Of this and the two setters for parameters, the last one counts.
+    /// Default: the query is part of the key.
+    #[must_use]
+    pub fn without_query(mut self) -> Self {
+        self.query = Query::Nothing;
+        self
+    }
+
+    /// Leaves out the parameters of these names; a name that ends in `*` stands for all that begin so.
+    /// Default: all parameters are part of the key.
+    ///
+    /// A parameter whose name is spelled otherwise (`to%6ben`, `Token`, `token[]`) stays in the key. A URI without
+    /// parameters, and one that has only such as are left out, have one key.
+    #[must_use]
+    pub fn without_parameters<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.query = Query::Without(Names::of(names));
+        self
+    }
+
+    /// Leaves out the parameters of all but these names; a name that ends in `*` stands for all that begin so.
+    /// Default: all parameters are part of the key.
+    ///
+    /// A parameter that an inner service might take for one of these stays in the key too: one that differs in its
+    /// case only, and one whose name has other bytes than letters, digits, `-` and `_` (`%76` is `v` to many).
+    #[must_use]
+    pub fn only_parameters<I>(mut self, names: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.query = Query::Only(Names::of(names));
+        self
+    }
+
+    /// Takes parameters in the order of their names, so that `?b=1&a=2` is `?a=2&b=1`; those of one name keep
+    /// their order. Default: in the order of the query.
+    ///
+    /// A query keeps its order if one of its names has other bytes than letters, digits, `-` and `_`: it may be
+    /// another spelling of the name beside it.
+    #[must_use]
+    pub fn sorted_parameters(mut self) -> Self {
+        self.sorted = true;
+        self
+    }
+
+    /// Takes the scheme from `X-Forwarded-Proto` and the authority from `X-Forwarded-Host`, each where the request
+    /// has it. Default: they are fields like any other.
+    ///
+    /// For a cache behind a proxy, and an inner service that looks at these fields and not at `Host`. The proxy must
+    /// overwrite what it was sent: else every viewer writes the host of a key. A list is taken as a whole, so that it
+    /// does not matter which of its members the inner service believes.
+    #[must_use]
+    pub fn forwarded(mut self) -> Self {
+        self.forwarded = true;
+        self
+    }
+
+    /// The key of a request.
+    pub fn key(&self, request: &request::Parts) -> CacheKey {
+        let uri = &request.uri;
+        let mut key = Vec::with_capacity(64 + uri.path_and_query().map_or(1, |whole| whole.as_str().len()));
+        self.append_scheme(request, &mut key);
+        self.append_authority(request, &mut key);
+        key.extend_from_slice(uri.path().as_bytes());
+        if let Some(query) = uri.query() {
+            self.append_query(query, &mut key);
+        }
+        CacheKey::new(key)
+    }
+
+    /// The function for [`VideoCacheLayer::key`](crate::VideoCacheLayer::key).
+    pub fn into_fn(self) -> impl Fn(&request::Parts) -> CacheKey + Clone + Send + Sync + 'static {
+        move |request| self.key(request)
+    }
+
+    fn append_scheme(&self, request: &request::Parts, key: &mut Vec<u8>) {
+        if self.forwarded && request.headers.contains_key(&FORWARDED_PROTO) {
+            for line in request.headers.get_all(&FORWARDED_PROTO) {
+                append_line(key, SCHEME, line.as_bytes());
+            }
+        } else if let Some(scheme) = request.uri.scheme().filter(|_| request.version <= Version::HTTP_11) {
+            append_line(key, SCHEME, scheme.as_str().as_bytes());
+        }
+    }
+
+    /// RFC 9112 §3.2 has a server refuse a request with several `Host` fields, and RFC 9113 §8.3.1 one whose `Host`
+    /// is not its `:authority`; §3.2.2 lets the target count alone. Not every server does. Which of the hosts the
+    /// inner service believes is not known here, so all of them are in the key: such a request shares with nobody
+    /// who says one thing.
+    fn append_authority(&self, request: &request::Parts, key: &mut Vec<u8>) {
+        if self.forwarded && request.headers.contains_key(&FORWARDED_HOST) {
+            for line in request.headers.get_all(&FORWARDED_HOST) {
+                append_line(key, AUTHORITY, line.as_bytes());
+            }
+            return;
+        }
+        let hosts = || request.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+        let Some(authority) = request.uri.authority().map(uri::Authority::as_str) else {
+            hosts().for_each(|host| append_line(key, AUTHORITY, host));
+            return;
+        };
+        append_line(key, AUTHORITY, authority.as_bytes());
+        if hosts().any(|host| !host.eq_ignore_ascii_case(authority.as_bytes())) {
+            hosts().for_each(|host| append_line(key, OTHER_HOST, host));
+        }
+    }
+
+    fn append_query(&self, query: &str, key: &mut Vec<u8>) {
+        let as_it_is = self.query == Query::Whole && !self.sorted;
+        if self.query == Query::Nothing {
+            return;
+        }
+        if as_it_is || query.contains(';') {
+            key.push(b'?');
+            key.extend_from_slice(query.as_bytes());
+            return;
+        }
+        let mut parameters: Vec<&str> =
+            query.split('&').filter(|parameter| self.query.has(name(parameter))).collect();
+        if self.sorted && parameters.iter().all(|parameter| is_plain(name(parameter))) {
+            // To a service that ignores case, `A` and `a` are of one name.
+            parameters.sort_by_cached_key(|parameter| name(parameter).to_ascii_lowercase());
+        }
+        // No parameter is no query; one that is empty is an empty query.
+        let mut separator = b'?';
+        for parameter in parameters {
+            key.push(separator);
+            key.extend_from_slice(parameter.as_bytes());
+            separator = b'&';
+        }
+    }
+}
+
+/// What of a query is part of the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Query {
+    #[default]
+    Whole,
+    Nothing,
+    Without(Names),
+    Only(Names),
+}
+
+impl Query {
+    /// Whether a parameter of this name is part of the key.
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Nothing => false,
+            Self::Without(names) => !names.name(name),
+            Self::Only(names) => names.may_name(name) || !is_plain(name),
+        }
+    }
+}
+
+/// Names of parameters; a `*` at the end stands for any end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names(Vec<String>);
+
+impl Names {
+    fn of<I>(names: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        Self(names.into_iter().map(|name| name.as_ref().to_owned()).collect())
+    }
+
+    fn name(&self, name: &str) -> bool {
+        self.0.iter().any(|named| match named.strip_suffix('*') {
+            Some(start) => name.starts_with(start) && is_plain(name),
+            None => name == named,
+        })
+    }
+
+    /// The same for a service that ignores case.
+    fn may_name(&self, name: &str) -> bool {
+        self.0.iter().any(|named| match named.strip_suffix('*') {
+            Some(start) => name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
+            None => name.eq_ignore_ascii_case(named),
+        })
+    }
+}
+
+fn name(parameter: &str) -> &str {
+    parameter.split_once('=').map_or(parameter, |(name, _)| name)
+}
+
+/// Whether every service reads the name as the same one: `%76` is `v` to many, `v[]` is `v` to some, `v.x` is `v_x`.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// Appends one line of a key: what it tells, its value, and a line feed, which is in no part of a URI or field. The
+/// path and the query come last and have none, so no two targets run together.
+fn append_line(key: &mut Vec<u8>, tells: u8, value: &[u8]) {
+    key.push(tells);
+    // RFC 9110 §4.2.3: scheme and host are case-insensitive; what stands before an `@` is not.
+    let mut parts = value.rsplitn(2, |byte| *byte == b'@');
+    let host = parts.next().unwrap_or_default();
+    if let Some(user) = parts.next() {
+        key.extend_from_slice(user);
+        key.push(b'@');
+    }
+    key.extend(host.iter().map(u8::to_ascii_lowercase));
+    key.push(b'\n');
+}
+
+const SCHEME: u8 = b':';
+const AUTHORITY: u8 = b'@';
+/// A `Host` beside a target that has an authority, where the two are not the same.
+const OTHER_HOST: u8 = b'!';
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The key of a target without a host.
+    fn key(uri: &TargetUri, target: &str) -> CacheKey {
+        uri.key(&Request::get(target).body(()).unwrap().into_parts().0)
+    }
+
+    fn forwarded(fields: &[(&str, &str)]) -> CacheKey {
+        let ask = fields.iter().fold(Request::get("/a"), |ask, (name, value)| ask.header(*name, *value));
+        TargetUri::new().forwarded().key(&ask.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn each_setter_makes_the_same_of_what_it_leaves_out_and_of_nothing_else() {
+        let whole = TargetUri::new();
+        let bare = TargetUri::new().without_query();
+        let without = TargetUri::new().without_parameters(["token", "utm_*"]);
+        let only = TargetUri::new().only_parameters(["v", "q_*"]);
+        let sorted = TargetUri::new().sorted_parameters();
+        let sorted_without = without.clone().sorted_parameters();
+        for (why, uri, one, other, same) in [
+            ("byte for byte", &whole, "/a?b=1&a=2", "/a?a=2&b=1", false),
+            ("no query", &bare, "/a?b=1", "/a", true),
+            ("an empty query is left out too", &bare, "/a?", "/a", true),
+            ("the path stays", &bare, "/a?b", "/b?b", false),
+            ("the path stays as it is", &bare, "/a%2Fb?b", "/a/b?b", false),
+            ("one is left out", &without, "/a?token=1&v=2", "/a?v=2", true),
+            ("each of that name", &without, "/a?token=1&v=2&token&token=", "/a?v=2", true),
+            ("by its start", &without, "/a?utm_source=1&v=2&utm_=", "/a?v=2", true),
+            ("the last one gone is no query", &without, "/a?token=1", "/a", true),
+            ("an empty query stays", &without, "/a?", "/a", false),
+            ("what is left stays", &without, "/a?token=1&v=2", "/a?token=1&v=3", false),
+            ("in its order", &without, "/a?v=1&w=2", "/a?w=2&v=1", false),
+            ("a name, not a start", &without, "/a?tokens=1", "/a", false),
+            ("a name, not a value", &without, "/a?v=token", "/a?v=utm_", false),
+            ("another spelling stays", &without, "/a?to%6ben=1", "/a", false),
+            ("another case stays", &without, "/a?Token=1", "/a", false),
+            ("an array stays", &without, "/a?token[]=1", "/a", false),
+            ("what begins so and is odd stays", &without, "/a?utm_[v]=1", "/a", false),
+            ("some split at a semicolon", &without, "/a?token=1;v=2", "/a", false),
+            ("an empty parameter is one", &without, "/a?v&", "/a?v", false),
+            ("a value is its own", &without, "/a?v=", "/a?v", false),
+            ("all but these", &only, "/a?v=1&x=2&q_a=3&y", "/a?v=1&q_a=3", true),
+            ("nothing is left", &only, "/a?x=2", "/a", true),
+            ("what is named stays", &only, "/a?v=1", "/a?v=2", false),
+            ("what may be taken for it stays", &only, "/a?%76=1", "/a?%76=2", false),
+            ("in any case", &only, "/a?V=1", "/a", false),
+            ("as an array", &only, "/a?v[]=1", "/a", false),
+            ("in any case by its start", &only, "/a?Q_a=1", "/a", false),
+            ("some split at a semicolon", &only, "/a?x=1;v=2", "/a", false),
+            ("by name", &sorted, "/a?b=1&a=2", "/a?a=2&b=1", true),
+            ("those of one name keep their order", &sorted, "/a?a=2&b=1&a=1", "/a?a=2&a=1&b=1", true),
+            ("those of one name keep their order", &sorted, "/a?a=1&a=2", "/a?a=2&a=1", false),
+            ("a case may be no other name", &sorted, "/a?a=1&A=2", "/a?A=2&a=1", false),
+            ("a spelling may be no other name", &sorted, "/a?a=1&%61=2", "/a?%61=2&a=1", false),
+            ("some split at a semicolon", &sorted, "/a?b=1;a=2&a=1", "/a?a=1&b=1;a=2", false),
+            ("a sorted query is not another", &sorted, "/a?a=1&b=2", "/a?a=1%26b=2", false),
+            ("no query", &sorted, "/a?", "/a", false),
+            ("both", &sorted_without, "/a?b=1&token=x&a=2", "/a?utm_x&a=2&b=1", true),
+        ] {
+            assert_eq!(key(uri, one) == key(uri, other), same, "{why}: {one} {other}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_the_query_counts() {
+        let uri = TargetUri::new().without_query().without_parameters(["a"]).without_parameters(["b"]);
+        assert_eq!(key(&uri, "/a?b=1"), key(&uri, "/a"));
+        assert_ne!(key(&uri, "/a?a=1"), key(&uri, "/a"));
+    }
+
+    #[test]
+    fn what_was_forwarded_is_taken_whole_and_only_if_asked_for() {
+        let (host, proto, inside) =
+            (("x-forwarded-host", "one.example"), ("x-forwarded-proto", "https"), ("host", "inside"));
+        assert_eq!(
+            forwarded(&[host, proto, inside]),
+            forwarded(&[("x-forwarded-host", "ONE.example"), proto])
+        );
+        let sayings: [&[(&str, &str)]; 9] = [
+            &[host, proto, inside],
+            &[("x-forwarded-host", "two.example"), proto],
+            &[host, ("x-forwarded-proto", "http")],
+            &[("x-forwarded-host", "evil, one.example"), proto],
+            &[host, ("x-forwarded-host", "evil"), proto],
+            &[host],
+            &[proto, inside],
+            &[("x-forwarded-proto", "inside")],
+            &[inside],
+        ];
+        for (index, one) in sayings.iter().enumerate() {
+            for other in &sayings[index + 1..] {
+                assert_ne!(forwarded(one), forwarded(other), "{one:?} {other:?}");
+            }
+        }
+        let ask = Request::get("/a").header("x-forwarded-host", "evil").header("host", "inside");
+        let by_itself = TargetUri::new().key(&ask.body(()).unwrap().into_parts().0);
+        assert_eq!(by_itself, forwarded(&[inside]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_alone_decides(
+            kept in proptest::collection::vec("[vw]=[0-9]{0,2}", 0..4),
+            others in proptest::collection::vec("[vw]=[0-9]{0,2}", 0..4),
+            dropped in proptest::collection::vec("token=[0-9]{0,2}", 0..4),
+        ) {
+            let uri = TargetUri::new().without_parameters(["token"]);
+            let target = |parameters: &[String]| match parameters {
+                [] => "/a".to_owned(),
+                some => format!("/a?{}", some.join("&")),
+            };
+            let mixed: Vec<_> = dropped.iter().chain(&kept).cloned().collect();
+            prop_assert_eq!(key(&uri, &target(&mixed)), key(&uri, &target(&kept)));
+            prop_assert_eq!(key(&uri, &target(&mixed)) == key(&uri, &target(&others)), kept == others);
+        }
+
+        #[test]
+        fn no_query_is_too_odd(query in "[a-zA-Z0-9&=;%+?/_*.-]{0,40}") {
+            let uri = TargetUri::new().only_parameters(["a*"]).sorted_parameters();
+            let target = format!("/a?{query}");
+            prop_assert_eq!(key(&uri, &target), key(&uri, &target));
+        }
+    }
+}
