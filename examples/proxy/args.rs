@@ -9,7 +9,7 @@ use http::{
     HeaderName, StatusCode, Uri,
 };
 use humantime::parse_duration;
-use tower_video_cache::{ChunkSize, Fill, MokaStore, Policy, VideoCacheLayer};
+use tower_video_cache::{CacheName, ChunkSize, Fill, MokaStore, Policy, VideoCacheLayer};
 
 use super::{fields::cache_key, origin::Origin, server::Limits};
 
@@ -66,6 +66,15 @@ pub(crate) struct Args {
     /// Whether Cache-Control and Pragma of viewers' requests are heeded [default: true].
     #[arg(long)]
     heed_requests: Option<bool>,
+    /// How many ranges of one request are answered as parts; a request for more gets the whole [default: 16].
+    #[arg(long)]
+    max_ranges: Option<usize>,
+    /// What the cache calls itself in Cache-Status.
+    #[arg(long, default_value_t, value_parser = CacheName::new)]
+    name: CacheName,
+    /// Shows the cache key of each request in Cache-Status.
+    #[arg(long)]
+    show_key: bool,
     /// How long it is remembered that a response may not be stored.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     refusal_ttl: Duration,
@@ -96,6 +105,8 @@ impl Args {
             .key(cache_key)
             .chunk_size(self.chunk_size)
             .refusal_ttl(self.refusal_ttl)
+            .name(self.name.clone())
+            .show_key(self.show_key)
             .fill(match self.fill {
                 FillArg::Whole => Fill::Whole,
             })
@@ -138,6 +149,9 @@ impl Args {
         }
         if let Some(targeted) = &self.targeted {
             policy = policy.targeted(targeted.iter().cloned());
+        }
+        if let Some(most) = self.max_ranges {
+            policy = policy.max_ranges(most);
         }
         if let Some(heed) = self.heed_requests {
             policy = policy.heed_requests(heed);
