@@ -14,8 +14,14 @@ mod origin;
 #[path = "../../examples/proxy/server.rs"]
 mod server;
 
+mod asking;
 mod freshness;
+mod invalidating;
+mod passing;
 mod rig;
 mod staleness;
+mod status;
 mod storing;
+mod targeting;
+mod validating;
 mod varying;

@@ -38,123 +38,114 @@ async fn some_statuses_are_reused_by_a_guess_and_the_others_by_leave_alone() {
     }
 }
 
+type Row<'a> = (&'a str, u16, Fields<'a>, Fields<'a>, bool);
+
+const AUTHORIZED: Fields<'_> = &[("authorization", "Basic YTpi")];
+
+/// A status, the fields of both requests, those of the answers, and whether the second gets the first one's answer.
+const SHARED_OR_NOT: &[Row<'_>] = &[
+    ("§5.2.2.1 max-age", 200, &[], &[("cache-control", "max-age=60")], true),
+    ("§5.2.2.10 s-maxage", 200, &[], &[("cache-control", "s-maxage=60")], true),
+    (
+        "§5.2.2.9 public, and a guess",
+        200,
+        &[],
+        &[("cache-control", "public"), ("last-modified", "Sun, 22 Nov 2026 09:43:20 GMT")],
+        true,
+    ),
+    ("§5.2.2.5 no-store", 200, &[], &[("cache-control", "no-store")], false),
+    ("§5.2.2.5 no-store beside max-age", 200, &[], &[("cache-control", "max-age=60, no-store")], false),
+    (
+        "§5.2.2.5 no-store on another line",
+        200,
+        &[],
+        &[("cache-control", "max-age=60"), ("cache-control", "NO-STORE")],
+        false,
+    ),
+    ("§5.2.2.7 private", 200, &[], &[("cache-control", "private, max-age=60")], false),
+    ("§5.2.2.7 private of one field", 200, &[], &[("cache-control", "private=\"x-a\", max-age=60")], true),
+    ("§5.2.2.4 no-cache of one field", 200, &[], &[("cache-control", "no-cache=\"x-a\", max-age=60")], true),
+    ("§5.2.2.3 must-understand", 200, &[], &[("cache-control", "must-understand, max-age=60")], true),
+    (
+        "§5.2.2.3 must-understand lifts no-store",
+        200,
+        &[],
+        &[("cache-control", "must-understand, no-store, max-age=60")],
+        true,
+    ),
+    (
+        "§5.2.2.3 must-understand of what is not understood",
+        599,
+        &[],
+        &[("cache-control", "must-understand, max-age=60")],
+        false,
+    ),
+    (
+        "§5.2.2.3 nor does it lift no-store there",
+        599,
+        &[],
+        &[("cache-control", "must-understand, no-store, max-age=60")],
+        false,
+    ),
+    (
+        "§5.2.2.2 must-revalidate does not keep it out",
+        200,
+        &[],
+        &[("cache-control", "must-revalidate, max-age=60")],
+        true,
+    ),
+    (
+        "§5.2.3 what is not known is ignored",
+        200,
+        &[],
+        &[("cache-control", "x-a=\"b, no-store\", max-age=60")],
+        true,
+    ),
+    ("§3.5 credentials", 200, AUTHORIZED, &[("cache-control", "max-age=60")], false),
+    ("§3.5 credentials, public", 200, AUTHORIZED, &[("cache-control", "public, max-age=60")], true),
+    (
+        "§3.5 credentials, must-revalidate",
+        200,
+        AUTHORIZED,
+        &[("cache-control", "must-revalidate, max-age=60")],
+        true,
+    ),
+    ("§3.5 credentials, s-maxage", 200, AUTHORIZED, &[("cache-control", "s-maxage=60")], true),
+    (
+        "§3.5 credentials, proxy-revalidate is no leave",
+        200,
+        AUTHORIZED,
+        &[("cache-control", "proxy-revalidate, max-age=60")],
+        false,
+    ),
+    (
+        "§5.2.1.5 the request says no-store",
+        200,
+        &[("cache-control", "no-store")],
+        &[("cache-control", "max-age=60")],
+        false,
+    ),
+    (
+        "§7.3 a cookie alone does not keep it out",
+        200,
+        &[],
+        &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
+        true,
+    ),
+    ("§4.2.2 nothing said, nothing to guess by", 200, &[], &[], false),
+    (
+        "RFC 9110 §14.4 a part, whatever its status",
+        200,
+        &[],
+        &[("cache-control", "max-age=60"), ("content-range", "bytes 0-7/9")],
+        false,
+    ),
+];
+
 #[tokio::test]
 async fn a_response_is_reused_only_if_it_may_be_shared() {
-    type Row<'a> = (&'a str, u16, Fields<'a>, Fields<'a>, bool);
-    let authorized = &[("authorization", "Basic YTpi")][..];
-    let modified = date(-1000);
-    let rows: &[Row<'_>] = &[
-        ("§5.2.2.1 max-age", 200, &[], &[("cache-control", "max-age=60")], true),
-        ("§5.2.2.10 s-maxage", 200, &[], &[("cache-control", "s-maxage=60")], true),
-        (
-            "§5.2.2.9 public, and a guess",
-            200,
-            &[],
-            &[("cache-control", "public"), ("last-modified", &modified)],
-            true,
-        ),
-        ("§5.2.2.5 no-store", 200, &[], &[("cache-control", "no-store")], false),
-        ("§5.2.2.5 no-store beside max-age", 200, &[], &[("cache-control", "max-age=60, no-store")], false),
-        (
-            "§5.2.2.5 no-store on another line",
-            200,
-            &[],
-            &[("cache-control", "max-age=60"), ("cache-control", "NO-STORE")],
-            false,
-        ),
-        ("§5.2.2.7 private", 200, &[], &[("cache-control", "private, max-age=60")], false),
-        (
-            "§5.2.2.7 private of one field",
-            200,
-            &[],
-            &[("cache-control", "private=\"x-a\", max-age=60")],
-            true,
-        ),
-        (
-            "§5.2.2.4 no-cache of one field",
-            200,
-            &[],
-            &[("cache-control", "no-cache=\"x-a\", max-age=60")],
-            true,
-        ),
-        ("§5.2.2.3 must-understand", 200, &[], &[("cache-control", "must-understand, max-age=60")], true),
-        (
-            "§5.2.2.3 must-understand lifts no-store",
-            200,
-            &[],
-            &[("cache-control", "must-understand, no-store, max-age=60")],
-            true,
-        ),
-        (
-            "§5.2.2.3 must-understand of what is not understood",
-            599,
-            &[],
-            &[("cache-control", "must-understand, max-age=60")],
-            false,
-        ),
-        (
-            "§5.2.2.3 nor does it lift no-store there",
-            599,
-            &[],
-            &[("cache-control", "must-understand, no-store, max-age=60")],
-            false,
-        ),
-        (
-            "§5.2.2.2 must-revalidate does not keep it out",
-            200,
-            &[],
-            &[("cache-control", "must-revalidate, max-age=60")],
-            true,
-        ),
-        (
-            "§5.2.3 what is not known is ignored",
-            200,
-            &[],
-            &[("cache-control", "x-a=\"b, no-store\", max-age=60")],
-            true,
-        ),
-        ("§3.5 credentials", 200, authorized, &[("cache-control", "max-age=60")], false),
-        ("§3.5 credentials, public", 200, authorized, &[("cache-control", "public, max-age=60")], true),
-        (
-            "§3.5 credentials, must-revalidate",
-            200,
-            authorized,
-            &[("cache-control", "must-revalidate, max-age=60")],
-            true,
-        ),
-        ("§3.5 credentials, s-maxage", 200, authorized, &[("cache-control", "s-maxage=60")], true),
-        (
-            "§3.5 credentials, proxy-revalidate is no leave",
-            200,
-            authorized,
-            &[("cache-control", "proxy-revalidate, max-age=60")],
-            false,
-        ),
-        (
-            "§5.2.1.5 the request says no-store",
-            200,
-            &[("cache-control", "no-store")],
-            &[("cache-control", "max-age=60")],
-            false,
-        ),
-        (
-            "§7.3 a cookie alone does not keep it out",
-            200,
-            &[],
-            &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
-            true,
-        ),
-        ("§4.2.2 nothing said, nothing to guess by", 200, &[], &[], false),
-        (
-            "RFC 9110 §14.4 a part, whatever its status",
-            200,
-            &[],
-            &[("cache-control", "max-age=60"), ("content-range", "bytes 0-7/9")],
-            false,
-        ),
-    ];
     let rig = Rig::new().await;
-    for (index, (rule, status, request, response, reused)) in rows.iter().enumerate() {
+    for (index, (rule, status, request, response, reused)) in SHARED_OR_NOT.iter().enumerate() {
         let path = format!("/{index}");
         rig.script(&path, [answer(*status, response)]);
         let first = rig.get_with(&path, request).await;
