@@ -230,3 +230,19 @@ async fn a_reload_renews_what_is_stored() {
     let got = rig.get("/a").await;
     assert_eq!((got.text(), got.is_hit()), ("answer 2", true));
 }
+
+// §5.2: directives may be for anybody along the way.
+#[tokio::test]
+async fn directives_are_passed_on_in_both_directions() {
+    let rig = Rig::new().await;
+    let stored = "max-age=60, x-known-to-others=\"1, 2\", no-transform";
+    rig.script("/a", [cached(stored)]);
+    let asked = "max-stale=5, x-of-the-clients, no-transform";
+    for _ in 0..2 {
+        let got = rig.get_with("/a", &[("cache-control", asked), ("pragma", "x")]).await;
+        assert_eq!(got.field("cache-control"), stored);
+    }
+    let seen = rig.seen("/a").pop().unwrap();
+    assert_eq!([seen.field("cache-control"), seen.field("pragma")], [asked, "x"]);
+    assert_eq!(rig.count("/a"), 1);
+}

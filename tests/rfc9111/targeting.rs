@@ -72,6 +72,21 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
                 &[("cdn-cache-control", "no-store, @"), ("cache-control", "max-age=60")],
                 60,
             ),
+            (
+                "§3.1 one that says nothing known",
+                &[("cdn-cache-control", "none"), ("cache-control", "no-store"), ("last-modified", &earlier)],
+                100,
+            ),
+            (
+                "§2.1 an age that is no integer is not taken",
+                &[("cdn-cache-control", "max-age=60.5"), ("cache-control", "max-age=60")],
+                0,
+            ),
+            (
+                "§2.1 upper case is no key of a dictionary",
+                &[("cdn-cache-control", "MAX-AGE=10"), ("cache-control", "max-age=60")],
+                60,
+            ),
             ("§2.2 without it, Cache-Control", &[("cache-control", "max-age=60")], 60),
             (
                 "§2.2 fields of other lists count for nothing",
