@@ -51,16 +51,21 @@ async fn an_answer_to_an_unsafe_request_is_neither_stored_nor_reused() {
     assert_eq!(rig.get("/a").await.text(), "answer 4");
 }
 
+// §4.4: above all, what is another origin's, whatever the answer names.
 #[tokio::test]
 async fn what_is_stored_for_another_uri_stays() {
     let rig = Rig::new().await;
-    for path in ["/a", "/b"] {
-        rig.script(path, [cached("max-age=60").field("location", "/b").field("content-location", "/b")]);
-        rig.get(path).await;
+    let elsewhere = "http://another.example/b";
+    let done = answer(201, &[("location", elsewhere), ("content-location", elsewhere)]);
+    rig.script("/a", [cached("max-age=60"), cached("max-age=60"), done, cached("max-age=60")]);
+    rig.script("/b", [cached("max-age=60")]);
+    for target in ["/a", "/a?query", "/b"] {
+        rig.get(target).await;
     }
-    rig.get("/a?query").await;
+    assert_eq!(rig.get_with("/b", &[("host", "another.example")]).await.text(), "answer 2");
     rig.ask("POST", "/a", &[]).await;
     assert!(rig.get("/b").await.is_hit());
+    assert!(rig.get_with("/b", &[("host", "another.example")]).await.is_hit());
     assert!(rig.get("/a?query").await.is_hit());
     assert!(!rig.get("/a").await.is_hit());
 }

@@ -74,7 +74,10 @@ impl Rig {
         let stream = TcpStream::connect(self.proxy).await.unwrap();
         let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", "a.example");
+        let mut request = Request::builder().method(method).uri(path);
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", "a.example");
+        }
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
