@@ -94,6 +94,29 @@ fn every_test_that_the_readme_names_is_there() {
 }
 
 #[test]
+fn every_test_that_the_conformance_table_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/conformance.md")).unwrap();
+    let mut named = 0;
+    for word in page.split('`').skip(1).step_by(2) {
+        let path: Vec<_> = word.split("::").collect();
+        let (folder, file, function) = match path[..] {
+            ["it", file, function] if file != "file" => ("tests/it", file, function),
+            ["rfc9111", file, function] if file != "file" => ("tests/rfc9111", file, function),
+            ["semantics", file, function] if file != "file" => ("src/semantics", file, function),
+            _ => {
+                assert!(!word.contains("::") || word.ends_with("::file::test"), "{word} is nowhere");
+                continue;
+            }
+        };
+        let tests = fs::read_to_string(root.join(folder).join(file).with_extension("rs")).unwrap_or_default();
+        assert!(tests.contains(&format!("fn {function}(")), "{word}");
+        named += 1;
+    }
+    assert!(named > 100, "the reading found the tests");
+}
+
+#[test]
 fn the_declared_rust_version_is_true_of_every_dependency() {
     let rustc = std::process::Command::new("rustc").arg("-vV").output().unwrap();
     let about = String::from_utf8(rustc.stdout).unwrap();

@@ -1,0 +1,27 @@
+//! The layer as a shared cache of RFC 9111, in the proxy of `examples/proxy`, over real sockets.
+//!
+//! `docs/conformance.md` says which test here is about which sentence of which RFC.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../../examples/proxy/args.rs"]
+mod args;
+#[path = "../../examples/proxy/body.rs"]
+mod body;
+#[path = "../../examples/proxy/fields.rs"]
+mod fields;
+#[path = "../../examples/proxy/origin.rs"]
+mod origin;
+#[path = "../../examples/proxy/server.rs"]
+mod server;
+
+mod asking;
+mod freshness;
+mod invalidating;
+mod passing;
+mod rig;
+mod staleness;
+mod status;
+mod storing;
+mod targeting;
+mod validating;
+mod varying;
