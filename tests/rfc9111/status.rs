@@ -35,7 +35,6 @@ async fn a_member_says_why_a_request_went_forward_and_what_became_of_the_answer(
 
 // §2.3
 #[tokio::test]
-#[ignore = "fwd-status is not written yet"]
 async fn a_member_has_the_origins_status_where_it_is_not_the_answers() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];

@@ -19,7 +19,6 @@ async fn assert_lifetimes(rig: &Rig, rows: &[(&str, Fields<'_>, u64)]) {
 }
 
 #[tokio::test]
-#[ignore = "targeted fields are not connected yet"]
 async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
     let rig = Rig::new().await;
     let (hour, earlier) = (super::rig::date(3600), super::rig::date(-1000));
@@ -99,7 +98,6 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
 }
 
 #[tokio::test]
-#[ignore = "targeted fields are not connected yet"]
 async fn the_first_field_of_the_operators_list_that_is_there_counts() {
     let rig = Rig::with(&["--targeted", "My-Cache-Control,CDN-Cache-Control"]).await;
     assert_lifetimes(
