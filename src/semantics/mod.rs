@@ -12,3 +12,6 @@ pub(crate) mod select;
 pub(crate) mod storable;
 pub(crate) mod validation;
 pub(crate) mod vary;
+
+#[cfg(test)]
+mod differential;
