@@ -51,7 +51,9 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         rule: "§5.2.2.7: private with field names is about these alone",
         touches: &[Stored],
-        applies: |of| of.ours.stored && of.case.answer.says("private"),
+        applies: |of| {
+            of.ours.stored && of.case.answer.says("private") && !of.case.answer.says_unqualified("private")
+        },
         example: || Case::of(&["max-age=60", "private=\"x-user\""]),
     },
     Known {
@@ -99,7 +101,10 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         rule: "§4.2.1: of two values of a directive the first may be used; theirs adds must-revalidate",
         touches: &[Stored, Reused],
-        applies: |of| of.case.answer.contradicts_itself(),
+        applies: |of| {
+            let differs = of.ours.reused || of.refusal == Some(Refusal::Authorization);
+            of.case.answer.contradicts_itself() && differs
+        },
         example: || Case::of(&["max-age=60", "max-age=600"]).presented(90, &["max-stale"]),
     },
     Known {
