@@ -33,5 +33,13 @@ fn nothing_is_known_to_be_wrong() {
     }
 }
 
+/// RFC 9111 §5.2.2.3 has `no-store` give way. What cannot be read may have been `private`, as it is here.
+#[test]
+#[ignore = "must-understand takes back that half a quote forbids to store"]
+fn half_a_quote_forbids_to_store_beside_must_understand() {
+    let compared = Compared::new(Case::of(&["max-age=60", "must-understand", "x=\"a, private"]));
+    assert!(!compared.ours.stored, "{compared:?}");
+}
+
 /// The heuristically cacheable statuses (RFC 9110 §15.1), but for 206.
 const GUESSED: [u16; 11] = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];

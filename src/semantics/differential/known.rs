@@ -58,8 +58,12 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         rule: "§4.2.1: what follows half a quote cannot be read, and is taken for the least it may mean",
-        touches: &[Stored],
-        applies: |of| of.refusal == Some(Refusal::NoStore) && of.case.answer.has_half_a_quote(),
+        touches: &[Stored, Lifetime, Fresh, Reused],
+        applies: |of| {
+            let answer = &of.case.answer;
+            answer.has_half_a_quote()
+                && (of.refusal == Some(Refusal::NoStore) || answer.says("must-understand"))
+        },
         example: || Case::of(&["max-age=\"60"]),
     },
     Known {
@@ -101,10 +105,7 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         rule: "§4.2.1: of two values of a directive the first may be used; theirs adds must-revalidate",
         touches: &[Stored, Reused],
-        applies: |of| {
-            let differs = of.ours.reused || of.refusal == Some(Refusal::Authorization);
-            of.case.answer.contradicts_itself() && differs
-        },
+        applies: |of| of.case.answer.contradicts_itself() && (of.ours.reused || !of.ours.stored),
         example: || Case::of(&["max-age=60", "max-age=600"]).presented(90, &["max-stale"]),
     },
     Known {
