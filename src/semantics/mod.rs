@@ -17,3 +17,6 @@ pub(crate) mod structured;
 pub(crate) mod targeted;
 pub(crate) mod validation;
 pub(crate) mod vary;
+
+#[cfg(test)]
+mod differential;
