@@ -31,6 +31,8 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_while_revalidate: Option<Duration>,
     /// They come from a targeted field, and `Expires` counts no more (RFC 9213 §2.2).
     pub(crate) is_targeted: bool,
+    /// Some of it cannot be read, and may forbid anything.
+    pub(crate) is_unreadable: bool,
     /// The fields that `no-cache="…"` and `private="…"` name: none of them may be stored for others.
     pub(crate) withheld: Vec<HeaderName>,
 }
@@ -57,7 +59,7 @@ impl ResponseDirectives {
             let line = String::from_utf8_lossy(line.as_bytes());
             // RFC 9111 §4.2.1 encourages to take what is conflicting or invalid for the least that it may mean. What
             // follows a quote that does not end cannot be read, and may forbid to store.
-            parsed.no_store |= !quotes_end(&line);
+            parsed.is_unreadable |= !quotes_end(&line);
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
             }
@@ -222,15 +224,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_forbids_rather_than_allows() {
-        for line in
-            [&b"no-store, x=\xe9"[..], b"x=\"\xe9\", no-store", b"ext=\", no-store", b"max-age=60, x=\"a\\\""]
-        {
+    fn what_cannot_be_read_may_forbid_anything() {
+        let of = |line: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_bytes(line).unwrap());
-            assert!(ResponseDirectives::of(&headers).no_store, "{}", line.escape_ascii());
+            ResponseDirectives::of(&headers)
+        };
+        for line in [&b"no-store, x=\xe9"[..], b"x=\"\xe9\", no-store"] {
+            assert!(of(line).no_store, "{}", line.escape_ascii());
         }
-        assert!(!of("ext=\"a, \\\" no-store\", max-age=60").no_store);
+        for line in [&b"ext=\", no-store"[..], b"max-age=60, x=\"a\\\""] {
+            assert!(of(line).is_unreadable, "{}", line.escape_ascii());
+        }
+        let readable = of(b"ext=\"a, \\\" no-store\", max-age=60");
+        assert!(!readable.no_store && !readable.is_unreadable);
     }
 
     #[test]
@@ -245,6 +252,7 @@ mod tests {
             ResponseDirectives {
                 immutable: true,
                 is_targeted: false,
+                is_unreadable: false,
                 max_age: None,
                 must_revalidate: true,
                 must_understand: true,

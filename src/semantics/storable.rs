@@ -13,7 +13,7 @@ use super::{
     cache_status::Refusal,
     etag::has_validator,
     fields::{declared_length, media_type, DeclaredLength},
-    freshness::{Exchange, Freshness},
+    freshness::{is_heuristically_cacheable, Exchange, Freshness},
     vary::Vary,
 };
 use crate::policy::Policy;
@@ -41,6 +41,9 @@ pub(crate) fn storable(
         return Err(Refusal::Media);
     }
     may_be_shared(request, status, headers, policy)?;
+    if !says_or_lets_guess(status, headers, policy) {
+        return Err(Refusal::NeverFresh);
+    }
     let freshness = Freshness::of(status, headers, exchange, policy);
     if !freshness.is_of_use(has_validator(headers), exchange.received) {
         let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
@@ -87,7 +90,7 @@ fn may_be_shared(
         return Err(Refusal::Status);
     }
     // §5.2.2.3: a cache that understands the status should disregard no-store beside must-understand.
-    if directives.no_store && !directives.must_understand {
+    if directives.is_unreadable || directives.no_store && !directives.must_understand {
         return Err(Refusal::NoStore);
     }
     if directives.private {
@@ -108,6 +111,15 @@ fn may_be_shared(
     Ok(())
 }
 
+/// The last condition of RFC 9111 §3: the response says how long it is fresh, or that it is public, or its status lets
+/// a cache guess.
+fn says_or_lets_guess(status: StatusCode, headers: &HeaderMap, policy: &Policy) -> bool {
+    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    let says_when = !directives.is_targeted && headers.contains_key(header::EXPIRES);
+    let says_how_long = directives.max_age.is_some() || directives.s_maxage.is_some();
+    says_when || says_how_long || directives.public || is_heuristically_cacheable(status)
+}
+
 /// RFC 9110 §15: the final status codes that it defines, and so what they mean for a cache.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
@@ -118,7 +130,7 @@ fn is_understood(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::{super::fields::tests::headers, *};
 
@@ -151,6 +163,12 @@ mod tests {
             ),
             ("another type", 200, &[("content-type", "text/html")], Err(Refusal::Media)),
             ("§5.2.2.5 no-store", 200, &[("cache-control", "max-age=5, no-store")], Err(Refusal::NoStore)),
+            (
+                "§4.2.1 what cannot be read may forbid to store, whatever else is said",
+                200,
+                &[("cache-control", "max-age=5, must-understand, x=\"a, private")],
+                Err(Refusal::NoStore),
+            ),
             ("§5.2.2.7 private", 200, &[("cache-control", "private")], Err(Refusal::Private)),
             (
                 "§5.2.2.3 no-store gives way to must-understand",
@@ -212,6 +230,23 @@ mod tests {
         for (rule, status, response, expected) in rows {
             assert_eq!(judge(*status, &[], response, None), *expected, "{rule}");
         }
+    }
+
+    #[test]
+    fn what_may_not_be_guessed_about_must_say_how_long_it_is_fresh() {
+        // RFC 9111 §3: the last of the conditions; a validator does not help.
+        let policy = Policy::default().any_status().media(["*/*"]).stale_if_error(Duration::from_secs(9));
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
+        let judge = |status, lines: &[(&str, &str)]| {
+            let lines = headers(lines);
+            storable(&HeaderMap::new(), status, &lines, None, exchange, &policy).is_ok()
+        };
+        let etag = ("etag", "\"a\"");
+        assert!(!judge(StatusCode::FOUND, &[etag]));
+        assert!(judge(StatusCode::FOUND, &[etag, ("cache-control", "public")]));
+        assert!(judge(StatusCode::FOUND, &[("cache-control", "max-age=1")]));
+        assert!(judge(StatusCode::FOUND, &[("expires", "Thu, 01 Jan 1970 00:00:09 GMT")]));
+        assert!(judge(StatusCode::GONE, &[etag]));
     }
 
     #[test]

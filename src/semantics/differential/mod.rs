@@ -3,7 +3,6 @@
 //! RFC 9111 §3 (storing), §4.2 (freshness), §5.2.1 (request directives). Where the two differ, [`KNOWN`] says why.
 
 mod cases;
-mod faults;
 mod known;
 
 use std::{cell::Cell, time::Duration};
@@ -17,7 +16,6 @@ use proptest::{
 
 use self::{
     cases::{cases, received, Case},
-    faults::FAULTS,
     known::{Known, KNOWN},
 };
 use super::{
@@ -81,7 +79,7 @@ impl Compared {
 
     /// What is known of a difference in this aspect.
     fn explained(&self, aspect: Aspect) -> impl Iterator<Item = &'static Known> + '_ {
-        let known = KNOWN.iter().chain(FAULTS);
+        let known = KNOWN.iter();
         known.filter(move |known| known.touches.contains(&aspect) && (known.applies)(self))
     }
 }

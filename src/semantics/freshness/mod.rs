@@ -108,13 +108,13 @@ impl Freshness {
         if request.max_age.is_some_and(|most| age > most || request.max_stale.is_none()) {
             return Reuse::Validated(Forwarded::Stale);
         }
-        if request.max_stale.is_some_and(|most| staleness <= most) {
-            return Reuse::AsItIs;
+        match request.max_stale {
+            // §5.2.1.2: so stale and no staler, whatever the response allows.
+            Some(most) if staleness > most => Reuse::Validated(Forwarded::Stale),
+            Some(_) => Reuse::AsItIs,
+            None if staleness < self.while_revalidate => Reuse::WhileRevalidated,
+            None => Reuse::Validated(Forwarded::Stale),
         }
-        if staleness < self.while_revalidate {
-            return Reuse::WhileRevalidated;
-        }
-        Reuse::Validated(Forwarded::Stale)
     }
 
     /// Whether it may stand in for an error of the inner service (RFC 5861 §4; RFC 9111 §4.3.3).
@@ -175,7 +175,7 @@ fn lifetime(
 }
 
 /// RFC 9110 §15.1, but for 206, which is never stored.
-fn is_heuristically_cacheable(status: StatusCode) -> bool {
+pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
@@ -190,7 +190,9 @@ fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
 
 /// RFC 9111 §5.1: of several members the first is used, and one that is no number is ignored.
 fn age_field(headers: &HeaderMap) -> Duration {
-    members(headers, &header::AGE).next().and_then(seconds).unwrap_or_default()
+    // A number in quotes is none here: only the arguments of directives may have them.
+    let first = members(headers, &header::AGE).next().filter(|age| !age.starts_with('"'));
+    first.and_then(seconds).unwrap_or_default()
 }
 
 #[cfg(test)]
