@@ -1,6 +1,4 @@
-//! What must hold for any bytes that a viewer or a store may give: a `Range`, a manifest, a chunk.
-//!
-//! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
+//! What must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -141,14 +139,14 @@ fn own_name(record: &[u8]) -> Option<ChunkName> {
 
 /// One range as it was asked for: a first position, a last one, or both; a last one alone is a suffix length.
 #[derive(Debug, Default)]
-struct Asked {
+pub(super) struct Asked {
     first: Option<u128>,
     last: Option<u128>,
 }
 
 impl Asked {
     /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1; `None` if it is not one range of bytes.
-    fn read(line: &[u8]) -> Option<Self> {
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
         let (mut asked, mut unit, mut at) = (Self::default(), Vec::new(), At::Unit);
         for byte in line.trim_ascii() {
             at = match (at, byte) {
@@ -174,7 +172,7 @@ impl Asked {
     }
 
     /// Whether the byte at `position` of `length` bytes is asked for.
-    fn holds(&self, position: u128, length: u128) -> bool {
+    pub(super) fn holds(&self, position: u128, length: u128) -> bool {
         let asked_for = match (self.first, self.last) {
             (None, None) => false,
             (None, Some(suffix)) => position.saturating_add(suffix) >= length,
@@ -195,43 +193,4 @@ enum At {
     First,
     Last,
     After,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    #[test]
-    fn the_corpus_of_ranges_holds() {
-        replay("range", range);
-    }
-
-    #[test]
-    fn the_corpus_of_manifests_holds() {
-        replay("manifest", manifest);
-    }
-
-    #[test]
-    fn the_corpus_of_chunks_holds() {
-        replay("chunk", chunk);
-    }
-
-    fn replay(target: &str, hold: fn(&[u8])) {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // The package that is published leaves fuzz/ out; a checkout has it.
-        if !package.join("fuzz/Cargo.toml").exists() && !package.join(".git").exists() {
-            println!("a packaged crate has no corpus to replay");
-            return;
-        }
-        let corpus = fs::read_dir(package.join("fuzz/corpus").join(target)).unwrap();
-        let mut files: Vec<_> = corpus.map(|file| file.unwrap().path()).collect();
-        files.sort();
-        assert!(!files.is_empty(), "the corpus of {target} is empty");
-        for file in files {
-            println!("{}", file.display());
-            hold(&fs::read(&file).unwrap());
-        }
-    }
 }
