@@ -53,7 +53,8 @@ where
     let mut outcome = Outcome::default();
     // RFC 9111 §5.2.1.7
     if asked.directives.only_if_cached {
-        return Ok(serve::gateway_timeout(engine.config.signature(Some(&asked.target.key))));
+        let by = engine.config.signature(Some(&asked.target.key));
+        return Ok(serve::gateway_timeout(&asked.parts.method, by));
     }
     let Asked { parts, target, directives, .. } = &asked;
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());

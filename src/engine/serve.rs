@@ -198,8 +198,11 @@ pub(crate) fn bad_gateway<B>(
 }
 
 /// The viewer wants nothing but what is stored, and nothing is: 504 (Gateway Timeout), RFC 9111 §5.2.1.7.
-pub(crate) fn gateway_timeout<B>(by: Signature<'_>) -> Response<ResponseBody<B>> {
+pub(crate) fn gateway_timeout<B>(method: &Method, by: Signature<'_>) -> Response<ResponseBody<B>> {
     let mut response = own(StatusCode::GATEWAY_TIMEOUT, "Nothing is stored that may be used.\n");
+    if *method == Method::HEAD {
+        *response.body_mut() = ResponseBody::stored(Reader::empty());
+    }
     Generated(Refusal::OnlyIfCached).append_to(response.headers_mut(), by);
     response
 }

@@ -86,9 +86,10 @@ async fn only_if_cached_is_answered_504_where_nothing_is() {
     let rig = Rig::new().script(PATH, script("max-age=60"));
     for staleness in [0, 60] {
         rig.clock.advance(seconds(staleness));
-        for ask in [rig.get(PATH), rig.head(PATH)] {
+        for (ask, has_content) in [(rig.get(PATH), true), (rig.head(PATH), false)] {
             let answer = ask.header("cache-control", "only-if-cached").send().await;
             assert_eq!(answer.status, 504);
+            assert_eq!(answer.bytes.is_empty(), !has_content);
             assert_eq!(answer.cache_status(), "tower-video-cache; detail=only-if-cached");
             assert_eq!(answer.field("cache-control"), "no-store");
         }

@@ -1,6 +1,4 @@
-//! What must hold for any bytes that a viewer or a store may give: a `Range`, a manifest, a chunk.
-//!
-//! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
+//! What must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -192,14 +190,14 @@ type Span = (u128, u128);
 
 /// One range as it was asked for: a first position, a last one, or both; a last one alone is a suffix length.
 #[derive(Debug, Default)]
-struct Asked {
+pub(super) struct Asked {
     first: Option<u128>,
     last: Option<u128>,
 }
 
 impl Asked {
     /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1; `None` if it is no set of ranges of bytes.
-    fn read(line: &[u8]) -> Option<Vec<Self>> {
+    pub(super) fn read(line: &[u8]) -> Option<Vec<Self>> {
         let (mut set, mut asked, mut unit, mut at) = (Vec::new(), Self::default(), Vec::new(), At::Unit);
         // The comma ends the last one as it does the others.
         for byte in line.trim_ascii().iter().chain(b",") {
@@ -244,6 +242,11 @@ impl Asked {
         }
     }
 
+    /// Whether the byte at `position` of `length` bytes is asked for.
+    pub(super) fn holds(&self, position: u128, length: u128) -> bool {
+        self.span(length).is_some_and(|(start, end)| (start..end).contains(&position))
+    }
+
     /// What of it is there in `length` bytes, if anything is.
     fn span(&self, length: u128) -> Option<Span> {
         let (start, end) = match (self.first, self.last) {
@@ -265,52 +268,4 @@ enum At {
     First,
     Last,
     After,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn the_corpus_of_ranges_holds() {
-        replay("range", range);
-    }
-
-    proptest! {
-        #[test]
-        fn any_likely_ranges_hold(length in 0u64..2000, line in "bytes=([0-9]{0,4}-[0-9]{0,4} ?,){1,6}") {
-            range(&[&length.to_be_bytes(), line.as_bytes()].concat());
-        }
-    }
-
-    #[test]
-    fn the_corpus_of_manifests_holds() {
-        replay("manifest", manifest);
-    }
-
-    #[test]
-    fn the_corpus_of_chunks_holds() {
-        replay("chunk", chunk);
-    }
-
-    fn replay(target: &str, hold: fn(&[u8])) {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // The package that is published leaves fuzz/ out; a checkout has it.
-        if !package.join("fuzz/Cargo.toml").exists() && !package.join(".git").exists() {
-            println!("a packaged crate has no corpus to replay");
-            return;
-        }
-        let corpus = fs::read_dir(package.join("fuzz/corpus").join(target)).unwrap();
-        let mut files: Vec<_> = corpus.map(|file| file.unwrap().path()).collect();
-        files.sort();
-        assert!(!files.is_empty(), "the corpus of {target} is empty");
-        for file in files {
-            println!("{}", file.display());
-            hold(&fs::read(&file).unwrap());
-        }
-    }
 }

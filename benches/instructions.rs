@@ -1,0 +1,100 @@
+//! Hits of one kind, for a machine that counts instructions: `.ci/instructions` runs it under callgrind.
+//!
+//! Arguments: the kind, one of `range`, `whole`, `304` and `HEAD`; and how many. Without any, a few of each.
+//!
+//! The store is a map and not moka, whose housekeeping goes by the clock: that alone made 3 % of noise.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
+
+use std::{
+    collections::BTreeMap, convert::Infallible, fmt::Debug, hint::black_box, sync::Mutex, time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full};
+use tower::{service_fn, Layer, Service, ServiceExt};
+use tower_video_cache::{BoxError, Policy, Store, VideoCacheLayer};
+
+fn main() {
+    // `cargo bench` gives a `--bench`, and with it goes a `--test`.
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    match &arguments[..] {
+        [] => KINDS.iter().for_each(|kind| runtime.block_on(hits(kind, 3))),
+        [kind, count] => runtime.block_on(hits(kind, count.parse().unwrap())),
+        _ => unreachable!("a kind and a count, or nothing"),
+    }
+}
+
+/// Stores a movie, then asks for it `count` times.
+async fn hits(kind: &str, count: u32) {
+    let movie = Bytes::from(vec![7; LENGTH]);
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
+        let response = Response::builder().header("content-type", "video/mp4").header("etag", ETAG);
+        std::future::ready(Ok::<_, Infallible>(response.body(Full::new(movie.clone())).unwrap()))
+    });
+    // Fresh for as long as the counting takes, which makes a second a minute.
+    let policy = Policy::default().default_ttl(Duration::from_secs(86_400));
+    let service = VideoCacheLayer::new(Shelf::default()).policy(policy).layer(inner);
+    let ask = || Request::get("http://video.example/movie.mp4");
+    // The range begins within a chunk.
+    let (request, status, length) = match kind {
+        "range" => (ask().header("range", "bytes=1500000-1565535"), 206, 64 << 10),
+        "whole" => (ask(), 200, LENGTH),
+        "304" => (ask().header("if-none-match", ETAG), 304, 0),
+        "HEAD" => (ask().method("HEAD"), 200, 0),
+        _ => unreachable!("{kind} is none of {KINDS:?}"),
+    };
+    let first = ask().body(Empty::new()).unwrap();
+    assert_eq!(viewed(service.clone(), first).await, (200, LENGTH));
+    let request = request.body(Empty::new()).unwrap();
+    for _ in 0..count {
+        assert_eq!(viewed(service.clone(), request.clone()).await, (status, length));
+    }
+}
+
+/// The status of an answer, and how many bytes came to its end.
+async fn viewed<S, B>(service: S, request: Request<Empty<Bytes>>) -> (u16, usize)
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: Debug>,
+    B: Body<Data = Bytes, Error: Debug> + Unpin,
+{
+    let answer = service.oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let (mut body, mut bytes) = (answer.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        bytes += black_box(frame.unwrap().into_data().unwrap()).len();
+    }
+    (status, bytes)
+}
+
+/// Everything, in order: a hash map would be seeded anew in each run.
+#[derive(Default)]
+struct Shelf(Mutex<BTreeMap<String, Bytes>>);
+
+impl Store for Shelf {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.0.lock().unwrap().insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.0.lock().unwrap().remove(key);
+        Ok(())
+    }
+
+    fn can_alter(&self) -> bool {
+        false
+    }
+}
+
+const KINDS: [&str; 4] = ["range", "whole", "304", "HEAD"];
+/// Four chunks.
+const LENGTH: usize = 4 << 20;
+const ETAG: &str = "\"v1\"";
