@@ -140,16 +140,16 @@ pub(crate) struct RequestDirectives {
 impl RequestDirectives {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut parsed = Self::default();
-        let lines = headers.get_all(header::CACHE_CONTROL).iter();
+        let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
+        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
+        if lines.peek().is_none() && headers.contains_key(header::PRAGMA) {
+            parsed.no_cache =
+                members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
+        }
         for line in lines.map(|line| String::from_utf8_lossy(line.as_bytes())) {
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
             }
-        }
-        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
-        if !headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::PRAGMA) {
-            parsed.no_cache =
-                members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
         }
         parsed
     }
