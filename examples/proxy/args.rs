@@ -126,11 +126,10 @@ impl Args {
             policy = policy.media(media);
         }
         if let Some(statuses) = &self.statuses {
-            policy = statuses
-                .iter()
-                .copied()
-                .collect::<Option<Vec<_>>>()
-                .map_or_else(|| policy.clone().any_status(), |statuses| policy.clone().statuses(statuses));
+            policy = match statuses.iter().copied().collect::<Option<Vec<_>>>() {
+                Some(named) => policy.statuses(named),
+                None => policy.any_status(),
+            };
         }
         if let Some(store) = self.set_cookie {
             policy = policy.set_cookie(store);
