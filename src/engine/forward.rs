@@ -107,7 +107,13 @@ where
         };
         match turn {
             Turn::Answer(response) => return Ok(response),
-            Turn::Forward => break,
+            Turn::Forward => {
+                // Who led has heard what is stored called untrue, or failed without its help.
+                if outcome.refusal != Some(Refusal::WaitedTooLong) {
+                    missed.stored = Known::Nothing;
+                }
+                break;
+            }
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
             Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, outcome).await {

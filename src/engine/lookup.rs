@@ -102,7 +102,7 @@ pub(crate) async fn lookup(
         |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
     let variants = match primary.as_deref() {
         Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => return judge(entry),
-        Some(Decoded::Variants(variants)) if variants.key == target.key => variants.clone(),
+        Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // Another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
     };
