@@ -214,7 +214,13 @@ impl Engine {
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome, by))
+                let response = answering.await?;
+                // It answers the question whether what is stored is still good, and this viewer asked another.
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome, by))
+                }
             }
             Delivery::Failed(error) => return Err(error),
         })

@@ -1,0 +1,84 @@
+//! What one viewer's question does to the answers of others, and what it may not.
+
+use bytes::Bytes;
+
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
+
+const PATH: &str = "/a.mp4";
+
+fn truth() -> Bytes {
+    movie(PATH, 2500)
+}
+
+fn script() -> Script {
+    saying("max-age=60")
+}
+
+fn saying(cache_control: &str) -> Script {
+    Script::movie(PATH, 2500)
+        .header("etag", "\"v1\"")
+        .header("cache-control", cache_control)
+        .honours_conditions()
+}
+
+/// A rig whose store has the movie, stale by now.
+async fn stale(rig: Rig, script: Script) -> Rig {
+    let rig = rig.script(PATH, script);
+    rig.get(PATH).send().await.whole(&truth());
+    rig.clock.advance(seconds(60));
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
+    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = stale(rig, script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let viewer = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(6)).await;
+    settle().await;
+    gate.open();
+    viewer.await.unwrap().whole(&truth());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_304() {
+    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let varied = || script().header("vary", "x-a");
+    let rig = rig.script(PATH, varied());
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, varied().held_by(&gate));
+    let viewer = rig.get(PATH).header("x-a", "2").start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(6)).await;
+    settle().await;
+    gate.open();
+    viewer.await.unwrap().whole(&truth());
+}
+
+#[tokio::test]
+async fn without_what_the_stored_bytes_depend_on_nothing_is_stored() {
+    // RFC 9111 §5.2.2.7: private="vary" would make one variant the answer for all.
+    for (name, value) in
+        [("vary", "x-a"), ("content-encoding", "gzip"), ("expires", "0"), ("x-cache-control", "x")]
+    {
+        let withheld = saying(&format!("max-age=60, private=\"{name}\"")).header(name, value);
+        let rig = Rig::new().script(PATH, withheld);
+        rig.get(PATH).header("x-a", "1").send().await.whole(&truth());
+        let other = rig.get(PATH).header("x-a", "2").send().await;
+        assert_eq!(other.cache_status(), "tower-video-cache; fwd=uri-miss; detail=private", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
+    for name in ["content-length", "content-type", "accept-ranges", "age", "cache-status"] {
+        let rig = Rig::new().script(PATH, saying(&format!("max-age=60, no-cache=\"{name}\"")));
+        let parts = rig.get(PATH).range("bytes=0-9,1200-1209").send().await;
+        assert!(parts.field("content-type").starts_with("multipart/byteranges"), "{name}");
+        assert_eq!(parts.field("content-length"), parts.bytes.len().to_string(), "{name}");
+    }
+}
