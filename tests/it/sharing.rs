@@ -82,3 +82,15 @@ async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
         assert_eq!(parts.field("content-length"), parts.bytes.len().to_string(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer() {
+    let rig = Rig::new().script(PATH, script().header("vary", "cookie").header("x-user", "alice"));
+    rig.get(PATH).header("cookie", "alice").send().await.whole(&truth());
+    rig.inner.answer(PATH, script().header("vary", "cookie"));
+    for _ in 0..2 {
+        let answer = rig.get(PATH).send().await;
+        answer.whole(&truth());
+        assert_eq!(answer.field("x-user"), "");
+    }
+}
