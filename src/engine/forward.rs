@@ -67,6 +67,11 @@ where
                 return validate(&engine, inner, asked, entry, outcome).await;
             }
         }
+        // It may not have what stood in for an error: the error, or a better answer, is its own to get.
+        if matches!(accepted, Accepted::StandIn(_)) {
+            outcome.refusal = None;
+            break;
+        }
         // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
         let lost = accepted != Accepted::Nothing && missed.reason != Forwarded::VaryMiss;
         if lost {
@@ -159,6 +164,10 @@ impl Engine {
             Ok(Landing::Stored(generation)) => {
                 outcome.collapsed = true;
                 Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            }
+            Ok(Landing::StoodIn(generation)) => {
+                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
+                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
             }
             Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain,
             Ok(Landing::Passed) => Turn::Forward,

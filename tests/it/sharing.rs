@@ -94,3 +94,18 @@ async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer()
         assert_eq!(answer.field("x-user"), "");
     }
 }
+
+#[tokio::test]
+async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
+    // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
+    let rig = stale(Rig::new(), script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, Script::absent().status(503).held_by(&gate));
+    let leader = rig.get(PATH).header("cache-control", "stale-if-error=600").start();
+    gate.reached_by(1).await;
+    let follower = rig.get(PATH).start();
+    settle().await;
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+    assert_eq!(follower.await.unwrap().status, 503);
+}

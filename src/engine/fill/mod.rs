@@ -239,7 +239,7 @@ impl Fill {
             }
             Poured::Broken(refusal) => {
                 if let Some(entry) = self.stand_in() {
-                    permit.land(Landing::Stored(entry.generation()));
+                    permit.land(Landing::StoodIn(entry.generation()));
                     return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
                 }
                 permit.land(Landing::Broken);

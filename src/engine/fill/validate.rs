@@ -105,7 +105,7 @@ impl Fill {
             (Verdict::StandsIn, called) => {
                 let status = called.ok().map(|(answer, _)| answer.status());
                 let usable = Delivery::Usable(Arc::clone(entry), status, Refusal::StaleIfError);
-                Err((Landing::Stored(entry.generation()), usable))
+                Err((Landing::StoodIn(entry.generation()), usable))
             }
             (Verdict::StillGood, Ok((answer, exchange))) => {
                 let (answer, _) = answer.into_parts();
