@@ -72,8 +72,14 @@ where
             outcome.refusal = None;
             break;
         }
-        // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
-        let lost = accepted != Accepted::Nothing && missed.reason != Forwarded::VaryMiss;
+        // Stored for this request, and gone again: the store does not keep it, and another fill would not help. What
+        // was found in its place, somebody else has stored since.
+        let is_gone = missed.reason != Forwarded::VaryMiss && !matches!(missed.stored, Known::Stale(_));
+        let mut lost = accepted != Accepted::Nothing && is_gone;
+        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
+        if lost && led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
+            (lost, led) = (false, false);
+        }
         if lost {
             outcome.refusal = Some(Refusal::StoreLost);
         }

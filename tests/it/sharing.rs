@@ -1,8 +1,8 @@
 //! What one viewer's question does to the answers of others, and what it may not.
 
-use bytes::Bytes;
-
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
+use bytes::Bytes;
+use tower_video_cache::{Fault, Operation};
 
 const PATH: &str = "/a.mp4";
 
@@ -108,4 +108,53 @@ async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
     gate.open();
     leader.await.unwrap().whole(&truth());
     assert_eq!(follower.await.unwrap().status, 503);
+}
+
+#[tokio::test]
+async fn what_is_good_still_but_lost_is_fetched_and_stored_anew() {
+    let rig = stale(Rig::new(), script()).await;
+    // The look, the look before the fill, and the record and the chunk after it.
+    let gets = rig.store.calls(Operation::Get);
+    rig.store.spoil(Operation::Get, gets + 4, Fault::Absent);
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth());
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+    rig.inner.was_called(3);
+}
+
+#[tokio::test]
+async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gets = rig.store.calls(Operation::Get);
+    // look 2, look again 2, variant's record, commit's look, record 2, chunk
+    rig.store.spoil(Operation::Get, gets + 9, Fault::Absent);
+    let answer = rig.get(PATH).header("x-a", "2").send().await;
+    answer.whole(&truth());
+    rig.get(PATH).header("x-a", "2").send().await.is_hit().whole(&truth());
+    rig.inner.was_called(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_one_has_replaced_was_not_lost() {
+    let always =
+        |tag: &str| Script::movie(PATH, 2500).header("etag", tag).header("cache-control", "no-cache");
+    let rig = Rig::new().script(PATH, always("\"v1\""));
+    rig.get(PATH).send().await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, always("\"v2\"").held_by(&gate));
+    let slow = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let gets = rig.store.calls(Operation::Get);
+    rig.store.spoil(Operation::Get, gets + 1, Fault::Slow(seconds(1)));
+    gate.open();
+    settle().await;
+    rig.inner.answer(PATH, always("\"v3\""));
+    let other = rig.get(PATH).send().await;
+    assert!(other.cache_status().contains("stored"), "{}", other.cache_status());
+    let slow = slow.await.unwrap();
+    slow.whole(&truth());
+    assert!(!slow.cache_status().contains("store-lost"), "{}", slow.cache_status());
+    let next = rig.get(PATH).send().await;
+    assert!(next.cache_status().ends_with("; stored"), "{}", next.cache_status());
 }
