@@ -1,8 +1,9 @@
 //! What one viewer's question does to the answers of others, and what it may not.
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
 use bytes::Bytes;
 use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
 
 const PATH: &str = "/a.mp4";
 
@@ -157,4 +158,44 @@ async fn what_another_one_has_replaced_was_not_lost() {
     assert!(!slow.cache_status().contains("store-lost"), "{}", slow.cache_status());
     let next = rig.get(PATH).send().await;
     assert!(next.cache_status().ends_with("; stored"), "{}", next.cache_status());
+}
+
+#[tokio::test]
+async fn credentials_take_out_nothing_that_others_may_have() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    let mine = rig.get(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
+    mine.whole(&movie("/b.mp4", 900));
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+}
+
+#[tokio::test]
+async fn a_refresh_by_credentials_takes_out_nothing_either() {
+    let rig = stale(Rig::new(), saying("max-age=60, stale-while-revalidate=60")).await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    for _ in 0..3 {
+        rig.get(PATH).header("authorization", "x").send().await.is_hit();
+        settle().await;
+    }
+    rig.inner.was_called(2);
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+}
+
+#[tokio::test]
+async fn a_head_by_credentials_takes_out_nothing() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    rig.head(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
+    rig.get(PATH).send().await.is_hit().whole(&truth());
 }

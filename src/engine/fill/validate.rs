@@ -266,7 +266,7 @@ pub(crate) async fn freshen_by_head(
         let directives = engine.directives(&asked);
         let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored: Known::Nothing };
         fill.freshen(&entry, answer, exchange, &permit).await;
-    } else {
+    } else if !asked.headers.contains_key(header::AUTHORIZATION) {
         forget(&engine.records, &entry).await;
     }
 }
