@@ -31,6 +31,8 @@ pub(crate) enum Landing {
     Broken,
     /// The inner answer cannot be stored: every follower needs one of its own.
     Passed,
+    /// A stored response stands in for an error, for those who may have it stale.
+    StoodIn(Generation),
     /// Stored and committed.
     Stored(Generation),
 }

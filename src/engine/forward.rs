@@ -67,8 +67,19 @@ where
                 return validate(&engine, inner, asked, entry, outcome).await;
             }
         }
-        // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
-        let lost = accepted != Accepted::Nothing && missed.reason != Forwarded::VaryMiss;
+        // It may not have what stood in for an error: the error, or a better answer, is its own to get.
+        if matches!(accepted, Accepted::StandIn(_)) {
+            outcome.refusal = None;
+            break;
+        }
+        // Stored for this request, and gone again: the store does not keep it, and another fill would not help. What
+        // was found in its place, somebody else has stored since.
+        let is_gone = missed.reason != Forwarded::VaryMiss && !matches!(missed.stored, Known::Stale(_));
+        let mut lost = accepted != Accepted::Nothing && is_gone;
+        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
+        if lost && led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
+            (lost, led) = (false, false);
+        }
         if lost {
             outcome.refusal = Some(Refusal::StoreLost);
         }
@@ -166,6 +177,10 @@ impl Engine {
                 outcome.collapsed = true;
                 Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
             }
+            Ok(Landing::StoodIn(generation)) => {
+                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
+                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
+            }
             Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain,
             Ok(Landing::Passed) => Turn::Forward,
             Err(_) => {
@@ -220,7 +235,13 @@ impl Engine {
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome, by))
+                let response = answering.await?;
+                // It answers the question whether what is stored is still good, and this viewer asked another.
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome, by))
+                }
             }
             Delivery::Failed(error) => return Err(error),
         })

@@ -85,6 +85,8 @@ pub(crate) enum Accepted {
     Own(Generation),
     /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
     Shared(Generation),
+    /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
+    StandIn(Generation),
 }
 
 /// Looks for the response to a request with these fields.
@@ -158,15 +160,19 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
 }
 
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
+    let now = engine.config.clock.now();
     let is_accepted = match accepted {
         Accepted::Nothing => false,
         Accepted::Own(generation) => generation == entry.generation(),
         Accepted::Shared(generation) => generation == entry.generation() && !entry.freshness.is_for_one(),
+        Accepted::StandIn(generation) => {
+            generation == entry.generation() && entry.freshness.stands_in(directives, now)
+        }
     };
     if is_accepted {
         return Reuse::AsItIs;
     }
-    entry.freshness.reuse(directives, engine.config.clock.now())
+    entry.freshness.reuse(directives, now)
 }
 
 #[cfg(test)]

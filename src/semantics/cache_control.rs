@@ -104,12 +104,13 @@ impl ResponseDirectives {
     }
 
     /// RFC 9111 §5.2.2.4 and §5.2.2.7: with field names, the directive is about these fields alone. False if the
-    /// argument is no list of names; then it is about the whole response.
+    /// argument is no list of names, or names what a cache needs to know of the rest; then it is about the whole
+    /// response, as both sections allow.
     fn withhold(&mut self, argument: &str) -> bool {
         let names = argument.trim_matches(is_whitespace).trim_matches('"').split(',');
         let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
         match names.map(str::parse).collect::<Result<Vec<HeaderName>, _>>() {
-            Ok(names) if !names.is_empty() => {
+            Ok(names) if !names.is_empty() && !names.iter().any(is_indispensable) => {
                 self.withheld.extend(names);
                 true
             }
@@ -170,6 +171,12 @@ impl RequestDirectives {
     }
 }
 
+/// Whether a stored response without the field would be taken for what it is not: its bytes for others, its variants for
+/// each other, its age for less.
+fn is_indispensable(name: &HeaderName) -> bool {
+    INDISPENSABLE.contains(name) || name.as_str().ends_with("cache-control")
+}
+
 /// The directives of one line: names in lower case, and arguments as they stand.
 fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     split_outside_quotes(line, ',').map(|directive| {
@@ -193,6 +200,22 @@ pub(crate) fn seconds(argument: &str) -> Option<Duration> {
     }
     Some(Duration::from_secs(digits.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST))))
 }
+
+const INDISPENSABLE: [HeaderName; 13] = [
+    header::ACCEPT_RANGES,
+    header::AGE,
+    HeaderName::from_static("cache-status"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+];
 
 const LONGEST: u64 = 1 << 31;
 
@@ -288,6 +311,8 @@ mod tests {
             ("no-cache=\" , \"", true, false, names(&[])),
             ("no-cache=\"not a name\"", true, false, names(&[])),
             ("no-cache=\"x-a\", no-cache", true, false, names(&["x-a"])),
+            ("no-cache=\"x-a, ETag\", private=\"x-b, Vary\"", true, true, names(&[])),
+            ("private=\"cdn-cache-control\"", false, true, names(&[])),
         ] {
             let parsed = of(line);
             assert_eq!((parsed.no_cache, parsed.private), (no_cache, private), "{line}");

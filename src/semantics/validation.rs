@@ -80,6 +80,14 @@ pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTi
     headers
 }
 
+/// Whether a 304 says all that there is to say of another request's response: what it leaves out, that other one may
+/// have got for itself alone. What is about the bytes is the same for both, and RFC 9110 §15.4.5 has a 304 tell the rest
+/// of what a cache goes by.
+pub(crate) fn says_all(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    let is_shared = |name: &HeaderName| name.as_str().starts_with("content-") || SHARED.contains(name);
+    stored.keys().all(|name| is_shared(name) || answer.contains_key(name))
+}
+
 /// Whether the answer to a HEAD says that the stored response of `length` bytes is what a GET would bring
 /// (RFC 9111 §4.3.5).
 pub(crate) fn head_confirms(stored: &HeaderMap, length: u64, answer: &HeaderMap) -> bool {
@@ -103,6 +111,18 @@ pub(crate) fn supersedes(status: StatusCode) -> bool {
         || status == StatusCode::GONE
         || status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }
+
+/// What variants of the same bytes share, beside what is said of their content.
+const SHARED: [HeaderName; 8] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::SERVER,
+    header::VARY,
+];
 
 /// RFC 9111 §3.2: the length, and what else the stored bytes depend on, stay as they are. A 304 that was about other
 /// bytes would not be about this response.
@@ -213,6 +233,18 @@ mod tests {
         let dated = headers(&[("date", MODIFIED), ("age", "7")]);
         let updated = updated(&stored, &dated, received);
         assert_eq!((&updated["date"], &updated["age"]), (&dated["date"], &dated["age"]));
+    }
+
+    #[test]
+    fn a_304_speaks_for_another_request_only_if_it_leaves_nothing_out() {
+        let stored = headers(&[("etag", "\"a\""), ("content-type", "video/mp4"), ("x-user", "alice")]);
+        for (answer, says) in [
+            (&[("etag", "\"a\"")][..], false),
+            (&[("etag", "\"a\""), ("x-user", "bob")], true),
+            (&[("x-user", "bob"), ("x-new", "1")], true),
+        ] {
+            assert_eq!(says_all(&stored, &headers(answer)), says, "{answer:?}");
+        }
     }
 
     #[test]

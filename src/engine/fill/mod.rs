@@ -211,7 +211,9 @@ impl Fill {
             Err(refusal) => {
                 self.remember(refusal, &parts.headers);
                 permit.land(Landing::Passed);
-                if let (Known::Stale(stale), true) = (&self.stored, supersedes(parts.status)) {
+                // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
+                let is_news = supersedes(parts.status) && refusal != Refusal::Authorization;
+                if let (Known::Stale(stale), true) = (&self.stored, is_news) {
                     forget(&self.engine.records, stale).await;
                 }
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
@@ -239,7 +241,7 @@ impl Fill {
             }
             Poured::Broken(refusal) => {
                 if let Some(entry) = self.stand_in() {
-                    permit.land(Landing::Stored(entry.generation()));
+                    permit.land(Landing::StoodIn(entry.generation()));
                     return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
                 }
                 permit.land(Landing::Broken);

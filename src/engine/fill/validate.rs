@@ -30,7 +30,7 @@ use crate::{
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
-        validation::{ask, head_confirms, is_about, is_error},
+        validation::{ask, head_confirms, is_about, is_error, says_all},
     },
 };
 
@@ -105,7 +105,7 @@ impl Fill {
             (Verdict::StandsIn, called) => {
                 let status = called.ok().map(|(answer, _)| answer.status());
                 let usable = Delivery::Usable(Arc::clone(entry), status, Refusal::StaleIfError);
-                Err((Landing::Stored(entry.generation()), usable))
+                Err((Landing::StoodIn(entry.generation()), usable))
             }
             (Verdict::StillGood, Ok((answer, exchange))) => {
                 let (answer, _) = answer.into_parts();
@@ -129,7 +129,7 @@ impl Fill {
 
     /// Asks whether what the request selects is what another request of the key selected (RFC 9111 §4.1, §4.3.1). A 304
     /// that names its tag makes a variant of the same bytes; any other one is for nobody, and the question is put again
-    /// without conditions.
+    /// without conditions. So it is after a 304 that leaves out a field which the other request got.
     pub(super) async fn validate_any<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -152,7 +152,10 @@ impl Fill {
         match self.call(inner, asked).await {
             Ok((answer, exchange)) if answer.status() == StatusCode::NOT_MODIFIED => {
                 let (answer, _) = answer.into_parts();
-                if let Some(entry) = self.variant_of(variants, &answer.headers).await {
+                let variant = self.variant_of(variants, &answer.headers).await;
+                if let Some(entry) =
+                    variant.filter(|entry| says_all(&entry.manifest.headers, &answer.headers))
+                {
                     if let Freshened::Stored(stored) =
                         self.freshen(&entry, &answer.headers, exchange, permit).await
                     {
@@ -263,7 +266,7 @@ pub(crate) async fn freshen_by_head(
         let directives = engine.directives(&asked);
         let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored: Known::Nothing };
         fill.freshen(&entry, answer, exchange, &permit).await;
-    } else {
+    } else if !asked.headers.contains_key(header::AUTHORIZATION) {
         forget(&engine.records, &entry).await;
     }
 }

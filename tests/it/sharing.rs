@@ -1,0 +1,201 @@
+//! What one viewer's question does to the answers of others, and what it may not.
+
+use bytes::Bytes;
+use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
+
+const PATH: &str = "/a.mp4";
+
+fn truth() -> Bytes {
+    movie(PATH, 2500)
+}
+
+fn script() -> Script {
+    saying("max-age=60")
+}
+
+fn saying(cache_control: &str) -> Script {
+    Script::movie(PATH, 2500)
+        .header("etag", "\"v1\"")
+        .header("cache-control", cache_control)
+        .honours_conditions()
+}
+
+/// A rig whose store has the movie, stale by now.
+async fn stale(rig: Rig, script: Script) -> Rig {
+    let rig = rig.script(PATH, script);
+    rig.get(PATH).send().await.whole(&truth());
+    rig.clock.advance(seconds(60));
+    rig
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
+    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = stale(rig, script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let viewer = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(6)).await;
+    settle().await;
+    gate.open();
+    viewer.await.unwrap().whole(&truth());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_304() {
+    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let varied = || script().header("vary", "x-a");
+    let rig = rig.script(PATH, varied());
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, varied().held_by(&gate));
+    let viewer = rig.get(PATH).header("x-a", "2").start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(6)).await;
+    settle().await;
+    gate.open();
+    viewer.await.unwrap().whole(&truth());
+}
+
+#[tokio::test]
+async fn without_what_the_stored_bytes_depend_on_nothing_is_stored() {
+    // RFC 9111 §5.2.2.7: private="vary" would make one variant the answer for all.
+    for (name, value) in
+        [("vary", "x-a"), ("content-encoding", "gzip"), ("expires", "0"), ("x-cache-control", "x")]
+    {
+        let withheld = saying(&format!("max-age=60, private=\"{name}\"")).header(name, value);
+        let rig = Rig::new().script(PATH, withheld);
+        rig.get(PATH).header("x-a", "1").send().await.whole(&truth());
+        let other = rig.get(PATH).header("x-a", "2").send().await;
+        assert_eq!(other.cache_status(), "tower-video-cache; fwd=uri-miss; detail=private", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
+    for name in ["content-length", "content-type", "accept-ranges", "age", "cache-status"] {
+        let rig = Rig::new().script(PATH, saying(&format!("max-age=60, no-cache=\"{name}\"")));
+        let parts = rig.get(PATH).range("bytes=0-9,1200-1209").send().await;
+        assert!(parts.field("content-type").starts_with("multipart/byteranges"), "{name}");
+        assert_eq!(parts.field("content-length"), parts.bytes.len().to_string(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer() {
+    let rig = Rig::new().script(PATH, script().header("vary", "cookie").header("x-user", "alice"));
+    rig.get(PATH).header("cookie", "alice").send().await.whole(&truth());
+    rig.inner.answer(PATH, script().header("vary", "cookie"));
+    for _ in 0..2 {
+        let answer = rig.get(PATH).send().await;
+        answer.whole(&truth());
+        assert_eq!(answer.field("x-user"), "");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
+    // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
+    let rig = stale(Rig::new(), script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, Script::absent().status(503).held_by(&gate));
+    let leader = rig.get(PATH).header("cache-control", "stale-if-error=600").start();
+    gate.reached_by(1).await;
+    let follower = rig.get(PATH).start();
+    settle().await;
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+    assert_eq!(follower.await.unwrap().status, 503);
+}
+
+#[tokio::test]
+async fn what_is_good_still_but_lost_is_fetched_and_stored_anew() {
+    let rig = stale(Rig::new(), script()).await;
+    // The look, the look before the fill, and the record and the chunk after it.
+    let gets = rig.store.calls(Operation::Get);
+    rig.store.spoil(Operation::Get, gets + 4, Fault::Absent);
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth());
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+    rig.inner.was_called(3);
+}
+
+#[tokio::test]
+async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gets = rig.store.calls(Operation::Get);
+    // look 2, look again 2, variant's record, commit's look, record 2, chunk
+    rig.store.spoil(Operation::Get, gets + 9, Fault::Absent);
+    let answer = rig.get(PATH).header("x-a", "2").send().await;
+    answer.whole(&truth());
+    rig.get(PATH).header("x-a", "2").send().await.is_hit().whole(&truth());
+    rig.inner.was_called(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_one_has_replaced_was_not_lost() {
+    let always =
+        |tag: &str| Script::movie(PATH, 2500).header("etag", tag).header("cache-control", "no-cache");
+    let rig = Rig::new().script(PATH, always("\"v1\""));
+    rig.get(PATH).send().await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, always("\"v2\"").held_by(&gate));
+    let slow = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let gets = rig.store.calls(Operation::Get);
+    rig.store.spoil(Operation::Get, gets + 1, Fault::Slow(seconds(1)));
+    gate.open();
+    settle().await;
+    rig.inner.answer(PATH, always("\"v3\""));
+    let other = rig.get(PATH).send().await;
+    assert!(other.cache_status().contains("stored"), "{}", other.cache_status());
+    let slow = slow.await.unwrap();
+    slow.whole(&truth());
+    assert!(!slow.cache_status().contains("store-lost"), "{}", slow.cache_status());
+    let next = rig.get(PATH).send().await;
+    assert!(next.cache_status().ends_with("; stored"), "{}", next.cache_status());
+}
+
+#[tokio::test]
+async fn credentials_take_out_nothing_that_others_may_have() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    let mine = rig.get(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
+    mine.whole(&movie("/b.mp4", 900));
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+}
+
+#[tokio::test]
+async fn a_refresh_by_credentials_takes_out_nothing_either() {
+    let rig = stale(Rig::new(), saying("max-age=60, stale-while-revalidate=60")).await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    for _ in 0..3 {
+        rig.get(PATH).header("authorization", "x").send().await.is_hit();
+        settle().await;
+    }
+    rig.inner.was_called(2);
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+}
+
+#[tokio::test]
+async fn a_head_by_credentials_takes_out_nothing() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    rig.inner.answer(
+        PATH,
+        Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),
+    );
+    rig.head(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+}
