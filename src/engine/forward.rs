@@ -119,9 +119,16 @@ where
         match turn {
             Turn::Answer(response) => return Ok(response),
             Turn::Forward => {
-                // Who led has heard what is stored called untrue, or failed without its help.
-                if outcome.refusal != Some(Refusal::WaitedTooLong) {
-                    missed.stored = Known::Nothing;
+                let stored = std::mem::take(&mut missed.stored);
+                // Else, who led has heard what is stored called untrue, or failed without its help.
+                if let (Some(Refusal::WaitedTooLong), Known::Stale(entry)) = (outcome.refusal, stored) {
+                    let now = engine.config.clock.now();
+                    if entry.freshness.stands_in(directives, now) {
+                        outcome.refusal = Some(Refusal::StaleIfError);
+                        if let Some(response) = serve::serve(&engine, &entry, parts, outcome).await {
+                            return Ok(response);
+                        }
+                    }
                 }
                 break;
             }

@@ -158,10 +158,33 @@ async fn a_fill_that_takes_too_long_is_stood_in_for() {
     rig.inner.answer(PATH, script("").held_by(&gate));
     let leader = rig.get(PATH).start();
     gate.reached_by(1).await;
-    rig.inner.answer(PATH, Script::absent().status(503));
-    rig.get(PATH).send().await.whole(&truth());
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    rig.inner.was_called(2);
     gate.open();
     leader.await.unwrap().whole(&truth());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_stood_in_for_as_an_error_is() {
+    let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script("").held_by(&gate));
+    // Tokio's clock is paused, and goes on to the limit as soon as all wait.
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_request_may_want_no_stand_in() {
+    let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
+    rig.inner.answer(PATH, Script::absent().status(503));
+    let asked = rig.get(PATH).header("cache-control", "stale-if-error=0");
+    assert_eq!(asked.send().await.status, 503);
+    rig.get(PATH).send().await.whole(&truth());
 }
 
 #[tokio::test]

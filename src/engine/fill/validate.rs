@@ -97,8 +97,8 @@ impl Fill {
         let called = self.call(inner, question(entry, &self.asked)).await;
         let answer = match &called {
             Ok((answer, _)) => Some((answer.status(), answer.headers())),
-            Err(Delivery::Failed(_)) => None,
-            Err(_) => return Ok(called),
+            // Silence for so long is as good as an error (RFC 5861 §4).
+            Err(_) => None,
         };
         let verdict = verdict(entry, &self.directives, answer, self.engine.config.clock.now());
         match (verdict, called) {
