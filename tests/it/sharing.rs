@@ -199,3 +199,55 @@ async fn a_head_by_credentials_takes_out_nothing() {
     rig.head(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
     rig.get(PATH).send().await.is_hit().whole(&truth());
 }
+
+#[tokio::test]
+async fn a_head_that_proves_nothing_makes_nothing_fresh() {
+    let plain = |path: &str| Script::of(&movie(path, 2500)).header("cache-control", "max-age=60");
+    let rig = stale(Rig::new(), plain(PATH)).await;
+    rig.inner.answer(PATH, plain("/b.mp4"));
+    rig.head(PATH).send().await;
+    rig.get(PATH).send().await.whole(&movie("/b.mp4", 2500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heads_news_comes_to_its_end_without_the_viewer() {
+    let rig = stale(Rig::new(), script()).await;
+    rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
+    let head = rig.head(PATH).start();
+    settle().await;
+    head.abort();
+    tokio::time::advance(seconds(1)).await;
+    settle().await;
+    rig.get(PATH).send().await.is_hit();
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gets = rig.store.calls(Operation::Get);
+    // The key's own record can be read, and the variant's cannot: at the look, and at the look before the fill.
+    for nth in [2, 4] {
+        rig.store.spoil(Operation::Get, gets + nth, Fault::Error);
+    }
+    rig.get(PATH).header("x-a", "1").send().await.whole(&truth());
+    assert!(!rig.inner.calls()[1].headers.contains_key("if-none-match"));
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn who_waited_for_what_cannot_be_asked_about_asks_as_it_came() {
+    let rig = Rig::new();
+    let gate = Gate::shut();
+    let at_once =
+        || Script::movie(PATH, 2500).header("cache-control", "max-age=0, stale-if-error=60").honours_ranges();
+    let rig = rig.script(PATH, at_once().held_by(&gate));
+    let leader = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let follower = rig.get(PATH).range("bytes=5-9").start();
+    settle().await;
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+    follower.await.unwrap().partial(&truth(), 5..10);
+    rig.inner.was_called(2);
+}
