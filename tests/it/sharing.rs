@@ -251,3 +251,23 @@ async fn who_waited_for_what_cannot_be_asked_about_asks_as_it_came() {
     follower.await.unwrap().partial(&truth(), 5..10);
     rig.inner.was_called(2);
 }
+
+#[tokio::test]
+async fn parts_cost_the_store_no_more_than_the_whole() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    let gets = rig.store.calls(Operation::Get);
+    let answer = rig.get(PATH).range("bytes=0-0,2400-2400,200-200,2200-2200,400-400,2000-2000").send().await;
+    // RFC 9110 §15.3.7.2 would have them in the order of the request.
+    assert!(answer.error.is_none() && answer.status == 206);
+    let gets = rig.store.calls(Operation::Get) - gets;
+    assert!(gets <= 4, "a record and {} chunks", gets - 1);
+}
+
+#[tokio::test]
+async fn white_space_within_quotes_is_part_of_a_value() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a").without("etag"));
+    rig.get(PATH).header("x-a", "\"a , b\"").send().await;
+    let answer = rig.get(PATH).header("x-a", "\"a,b\"").send().await;
+    assert!(answer.cache_status().contains("vary-miss"), "{}", answer.cache_status());
+}
