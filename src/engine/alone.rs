@@ -60,8 +60,10 @@ where
             // Whatever becomes of it, the answer is the inner service's.
             let _ = tokio::spawn(news).await;
         }
-        // An answer that may be stored ends the memory of those that may not.
+        // An answer that may be stored ends the memory of those that may not. A part does not show of which status the
+        // whole would be.
         None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
+            && (outcome.refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT)
             && would_be_storable(&parts.headers, status, answer.headers(), exchange, policy) =>
         {
             engine.passes.forget(&target.primary);

@@ -271,3 +271,25 @@ async fn white_space_within_quotes_is_part_of_a_value() {
     let answer = rig.get(PATH).header("x-a", "\"a,b\"").send().await;
     assert!(answer.cache_status().contains("vary-miss"), "{}", answer.cache_status());
 }
+
+#[tokio::test]
+async fn a_seek_in_what_has_another_status_is_asked_for_once() {
+    let other = || Script::movie(PATH, 2500).status(203).honours_ranges();
+    let rig = Rig::new().script(PATH, other());
+    for calls in [2, 3, 4] {
+        rig.get(PATH).range("bytes=5-9").send().await.partial(&truth(), 5..10);
+        rig.inner.was_called(calls);
+    }
+    // What may be stored ends it.
+    rig.inner.answer(PATH, script());
+    rig.get(PATH).send().await.whole(&truth());
+    assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
+}
+
+#[tokio::test]
+async fn an_error_is_not_remembered() {
+    let rig = Rig::new();
+    assert_eq!(rig.get(PATH).send().await.status, 404);
+    rig.inner.answer(PATH, script());
+    assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
+}

@@ -209,7 +209,10 @@ impl Fill {
         let (length, generation, promise) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.remember(refusal, &parts.headers);
+                // An error or a redirection may be this viewer's alone, or over in a moment.
+                if refusal != Refusal::Status || parts.status.is_success() {
+                    self.remember(refusal, &parts.headers);
+                }
                 permit.land(Landing::Passed);
                 // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
                 let is_news = supersedes(parts.status) && refusal != Refusal::Authorization;
