@@ -33,22 +33,39 @@ pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
 /// One without any validator is: it answers a request that named this response alone. By the letter of §4.3.4 it would
 /// identify nothing, and every inner service that is sparing with its 304s would be asked twice.
 pub(crate) fn is_about(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    let same_date = || {
+        let answered = answer.get(header::LAST_MODIFIED);
+        answered.is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered))
+    };
     match (answer.get(header::ETAG), stored.get(header::ETAG)) {
-        (Some(answered), Some(stored)) => tags_match(answered, stored),
+        // Bytes that are as good need not be the same, and their date must not come to stand by these: it may be what
+        // If-Range is held against.
+        (Some(answered), Some(stored)) => match tags_match(answered, stored) {
+            Match::Strong => true,
+            Match::Weak => same_date(),
+            Match::No => false,
+        },
         (Some(_), None) => false,
-        (None, _) => answer
-            .get(header::LAST_MODIFIED)
-            .is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered)),
+        (None, _) => same_date(),
     }
 }
 
+/// How two tags match.
+enum Match {
+    No,
+    Strong,
+    Weak,
+}
+
 /// A strong tag identifies what has the same strong tag; a weak one, what is weakly equal.
-fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> bool {
+fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> Match {
     let is_weak = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).map(EntityTag::is_weak);
     match (is_weak(answered), is_weak(stored)) {
-        (Some(true), Some(_)) => opaque(answered) == opaque(stored),
+        (Some(false), _) if answered == stored => Match::Strong,
+        (Some(true), Some(_)) if opaque(answered) == opaque(stored) => Match::Weak,
         // What is no tag at all can still come back as it went.
-        _ => answered == stored,
+        (None, _) if answered == stored => Match::Weak,
+        _ => Match::No,
     }
 }
 
@@ -202,6 +219,18 @@ mod tests {
                 "§4.3.4 the tag decides",
                 &[("etag", "\"a\""), ("last-modified", MODIFIED)],
                 &[("etag", "\"a\""), ("last-modified", LATER)],
+                true,
+            ),
+            (
+                "§4.3.4 a weak tag does not, where the date is another",
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
+                &[("etag", "W/\"a\""), ("last-modified", LATER)],
+                false,
+            ),
+            (
+                "§4.3.4 a weak tag, and the same date",
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
                 true,
             ),
             ("no validator: it was asked about this one", &[("etag", "\"a\"")], &[], true),

@@ -293,3 +293,23 @@ async fn an_error_is_not_remembered() {
     rig.inner.answer(PATH, script());
     assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
 }
+
+#[tokio::test]
+async fn credentials_that_come_first_do_not_send_the_others_to_the_inner_service_one_by_one() {
+    let rig = Rig::new().script(PATH, script());
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let owner = rig.get(PATH).header("authorization", "x").start();
+    gate.reached_by(1).await;
+    let others: Vec<_> = (0..10).map(|_| rig.get(PATH).start()).collect();
+    let owners: Vec<_> = (0..10).map(|_| rig.get(PATH).header("authorization", "y").start()).collect();
+    settle().await;
+    gate.open();
+    for viewer in others.into_iter().chain(owners).chain([owner]) {
+        viewer.await.unwrap().whole(&truth());
+    }
+    // One for all without credentials, and one for each who has some.
+    let calls = rig.inner.calls();
+    assert_eq!(calls.iter().filter(|call| !call.headers.contains_key("authorization")).count(), 1);
+    assert!(calls.len() <= 12, "{}", calls.len());
+}

@@ -213,7 +213,9 @@ impl Fill {
                 if refusal != Refusal::Status || parts.status.is_success() {
                     self.remember(refusal, &parts.headers);
                 }
-                permit.land(Landing::Passed);
+                // RFC 9111 §3.5: those without credentials may get what can be stored; the others have been remembered.
+                let is_for_owner = refusal == Refusal::Authorization;
+                permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
                 // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
                 let is_news = supersedes(parts.status) && refusal != Refusal::Authorization;
                 if let (Known::Stale(stale), true) = (&self.stored, is_news) {
