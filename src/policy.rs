@@ -52,8 +52,10 @@ impl Policy {
     /// Whether the `Cache-Control` (and, without one, the `Pragma`) of requests is heeded: `no-cache`, `no-store`,
     /// `max-age`, `max-stale`, `min-fresh`, `only-if-cached`, `stale-if-error` (RFC 9111 §5.2.1). Default: true.
     ///
-    /// Any viewer can then make the inner service work, as with a reload; what that costs is a validation, shared by all
-    /// who wait for it, or a fill where the inner service gave no validator (an `ETag` made here is none for it).
+    /// Any viewer can then make the inner service work. With `no-cache` or `max-age=0`, as browsers send them with a
+    /// reload, that is a validation, shared by all who wait for it; but where the inner service gives no validators, it
+    /// is the whole response, stored anew (an `ETag` made here says nothing to it). With `no-store`, it is the answer to each such request by itself. Where viewers
+    /// are not to be trusted with that, turn it off: RFC 9111 has these directives as wishes.
     #[must_use]
     pub fn heed_requests(mut self, heed: bool) -> Self {
         self.heeds_requests = heed;

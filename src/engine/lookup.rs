@@ -112,14 +112,16 @@ pub(crate) async fn lookup(
     for names in &variants.selecting {
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
-        let variant = decoded(engine, &slot).await.ok().flatten();
-        let look = match variant.as_deref() {
+        let variant = decoded(engine, &slot).await;
+        // A store that cannot tell what it has here would hardly tell what it has of the others.
+        let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
+        let look = match variant.ok().flatten().as_deref() {
             Some(Decoded::Entry(entry))
                 if entry.manifest.key == target.key && entry.manifest.selecting == selecting =>
             {
                 judge(entry)
             }
-            _ => Look::Nothing(Forwarded::VaryMiss, slot, variants.tagged.clone()),
+            _ => Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()),
         };
         if best.as_ref().is_none_or(|best| look.beats(best)) {
             best = Some(look);

@@ -199,3 +199,117 @@ async fn a_head_by_credentials_takes_out_nothing() {
     rig.head(PATH).header("authorization", "x").header("cache-control", "no-cache").send().await;
     rig.get(PATH).send().await.is_hit().whole(&truth());
 }
+
+#[tokio::test]
+async fn a_head_that_proves_nothing_makes_nothing_fresh() {
+    let plain = |path: &str| Script::of(&movie(path, 2500)).header("cache-control", "max-age=60");
+    let rig = stale(Rig::new(), plain(PATH)).await;
+    rig.inner.answer(PATH, plain("/b.mp4"));
+    rig.head(PATH).send().await;
+    rig.get(PATH).send().await.whole(&movie("/b.mp4", 2500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heads_news_comes_to_its_end_without_the_viewer() {
+    let rig = stale(Rig::new(), script()).await;
+    rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
+    let head = rig.head(PATH).start();
+    settle().await;
+    head.abort();
+    tokio::time::advance(seconds(1)).await;
+    settle().await;
+    rig.get(PATH).send().await.is_hit();
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
+    rig.get(PATH).header("x-a", "1").send().await;
+    let gets = rig.store.calls(Operation::Get);
+    // The key's own record can be read, and the variant's cannot: at the look, and at the look before the fill.
+    for nth in [2, 4] {
+        rig.store.spoil(Operation::Get, gets + nth, Fault::Error);
+    }
+    rig.get(PATH).header("x-a", "1").send().await.whole(&truth());
+    assert!(!rig.inner.calls()[1].headers.contains_key("if-none-match"));
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn who_waited_for_what_cannot_be_asked_about_asks_as_it_came() {
+    let rig = Rig::new();
+    let gate = Gate::shut();
+    let at_once =
+        || Script::movie(PATH, 2500).header("cache-control", "max-age=0, stale-if-error=60").honours_ranges();
+    let rig = rig.script(PATH, at_once().held_by(&gate));
+    let leader = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let follower = rig.get(PATH).range("bytes=5-9").start();
+    settle().await;
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+    follower.await.unwrap().partial(&truth(), 5..10);
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn parts_cost_the_store_no_more_than_the_whole() {
+    let rig = Rig::new().script(PATH, script());
+    rig.get(PATH).send().await;
+    let gets = rig.store.calls(Operation::Get);
+    let answer = rig.get(PATH).range("bytes=0-0,2400-2400,200-200,2200-2200,400-400,2000-2000").send().await;
+    // RFC 9110 §15.3.7.2 would have them in the order of the request.
+    assert!(answer.error.is_none() && answer.status == 206);
+    let gets = rig.store.calls(Operation::Get) - gets;
+    assert!(gets <= 4, "a record and {} chunks", gets - 1);
+}
+
+#[tokio::test]
+async fn white_space_within_quotes_is_part_of_a_value() {
+    let rig = Rig::new().script(PATH, script().header("vary", "x-a").without("etag"));
+    rig.get(PATH).header("x-a", "\"a , b\"").send().await;
+    let answer = rig.get(PATH).header("x-a", "\"a,b\"").send().await;
+    assert!(answer.cache_status().contains("vary-miss"), "{}", answer.cache_status());
+}
+
+#[tokio::test]
+async fn a_seek_in_what_has_another_status_is_asked_for_once() {
+    let other = || Script::movie(PATH, 2500).status(203).honours_ranges();
+    let rig = Rig::new().script(PATH, other());
+    for calls in [2, 3, 4] {
+        rig.get(PATH).range("bytes=5-9").send().await.partial(&truth(), 5..10);
+        rig.inner.was_called(calls);
+    }
+    // What may be stored ends it.
+    rig.inner.answer(PATH, script());
+    rig.get(PATH).send().await.whole(&truth());
+    assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
+}
+
+#[tokio::test]
+async fn an_error_is_not_remembered() {
+    let rig = Rig::new();
+    assert_eq!(rig.get(PATH).send().await.status, 404);
+    rig.inner.answer(PATH, script());
+    assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
+}
+
+#[tokio::test]
+async fn credentials_that_come_first_do_not_send_the_others_to_the_inner_service_one_by_one() {
+    let rig = Rig::new().script(PATH, script());
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let owner = rig.get(PATH).header("authorization", "x").start();
+    gate.reached_by(1).await;
+    let others: Vec<_> = (0..10).map(|_| rig.get(PATH).start()).collect();
+    let owners: Vec<_> = (0..10).map(|_| rig.get(PATH).header("authorization", "y").start()).collect();
+    settle().await;
+    gate.open();
+    for viewer in others.into_iter().chain(owners).chain([owner]) {
+        viewer.await.unwrap().whole(&truth());
+    }
+    // One for all without credentials, and one for each who has some.
+    let calls = rig.inner.calls();
+    assert_eq!(calls.iter().filter(|call| !call.headers.contains_key("authorization")).count(), 1);
+    assert!(calls.len() <= 12, "{}", calls.len());
+}

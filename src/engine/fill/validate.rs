@@ -30,7 +30,7 @@ use crate::{
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
-        validation::{ask, head_confirms, is_about, is_error, says_all},
+        validation::{ask, head_says, is_about, is_error, says_all, HeadSays},
     },
 };
 
@@ -122,7 +122,11 @@ impl Fill {
                     }
                 }
             }
-            (Verdict::AboutAnother, _) => Ok(self.call(inner, self.asked.clone()).await),
+            (Verdict::AboutAnother, answer) => {
+                // An inner service may wait for the end of one answer before it gives the next.
+                drop(answer);
+                Ok(self.call(inner, self.asked.clone()).await)
+            }
             (_, called) => Ok(called),
         }
     }
@@ -244,12 +248,16 @@ enum Freshened {
 ///
 /// `revocations` is their count when the HEAD was forwarded: what was invalidated since is not put back. Where a fill is
 /// under way, its news is better.
+///
+/// # Cancel safety
+///
+/// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
 pub(crate) async fn freshen_by_head(
     engine: Arc<Engine>,
-    target: &Arc<Target>,
+    target: Arc<Target>,
     mut asked: request::Parts,
     entry: Arc<Entry>,
-    answer: &HeaderMap,
+    answer: HeaderMap,
     exchange: Exchange,
     revocations: u64,
 ) {
@@ -261,12 +269,17 @@ pub(crate) async fn freshen_by_head(
     if !is_there || engine.flights.revocations() != revocations {
         return;
     }
-    if head_confirms(&entry.manifest.headers, entry.manifest.layout.length, answer) {
-        asked.method = Method::GET;
-        let directives = engine.directives(&asked);
-        let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored: Known::Nothing };
-        fill.freshen(&entry, answer, exchange, &permit).await;
-    } else if !asked.headers.contains_key(header::AUTHORIZATION) {
-        forget(&engine.records, &entry).await;
+    match head_says(&entry.manifest.headers, entry.manifest.layout.length, &answer) {
+        HeadSays::Same => {
+            asked.method = Method::GET;
+            let directives = engine.directives(&asked);
+            let fill = Fill { engine, target, asked, directives, stored: Known::Nothing };
+            fill.freshen(&entry, &answer, exchange, &permit).await;
+        }
+        // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
+        HeadSays::Another if !asked.headers.contains_key(header::AUTHORIZATION) => {
+            forget(&engine.records, &entry).await;
+        }
+        HeadSays::Another | HeadSays::Nothing => {}
     }
 }
