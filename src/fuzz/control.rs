@@ -45,11 +45,7 @@ impl Control {
             let mut control = Self::read(headers, &HeaderName::from_static(name));
             if !control.said.is_empty() || control.is_unclear {
                 control.is_targeted = true;
-                control.is_unclear |=
-                    control.said.iter().any(|(name, argument)| is_of_no_type(name, argument));
-                // RFC 9213 §2.1: a key in upper case is none, and the next field may count.
-                let lines = headers.get_all(*name).iter();
-                control.is_unclear |= lines.flat_map(HeaderValue::as_bytes).any(u8::is_ascii_uppercase);
+                control.is_unclear |= !headers.get_all(*name).iter().all(is_plain_dictionary);
                 return control;
             }
         }
@@ -137,17 +133,13 @@ fn directive(member: &[u8]) -> Option<(String, Argument)> {
         Argument::None => name == "max-stale",
     };
     let fits = match name.as_str() {
-        "max-age" | "s-maxage" | "max-stale" | "min-fresh" | "stale-if-error" | "stale-while-revalidate" => {
-            number
-        }
         "private" | "no-cache" => match &argument {
             Argument::Quoted(names) => names.split(',').all(|name| is_token(name.trim())),
             Argument::Token(_) => false,
             Argument::None => true,
         },
-        "no-store" | "must-revalidate" | "proxy-revalidate" | "public" | "immutable" | "only-if-cached" => {
-            argument == Argument::None
-        }
+        flag if FLAGS.contains(&flag) => argument == Argument::None,
+        takes if SECONDS.contains(&takes) => number,
         // What it may do beside no-store depends on what a cache understands.
         "must-understand" => false,
         _ => true,
@@ -155,11 +147,31 @@ fn directive(member: &[u8]) -> Option<(String, Argument)> {
     (is_token(&name) && is_argument && fits).then_some((name, argument))
 }
 
-/// RFC 9213 §2.1: seconds are an Integer.
-fn is_of_no_type(name: &str, argument: &Argument) -> bool {
-    let takes_seconds = name.ends_with("age") || name.starts_with("stale");
-    takes_seconds && matches!(argument, Argument::Quoted(_))
+/// RFC 9213 §2.1, RFC 9651 §3.2: a dictionary of known keys, each in lower case, and seconds as an Integer. In any other
+/// one something may not parse, and then the next field may count.
+fn is_plain_dictionary(line: &HeaderValue) -> bool {
+    let is_known = |member: Vec<u8>| match directive(&member) {
+        Some((name, Argument::None)) => FLAGS.contains(&name.as_str()),
+        Some((name, Argument::Quoted(_))) => ["private", "no-cache"].contains(&name.as_str()),
+        Some((name, Argument::Token(digits))) => SECONDS.contains(&name.as_str()) && digits.len() < 10,
+        None => false,
+    };
+    !line.as_bytes().iter().any(u8::is_ascii_uppercase) && split(line).into_iter().all(is_known)
 }
+
+const FLAGS: [&str; 8] = [
+    "immutable",
+    "must-revalidate",
+    "no-cache",
+    "no-store",
+    "only-if-cached",
+    "private",
+    "proxy-revalidate",
+    "public",
+];
+
+const SECONDS: [&str; 6] =
+    ["max-age", "max-stale", "min-fresh", "s-maxage", "stale-if-error", "stale-while-revalidate"];
 
 #[cfg(test)]
 mod tests {

@@ -161,7 +161,7 @@ impl Wishes {
             return (is_asked_for && !failed && !is_shared)
                 .then_some("RFC 9111 §5.2.1: too old for this request");
         }
-        let never = ["must-revalidate", "proxy-revalidate", "s-maxage", "no-cache"];
+        let never = ["must-revalidate", "proxy-revalidate", "s-maxage"];
         if never.iter().any(|name| said.has(name)) {
             return Some("RFC 9111 §4.2.4: stale, and must be validated");
         }

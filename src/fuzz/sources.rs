@@ -245,10 +245,12 @@ pub(super) fn written(request: &request::Parts) -> String {
     at_path(request, target(request).1)
 }
 
-/// What `path` is of the same origin.
+/// What `path` is of the same origin. A host that is empty, or another than the target's, may make another one too.
 pub(super) fn at_path(request: &request::Parts, path: &str) -> String {
     let scheme = request.uri.scheme().filter(|_| request.version <= Version::HTTP_11);
-    format!("{scheme:?} {:?}", (target(request).0, path))
+    let hosts: Vec<_> = request.headers.get_all(header::HOST).iter().collect();
+    let written = format!("{scheme:?} {:?} {hosts:?}", request.uri.authority());
+    format!("{} {path}", written.to_ascii_lowercase())
 }
 
 /// RFC 9111 §4.4: what the answer to an unsafe request says that it was about.
