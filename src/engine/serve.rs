@@ -99,7 +99,10 @@ fn multipart(manifest: &Manifest, ranges: &[ByteRange]) -> Option<Multipart> {
 fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
     let stored = &entry.manifest.headers;
     let length = entry.manifest.layout.length;
-    let mut headers = match status {
+    let stored_status = entry.manifest.status;
+    // A 412 or 416 of the inner service's own, where the policy stores such, is served as it came.
+    let made = if status == stored_status { StatusCode::OK } else { status };
+    let mut headers = match made {
         StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
         StatusCode::PRECONDITION_FAILED => {
             without_content(stored, &[header::DATE, header::ETAG, header::VARY])
@@ -112,7 +115,7 @@ fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime)
         headers.extend(only(stored, &[header::LAST_MODIFIED]));
     }
     headers.insert(header::AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
-    match status {
+    match made {
         StatusCode::NOT_MODIFIED => return headers,
         StatusCode::PARTIAL_CONTENT => {
             // RFC 9530 §2: these are of the content of one message, and this one has another content.
@@ -137,7 +140,7 @@ fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime)
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length()));
     }
     // §14.2: ranges are defined for what is a 200 without them.
-    if entry.manifest.status == StatusCode::OK {
+    if stored_status == StatusCode::OK {
         headers.insert(header::ACCEPT_RANGES, BYTES);
     }
     headers

@@ -2,12 +2,17 @@
 //!
 //! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
 
+mod calls;
 mod conditions;
+mod control;
 mod decoding;
+mod frames;
+mod lineage;
 mod multipart;
 mod origin;
 mod parts;
 mod request;
+mod reuse;
 mod script;
 mod shelf;
 mod sources;

@@ -4,23 +4,24 @@
 //! It is honest unless a script has a body break its word: equal strong tags are equal bytes.
 
 use std::{
-    collections::VecDeque,
-    future::{ready, Ready},
+    collections::HashMap,
+    future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{
     header::{self, HeaderMap, HeaderName},
     request, HeaderValue, Method, Request, Response, StatusCode,
 };
-use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::script::{date, Answer, Length, Tag};
+use super::{
+    frames::{Failed, Frames},
+    script::{date, Answer, Length, Tag},
+};
 
 /// Everything outside of the layer. Clones are one.
 #[derive(Clone, Debug)]
@@ -28,19 +29,28 @@ pub(super) struct Origin(Arc<Mutex<World>>);
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) answer: Option<Answer>,
+    /// What each viewer's requests are answered with, by the viewer's number.
+    pub(super) answers: HashMap<u64, Answer>,
+    /// How often it is polled before it answers.
+    pub(super) delay: u8,
     pub(super) now: u64,
     /// What an answer before has had: the values that fields of a script take up.
     pub(super) seen: HeaderMap,
     pub(super) calls: Vec<Call>,
+    /// The viewers whose requests failed, one for each failure.
+    pub(super) failures: Vec<u64>,
     version: u64,
     length: u8,
 }
 
-/// A call of the inner service, and its answer. Its place in the list is its `x-serial`.
+/// A call of the inner service, and its answer.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// Its place in the list.
+    pub(super) serial: usize,
     pub(super) request: request::Parts,
+    /// The viewer on whose behalf it is.
+    pub(super) viewer: u64,
     pub(super) at: u64,
     pub(super) answer: Answer,
     pub(super) status: StatusCode,
@@ -48,8 +58,6 @@ pub(super) struct Call {
     /// The whole representation, whatever of it was sent.
     pub(super) whole: Vec<u8>,
     pub(super) sent: Vec<u8>,
-    /// The values it was selected by.
-    pub(super) selecting: Vec<(HeaderName, Option<Vec<u8>>)>,
 }
 
 impl Call {
@@ -63,19 +71,17 @@ impl Call {
     pub(super) fn breaks(&self) -> bool {
         self.answer.breaks.is_some() && self.request.method != Method::HEAD && has_body(self.status)
     }
-
-    pub(super) fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.headers.get(name)
-    }
 }
 
 impl Origin {
     pub(super) fn new() -> Self {
         let world = World {
-            answer: None,
+            answers: HashMap::new(),
+            delay: 0,
             now: START,
             seen: HeaderMap::new(),
             calls: Vec::new(),
+            failures: Vec::new(),
             version: 0,
             length: 40,
         };
@@ -90,29 +96,54 @@ impl Origin {
 impl Service<Request<String>> for Origin {
     type Response = Response<Frames>;
     type Error = Failed;
-    type Future = Ready<Result<Self::Response, Failed>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
-        ready(self.world().call(request.into_parts().0))
+        let mut world = self.world();
+        Answering { delay: world.delay, answer: Some(world.call(request.into_parts().0)) }
+    }
+}
+
+/// An answer that is there after some polls.
+#[derive(Debug)]
+pub(super) struct Answering {
+    delay: u8,
+    answer: Option<Result<Response<Frames>, Failed>>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Frames>, Failed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.delay > 0 {
+            self.delay -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.answer.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl World {
-    /// Makes `answer` the one that is given from now on.
-    pub(super) fn turn(&mut self, answer: Answer) {
+    /// Makes `answer` the one that this viewer's requests get.
+    pub(super) fn turn(&mut self, viewer: u64, answer: Answer) {
         if let Some(length) = answer.advance {
             self.version += 1;
             self.length = length;
         }
-        self.answer = Some(answer);
+        self.answers.insert(viewer, answer);
     }
 
     fn call(&mut self, request: request::Parts) -> Result<Response<Frames>, Failed> {
-        let answer = self.answer.clone().filter(|answer| !answer.fails).ok_or(Failed)?;
+        let viewer = viewer(&request.headers);
+        let Some(answer) = self.answers.get(&viewer).filter(|answer| !answer.fails).cloned() else {
+            self.failures.push(viewer);
+            return Err(Failed);
+        };
         let selecting: Vec<_> = (answer.vary.split(',').map(str::trim).filter(|name| !name.is_empty()))
             .filter_map(|name| name.parse().ok())
             .map(|name| (HeaderName::clone(&name), selecting_value(&request.headers, &name)))
@@ -149,7 +180,8 @@ impl World {
         if let Some(breaks) = answer.breaks {
             sent.truncate(usize::from(breaks));
         }
-        let call = Call { request, at: self.now, answer, status, headers, whole, sent, selecting };
+        let (serial, at) = (self.calls.len(), self.now);
+        let call = Call { serial, request, viewer, at, answer, status, headers, whole, sent };
         let body = Frames::of(&call);
         let mut response = Response::new(body);
         *response.status_mut() = call.status;
@@ -164,7 +196,10 @@ impl World {
         selecting: &[(HeaderName, Option<Vec<u8>>)],
         answer: &Answer,
     ) -> Vec<u8> {
-        let mut about = format!("{} {} {selecting:?} {}", request.uri.path(), self.version, answer.status);
+        let mut about = format!("{} {} {}", request.uri.path(), self.version, answer.status);
+        if !answer.same {
+            about += &format!("{selecting:?}");
+        }
         if answer.vary == "*" {
             about += &self.calls.len().to_string();
         }
@@ -175,7 +210,9 @@ impl World {
 
     fn headers(&self, answer: &Answer, whole: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        insert(&mut headers, SERIAL, self.calls.len().to_string());
+        if let Ok(name) = format!("{SERIAL}{}", self.calls.len()).parse::<HeaderName>() {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
         let opaque = format!("{}-{:016x}", self.version, xxh3_64(whole));
         match answer.tag {
             Tag::Absent => {}
@@ -192,8 +229,8 @@ impl World {
                 insert(&mut headers, name, text.to_owned());
             }
         }
-        for directives in &answer.cache_control {
-            headers.append(header::CACHE_CONTROL, directives.line.clone());
+        for line in &answer.cache_control {
+            headers.append(header::CACHE_CONTROL, line.clone());
         }
         for (name, value) in &answer.fields {
             if let Some(value) = value.render(self.now, &self.seen) {
@@ -206,7 +243,8 @@ impl World {
 
 /// The status of the answer to a request, and the part of the whole that goes with it.
 ///
-/// Of the conditions only the tags are heeded, and of ranges only one with two positions: an origin need not do more.
+/// Of the conditions only the tags are heeded, and a date without them; of ranges only one with two positions. An
+/// origin need not do more.
 fn asked(
     request: &request::Parts,
     answer: &Answer,
@@ -219,12 +257,16 @@ fn asked(
         return all;
     }
     if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) {
-        if field(header::IF_NONE_MATCH).is_some_and(|named| opaque(named) == opaque(tag)) {
+        if field(header::IF_NONE_MATCH).is_some_and(|named| lists(named, tag)) {
             return (StatusCode::NOT_MODIFIED, 0..0);
         }
         if field(header::IF_MATCH).is_some_and(|named| named != tag && named != "*") {
             return (StatusCode::PRECONDITION_FAILED, 0..0);
         }
+    }
+    let since = field(header::IF_MODIFIED_SINCE).filter(|_| field(header::IF_NONE_MATCH).is_none());
+    if since.is_some_and(|since| headers.get(header::LAST_MODIFIED).is_some_and(|date| date == since)) {
+        return (StatusCode::NOT_MODIFIED, 0..0);
     }
     let positions = || {
         let (first, last) = field(header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
@@ -238,6 +280,10 @@ fn asked(
     }
 }
 
+fn lists(named: &str, tag: &str) -> bool {
+    named.split(',').any(|named| opaque(named.trim()) == opaque(tag))
+}
+
 fn opaque(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag)
 }
@@ -247,11 +293,25 @@ pub(super) fn has_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
-/// RFC 9111 §4.1: the lines of a field as one, without the white space that says nothing.
+/// Who asks, or has somebody ask.
+pub(super) fn viewer(request: &HeaderMap) -> u64 {
+    request.get(VIEWER).and_then(|viewer| viewer.to_str().ok()?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// RFC 9111 §4.1: the lines of a field as one, without what says nothing: white space; in codings and languages case
+/// and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
 pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<_> = request.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let joined = lines.join(&b',');
-    let members: Vec<_> = joined.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+    let members = joined.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut members: Vec<_> = members.map(<[u8]>::to_vec).collect();
+    if name == header::ACCEPT_ENCODING || name == header::ACCEPT_LANGUAGE {
+        members.retain(|member| !member.is_empty());
+        members.iter_mut().for_each(|member| member.make_ascii_lowercase());
+    }
+    if name == header::ACCEPT_ENCODING {
+        members.sort();
+    }
     (!lines.is_empty()).then(|| members.join(&b','))
 }
 
@@ -261,64 +321,12 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// A body in frames as large as a script says.
-#[derive(Debug)]
-pub(super) struct Frames {
-    left: VecDeque<Bytes>,
-    breaks: bool,
-    exact: bool,
-}
+/// A field's name, but for the number of the call that it is of: each that had a part in an answer shows there. Fields
+/// whose names begin so are for pages of other origins, and are shown in a 304 too.
+pub(super) const SERIAL: &str = "cross-origin-serial-";
 
-impl Frames {
-    fn of(call: &Call) -> Self {
-        let sent = Bytes::copy_from_slice(&call.sent);
-        let size = usize::from(call.answer.frame);
-        let empty = call.answer.frame == 0;
-        let mut frames: VecDeque<_> = sent.chunks(size.max(3)).map(|frame| sent.slice_ref(frame)).collect();
-        if empty {
-            frames.push_front(Bytes::new());
-            frames.push_back(Bytes::new());
-        }
-        // A body that does not keep to what the fields say does not say it itself: hyper would not let it.
-        Self { left: frames, breaks: call.breaks(), exact: call.answer.exact && !call.is_broken() }
-    }
-}
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = Failed;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
-        let frame = self.left.pop_front().map(|frame| Ok(Frame::data(frame)));
-        let broken = || std::mem::take(&mut self.breaks).then_some(Err(Failed));
-        Poll::Ready(frame.or_else(broken))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.exact {
-            let bytes: usize = self.left.iter().map(Bytes::len).sum();
-            return SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX));
-        }
-        SizeHint::new()
-    }
-}
-
-/// What the inner service and its bodies fail with.
-#[derive(Debug)]
-pub(super) struct Failed;
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the script says so")
-    }
-}
-
-impl std::error::Error for Failed {}
-
-pub(super) const SERIAL: HeaderName = HeaderName::from_static("x-serial");
+/// In a request: the viewer's number.
+pub(super) const VIEWER: HeaderName = HeaderName::from_static("x-viewer");
 
 /// 14 November 2023, 22:13:20.
 pub(super) const START: u64 = 1_700_000_000;

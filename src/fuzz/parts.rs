@@ -9,23 +9,21 @@ use http::{header, HeaderValue, Method};
 use super::{
     conditions::{holds_if_range, Judged},
     decoding::Asked,
+    lineage::State,
     multipart::{content_range, number, parts},
-    origin::Call,
     verdict::{length, Case},
 };
 
-impl<'a> Case<'a> {
+impl Case<'_> {
     /// RFC 9110 §15.3.7.
-    pub(super) fn partial(&self) -> &'a Call {
-        let source = self.source();
-        self.rule("§14.2: a range of a 200", [200, 304].contains(&source.status.as_u16()));
+    pub(super) fn partial(&self, source: &State<'_>) {
+        self.rule("§14.2: a range of a 200", source.born.status == 200);
         self.rule("§14.2: a range for a GET", self.request.method == Method::GET);
         self.must_be(source, Judged::Holds);
         let tag = self.viewed.headers.get(header::ETAG);
-        let held = holds_if_range(&self.request.headers, tag, source.field(&header::LAST_MODIFIED));
+        let held = holds_if_range(&self.request.headers, tag, source.headers.get(header::LAST_MODIFIED));
         self.rule("§13.1.5: If-Range holds", held);
-        self.fields_are(source, &[header::CONTENT_ENCODING]);
-        let whole = &source.whole;
+        let whole = &source.born.whole;
         let asked = self.have("§14.2: a valid Range", self.asked());
         let (mut places, mut type_is_of_parts) = (Vec::new(), false);
         if let Some(place) = self.viewed.headers.get(header::CONTENT_RANGE) {
@@ -35,9 +33,11 @@ impl<'a> Case<'a> {
             self.rule("§14.4: the complete length", total == length(whole));
             self.content_is(slice(whole, &place));
             places.push(place);
-        } else if !self.viewed.failed {
-            let media = self.viewed.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        } else {
             type_is_of_parts = true;
+        }
+        if type_is_of_parts && !self.viewed.failed {
+            let media = self.viewed.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
             self.content_is(&self.viewed.body);
             match parts(media.unwrap_or_default(), &self.viewed.body) {
                 Err(wrong) => self.rule(wrong, false),
@@ -46,7 +46,7 @@ impl<'a> Case<'a> {
                     for part in parts {
                         self.rule("§14.6: the complete length", part.total == length(whole));
                         self.rule("§14.6: the part's bytes", part.data == slice(whole, &part.place));
-                        let media = source.field(&header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+                        let media = source.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
                         let said = part.fields.iter().find(|(name, _)| name == "content-type");
                         self.rule("§14.6: the part's type", media == said.map(|(_, media)| media.as_bytes()));
                         places.push(part.place);
@@ -54,13 +54,15 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        if !type_is_of_parts {
-            self.fields_are(source, &[header::CONTENT_TYPE]);
-        }
+        self.rule("the policy's most ranges", asked.len() <= self.judge.settings.max_ranges.max(1));
+        let names = self.viewed.headers.keys().chain(source.headers.keys()).cloned();
+        // RFC 9530 §2: a sum of the content is one of this message's.
+        let names = names.filter(|name| name != "content-digest");
+        let names: Vec<_> = names.filter(|name| !type_is_of_parts || name != header::CONTENT_TYPE).collect();
+        self.shows(source, Some(&names));
         if !self.viewed.failed {
             self.places_are(&places, &asked, length(whole));
         }
-        source
     }
 
     /// Every byte that was asked for is there; and where one range was asked for, no other.
@@ -75,19 +77,18 @@ impl<'a> Case<'a> {
     }
 
     /// RFC 9110 §15.5.17.
-    pub(super) fn not_satisfiable(&self) -> Option<&'a Call> {
+    pub(super) fn not_satisfiable(&self, source: &State<'_>) {
         self.rule("§14.2: a range for a GET", self.request.method == Method::GET);
         let asked = self.have("§14.2: a valid Range", self.asked());
         let line =
             self.viewed.headers.get(header::CONTENT_RANGE).filter(|_| self.one(&header::CONTENT_RANGE));
         let whole = line.and_then(|line| number(line.to_str().ok()?.strip_prefix("bytes */")?));
-        let whole = self.have("§15.5.17: Content-Range", whole);
+        self.rule("§15.5.17: Content-Range", whole == Some(length(&source.born.whole)));
+        let whole = length(&source.born.whole);
         let satisfied = |position: u64| asked.iter().any(|range| range.holds(position.into(), whole.into()));
         self.rule("§15.5.17: nothing of it is there", !(0..whole).any(satisfied));
-        self.any_source(|call| {
-            length(&call.whole) == whole && self.judges(call).is_none_or(|judged| judged == Judged::Holds)
-        });
-        self.made_here(true)
+        self.must_be(source, Judged::Holds);
+        self.rule("an error has no content here", self.viewed.body.is_empty() && !self.viewed.failed);
     }
 
     /// The ranges asked for; `None` if the set of them is invalid, or in two fields.

@@ -1,29 +1,31 @@
 //! Whole requests against a layer whose store and inner service are in memory.
 
 use std::{
-    future::poll_fn,
+    future::{poll_fn, Future},
     pin::{pin, Pin},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header, HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    origin::Origin,
+    origin::{Origin, VIEWER},
     script::{Script, Settings, Step},
     shelf::{Hand, Shelf},
-    verdict::{Judge, Viewed},
+    verdict::{End, Judge, View, Viewed},
 };
 use crate::{
     engine::{Config, Engine},
     ChunkSize, Policy, VideoCache,
 };
 
-/// `data` is a script: settings, and up to 6 requests with what the inner service would answer to each.
+/// `data` is a script: settings, and up to 6 requests with what the inner service would answer to each, one after the
+/// other or together.
 ///
 /// # Panics
 ///
@@ -37,45 +39,119 @@ pub fn request(data: &[u8]) {
 }
 
 async fn play(script: Script) {
+    let Script { settings, steps } = script;
     let (origin, clock) = (Origin::new(), Hand::new());
-    let shelf = Shelf::new(script.settings.can_alter, script.settings.capacity);
-    let service = VideoCache::new(origin.clone(), Arc::new(engine(&script.settings, &shelf, &clock)));
-    let mut judge = Judge::default();
-    for step in script.steps {
+    let shelf = Shelf::new(settings.can_alter, settings.capacity);
+    let service = VideoCache::new(origin.clone(), Arc::new(engine(&settings, &shelf, &clock)));
+    origin.world().delay = settings.delay;
+    let mut judge = Judge::of(&settings);
+    let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
+    while let Some(step) = steps.next() {
         let now = clock.moved(step.elapsed);
         if let Some(number) = step.evict {
             shelf.evict(number);
             judge.evicted = true;
         }
-        let (asked, first) = {
+        let (first, failed) = {
             let mut world = origin.world();
             world.now = now;
-            world.turn(step.answer.clone());
-            (asked(&step, &world.seen, now), world.calls.len())
+            (world.calls.len(), world.failures.len())
         };
-        let viewed = view(service.clone(), asked.clone()).await;
-        // What was begun behind the answer ends before the world turns.
+        let mut crowd = Vec::new();
+        let mut next = Some(step);
+        while let Some(step) = next {
+            let mut world = origin.world();
+            world.turn(viewer, step.answer.clone());
+            let asked = asked(&step, viewer, &world.seen, now);
+            drop(world);
+            let viewing = Some(Box::pin(view(service.clone(), asked.clone())));
+            crowd.push((viewer, asked.into_parts().0, Seat { viewing, leaves: step.leaves, end: None }));
+            viewer += 1;
+            next = steps.next_if(|step| step.together);
+        }
+        poll_fn(|cx| seated(&mut crowd, cx)).await;
+        // What was begun behind an answer ends before the world turns.
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
+        let views = crowd.into_iter().map(|(viewer, request, seat)| View {
+            viewer,
+            request,
+            end: seat.end.unwrap_or(End::Left),
+        });
+        let views: Vec<_> = views.collect();
         let mut world = origin.world();
-        judge.judge(&world, first, &asked.into_parts().0, viewed.as_ref());
-        for name in [header::ETAG, header::LAST_MODIFIED, header::DATE] {
-            let value = viewed.as_ref().and_then(|viewed| viewed.headers.get(&name));
-            if let Some(value) = value.cloned() {
-                world.seen.insert(name, value);
+        judge.judge(&world, first, failed, &views);
+        for viewed in views.iter().filter_map(View::viewed) {
+            for name in [header::ETAG, header::LAST_MODIFIED, header::DATE] {
+                if let Some(value) = viewed.headers.get(&name) {
+                    world.seen.insert(name, value.clone());
+                }
             }
         }
+    }
+}
+
+/// A viewer before the screen.
+struct Seat<F> {
+    viewing: Option<F>,
+    /// After so many polls.
+    leaves: Option<u8>,
+    end: Option<End>,
+}
+
+impl<F: Future<Output = End> + Unpin> Seat<F> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let Some(viewing) = &mut self.viewing else { return };
+        let leaves = self.leaves == Some(0);
+        self.leaves = self.leaves.map(|polls| polls.saturating_sub(1));
+        if leaves {
+            self.end = Some(End::Left);
+        } else if let Poll::Ready(end) = Pin::new(viewing).poll(cx) {
+            self.end = Some(end);
+        }
+        if self.end.is_some() {
+            self.viewing = None;
+        } else if self.leaves == Some(0) {
+            // Nothing else may wake this viewer again.
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+/// Polls all viewers until each has an answer, or has left.
+fn seated<F: Future<Output = End> + Unpin>(
+    crowd: &mut [(u64, Parts, Seat<F>)],
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    crowd.iter_mut().for_each(|(_, _, seat)| seat.poll(cx));
+    let all_have = crowd.iter().all(|(_, _, seat)| seat.end.is_some());
+    if all_have {
+        Poll::Ready(())
+    } else {
+        Poll::Pending
     }
 }
 
 /// Made without the layer's setters: each of them makes an engine anew, and a run should not take a millisecond.
 fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     let statuses = settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok());
+    let seconds = Duration::from_secs;
+    let (percent, limit) = settings.heuristics;
     let mut policy = Policy::default()
-        .default_ttl(Duration::from_secs(settings.default_ttl))
+        .default_ttl(seconds(settings.default_ttl))
+        .heuristics(percent, seconds(limit))
+        .stale_while_revalidate(seconds(settings.stale_while_revalidate))
+        .stale_if_error(seconds(settings.stale_if_error))
+        .targeted(settings.targeted.iter().map(|name| HeaderName::from_static(name)))
+        .heed_requests(settings.heeds)
+        .set_cookie(settings.set_cookie)
+        .max_ranges(settings.max_ranges)
         .max_size(settings.max_size)
         .statuses(statuses);
+    if settings.any_status {
+        policy = policy.any_status();
+    }
     if settings.any_media {
         policy = policy.media(["*/*"]);
     }
@@ -85,7 +161,7 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     Engine::new(config, Arc::new(shelf.clone()))
 }
 
-fn asked(step: &Step, seen: &HeaderMap, now: u64) -> Request<String> {
+fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String> {
     let is_read = step.method == Method::GET || step.method == Method::HEAD;
     let mut request = Request::new(String::from(if is_read { "" } else { "content" }));
     request.method_mut().clone_from(&step.method);
@@ -96,13 +172,17 @@ fn asked(step: &Step, seen: &HeaderMap, now: u64) -> Request<String> {
             request.headers_mut().append(HeaderName::from_static(name), value);
         }
     }
+    request.headers_mut().insert(VIEWER, HeaderValue::from(viewer));
     request
 }
 
-/// The answer to a request, with all of its body; `None` if the inner service's error came instead.
-async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> Option<Viewed> {
-    poll_fn(|cx| service.poll_ready(cx)).await.ok()?;
-    let (parts, body) = service.call(request).await.ok()?.into_parts();
+/// What comes of a request, with all of the body.
+async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> End {
+    if poll_fn(|cx| service.poll_ready(cx)).await.is_err() {
+        return End::Failed;
+    }
+    let Ok(answer) = service.call(request).await else { return End::Failed };
+    let (parts, body) = answer.into_parts();
     let mut viewed = Viewed {
         status: parts.status,
         headers: parts.headers,
@@ -117,7 +197,7 @@ async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> Opti
             Err(()) => viewed.failed = true,
         }
     }
-    Some(viewed)
+    End::Viewed(viewed)
 }
 
 async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Bytes, ()>> {
@@ -126,7 +206,7 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
 }
 
 /// More than the steps that anything in the layer takes without waiting.
-const TURNS: u32 = 16;
+const TURNS: u32 = 48;
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,15 @@
 //! What happens in one run of the `request` target, read from its bytes: settings, requests, answers.
 //!
 //! Bytes that run out read as zero, and a table is entered by the remainder, so that any bytes are a script. A table
-//! that changes changes what the corpus says: what is new goes to the end of a script, or the corpus is made anew.
+//! that changes changes what the corpus says: what is new is for scripts that say so, in the byte that counts the steps.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::words::{
-    ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, REQUEST_FIELDS, STATUSES, STATUSES_STORED,
-    TARGETS, VARY, VERSIONS,
+    ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_CACHE_CONTROL,
+    MORE_REQUEST_FIELDS, REQUEST_FIELDS, STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
 };
 
 /// One run.
@@ -21,6 +21,7 @@ pub(super) struct Script {
 
 /// What the layer and its store are told.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the script's, made or not")]
 pub(super) struct Settings {
     pub(super) chunk_size: u32,
     pub(super) default_ttl: u64,
@@ -29,11 +30,26 @@ pub(super) struct Settings {
     pub(super) max_size: u64,
     pub(super) can_alter: bool,
     pub(super) capacity: Option<u64>,
+    /// A share in percent, and at most so long.
+    pub(super) heuristics: (u32, u64),
+    pub(super) stale_while_revalidate: u64,
+    pub(super) stale_if_error: u64,
+    pub(super) any_status: bool,
+    pub(super) set_cookie: bool,
+    pub(super) targeted: &'static [&'static str],
+    pub(super) heeds: bool,
+    pub(super) max_ranges: usize,
+    /// How often the inner service is polled before it answers.
+    pub(super) delay: u8,
 }
 
 /// One request, and how the inner service would answer it.
 #[derive(Debug)]
 pub(super) struct Step {
+    /// It begins with the step before.
+    pub(super) together: bool,
+    /// The viewer leaves after so many polls.
+    pub(super) leaves: Option<u8>,
     /// Seconds since the step before.
     pub(super) elapsed: i64,
     /// The store loses one value before the request, which one by this number.
@@ -73,8 +89,10 @@ pub(super) struct Answer {
     pub(super) tag: Tag,
     pub(super) modified: bool,
     pub(super) length: Length,
-    pub(super) cache_control: Vec<Directives>,
+    pub(super) cache_control: Vec<HeaderValue>,
     pub(super) vary: &'static str,
+    /// What it varies by makes no other content.
+    pub(super) same: bool,
     pub(super) fields: Vec<(&'static str, Value)>,
     /// Bytes in each frame of the body.
     pub(super) frame: u8,
@@ -105,30 +123,10 @@ pub(super) enum Length {
     Twice,
 }
 
-/// A line of `Cache-Control`, and what it means to a shared cache by RFC 9111 §5.2.2, as far as it is known.
-#[derive(Clone, Debug)]
-pub(super) struct Directives {
-    pub(super) line: HeaderValue,
-    /// Never to be served a second time without asking.
-    pub(super) forbids: bool,
-    /// §3.5: what was asked for with credentials may be shared.
-    pub(super) shares: bool,
-    pub(super) lifetime: Lifetime,
-}
-
-/// How long a line of `Cache-Control` says that the response is fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lifetime {
-    Seconds(u64),
-    Unsaid,
-    /// It cannot be told, or there is leave to serve it stale.
-    Unknown,
-}
-
 impl Script {
     pub(super) fn read(data: &[u8]) -> Self {
-        let mut bytes = Reader(data);
-        let settings = Settings {
+        let mut bytes = Reader { data, more: false };
+        let mut settings = Settings {
             chunk_size: bytes.pick(&[7, 1, 16, 64]),
             default_ttl: bytes.pick(&[300, 300, 10, 0]),
             any_media: bytes.flag(),
@@ -136,14 +134,43 @@ impl Script {
             max_size: bytes.pick(&[8 << 30, 8 << 30, 8 << 30, 8 << 30, 8 << 30, 50, 0]),
             can_alter: bytes.flag(),
             capacity: bytes.pick(&[None, None, Some(16 << 10), Some(4000)]),
+            heuristics: (0, 0),
+            stale_while_revalidate: 0,
+            stale_if_error: 0,
+            any_status: false,
+            set_cookie: false,
+            targeted: &[],
+            heeds: true,
+            max_ranges: 16,
+            delay: 0,
         };
-        let steps = 1 + bytes.byte() % 6;
-        Self { settings, steps: (0..steps).map(|_| Step::read(&mut bytes)).collect() }
+        let steps = bytes.byte();
+        bytes.more = steps / 6 % 2 == 1;
+        if bytes.more {
+            settings.read_more(&mut bytes);
+        }
+        Self { settings, steps: (0..=steps % 6).map(|_| Step::read(&mut bytes)).collect() }
+    }
+}
+
+impl Settings {
+    fn read_more(&mut self, bytes: &mut Reader<'_>) {
+        self.heuristics = bytes.pick(&[(0, 0), (10, 100_000), (10, 30), (100, 100)]);
+        self.stale_while_revalidate = bytes.pick(&[0, 0, 20, 1000]);
+        self.stale_if_error = bytes.pick(&[0, 0, 20, 1000]);
+        self.targeted = bytes.pick(&TARGETED);
+        self.max_ranges = bytes.pick(&[16, 2, 1, 0]);
+        let choices = bytes.byte();
+        self.any_status = choices & 1 == 1;
+        self.set_cookie = choices & 2 == 2;
+        self.heeds = choices & 12 != 12;
+        self.delay = choices / 16 % 4;
     }
 }
 
 impl Step {
     fn read(bytes: &mut Reader<'_>) -> Self {
+        let manner = if bytes.more { bytes.byte() } else { 0 };
         let elapsed = bytes.pick(&[0, 0, 1, 5, 9, 10, 11, 59, 60, 61, 300, 86_400, -1, -60]);
         let evict = bytes.rarely().then(|| bytes.byte());
         let method = bytes.pick(&METHODS);
@@ -153,8 +180,10 @@ impl Step {
         let raw_target = if target.is_empty() { bytes.raw() } else { Vec::new() };
         let target = if target.is_empty() { &raw_target[..] } else { target.as_bytes() };
         let version = bytes.pick(&VERSIONS);
-        let fields = bytes.fields(&REQUEST_FIELDS);
+        let fields = bytes.fields(&REQUEST_FIELDS, &MORE_REQUEST_FIELDS);
         Self {
+            together: manner & 3 == 3,
+            leaves: (manner & 12 == 12).then_some(manner / 16),
             elapsed,
             evict,
             method: Method::from_bytes(method).unwrap_or_default(),
@@ -178,9 +207,10 @@ impl Answer {
             tag: bytes.pick(&[Tag::Strong, Tag::Absent, Tag::Weak, Tag::Unquoted]),
             modified: bytes.flag(),
             length: bytes.pick(&LENGTHS),
-            cache_control: (0..lines).map(|_| bytes.directives()).collect(),
+            cache_control: (0..lines).map(|_| bytes.cache_control()).collect(),
             vary: bytes.pick(&VARY),
-            fields: bytes.fields(&ANSWER_FIELDS),
+            same: bytes.more && bytes.flag(),
+            fields: bytes.fields(&ANSWER_FIELDS, &MORE_ANSWER_FIELDS),
             frame: bytes.pick(&[255, 1, 5, 7, 0]),
             breaks: bytes.rarely().then(|| bytes.byte() % 101),
             exact: bytes.flag(),
@@ -189,13 +219,18 @@ impl Answer {
     }
 }
 
-/// The bytes of a script that are still to be read.
-struct Reader<'a>(&'a [u8]);
+/// The bytes of a script.
+struct Reader<'a> {
+    /// What is still to be read.
+    data: &'a [u8],
+    /// The script has what scripts once did not have.
+    more: bool,
+}
 
 impl Reader<'_> {
     fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
+        let Some((first, rest)) = self.data.split_first() else { return 0 };
+        self.data = rest;
         *first
     }
 
@@ -214,21 +249,29 @@ impl Reader<'_> {
 
     /// Up to 31 bytes as they come.
     fn raw(&mut self) -> Vec<u8> {
-        let length = usize::from(self.byte() % 32).min(self.0.len());
-        let (raw, rest) = self.0.split_at(length);
-        self.0 = rest;
+        let length = usize::from(self.byte() % 32).min(self.data.len());
+        let (raw, rest) = self.data.split_at(length);
+        self.data = rest;
         raw.to_vec()
     }
 
+    /// Of both tables, if the script has more.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a remainder is less than its divisor, and no table is empty"
+    )]
+    fn pick_more<T: Copy>(&mut self, table: &[T], more: &[T]) -> T {
+        let count = table.len() + if self.more { more.len() } else { 0 };
+        let picked = usize::from(self.byte()) % count;
+        table.get(picked).copied().unwrap_or_else(|| more[picked - table.len()])
+    }
+
     /// Up to 4 fields; the values of one are those of its row, or raw.
-    fn fields<const N: usize>(
-        &mut self,
-        table: &[(&'static str, &[Value]); N],
-    ) -> Vec<(&'static str, Value)> {
+    fn fields(&mut self, table: &[Row], more: &[Row]) -> Vec<(&'static str, Value)> {
         let count = self.byte() % 5;
         let mut fields = Vec::new();
         for _ in 0..count {
-            let (name, values) = self.pick(table);
+            let (name, values) = self.pick_more(table, more);
             let value = usize::from(self.byte());
             let fixed = values.get(value % (values.len() + 1)).cloned();
             fields.push((name, fixed.unwrap_or_else(|| Value::Raw(self.raw()))));
@@ -236,14 +279,18 @@ impl Reader<'_> {
         fields
     }
 
-    fn directives(&mut self) -> Directives {
-        let (line, forbids, shares, lifetime) = self.pick(&CACHE_CONTROL);
+    fn cache_control(&mut self) -> HeaderValue {
+        let line = self.pick_more(&CACHE_CONTROL, &MORE_CACHE_CONTROL);
         let fixed = HeaderValue::from_static(line);
-        let line =
-            if line.is_empty() { HeaderValue::from_bytes(&self.raw()).unwrap_or(fixed) } else { fixed };
-        Directives { line, forbids, shares, lifetime }
+        if line.is_empty() {
+            return HeaderValue::from_bytes(&self.raw()).unwrap_or(fixed);
+        }
+        fixed
     }
 }
+
+/// A field's name, and values that it may have.
+pub(super) type Row = (&'static str, &'static [Value]);
 
 impl Value {
     /// `None` if it is no field value, or if what it takes up was not there.

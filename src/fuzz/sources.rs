@@ -3,140 +3,237 @@
 //! RFC 9111 §3 (storing), §4 (reusing); RFC 9211 (`Cache-Status`).
 
 use http::{
-    header::{self, HeaderName},
+    header::{self, HeaderMap, HeaderName},
     request, HeaderValue, Method, StatusCode, Version,
 };
 
 use super::{
+    lineage::{State, HOP_BY_HOP},
     multipart::number,
-    origin::{selecting_value, Call, SERIAL},
-    script::Lifetime,
-    verdict::Case,
+    origin::{Call, SERIAL},
+    reuse::{is_error, may_be_guessed, Life, Wishes},
+    verdict::{length, Case},
 };
 
+/// Why an answer may not be what it is.
+type Refused = &'static str;
+
 impl<'a> Case<'a> {
-    /// The call that the answer names, which must have been given leave to be its source.
-    pub(super) fn source(&self) -> &'a Call {
-        let serial = self.number(&SERIAL).and_then(|serial| usize::try_from(serial).ok());
-        let named = serial.and_then(|serial| Some((serial, self.world.calls.get(serial)?)));
-        let (serial, source) = self.have("an answer of the inner service", named);
-        let refusal = self.refusal(serial, source);
-        self.rule(refusal.unwrap_or_default(), refusal.is_none());
-        let since = self.world.now.saturating_sub(source.at);
-        self.rule("RFC 9111 §4.2.3: Age", self.number(&header::AGE).is_some_and(|age| age >= since));
-        let status = self.viewed.headers.get_all("cache-status").iter().next_back();
-        let is_hit = status.is_some_and(|line| line.as_bytes().windows(5).any(|window| window == b"; hit"));
-        self.rule("RFC 9211 §2.1: a hit was there before", !is_hit || serial < self.first);
-        source
+    /// What the answer is made of, which must have been given leave to be.
+    pub(super) fn source(&self) -> State<'a> {
+        let state = self.lineage();
+        let refused = state.as_ref().err().copied().unwrap_or_default();
+        let state = self.have(refused, state.ok());
+        let refused = self.refused(&state);
+        self.rule(refused.unwrap_or_default(), refused.is_none());
+        self.age_is_of(&state);
+        state
     }
 
-    /// Some call that the answer can be of, where it does not name one.
-    pub(super) fn any_source(&self, holds: impl Fn(&Call) -> bool) -> &'a Call {
-        let tag = self.viewed.headers.get(header::ETAG);
-        let fits =
-            |call: &Call| tag.is_none() || call.field(&header::ETAG).is_none_or(|own| Some(own) == tag);
-        let calls = || self.world.calls.iter().enumerate().rev();
-        let source = calls().find(|(serial, call)| {
-            // A 304 to the cache's own question is news of what is stored.
-            let is_of_content = call.status.is_success() || call.status == StatusCode::NOT_MODIFIED;
-            is_of_content && self.refusal(*serial, call).is_none() && fits(call) && holds(call)
-        });
-        self.have("an answer to this request", source).1
+    pub(super) fn is_own(&self, call: &Call) -> bool {
+        call.viewer == self.viewer
     }
 
-    /// Why the answer of this call may not be the source of an answer to this request; `None` if it may.
-    fn refusal(&self, serial: usize, call: &Call) -> Option<&'static str> {
-        let selects = |(name, value): &(HeaderName, Option<Vec<u8>>)| {
-            selecting_value(&self.request.headers, name) == *value
-        };
-        let is_read = [Method::GET, Method::HEAD].contains(&call.request.method);
-        if !is_read || target(&call.request) != target(self.request) {
-            return Some("RFC 9111 §4: another target's answer");
+    /// The calls that the answer names, in their order.
+    fn named(&self) -> Vec<&'a Call> {
+        let serials = self.viewed.headers.keys().filter_map(|name| name.as_str().strip_prefix(SERIAL));
+        let mut serials: Vec<usize> = serials.filter_map(|serial| serial.parse().ok()).collect();
+        serials.sort_unstable();
+        serials.into_iter().filter_map(|serial| self.world.calls.get(serial)).collect()
+    }
+
+    /// The stored response that the named calls make, each of which was to be stored but for an own one at the end.
+    fn lineage(&self) -> Result<State<'a>, Refused> {
+        let named = self.named();
+        let (born, updates) = named.split_first().ok_or("an answer of the inner service")?;
+        if born.is_broken() {
+            return Err("RFC 9111 §3.3: an incomplete answer");
         }
-        if !call.selecting.iter().all(selects) {
+        if born.request.method != Method::GET || born.status == StatusCode::NOT_MODIFIED {
+            return Err("RFC 9111 §3: no answer to a GET");
+        }
+        let mut state = State::born(born, self.judge.settings.targeted);
+        for update in updates {
+            self.may_be_kept(&state)?;
+            state = state.updated(update, self.judge.settings.targeted)?;
+        }
+        if named.iter().any(|call| target(&call.request) != target(self.request)) {
+            return Err("RFC 9111 §4: another target's answer");
+        }
+        if !self.is_own(state.last) {
+            self.may_be_kept(&state)?;
+        }
+        Ok(state)
+    }
+
+    /// Whether the response could be stored for others than the viewer who asked, and so updated.
+    fn may_be_kept(&self, state: &State<'_>) -> Result<(), Refused> {
+        let State { born, last, headers, control, withheld } = state;
+        let settings = self.judge.settings;
+        let status = born.status.as_u16();
+        let asked = |name: &HeaderName| last.request.headers.contains_key(name);
+        let wants = Wishes::of(&last.request.headers, settings);
+        if !wants.are_unclear() && wants.forbid_to_store() {
+            return Err("RFC 9111 §5.2.1.5: no-store of a request");
+        }
+        let of_a_part = [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+        if last.request.method == Method::GET && of_a_part.iter().any(asked) {
+            return Err("RFC 9110 §13.1, §14.2: stored by one viewer's conditions");
+        }
+        if !(settings.any_status || settings.statuses.contains(&status)) || [206, 304].contains(&status) {
+            return Err("RFC 9111 §3: a status that is not stored");
+        }
+        if born.headers.contains_key(header::CONTENT_RANGE) {
+            return Err("RFC 9111 §3.3: a part");
+        }
+        if length(&born.whole) > settings.max_size {
+            return Err("the policy's largest size");
+        }
+        let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if !settings.any_media && media.is_none_or(|media| media == b"text/html") {
+            return Err("the policy's media types");
+        }
+        let varies = headers.get_all(header::VARY).iter().any(|line| line.as_bytes().contains(&b'*'));
+        if varies {
+            return Err("RFC 9111 §4.1: Vary *");
+        }
+        if control.is_unclear {
+            return Ok(());
+        }
+        if control.has("no-store") || control.has_whole("private") {
+            return Err("RFC 9111 §5.2.2: no-store or private");
+        }
+        let is_shared = ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name));
+        if asked(&header::AUTHORIZATION) && !is_shared {
+            return Err("RFC 9111 §3.5: one viewer's answer");
+        }
+        let keeps_cookie = settings.set_cookie || withheld.contains(&header::SET_COOKIE);
+        if headers.contains_key(header::SET_COOKIE) && !keeps_cookie {
+            return Err("RFC 9111 §7.3: one viewer's cookie");
+        }
+        let expires = headers.contains_key(header::EXPIRES) && !control.is_targeted;
+        let is_explicit = expires || control.has("max-age") || control.has("s-maxage");
+        if !is_explicit && !may_be_guessed(state) {
+            return Err("RFC 9111 §3: a status of which nothing lets it be stored");
+        }
+        Ok(())
+    }
+
+    /// Why the response may not be used for this request; `None` if it may.
+    fn refused(&self, state: &State<'_>) -> Option<Refused> {
+        if !state.is_selected_by(&self.request.headers) {
             return Some("RFC 9111 §4.1: another variant");
         }
-        if call.is_broken() {
-            return Some("RFC 9111 §3.3: an incomplete answer");
+        let State { born, last, .. } = state;
+        let own = written(self.request);
+        // What came before the inner service was told to change has changed.
+        let mut untrue = self.judge.invalidated.iter().filter(|(target, _)| *target == own);
+        if untrue.any(|(_, from)| born.serial < *from) {
+            return Some("RFC 9111 §4.4: invalidated");
         }
-        if serial >= self.first {
+        let was_asked = self.is_own(last);
+        let wishes = Wishes::of(&self.request.headers, self.judge.settings);
+        if was_asked || wishes.are_unclear() {
             return None;
         }
-        if call.answer.vary == "*" {
-            return Some("RFC 9111 §4.1: Vary *");
+        let life = Life::of(state, self.judge.settings, self.world.now)?;
+        let is_shared = last.serial >= self.first;
+        wishes.refuse(state, life, self.judge.settings, self.saw_failure(), is_shared)
+    }
+
+    /// Whether the inner service failed while this request was answered.
+    fn saw_failure(&self) -> bool {
+        let own = target(self.request);
+        let mut calls = self.calls().filter(|call| target(&call.request) == own);
+        calls.any(|call| is_error(call.status) || call.is_broken()) || self.world.failures.len() > self.failed
+    }
+
+    /// RFC 9111 §4.2.3; RFC 9211 §2.4.
+    fn age_is_of(&self, state: &State<'_>) {
+        let age = self.number(&header::AGE);
+        let since = self.world.now.saturating_sub(state.last.at);
+        self.rule("RFC 9111 §4.2.3: Age", age.is_some_and(|age| age >= since));
+        let Some(life) = Life::of(state, self.judge.settings, self.world.now) else { return };
+        self.rule("RFC 9111 §4.2.3: Age, as it is calculated", age == Some(life.age));
+        let left = i128::from(life.lifetime) - i128::from(life.age);
+        let said = self.parameter("ttl").and_then(|said| said.parse::<i128>().ok());
+        self.rule("RFC 9211 §2.4: ttl", said.is_none_or(|said| said == left));
+    }
+
+    /// These fields, or all, are those of the stored response as it is by now.
+    pub(super) fn shows(&self, state: &State<'_>, names: Option<&[HeaderName]>) {
+        let shown = &self.viewed.headers;
+        let names = names.map_or_else(
+            || shown.keys().chain(state.headers.keys()).cloned().collect(),
+            <[HeaderName]>::to_vec,
+        );
+        for name in names.iter().filter(|name| !MADE_ANEW.contains(name)) {
+            let lines: Vec<_> = shown.get_all(name).iter().collect();
+            let stored: Vec<_> = state.headers.get_all(name).iter().collect();
+            let own = &state.last.headers;
+            // What is for one viewer alone, that one may have.
+            let is_for_own = self.is_own(state.last) && lines.iter().copied().eq(own.get_all(name));
+            let is_for_own = state.withheld.contains(name) && (lines.is_empty() || is_for_own);
+            let is_made = name == header::ETAG && stored.is_empty();
+            let rule = format!("RFC 9111 §3.2, §4: the stored response's fields: {name}");
+            self.rule(&rule, lines == stored || is_for_own || is_made);
         }
-        let lines = &call.answer.cache_control;
-        let narrower = ["cdn-cache-control", "surrogate-control"].map(|name| call.headers.get(name));
-        let is_narrower = narrower.iter().flatten().next().is_some();
-        let forbids = lines.iter().any(|line| line.forbids);
-        if forbids && (!is_narrower || narrower.iter().flatten().all(|line| line.as_bytes() != b"max-age=60"))
-        {
-            return Some("RFC 9111 §5.2.2: no-store, private or no-cache");
-        }
-        if call.request.headers.get_all(header::CACHE_CONTROL).iter().any(|line| line == "no-store") {
-            return Some("RFC 9111 §5.2.1.5: no-store of a request");
-        }
-        let is_shared = is_narrower || lines.iter().any(|line| line.shares);
-        if call.request.headers.contains_key(header::AUTHORIZATION) && !is_shared {
-            return Some("RFC 9111 §3.5: one viewer's answer");
-        }
-        if self.viewed.headers.contains_key(header::SET_COOKIE) {
-            return Some("one viewer's cookie");
-        }
-        if let [line] = &lines[..] {
-            let since = self.world.now.saturating_sub(call.at);
-            let is_stale = matches!(line.lifetime, Lifetime::Seconds(lifetime) if lifetime <= since);
-            if is_stale && !is_narrower {
-                return Some("RFC 9111 §4.2: stale");
-            }
-        }
-        let own = written(self.request);
-        let is_untrue = self.judge.invalidated.iter().any(|(target, from)| *target == own && serial < *from);
-        is_untrue.then_some("RFC 9111 §4.4: invalidated")
     }
 
     /// What every answer from the store has, and what none has.
     pub(super) fn fields_of_the_store(&self) {
         self.rule("RFC 9111 §5.1: Age is one number", self.number(&header::AGE).is_some());
         self.rule("RFC 9110 §6.6.1: Date", self.viewed.headers.contains_key(header::DATE));
-        for name in [
-            "connection",
-            "keep-alive",
-            "transfer-encoding",
-            "trailer",
-            "upgrade",
-            "proxy-authenticate",
-            "te",
-        ] {
+        for name in HOP_BY_HOP {
             self.rule("RFC 9111 §3.1: a field of one connection", !self.viewed.headers.contains_key(name));
         }
-        let status = self.viewed.headers.get_all("cache-status").iter().next_back();
-        let member = status.and_then(|line| line.to_str().ok()).and_then(|line| line.rsplit(", ").next());
-        let mut parameters = self.have("RFC 9211 §2: Cache-Status", member).split(';').map(str::trim);
+        let member = self.have("RFC 9211 §2: Cache-Status", self.member());
+        let mut parameters = member.split(';').map(str::trim);
         let is_token =
             |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         self.rule("RFC 9211 §2: a name", parameters.next().is_some_and(is_token));
-        let (mut hit, mut forwarded, mut stored) = (false, false, false);
+        let (mut hit, mut forwarded, mut stored, mut collapsed) = (false, false, false, false);
         for parameter in parameters {
             match parameter.split_once('=').unwrap_or((parameter, "")) {
                 ("hit", "") => hit = true,
                 ("fwd", reason) => forwarded = is_token(reason),
                 ("stored", "") => stored = true,
-                ("collapsed", "") => {}
+                ("collapsed", "") => collapsed = true,
                 ("ttl", seconds) => self.rule("RFC 9211 §2.4: ttl", seconds.parse::<i64>().is_ok()),
-                ("fwd-status", status) => self.rule("RFC 9211 §2.3: fwd-status", number(status).is_some()),
+                ("fwd-status", status) => {
+                    let is_of = |call: &Call| Some(u64::from(call.status.as_u16())) == number(status);
+                    self.rule("RFC 9211 §2.3: fwd-status", self.calls().any(is_of));
+                }
                 ("detail", detail) => self.rule("RFC 9211 §2.8: detail", is_token(detail)),
                 _ => self.rule("RFC 9211 §2: a parameter", false),
             }
         }
+        let is_own = |call: &Call| self.is_own(call);
+        let failures = self.world.failures.iter().skip(self.failed);
+        let mut failures = failures.filter(|viewer| **viewer == self.viewer);
         self.rule("RFC 9211 §2: either a hit or forwarded", hit != forwarded);
-        self.rule("RFC 9211 §2.2: forwarded by a call", !forwarded || self.world.calls.len() > self.first);
-        self.rule("RFC 9211 §2.5: stored of a call", !stored || forwarded);
+        self.rule("RFC 9211 §2.6: collapsed with another's call", !collapsed || self.calls().count() > 0);
+        let was_forwarded = collapsed || self.calls().any(is_own) || failures.next().is_some();
+        self.rule("RFC 9211 §2.2: forwarded by a call", !forwarded || was_forwarded || self.is_in_a_crowd);
+        self.rule("RFC 9211 §2.5: stored of a call", !stored || self.calls().any(is_own));
+        let is_of_own = self.named().last().is_some_and(|call| self.is_own(call));
+        self.rule("RFC 9211 §2.1: a hit was there before", !hit || !is_of_own);
+    }
+
+    /// This cache's member of `Cache-Status`.
+    fn member(&self) -> Option<&'a str> {
+        let line = self.viewed.headers.get_all("cache-status").iter().next_back()?;
+        line.to_str().ok()?.rsplit(", ").next()
+    }
+
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        let mut parameters = self.member()?.split(';').map(str::trim);
+        parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
 /// The target URI, but for its scheme: the authority, the path and the query.
-fn target(request: &request::Parts) -> (Vec<u8>, &str) {
+pub(super) fn target(request: &request::Parts) -> (Vec<u8>, &str) {
     let host = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
     let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes()).or(host);
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -145,6 +242,33 @@ fn target(request: &request::Parts) -> (Vec<u8>, &str) {
 
 /// The target as it was written: a scheme may or may not make another one of it.
 pub(super) fn written(request: &request::Parts) -> String {
-    let scheme = request.uri.scheme().filter(|_| request.version <= Version::HTTP_11);
-    format!("{scheme:?} {:?}", target(request))
+    at_path(request, target(request).1)
 }
+
+/// What `path` is of the same origin. A host that is empty, or another than the target's, may make another one too.
+pub(super) fn at_path(request: &request::Parts, path: &str) -> String {
+    let scheme = request.uri.scheme().filter(|_| request.version <= Version::HTTP_11);
+    let hosts: Vec<_> = request.headers.get_all(header::HOST).iter().collect();
+    let written = format!("{scheme:?} {:?} {hosts:?}", request.uri.authority());
+    format!("{} {path}", written.to_ascii_lowercase())
+}
+
+/// RFC 9111 §4.4: what the answer to an unsafe request says that it was about.
+pub(super) fn references(call: &Call) -> Vec<String> {
+    let lines = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+    let mut references = lines(&call.headers, header::LOCATION);
+    references.extend(lines(&call.headers, header::CONTENT_LOCATION));
+    let paths = references.iter().filter_map(|line| line.to_str().ok());
+    // The others of a script are another origin's, or raw.
+    let paths = paths.filter(|path| ["/a", "/b"].contains(path));
+    paths.map(|path| at_path(&call.request, path)).collect()
+}
+
+/// What every answer gets anew.
+const MADE_ANEW: [HeaderName; 5] = [
+    header::ACCEPT_RANGES,
+    header::AGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    HeaderName::from_static("cache-status"),
+];

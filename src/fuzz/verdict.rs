@@ -11,9 +11,12 @@ use http::{
 
 use super::{
     conditions::{judged, Judged},
+    lineage::State,
     multipart::number,
     origin::{has_body, Call, World, SERIAL},
-    sources::written,
+    reuse::Wishes,
+    script::Settings,
+    sources::{references, written},
 };
 
 /// An answer, and all of its body.
@@ -28,49 +31,100 @@ pub(super) struct Viewed {
     pub(super) failed: bool,
 }
 
+/// A request, and what came of it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) viewer: u64,
+    pub(super) request: request::Parts,
+    pub(super) end: End,
+}
+
+impl View {
+    pub(super) fn viewed(&self) -> Option<&Viewed> {
+        match &self.end {
+            End::Viewed(viewed) => Some(viewed),
+            End::Failed | End::Left => None,
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The error of the inner service.
+    Failed,
+    /// The viewer did not wait for it.
+    Left,
+    Viewed(Viewed),
+}
+
 /// What is known of a run so far.
-#[derive(Debug, Default)]
-pub(super) struct Judge {
+#[derive(Debug)]
+pub(super) struct Judge<'s> {
+    pub(super) settings: &'s Settings,
     /// The store has lost something: a body may end with an error.
     pub(super) evicted: bool,
     /// What each strong tag stood for.
-    tags: HashMap<HeaderValue, Vec<u8>>,
+    pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
     /// From which call on a target has what is true, after an unsafe request.
     pub(super) invalidated: Vec<(String, usize)>,
 }
 
-impl Judge {
-    /// Judges the answer to `request`, which led to the calls from `first` on.
+impl<'s> Judge<'s> {
+    pub(super) fn of(settings: &'s Settings) -> Self {
+        Self { settings, evicted: false, tags: HashMap::new(), invalidated: Vec::new() }
+    }
+
+    /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures
+    /// from `failed` on.
     ///
     /// # Panics
     ///
-    /// If it is no answer that a cache may give.
-    pub(super) fn judge(
-        &mut self,
-        world: &World,
-        first: usize,
-        request: &request::Parts,
-        viewed: Option<&Viewed>,
-    ) {
-        let Some(viewed) = viewed else {
-            let fails = world.answer.as_ref().is_some_and(|answer| answer.fails);
-            assert!(fails, "an error that is not the inner service's: {request:?}");
-            return;
-        };
-        let case = Case { judge: self, world, first, request, viewed };
-        let source = case.check();
-        if let (Some(tag), Some(source)) = (viewed.headers.get(header::ETAG), source) {
-            let is_strong = tag.as_bytes().starts_with(b"\"");
-            let whole = self.tags.get(tag);
-            assert!(
-                !is_strong || whole.is_none_or(|whole| *whole == source.whole),
-                "{tag:?} is of two contents"
-            );
-            self.tags.insert(tag.clone(), source.whole.clone());
+    /// If an answer is none that a cache may give, or a call none that it may make.
+    pub(super) fn judge(&mut self, world: &World, first: usize, failed: usize, views: &[View]) {
+        for view in views {
+            self.judge_calls(world, first, view);
+            let viewed = match &view.end {
+                End::Viewed(viewed) => viewed,
+                End::Left => continue,
+                End::Failed => {
+                    let its_own = world.failures.iter().skip(failed).any(|viewer| *viewer == view.viewer);
+                    assert!(its_own, "an error that is not the inner service's: {view:?}");
+                    continue;
+                }
+            };
+            let View { viewer, request, .. } = view;
+            let is_in_a_crowd = views.len() > 1;
+            let case =
+                Case { judge: self, world, first, failed, is_in_a_crowd, viewer: *viewer, request, viewed };
+            let source = case.check();
+            if let (Some(tag), Some(source)) = (viewed.headers.get(header::ETAG), source) {
+                let is_strong = tag.as_bytes().starts_with(b"\"");
+                let whole = self.tags.get(tag);
+                assert!(
+                    !is_strong || whole.is_none_or(|whole| *whole == source.born.whole),
+                    "{tag:?} is of two contents"
+                );
+                self.tags.insert(tag.clone(), source.born.whole.clone());
+            }
         }
-        let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"].contains(&request.method.as_str());
-        if !is_safe && (viewed.status.is_success() || viewed.status.is_redirection()) {
-            self.invalidated.push((written(request), world.calls.len()));
+        for view in views {
+            self.invalidate(world, view);
+        }
+    }
+
+    /// RFC 9111 §4.4
+    fn invalidate(&mut self, world: &World, view: &View) {
+        let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"].contains(&view.request.method.as_str());
+        let Some(call) = world.calls.iter().rfind(|call| call.viewer == view.viewer) else { return };
+        // A viewer who has left may have done so before anything was taken out.
+        if is_safe || view.viewed().is_none() {
+            return;
+        }
+        if call.status.is_success() || call.status.is_redirection() {
+            let own = [written(&view.request)];
+            let targets = own.into_iter().chain(references(call));
+            self.invalidated.extend(targets.map(|target| (target, call.serial)));
         }
     }
 }
@@ -78,24 +132,28 @@ impl Judge {
 /// One answer and all that it is judged by.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
+    pub(super) viewer: u64,
     pub(super) request: &'a request::Parts,
     pub(super) viewed: &'a Viewed,
+    /// Of the calls, and of the failures, while it was answered.
     pub(super) first: usize,
-    pub(super) judge: &'a Judge,
+    pub(super) failed: usize,
+    /// Other requests were answered meanwhile.
+    pub(super) is_in_a_crowd: bool,
+    pub(super) judge: &'a Judge<'a>,
     pub(super) world: &'a World,
 }
 
 impl<'a> Case<'a> {
     pub(super) fn rule(&self, rule: &str, holds: bool) {
-        let calls = || -> Vec<_> {
-            let numbered = self.world.calls.iter().enumerate();
-            numbered.map(|(serial, call)| format!("{serial}: {call:?}")).collect()
-        };
+        let calls = || -> Vec<_> { self.world.calls.iter().map(|call| format!("{call:?}")).collect() };
         assert!(
             holds,
-            "{rule}\n{:?}\n{:?}\nat {}, its calls from {} of\n{}",
+            "{rule}\n{}: {:?}\n{:?}\n{:?}\nat {}, its calls from {} of\n{}",
+            self.viewer,
             self.request,
             self.viewed,
+            self.judge.settings,
             self.world.now,
             self.first,
             calls().join("\n")
@@ -108,31 +166,38 @@ impl<'a> Case<'a> {
         value
     }
 
-    /// Gives the call that the answer's content is of, where it has any that can be told.
-    fn check(&self) -> Option<&'a Call> {
-        let Viewed { status, body, failed, promised, .. } = self.viewed;
+    /// Gives what the answer's content is of, where it has any that can be told.
+    fn check(&self) -> Option<State<'a>> {
+        let Viewed { status, body, failed, promised, headers } = self.viewed;
         let is_bare = self.request.method == Method::HEAD || !has_body(*status);
         self.rule("RFC 9110 §6.4.1: no content", !is_bare || body.is_empty() && !failed);
         let kept = promised.is_none_or(|promised| length(body) == promised || *failed);
         self.rule("a body is as long as it said", kept);
-        if self.own_calls().any(|call| self.passes(call)) {
+        let mut own = self.calls().filter(|call| self.is_own(call));
+        if own.any(|call| self.passes(call)) {
             return None;
         }
-        if !self.viewed.headers.contains_key(SERIAL) {
-            match status.as_u16() {
-                502 => return self.made_here(self.own_calls().any(Call::is_broken)),
-                504 => return self.made_here(self.asks_only_if_cached()),
-                _ => {}
-            }
+        if !headers.keys().any(|name| name.as_str().starts_with(SERIAL)) {
+            let wishes = Wishes::of(&self.request.headers, self.judge.settings);
+            self.made_here(match status.as_u16() {
+                502 => self.calls().any(|call| self.is_own(call) && call.is_broken()),
+                504 => wishes.forbid_to_ask() || wishes.are_unclear(),
+                _ => false,
+            });
+            return None;
         }
         self.fields_of_the_store();
+        let source = self.source();
         match status.as_u16() {
-            206 => Some(self.partial()),
-            304 => Some(self.not_modified()),
-            412 => self.failed_precondition(),
-            416 => self.not_satisfiable(),
-            _ => Some(self.whole()),
+            // With leave to store any status, one that needs no condition here is one like others.
+            status if source.born.status == status => self.whole(&source),
+            206 => self.partial(&source),
+            304 => self.not_modified(&source),
+            412 => self.failed_precondition(&source),
+            416 => self.not_satisfiable(&source),
+            _ => self.whole(&source),
         }
+        Some(source)
     }
 
     /// The answer of this call as it is, to this request as it is: as if the layer were not there.
@@ -148,7 +213,15 @@ impl<'a> Case<'a> {
         let Viewed { status, headers, body, failed, .. } = self.viewed;
         let is_whole = *body == call.sent && *failed == call.breaks();
         let is_cut = call.is_broken() && *failed && call.sent.starts_with(body);
-        let is_conditional = [206, 304, 412, 416].contains(&status.as_u16()) && call.answer.status != *status;
+        // What the script says without being asked for it is an answer like others.
+        let asks: &[HeaderName] = match status.as_u16() {
+            304 => &[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE],
+            412 => &[header::IF_MATCH, header::IF_UNMODIFIED_SINCE],
+            _ => &[header::RANGE],
+        };
+        let was_asked = asks.iter().any(|name| call.request.headers.contains_key(name));
+        let is_unasked = call.answer.status == *status && !was_asked;
+        let is_conditional = [206, 304, 412, 416].contains(&status.as_u16()) && !is_unasked;
         call.request.method == self.request.method
             && call.status == *status
             && but_for_added(&call.headers) == but_for_added(headers)
@@ -156,72 +229,73 @@ impl<'a> Case<'a> {
             && (!is_conditional || CONDITIONS.iter().all(|name| self.same_lines(name, &call.request.headers)))
     }
 
-    pub(super) fn made_here(&self, has_cause: bool) -> Option<&'a Call> {
+    fn made_here(&self, has_cause: bool) {
         self.rule("an error has its cause", has_cause);
         self.rule("an error is whole", !self.viewed.failed);
+        self.content_length_is_own();
+    }
+
+    fn content_length_is_own(&self) {
         let said = self.number(&header::CONTENT_LENGTH);
         let is_head = self.request.method == Method::HEAD;
         self.rule(
             "§8.6: Content-Length",
             said.is_none_or(|said| is_head || said == length(&self.viewed.body)),
         );
-        None
     }
 
     /// RFC 9110 §15.3.1, and any other status but those below.
-    fn whole(&self) -> &'a Call {
-        let source = self.source();
-        let is_of = source.status == self.viewed.status || source.status == StatusCode::NOT_MODIFIED;
-        self.rule("the status that was given", is_of);
+    fn whole(&self, source: &State<'_>) {
+        self.rule("the status that was given", source.born.status == self.viewed.status);
         self.rule("§14.4: no Content-Range", !self.viewed.headers.contains_key(header::CONTENT_RANGE));
-        self.content_is(&source.whole);
+        self.content_is(&source.born.whole);
         if self.viewed.status == StatusCode::NO_CONTENT {
             let said = self.viewed.headers.contains_key(header::CONTENT_LENGTH);
             self.rule("RFC 9110 §8.6: no Content-Length in a 204", !said);
         }
         self.must_be(source, Judged::Holds);
-        self.fields_are(source, &[header::CONTENT_TYPE, header::CONTENT_ENCODING, header::LOCATION]);
-        source
+        self.shows(source, None);
     }
 
     /// RFC 9110 §15.4.5.
-    fn not_modified(&self) -> &'a Call {
+    fn not_modified(&self, source: &State<'_>) {
         let of_tags = self.request.headers.contains_key(header::IF_NONE_MATCH);
         let of_date = self.request.headers.contains_key(header::IF_MODIFIED_SINCE);
         self.rule("§15.4.5: a condition", of_tags || of_date);
-        let source = self.any_source(|call| {
-            let judged = self.judges(call);
-            judged.is_none_or(|judged| judged == Judged::NotModified) && self.shows_fields_of(call, &[])
-        });
+        self.rule("§15.4.5: of a 200", source.born.status.is_success());
+        self.must_be(source, Judged::NotModified);
+        self.shows(source, Some(&SHOWN));
+        let shown: Vec<_> = self.viewed.headers.keys().cloned().collect();
+        self.shows(source, Some(&shown));
         let said = self.viewed.headers.get(header::CONTENT_LENGTH);
-        let said = said.is_none_or(|_| self.number(&header::CONTENT_LENGTH) == Some(length(&source.whole)));
+        let whole = length(&source.born.whole);
+        let said = said.is_none_or(|_| self.number(&header::CONTENT_LENGTH) == Some(whole));
         self.rule("§8.6: Content-Length is of the 200", said);
-        source
     }
 
     /// RFC 9110 §15.5.13.
-    fn failed_precondition(&self) -> Option<&'a Call> {
+    fn failed_precondition(&self, source: &State<'_>) {
         let conditions = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
         let asked = conditions.iter().any(|name| self.request.headers.contains_key(name));
         self.rule("§15.5.13: a condition", asked);
-        self.any_source(|call| self.judges(call).is_none_or(|judged| judged == Judged::Failed));
-        self.made_here(true)
+        self.must_be(source, Judged::Failed);
+        self.content_length_is_own();
     }
 
-    /// The conditions of the request, held against the answer of a call.
-    pub(super) fn judges(&self, call: &Call) -> Option<Judged> {
-        let shown = |name| self.viewed.headers.get(name);
+    /// The conditions of the request come to this, held against the response.
+    pub(super) fn must_be(&self, source: &State<'_>, expected: Judged) {
+        let stored = |name| source.headers.get(name);
+        let one = |name| source.headers.get_all(name).iter().count() == 1;
         // Of two dates none is the one.
-        let sent = shown(header::DATE).filter(|_| self.one(&header::DATE));
-        let tag = call.field(&header::ETAG).or(shown(header::ETAG));
-        judged(&self.request.headers, tag, call.field(&header::LAST_MODIFIED), sent)
-    }
-
-    pub(super) fn must_be(&self, source: &Call, expected: Judged) {
-        if source.status.is_success() {
-            let judged = self.judges(source);
-            self.rule("RFC 9110 §13.2.2: its conditions", judged.is_none_or(|judged| judged == expected));
-        }
+        let sent = stored(header::DATE).filter(|_| one(header::DATE));
+        let tag = stored(header::ETAG).or(self.viewed.headers.get(header::ETAG));
+        let judged = judged(&self.request.headers, tag, stored(header::LAST_MODIFIED), sent);
+        let is_known = source.born.status.is_success()
+            && (tag.is_some() || expected != Judged::Holds || self.viewed.status != 416);
+        self.rule(
+            "RFC 9110 §13.2.2: its conditions",
+            !is_known || judged.is_none_or(|judged| judged == expected),
+        );
     }
 
     /// The body is `content`, if it is one for a GET; and so is what is said of its length.
@@ -234,21 +308,6 @@ impl<'a> Case<'a> {
         let said = !headers.contains_key(header::CONTENT_LENGTH)
             || self.number(&header::CONTENT_LENGTH) == Some(length(content));
         self.rule("RFC 9110 §8.6: Content-Length", said);
-    }
-
-    /// These fields are those of the source, and so are those that a 206 or 304 shows of a 200, and its validators.
-    pub(super) fn fields_are(&self, source: &Call, names: &[HeaderName]) {
-        self.rule("RFC 9110 §15.3.7: the source's fields", self.shows_fields_of(source, names));
-    }
-
-    fn shows_fields_of(&self, source: &Call, names: &[HeaderName]) -> bool {
-        let shown = &self.viewed.headers;
-        let mut names = names.iter().chain(&SHOWN).filter(|name| source.headers.contains_key(*name));
-        let modified = shown.get(header::LAST_MODIFIED);
-        let tagged = shown.get(header::ETAG).and_then(|tag| self.judge.tags.get(tag));
-        names.all(|name| shown.get_all(name).iter().eq(source.headers.get_all(name)))
-            && modified.is_none_or(|modified| Some(modified) == source.field(&header::LAST_MODIFIED))
-            && tagged.is_none_or(|whole| *whole == source.whole)
     }
 
     fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
@@ -265,12 +324,9 @@ impl<'a> Case<'a> {
         self.viewed.headers.get_all(name).iter().count() == 1
     }
 
-    fn own_calls(&self) -> impl Iterator<Item = &'a Call> {
+    /// The calls that were made meanwhile.
+    pub(super) fn calls(&self) -> impl Iterator<Item = &'a Call> {
         self.world.calls.iter().skip(self.first)
-    }
-
-    fn asks_only_if_cached(&self) -> bool {
-        self.request.headers.get_all(header::CACHE_CONTROL).iter().any(|line| line == "only-if-cached")
     }
 }
 
@@ -278,7 +334,7 @@ pub(super) fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-const CONDITIONS: [HeaderName; 6] = [
+pub(super) const CONDITIONS: [HeaderName; 6] = [
     header::IF_MATCH,
     header::IF_MODIFIED_SINCE,
     header::IF_NONE_MATCH,
@@ -287,6 +343,12 @@ const CONDITIONS: [HeaderName; 6] = [
     header::RANGE,
 ];
 
-/// RFC 9110 §15.4.5: what a 304 shows of the fields of a 200, and §15.3.7 a 206.
-const SHOWN: [HeaderName; 5] =
-    [header::CACHE_CONTROL, header::CONTENT_LOCATION, header::ETAG, header::EXPIRES, header::VARY];
+/// RFC 9110 §15.4.5: what a 304 shows of the fields of a 200.
+const SHOWN: [HeaderName; 6] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LOCATION,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::VARY,
+];

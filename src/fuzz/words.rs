@@ -3,7 +3,7 @@
 use http::Version;
 
 use super::script::{
-    Length, Lifetime,
+    Length, Row,
     Value::{self, Fixed, In, SeenDate, SeenModified, SeenTag, SeenTagTurned},
 };
 
@@ -28,7 +28,7 @@ pub(super) const VERSIONS: [Version; 6] = [
     Version::HTTP_09,
 ];
 
-pub(super) const REQUEST_FIELDS: [(&str, &[Value]); 27] = [
+pub(super) const REQUEST_FIELDS: [Row; 27] = [
     ("range", &RANGES),
     ("range", &RANGES),
     ("range", &RANGES),
@@ -67,6 +67,29 @@ pub(super) const REQUEST_FIELDS: [(&str, &[Value]); 27] = [
     ("x-forwarded-host", &[Fixed("other")]),
     ("x-http-method-override", &[Fixed("DELETE"), Fixed("POST")]),
     ("origin", &[Fixed("http://one"), Fixed("http://two")]),
+];
+
+pub(super) const MORE_REQUEST_FIELDS: [Row; 8] = [
+    (
+        "cache-control",
+        &[
+            Fixed("max-stale=20"),
+            Fixed("stale-if-error=60"),
+            Fixed("max-age=30, max-stale=20"),
+            Fixed("max-stale, min-fresh=5"),
+            Fixed("only-if-cached, max-stale"),
+            Fixed("only-if-cached, no-store"),
+            Fixed("no-cache, stale-if-error=60"),
+            Fixed("max-age=60"),
+        ],
+    ),
+    ("cache-control", &[Fixed("stale-if-error=60")]),
+    ("cache-control", &[Fixed("no-cache")]),
+    ("cache-control", &[Fixed("no-store")]),
+    ("accept-encoding", &[Fixed("gzip")]),
+    ("accept-encoding", &[Fixed("br")]),
+    ("cookie", &[Fixed("user=1")]),
+    ("x-method-override", &[Fixed("DELETE")]),
 ];
 
 pub(super) const RANGES: [Value; 18] = [
@@ -124,31 +147,55 @@ pub(super) const LENGTHS: [Length; 14] = [
     Length::Shorter,
 ];
 
-/// The line, whether it forbids to serve again, whether it shares, how long it is fresh. The empty one is raw.
-pub(super) const CACHE_CONTROL: [(&str, bool, bool, Lifetime); 22] = [
-    ("max-age=60", false, false, Lifetime::Seconds(60)),
-    ("max-age=60", false, false, Lifetime::Seconds(60)),
-    ("max-age=300", false, false, Lifetime::Seconds(300)),
-    ("max-age=300", false, false, Lifetime::Seconds(300)),
-    ("max-age=300", false, false, Lifetime::Seconds(300)),
-    ("immutable, max-age=31536000", false, false, Lifetime::Seconds(31_536_000)),
-    ("s-maxage=300", false, true, Lifetime::Seconds(300)),
-    ("s-maxage=10, max-age=600", false, true, Lifetime::Seconds(10)),
-    ("public, max-age=10", false, true, Lifetime::Seconds(10)),
-    ("public", false, true, Lifetime::Unsaid),
-    ("max-age=60, must-revalidate", false, true, Lifetime::Seconds(60)),
-    ("max-age=\"60\", x=\"no-store, private\"", false, false, Lifetime::Seconds(60)),
-    ("max-age=0", false, false, Lifetime::Seconds(0)),
-    ("no-store", true, false, Lifetime::Unknown),
-    ("NO-STORE, max-age=60", true, false, Lifetime::Unknown),
-    ("max-age=60,Private", true, false, Lifetime::Unknown),
-    ("max-age=300, private=\"x-one\"", false, false, Lifetime::Unknown),
-    ("no-cache", true, false, Lifetime::Unknown),
-    ("public, no-cache, max-age=60", true, true, Lifetime::Unknown),
-    ("max-age=10, stale-while-revalidate=30", false, false, Lifetime::Unknown),
-    ("max-age=10, stale-if-error=30", false, false, Lifetime::Unknown),
-    ("", false, true, Lifetime::Unknown),
+/// The empty one is raw.
+pub(super) const CACHE_CONTROL: [&str; 22] = [
+    "max-age=60",
+    "max-age=60",
+    "max-age=300",
+    "max-age=300",
+    "max-age=300",
+    "immutable, max-age=31536000",
+    "s-maxage=300",
+    "s-maxage=10, max-age=600",
+    "public, max-age=10",
+    "public",
+    "max-age=60, must-revalidate",
+    "max-age=\"60\", x=\"no-store, private\"",
+    "max-age=0",
+    "no-store",
+    "NO-STORE, max-age=60",
+    "max-age=60,Private",
+    "max-age=300, private=\"x-one\"",
+    "no-cache",
+    "public, no-cache, max-age=60",
+    "max-age=10, stale-while-revalidate=30",
+    "max-age=10, stale-if-error=30",
+    "",
 ];
+
+pub(super) const MORE_CACHE_CONTROL: [&str; 17] = [
+    "max-age=10, stale-while-revalidate=30",
+    "max-age=10, stale-if-error=30",
+    "max-age=0, stale-while-revalidate=30, stale-if-error=60",
+    "max-age=10",
+    "max-age=10",
+    "max-age=10, must-revalidate, stale-if-error=60",
+    "max-age=10, proxy-revalidate, stale-while-revalidate=60",
+    "s-maxage=10, stale-while-revalidate=60, stale-if-error=60",
+    "max-age=10, stale-while-revalidate=0",
+    "max-age=10, stale-if-error=0",
+    "no-cache, stale-while-revalidate=60, stale-if-error=60",
+    "no-cache",
+    "max-age=60, no-cache=\"x-one, set-cookie\"",
+    "max-age=60, private=\"set-cookie\"",
+    "s-maxage=60, private=\"x-one\"",
+    "private=\"\", max-age=60",
+    "private, s-maxage=60",
+];
+
+/// The fields that the cache is the target of.
+pub(super) const TARGETED: [&[&str]; 4] =
+    [&[], &[], &["cdn-cache-control"], &["surrogate-control", "cdn-cache-control"]];
 
 pub(super) const VARY: [&str; 10] = [
     "",
@@ -163,7 +210,7 @@ pub(super) const VARY: [&str; 10] = [
     "*",
 ];
 
-pub(super) const ANSWER_FIELDS: [(&str, &[Value]); 23] = [
+pub(super) const ANSWER_FIELDS: [Row; 23] = [
     ("expires", &[In(60), In(0), In(-60), Fixed("0")]),
     ("date", &[In(0), In(-50), In(50), Fixed("now")]),
     ("age", &[Fixed("0"), Fixed("10"), Fixed("100000"), Fixed("old"), Fixed("10, 20")]),
@@ -187,4 +234,16 @@ pub(super) const ANSWER_FIELDS: [(&str, &[Value]); 23] = [
     ("warning", &[Fixed("110 - \"old\"")]),
     ("access-control-allow-origin", &[Fixed("*")]),
     ("link", &[Fixed("</b>; rel=next")]),
+];
+
+pub(super) const MORE_ANSWER_FIELDS: [Row; 9] = [
+    ("set-cookie", &[Fixed("user=1")]),
+    ("set-cookie", &[Fixed("user=2")]),
+    ("x-one", &[Fixed("1"), Fixed("2")]),
+    ("x-one", &[Fixed("3")]),
+    ("cdn-cache-control", &[Fixed("max-age=10"), Fixed("max-age=300"), Fixed("no-cache"), Fixed("private")]),
+    ("cdn-cache-control", &[Fixed("max-age=10, stale-while-revalidate=30"), Fixed("max-age=60, no-store")]),
+    ("surrogate-control", &[Fixed("max-age=300"), Fixed("Max-Age=300"), Fixed("max-age=5, must-revalidate")]),
+    ("content-location", &[Fixed("/a")]),
+    ("location", &[Fixed("/a")]),
 ];

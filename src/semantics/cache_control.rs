@@ -111,7 +111,12 @@ impl ResponseDirectives {
         let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
         match names.map(str::parse).collect::<Result<Vec<HeaderName>, _>>() {
             Ok(names) if !names.is_empty() && !names.iter().any(is_indispensable) => {
-                self.withheld.extend(names);
+                // Each once: the viewer who asked gets the lines of each that is here.
+                for name in names {
+                    if !self.withheld.contains(&name) {
+                        self.withheld.push(name);
+                    }
+                }
                 true
             }
             _ => false,

@@ -224,3 +224,20 @@ async fn what_is_fresh_stands_in_where_a_request_wants_it_fresher() {
     // RFC 9111 §5.2.1.4: not without successful validation.
     assert_eq!(rig.get(PATH).header("cache-control", "no-cache").send().await.status, 503);
 }
+
+#[tokio::test]
+async fn what_comes_staler_than_its_window_is_for_the_viewer_who_asked_alone() {
+    for (age, calls) in [("89", 1), ("90", 2)] {
+        let gate = Gate::shut();
+        let old = script("max-age=60, stale-while-revalidate=30").header("age", age);
+        let rig = Rig::new().script(PATH, old.held_by(&gate));
+        let (leader, follower) = (rig.get(PATH).start(), rig.get(PATH).start());
+        gate.reached_by(1).await;
+        settle().await;
+        rig.inner.was_called(1);
+        gate.open();
+        leader.await.unwrap().whole(&truth());
+        follower.await.unwrap().whole(&truth());
+        rig.inner.was_called(calls);
+    }
+}

@@ -362,3 +362,23 @@ async fn what_varies_by_range_is_stored_once() {
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
     rig.inner.was_called(1);
 }
+
+#[tokio::test]
+async fn a_stored_412_or_416_is_served_with_all_its_fields() {
+    for status in [412, 416] {
+        let script = Script::movie("/a.mp4", 10)
+            .status(status)
+            .header("cache-control", "max-age=60")
+            .header("content-encoding", "gzip");
+        let policy = Policy::default().any_status();
+        let rig = Rig::new().layer(|layer| layer.policy(policy)).script("/a.mp4", script);
+        for _ in 0..2 {
+            let answer = rig.get("/a.mp4").send().await;
+            assert_eq!((answer.status.as_u16(), &answer.bytes), (status, &movie("/a.mp4", 10)));
+            let fields = ["cache-control", "content-encoding", "content-type"].map(|name| answer.field(name));
+            assert_eq!(fields, ["max-age=60", "gzip", "video/mp4"], "{status}");
+            assert!(!answer.has("content-range"), "{status}");
+        }
+        rig.inner.was_called(1);
+    }
+}

@@ -347,6 +347,16 @@ async fn fields_for_one_viewer_are_that_viewers_alone() {
 }
 
 #[tokio::test]
+async fn a_field_that_is_named_twice_comes_once() {
+    let withheld = "max-age=60, private=\"x-viewer, x-viewer\", no-cache=\"X-Viewer\"";
+    let script = Script::movie(PATH, 2500).header("cache-control", withheld).header("x-viewer", "one");
+    let rig = Rig::new().script(PATH, script);
+    let first = rig.get(PATH).send().await;
+    assert_eq!(first.headers.get_all("x-viewer").iter().collect::<Vec<_>>(), ["one"]);
+    assert!(!rig.get(PATH).send().await.has("x-viewer"));
+}
+
+#[tokio::test]
 async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
     use tower_video_cache::{Fault, Operation};
 

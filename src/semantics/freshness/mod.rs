@@ -142,7 +142,8 @@ impl Freshness {
     /// may have (RFC 9111 §4, on collapsing requests).
     pub(crate) fn is_for_one(&self) -> bool {
         let stale_at_once = self.lifetime <= self.initial_age;
-        self.always_validate || stale_at_once && (self.never_stale || self.while_revalidate.is_zero())
+        let staleness = self.initial_age.saturating_sub(self.lifetime);
+        self.always_validate || stale_at_once && (self.never_stale || staleness >= self.while_revalidate)
     }
 }
 

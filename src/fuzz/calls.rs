@@ -1,0 +1,80 @@
+//! Whether the calls of the inner service are those that a cache may make for a request.
+//!
+//! RFC 9111 §4.3.1 (the question), §5.2.1.7 (`only-if-cached`); RFC 9110 §9.2 (what may be asked twice).
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    HeaderValue, Method,
+};
+
+use super::{
+    origin::{Call, World},
+    reuse::Wishes,
+    sources::target,
+    verdict::{Judge, View, CONDITIONS},
+};
+
+impl Judge<'_> {
+    /// # Panics
+    ///
+    /// If a call that was made for the request, of those from `first` on, is none that a cache may make.
+    pub(super) fn judge_calls(&self, world: &World, first: usize, view: &View) {
+        let request = &view.request;
+        let calls = world.calls.iter().skip(first).filter(|call| call.viewer == view.viewer);
+        let calls: Vec<_> = calls.collect();
+        let rule =
+            |rule: &str, holds: bool| assert!(holds, "{rule}\n{view:?}\n{:?}\n{calls:?}", self.settings);
+        let is_read = [Method::GET, Method::HEAD].contains(&request.method);
+        rule("RFC 9110 §9.2.2: an unsafe request is forwarded once", is_read || calls.len() <= 1);
+        let wishes = Wishes::of(&request.headers, self.settings);
+        if is_read && wishes.forbid_to_ask() && !wishes.are_unclear() && !overrides(&request.headers) {
+            // RFC 5861 §3: but for what is asked behind an answer that was stale.
+            let is_answered = view.viewed().is_none_or(|viewed| viewed.status != 504);
+            rule("RFC 9111 §5.2.1.7: only-if-cached", calls.is_empty() || calls.len() == 1 && is_answered);
+        }
+        for call in &calls {
+            rule("the target that was asked for", target(&call.request) == target(request));
+            let is_method =
+                call.request.method == request.method || is_read && call.request.method == Method::GET;
+            rule("the method that was asked for", is_method);
+            rule(
+                "RFC 9111 §4.3.1: its conditions",
+                is_forwarded(&request.headers, call) || is_asked(world, call),
+            );
+        }
+    }
+}
+
+/// The call has the conditions and ranges of the viewer.
+fn is_forwarded(request: &HeaderMap, call: &Call) -> bool {
+    let same = |name: &HeaderName| request.get_all(name).iter().eq(call.request.headers.get_all(name));
+    CONDITIONS.iter().all(same)
+}
+
+/// The call has no conditions, or those of what the inner service has answered for this target.
+fn is_asked(world: &World, call: &Call) -> bool {
+    let headers = &call.request.headers;
+    let viewers = [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+    let before = || {
+        let before = world.calls.iter().filter(|before| before.serial < call.serial);
+        before.filter(|before| target(&before.request) == target(&call.request))
+    };
+    let gave = |name: HeaderName, value: &[u8]| {
+        before().any(|before| before.headers.get(&name).is_some_and(|given| given.as_bytes() == value))
+    };
+    let mut tags = lines(headers, &header::IF_NONE_MATCH).flat_map(|line| line.split(|byte| *byte == b','));
+    let mut dates = lines(headers, &header::IF_MODIFIED_SINCE);
+    !viewers.iter().any(|name| headers.contains_key(name))
+        && tags.all(|tag| gave(header::ETAG, tag.trim_ascii()))
+        && dates.all(|date| gave(header::LAST_MODIFIED, date))
+}
+
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
+}
+
+/// What is not for a cache to answer, whatever it says to one.
+fn overrides(request: &HeaderMap) -> bool {
+    let fields = ["x-http-method-override", "x-method-override", "upgrade"];
+    fields.iter().any(|name| request.contains_key(*name))
+}

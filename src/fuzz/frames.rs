@@ -1,0 +1,69 @@
+//! The bodies of the inner service of the `request` target.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::origin::Call;
+
+/// A body in frames as large as a script says.
+#[derive(Debug)]
+pub(super) struct Frames {
+    left: VecDeque<Bytes>,
+    breaks: bool,
+    exact: bool,
+}
+
+impl Frames {
+    pub(super) fn of(call: &Call) -> Self {
+        let sent = Bytes::copy_from_slice(&call.sent);
+        let size = usize::from(call.answer.frame);
+        let empty = call.answer.frame == 0;
+        let mut frames: VecDeque<_> = sent.chunks(size.max(3)).map(|frame| sent.slice_ref(frame)).collect();
+        if empty {
+            frames.push_front(Bytes::new());
+            frames.push_back(Bytes::new());
+        }
+        // A body that does not keep to what the fields say does not say it itself: hyper would not let it.
+        Self { left: frames, breaks: call.breaks(), exact: call.answer.exact && !call.is_broken() }
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Failed;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        let frame = self.left.pop_front().map(|frame| Ok(Frame::data(frame)));
+        let broken = || std::mem::take(&mut self.breaks).then_some(Err(Failed));
+        Poll::Ready(frame.or_else(broken))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.exact {
+            let bytes: usize = self.left.iter().map(Bytes::len).sum();
+            return SizeHint::with_exact(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+        SizeHint::new()
+    }
+}
+
+/// What the inner service and its bodies fail with.
+#[derive(Debug)]
+pub(super) struct Failed;
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the script says so")
+    }
+}
+
+impl std::error::Error for Failed {}

@@ -1,0 +1,189 @@
+//! Whether a stored response may be used for a request without asking the inner service.
+//!
+//! RFC 9111 §4.2 (freshness), §5.2.1 (what a request wants); RFC 5861 (stale windows); RFC 8246 (`immutable`).
+
+use std::time::UNIX_EPOCH;
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    StatusCode,
+};
+
+use super::{
+    control::{seconds, Control},
+    lineage::State,
+    script::Settings,
+};
+
+/// How old a response is, and how long it is fresh, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) age: u64,
+    pub(super) lifetime: u64,
+}
+
+impl Life {
+    /// `None` where the response says what may mean several things.
+    pub(super) fn of(state: &State<'_>, settings: &Settings, now: u64) -> Option<Self> {
+        let (headers, control, last) = (&state.headers, &state.control, state.last);
+        let sent = One::date(headers, &header::DATE);
+        if control.is_unclear || sent == One::Unclear {
+            return None;
+        }
+        let apparent = sent.value().map_or(0, |sent| last.at.saturating_sub(sent));
+        let age = apparent.max(said_age(headers)?).saturating_add(now.saturating_sub(last.at));
+        let sent = sent.value().unwrap_or(last.at);
+        let explicit = control.seconds("s-maxage").or_else(|| control.seconds("max-age"));
+        let lifetime = match (explicit, One::date(headers, &header::EXPIRES)) {
+            (Some(explicit), _) => explicit,
+            (None, One::Unclear) if !control.is_targeted => return None,
+            (None, One::Is(expires)) if !control.is_targeted => expires.saturating_sub(sent),
+            (None, One::Invalid) if !control.is_targeted => 0,
+            _ if !may_be_guessed(state) => 0,
+            _ => guessed(headers, sent, settings),
+        };
+        Some(Self { age, lifetime })
+    }
+
+    pub(super) fn is_fresh(self) -> bool {
+        self.age < self.lifetime
+    }
+}
+
+/// §4.2.2: these statuses, and what is marked as public.
+pub(super) fn may_be_guessed(state: &State<'_>) -> bool {
+    let heuristic = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
+    heuristic.contains(&state.born.status.as_u16()) || state.control.has("public")
+}
+
+/// As the policy's documentation says.
+fn guessed(headers: &HeaderMap, sent: u64, settings: &Settings) -> u64 {
+    let (percent, limit) = settings.heuristics;
+    let modified = One::date(headers, &header::LAST_MODIFIED).value();
+    let media = headers.get(header::CONTENT_TYPE).map(|media| media.as_bytes());
+    match modified.filter(|modified| percent > 0 && *modified <= sent) {
+        Some(modified) => ((sent - modified) * u64::from(percent) / 100).min(limit),
+        None if media == Some(b"application/x-mpegurl") => 0,
+        None => settings.default_ttl,
+    }
+}
+
+/// §5.1: the first of several; what is no number is ignored.
+fn said_age(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::AGE).iter();
+    let Some(line) = lines.next() else { return Some(0) };
+    let text = line.to_str().ok().filter(|_| lines.next().is_none())?;
+    match text {
+        "old" => Some(0),
+        "10, 20" => Some(10),
+        _ => seconds(text),
+    }
+}
+
+/// A field that is to be there once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum One {
+    Absent,
+    Is(u64),
+    Invalid,
+    Unclear,
+}
+
+impl One {
+    fn date(headers: &HeaderMap, name: &HeaderName) -> Self {
+        let mut lines = headers.get_all(name).iter();
+        let Some(line) = lines.next() else { return Self::Absent };
+        match line.to_str() {
+            Ok("0" | "now") if lines.next().is_none() => Self::Invalid,
+            Ok(text) if lines.next().is_none() => {
+                let date = httpdate::parse_http_date(text).ok();
+                let date = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+                date.map_or(Self::Unclear, |date| Self::Is(date.as_secs()))
+            }
+            _ => Self::Unclear,
+        }
+    }
+
+    fn value(self) -> Option<u64> {
+        match self {
+            Self::Is(date) => Some(date),
+            _ => None,
+        }
+    }
+}
+
+/// What a request wants (§5.2.1).
+#[derive(Debug)]
+pub(super) struct Wishes(Control);
+
+impl Wishes {
+    pub(super) fn of(request: &HeaderMap, settings: &Settings) -> Self {
+        Self(if settings.heeds { Control::of_request(request) } else { Control::default() })
+    }
+
+    pub(super) fn forbid_to_store(&self) -> bool {
+        self.0.has("no-store")
+    }
+
+    pub(super) fn forbid_to_ask(&self) -> bool {
+        self.0.has("only-if-cached")
+    }
+
+    pub(super) fn are_unclear(&self) -> bool {
+        self.0.is_unclear
+    }
+
+    /// Why the response may not be the answer to the request as it is.
+    ///
+    /// `failed`: the inner service did, when it was asked. `is_shared`: the response came while the request waited.
+    pub(super) fn refuse(
+        &self,
+        state: &State<'_>,
+        life: Life,
+        settings: &Settings,
+        failed: bool,
+        is_shared: bool,
+    ) -> Option<&'static str> {
+        let Self(wanted) = self;
+        let said = &state.control;
+        if said.has_whole("no-cache") {
+            return Some("RFC 9111 §5.2.2.4: no-cache");
+        }
+        // What answers a request that was forwarded meanwhile is as new as can be.
+        if wanted.has("no-cache") && !is_shared {
+            return Some("RFC 9111 §5.2.1.4: no-cache of a request");
+        }
+        let too_old = wanted.seconds("max-age").is_some_and(|most| life.age > most);
+        let left = life.lifetime.saturating_sub(life.age);
+        if life.is_fresh() {
+            let too_short = wanted.seconds("min-fresh").is_some_and(|least| left < least);
+            let is_asked_for = too_old && !said.has("immutable") || too_short;
+            return (is_asked_for && !failed && !is_shared)
+                .then_some("RFC 9111 §5.2.1: too old for this request");
+        }
+        let never = ["must-revalidate", "proxy-revalidate", "s-maxage"];
+        if never.iter().any(|name| said.has(name)) {
+            return Some("RFC 9111 §4.2.4: stale, and must be validated");
+        }
+        let staleness = life.age - life.lifetime;
+        let within = |window: u64| staleness < window;
+        let window = said.seconds("stale-if-error").unwrap_or(settings.stale_if_error);
+        if failed && (within(window) || wanted.seconds("stale-if-error").is_some_and(within)) {
+            return None;
+        }
+        if wanted.has("max-stale") && !too_old && !wanted.has("min-fresh") {
+            let is_welcome = wanted.seconds("max-stale").is_none_or(|most| staleness <= most);
+            return (!is_welcome).then_some("RFC 9111 §5.2.1.2: staler than the request allows");
+        }
+        if ["max-age", "min-fresh"].iter().any(|name| wanted.has(name)) {
+            return Some("RFC 9111 §5.2.1: stale, and the request wants what is not");
+        }
+        let window = said.seconds("stale-while-revalidate").unwrap_or(settings.stale_while_revalidate);
+        (!within(window)).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
+    }
+}
+
+/// RFC 5861 §4
+pub(super) fn is_error(status: StatusCode) -> bool {
+    [500, 502, 503, 504].contains(&status.as_u16())
+}
