@@ -501,7 +501,7 @@ fn sizes_durations_and_lists_are_understood() {
         "chunk_size: ChunkSize(65536)",
         "max_size: 1.0 GiB (1073741824 bytes)",
         "media: Some([\"video/*\", \"audio/*\"])",
-        "default_ttl: 5400s",
+        "default_ttl: Some(5400s)",
         "grace: 0ns",
     ] {
         assert!(args.contains(part), "{part} in {args}");
