@@ -103,7 +103,10 @@ impl VideoCacheLayer {
     /// Whether `Cache-Status` has the key that the cache looked for, as `key="…"` with what is not printable ASCII
     /// escaped. Default: false.
     ///
-    /// To find out why two requests do not share a response. Every viewer sees it, and so does whatever logs the
+    /// To find out why two requests do not share a response. The keys made here are `@` and the authority (`:` and the
+    /// scheme before it, where it counts), a line feed, then path and query. Where no key was looked for, as with
+    /// `fwd=bypass` and `fwd=method`, none is shown.
+    /// Every viewer sees it, and so does whatever logs the
     /// fields of responses: a key holds the URL, tokens in its query included, unless the
     /// [key function](Self::key) leaves them out; and it tells who would poison the cache what counts and what
     /// does not (RFC 9211 §6).

@@ -36,7 +36,8 @@ pub struct Policy {
 impl Policy {
     /// How long a response is fresh that carries neither `max-age` nor `s-maxage` nor `Expires`, and of which
     /// [`heuristics`](Self::heuristics) tell nothing either. Zero makes it stale from the beginning: it is then stored
-    /// only if it has a validator, and validated before each use. Default: 5 minutes.
+    /// only if the inner service gave it a validator, to be validated before each use, or if it may be used stale.
+    /// Default: 5 minutes.
     ///
     /// RFC 9111 §4.2.2 allows it for the statuses that are heuristically cacheable, and for what says `public`.
     ///
@@ -51,8 +52,10 @@ impl Policy {
     /// Whether the `Cache-Control` (and, without one, the `Pragma`) of requests is heeded: `no-cache`, `no-store`,
     /// `max-age`, `max-stale`, `min-fresh`, `only-if-cached`, `stale-if-error` (RFC 9111 §5.2.1). Default: true.
     ///
-    /// Any viewer can then make the inner service work, as with a reload; what that costs is a validation, shared by all
-    /// who wait for it.
+    /// Any viewer can then make the inner service work. With `no-cache` or `max-age=0`, as browsers send them with a
+    /// reload, that is a validation, shared by all who wait for it; but where the inner service gives no validators, it
+    /// is the whole response, stored anew (an `ETag` made here says nothing to it). With `no-store`, it is the answer to each such request by itself. Where viewers
+    /// are not to be trusted with that, turn it off: RFC 9111 has these directives as wishes.
     #[must_use]
     pub fn heed_requests(mut self, heed: bool) -> Self {
         self.heeds_requests = heed;
@@ -61,7 +64,8 @@ impl Policy {
 
     /// Takes a response that does not say how long it is fresh for fresh during `percent` of the time since its
     /// `Last-Modified`, at most for `limit` (RFC 9111 §4.2.2, which calls 10 % typical). A response without the field
-    /// is left to [`default_ttl`](Self::default_ttl). Default: 0 percent, which is off.
+    /// is left to [`default_ttl`](Self::default_ttl), which is no least time: what was modified a minute ago is fresh for
+    /// seconds. Default: 0 percent, which is off.
     #[must_use]
     pub fn heuristics(mut self, percent: u32, limit: Duration) -> Self {
         self.heuristics = Heuristics { percent, limit };
@@ -70,7 +74,8 @@ impl Policy {
 
     /// The largest body that is stored, in bytes; a larger one passes through. Default: 8 GiB.
     ///
-    /// Whatever is set here, fills under way never promise more than half of the store's capacity.
+    /// Whatever is set here, fills under way never promise more than half of the store's capacity: a video larger than
+    /// that passes through.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
@@ -111,8 +116,9 @@ impl Policy {
         self
     }
 
-    /// How long after it went stale a response may stand in where the inner service fails, or answers 500, 502, 503 or
-    /// 504, if the response does not say itself (RFC 5861 §4). Default: zero, only where the response says so.
+    /// How long after it went stale a response may stand in where the inner service fails, is silent for longer than
+    /// the layer's limits, or answers 500, 502, 503 or 504, if neither the response nor the request says (RFC 5861 §4);
+    /// for a request with `no-cache`, nothing does. Default: zero, only where the response says so.
     ///
     /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale.
     #[must_use]

@@ -477,6 +477,10 @@ fn wrong_arguments_are_refused() {
         (&["--media", "video"], ErrorKind::ValueValidation),
         (&["--media", "video/*,/mp4"], ErrorKind::ValueValidation),
         (&["--default-ttl", "5"], ErrorKind::ValueValidation),
+        (&["--statuses", "200,all"], ErrorKind::ValueValidation),
+        (&["--targeted", "not a name"], ErrorKind::ValueValidation),
+        (&["--name", ""], ErrorKind::ValueValidation),
+        (&["--heed-requests", "maybe"], ErrorKind::InvalidValue),
         (&["--fill", "half"], ErrorKind::InvalidValue),
         (&["--origin", "http://b"], ErrorKind::ArgumentConflict),
         (&["--colour"], ErrorKind::UnknownArgument),
@@ -494,14 +498,22 @@ fn wrong_arguments_are_refused() {
 #[test]
 fn sizes_durations_and_lists_are_understood() {
     let line = "proxy --listen 127.0.0.1:0 --origin http://a:9000/ --memory 512MiB --chunk-size 64KiB \
-                --max-size 1073741824 --media video/*,audio/* --default-ttl 1h30m --grace 0s --fill whole";
+                --max-size 1073741824 --media video/*,audio/* --default-ttl 1h30m --grace 0s --fill whole \
+                --statuses 200,404 --stale-if-error 1d --targeted My-CDN-Cache-Control,cdn-cache-control \
+                --heed-requests false --name edge-1 --max-ranges 4";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
         "chunk_size: ChunkSize(65536)",
         "max_size: 1.0 GiB (1073741824 bytes)",
         "media: Some([\"video/*\", \"audio/*\"])",
-        "default_ttl: 5400s",
+        "default_ttl: Some(5400s)",
+        "statuses: Some([Some(200), Some(404)])",
+        "stale_if_error: Some(86400s)",
+        "targeted: Some([\"my-cdn-cache-control\", \"cdn-cache-control\"])",
+        "heed_requests: Some(false)",
+        "name: CacheName(edge-1)",
+        "max_ranges: Some(4)",
         "grace: 0ns",
     ] {
         assert!(args.contains(part), "{part} in {args}");

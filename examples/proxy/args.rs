@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// What is cached: `http://HOST[:PORT]`.
     #[arg(long, value_parser = origin)]
     origin: Authority,
-    /// Memory for stored responses.
+    /// Memory for stored responses; one larger than half of it passes through.
     #[arg(long, default_value = "512MiB")]
     memory: ByteSize,
     /// The pieces that responses are stored in.
@@ -35,8 +35,8 @@ pub(crate) struct Args {
     /// The media types that are stored [default: video, audio, HLS, DASH, subtitles].
     #[arg(long, value_delimiter = ',', value_parser = media)]
     media: Option<Vec<String>>,
-    /// A plain shared cache, as RFC 9111 allows one: all media types and statuses, cookies too, heuristics instead of
-    /// a default freshness, and CDN-Cache-Control. Other options come on top of it.
+    /// A plain shared cache, as RFC 9111 allows one: all media types and statuses, cookies too, heuristics (10 %)
+    /// instead of a default freshness, and CDN-Cache-Control. Other options come on top of it.
     #[arg(long)]
     rfc9111: bool,
     /// The status codes that are stored, or `any` [default: 200].
@@ -126,11 +126,10 @@ impl Args {
             policy = policy.media(media);
         }
         if let Some(statuses) = &self.statuses {
-            policy = statuses
-                .iter()
-                .copied()
-                .collect::<Option<Vec<_>>>()
-                .map_or_else(|| policy.clone().any_status(), |statuses| policy.clone().statuses(statuses));
+            policy = match statuses.iter().copied().collect::<Option<Vec<_>>>() {
+                Some(named) => policy.statuses(named),
+                None => policy.any_status(),
+            };
         }
         if let Some(store) = self.set_cookie {
             policy = policy.set_cookie(store);

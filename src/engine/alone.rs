@@ -55,11 +55,15 @@ where
     match stale.filter(|_| parts.method == Method::HEAD && status == StatusCode::OK) {
         Some(entry) => {
             let headers = answer.headers().clone();
-            let engine = Arc::clone(engine);
-            fill::freshen_by_head(engine, &target, parts, entry, &headers, exchange, revocations).await;
+            let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
+            let news = fill::freshen_by_head(engine, target, parts, entry, headers, exchange, revocations);
+            // Whatever becomes of it, the answer is the inner service's.
+            let _ = tokio::spawn(news).await;
         }
-        // An answer that may be stored ends the memory of those that may not.
+        // An answer that may be stored ends the memory of those that may not. A part does not show of which status the
+        // whole would be.
         None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
+            && (outcome.refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT)
             && would_be_storable(&parts.headers, status, answer.headers(), exchange, policy) =>
         {
             engine.passes.forget(&target.primary);
@@ -82,6 +86,10 @@ where
     A: Default,
 {
     outcome.collapsed = false;
+    // There is nothing to ask by, and the answer would be a whole that this viewer may not have asked for.
+    if entry.manifest.own_etag {
+        return pass(engine, inner, asked, Some(entry), outcome).await;
+    }
     let Asked { parts, directives, target, .. } = &asked;
     let mut question = parts.clone();
     remove_conditions_and_ranges(&mut question.headers);
@@ -100,6 +108,8 @@ where
         Verdict::New => {
             let answer = answer?;
             if is_for_another_try(&answer, parts) {
+                // An inner service may wait for the end of one answer before it gives the next.
+                drop(answer);
                 return pass(engine, inner, asked, None, outcome).await;
             }
             return Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))));

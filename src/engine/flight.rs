@@ -27,10 +27,12 @@ pub(crate) struct Flights {
 pub(crate) enum Landing {
     /// The fill ended without a word: its task panicked, or the runtime stopped.
     Abandoned,
-    /// The inner response did not live up to its own word; another try may.
+    /// The inner response did not live up to its own word, or is for its owner alone; another try may bring a better one.
     Broken,
     /// The inner answer cannot be stored: every follower needs one of its own.
     Passed,
+    /// A stored response stands in for an error, for those who may have it stale.
+    StoodIn(Generation),
     /// Stored and committed.
     Stored(Generation),
 }

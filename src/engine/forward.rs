@@ -67,8 +67,19 @@ where
                 return validate(&engine, inner, asked, entry, outcome).await;
             }
         }
-        // Stored for this request, and gone again: the store does not keep it, and another fill would not help.
-        let lost = accepted != Accepted::Nothing && missed.reason != Forwarded::VaryMiss;
+        // It may not have what stood in for an error: the error, or a better answer, is its own to get.
+        if matches!(accepted, Accepted::StandIn(_)) {
+            outcome.refusal = None;
+            break;
+        }
+        // Stored for this request, and gone again: the store does not keep it, and another fill would not help. What
+        // was found in its place, somebody else has stored since.
+        let is_gone = missed.reason != Forwarded::VaryMiss && !matches!(missed.stored, Known::Stale(_));
+        let mut lost = accepted != Accepted::Nothing && is_gone;
+        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
+        if lost && led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
+            (lost, led) = (false, false);
+        }
         if lost {
             outcome.refusal = Some(Refusal::StoreLost);
         }
@@ -107,7 +118,20 @@ where
         };
         match turn {
             Turn::Answer(response) => return Ok(response),
-            Turn::Forward => break,
+            Turn::Forward => {
+                let stored = std::mem::take(&mut missed.stored);
+                // Else, who led has heard what is stored called untrue, or failed without its help.
+                if let (Some(Refusal::WaitedTooLong), Known::Stale(entry)) = (outcome.refusal, stored) {
+                    let now = engine.config.clock.now();
+                    if entry.freshness.stands_in(directives, now) {
+                        outcome.refusal = Some(Refusal::StaleIfError);
+                        if let Some(response) = serve::serve(&engine, &entry, parts, outcome).await {
+                            return Ok(response);
+                        }
+                    }
+                }
+                break;
+            }
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
             Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, outcome).await {
@@ -159,6 +183,10 @@ impl Engine {
             Ok(Landing::Stored(generation)) => {
                 outcome.collapsed = true;
                 Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            }
+            Ok(Landing::StoodIn(generation)) => {
+                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
+                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
             }
             Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain,
             Ok(Landing::Passed) => Turn::Forward,
@@ -214,7 +242,13 @@ impl Engine {
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
-                Turn::Answer(serve::pass(answering.await?, *outcome, by))
+                let response = answering.await?;
+                // It answers the question whether what is stored is still good, and this viewer asked another.
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome, by))
+                }
             }
             Delivery::Failed(error) => return Err(error),
         })

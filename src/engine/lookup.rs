@@ -85,6 +85,8 @@ pub(crate) enum Accepted {
     Own(Generation),
     /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
     Shared(Generation),
+    /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
+    StandIn(Generation),
 }
 
 /// Looks for the response to a request with these fields.
@@ -102,7 +104,7 @@ pub(crate) async fn lookup(
         |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
     let variants = match primary.as_deref() {
         Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => return judge(entry),
-        Some(Decoded::Variants(variants)) if variants.key == target.key => variants.clone(),
+        Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // Another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
     };
@@ -110,14 +112,16 @@ pub(crate) async fn lookup(
     for names in &variants.selecting {
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
-        let variant = decoded(engine, &slot).await.ok().flatten();
-        let look = match variant.as_deref() {
+        let variant = decoded(engine, &slot).await;
+        // A store that cannot tell what it has here would hardly tell what it has of the others.
+        let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
+        let look = match variant.ok().flatten().as_deref() {
             Some(Decoded::Entry(entry))
                 if entry.manifest.key == target.key && entry.manifest.selecting == selecting =>
             {
                 judge(entry)
             }
-            _ => Look::Nothing(Forwarded::VaryMiss, slot, variants.tagged.clone()),
+            _ => Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()),
         };
         if best.as_ref().is_none_or(|best| look.beats(best)) {
             best = Some(look);
@@ -158,15 +162,19 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
 }
 
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
+    let now = engine.config.clock.now();
     let is_accepted = match accepted {
         Accepted::Nothing => false,
         Accepted::Own(generation) => generation == entry.generation(),
         Accepted::Shared(generation) => generation == entry.generation() && !entry.freshness.is_for_one(),
+        Accepted::StandIn(generation) => {
+            generation == entry.generation() && entry.freshness.stands_in(directives, now)
+        }
     };
     if is_accepted {
         return Reuse::AsItIs;
     }
-    entry.freshness.reuse(directives, engine.config.clock.now())
+    entry.freshness.reuse(directives, now)
 }
 
 #[cfg(test)]

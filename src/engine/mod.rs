@@ -217,6 +217,10 @@ impl Engine {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        // Another question on behalf of such a request would be in vain.
+        if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
+            return;
+        }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
             drop(fill::start(self, inner, request, &Arc::new(target), Known::Stale(entry), permit));

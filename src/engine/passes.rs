@@ -83,7 +83,7 @@ impl Pass {
     }
 }
 
-/// Whether the reason will hold for the next request too: it lies not in this moment's load, nor in an error.
+/// Whether the reason will hold for the next request too: it lies not in this moment's load.
 fn is_lasting(refusal: Refusal) -> bool {
     refusal.is_of_the_response() || matches!(refusal, Refusal::StoreLost | Refusal::TooLarge)
 }
@@ -103,7 +103,7 @@ mod tests {
         let slot = Slot::primary(&CacheKey::new("a"));
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let any = HeaderMap::new();
-        for passing in [Refusal::Status, Refusal::NoRoom, Refusal::StoreFailed] {
+        for passing in [Refusal::InnerStalled, Refusal::NoRoom, Refusal::StoreFailed] {
             passes.remember(&slot, Vec::new(), passing, at(100));
             assert_eq!(passes.recall(&slot, &any, at(100)), None, "{passing:?}");
         }

@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use http::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -87,7 +87,12 @@ fn multipart(manifest: &Manifest, ranges: &[ByteRange]) -> Option<Multipart> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return None;
     }
-    Multipart::of(ranges, headers.get(header::CONTENT_TYPE), layout.length, boundary(layout.generation))
+    let mut ranges = Cow::Borrowed(ranges);
+    // RFC 9110 §14.2: a request that goes to and fro in what is stored would have the same chunk read again and again.
+    if layout.reads(ranges.iter().map(|range| range.start..range.end)) > layout.chunks() {
+        ranges.to_mut().sort_unstable_by_key(|range| range.start);
+    }
+    Multipart::of(&ranges, headers.get(header::CONTENT_TYPE), layout.length, boundary(layout.generation))
 }
 
 /// The header fields that an answer with `status` has, all but `Cache-Status`.
@@ -155,7 +160,7 @@ pub(crate) async fn salvage<B>(
         Reader::empty()
     } else {
         // Before the first byte leaves, the inner service can still be asked again; after it, nobody can.
-        for index in 1..stored.length.div_ceil(u64::from(stored.chunk_size)) {
+        for index in 1..stored.chunks() {
             engine.records.chunk(stored.chunk(index)).await.ok()?;
         }
         let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };

@@ -12,7 +12,10 @@
 //! nanoseconds in 4. A record of an unknown version, or one that does not prove its sum, does not decode:
 //! it is a miss. Decoding allocates by what is there, never by a claimed length.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
@@ -63,6 +66,21 @@ impl Layout {
         let size = u64::from(self.chunk_size.max(1));
         // A remainder of a 32-bit number fits.
         (offset / size, usize::try_from(offset % size).unwrap_or_default())
+    }
+
+    /// How many chunks there are.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.length.div_ceil(u64::from(self.chunk_size.max(1)))
+    }
+
+    /// How many chunks are read for these parts, none of them empty, one after the other.
+    pub(crate) fn reads(&self, parts: impl Iterator<Item = Range<u64>>) -> u64 {
+        let mut at = None;
+        parts.fold(0, |reads: u64, part| {
+            let ((first, _), (last, _)) = (self.locate(part.start), self.locate(part.end.saturating_sub(1)));
+            let again = at.replace(last) == Some(first);
+            reads.saturating_add(last.saturating_sub(first)).saturating_add(u64::from(!again))
+        })
     }
 
     /// The chunk at `index`, as it must prove to be.

@@ -104,12 +104,13 @@ impl ResponseDirectives {
     }
 
     /// RFC 9111 §5.2.2.4 and §5.2.2.7: with field names, the directive is about these fields alone. False if the
-    /// argument is no list of names; then it is about the whole response.
+    /// argument is no list of names, or names what a cache needs to know of the rest; then it is about the whole
+    /// response, as both sections allow.
     fn withhold(&mut self, argument: &str) -> bool {
         let names = argument.trim_matches(is_whitespace).trim_matches('"').split(',');
         let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
         match names.map(str::parse).collect::<Result<Vec<HeaderName>, _>>() {
-            Ok(names) if !names.is_empty() => {
+            Ok(names) if !names.is_empty() && !names.iter().any(is_indispensable) => {
                 // Each once: the viewer who asked gets the lines of each that is here.
                 for name in names {
                     if !self.withheld.contains(&name) {
@@ -145,16 +146,16 @@ pub(crate) struct RequestDirectives {
 impl RequestDirectives {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut parsed = Self::default();
-        let lines = headers.get_all(header::CACHE_CONTROL).iter();
+        let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
+        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
+        if lines.peek().is_none() && headers.contains_key(header::PRAGMA) {
+            parsed.no_cache =
+                members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
+        }
         for line in lines.map(|line| String::from_utf8_lossy(line.as_bytes())) {
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
             }
-        }
-        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
-        if !headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::PRAGMA) {
-            parsed.no_cache =
-                members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
         }
         parsed
     }
@@ -173,6 +174,12 @@ impl RequestDirectives {
             _ => {}
         }
     }
+}
+
+/// Whether a stored response without the field would be taken for what it is not: its bytes for others, its variants for
+/// each other, its age for less.
+fn is_indispensable(name: &HeaderName) -> bool {
+    INDISPENSABLE.contains(name) || name.as_str().ends_with("cache-control")
 }
 
 /// The directives of one line: names in lower case, and arguments as they stand.
@@ -198,6 +205,22 @@ pub(crate) fn seconds(argument: &str) -> Option<Duration> {
     }
     Some(Duration::from_secs(digits.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST))))
 }
+
+const INDISPENSABLE: [HeaderName; 13] = [
+    header::ACCEPT_RANGES,
+    header::AGE,
+    HeaderName::from_static("cache-status"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::TRANSFER_ENCODING,
+    header::VARY,
+];
 
 const LONGEST: u64 = 1 << 31;
 
@@ -293,6 +316,8 @@ mod tests {
             ("no-cache=\" , \"", true, false, names(&[])),
             ("no-cache=\"not a name\"", true, false, names(&[])),
             ("no-cache=\"x-a\", no-cache", true, false, names(&["x-a"])),
+            ("no-cache=\"x-a, ETag\", private=\"x-b, Vary\"", true, true, names(&[])),
+            ("private=\"cdn-cache-control\"", false, true, names(&[])),
         ] {
             let parsed = of(line);
             assert_eq!((parsed.no_cache, parsed.private), (no_cache, private), "{line}");

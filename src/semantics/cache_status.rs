@@ -126,7 +126,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the response's own fields forbid to store it.
+    /// Whether it is the response itself, its status or its fields, that forbids to store it.
     pub(crate) fn is_of_the_response(self) -> bool {
         matches!(
             self,
@@ -137,6 +137,7 @@ impl Refusal {
                 | Self::NoStore
                 | Self::Private
                 | Self::SetCookie
+                | Self::Status
                 | Self::VaryAnything
         )
     }

@@ -11,7 +11,7 @@ use http::{
 };
 
 use super::{
-    etag::EntityTag,
+    etag::{has_validator, EntityTag},
     fields::{declared_length, remove_hop_by_hop, DeclaredLength},
 };
 
@@ -33,22 +33,39 @@ pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
 /// One without any validator is: it answers a request that named this response alone. By the letter of §4.3.4 it would
 /// identify nothing, and every inner service that is sparing with its 304s would be asked twice.
 pub(crate) fn is_about(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    let same_date = || {
+        let answered = answer.get(header::LAST_MODIFIED);
+        answered.is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered))
+    };
     match (answer.get(header::ETAG), stored.get(header::ETAG)) {
-        (Some(answered), Some(stored)) => tags_match(answered, stored),
+        // Bytes that are as good need not be the same, and their date must not come to stand by these: it may be what
+        // If-Range is held against.
+        (Some(answered), Some(stored)) => match tags_match(answered, stored) {
+            Match::Strong => true,
+            Match::Weak => same_date(),
+            Match::No => false,
+        },
         (Some(_), None) => false,
-        (None, _) => answer
-            .get(header::LAST_MODIFIED)
-            .is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered)),
+        (None, _) => same_date(),
     }
 }
 
+/// How two tags match.
+enum Match {
+    No,
+    Strong,
+    Weak,
+}
+
 /// A strong tag identifies what has the same strong tag; a weak one, what is weakly equal.
-fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> bool {
+fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> Match {
     let is_weak = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).map(EntityTag::is_weak);
     match (is_weak(answered), is_weak(stored)) {
-        (Some(true), Some(_)) => opaque(answered) == opaque(stored),
+        (Some(false), _) if answered == stored => Match::Strong,
+        (Some(true), Some(_)) if opaque(answered) == opaque(stored) => Match::Weak,
         // What is no tag at all can still come back as it went.
-        _ => answered == stored,
+        (None, _) if answered == stored => Match::Weak,
+        _ => Match::No,
     }
 }
 
@@ -80,16 +97,42 @@ pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTi
     headers
 }
 
-/// Whether the answer to a HEAD says that the stored response of `length` bytes is what a GET would bring
-/// (RFC 9111 §4.3.5).
-pub(crate) fn head_confirms(stored: &HeaderMap, length: u64, answer: &HeaderMap) -> bool {
+/// Whether a 304 says all that there is to say of another request's response: what it leaves out, that other one may
+/// have got for itself alone. What is about the bytes is the same for both, and RFC 9110 §15.4.5 has a 304 tell the rest
+/// of what a cache goes by.
+pub(crate) fn says_all(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    let is_shared = |name: &HeaderName| name.as_str().starts_with("content-") || SHARED.contains(name);
+    stored.keys().all(|name| is_shared(name) || answer.contains_key(name))
+}
+
+/// What the answer to a HEAD says of the stored response that a GET would have found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadSays {
+    /// A GET would bring something else.
+    Another,
+    Nothing,
+    /// It is what a GET would bring.
+    Same,
+}
+
+/// What the answer to a HEAD says of the stored response of `length` bytes (RFC 9111 §4.3.5).
+///
+/// By the letter, an answer without any validator matches whatever is stored. It proves nothing: each HEAD would make
+/// fresh what may have changed long ago.
+pub(crate) fn head_says(stored: &HeaderMap, length: u64, answer: &HeaderMap) -> HeadSays {
     let same = |name| answer.get(&name).is_none_or(|answered| stored.get(&name) == Some(answered));
     let same_length = match declared_length(answer) {
         DeclaredLength::Unsaid => true,
         DeclaredLength::Bytes(declared) => declared == length,
         DeclaredLength::Invalid => false,
     };
-    same(header::ETAG) && same(header::LAST_MODIFIED) && same_length && same(header::CONTENT_ENCODING)
+    let is_same =
+        same(header::ETAG) && same(header::LAST_MODIFIED) && same_length && same(header::CONTENT_ENCODING);
+    match (is_same, has_validator(answer)) {
+        (false, _) => HeadSays::Another,
+        (true, true) => HeadSays::Same,
+        (true, false) => HeadSays::Nothing,
+    }
 }
 
 /// Whether a status is an error that a stored response may stand in for (RFC 5861 §4).
@@ -103,6 +146,18 @@ pub(crate) fn supersedes(status: StatusCode) -> bool {
         || status == StatusCode::GONE
         || status.is_success() && status != StatusCode::PARTIAL_CONTENT
 }
+
+/// What variants of the same bytes share, beside what is said of their content.
+const SHARED: [HeaderName; 8] = [
+    header::AGE,
+    header::CACHE_CONTROL,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::SERVER,
+    header::VARY,
+];
 
 /// RFC 9111 §3.2: the length, and what else the stored bytes depend on, stay as they are. A 304 that was about other
 /// bytes would not be about this response.
@@ -166,6 +221,18 @@ mod tests {
                 &[("etag", "\"a\""), ("last-modified", LATER)],
                 true,
             ),
+            (
+                "§4.3.4 a weak tag does not, where the date is another",
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
+                &[("etag", "W/\"a\""), ("last-modified", LATER)],
+                false,
+            ),
+            (
+                "§4.3.4 a weak tag, and the same date",
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
+                &[("etag", "W/\"a\""), ("last-modified", MODIFIED)],
+                true,
+            ),
             ("no validator: it was asked about this one", &[("etag", "\"a\"")], &[], true),
         ];
         for (rule, stored, answer, expected) in rows {
@@ -216,19 +283,35 @@ mod tests {
     }
 
     #[test]
+    fn a_304_speaks_for_another_request_only_if_it_leaves_nothing_out() {
+        let stored = headers(&[("etag", "\"a\""), ("content-type", "video/mp4"), ("x-user", "alice")]);
+        for (answer, says) in [
+            (&[("etag", "\"a\"")][..], false),
+            (&[("etag", "\"a\""), ("x-user", "bob")], true),
+            (&[("x-user", "bob"), ("x-new", "1")], true),
+        ] {
+            assert_eq!(says_all(&stored, &headers(answer)), says, "{answer:?}");
+        }
+    }
+
+    #[test]
     fn a_head_confirms_or_contradicts() {
         // RFC 9111 §4.3.5
         let stored = headers(&[("etag", "\"a\""), ("last-modified", MODIFIED)]);
-        for (answer, confirms) in [
-            (&[][..], true),
-            (&[("etag", "\"a\""), ("last-modified", MODIFIED), ("content-length", "100")], true),
-            (&[("etag", "\"b\"")], false),
-            (&[("last-modified", LATER)], false),
-            (&[("content-length", "99")], false),
-            (&[("content-length", "100, 99")], false),
-            (&[("content-encoding", "gzip")], false),
+        for (answer, says) in [
+            (&[][..], HeadSays::Nothing),
+            (&[("content-length", "100")], HeadSays::Nothing),
+            (&[("etag", "\"a\"")], HeadSays::Same),
+            (&[("last-modified", MODIFIED)], HeadSays::Same),
+            (&[("etag", "\"a\""), ("last-modified", MODIFIED), ("content-length", "100")], HeadSays::Same),
+            (&[("etag", "\"a\""), ("last-modified", LATER)], HeadSays::Another),
+            (&[("etag", "\"b\"")], HeadSays::Another),
+            (&[("last-modified", LATER)], HeadSays::Another),
+            (&[("content-length", "99")], HeadSays::Another),
+            (&[("content-length", "100, 99")], HeadSays::Another),
+            (&[("content-encoding", "gzip")], HeadSays::Another),
         ] {
-            assert_eq!(head_confirms(&stored, 100, &headers(answer)), confirms, "{answer:?}");
+            assert_eq!(head_says(&stored, 100, &headers(answer)), says, "{answer:?}");
         }
     }
 

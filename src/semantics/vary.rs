@@ -62,14 +62,28 @@ pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
         }
         return Some(members.join(&b','));
     }
+    if name == header::COOKIE {
+        // It is no list, and its commas part nothing; RFC 9113 §8.2.3 has its lines joined so.
+        return Some(lines.map(|line| line.as_bytes().trim_ascii()).collect::<Vec<_>>().join(&b"; "[..]));
+    }
     let mut value = Vec::new();
-    for (index, member) in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).enumerate() {
+    for (index, member) in lines.flat_map(|line| outside_quotes(line.as_bytes())).enumerate() {
         if index > 0 {
             value.push(b',');
         }
         value.extend_from_slice(member.trim_ascii());
     }
     Some(value)
+}
+
+/// The members of one line. White space is part of a quoted string (RFC 9110 §5.6.4).
+fn outside_quotes(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    line.split(move |byte| {
+        quoted ^= *byte == b'"' && !escaped;
+        escaped = quoted && !escaped && *byte == b'\\';
+        *byte == b',' && !quoted
+    })
 }
 
 /// One coding or language in lower case, with its weight unless that is 1.
@@ -128,6 +142,25 @@ mod tests {
         assert_ne!(value(&[("accept", "GZIP,br")]), joined);
         assert_eq!(value(&[]), None);
         assert_eq!(value(&[("accept", "")]).as_deref(), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn white_space_is_left_where_it_may_mean_something() {
+        let value = |name: &HeaderName, lines: &[&str]| {
+            let lines: Vec<_> = lines.iter().map(|line| (name.as_str(), *line)).collect();
+            selecting_value(&headers(&lines), name)
+        };
+        for (name, one, other, same) in [
+            (header::ACCEPT, "\"a , b\"", "\"a,b\"", false),
+            (header::ACCEPT, "\"a\\\" , b\"", "\"a\\\",b\"", false),
+            (header::ACCEPT, "\"a\" , b", "\"a\",b", true),
+            (header::ACCEPT, "\"a\\\\\" , b", "\"a\\\\\",b", true),
+            (header::COOKIE, "a=b , c", "a=b,c", false),
+            (header::COOKIE, " a=b; c=d ", "a=b; c=d", true),
+        ] {
+            assert_eq!(value(&name, &[one]) == value(&name, &[other]), same, "{name}: {one} and {other}");
+        }
+        assert_eq!(value(&header::COOKIE, &["a=b", "c=d"]), value(&header::COOKIE, &["a=b; c=d"]));
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub struct MokaStore {
 }
 
 impl MokaStore {
-    /// A store that holds up to `capacity` bytes of keys and values, and about 400 bytes for each of them.
+    /// A store that holds up to `capacity` bytes of keys and values, and about 400 bytes for each of them. The layer
+    /// stores no response that is larger than half of it.
     pub fn new(capacity: u64) -> Self {
         Self {
             cache: Cache::builder()

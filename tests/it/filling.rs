@@ -145,6 +145,14 @@ async fn an_error_of_the_inner_service_is_the_viewers_own() {
 }
 
 #[tokio::test]
+async fn a_fill_says_nothing_of_content_that_it_does_not_have() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    rig.get("/a.mp4").header("content-length", "0").header("transfer-encoding", "chunked").send().await;
+    let asked = &rig.inner.calls()[0].headers;
+    assert!(!asked.contains_key("content-length") && !asked.contains_key("transfer-encoding"));
+}
+
+#[tokio::test]
 async fn a_panic_of_the_inner_service_is_the_viewers_own_and_poisons_nothing() {
     let script = Script::movie("/a.mp4", 2500);
     for panicking in [script.clone().panics(), script.clone().step(3, Step::Panic)] {

@@ -22,6 +22,7 @@ mod readiness;
 mod requests;
 mod rig;
 mod serving;
+mod sharing;
 mod stale;
 mod stores;
 mod storing;

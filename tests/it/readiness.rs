@@ -1,12 +1,16 @@
 //! Readiness: the service that was polled ready is the one called, and no place is held in vain.
 
-use std::task::Poll;
+use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use bytes::Bytes;
 use futures_util::{future::poll_immediate, FutureExt};
-use http::Request;
-use http_body_util::Full;
-use tower::{buffer::BufferLayer, limit::ConcurrencyLimitLayer, Layer, Service, ServiceBuilder, ServiceExt};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tokio::sync::Semaphore;
+use tower::{
+    buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn, Layer, Service, ServiceBuilder, ServiceExt,
+};
 
 use crate::rig::{movie, settle, Answer, Gate, Rig, Script, Step};
 
@@ -110,4 +114,60 @@ async fn a_hit_gives_its_place_back() {
         Answer::of(response).await.whole(&movie("/a.mp4", 2500));
     }
     rig.inner.was_called(1);
+}
+
+/// An inner service that gives one answer at a time, until the end of its body, and answers conditions with `status`.
+fn one_at_a_time(
+    places: &Arc<Semaphore>,
+    status: u16,
+) -> impl Service<
+    Request<Full<Bytes>>,
+    Response = Response<impl Body<Data = Bytes, Error = Infallible>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone {
+    let places = Arc::clone(places);
+    service_fn(move |request: Request<Full<Bytes>>| {
+        let places = Arc::clone(&places);
+        async move {
+            let place = places.acquire_owned().await.unwrap();
+            let (status, tag) =
+                if request.headers().contains_key("if-none-match") { (status, "v0") } else { (200, "v1") };
+            let body = Full::from("video").map_frame(move |frame| (frame, &place).0);
+            let answer = Response::builder().status(status).header("etag", format!("\"{tag}\""));
+            let answer = answer.header("content-type", "video/mp4").header("cache-control", "no-cache");
+            Ok(answer.body(body).unwrap())
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_let_go_before_another_is_asked_for() {
+    let cache = Rig::new().layer.layer(one_at_a_time(&Arc::new(Semaphore::new(1)), 304));
+    let began = tokio::time::Instant::now();
+    for _ in 0..2 {
+        // The second time, a 304 about another response makes it ask again.
+        let answer = cache.clone().oneshot(get("/a.mp4")).await.unwrap();
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "video");
+    }
+    assert!(began.elapsed().is_zero(), "nobody waited for a limit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_asked_for_as_the_viewer_asked_is_let_go_before() {
+    let places = Arc::new(Semaphore::new(0));
+    let cache = Rig::new().layer.layer(one_at_a_time(&places, 200));
+    let start = |range: &str| {
+        let mut request = get("/a.mp4");
+        request.headers_mut().insert("range", range.parse().unwrap());
+        let answer = cache.clone().oneshot(request);
+        tokio::spawn(async move { answer.await.unwrap().into_body().collect().await.unwrap().to_bytes() })
+    };
+    let viewers = [start("bytes=0-"), start("bytes=0-")];
+    settle().await;
+    places.add_permits(1);
+    for viewer in viewers {
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(600), viewer).await;
+        assert_eq!(ended.expect("it ends").unwrap(), "video");
+    }
 }

@@ -136,6 +136,58 @@ async fn those_who_wait_get_what_stands_in_too() {
 }
 
 #[tokio::test]
+async fn what_is_gone_stands_in_for_nobody_who_waited() {
+    let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, Script::absent().held_by(&gate));
+    let leader = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let follower = rig.get(PATH).start();
+    settle().await;
+    rig.inner.answer(PATH, Script::absent().status(503));
+    gate.open();
+    assert_eq!(leader.await.unwrap().status, 404);
+    assert_eq!(follower.await.unwrap().status, 503, "the origin has said that it is gone");
+}
+
+#[tokio::test]
+async fn a_fill_that_takes_too_long_is_stood_in_for() {
+    let rig = Rig::new().layer(|layer| layer.follower_limit(std::time::Duration::ZERO));
+    let rig = stale(rig, "max-age=60, stale-if-error=30", 0).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script("").held_by(&gate));
+    let leader = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    rig.inner.was_called(2);
+    gate.open();
+    leader.await.unwrap().whole(&truth());
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_stood_in_for_as_an_error_is() {
+    let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script("").held_by(&gate));
+    // Tokio's clock is paused, and goes on to the limit as soon as all wait.
+    let answer = rig.get(PATH).range("bytes=5-9").send().await;
+    answer.partial(&truth(), 5..10);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_request_may_want_no_stand_in() {
+    let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
+    rig.inner.answer(PATH, Script::absent().status(503));
+    let asked = rig.get(PATH).header("cache-control", "stale-if-error=0");
+    assert_eq!(asked.send().await.status, 503);
+    rig.get(PATH).send().await.whole(&truth());
+}
+
+#[tokio::test]
 async fn a_head_is_stood_in_for_too() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     rig.inner.answer(PATH, Script::absent().status(502));

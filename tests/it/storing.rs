@@ -354,6 +354,20 @@ async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
 }
 
 #[tokio::test]
+async fn of_two_that_a_request_selects_the_one_that_needs_no_validation_is_used() {
+    let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).header("vary", "x-a"));
+    rig.get("/a.mp4").header("x-a", "1").header("x-b", "1").send().await;
+    let later = Script::movie("/b.mp4", 900).header("vary", "x-b").header("cache-control", "max-age=5");
+    rig.inner.answer("/a.mp4", later);
+    rig.get("/a.mp4").header("x-a", "2").header("x-b", "1").send().await;
+    let ask = || rig.get("/a.mp4").header("x-a", "1").header("x-b", "1");
+    // RFC 9111 §4: the most recent of those that are suitable, and what is stale is not yet.
+    ask().send().await.is_hit().whole(&movie("/b.mp4", 900));
+    rig.clock.advance(seconds(5));
+    ask().send().await.is_hit().whole(&movie("/a.mp4", 2500));
+}
+
+#[tokio::test]
 async fn what_varies_by_range_is_stored_once() {
     let script = Script::movie("/a.mp4", 2500).header("vary", "Range, If-Range");
     let rig = Rig::new().script("/a.mp4", script);

@@ -155,6 +155,7 @@ async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
     let calls = rig.inner.calls();
     assert_eq!(calls.len(), 22);
     assert!(calls[2..].iter().all(|call| call.headers["if-none-match"] == "\"v1\""));
+    assert!(calls[2..].iter().all(|call| !call.headers.contains_key("range")));
 }
 
 #[tokio::test]
@@ -200,6 +201,9 @@ async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
     for origin in ["https://a.example", "https://b.example"] {
         rig.get(PATH).header("origin", origin).send().await.is_hit().whole(&truth());
     }
+
+    rig.get(PATH).header("origin", "https://c.example").send().await.whole(&truth());
+    assert_eq!(rig.inner.calls()[2].headers["if-none-match"], "\"v1\"", "each tag is named once");
 
     // Each goes stale, and out, by itself; and both with their key.
     rig.clock.advance(seconds(60));
@@ -323,6 +327,43 @@ async fn a_head_brings_news_of_what_is_stored() {
     let answer = rig.get(PATH).send().await;
     assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
     answer.whole(&movie("/b.mp4", 99));
+}
+
+#[tokio::test]
+async fn a_heads_old_news_does_not_undo_what_was_stored_since() {
+    let rig = stale(script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let head = rig.head(PATH).start();
+    gate.reached_by(1).await;
+    rig.inner.answer(PATH, Script::movie("/b.mp4", 99).header("etag", "\"v2\""));
+    rig.get(PATH).send().await.whole(&movie("/b.mp4", 99));
+    gate.open();
+    head.await.unwrap();
+    rig.get(PATH).send().await.is_hit().whole(&movie("/b.mp4", 99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
+    use tower_video_cache::{Fault, Operation};
+
+    let rig = stale(script()).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().held_by(&gate));
+    let head = rig.head(PATH).start();
+    gate.reached_by(1).await;
+    rig.inner.answer(PATH, script());
+    // The record is there while the HEAD's answer comes, and out before a put on its behalf would be over.
+    rig.store.spoil(Operation::Remove, rig.store.calls(Operation::Remove) + 1, Fault::Slow(seconds(1)));
+    rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
+    let put = rig.ask(Method::PUT, PATH).start();
+    settle().await;
+    tokio::time::advance(std::time::Duration::from_millis(500)).await;
+    gate.open();
+    head.await.unwrap();
+    put.await.unwrap();
+    let answer = rig.get(PATH).send().await;
+    assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
 }
 
 #[tokio::test]

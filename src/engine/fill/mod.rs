@@ -209,9 +209,16 @@ impl Fill {
         let (length, generation, promise) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                self.remember(refusal, &parts.headers);
-                permit.land(Landing::Passed);
-                if let (Known::Stale(stale), true) = (&self.stored, supersedes(parts.status)) {
+                // An error or a redirection may be this viewer's alone, or over in a moment.
+                if refusal != Refusal::Status || parts.status.is_success() {
+                    self.remember(refusal, &parts.headers);
+                }
+                // RFC 9111 §3.5: those without credentials may get what can be stored; the others have been remembered.
+                let is_for_owner = refusal == Refusal::Authorization;
+                permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
+                // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
+                let is_news = supersedes(parts.status) && refusal != Refusal::Authorization;
+                if let (Known::Stale(stale), true) = (&self.stored, is_news) {
                     forget(&self.engine.records, stale).await;
                 }
                 return Delivery::Passed(Response::from_parts(parts, body), refusal);
@@ -239,7 +246,7 @@ impl Fill {
             }
             Poured::Broken(refusal) => {
                 if let Some(entry) = self.stand_in() {
-                    permit.land(Landing::Stored(entry.generation()));
+                    permit.land(Landing::StoodIn(entry.generation()));
                     return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
                 }
                 permit.land(Landing::Broken);

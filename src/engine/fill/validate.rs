@@ -30,7 +30,7 @@ use crate::{
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
-        validation::{ask, head_confirms, is_about, is_error},
+        validation::{ask, head_says, is_about, is_error, says_all, HeadSays},
     },
 };
 
@@ -97,15 +97,15 @@ impl Fill {
         let called = self.call(inner, question(entry, &self.asked)).await;
         let answer = match &called {
             Ok((answer, _)) => Some((answer.status(), answer.headers())),
-            Err(Delivery::Failed(_)) => None,
-            Err(_) => return Ok(called),
+            // Silence for so long is as good as an error (RFC 5861 §4).
+            Err(_) => None,
         };
         let verdict = verdict(entry, &self.directives, answer, self.engine.config.clock.now());
         match (verdict, called) {
             (Verdict::StandsIn, called) => {
                 let status = called.ok().map(|(answer, _)| answer.status());
                 let usable = Delivery::Usable(Arc::clone(entry), status, Refusal::StaleIfError);
-                Err((Landing::Stored(entry.generation()), usable))
+                Err((Landing::StoodIn(entry.generation()), usable))
             }
             (Verdict::StillGood, Ok((answer, exchange))) => {
                 let (answer, _) = answer.into_parts();
@@ -122,14 +122,18 @@ impl Fill {
                     }
                 }
             }
-            (Verdict::AboutAnother, _) => Ok(self.call(inner, self.asked.clone()).await),
+            (Verdict::AboutAnother, answer) => {
+                // An inner service may wait for the end of one answer before it gives the next.
+                drop(answer);
+                Ok(self.call(inner, self.asked.clone()).await)
+            }
             (_, called) => Ok(called),
         }
     }
 
     /// Asks whether what the request selects is what another request of the key selected (RFC 9111 §4.1, §4.3.1). A 304
     /// that names its tag makes a variant of the same bytes; any other one is for nobody, and the question is put again
-    /// without conditions.
+    /// without conditions. So it is after a 304 that leaves out a field which the other request got.
     pub(super) async fn validate_any<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -152,7 +156,10 @@ impl Fill {
         match self.call(inner, asked).await {
             Ok((answer, exchange)) if answer.status() == StatusCode::NOT_MODIFIED => {
                 let (answer, _) = answer.into_parts();
-                if let Some(entry) = self.variant_of(variants, &answer.headers).await {
+                let variant = self.variant_of(variants, &answer.headers).await;
+                if let Some(entry) =
+                    variant.filter(|entry| says_all(&entry.manifest.headers, &answer.headers))
+                {
                     if let Freshened::Stored(stored) =
                         self.freshen(&entry, &answer.headers, exchange, permit).await
                     {
@@ -241,12 +248,16 @@ enum Freshened {
 ///
 /// `revocations` is their count when the HEAD was forwarded: what was invalidated since is not put back. Where a fill is
 /// under way, its news is better.
+///
+/// # Cancel safety
+///
+/// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
 pub(crate) async fn freshen_by_head(
     engine: Arc<Engine>,
-    target: &Arc<Target>,
+    target: Arc<Target>,
     mut asked: request::Parts,
     entry: Arc<Entry>,
-    answer: &HeaderMap,
+    answer: HeaderMap,
     exchange: Exchange,
     revocations: u64,
 ) {
@@ -258,12 +269,17 @@ pub(crate) async fn freshen_by_head(
     if !is_there || engine.flights.revocations() != revocations {
         return;
     }
-    if head_confirms(&entry.manifest.headers, entry.manifest.layout.length, answer) {
-        asked.method = Method::GET;
-        let directives = engine.directives(&asked);
-        let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored: Known::Nothing };
-        fill.freshen(&entry, answer, exchange, &permit).await;
-    } else {
-        forget(&engine.records, &entry).await;
+    match head_says(&entry.manifest.headers, entry.manifest.layout.length, &answer) {
+        HeadSays::Same => {
+            asked.method = Method::GET;
+            let directives = engine.directives(&asked);
+            let fill = Fill { engine, target, asked, directives, stored: Known::Nothing };
+            fill.freshen(&entry, &answer, exchange, &permit).await;
+        }
+        // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
+        HeadSays::Another if !asked.headers.contains_key(header::AUTHORIZATION) => {
+            forget(&engine.records, &entry).await;
+        }
+        HeadSays::Another | HeadSays::Nothing => {}
     }
 }

@@ -126,7 +126,8 @@ impl Freshness {
             return true;
         }
         let staleness = self.age(now).saturating_sub(self.lifetime);
-        let window = request.stale_if_error.map_or(self.if_error, |asked| asked.max(self.if_error));
+        // What the request says of itself counts for it, be it more or less.
+        let window = request.stale_if_error.unwrap_or(self.if_error);
         !self.never_stale && staleness < window
     }
 
