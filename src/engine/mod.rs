@@ -150,7 +150,10 @@ impl Engine {
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
             Ok(Answer { response, stale: None }) => Ok(response),
             Ok(Answer { response, stale: Some(entry) }) => {
-                self.refresh(inner, &parts, target, entry);
+                // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
+                if !directives.only_if_cached {
+                    self.refresh(inner, &parts, target, entry);
+                }
                 Ok(response)
             }
             // In a box of its own, so that a hit has a small one.

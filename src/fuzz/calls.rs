@@ -28,9 +28,7 @@ impl Judge<'_> {
         rule("RFC 9110 §9.2.2: an unsafe request is forwarded once", is_read || calls.len() <= 1);
         let wishes = Wishes::of(&request.headers, self.settings);
         if is_read && wishes.forbid_to_ask() && !wishes.are_unclear() && !overrides(&request.headers) {
-            // RFC 5861 §3: but for what is asked behind an answer that was stale.
-            let is_answered = view.viewed().is_none_or(|viewed| viewed.status != 504);
-            rule("RFC 9111 §5.2.1.7: only-if-cached", calls.is_empty() || calls.len() == 1 && is_answered);
+            rule("RFC 9111 §5.2.1.7: only-if-cached", calls.is_empty());
         }
         for call in &calls {
             rule("the target that was asked for", target(&call.request) == target(request));

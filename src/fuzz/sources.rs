@@ -209,11 +209,12 @@ impl<'a> Case<'a> {
             }
         }
         let is_own = |call: &Call| self.is_own(call);
-        let failures = self.world.failures.iter().skip(self.failed);
-        let mut failures = failures.filter(|viewer| **viewer == self.viewer);
+        let mut failures = self.world.failures.iter().skip(self.failed);
         self.rule("RFC 9211 §2: either a hit or forwarded", hit != forwarded);
-        self.rule("RFC 9211 §2.6: collapsed with another's call", !collapsed || self.calls().count() > 0);
-        let was_forwarded = collapsed || self.calls().any(is_own) || failures.next().is_some();
+        let was_forwarded = self.calls().next().is_some() || failures.len() > 0;
+        self.rule("RFC 9211 §2.6: collapsed with another's call", !collapsed || was_forwarded);
+        let was_forwarded =
+            collapsed || self.calls().any(is_own) || failures.any(|viewer| *viewer == self.viewer);
         self.rule("RFC 9211 §2.2: forwarded by a call", !forwarded || was_forwarded || self.is_in_a_crowd);
         self.rule("RFC 9211 §2.5: stored of a call", !stored || self.calls().any(is_own));
         let is_of_own = self.named().last().is_some_and(|call| self.is_own(call));

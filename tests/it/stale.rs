@@ -241,3 +241,15 @@ async fn what_comes_staler_than_its_window_is_for_the_viewer_who_asked_alone() {
         rig.inner.was_called(calls);
     }
 }
+
+#[tokio::test]
+async fn who_wants_nothing_but_what_is_stored_has_nothing_validated_behind() {
+    // RFC 9111 §5.2.1.7
+    let rig = stale(Rig::new(), "max-age=60, stale-while-revalidate=30", 29).await;
+    rig.get(PATH).header("cache-control", "only-if-cached").send().await.is_hit().whole(&truth());
+    settle().await;
+    rig.inner.was_called(1);
+    rig.get(PATH).send().await.is_hit();
+    settle().await;
+    rig.inner.was_called(2);
+}
