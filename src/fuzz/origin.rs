@@ -198,7 +198,7 @@ impl World {
     ) -> Vec<u8> {
         let mut about = format!("{} {} {}", request.uri.path(), self.version, answer.status);
         if !answer.same {
-            about += &format!("{selecting:?}");
+            about = format!("{about}{selecting:?}");
         }
         if answer.vary == "*" {
             about += &self.calls.len().to_string();
@@ -307,7 +307,9 @@ pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
     let mut members: Vec<_> = members.map(<[u8]>::to_vec).collect();
     if name == header::ACCEPT_ENCODING || name == header::ACCEPT_LANGUAGE {
         members.retain(|member| !member.is_empty());
-        members.iter_mut().for_each(|member| member.make_ascii_lowercase());
+        for member in &mut members {
+            member.make_ascii_lowercase();
+        }
     }
     if name == header::ACCEPT_ENCODING {
         members.sort();

@@ -124,7 +124,9 @@ fn seated<F: Future<Output = End> + Unpin>(
     crowd: &mut [(u64, Parts, Seat<F>)],
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    crowd.iter_mut().for_each(|(_, _, seat)| seat.poll(cx));
+    for (_, _, seat) in crowd.iter_mut() {
+        seat.poll(cx);
+    }
     let all_have = crowd.iter().all(|(_, _, seat)| seat.end.is_some());
     if all_have {
         Poll::Ready(())

@@ -60,7 +60,7 @@ pub(super) fn may_be_guessed(state: &State<'_>) -> bool {
 fn guessed(headers: &HeaderMap, sent: u64, settings: &Settings) -> u64 {
     let (percent, limit) = settings.heuristics;
     let modified = One::date(headers, &header::LAST_MODIFIED).value();
-    let media = headers.get(header::CONTENT_TYPE).map(|media| media.as_bytes());
+    let media = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     match modified.filter(|modified| percent > 0 && *modified <= sent) {
         Some(modified) => ((sent - modified) * u64::from(percent) / 100).min(limit),
         None if media == Some(b"application/x-mpegurl") => 0,

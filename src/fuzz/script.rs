@@ -163,7 +163,7 @@ impl Settings {
         let choices = bytes.byte();
         self.any_status = choices & 1 == 1;
         self.set_cookie = choices & 2 == 2;
-        self.heeds = choices & 12 != 12;
+        self.heeds = choices & 0xc != 0xc;
         self.delay = choices / 16 % 4;
     }
 }
@@ -183,7 +183,7 @@ impl Step {
         let fields = bytes.fields(&REQUEST_FIELDS, &MORE_REQUEST_FIELDS);
         Self {
             together: manner & 3 == 3,
-            leaves: (manner & 12 == 12).then_some(manner / 16),
+            leaves: (manner & 0xc == 0xc).then_some(manner / 16),
             elapsed,
             evict,
             method: Method::from_bytes(method).unwrap_or_default(),
