@@ -140,8 +140,11 @@ where
             },
         }
         match engine.look(target, parts, directives, accepted, outcome).await {
-            Ok(Answer { mut response, .. }) => {
-                response.headers_mut().extend(withheld);
+            Ok(Answer { mut response, of, .. }) => {
+                // What came for this viewer goes with what it came with, and not with what another has stored since.
+                if accepted == Accepted::Own(of) {
+                    response.headers_mut().extend(withheld);
+                }
                 return Ok(response);
             }
             Err(again) => missed = again,

@@ -148,8 +148,8 @@ impl Engine {
         }
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
-            Ok(Answer { response, stale: None }) => Ok(response),
-            Ok(Answer { response, stale: Some(entry) }) => {
+            Ok(Answer { response, stale: None, .. }) => Ok(response),
+            Ok(Answer { response, stale: Some(entry), .. }) => {
                 // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
                 if !directives.only_if_cached {
                     self.refresh(inner, &parts, target, entry);
@@ -197,7 +197,7 @@ impl Engine {
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
         match serve::serve(self, &entry, request, outcome).await {
-            Some(response) => Ok(Answer { response, stale: behind.then_some(entry) }),
+            Some(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             None => Err(Missed { gone: Some(entry.generation()), ..missed(Forwarded::Partial, &entry.slot) }),
         }
     }
@@ -249,7 +249,9 @@ struct Within(Arc<Flights>);
 /// An answer from the store.
 struct Answer<B> {
     response: Response<ResponseBody<B>>,
-    /// What it was made of, if that is to be validated behind the viewer's back.
+    /// What it was made of.
+    of: Generation,
+    /// The same, if that is to be validated behind the viewer's back.
     stale: Option<Arc<Entry>>,
 }
 

@@ -210,8 +210,10 @@ impl World {
 
     fn headers(&self, answer: &Answer, whole: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Ok(name) = format!("{SERIAL}{}", self.calls.len()).parse::<HeaderName>() {
-            headers.insert(name, HeaderValue::from_static("1"));
+        let serial = self.calls.len();
+        insert(&mut headers, LAST, serial.to_string());
+        if let Ok(name) = format!("{SERIAL}{serial}").parse() {
+            insert(&mut headers, name, "1".to_owned());
         }
         let opaque = format!("{}-{:016x}", self.version, xxh3_64(whole));
         match answer.tag {
@@ -302,6 +304,11 @@ pub(super) fn viewer(request: &HeaderMap) -> u64 {
 /// and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
 pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<_> = request.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    if name == header::COOKIE {
+        // RFC 9113 §8.2.3: no list.
+        let lines: Vec<_> = lines.into_iter().map(<[u8]>::trim_ascii).collect();
+        return (!lines.is_empty()).then(|| lines.join(&b"; "[..]));
+    }
     let joined = lines.join(&b',');
     let members = joined.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let mut members: Vec<_> = members.map(<[u8]>::to_vec).collect();
@@ -323,9 +330,12 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// A field's name, but for the number of the call that it is of: each that had a part in an answer shows there. Fields
-/// whose names begin so are for pages of other origins, and are shown in a 304 too.
-pub(super) const SERIAL: &str = "cross-origin-serial-";
+/// The number of the last call that had a part in an answer. Fields whose names begin so are for pages of other origins,
+/// and are shown in a 304 too.
+pub(super) const LAST: HeaderName = HeaderName::from_static("cross-origin-serial");
+
+/// A field's name, but for the number of the call that it is of: each that had a part in an answer shows there.
+pub(super) const SERIAL: &str = "content-serial-";
 
 /// In a request: the viewer's number.
 pub(super) const VIEWER: HeaderName = HeaderName::from_static("x-viewer");

@@ -167,8 +167,9 @@ impl Wishes {
         }
         let staleness = life.age - life.lifetime;
         let within = |window: u64| staleness < window;
-        let window = said.seconds("stale-if-error").unwrap_or(settings.stale_if_error);
-        if failed && (within(window) || wanted.seconds("stale-if-error").is_some_and(within)) {
+        // RFC 5861 §4: what a request says of it is for that request, be it more or less.
+        let window = wanted.seconds("stale-if-error").or_else(|| said.seconds("stale-if-error"));
+        if failed && !wanted.has("no-cache") && within(window.unwrap_or(settings.stale_if_error)) {
             return None;
         }
         if wanted.has("max-stale") && !too_old && !wanted.has("min-fresh") {

@@ -10,7 +10,7 @@ use http::{
 use super::{
     lineage::{State, HOP_BY_HOP},
     multipart::number,
-    origin::{Call, SERIAL},
+    origin::{Call, LAST, SERIAL},
     reuse::{is_error, may_be_guessed, Life, Wishes},
     verdict::{length, Case},
 };
@@ -19,15 +19,23 @@ use super::{
 type Refused = &'static str;
 
 impl<'a> Case<'a> {
-    /// What the answer is made of, which must have been given leave to be.
-    pub(super) fn source(&self) -> State<'a> {
-        let state = self.lineage();
-        let refused = state.as_ref().err().copied().unwrap_or_default();
-        let state = self.have(refused, state.ok());
-        let refused = self.refused(&state);
-        self.rule(refused.unwrap_or_default(), refused.is_none());
-        self.age_is_of(&state);
-        state
+    /// What the answer is made of, which must have been given leave to be; of several that it may be, one that fits.
+    pub(super) fn source(&self, fits: impl Fn(&State<'a>) -> bool) -> State<'a> {
+        let mut states = match self.lineage() {
+            Some(lineage) => {
+                vec![self.have(lineage.as_ref().err().copied().unwrap_or_default(), lineage.ok())]
+            }
+            None => self.lineages(),
+        };
+        if let [state] = &states[..] {
+            let refused = self.refused(state);
+            self.rule(refused.unwrap_or_default(), refused.is_none());
+            let wrong = self.wrong_age(state);
+            self.rule(wrong.unwrap_or_default(), wrong.is_none());
+        }
+        states
+            .retain(|state| self.refused(state).is_none() && self.wrong_age(state).is_none() && fits(state));
+        self.have("a stored response that the answer can be made of", states.into_iter().next())
     }
 
     pub(super) fn is_own(&self, call: &Call) -> bool {
@@ -42,21 +50,58 @@ impl<'a> Case<'a> {
         serials.into_iter().filter_map(|serial| self.world.calls.get(serial)).collect()
     }
 
+    fn last(&self) -> Option<&'a Call> {
+        self.number(&LAST).and_then(|serial| self.world.calls.get(usize::try_from(serial).ok()?))
+    }
+
     /// The stored response that the named calls make, each of which was to be stored but for an own one at the end.
-    fn lineage(&self) -> Result<State<'a>, Refused> {
+    /// `None` if none are named, as in a 304.
+    fn lineage(&self) -> Option<Result<State<'a>, Refused>> {
         let named = self.named();
-        let (born, updates) = named.split_first().ok_or("an answer of the inner service")?;
-        if born.is_broken() {
+        let (born, updates) = named.split_first()?;
+        let mut state = self.born(born);
+        for update in updates {
+            state = state.and_then(|state| self.updated(&state, update));
+        }
+        Some(state.and_then(|state| self.ended(state)))
+    }
+
+    /// All that the last call may have been about.
+    fn lineages(&self) -> Vec<State<'a>> {
+        let last = self.have("an answer of the inner service", self.last());
+        let states = self.states(last).into_iter();
+        states.filter_map(|state| self.ended(state).ok()).collect()
+    }
+
+    fn states(&self, last: &'a Call) -> Vec<State<'a>> {
+        let mut states: Vec<_> = self.born(last).into_iter().collect();
+        if states.is_empty() {
+            for before in self.world.calls.iter().take(last.serial) {
+                let earlier = self.states(before);
+                states.extend(earlier.iter().filter_map(|state| self.updated(state, last).ok()));
+                states.truncate(MOST_STATES);
+            }
+        }
+        states
+    }
+
+    fn born(&self, call: &'a Call) -> Result<State<'a>, Refused> {
+        if call.is_broken() {
             return Err("RFC 9111 §3.3: an incomplete answer");
         }
-        if born.request.method != Method::GET || born.status == StatusCode::NOT_MODIFIED {
+        if call.request.method != Method::GET || call.status == StatusCode::NOT_MODIFIED {
             return Err("RFC 9111 §3: no answer to a GET");
         }
-        let mut state = State::born(born, self.judge.settings.targeted);
-        for update in updates {
-            self.may_be_kept(&state)?;
-            state = state.updated(update, self.judge.settings.targeted)?;
-        }
+        Ok(State::born(call, self.judge.settings.targeted))
+    }
+
+    fn updated(&self, state: &State<'a>, update: &'a Call) -> Result<State<'a>, Refused> {
+        self.may_be_kept(state)?;
+        state.updated(update, self.judge.settings.targeted)
+    }
+
+    fn ended(&self, state: State<'a>) -> Result<State<'a>, Refused> {
+        let named = [state.born, state.last];
         if named.iter().any(|call| target(&call.request) != target(self.request)) {
             return Err("RFC 9111 §4: another target's answer");
         }
@@ -149,35 +194,44 @@ impl<'a> Case<'a> {
     }
 
     /// RFC 9111 §4.2.3; RFC 9211 §2.4.
-    fn age_is_of(&self, state: &State<'_>) {
+    fn wrong_age(&self, state: &State<'_>) -> Option<Refused> {
         let age = self.number(&header::AGE);
         let since = self.world.now.saturating_sub(state.last.at);
-        self.rule("RFC 9111 §4.2.3: Age", age.is_some_and(|age| age >= since));
-        let Some(life) = Life::of(state, self.judge.settings, self.world.now) else { return };
-        self.rule("RFC 9111 §4.2.3: Age, as it is calculated", age == Some(life.age));
+        if age.is_none_or(|age| age < since) {
+            return Some("RFC 9111 §4.2.3: Age");
+        }
+        let life = Life::of(state, self.judge.settings, self.world.now)?;
+        if age != Some(life.age) {
+            return Some("RFC 9111 §4.2.3: Age, as it is calculated");
+        }
         let left = i128::from(life.lifetime) - i128::from(life.age);
         let said = self.parameter("ttl").and_then(|said| said.parse::<i128>().ok());
-        self.rule("RFC 9211 §2.4: ttl", said.is_none_or(|said| said == left));
+        said.is_some_and(|said| said != left).then_some("RFC 9211 §2.4: ttl")
     }
 
-    /// These fields, or all, are those of the stored response as it is by now.
-    pub(super) fn shows(&self, state: &State<'_>, names: Option<&[HeaderName]>) {
+    /// These fields, or all, are those of the stored response as it is by now; or the name of one that is not.
+    pub(super) fn other_field(&self, state: &State<'_>, names: Option<&[HeaderName]>) -> Option<HeaderName> {
         let shown = &self.viewed.headers;
         let names = names.map_or_else(
             || shown.keys().chain(state.headers.keys()).cloned().collect(),
             <[HeaderName]>::to_vec,
         );
-        for name in names.iter().filter(|name| !MADE_ANEW.contains(name)) {
-            let lines: Vec<_> = shown.get_all(name).iter().collect();
-            let stored: Vec<_> = state.headers.get_all(name).iter().collect();
+        let is_other = |name: &&HeaderName| {
+            let lines: Vec<_> = shown.get_all(*name).iter().collect();
+            let stored: Vec<_> = state.headers.get_all(*name).iter().collect();
             let own = &state.last.headers;
             // What is for one viewer alone, that one may have.
-            let is_for_own = self.is_own(state.last) && lines.iter().copied().eq(own.get_all(name));
+            let is_for_own = self.is_own(state.last) && lines.iter().copied().eq(own.get_all(*name));
             let is_for_own = state.withheld.contains(name) && (lines.is_empty() || is_for_own);
-            let is_made = name == header::ETAG && stored.is_empty();
-            let rule = format!("RFC 9111 §3.2, §4: the stored response's fields: {name}");
-            self.rule(&rule, lines == stored || is_for_own || is_made);
-        }
+            let is_made = *name == header::ETAG && stored.is_empty();
+            lines != stored && !is_for_own && !is_made
+        };
+        names.iter().filter(|name| !MADE_ANEW.contains(name)).find(is_other).cloned()
+    }
+
+    pub(super) fn shows(&self, state: &State<'_>, names: Option<&[HeaderName]>) {
+        let other = self.other_field(state, names);
+        self.rule(&format!("RFC 9111 §3.2, §4: the stored response's fields: {other:?}"), other.is_none());
     }
 
     /// What every answer from the store has, and what none has.
@@ -217,7 +271,7 @@ impl<'a> Case<'a> {
             collapsed || self.calls().any(is_own) || failures.any(|viewer| *viewer == self.viewer);
         self.rule("RFC 9211 §2.2: forwarded by a call", !forwarded || was_forwarded || self.is_in_a_crowd);
         self.rule("RFC 9211 §2.5: stored of a call", !stored || self.calls().any(is_own));
-        let is_of_own = self.named().last().is_some_and(|call| self.is_own(call));
+        let is_of_own = self.last().is_some_and(|call| self.is_own(call));
         self.rule("RFC 9211 §2.1: a hit was there before", !hit || !is_of_own);
     }
 
@@ -273,3 +327,6 @@ const MADE_ANEW: [HeaderName; 5] = [
     header::CONTENT_RANGE,
     HeaderName::from_static("cache-status"),
 ];
+
+/// Of those that an answer without content may be of.
+const MOST_STATES: usize = 32;

@@ -388,6 +388,27 @@ async fn fields_for_one_viewer_are_that_viewers_alone() {
 }
 
 #[tokio::test]
+async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since() {
+    let varying = || Script::movie(PATH, 2500).header("vary", "accept-encoding");
+    let rig = stale(varying().header("cache-control", "max-age=60").header("etag", "\"v1\"")).await;
+    let (first, second) = (Gate::shut(), Gate::shut());
+    let for_one = varying().header("cache-control", "max-age=60, private=\"x-viewer\"");
+    rig.inner.answer(PATH, for_one.header("x-viewer", "one").held_by(&first));
+    let one = rig.get(PATH).header("accept-encoding", "gzip").start();
+    first.reached_by(1).await;
+    rig.inner.answer(PATH, Script::movie("/b.mp4", 99).header("etag", "\"v2\"").held_by(&second));
+    let other = rig.get(PATH).start();
+    second.reached_by(1).await;
+    first.open();
+    second.open();
+    other.await.unwrap().whole(&movie("/b.mp4", 99));
+    // Which replaced what was stored for the one before it was read.
+    let one = one.await.unwrap();
+    one.whole(&movie("/b.mp4", 99));
+    assert!(!one.has("x-viewer"));
+}
+
+#[tokio::test]
 async fn a_field_that_is_named_twice_comes_once() {
     let withheld = "max-age=60, private=\"x-viewer, x-viewer\", no-cache=\"X-Viewer\"";
     let script = Script::movie(PATH, 2500).header("cache-control", withheld).header("x-viewer", "one");
