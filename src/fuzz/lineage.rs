@@ -24,11 +24,13 @@ pub(super) struct State<'a> {
     pub(super) control: Control,
     /// The fields that were left out, for `private="…"` or `no-cache="…"` names them.
     pub(super) withheld: Vec<HeaderName>,
+    /// Any field may have been left out at some time.
+    pub(super) may_lack: bool,
 }
 
 impl<'a> State<'a> {
     pub(super) fn born(call: &'a Call, targeted: &[&'static str]) -> Self {
-        Self::of(call, call, end_to_end(&call.headers), targeted)
+        Self::of(call, call, end_to_end(&call.headers), targeted, false)
     }
 
     /// Why this answer is no news of this response.
@@ -50,10 +52,16 @@ impl<'a> State<'a> {
         for (name, value) in news.iter().filter(|(name, _)| !KEPT.contains(name)) {
             headers.append(name, value.clone());
         }
-        Ok(Self::of(self.born, call, headers, targeted))
+        Ok(Self::of(self.born, call, headers, targeted, self.may_lack))
     }
 
-    fn of(born: &'a Call, last: &'a Call, mut headers: HeaderMap, targeted: &[&'static str]) -> Self {
+    fn of(
+        born: &'a Call,
+        last: &'a Call,
+        mut headers: HeaderMap,
+        targeted: &[&'static str],
+        may_lack: bool,
+    ) -> Self {
         // RFC 9110 §6.6.1
         if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::try_from(date(last.at)))
         {
@@ -64,7 +72,8 @@ impl<'a> State<'a> {
         for name in &withheld {
             headers.remove(name);
         }
-        Self { born, last, headers, control, withheld }
+        let may_lack = may_lack || control.is_unclear;
+        Self { born, last, headers, control, withheld, may_lack }
     }
 
     /// §4.3.4: the question was about this response, and so is the answer.

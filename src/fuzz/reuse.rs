@@ -172,6 +172,11 @@ impl Wishes {
         if failed && !wanted.has("no-cache") && within(window.unwrap_or(settings.stale_if_error)) {
             return None;
         }
+        let window = said.seconds("stale-while-revalidate").unwrap_or(settings.stale_while_revalidate);
+        // A wish for what is not stale is for nothing newer than this.
+        if is_shared && within(window) {
+            return None;
+        }
         if wanted.has("max-stale") && !too_old && !wanted.has("min-fresh") {
             let is_welcome = wanted.seconds("max-stale").is_none_or(|most| staleness <= most);
             return (!is_welcome).then_some("RFC 9111 §5.2.1.2: staler than the request allows");
@@ -179,7 +184,6 @@ impl Wishes {
         if ["max-age", "min-fresh"].iter().any(|name| wanted.has(name)) {
             return Some("RFC 9111 §5.2.1: stale, and the request wants what is not");
         }
-        let window = said.seconds("stale-while-revalidate").unwrap_or(settings.stale_while_revalidate);
         (!within(window)).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Judge<'s> {
     pub(super) settings: &'s Settings,
     /// The store has lost something: a body may end with an error.
     pub(super) evicted: bool,
+    /// The clock has gone back.
+    pub(super) set_back: bool,
     /// What each strong tag stood for.
     pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
     /// From which call on a target has what is true, after an unsafe request.
@@ -72,7 +74,7 @@ pub(super) struct Judge<'s> {
 
 impl<'s> Judge<'s> {
     pub(super) fn of(settings: &'s Settings) -> Self {
-        Self { settings, evicted: false, tags: HashMap::new(), invalidated: Vec::new() }
+        Self { settings, evicted: false, set_back: false, tags: HashMap::new(), invalidated: Vec::new() }
     }
 
     /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures
@@ -188,8 +190,11 @@ impl<'a> Case<'a> {
         }
         self.fields_of_the_store();
         let source = self.source(|state| {
-            let shown: Vec<_> = headers.keys().cloned().collect();
+            let mut shown: Vec<_> = headers.keys().cloned().collect();
             let is_bare = [304, 412, 416].contains(&status.as_u16());
+            if *status == StatusCode::NOT_MODIFIED {
+                shown.extend(SHOWN);
+            }
             let expected = match status.as_u16() {
                 304 => Judged::NotModified,
                 412 => Judged::Failed,
@@ -272,7 +277,6 @@ impl<'a> Case<'a> {
         let of_date = self.request.headers.contains_key(header::IF_MODIFIED_SINCE);
         self.rule("§15.4.5: a condition", of_tags || of_date);
         self.rule("§15.4.5: of a 200", source.born.status.is_success());
-        self.shows(source, Some(&SHOWN));
         let said = self.viewed.headers.get(header::CONTENT_LENGTH);
         let whole = length(&source.born.whole);
         let said = said.is_none_or(|_| self.number(&header::CONTENT_LENGTH) == Some(whole));
