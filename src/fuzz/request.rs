@@ -48,7 +48,6 @@ async fn play(script: Script) {
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
     while let Some(step) = steps.next() {
         let now = clock.moved(step.elapsed);
-        judge.set_back |= step.elapsed < 0;
         if let Some(number) = step.evict {
             shelf.evict(number);
             judge.evicted = true;

@@ -176,9 +176,7 @@ impl<'a> Case<'a> {
         if untrue.any(|(_, from)| born.serial < *from) {
             return Some("RFC 9111 §4.4: invalidated");
         }
-        // §4.1: which of two is the most recent, nobody can tell once the clock has been set back.
-        let is_news = |call: &Call| self.is_own(call) && call.status == StatusCode::NOT_MODIFIED;
-        let was_asked = self.is_own(last) || self.judge.set_back && self.calls().any(is_news);
+        let was_asked = self.is_own(last);
         let wishes = Wishes::of(&self.request.headers, self.judge.settings);
         if was_asked || wishes.are_unclear() {
             return None;

@@ -64,8 +64,6 @@ pub(super) struct Judge<'s> {
     pub(super) settings: &'s Settings,
     /// The store has lost something: a body may end with an error.
     pub(super) evicted: bool,
-    /// The clock has gone back.
-    pub(super) set_back: bool,
     /// What each strong tag stood for.
     pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
     /// From which call on a target has what is true, after an unsafe request.
@@ -74,7 +72,7 @@ pub(super) struct Judge<'s> {
 
 impl<'s> Judge<'s> {
     pub(super) fn of(settings: &'s Settings) -> Self {
-        Self { settings, evicted: false, set_back: false, tags: HashMap::new(), invalidated: Vec::new() }
+        Self { settings, evicted: false, tags: HashMap::new(), invalidated: Vec::new() }
     }
 
     /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures

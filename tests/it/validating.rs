@@ -409,6 +409,26 @@ async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since
 }
 
 #[tokio::test]
+async fn a_304_with_another_vary_leaves_nothing_of_what_it_updated() {
+    // RFC 9111 §4.3.4
+    let script = || script().header("cache-control", "must-revalidate");
+    let rig = stale(script().header("vary", "accept-encoding")).await;
+    let gate = Gate::shut();
+    rig.inner.answer(PATH, script().header("vary", "cookie").held_by(&gate));
+    let (leader, follower) = (rig.get(PATH).start(), rig.get(PATH).header("cookie", "user=1").start());
+    gate.reached_by(1).await;
+    settle().await;
+    rig.inner.was_called(2);
+    gate.open();
+    for waiting in [leader, follower] {
+        let answer = waiting.await.unwrap();
+        answer.whole(&truth());
+        assert_eq!((answer.field("vary"), answer.field("age")), ("cookie", "0"));
+    }
+    rig.inner.was_called(3);
+}
+
+#[tokio::test]
 async fn a_field_that_is_named_twice_comes_once() {
     let withheld = "max-age=60, private=\"x-viewer, x-viewer\", no-cache=\"X-Viewer\"";
     let script = Script::movie(PATH, 2500).header("cache-control", withheld).header("x-viewer", "one");

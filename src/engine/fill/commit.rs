@@ -25,8 +25,8 @@ pub(super) struct Draft {
 }
 
 impl Fill {
-    /// Makes it a stored response, or says why not.
-    pub(super) async fn commit(&self, draft: Draft, permit: &Permit) -> Result<(), Refusal> {
+    /// Makes it a stored response, and says where; or why not.
+    pub(super) async fn commit(&self, draft: Draft, permit: &Permit) -> Result<Slot, Refusal> {
         let _committing = permit.commit().lock().await;
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
@@ -49,7 +49,7 @@ impl Fill {
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(slot),
             Err(_) => Refusal::StoreFailed,
         };
         // A put that failed may have happened all the same: what is not committed must not be found.

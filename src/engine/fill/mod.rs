@@ -236,7 +236,7 @@ impl Fill {
             Poured::All => {
                 let draft = self.draft(&parts, pour.layout, pour.etag.take(), exchange);
                 match self.commit(draft, &permit).await {
-                    Ok(()) => {
+                    Ok(_) => {
                         permit.land(Landing::Stored(generation));
                         let withheld = only(&parts.headers, &self.withheld(&parts.headers));
                         return Delivery::Stored(Stored { generation, status: parts.status, withheld });

@@ -213,11 +213,18 @@ impl Fill {
             own_etag: updated.manifest.own_etag,
         };
         match self.commit(draft, permit).await {
-            Ok(()) => Freshened::Stored(Stored {
-                generation: layout.generation,
-                status: StatusCode::NOT_MODIFIED,
-                withheld: only(answer, &withheld),
-            }),
+            Ok(slot) => {
+                // With another Vary it is another variant, and the one before it is no more: whoever waits for this
+                // generation must not find it as it was.
+                if slot != entry.slot && !matches!(self.stored, Known::Others(_)) {
+                    forget(&self.engine.records, entry).await;
+                }
+                Freshened::Stored(Stored {
+                    generation: layout.generation,
+                    status: StatusCode::NOT_MODIFIED,
+                    withheld: only(answer, &withheld),
+                })
+            }
             Err(refusal) => Freshened::Unstored(updated, refusal),
         }
     }
