@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{ChunkSize, Config, Engine, Fill},
+    engine::{Abandon, ChunkSize, Config, Engine, Fill},
     format::key::CacheKey,
     policy::Policy,
     semantics::cache_status::CacheName,
@@ -159,6 +159,63 @@ impl VideoCacheLayer {
     #[must_use]
     pub fn store_limit(self, limit: Duration) -> Self {
         self.set(|config| config.store_limit = limit)
+    }
+
+    /// What becomes of a fill when its last viewer has gone. Default: [`Abandon::Finish`].
+    #[must_use]
+    pub fn abandon(self, abandon: Abandon) -> Self {
+        self.set(|config| config.abandon = abandon)
+    }
+
+    /// With [`Fill::Sliced`], and where lost chunks are fetched again: how many bytes beyond those that a viewer has read
+    /// are fetched for it at most, rounded to chunks, and never beyond those that it asked for. They grow to this with
+    /// what it reads, and end when it leaves. Default: 8 MiB.
+    #[must_use]
+    pub fn read_ahead(self, bytes: u64) -> Self {
+        self.set(|config| config.read_ahead = bytes)
+    }
+
+    /// With [`Fill::Progressive`], and where the store has no room for the whole: how many chunks a fill may be ahead of
+    /// the viewer that is farthest. Default: 32.
+    #[must_use]
+    pub fn fill_ahead(self, chunks: u64) -> Self {
+        self.set(|config| config.fill_ahead = chunks)
+    }
+
+    /// How many fills may be under way at once. What would be one more passes through, with the detail `fills-limit` in
+    /// `Cache-Status`. Default: 256.
+    #[must_use]
+    pub fn most_fills(self, fills: usize) -> Self {
+        self.set(|config| config.most_fills = fills)
+    }
+
+    /// How many bytes all fills under way may have promised to the store together; what does not fit passes through,
+    /// with the detail `no-room`. Default: half of the store's [capacity](Store::capacity), or no limit where that is not
+    /// known.
+    #[must_use]
+    pub fn most_promised(self, bytes: u64) -> Self {
+        self.set(|config| config.most_promised = Some(bytes))
+    }
+
+    /// How many calls of the inner service for parts of one object may be under way at once. Whoever needs one more waits
+    /// for its turn, no longer than [`follower_limit`](Self::follower_limit). Default: 32.
+    #[must_use]
+    pub fn most_slices(self, calls: usize) -> Self {
+        self.set(|config| config.most_slices = calls)
+    }
+
+    /// How often the body of one response that dies midway is continued by a `Range` request under its strong validator,
+    /// before the fill fails. Default: 3.
+    #[must_use]
+    pub fn resumes(self, times: u32) -> Self {
+        self.set(|config| config.resumes = times)
+    }
+
+    /// How long a fill waits before it continues a body for the first time; each further time twice as long.
+    /// Default: 100 milliseconds.
+    #[must_use]
+    pub fn resume_pause(self, pause: Duration) -> Self {
+        self.set(|config| config.resume_pause = pause)
     }
 
     fn set(self, change: impl FnOnce(&mut Config)) -> Self {

@@ -21,7 +21,7 @@ pub use self::store::MokaStore;
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},
-    engine::{ChunkSize, Fill},
+    engine::{Abandon, ChunkSize, Fill},
     error::{BoxError, Error},
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,

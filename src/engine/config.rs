@@ -27,6 +27,14 @@ pub(crate) struct Config {
     pub(crate) idle_limit: Duration,
     pub(crate) refusal_ttl: Duration,
     pub(crate) store_limit: Duration,
+    pub(crate) abandon: Abandon,
+    pub(crate) read_ahead: u64,
+    pub(crate) fill_ahead: u64,
+    pub(crate) most_fills: usize,
+    pub(crate) most_promised: Option<u64>,
+    pub(crate) most_slices: usize,
+    pub(crate) resumes: u32,
+    pub(crate) resume_pause: Duration,
 }
 
 /// What an application decides for each request.
@@ -47,6 +55,14 @@ impl Config {
             idle_limit: Duration::from_secs(60),
             refusal_ttl: Duration::from_secs(10),
             store_limit: Duration::from_secs(2),
+            abandon: Abandon::default(),
+            read_ahead: 8 << 20,
+            fill_ahead: 32,
+            most_fills: 256,
+            most_promised: None,
+            most_slices: 32,
+            resumes: 3,
+            resume_pause: Duration::from_millis(100),
         }
     }
 
@@ -64,6 +80,31 @@ pub enum Fill {
     /// Once all of it is stored. Nothing half good is ever served.
     #[default]
     Whole,
+    /// Once its first chunk is stored; each further chunk once it is stored and read back. One call of the inner service
+    /// brings all of it.
+    Progressive,
+    /// As `Progressive`, but of a response that can be had in parts only the chunks that somebody asks for are fetched, by
+    /// `Range` requests bound to one strong validator. An inner service that answers without parts, without a strong
+    /// validator or without a complete length is asked as in `Progressive`.
+    Sliced,
+}
+
+/// What becomes of a fill when the last viewer who waits for it has gone.
+///
+/// A fill that is stopped leaves its chunks for later viewers where a strong validator binds them to what is fetched
+/// then; else they are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Abandon {
+    /// It is finished, for the viewers to come.
+    #[default]
+    Finish,
+    /// It is stopped at once.
+    Stop,
+    /// It is finished if at least so many percent are stored, of a length that is known; else stopped.
+    FinishFromPercent(u8),
+    /// It is finished if at most so many bytes are missing, of a length that is known; else stopped.
+    FinishWithin(u64),
 }
 
 /// The bytes of each chunk that a body is cut into, all but the last.

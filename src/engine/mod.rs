@@ -26,7 +26,7 @@ use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-pub use self::config::{ChunkSize, Fill};
+pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
     fill::Known,
