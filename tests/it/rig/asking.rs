@@ -80,6 +80,7 @@ pub(crate) struct Reading {
     pub(crate) headers: HeaderMap,
     /// What was read so far.
     pub(crate) bytes: Vec<u8>,
+    knows_its_length: bool,
     body: Pin<Box<ResponseBody<ScriptBody>>>,
     trailers: Option<HeaderMap>,
 }
@@ -88,8 +89,14 @@ impl Reading {
     pub(crate) fn of(response: Response<ResponseBody<ScriptBody>>) -> Self {
         let (parts, body) = response.into_parts();
         is_well_formed(&parts.headers);
-        let (bytes, body) = (Vec::new(), Box::pin(body));
-        Self { status: parts.status, headers: parts.headers, bytes, body, trailers: None }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            bytes: Vec::new(),
+            knows_its_length: body.size_hint().exact().is_some(),
+            body: Box::pin(body),
+            trailers: None,
+        }
     }
 
     /// The bytes of the next frame, if there is one.
@@ -126,8 +133,13 @@ impl Reading {
                 None => break None,
             }
         };
-        let Self { status, headers, bytes, trailers, .. } = self;
-        Answer { status, headers, bytes: bytes.into(), trailers, error }
+        self.stop(error)
+    }
+
+    /// Reads no more; the answer has what was read before.
+    pub(crate) fn stop(self, error: Option<Error>) -> Answer {
+        let Self { status, headers, bytes, knows_its_length, trailers, .. } = self;
+        Answer { status, headers, bytes: bytes.into(), knows_its_length, trailers, error }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
@@ -175,6 +187,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) bytes: Bytes,
+    /// Whether the body said from the first how long it is; one that is passed through does not.
+    pub(crate) knows_its_length: bool,
     pub(crate) trailers: Option<HeaderMap>,
     /// How the body ended early, if it did.
     pub(crate) error: Option<Error>,

@@ -23,7 +23,7 @@ use tower_video_cache::{
 pub(crate) use self::{
     asking::{Answer, Ask, Reading},
     gate::{settle, Gate},
-    inner::Inner,
+    inner::{Inner, Refused},
     script::{Script, Step},
 };
 
