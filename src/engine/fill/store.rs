@@ -131,10 +131,8 @@ impl Fill {
                 return Delivery::Broken(parts.status, refusal);
             }
             Poured::Deserted => {
-                let landing = match self.keep(draft, stored, binding.and(length), &permit).await {
-                    true => Landing::Stored(generation),
-                    false => Landing::Abandoned,
-                };
+                let is_kept = self.keep(draft, stored, binding.and(length), &permit).await;
+                let landing = if is_kept { Landing::Stored(generation) } else { Landing::Abandoned };
                 if let Some(running) = running {
                     running.end(End::Stopped);
                 }

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::{binding, Slice};
 use crate::{
     engine::{
-        fill::{self, Known},
+        fill::{self, For, Known},
         flight::Role,
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
@@ -61,6 +61,25 @@ impl<S: Clone + Send, A> Viewer<S, A> {
         Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
     }
 
+    /// The same for a request that has its own way to go, with the service that answers it.
+    pub(crate) fn beside<B>(
+        engine: &Arc<Engine>,
+        inner: &Inner<S>,
+        request: &request::Parts,
+        target: &Arc<Target>,
+    ) -> Arc<dyn Upstream>
+    where
+        S: Service<Request<A>, Response = Response<B>> + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (engine, target) = (Arc::clone(engine), Arc::clone(target));
+        Arc::new(Self::new(engine, inner.spare(), request.clone(), target))
+    }
+
     /// What is stored in the place of `gone`.
     async fn found(&self, gone: &Entry) -> Option<Arc<Entry>> {
         match &*decoded(&self.engine, &gone.slot).await.ok().flatten()? {
@@ -102,9 +121,9 @@ where
             forget(records, &gone).await;
             match flights.join(&gone.slot, &self.target.primary) {
                 Role::Lead(permit) => {
-                    let (engine, inner) = (Arc::clone(&self.engine), self.inner());
-                    let (request, target) = (&self.request, &self.target);
-                    let filling = fill::start(engine, inner, request, target, Known::Nothing, false, permit)?;
+                    let (engine, request, target) = (&self.engine, &self.request, &self.target);
+                    let (inner, nothing) = (self.inner(), Known::Nothing);
+                    let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
                     // Whatever it delivers is stored, or of no use here.
                     let _ = filling.task.await;
                 }
