@@ -1,9 +1,9 @@
 'use strict';
 
 const modes = {
-  whole: ['Whole', 'Everything is stored before the first byte leaves. One call brings all of it; nothing half good is served.'],
-  progressive: ['Progressive', 'Each chunk leaves once it is stored. One call brings all of it; a seek waits until its chunk has landed.'],
-  sliced: ['Sliced', 'Only the chunks that somebody asks for are fetched, by ranges. A seek asks for its own.'],
+  whole: ['Whole', 'All of it is stored before the first byte leaves. One call brings it; a seek waits until the end.'],
+  progressive: ['Progressive', 'Each chunk leaves once it is stored. One call brings all; a seek waits for its chunk.'],
+  sliced: ['Sliced', 'Only the chunks that somebody asks for are fetched, by ranges; a seek asks for its own.'],
 };
 
 const element = (name, properties = {}, ...children) => {
