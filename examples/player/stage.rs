@@ -59,8 +59,8 @@ impl Stage {
             .fill(fill)
             // Chunks are 1 MiB by default. These videos are smaller than that, and a seek is to cross some.
             .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?)
-            // And so is this: by default, the first window of a slice would be all of a sample.
-            .read_ahead(u64::from(2 * CHUNK_BYTES));
+            // And so is this: by default, all of a sample could be read ahead.
+            .read_ahead(u64::from(6 * CHUNK_BYTES));
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.
