@@ -1,0 +1,39 @@
+//! Gates that hold whoever comes to them, and a way to let all others run.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// Holds whoever comes to it until it is opened, and tells whether anybody came.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    open: Arc<watch::Sender<bool>>,
+    reached: Arc<watch::Sender<usize>>,
+}
+
+impl Gate {
+    pub(crate) fn shut() -> Self {
+        Self { open: Arc::new(watch::Sender::new(false)), reached: Arc::new(watch::Sender::new(0)) }
+    }
+
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Until `count` have come to the gate.
+    pub(crate) async fn reached_by(&self, count: usize) {
+        self.reached.subscribe().wait_for(|reached| *reached >= count).await.unwrap();
+    }
+
+    pub(super) async fn opened(&self) {
+        self.reached.send_modify(|reached| *reached += 1);
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+    }
+}
+
+/// Lets every task run until all wait for something else: for use on a single-threaded runtime.
+pub(crate) async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}

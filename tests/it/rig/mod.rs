@@ -1,0 +1,125 @@
+//! The rig: a scripted inner service under the layer, a store that fails on demand, and a clock that stands still.
+
+mod asking;
+mod gate;
+mod inner;
+mod playing;
+mod script;
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use tower::Layer;
+use tower_video_cache::{
+    ChunkSize, FaultStore, Fill, ManualClock, MokaStore, Operation, VideoCache, VideoCacheLayer,
+};
+
+pub(crate) use self::{
+    asking::{Answer, Ask, Reading},
+    gate::{settle, Gate},
+    inner::{Inner, Refused},
+    script::{Script, Step},
+};
+
+/// Small, so that a short movie has many chunks.
+pub(crate) const CHUNK: u32 = 1000;
+
+/// The layer around a scripted inner service.
+pub(crate) struct Rig {
+    pub(crate) inner: Inner,
+    pub(crate) store: Arc<FaultStore<MokaStore>>,
+    pub(crate) clock: ManualClock,
+    pub(crate) layer: VideoCacheLayer,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with_capacity(64 << 20)
+    }
+
+    pub(crate) fn with_capacity(capacity: u64) -> Self {
+        let store = Arc::new(FaultStore::new(MokaStore::new(capacity)));
+        let clock = ManualClock::starting_at(noon());
+        let layer = VideoCacheLayer::new(Arc::clone(&store))
+            .chunk_size(ChunkSize::new(CHUNK).unwrap())
+            .clock(clock.clone());
+        Self { inner: Inner::default(), store, clock, layer }
+    }
+
+    /// Changes the layer.
+    pub(crate) fn layer(mut self, change: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Self {
+        self.layer = change(self.layer);
+        self
+    }
+
+    pub(crate) fn fill(self, fill: Fill) -> Self {
+        self.layer(|layer| layer.fill(fill))
+    }
+
+    /// Has the inner service answer `path` with a movie of `length` bytes.
+    pub(crate) fn movie(self, path: &str, length: usize) -> Self {
+        self.script(path, Script::movie(path, length))
+    }
+
+    pub(crate) fn script(self, path: &str, script: Script) -> Self {
+        self.inner.answer(path, script);
+        self
+    }
+
+    pub(crate) fn service(&self) -> VideoCache<Inner> {
+        self.layer.layer(self.inner.clone())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Ask {
+        self.ask(Method::GET, path)
+    }
+
+    pub(crate) fn head(&self, path: &str) -> Ask {
+        self.ask(Method::HEAD, path)
+    }
+
+    pub(crate) fn ask(&self, method: Method, path: &str) -> Ask {
+        let mut request = Request::new(Full::default());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        Ask::new(self.service(), request)
+    }
+
+    /// How many chunks and records were put so far.
+    pub(crate) fn puts(&self) -> u64 {
+        self.store.calls(Operation::Put)
+    }
+}
+
+/// 12:00:00 on the day all rigs live in.
+pub(crate) fn noon() -> SystemTime {
+    httpdate::parse_http_date("Sun, 22 Nov 2026 12:00:00 GMT").unwrap()
+}
+
+/// The one truth: the bytes of the movie at `path`.
+pub(crate) fn movie(path: &str, length: usize) -> Bytes {
+    let seed = path.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let mut state = seed;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .collect()
+}
+
+pub(crate) fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// `offset` seconds after noon, as a date field.
+pub(crate) fn date(offset: i64) -> String {
+    let noon = i64::try_from(noon().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    httpdate::fmt_http_date(UNIX_EPOCH + seconds(u64::try_from(noon + offset).unwrap()))
+}

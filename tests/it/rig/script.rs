@@ -1,0 +1,278 @@
+//! What the inner service answers to one path.
+
+use std::{
+    ops::Range,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::{movie, Gate};
+
+/// What the inner service answers to one path.
+#[derive(Clone)]
+pub(crate) struct Script {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) steps: Vec<Step>,
+    pub(super) gate: Option<Gate>,
+    pub(super) end: End,
+    pub(super) honours_conditions: bool,
+    pub(super) parts: Parts,
+    pub(super) breaks: Vec<Break>,
+}
+
+/// A moment of a body.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Data(Bytes),
+    Fail,
+    Panic,
+    Trailers(HeaderMap),
+    Wait(Gate),
+    /// So long, by tokio's clock.
+    Pause(Duration),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum End {
+    Answer,
+    Error,
+    Panic,
+}
+
+/// How a request for a part is answered.
+#[derive(Clone, Default)]
+pub(super) struct Parts {
+    pub(super) are_given: bool,
+    pub(super) ignore_if_range: bool,
+    /// `Content-Range` as it is said, whatever is given.
+    pub(super) said: Option<String>,
+    /// What is given, whatever was asked.
+    pub(super) given: Option<Range<u64>>,
+    /// The bytes given at most.
+    pub(super) most: Option<u64>,
+    pub(super) without_total: bool,
+    /// Fields that are other than those of the whole, or not there.
+    pub(super) fields: Vec<(HeaderName, Option<HeaderValue>)>,
+}
+
+/// Where bodies break.
+#[derive(Clone)]
+pub(super) struct Break {
+    /// Before this byte of the representation.
+    pub(super) at: u64,
+    pub(super) how: How,
+    times: u32,
+    left: Arc<AtomicU32>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    Dies,
+    Ends,
+    Stalls,
+}
+
+impl Script {
+    /// A 200 of `video/mp4` that declares its length and comes in frames that fit no chunk.
+    pub(crate) fn movie(path: &str, length: usize) -> Self {
+        Self::of(&movie(path, length)).header("content-length", &length.to_string())
+    }
+
+    /// The same bytes without a declared length.
+    pub(crate) fn of(bytes: &Bytes) -> Self {
+        let steps = bytes.chunks(617).map(|frame| Step::Data(bytes.slice_ref(frame))).collect();
+        Self::absent().status(200).header("content-type", "video/mp4").steps(steps)
+    }
+
+    pub(crate) fn absent() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            headers: HeaderMap::new(),
+            steps: Vec::new(),
+            gate: None,
+            end: End::Answer,
+            honours_conditions: false,
+            parts: Parts::default(),
+            breaks: Vec::new(),
+        }
+    }
+
+    pub(crate) fn status(mut self, status: u16) -> Self {
+        self.status = StatusCode::from_u16(status).unwrap();
+        self
+    }
+
+    /// Appends a field.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        self
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    pub(crate) fn steps(mut self, steps: Vec<Step>) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Puts a step before the `index`th frame. In a body of a part it has its place among the bytes: before the byte
+    /// that comes after it, and if that is not in the part, nowhere.
+    pub(crate) fn step(mut self, index: usize, step: Step) -> Self {
+        self.steps.insert(index.min(self.steps.len()), step);
+        self
+    }
+
+    /// Takes so long for each frame.
+    pub(crate) fn paced(mut self, pause: Duration) -> Self {
+        let paced = |step: Step| match step {
+            Step::Data(_) => vec![Step::Pause(pause), step],
+            _ => vec![step],
+        };
+        self.steps = self.steps.into_iter().flat_map(paced).collect();
+        self
+    }
+
+    /// Ends the body cleanly before its `index`th frame.
+    pub(crate) fn cut(mut self, index: usize) -> Self {
+        self.steps.truncate(index);
+        self
+    }
+
+    /// A body that comes to this byte of the representation fails there, in place of giving it: the first that does,
+    /// and no other. A byte past the last is the end.
+    pub(crate) fn dies_at(self, byte: u64) -> Self {
+        self.breaks_at(byte, How::Dies)
+    }
+
+    /// The same, but the body ends there as if that were all.
+    pub(crate) fn ends_at(self, byte: u64) -> Self {
+        self.breaks_at(byte, How::Ends)
+    }
+
+    /// The same, but the body says nothing more, and does not end.
+    pub(crate) fn stalls_at(self, byte: u64) -> Self {
+        self.breaks_at(byte, How::Stalls)
+    }
+
+    /// So many bodies break at the place last named, of all that come to it.
+    pub(crate) fn dies_times(mut self, times: u32) -> Self {
+        self.breaks.last_mut().expect("a place to break at").times = times;
+        self
+    }
+
+    /// Answers only once the gate is open.
+    pub(crate) fn held_by(mut self, gate: &Gate) -> Self {
+        self.gate = Some(gate.clone());
+        self
+    }
+
+    pub(crate) fn fails(mut self) -> Self {
+        self.end = End::Error;
+        self
+    }
+
+    pub(crate) fn panics(mut self) -> Self {
+        self.end = End::Panic;
+        self
+    }
+
+    /// Answers a condition that names its `ETag`, or else its `Last-Modified`, with a 304, and an `If-Match` that does
+    /// not with a 412.
+    pub(crate) fn honours_conditions(mut self) -> Self {
+        self.honours_conditions = true;
+        self
+    }
+
+    /// Answers a range as a good server does: 206, 416, or a 200 if an `If-Range` is untrue. Of several ranges at once
+    /// it knows nothing, and gives the whole.
+    pub(crate) fn honours_ranges(mut self) -> Self {
+        self.parts.are_given = true;
+        self
+    }
+
+    /// Gives parts whatever an `If-Range` says, as some servers do.
+    pub(crate) fn ignores_if_range(mut self) -> Self {
+        self.parts.ignore_if_range = true;
+        self
+    }
+
+    /// Says this of each part in `Content-Range`, whatever it gives.
+    pub(crate) fn says_range(mut self, content_range: &str) -> Self {
+        self.parts.said = Some(content_range.to_owned());
+        self
+    }
+
+    /// Gives this part, and says so, whatever was asked.
+    pub(crate) fn gives_range(mut self, given: Range<u64>) -> Self {
+        self.parts.given = Some(given);
+        self
+    }
+
+    /// Gives no more than so many bytes of what was asked, and says so.
+    pub(crate) fn gives_at_most(mut self, bytes: u64) -> Self {
+        self.parts.most = Some(bytes);
+        self
+    }
+
+    /// Says `bytes a-b/*` of each part.
+    pub(crate) fn without_total(mut self) -> Self {
+        self.parts.without_total = true;
+        self
+    }
+
+    /// Parts have this field, in place of the whole's.
+    pub(crate) fn part_header(mut self, name: &str, value: &str) -> Self {
+        self.parts.fields.push((name.parse().unwrap(), Some(value.parse().unwrap())));
+        self
+    }
+
+    /// Parts lack this field.
+    pub(crate) fn part_without(mut self, name: &str) -> Self {
+        self.parts.fields.push((name.parse().unwrap(), None));
+        self
+    }
+
+    /// How long the representation is.
+    pub(super) fn length(&self) -> u64 {
+        self.steps.iter().map(Step::length).sum()
+    }
+
+    /// With all its breaks before it: what another rig has used up is not used up here.
+    pub(super) fn armed(mut self) -> Self {
+        for place in &mut self.breaks {
+            place.left = Arc::new(AtomicU32::new(place.times));
+        }
+        self
+    }
+
+    fn breaks_at(mut self, at: u64, how: How) -> Self {
+        self.breaks.push(Break { at, how, times: 1, left: Arc::default() });
+        self
+    }
+}
+
+impl Step {
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            _ => 0,
+        }
+    }
+}
+
+impl Break {
+    /// Whether it still breaks; if so, once less from now on.
+    pub(super) fn take(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+}
