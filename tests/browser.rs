@@ -82,6 +82,7 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         play_to_the_end(browser, sample, 2).await?;
         let seen = Seen::read(browser, sample).await?;
         seen.assert_filled_once(0);
+        seen.assert_first_bytes(0);
         // The page shows all of it; it asks for that in its own time.
         let cells = "article[data-mode='whole'] .strip .served".to_owned();
         let rows = format!("#log tbody tr:nth-child({})", seen.requests().len());
@@ -94,6 +95,7 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         let before = Seen::read(browser, sample).await?.requests().len();
         open(browser, page, sample).await?;
         seek(browser, sample, 0.8).await?;
+        Seen::read(browser, sample).await?.assert_parts(before);
         seek(browser, sample, 0.1).await?;
         Seen::read(browser, sample).await?.assert_filled_once(before);
     }
@@ -112,7 +114,7 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         assert_hits(&requests);
         assert_eq!(seen.0["modes"]["whole"]["inner_calls"], 1, "{}", sample.file);
     }
-    Ok(())
+    heal(browser, page, &SAMPLES[0]).await
 }
 
 /// Every one answered from the store, with bytes.
@@ -353,3 +355,68 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// A few seconds for a sample in all modes, which is more than a browser takes to find the length and seek.
 const BYTES_PER_SECOND: u32 = 750_000;
+// For tests/browser.rs, once the engine heeds the modes. The calls go into `watch`:
+//
+// - first loop, after `seen.assert_filled_once(0)`:         seen.assert_first_bytes(0);
+// - second loop, between `seek(…, 0.8)` and `seek(…, 0.1)`: Seen::read(browser, sample).await?.assert_parts(before);
+// - at the end of the third loop:                            heal(browser, page, sample).await?;
+//
+// Beside `empty` and the other functions:
+
+/// Loses a chunk in the middle of what is stored, in all modes, and plays through it.
+async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
+    let before = Seen::read(browser, sample).await?;
+    let script = "
+        const [sample, modes, chunk, done] = arguments;
+        const lose = mode => fetch(`/stored/${mode}/${sample}/${chunk}`, {method: 'DELETE'}).then(answer => answer.status);
+        Promise.all(modes.map(lose)).then(done, error => done(String(error)));
+    ";
+    let lost = browser.execute_async(script, vec![json!(sample.file), json!(MODES), json!(LOST)]).await?;
+    assert_eq!(lost, json!([204, 204, 204]), "{}", sample.file);
+    open(browser, page, sample).await?;
+    play_to_the_end(browser, sample, 4).await?;
+    let after = Seen::read(browser, sample).await?;
+    for mode in MODES {
+        let (before, after) = (&before.0["modes"][mode], &after.0["modes"][mode]);
+        assert_eq!(after["chunks"][LOST], "healed", "{}, {mode}: {after}", sample.file);
+        // It alone is asked for: again, where the browser left before it came.
+        let calls = after["asked"].as_array().into_iter().flatten();
+        let calls: Vec<_> = calls.skip(before["asked"].as_array().map_or(0, Vec::len)).collect();
+        assert!(!calls.is_empty(), "{}, {mode}: {after}", sample.file);
+        assert!(
+            calls.iter().all(|asked| **asked == json!([LOST, LOST + 1])),
+            "{}, {mode}: {after}",
+            sample.file
+        );
+    }
+    Ok(())
+}
+
+// In `impl Seen`:
+
+impl Seen {
+    /// What does not wait for the last byte is much earlier.
+    fn assert_first_bytes(&self, before: usize) {
+        let first = |mode| self.requests_of(mode, before)[0]["first_byte_ms"].as_f64().unwrap_or(f64::MAX);
+        for mode in ["progressive", "sliced"] {
+            assert!(first(mode) < first("whole") / 2.0, "{mode}: {:?}", self.requests());
+        }
+    }
+
+    /// `Fill::Sliced` keeps its word: a seek into what is not there costs less than the video, and calls for parts only.
+    /// So does `Fill::Progressive`: one call.
+    fn assert_parts(&self, before: usize) {
+        let (sliced, progressive) = (&self.0["modes"]["sliced"], &self.0["modes"]["progressive"]);
+        assert!(sliced["fetched"].as_u64() < sliced["length"].as_u64(), "{sliced}");
+        let chunks = sliced["chunks"].as_array().into_iter().flatten();
+        assert!(chunks.clone().any(|state| state == "absent"), "{sliced}");
+        assert!(sliced["inner_calls"].as_u64() > Some(1), "{sliced}");
+        assert_eq!(progressive["inner_calls"], 1, "{progressive}");
+        let requests = self.requests_of("sliced", before);
+        assert!(requests.iter().all(|request| request["status"] == 206), "{requests:?}");
+    }
+}
+
+// Among the constants: in the middle of all samples.
+
+const LOST: usize = 6;

@@ -18,7 +18,10 @@ use std::{
     future::{pending, Future},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc, LazyLock, Mutex,
+    },
     time::Duration,
 };
 
@@ -80,6 +83,33 @@ async fn in_every_mode_of_filling_a_second_viewer_is_answered_without_the_origin
         }
         assert_eq!(rig.seen().len(), 1, "{mode}");
     }
+}
+
+#[tokio::test]
+async fn a_sliced_fill_fetches_little_more_than_the_range_that_was_asked_for() {
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&fetched);
+    let arguments = ["--fill", "sliced", "--chunk-size", "64KiB", "--read-ahead", "128KiB"];
+    let rig = Rig::with(&arguments, move |request| {
+        let (answer, bytes) = part(&request);
+        counted.fetch_add(bytes, Ordering::Relaxed);
+        std::future::ready(Ok(answer))
+    })
+    .await;
+    for status in ["fwd=uri-miss", "hit"] {
+        let response = rig.send(Request::get("/a.mp4").header("range", "bytes=2000000-2000999")).await;
+        assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(field(response.headers(), "content-range"), format!("bytes 2000000-2000999/{LENGTH}"));
+        let what = field(response.headers(), "cache-status");
+        assert!(what.contains(status), "{what}");
+        assert_eq!(whole(response).await, movie().slice(2_000_000..2_001_000));
+    }
+    // All in one chunk, and the read-ahead at most.
+    let fetched = fetched.load(Ordering::Relaxed);
+    assert!((64 << 10..=192 << 10).contains(&fetched), "{fetched} bytes were fetched");
+    let seen = rig.seen();
+    assert!(seen.iter().all(|seen| seen.headers.contains_key("range")), "{seen:?}");
+    assert_eq!(whole(rig.get("/a.mp4").await).await, movie());
 }
 
 #[tokio::test]
@@ -740,6 +770,28 @@ fn video() -> Response<Content> {
         .header(header::CONTENT_LENGTH, LENGTH)
         .body(boxed(Full::from(movie())))
         .unwrap()
+}
+
+/// What an origin with rangesand a strong validator answers, and how many bytes of the video that is.
+fn part(request: &Request<Incoming>) -> (Response<Content>, usize) {
+    let range = field(request.headers(), "range");
+    let wanted = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).map(|(first, last)| {
+        let last = last.parse().map_or(LENGTH, |last: usize| LENGTH.min(last + 1));
+        first.parse().unwrap()..last
+    });
+    let mut response = video();
+    response.headers_mut().insert("etag", "\"movie\"".parse().unwrap());
+    let Some(wanted) = wanted else {
+        return (response, LENGTH);
+    };
+    let part = movie().slice(wanted.clone());
+    let length = part.len();
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    *response.body_mut() = boxed(Full::from(part));
+    response.headers_mut().insert("content-length", length.into());
+    let content_range = format!("bytes {}-{}/{LENGTH}", wanted.start, wanted.end - 1);
+    response.headers_mut().insert("content-range", content_range.parse().unwrap());
+    (response, length)
 }
 
 fn page_of<B>(body: B) -> Response<Content>
