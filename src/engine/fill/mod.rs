@@ -234,7 +234,7 @@ impl Fill {
         let answer = match answer {
             Ok((response, exchange)) => match self.judge(response, exchange) {
                 Judged::Part(response, part) => {
-                    return self.store_part(response, part, exchange, permit).await
+                    return self.store_part(&mut inner, response, part, exchange, permit).await
                 }
                 Judged::Whole(response) => Ok((response, exchange)),
                 Judged::Again(response) => {

@@ -37,6 +37,7 @@ use crate::{
         fields::{only, stored_fields},
         freshness::Exchange,
         partial::Binding,
+        range::ByteRange,
         storable::storable,
         validation::supersedes,
     },
@@ -188,6 +189,7 @@ impl Fill {
                         headers: &draft.headers,
                         binding: way.binding.as_ref(),
                         length: way.length,
+                        range: ByteRange { start: 0, end: u64::MAX },
                         failures: &mut failures,
                     };
                     if !self.resume(inner, of, pour).await {

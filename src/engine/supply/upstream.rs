@@ -49,7 +49,7 @@ pub(crate) struct Viewer<S, A> {
     body: PhantomData<fn(A)>,
 }
 
-impl<S: Clone, A> Viewer<S, A> {
+impl<S: Clone + Send, A> Viewer<S, A> {
     pub(crate) fn new(
         engine: Arc<Engine>,
         mut inner: Inner<S>,
@@ -59,6 +59,14 @@ impl<S: Clone, A> Viewer<S, A> {
         // A body may be read for hours, and its place at the inner service is another's meanwhile.
         inner.release();
         Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
+    }
+
+    /// What is stored in the place of `gone`.
+    async fn found(&self, gone: &Entry) -> Option<Arc<Entry>> {
+        match &*decoded(&self.engine, &gone.slot).await.ok().flatten()? {
+            Decoded::Entry(entry) if entry.generation() != gone.generation() => Some(Arc::clone(entry)),
+            _ => None,
+        }
     }
 
     fn inner(&self) -> Inner<S> {
@@ -87,6 +95,10 @@ where
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(async move {
             let Engine { records, flights, config, .. } = &*self.engine;
+            // Somebody else has filled it since: that is what there is now.
+            if let Some(found) = self.found(&gone).await {
+                return is_same(&gone, &found).then_some(found);
+            }
             forget(records, &gone).await;
             match flights.join(&gone.slot, &self.target.primary) {
                 Role::Lead(permit) => {
@@ -100,11 +112,7 @@ where
                     let _ = timeout(config.follower_limit, follower.landing()).await;
                 }
             }
-            let found = decoded(&self.engine, &gone.slot).await.ok().flatten()?;
-            match &*found {
-                Decoded::Entry(entry) if is_same(&gone, entry) => Some(Arc::clone(entry)),
-                _ => None,
-            }
+            self.found(&gone).await.filter(|found| is_same(&gone, found))
         })
     }
 }
