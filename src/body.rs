@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{ready, Context, Poll},
 };
 
@@ -11,7 +12,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    engine::{collect::Collector, parts::Parts, reader::Reader},
+    engine::{
+        collect::Collector,
+        leading::{Leading, Rest},
+        parts::Parts,
+        reader::Reader,
+        supply::Upstream,
+    },
     error::{BoxError, Error},
 };
 
@@ -35,6 +42,11 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Stored { reader } }
     }
 
+    /// What a fill brings for the viewer who leads it; `rest` is what it brings if storing stops.
+    pub(crate) fn leading(stored: Reader, rest: Rest<B>) -> Self {
+        Self { kind: Kind::Leading { leading: Box::new(Leading::new(stored, rest)) } }
+    }
+
     pub(crate) fn parts(parts: Parts) -> Self {
         Self { kind: Kind::Parts { parts: Box::new(parts) } }
     }
@@ -42,6 +54,23 @@ impl<B> ResponseBody<B> {
     pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: Collector<B>) -> Self {
         Self {
             kind: Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) },
+        }
+    }
+
+    /// Has what is still to be read come by way of `upstream`, should the store turn out not to have it.
+    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+        match &mut self.kind {
+            Kind::Stored { reader } => reader.supply(upstream),
+            Kind::Parts { parts } => parts.supply(upstream),
+            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } => {}
+        }
+    }
+
+    /// The same body, with the rest that belongs to the viewer who leads the fill.
+    pub(crate) fn led(self, rest: Rest<B>) -> Self {
+        match self.kind {
+            Kind::Stored { reader } if reader.remaining() != Some(0) => Self::leading(reader, rest),
+            kind => Self { kind },
         }
     }
 }
@@ -62,23 +91,25 @@ where
             Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
+            Projected::Leading { leading } => leading.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Stored { reader } => reader.remaining() == 0,
+            Kind::Stored { reader } => reader.remaining() == Some(0),
             Kind::Parts { parts } => parts.remaining() == 0,
             // It cannot tell whether trailers are still to come.
-            Kind::Salvaged { .. } => false,
+            Kind::Leading { .. } | Kind::Salvaged { .. } => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Stored { reader } => SizeHint::with_exact(reader.remaining()),
+            Kind::Stored { reader } => exact(reader.remaining()),
+            Kind::Leading { leading } => exact(leading.remaining()),
             Kind::Parts { parts } => SizeHint::with_exact(parts.remaining()),
             Kind::Salvaged { salvaged } => salvaged.size_hint(),
         }
@@ -90,6 +121,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
         f.debug_tuple("ResponseBody")
             .field(&match &self.kind {
                 Kind::Inner { .. } => "inner",
+                Kind::Leading { .. } => "leading",
                 Kind::Stored { .. } => "stored",
                 Kind::Parts { .. } => "parts",
                 Kind::Salvaged { .. } => "salvaged",
@@ -102,6 +134,7 @@ pin_project! {
     #[project = Projected]
     enum Kind<B> {
         Inner { #[pin] body: B },
+        Leading { leading: Box<Leading<B>> },
         Stored { reader: Reader },
         Parts { parts: Box<Parts> },
         Salvaged { salvaged: Box<Salvaged<B>> },
@@ -137,7 +170,8 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        let before = self.stored.remaining() + u64::try_from(self.in_hand.len()).unwrap_or(u64::MAX);
+        let before =
+            self.stored.remaining().unwrap_or(0) + u64::try_from(self.in_hand.len()).unwrap_or(u64::MAX);
         let rest = self.rest.rest_hint();
         let mut hint = SizeHint::new();
         if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(before)) {
@@ -146,4 +180,9 @@ where
         hint.set_lower(rest.lower().saturating_add(before));
         hint
     }
+}
+
+/// Exact where the length is known.
+fn exact(remaining: Option<u64>) -> SizeHint {
+    remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
 }

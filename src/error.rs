@@ -8,7 +8,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 /// What can end a [`ResponseBody`](crate::ResponseBody) early, or refuse a setting.
 ///
 /// Opaque; ask it with [`is_store`](Self::is_store), [`is_corrupt`](Self::is_corrupt),
-/// [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner) and [`is_setting`](Self::is_setting).
+/// [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner), [`is_changed`](Self::is_changed) and
+/// [`is_setting`](Self::is_setting).
 /// The cause, where there is one, is its [`source`](StdError::source).
 #[derive(Debug)]
 pub struct Error {
@@ -35,6 +36,14 @@ impl Error {
 
     pub(crate) fn too_long() -> Self {
         Self::new(Kind::TooLong)
+    }
+
+    pub(crate) fn changed() -> Self {
+        Self::new(Kind::Changed)
+    }
+
+    pub(crate) fn broken() -> Self {
+        Self::new(Kind::Broken)
     }
 
     pub(crate) fn setting(what: &'static str) -> Self {
@@ -64,9 +73,15 @@ impl Error {
         matches!(self.kind, Kind::TooShort | Kind::TooLong)
     }
 
-    /// The inner body ended with an error of its own, which is the [`source`](StdError::source).
+    /// The inner body ended with an error: of its own, which is the [`source`](StdError::source), or while another
+    /// viewer's request was bringing it.
     pub fn is_inner(&self) -> bool {
-        matches!(self.kind, Kind::Inner)
+        matches!(self.kind, Kind::Inner | Kind::Broken)
+    }
+
+    /// A part that was still to be fetched is of another representation by now, or cannot be proved to be of the same.
+    pub fn is_changed(&self) -> bool {
+        matches!(self.kind, Kind::Changed)
     }
 
     /// A setting was out of its bounds.
@@ -89,6 +104,8 @@ impl fmt::Display for Error {
             Kind::TooShort => "the inner body ended before its content-length",
             Kind::TooLong => "the inner body is longer than its content-length",
             Kind::Inner => "the inner body failed",
+            Kind::Broken => "the inner body that brought this chunk failed",
+            Kind::Changed => "the inner service has another representation by now",
             Kind::Setting(what) => what,
         })
     }
@@ -112,5 +129,7 @@ enum Kind {
     TooShort,
     TooLong,
     Inner,
+    Broken,
+    Changed,
     Setting(&'static str),
 }

@@ -10,7 +10,8 @@ use super::{
     forward::Asked,
     inner::Inner,
     lookup::Entry,
-    serve, Engine,
+    serve::{self, served},
+    Engine,
 };
 use crate::{
     body::ResponseBody,
@@ -45,7 +46,7 @@ where
         if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
             outcome.refusal = Some(Refusal::StaleIfError);
             outcome.forwarded_status = seen.map(|(status, _)| status);
-            if let Some(response) = serve::serve(engine, entry, &parts, outcome).await {
+            if let Ok(response) = serve::serve(engine, entry, &parts, served(outcome)).await {
                 return Ok(response);
             }
         }
@@ -119,7 +120,7 @@ where
     outcome.forwarded_status = seen.map(|(status, _)| status);
     drop(answer);
     if let Some(entry) = usable {
-        if let Some(response) = serve::serve(engine, &entry, parts, outcome).await {
+        if let Ok(response) = serve::serve(engine, &entry, parts, served(outcome)).await {
             return Ok(response);
         }
     }

@@ -15,7 +15,12 @@ pub(crate) struct Budget {
 impl Budget {
     /// For a store that holds `capacity` bytes, where that is known.
     pub(crate) fn for_capacity(capacity: Option<u64>) -> Self {
-        Self { limit: capacity.map_or(u64::MAX, |capacity| capacity / 2), promised: AtomicU64::new(0) }
+        Self::of(capacity.map_or(u64::MAX, |capacity| capacity / 2))
+    }
+
+    /// For at most `limit` bytes.
+    pub(crate) fn of(limit: u64) -> Self {
+        Self { limit, promised: AtomicU64::new(0) }
     }
 
     /// Whether `bytes` would ever fit, were nothing else promised.

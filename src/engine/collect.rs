@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    mem,
     pin::Pin,
     task::{ready, Context, Poll},
     time::Duration,
@@ -21,6 +22,8 @@ pub(crate) struct Collector<B> {
     body: Pin<Box<B>>,
     /// What of the last frame is not taken yet.
     leftover: Bytes,
+    /// What of the chunk under way has come.
+    payload: BytesMut,
     trailers: Option<HeaderMap>,
     ended: bool,
     expected: Option<u64>,
@@ -36,6 +39,7 @@ where
         Self {
             body: Box::pin(body),
             leftover: Bytes::new(),
+            payload: BytesMut::new(),
             trailers: None,
             ended: false,
             expected,
@@ -56,22 +60,28 @@ where
     ///
     /// # Errors
     ///
-    /// The body failed, or is longer or shorter than it said.
+    /// The body failed, or is longer or shorter than it said. What came of the chunk is kept for
+    /// [`go_on`](Self::go_on).
+    ///
+    /// # Cancel safety
+    ///
+    /// What came before it was dropped is kept for the next call.
     pub(crate) async fn chunk(&mut self, size: usize, limit: Duration) -> Result<Collected, Error> {
-        let mut payload = BytesMut::new();
-        while payload.len() < size {
-            let data = poll_fn(|cx| self.poll_data(cx, size - payload.len()));
-            let Ok(data) = tokio::time::timeout(limit, data).await else {
-                return Ok(Collected::Stalled(payload));
+        while self.payload.len() < size {
+            let most = size - self.payload.len();
+            let Ok(data) = tokio::time::timeout(limit, poll_fn(|cx| self.poll_data(cx, most))).await else {
+                return Ok(Collected::Stalled(mem::take(&mut self.payload)));
             };
             let Some(data) = data.transpose()? else {
                 break;
             };
-            if payload.capacity() == 0 {
-                payload.reserve(self.expected_after(&data).map_or(size, |bytes| bytes.min(size)) + TRAILER);
+            if self.payload.capacity() == 0 {
+                let room = self.expected_after(&data).map_or(size, |bytes| bytes.min(size));
+                self.payload.reserve(room + TRAILER);
             }
-            payload.extend_from_slice(&data);
+            self.payload.extend_from_slice(&data);
         }
+        let mut payload = mem::take(&mut self.payload);
         if payload.is_empty() {
             return Ok(Collected::End);
         }
@@ -82,6 +92,29 @@ where
             payload = exact;
         }
         Ok(Collected::Chunk(payload))
+    }
+
+    /// Passes over the next `bytes`, none of which were taken yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`chunk`](Self::chunk); and the body fell silent for longer than `limit`.
+    pub(crate) async fn skip(&mut self, bytes: u64, limit: Duration) -> Result<(), Error> {
+        let until = self.taken.saturating_add(bytes);
+        while self.taken < until {
+            let most = usize::try_from(until - self.taken).unwrap_or(usize::MAX);
+            let data = tokio::time::timeout(limit, poll_fn(|cx| self.poll_data(cx, most))).await;
+            data.map_err(|_| Error::timed_out())?.transpose()?.ok_or_else(Error::too_short)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with another body that begins where this one failed, and ends as far from the start as was declared, or
+    /// after `complete` bytes.
+    pub(crate) fn go_on(&mut self, body: B, complete: u64) {
+        self.body = Box::pin(body);
+        self.expected = Some(self.expected.unwrap_or(complete));
+        (self.ended, self.leftover, self.trailers) = (false, Bytes::new(), None);
     }
 
     /// The rest of the body as it comes, trailers and all.

@@ -107,6 +107,20 @@ pub enum Abandon {
     FinishWithin(u64),
 }
 
+impl Abandon {
+    /// Whether a fill that nobody waits for is stopped, with so many bytes `stored` of `length`.
+    pub(crate) fn stops(self, stored: u64, length: Option<u64>) -> bool {
+        match (self, length) {
+            (Self::Finish, _) => false,
+            (Self::Stop, _) | (Self::FinishFromPercent(_) | Self::FinishWithin(_), None) => true,
+            (Self::FinishFromPercent(percent), Some(length)) => {
+                u128::from(stored) * 100 < u128::from(length) * u128::from(percent)
+            }
+            (Self::FinishWithin(bytes), Some(length)) => length.saturating_sub(stored) > bytes,
+        }
+    }
+}
+
 /// The bytes of each chunk that a body is cut into, all but the last.
 ///
 /// ```

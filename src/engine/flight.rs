@@ -11,6 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
+use super::lookup::Entry;
 use crate::format::key::{Generation, Slot};
 
 /// The fills under way.
@@ -37,6 +38,15 @@ pub(crate) enum Landing {
     Stored(Generation),
 }
 
+/// What is known of a flight.
+#[derive(Clone)]
+enum Signal {
+    Begun,
+    Landed(Landing),
+    /// What it brings can be read already, as far as it has come.
+    Pouring(Arc<Entry>),
+}
+
 /// What a miss is to a flight.
 pub(crate) enum Role {
     Lead(Permit),
@@ -48,21 +58,32 @@ impl Flights {
     pub(crate) fn join(self: &Arc<Self>, slot: &Slot, primary: &Slot) -> Role {
         let mut shard = self.shard(slot);
         if let Some(flight) = shard.get(slot) {
-            return Role::Follow(Follower(flight.landing.clone()));
+            return Role::Follow(Follower(flight.signal.subscribe()));
         }
-        let (sender, receiver) = watch::channel(None);
+        let sender = watch::Sender::new(Signal::Begun);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let revoked = Arc::new(AtomicBool::new(false));
         let commit = CommitLock::default();
         let flight = Flight {
             number,
             primary: primary.clone(),
-            landing: receiver,
+            signal: sender.clone(),
             revoked: Arc::clone(&revoked),
             commit: Arc::clone(&commit),
         };
         shard.insert(slot.clone(), flight);
         Role::Lead(Permit { flights: Arc::clone(self), slot: slot.clone(), number, sender, revoked, commit })
+    }
+
+    /// What a flight of `slot` is pouring, if one is, and a place among its followers.
+    pub(crate) fn pouring(&self, slot: &Slot) -> Option<(Arc<Entry>, Follower)> {
+        let shard = self.shard(slot);
+        let flight = shard.get(slot)?;
+        let signal = flight.signal.borrow().clone();
+        match signal {
+            Signal::Pouring(entry) => Some((entry, Follower(flight.signal.subscribe()))),
+            Signal::Begun | Signal::Landed(_) => None,
+        }
     }
 
     /// Forbids every flight of a key to commit what it fetched, and lets later misses open new ones.
@@ -100,7 +121,7 @@ pub(crate) struct Permit {
     flights: Arc<Flights>,
     slot: Slot,
     number: u64,
-    sender: watch::Sender<Option<Landing>>,
+    sender: watch::Sender<Signal>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
 }
@@ -114,7 +135,22 @@ impl Permit {
     /// Ends the flight. Whoever misses after this opens another one.
     pub(crate) fn land(self, landing: Landing) {
         self.leave();
-        self.sender.send_replace(Some(landing));
+        self.sender.send_replace(Signal::Landed(landing));
+    }
+
+    /// Lets those who wait read what has come so far, and what will come.
+    pub(crate) fn pour(&self, entry: Arc<Entry>) {
+        self.sender.send_replace(Signal::Pouring(entry));
+    }
+
+    /// A place among those who wait, for whoever leads.
+    pub(crate) fn follower(&self) -> Follower {
+        Follower(self.sender.subscribe())
+    }
+
+    /// Until nobody waits, and nobody reads what has come.
+    pub(crate) async fn deserted(&self) {
+        self.sender.closed().await;
     }
 
     /// Whether the key was invalidated since the flight began.
@@ -137,8 +173,9 @@ impl Drop for Permit {
     }
 }
 
-/// A miss that waits for another one's fill.
-pub(crate) struct Follower(watch::Receiver<Option<Landing>>);
+/// A miss that waits for a fill; or a viewer who reads what it brings, and by that keeps it going.
+#[derive(Clone)]
+pub(crate) struct Follower(watch::Receiver<Signal>);
 
 impl Follower {
     /// How the flight ends.
@@ -146,10 +183,18 @@ impl Follower {
     /// # Cancel safety
     ///
     /// Dropped, it is one follower fewer.
-    pub(crate) async fn landing(mut self) -> Landing {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(landing) => landing.unwrap_or(Landing::Abandoned),
-            Err(_) => Landing::Abandoned,
+    pub(crate) async fn landing(&mut self) -> Landing {
+        match self.0.wait_for(|signal| matches!(signal, Signal::Landed(_))).await.as_deref() {
+            Ok(Signal::Landed(landing)) => *landing,
+            Ok(_) | Err(_) => Landing::Abandoned,
+        }
+    }
+
+    /// What the flight is pouring, once it does. If it lands before that, this is not for anyone to wait for.
+    pub(crate) async fn pouring(&mut self) -> Option<Arc<Entry>> {
+        match self.0.wait_for(|signal| !matches!(signal, Signal::Begun)).await.as_deref() {
+            Ok(Signal::Pouring(entry)) => Some(Arc::clone(entry)),
+            Ok(_) | Err(_) => None,
         }
     }
 }
@@ -157,7 +202,7 @@ impl Follower {
 struct Flight {
     number: u64,
     primary: Slot,
-    landing: watch::Receiver<Option<Landing>>,
+    signal: watch::Sender<Signal>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
 }
@@ -200,7 +245,7 @@ mod tests {
         let permit = lead(&flights);
         let followers = [follow(&flights), follow(&flights)];
         permit.land(Landing::Stored(Generation(1)));
-        for follower in followers {
+        for mut follower in followers {
             assert_eq!(follower.landing().await, Landing::Stored(Generation(1)));
         }
         lead(&flights);
@@ -210,7 +255,7 @@ mod tests {
     async fn a_permit_dropped_before_landing_wakes_its_followers() {
         let flights = Arc::new(Flights::default());
         let permit = lead(&flights);
-        let follower = follow(&flights);
+        let mut follower = follow(&flights);
         drop(permit);
         assert_eq!(follower.landing().await, Landing::Abandoned);
         lead(&flights);
@@ -225,7 +270,7 @@ mod tests {
         let successor = lead(&flights);
         assert!(!successor.is_revoked());
         revoked.land(Landing::Passed);
-        let follower = follow(&flights);
+        let mut follower = follow(&flights);
         successor.land(Landing::Broken);
         assert_eq!(follower.landing().await, Landing::Broken);
     }

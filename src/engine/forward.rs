@@ -1,20 +1,23 @@
 //! What a miss can do: fill, or wait for a fill, and look again; at last, ask the inner service as the viewer asked.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{header::HeaderMap, request, Method, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::{task::JoinHandle, time::timeout};
 use tower_service::Service;
 
 use super::{
-    alone::{is_for_another_try, pass, validate},
-    fill::{self, Delivery, Known},
-    flight::{Follower, Landing, Role},
+    alone::{pass, validate},
+    fill::{self, Known},
+    flight::{Landing, Role},
     inner::Inner,
-    lookup::{lookup, Accepted, Entry, Look, Target},
-    serve, Answer, Engine, Missed,
+    lookup::{lookup, Accepted, Look, Target},
+    purge::forget,
+    serve::{self, served, Service as Serving},
+    supply::{Upstream, Viewer},
+    turn::Turn,
+    Answer, Engine, Missed,
 };
 use crate::{
     body::ResponseBody,
@@ -57,7 +60,11 @@ where
         return Ok(serve::gateway_timeout(&asked.parts.method, by));
     }
     let Asked { parts, target, directives, .. } = &asked;
+    let (spare, request) = (inner.spare(), parts.clone());
+    let viewer = Viewer::<S, A>::new(Arc::clone(&engine), spare, request, Arc::clone(target));
+    let upstream: Arc<dyn Upstream> = Arc::new(viewer);
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
+    let mut gone_before = None;
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
         // Another one's answer, which is good for nobody else: this request needs one of its own.
@@ -72,9 +79,32 @@ where
             outcome.refusal = None;
             break;
         }
+        if let Some((entry, gone)) = missed.gone.take() {
+            inner.release();
+            gone_before = Some(entry.generation());
+            // What is lost as soon as it was stored would be lost again.
+            let healed = match accepted {
+                Accepted::Nothing => engine.heal(&upstream, &entry, gone).await,
+                _ => None,
+            };
+            if let Some(line) = healed {
+                let status = Some(StatusCode::PARTIAL_CONTENT);
+                let outcome = match line.has_fetched() {
+                    true => Outcome { forwarded_status: status, stored: true, ..outcome },
+                    // The store had it after all.
+                    false => Outcome::default(),
+                };
+                let service = Serving { outcome, line: Some(line) };
+                if let Ok(response) = serve::serve(&engine, &entry, parts, service).await {
+                    return Ok(response);
+                }
+            }
+            forget(&engine.records, &entry).await;
+        }
         // Stored for this request, and gone again: the store does not keep it, and another fill would not help. What
         // was found in its place, somebody else has stored since.
-        let is_gone = missed.reason != Forwarded::VaryMiss && !matches!(missed.stored, Known::Stale(_));
+        let is_gone = missed.reason != Forwarded::VaryMiss
+            && !matches!(missed.stored, Known::Stale(_) | Known::Sparse(_));
         let mut lost = accepted != Accepted::Nothing && is_gone;
         // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
         if lost && led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
@@ -87,7 +117,17 @@ where
         if lost && led {
             engine.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
         }
-        if look == LOOKS || led || lost || parts.method == Method::HEAD {
+        if look == LOOKS || led || lost {
+            break;
+        }
+        if parts.method == Method::HEAD {
+            if let Some((entry, follower)) = engine.flights.pouring(&missed.slot) {
+                let outcome = Outcome { collapsed: true, ..outcome };
+                if let Some(response) = engine.read(&upstream, entry, &follower, false, parts, outcome).await
+                {
+                    return Ok(response);
+                }
+            }
             break;
         }
         if let Some(refusal) = engine.passes.recall(&target.primary, &parts.headers, now) {
@@ -97,12 +137,11 @@ where
         let turn = match engine.flights.join(&missed.slot, &target.primary) {
             Role::Follow(follower) => {
                 inner.release();
-                engine.follow(follower, &mut outcome).await
+                engine.follow(follower, &upstream, parts, &mut outcome).await
             }
             Role::Lead(permit) => {
-                if let Some(generation) =
-                    engine.landed_before(target, parts, directives, accepted, &missed).await
-                {
+                let before = engine.landed_before(target, parts, directives, accepted, &missed).await;
+                if let Some(generation) = before.filter(|found| Some(*found) != gone_before) {
                     permit.land(Landing::Stored(generation));
                     // Nothing was forwarded: the next look is the first to count.
                     outcome.forwarded = None;
@@ -110,9 +149,14 @@ where
                 } else {
                     let (engine, stored) = (Arc::clone(&engine), std::mem::take(&mut missed.stored));
                     led = true;
-                    let filling =
-                        fill::start(Arc::clone(&engine), inner.take(), parts, target, stored, permit);
-                    engine.lead(filling, parts, target, &mut outcome).await?
+                    let fill_of = Arc::clone(&engine);
+                    match fill::start(fill_of, inner.take(), parts, target, stored, false, permit) {
+                        Some(filling) => engine.lead(filling, &upstream, parts, target, &mut outcome).await?,
+                        None => {
+                            outcome.refusal = Some(Refusal::TooManyFills);
+                            Turn::Forward
+                        }
+                    }
                 }
             }
         };
@@ -125,7 +169,7 @@ where
                     let now = engine.config.clock.now();
                     if entry.freshness.stands_in(directives, now) {
                         outcome.refusal = Some(Refusal::StaleIfError);
-                        if let Some(response) = serve::serve(&engine, &entry, parts, outcome).await {
+                        if let Ok(response) = serve::serve(&engine, &entry, parts, served(outcome)).await {
                             return Ok(response);
                         }
                     }
@@ -134,9 +178,9 @@ where
             }
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
-            Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, outcome).await {
-                Some(response) => return Ok(response),
-                None => break,
+            Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, served(outcome)).await {
+                Ok(response) => return Ok(response),
+                Err(_) => break,
             },
         }
         match engine.look(target, parts, directives, accepted, outcome).await {
@@ -145,6 +189,7 @@ where
                 if accepted == Accepted::Own(of) {
                     response.headers_mut().extend(withheld);
                 }
+                response.body_mut().supply(|| upstream);
                 return Ok(response);
             }
             Err(again) => missed = again,
@@ -153,7 +198,7 @@ where
     (outcome.stored, outcome.collapsed) = (false, false);
     let stale = match missed.stored {
         Known::Stale(entry) => Some(entry),
-        Known::Nothing | Known::Others(_) => None,
+        Known::Nothing | Known::Others(_) | Known::Sparse(_) => None,
     };
     pass(&engine, inner, asked, stale, outcome).await
 }
@@ -173,101 +218,10 @@ impl Engine {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
-                Some(entry.generation()).filter(|found| Some(*found) != missed.gone)
-            }
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => Some(entry.generation()),
             Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
         }
     }
-
-    /// Waits for another request's fill, within the limit.
-    async fn follow<R>(&self, follower: Follower, outcome: &mut Outcome) -> Turn<R> {
-        match timeout(self.config.follower_limit, follower.landing()).await {
-            Ok(Landing::Stored(generation)) => {
-                outcome.collapsed = true;
-                Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
-            }
-            Ok(Landing::StoodIn(generation)) => {
-                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
-                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
-            }
-            Ok(Landing::Abandoned | Landing::Broken) => Turn::LookAgain,
-            Ok(Landing::Passed) => Turn::Forward,
-            Err(_) => {
-                outcome.refusal = Some(Refusal::WaitedTooLong);
-                Turn::Forward
-            }
-        }
-    }
-
-    /// Waits for this request's own fill.
-    async fn lead<B, E>(
-        &self,
-        filling: JoinHandle<Delivery<B, E>>,
-        request: &request::Parts,
-        target: &Target,
-        outcome: &mut Outcome,
-    ) -> Result<Turn<Response<ResponseBody<B>>>, E> {
-        let delivery = match filling.await {
-            Ok(delivery) => delivery,
-            // The inner service panicked: so does its caller, as if the layer were not there.
-            Err(stopped) => match stopped.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => return Ok(Turn::Forward),
-            },
-        };
-        let by = self.config.signature(Some(&target.key));
-        Ok(match delivery {
-            Delivery::Stored(stored) => {
-                outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
-                outcome.forwarded_status = Some(stored.status);
-                Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
-            }
-            Delivery::Usable(entry, status, refusal) => {
-                (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
-                Turn::Serve(entry)
-            }
-            Delivery::Passed(response, refusal) => {
-                outcome.refusal = Some(refusal);
-                if is_for_another_try(&response, request) {
-                    Turn::Forward
-                } else {
-                    Turn::Answer(serve::pass(response, *outcome, by))
-                }
-            }
-            Delivery::Salvaged(salvage) => {
-                outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
-            }
-            Delivery::Broken(status, refusal) => {
-                (outcome.forwarded_status, outcome.refusal) = (Some(status), Some(refusal));
-                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
-            }
-            Delivery::Late(answering) => {
-                outcome.refusal = Some(Refusal::InnerStalled);
-                let response = answering.await?;
-                // It answers the question whether what is stored is still good, and this viewer asked another.
-                if response.status() == StatusCode::NOT_MODIFIED {
-                    Turn::Forward
-                } else {
-                    Turn::Answer(serve::pass(response, *outcome, by))
-                }
-            }
-            Delivery::Failed(error) => return Err(error),
-        })
-    }
-}
-
-/// What comes after a flight.
-enum Turn<R> {
-    Answer(R),
-    /// To the inner service, as if there were no cache.
-    Forward,
-    LookAgain,
-    /// For what was fetched, whatever its freshness; with the fields that are for this viewer alone.
-    LookFor(Accepted, HeaderMap),
-    /// What the store does not say may be used.
-    Serve(Arc<Entry>),
 }
 
 /// Looks at the store for one request: the first, one after a wait, one after a fill.

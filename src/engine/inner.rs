@@ -26,6 +26,11 @@ impl<S: Clone> Inner<S> {
         mem::replace(self, clone)
     }
 
+    /// Another one, not ready.
+    pub(crate) fn spare(&self) -> Self {
+        Self { service: self.service.clone(), ready: false }
+    }
+
     /// Gives back the place that a ready service holds, before a wait.
     pub(crate) fn release(&mut self) {
         drop(self.take());

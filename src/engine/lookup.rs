@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::Engine;
+use super::{supply::Supply, Engine};
 use crate::{
     error::Error,
     format::{
         key::{CacheKey, Generation, SelectingField, Slot},
-        manifest::{Manifest, Record, Tagged, Variants},
+        manifest::{Layout, Manifest, Record, Tagged, Variants},
     },
     semantics::{
         cache_control::RequestDirectives,
@@ -41,13 +41,15 @@ pub(crate) struct Entry {
     pub(crate) slot: Slot,
     /// The record that it was decoded from.
     pub(crate) record: Bytes,
+    /// What brings it, if it has not all come yet: it has no record then.
+    pub(crate) pouring: Option<Arc<Supply>>,
 }
 
 impl Entry {
     pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, .. } = &manifest;
         let freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy);
-        Self { manifest, freshness, slot, record }
+        Self { manifest, freshness, slot, record, pouring: None }
     }
 
     /// The same, with its fields updated by an answer about it (RFC 9111 §3.2).
@@ -59,6 +61,28 @@ impl Entry {
 
     pub(crate) fn generation(&self) -> Generation {
         self.manifest.layout.generation
+    }
+
+    /// Bytes of the whole body; of one that is still to come, only if the inner service said it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.pouring {
+            Some(supply) => supply.length(),
+            None => Some(self.manifest.layout.length),
+        }
+    }
+
+    /// Its layout as far as it is certain by now.
+    pub(crate) fn layout(&self) -> Layout {
+        match &self.pouring {
+            Some(supply) => supply.layout(),
+            None => self.manifest.layout,
+        }
+    }
+
+    /// Whether a request with these fields selects it.
+    pub(crate) fn is_selected_by(&self, request: &HeaderMap) -> bool {
+        let names: Vec<_> = self.manifest.selecting.iter().map(|field| field.name.clone()).collect();
+        SelectingField::all(&names, request) == self.manifest.selecting
     }
 }
 
@@ -185,7 +209,6 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         engine::{Config, Engine},
-        format::manifest::Layout,
         store::MokaStore,
     };
 
@@ -203,6 +226,8 @@ mod tests {
             exchange: Exchange { requested: now, received: now },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
+            sparse: false,
+            digest: None,
         })
     }
 

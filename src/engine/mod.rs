@@ -10,20 +10,26 @@ mod fill;
 mod flight;
 mod forward;
 mod inner;
+pub(crate) mod leading;
 mod lookup;
 mod memo;
 pub(crate) mod parts;
 mod passes;
 mod purge;
+mod race;
 pub(crate) mod reader;
+mod reading;
 mod records;
 mod serve;
+pub(crate) mod supply;
+mod turn;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 pub use self::config::{Abandon, ChunkSize, Fill};
@@ -36,6 +42,8 @@ use self::{
     memo::Memo,
     passes::Passes,
     records::Records,
+    serve::Gone,
+    supply::{Supplies, Viewer},
 };
 pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
@@ -59,7 +67,12 @@ pub(crate) struct Engine {
     memo: Memo<Decoded>,
     flights: Arc<Flights>,
     budget: Arc<Budget>,
+    /// A place for each fill that may be under way.
+    fills: Arc<Semaphore>,
+    supplies: Supplies,
     passes: Passes,
+    /// What the inner service gives no parts of.
+    partless: Passes,
 }
 
 /// What is to be done with a request.
@@ -83,13 +96,26 @@ impl Engine {
     pub(crate) fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = self.config.clone();
         change(&mut config);
-        Self::sharing(config, Arc::clone(&self.store), Arc::clone(&self.budget))
+        let budget = match config.most_promised {
+            Some(bytes) if config.most_promised != self.config.most_promised => Arc::new(Budget::of(bytes)),
+            _ => Arc::clone(&self.budget),
+        };
+        Self::sharing(config, Arc::clone(&self.store), budget)
     }
 
     fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
-        let records = Arc::new(Records::new(Arc::clone(&store), config.store_limit));
-        let passes = Passes::new(config.refusal_ttl);
-        Self { config, store, records, memo: Memo::new(), flights: Arc::default(), budget, passes }
+        Self {
+            records: Arc::new(Records::new(Arc::clone(&store), config.store_limit)),
+            store,
+            memo: Memo::new(),
+            flights: Arc::default(),
+            budget,
+            fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
+            supplies: Supplies::default(),
+            passes: Passes::new(config.refusal_ttl),
+            partless: Passes::new(PARTLESS_TTL),
+            config,
+        }
     }
 
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
@@ -148,11 +174,23 @@ impl Engine {
         }
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
-            Ok(Answer { response, stale: None, .. }) => Ok(response),
-            Ok(Answer { response, stale: Some(entry), .. }) => {
+            Ok(Answer { mut response, stale, .. }) => {
                 // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
-                if !directives.only_if_cached {
-                    self.refresh(inner, &parts, target, entry);
+                if directives.only_if_cached {
+                    return Ok(response);
+                }
+                match stale {
+                    None => response
+                        .body_mut()
+                        .supply(|| Arc::new(Viewer::<S, A>::new(self, inner, parts, Arc::new(target)))),
+                    Some(entry) => {
+                        let target = Arc::new(target);
+                        let (engine, spare) = (Arc::clone(&self), inner.spare());
+                        response.body_mut().supply(|| {
+                            Arc::new(Viewer::<S, A>::new(engine, spare, parts.clone(), Arc::clone(&target)))
+                        });
+                        self.refresh(inner, &parts, &target, entry);
+                    }
                 }
                 Ok(response)
             }
@@ -196,9 +234,17 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
-        match serve::serve(self, &entry, request, outcome).await {
-            Some(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
-            None => Err(Missed { gone: Some(entry.generation()), ..missed(Forwarded::Partial, &entry.slot) }),
+        // Nothing half good is served where that was asked for.
+        if entry.manifest.sparse && self.config.fill == Fill::Whole && request.method == Method::GET {
+            let slot = entry.slot.clone();
+            return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
+        }
+        match serve::serve(self, &entry, request, serve::served(outcome)).await {
+            Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
+            Err(gone) => {
+                let slot = entry.slot.clone();
+                Err(Missed { gone: Some((entry, gone)), ..missed(Forwarded::Partial, &slot) })
+            }
         }
     }
 
@@ -207,7 +253,7 @@ impl Engine {
         self: Arc<Self>,
         inner: Inner<S>,
         request: &request::Parts,
-        target: Target,
+        target: &Arc<Target>,
         entry: Arc<Entry>,
     ) where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
@@ -223,7 +269,7 @@ impl Engine {
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
-            drop(fill::start(self, inner, request, &Arc::new(target), Known::Stale(entry), permit));
+            drop(fill::start(self, inner, request, target, Known::Stale(entry), true, permit));
         }
     }
 
@@ -263,6 +309,9 @@ struct Missed {
     /// What may be used once the inner service says that it is good.
     stored: Known,
     /// The response that was found without its bytes.
-    gone: Option<Generation>,
+    gone: Option<(Arc<Entry>, Gone)>,
     store_failed: bool,
 }
+
+/// How long it is remembered that the inner service gives no parts of something.
+const PARTLESS_TTL: Duration = Duration::from_secs(600);

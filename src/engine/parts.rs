@@ -3,7 +3,7 @@
 //! RFC 9110 §14.6 (`multipart/byteranges`).
 
 use std::{
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     task::{ready, Context, Poll},
     vec,
 };
@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::reader::{bytes_in, first, Reading, Source};
+use super::{
+    reader::{bytes_in, first, Chunk, Reading, Source},
+    supply::Upstream,
+};
 use crate::{
     error::Error,
     format::key::Generation,
@@ -32,8 +35,8 @@ pub(crate) struct Parts {
     /// Bytes still to go.
     remaining: u64,
     source: Source,
-    /// The chunk that was read last, and where it lies: the next part may be in it too.
-    chunk: (u64, Bytes),
+    /// The chunk that was read last: the next part may be in it too.
+    chunk: Chunk,
     reading: Option<Reading>,
 }
 
@@ -47,8 +50,7 @@ impl Parts {
         let remaining = multipart.length();
         let mut to_come = multipart.parts.into_iter();
         let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
-        let (index, _) = source.layout.locate(range.start);
-        let chunk = (index, source.records.chunk(source.layout.chunk(index)).await?);
+        let chunk = source.first(range.start).await?;
         Ok(Self {
             text: head,
             under_way: range,
@@ -64,6 +66,11 @@ impl Parts {
     /// Bytes still to come.
     pub(crate) fn remaining(&self) -> u64 {
         self.remaining
+    }
+
+    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+        self.source.supply(upstream, self.source.layout.length);
     }
 
     /// The next slice; `None` after the last, or after an error: what ends early has no closing delimiter.
@@ -88,15 +95,18 @@ impl Parts {
 
     /// The next slice of the part under way.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
-        let (index, offset) = self.source.layout.locate(self.under_way.start);
-        if self.chunk.0 != index {
-            let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(index)));
-            let chunk = ready!(reading.as_mut().poll(cx));
+        let offset = self.under_way.start;
+        let after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
+        if !(self.chunk.start..after).contains(&offset) {
+            let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(offset)));
+            let (elsewhere, chunk) = ready!(reading.as_mut().poll(cx));
             self.reading = None;
-            self.chunk = (index, chunk?);
+            if let Some(elsewhere) = elsewhere {
+                self.source = elsewhere;
+            }
+            self.chunk = chunk?.ok_or_else(Error::lost)?;
         }
-        let chunk = &self.chunk.1;
-        let slice = first(&chunk.slice(offset.min(chunk.len())..), self.under_way.length());
+        let slice = first(&self.chunk.from(offset), self.under_way.length());
         // Never so of a chunk that proved its length; it would be asked for without end.
         if slice.is_empty() {
             return Poll::Ready(Err(Error::lost()));

@@ -85,7 +85,8 @@ impl Pass {
 
 /// Whether the reason will hold for the next request too: it lies not in this moment's load.
 fn is_lasting(refusal: Refusal) -> bool {
-    refusal.is_of_the_response() || matches!(refusal, Refusal::StoreLost | Refusal::TooLarge)
+    refusal.is_of_the_response()
+        || matches!(refusal, Refusal::NoParts | Refusal::StoreLost | Refusal::TooLarge)
 }
 
 const PLACES: u64 = 1024;

@@ -9,17 +9,22 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{lookup::Entry, purge::forget, records::Records};
+use super::{
+    lookup::Entry,
+    purge::forget,
+    records::Records,
+    supply::{Found, Line, Upstream},
+};
 use crate::{error::Error, format::manifest::Layout, semantics::range::ByteRange};
 
 /// A part of a stored body on its way to a viewer.
 pub(crate) struct Reader {
     /// The slice that goes next, already read.
     ready: Bytes,
-    /// Bytes still to go, `ready` included.
-    remaining: u64,
-    /// The chunk after `ready`.
-    next: u64,
+    /// Bytes still to go, `ready` included; `None` where only the end of the body will tell.
+    remaining: Option<u64>,
+    /// Where the byte after `ready` is.
+    offset: u64,
     /// `None` where all there is to read is `ready`.
     source: Option<Source>,
     reading: Option<Reading>,
@@ -32,6 +37,14 @@ pub(crate) struct Source {
     pub(crate) layout: Layout,
     /// What to forget if a chunk turns out to be gone.
     pub(crate) entry: Option<Arc<Entry>>,
+    /// By which chunks can be had that the store does not have.
+    pub(crate) line: Option<Arc<Line>>,
+}
+
+/// One chunk, and where it begins in the body.
+pub(crate) struct Chunk {
+    pub(super) start: u64,
+    pub(super) bytes: Bytes,
 }
 
 impl Reader {
@@ -42,8 +55,8 @@ impl Reader {
 
     /// Just these bytes.
     pub(crate) fn of(ready: Bytes) -> Self {
-        let remaining = bytes_in(&ready);
-        Self { ready, remaining, next: 0, source: None, reading: None }
+        let remaining = Some(bytes_in(&ready));
+        Self { ready, remaining, offset: 0, source: None, reading: None }
     }
 
     /// Opens `range` with its first chunk read: whoever has a `Reader` has bytes to send.
@@ -52,63 +65,158 @@ impl Reader {
     ///
     /// The first chunk is not to be had.
     pub(crate) async fn open(source: Source, range: ByteRange) -> Result<Self, Error> {
-        let (index, offset) = source.layout.locate(range.start);
-        let chunk = source.records.chunk(source.layout.chunk(index)).await?;
-        let remaining = range.length();
-        let ready = first(&chunk.slice(offset.min(chunk.len())..), remaining);
-        Ok(Self { ready, remaining, next: index + 1, source: Some(source), reading: None })
+        let ready = first(&source.first(range.start).await?.from(range.start), range.length());
+        let offset = range.start.saturating_add(bytes_in(&ready));
+        Ok(Self { ready, remaining: Some(range.length()), offset, source: Some(source), reading: None })
     }
 
-    /// Bytes still to come.
-    pub(crate) fn remaining(&self) -> u64 {
+    /// Opens all of a body whose end is not known.
+    ///
+    /// # Errors
+    ///
+    /// The first chunk is not to be had.
+    pub(crate) async fn open_all(source: Source) -> Result<Self, Error> {
+        let ready = source.first(0).await?.bytes;
+        let offset = bytes_in(&ready);
+        Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
+    }
+
+    /// Bytes still to come, if that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
         self.remaining
+    }
+
+    /// Where in the body the next byte is.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset.saturating_sub(bytes_in(&self.ready))
+    }
+
+    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+        let after = self.remaining.map_or(u64::MAX, |remaining| remaining - bytes_in(&self.ready));
+        if let (1.., Some(source)) = (after, &mut self.source) {
+            source.supply(upstream, self.offset.saturating_add(after));
+        }
     }
 
     /// The next slice; `None` after the last.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        if self.remaining == 0 {
+        if self.remaining == Some(0) {
             return Poll::Ready(None);
         }
         if self.ready.is_empty() {
             match ready!(self.poll_chunk(cx)) {
-                Ok(chunk) => self.ready = first(&chunk, self.remaining),
+                Ok(Some(chunk)) => {
+                    self.ready = first(&chunk.from(self.offset), self.remaining.unwrap_or(u64::MAX));
+                    self.offset = self.offset.saturating_add(bytes_in(&self.ready));
+                }
+                Ok(None) => {
+                    self.remaining = Some(0);
+                    return Poll::Ready(None);
+                }
                 Err(error) => {
-                    self.remaining = 0;
+                    self.remaining = Some(0);
                     return Poll::Ready(Some(Err(error)));
                 }
             }
         }
         let slice = std::mem::take(&mut self.ready);
-        self.remaining = self.remaining.saturating_sub(bytes_in(&slice));
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes_in(&slice)));
         Poll::Ready(Some(Ok(slice)))
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
-        let Some(source) = &self.source else {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+        let Some(source) = &mut self.source else {
             return Poll::Ready(Err(Error::lost()));
         };
-        let reading = self.reading.get_or_insert_with(|| Box::pin(source.clone().read(self.next)));
-        let chunk = ready!(reading.as_mut().poll(cx));
+        let reading = self.reading.get_or_insert_with(|| Box::pin(source.clone().read(self.offset)));
+        let (elsewhere, chunk) = ready!(reading.as_mut().poll(cx));
         self.reading = None;
-        self.next += 1;
-        Poll::Ready(chunk)
+        if let Some(elsewhere) = elsewhere {
+            *source = elsewhere;
+        }
+        match chunk {
+            // Only a body of unknown length may end where it wants to.
+            Ok(None) if self.remaining.is_some() => Poll::Ready(Err(Error::lost())),
+            chunk => Poll::Ready(chunk),
+        }
+    }
+}
+
+impl Chunk {
+    /// Its bytes from `offset` of the body on.
+    pub(super) fn from(&self, offset: u64) -> Bytes {
+        let skipped = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        self.bytes.slice(skipped.min(self.bytes.len())..)
     }
 }
 
 impl Source {
-    /// Reads one chunk. One that is gone or damaged takes the entry with it, so that the next viewer's request
-    /// fills it anew.
-    pub(super) async fn read(self, index: u64) -> Result<Bytes, Error> {
-        let chunk = self.records.chunk(self.layout.chunk(index)).await;
-        if let (Err(_), Some(entry)) = (&chunk, &self.entry) {
-            forget(&self.records, entry).await;
+    /// Has missing chunks come by way of `upstream`; `until` is the offset after the last byte asked for.
+    pub(super) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>, until: u64) {
+        if let (None, Some(entry)) = (&self.line, &self.entry) {
+            let until = until.div_ceil(u64::from(self.layout.chunk_size.max(1)));
+            self.line = Some(Arc::new(Line::new(upstream(), Arc::clone(entry), until)));
         }
-        // A chunk past the end of the layout has no bytes, and would be asked for without end.
-        chunk.and_then(|chunk| if chunk.is_empty() { Err(Error::lost()) } else { Ok(chunk) })
+    }
+
+    /// The chunk that a body begins with. It is not sought any further than in the store, unless it is to come.
+    pub(super) async fn first(&self, offset: u64) -> Result<Chunk, Error> {
+        let (index, within) = self.layout.locate(offset);
+        let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
+        let is_pouring = self.entry.as_ref().is_some_and(|entry| entry.pouring.is_some());
+        let bytes = match &self.line {
+            Some(line) if is_pouring => match line.chunk(index).await? {
+                Found::Chunk(chunk) => chunk,
+                Found::Elsewhere(_) | Found::End => return Err(Error::lost()),
+            },
+            _ => self.records.chunk(self.layout.chunk(index)).await?,
+        };
+        Ok(Chunk { start, bytes })
+    }
+
+    /// Reads the chunk that holds the byte at `offset`; `None` after the end. With it comes where to go on, if that is
+    /// elsewhere.
+    ///
+    /// One that is gone or damaged, and cannot be had again, takes the entry with it, so that the next viewer's request
+    /// fills it anew.
+    pub(super) async fn read(mut self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
+        let mut moved = false;
+        loop {
+            let (index, within) = self.layout.locate(offset);
+            let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
+            let found = match &self.line {
+                Some(line) => line.chunk(index).await,
+                None => self.records.chunk(self.layout.chunk(index)).await.map(Found::Chunk),
+            };
+            let chunk = match found {
+                // A chunk past the end of the layout has no bytes, and would be asked for without end.
+                Ok(Found::Chunk(bytes)) if bytes.is_empty() => Err(Error::lost()),
+                Ok(Found::Chunk(bytes)) => Ok(Some(Chunk { start, bytes })),
+                Ok(Found::End) => Ok(None),
+                Ok(Found::Elsewhere(_)) if moved => Err(Error::lost()),
+                Ok(Found::Elsewhere(entry)) => {
+                    moved = true;
+                    let line = self.line.as_ref().map(|line| Arc::new(line.elsewhere(&entry)));
+                    self.layout = entry.manifest.layout;
+                    (self.line, self.entry) = (line, Some(entry));
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
+                if !error.is_inner() {
+                    forget(&self.records, entry).await;
+                }
+            }
+            return (moved.then_some(self), chunk);
+        }
     }
 }
 
-pub(super) type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>;
+/// A read under way.
+pub(super) type Reading =
+    Pin<Box<dyn Future<Output = (Option<Source>, Result<Option<Chunk>, Error>)> + Send>>;
 
 /// The first `most` bytes of a chunk, or all of it.
 pub(super) fn first(chunk: &Bytes, most: u64) -> Bytes {

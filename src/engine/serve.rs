@@ -13,8 +13,8 @@ use super::{
     fill::Salvage,
     lookup::Entry,
     parts::{boundary, Parts},
-    purge::forget,
     reader::{Reader, Source},
+    supply::Line,
     Engine,
 };
 use crate::{
@@ -30,61 +30,94 @@ use crate::{
     },
 };
 
-/// Answers `request` from `entry`; `None`, with the entry forgotten, if its first byte is not to be had.
+/// How a stored response is served to one viewer.
+#[derive(Default)]
+pub(crate) struct Service {
+    pub(crate) outcome: Outcome,
+    /// By which chunks are had that the store does not have, if it is known by now that some are missing.
+    pub(crate) line: Option<Arc<Line>>,
+}
+
+/// With nothing known to be missing.
+pub(crate) fn served(outcome: Outcome) -> Service {
+    Service { outcome, line: None }
+}
+
+/// The chunk that an answer would begin with is not there.
+pub(crate) struct Gone {
+    pub(crate) first: u64,
+    /// The chunk after the last that the answer would be made of.
+    pub(crate) until: u64,
+}
+
+/// Answers `request` from `entry`.
+///
+/// # Errors
+///
+/// Its first byte is not to be had.
 pub(crate) async fn serve<B>(
     engine: &Engine,
     entry: &Arc<Entry>,
     request: &request::Parts,
-    mut outcome: Outcome,
-) -> Option<Response<ResponseBody<B>>> {
+    service: Service,
+) -> Result<Response<ResponseBody<B>>, Gone> {
+    let Service { mut outcome, line } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
-    let length = manifest.layout.length;
+    let layout = entry.layout();
     let validators = Validators::of(&manifest.headers);
     let most_ranges = engine.config.policy.most_ranges();
-    let whole = (manifest.status, Content::Part(ByteRange { start: 0, end: length }));
-    let (status, content) =
-        match select(&request.method, &request.headers, manifest.status, validators, length, most_ranges) {
-            Selection::Full => whole,
-            Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
-            Selection::Several(ranges) => match multipart(manifest, &ranges) {
-                Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
-                None => whole,
-            },
-            Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
-            Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
-            Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
-        };
+    let everything = match entry.length() {
+        Some(length) => Content::Part(ByteRange { start: 0, end: length }),
+        None => Content::Open,
+    };
+    let selected =
+        select(&request.method, &request.headers, manifest.status, validators, layout.length, most_ranges);
+    let (status, content) = match selected {
+        Selection::Full => (manifest.status, everything),
+        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
+        Selection::Several(ranges) => match multipart(entry, &ranges) {
+            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
+            None => (manifest.status, everything),
+        },
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
+        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
+        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
+    };
     let mut headers = fields(entry, status, &content, now);
-    let body = if content.length() == 0 || request.method == Method::HEAD {
+    let body = if content.length() == Some(0) || request.method == Method::HEAD {
         ResponseBody::stored(Reader::empty())
     } else {
         let records = Arc::clone(&engine.records);
-        let source = Source { records, layout: manifest.layout, entry: Some(Arc::clone(entry)) };
+        let (first, _) = layout.locate(content.start());
+        let size = u64::from(layout.chunk_size.max(1));
+        let until = content.end().map_or(u64::MAX, |end| end.div_ceil(size));
+        if let Some(line) = &line {
+            line.is_asked_until(until);
+        }
+        let source = Source { records, layout, entry: Some(Arc::clone(entry)), line };
         let opened = match content {
             Content::Part(range) => Reader::open(source, range).await.map(ResponseBody::stored),
+            Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
             Content::Parts(multipart) => {
                 Box::pin(Parts::open(source, *multipart)).await.map(ResponseBody::parts)
             }
         };
-        let Ok(body) = opened else {
-            forget(&engine.records, entry).await;
-            return None;
-        };
-        body
+        opened.map_err(|_| Gone { first, until })?
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
-    Some(response(status, headers, body))
+    Ok(response(status, headers, body))
 }
 
 /// These parts of a stored response in one content; `None` where the whole is answered instead: it is no longer, or
 /// it is in a coding. RFC 9110 §15.3.7 has `Content-Encoding` in the header of the message, and a viewer would decode
 /// the delimiters with the parts.
-fn multipart(manifest: &Manifest, ranges: &[ByteRange]) -> Option<Multipart> {
-    let Manifest { headers, layout, .. } = manifest;
-    if headers.contains_key(header::CONTENT_ENCODING) {
+fn multipart(entry: &Entry, ranges: &[ByteRange]) -> Option<Multipart> {
+    let Manifest { headers, layout, .. } = &entry.manifest;
+    // Nor of what is still to be made: whoever makes it would see the boundary first.
+    if headers.contains_key(header::CONTENT_ENCODING) || entry.pouring.is_some() {
         return None;
     }
     let mut ranges = Cow::Borrowed(ranges);
@@ -98,7 +131,7 @@ fn multipart(manifest: &Manifest, ranges: &[ByteRange]) -> Option<Multipart> {
 /// The header fields that an answer with `status` has, all but `Cache-Status`.
 fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
     let stored = &entry.manifest.headers;
-    let length = entry.manifest.layout.length;
+    let length = entry.layout().length;
     let stored_status = entry.manifest.status;
     // A 412 or 416 of the inner service's own, where the policy stores such, is served as it came.
     let made = if status == stored_status { StatusCode::OK } else { status };
@@ -123,7 +156,12 @@ fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime)
                 headers.remove(name);
             }
             match content {
-                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within(length)),
+                Content::Part(range) if entry.length().is_some() => {
+                    insert(&mut headers, header::CONTENT_RANGE, range.within(length));
+                }
+                // §14.4: the complete length, where it is unknown, is an asterisk.
+                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
+                Content::Open => {}
                 // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
                 Content::Parts(multipart) => {
                     insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
@@ -136,8 +174,8 @@ fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime)
         _ => {}
     }
     // RFC 9110 §8.6: a 204 has no content, and no length of it.
-    if status != StatusCode::NO_CONTENT {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.length()));
+    if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // §14.2: ranges are defined for what is a 200 without them.
     if stored_status == StatusCode::OK {
@@ -163,7 +201,8 @@ pub(crate) async fn salvage<B>(
         for index in 1..stored.chunks() {
             engine.records.chunk(stored.chunk(index)).await.ok()?;
         }
-        let source = Source { records: Arc::clone(&engine.records), layout: stored, entry: None };
+        let records = Arc::clone(&engine.records);
+        let source = Source { records, layout: stored, entry: None, line: None };
         Reader::open(source, whole).await.ok()?
     };
     outcome.append_to(&mut parts.headers, parts.status, by);
@@ -252,15 +291,36 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
 
 /// What is sent of a stored response.
 enum Content {
+    /// All of a body whose end is not known.
+    Open,
     Part(ByteRange),
     Parts(Box<Multipart>),
 }
 
 impl Content {
-    fn length(&self) -> u64 {
+    fn length(&self) -> Option<u64> {
         match self {
-            Self::Part(range) => range.length(),
-            Self::Parts(multipart) => multipart.length(),
+            Self::Open => None,
+            Self::Part(range) => Some(range.length()),
+            Self::Parts(multipart) => Some(multipart.length()),
+        }
+    }
+
+    /// The first byte of the body that is sent.
+    fn start(&self) -> u64 {
+        match self {
+            Self::Open => 0,
+            Self::Part(range) => range.start,
+            Self::Parts(multipart) => multipart.parts.first().map_or(0, |part| part.range.start),
+        }
+    }
+
+    /// The end of the last byte that is sent, if that is known.
+    fn end(&self) -> Option<u64> {
+        match self {
+            Self::Open => None,
+            Self::Part(range) => Some(range.end),
+            Self::Parts(multipart) => multipart.parts.iter().map(|part| part.range.end).max(),
         }
     }
 }

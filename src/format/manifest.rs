@@ -4,7 +4,8 @@
 //! "TVCM" │ version 1 │ kind 1 │ key │ … │ xxh3-64 8
 //!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
-//!   kind 2, a response: flags 1 (bit 0: the ETag was made here) │ the rest as in kind 0
+//!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest) │ digest 16, if so
+//!                       │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -28,7 +29,7 @@ use super::{
     chunk::ChunkName,
     key::{CacheKey, Generation, SelectingField, Slot},
 };
-use crate::semantics::freshness::Exchange;
+use crate::semantics::{freshness::Exchange, range::ByteRange};
 
 /// What lies at a slot of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +49,10 @@ pub(crate) struct Manifest {
     pub(crate) layout: Layout,
     /// The `ETag` was made here, of the content: the inner service cannot be asked about it.
     pub(crate) own_etag: bool,
+    /// Not all of its chunks have been stored yet.
+    pub(crate) sparse: bool,
+    /// The xxh3-128 sum of the body, where the inner service gave no strong validator to know it by.
+    pub(crate) digest: Option<u128>,
 }
 
 /// Which chunks a body is cut into.
@@ -71,6 +76,12 @@ impl Layout {
     /// How many chunks there are.
     pub(crate) fn chunks(&self) -> u64 {
         self.length.div_ceil(u64::from(self.chunk_size.max(1)))
+    }
+
+    /// The bytes that these chunks hold.
+    pub(crate) fn bytes(&self, chunks: &Range<u64>) -> ByteRange {
+        let offset = |index: u64| index.saturating_mul(u64::from(self.chunk_size)).min(self.length);
+        ByteRange { start: offset(chunks.start), end: offset(chunks.end) }
     }
 
     /// How many chunks are read for these parts, none of them empty, one after the other.
@@ -117,7 +128,7 @@ impl Record {
         out.put_u8(VERSION);
         match self {
             Self::Response(manifest) => {
-                out.put_u8(if manifest.own_etag { FLAGGED_RESPONSE } else { RESPONSE });
+                out.put_u8(if manifest.flags() == 0 { RESPONSE } else { FLAGGED_RESPONSE });
                 manifest.encode(&mut out);
             }
             Self::Variants(variants) => {
@@ -152,10 +163,18 @@ impl Record {
 }
 
 impl Manifest {
+    fn flags(&self) -> u8 {
+        let flag = |set, flag| if set { flag } else { 0 };
+        flag(self.own_etag, OWN_ETAG) | flag(self.sparse, SPARSE) | flag(self.digest.is_some(), DIGEST)
+    }
+
     fn encode(&self, out: &mut BytesMut) {
         put_bytes(out, self.key.as_bytes());
-        if self.own_etag {
-            out.put_u8(1);
+        if self.flags() != 0 {
+            out.put_u8(self.flags());
+        }
+        if let Some(digest) = self.digest {
+            out.put_u128(digest);
         }
         out.put_u16(self.status.as_u16());
         out.put_u64(self.layout.length);
@@ -179,12 +198,12 @@ impl Manifest {
     fn decode(input: &mut Input<'_>, flagged: bool) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
         let flags = if flagged { input.number::<1>()? } else { 0 };
-        let own_etag = match flags {
-            0 => false,
-            1 => true,
-            // What the other bits mean, a later version knows.
-            _ => return None,
-        };
+        // What the other bits mean, a later version knows.
+        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST) {
+            return None;
+        }
+        let is_set = |flag| flags & u64::from(flag) != 0;
+        let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
         let status = StatusCode::from_u16(u16::try_from(input.number::<2>()?).ok()?).ok()?;
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
@@ -204,7 +223,8 @@ impl Manifest {
             headers.try_append(name, value).ok()?;
         }
         let layout = Layout { generation, chunk_size, length };
-        Some(Self { key, status, headers, selecting, exchange, layout, own_etag })
+        let (own_etag, sparse) = (is_set(OWN_ETAG), is_set(SPARSE));
+        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, digest })
     }
 }
 
@@ -302,6 +322,9 @@ const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;
 const FLAGGED_RESPONSE: u8 = 2;
 const TAGGED_VARIANTS: u8 = 3;
+const OWN_ETAG: u8 = 1;
+const SPARSE: u8 = 2;
+const DIGEST: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -330,7 +353,17 @@ mod tests {
             },
             layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
             own_etag,
+            sparse: false,
+            digest: None,
         })
+    }
+
+    /// In part only, or with a sum of its bytes.
+    fn manifest_with(sparse: bool, digest: Option<u128>) -> Record {
+        match manifest(digest.is_some()) {
+            Record::Response(manifest) => Record::Response(Manifest { sparse, digest, ..manifest }),
+            variants @ Record::Variants(_) => variants,
+        }
     }
 
     fn variants(tagged: bool) -> Record {
@@ -346,7 +379,11 @@ mod tests {
 
     #[test]
     fn records_come_back_as_they_went() {
-        for record in [manifest(false), manifest(true), variants(false), variants(true)] {
+        let with = [(true, None), (false, Some(5)), (true, Some(u128::MAX))]
+            .map(|(sparse, digest)| manifest_with(sparse, digest));
+        for record in
+            [manifest(false), manifest(true), variants(false), variants(true)].into_iter().chain(with)
+        {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
             assert!(encoded.len() < 512, "{} bytes", encoded.len());
@@ -355,9 +392,11 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 4] = [
+        let golden: [(Record, &[u8]); 6] = [
             (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
+            (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),
+            (manifest_with(false, Some(5)), include_bytes!("../../tests/golden/manifest-v1-digest.bin")),
             (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
             (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
         ];

@@ -160,6 +160,7 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     let mut config = Config::new(clock.clone());
     config.policy = policy;
     config.chunk_size = ChunkSize::new(settings.chunk_size).unwrap_or_default();
+
     Engine::new(config, Arc::new(shelf.clone()))
 }
 

@@ -102,6 +102,7 @@ impl fmt::Debug for CacheName {
 /// Why a response was not stored, or not served from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    Abandoned,
     Authorization,
     ChangedLength,
     InnerFailed,
@@ -111,6 +112,7 @@ pub(crate) enum Refusal {
     Media,
     NeverFresh,
     NoCache,
+    NoParts,
     NoRoom,
     NoStore,
     OnlyIfCached,
@@ -121,6 +123,7 @@ pub(crate) enum Refusal {
     StoreFailed,
     StoreLost,
     TooLarge,
+    TooManyFills,
     VaryAnything,
     WaitedTooLong,
 }
@@ -145,6 +148,7 @@ impl Refusal {
     /// The `detail` of RFC 9211 §2.8, a token.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Abandoned => "abandoned",
             Self::Authorization => "authorization",
             Self::ChangedLength => "inner-length-mismatch",
             Self::InnerFailed => "inner-body-failed",
@@ -154,6 +158,7 @@ impl Refusal {
             Self::Media => "media-type",
             Self::NeverFresh => "never-fresh",
             Self::NoCache => "no-cache",
+            Self::NoParts => "no-parts",
             Self::NoRoom => "no-room",
             Self::NoStore => "no-store",
             Self::OnlyIfCached => "only-if-cached",
@@ -164,6 +169,7 @@ impl Refusal {
             Self::StoreFailed => "store-failed",
             Self::StoreLost => "store-lost",
             Self::TooLarge => "too-large",
+            Self::TooManyFills => "fills-limit",
             Self::VaryAnything => "vary-star",
             Self::WaitedTooLong => "waited-too-long",
         }
@@ -460,6 +466,7 @@ mod tests {
     /// Every refusal once, the same way.
     fn refusals() -> Vec<Refusal> {
         let next = |refusal| match refusal {
+            Refusal::Abandoned => Some(Refusal::Authorization),
             Refusal::Authorization => Some(Refusal::ChangedLength),
             Refusal::ChangedLength => Some(Refusal::InnerFailed),
             Refusal::InnerFailed => Some(Refusal::InnerStalled),
@@ -468,7 +475,8 @@ mod tests {
             Refusal::InvalidLength => Some(Refusal::Media),
             Refusal::Media => Some(Refusal::NeverFresh),
             Refusal::NeverFresh => Some(Refusal::NoCache),
-            Refusal::NoCache => Some(Refusal::NoRoom),
+            Refusal::NoCache => Some(Refusal::NoParts),
+            Refusal::NoParts => Some(Refusal::NoRoom),
             Refusal::NoRoom => Some(Refusal::NoStore),
             Refusal::NoStore => Some(Refusal::OnlyIfCached),
             Refusal::OnlyIfCached => Some(Refusal::Private),
@@ -478,11 +486,12 @@ mod tests {
             Refusal::Status => Some(Refusal::StoreFailed),
             Refusal::StoreFailed => Some(Refusal::StoreLost),
             Refusal::StoreLost => Some(Refusal::TooLarge),
-            Refusal::TooLarge => Some(Refusal::VaryAnything),
+            Refusal::TooLarge => Some(Refusal::TooManyFills),
+            Refusal::TooManyFills => Some(Refusal::VaryAnything),
             Refusal::VaryAnything => Some(Refusal::WaitedTooLong),
             Refusal::WaitedTooLong => None,
         };
-        std::iter::successors(Some(Refusal::Authorization), |refusal| next(*refusal)).collect()
+        std::iter::successors(Some(Refusal::Abandoned), |refusal| next(*refusal)).collect()
     }
 
     /// Every value of a kind, and none.
@@ -556,7 +565,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(members, 9 * 22 * 8 * 4);
+        assert_eq!(members, 9 * 25 * 8 * 4);
         for name in &names {
             for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
                 let read = appended(name, |headers| append(headers, member.clone()));

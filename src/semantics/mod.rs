@@ -9,6 +9,7 @@ pub(crate) mod etag;
 pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod multipart;
+pub(crate) mod partial;
 pub(crate) mod range;
 pub(crate) mod reference;
 pub(crate) mod select;

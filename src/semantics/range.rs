@@ -23,6 +23,11 @@ impl ByteRange {
     pub(crate) fn within(self, complete: u64) -> String {
         format!("bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1))
     }
+
+    /// The same in a representation whose length is not known yet (RFC 9110 §14.4).
+    pub(crate) fn within_unknown(self) -> String {
+        format!("bytes {}-{}/*", self.start, self.end.saturating_sub(1))
+    }
 }
 
 /// What the `Range` of a request comes to for a representation of a given length.
@@ -78,6 +83,39 @@ fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
         Some(Ranges::Several(ranges)) => joined(ranges),
         Some(few) => few,
     }
+}
+
+/// What a request wants first of a representation whose length is not known: from where on, and up to where, if it says
+/// that. From the start where it has no `Range` that counts, or wants the last bytes.
+pub(crate) fn wanted(headers: &HeaderMap) -> (u64, Option<u64>) {
+    match specs(headers).map(|mut specs| specs.next()) {
+        Some(Some(Some(RangeSpec::From(first)))) => (first, None),
+        Some(Some(Some(RangeSpec::Between(first, last)))) => (first, Some(last.saturating_add(1))),
+        // One byte of the start says how long all of it is.
+        Some(Some(Some(RangeSpec::Last(_)))) => (0, Some(1)),
+        Some(Some(None) | None) | None => (0, None),
+    }
+}
+
+/// Where the one part that a request wants ends, if it wants one and says so: with that much stored, it is certain
+/// whatever the length turns out to be.
+pub(crate) fn certain_from(headers: &HeaderMap) -> Option<u64> {
+    let mut specs = specs(headers)?;
+    match (specs.next(), specs.next()) {
+        (Some(Some(RangeSpec::Between(_, last))), None) => last.checked_add(1),
+        _ => None,
+    }
+}
+
+/// The members of the one `Range` field in bytes; those that are no range are `None`.
+fn specs(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<RangeSpec>> + '_> {
+    let mut lines = headers.get_all(header::RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return None;
+    };
+    let (unit, set) = line.to_str().ok()?.trim_matches(is_whitespace).split_once('=')?;
+    let members = set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
+    unit.eq_ignore_ascii_case("bytes").then(|| members.map(RangeSpec::parse))
 }
 
 impl Ranges {

@@ -79,7 +79,11 @@ pub(crate) fn would_be_storable(
 }
 
 /// What RFC 9111 §3 asks of a shared cache, but for freshness.
-fn may_be_shared(
+///
+/// # Errors
+///
+/// The first rule that forbids to share it.
+pub(crate) fn may_be_shared(
     request: &HeaderMap,
     status: StatusCode,
     headers: &HeaderMap,

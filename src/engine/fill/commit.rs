@@ -1,6 +1,9 @@
 //! The put that makes a response one that is found: its manifest, and the mark that its variants hang on.
 
-use http::{header::HeaderName, HeaderMap, StatusCode};
+use http::{
+    header::{self, HeaderName, HeaderValue},
+    HeaderMap, StatusCode,
+};
 
 use super::{validate::strong_tag, Fill};
 use crate::{
@@ -22,6 +25,25 @@ pub(super) struct Draft {
     pub(super) exchange: Exchange,
     pub(super) layout: Layout,
     pub(super) own_etag: bool,
+    pub(super) sparse: bool,
+    pub(super) digest: Option<u128>,
+}
+
+impl Draft {
+    /// What would put the same response again.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        let Manifest { status, exchange, layout, own_etag, sparse, digest, .. } = *manifest;
+        Self { status, headers: manifest.headers.clone(), exchange, layout, own_etag, sparse, digest }
+    }
+
+    /// Gives the response a tag of ours.
+    pub(super) fn tag(&mut self, tag: u128) {
+        // A quoted hexadecimal number is a valid field value.
+        if let Ok(tag) = HeaderValue::try_from(format!("\"{tag:032x}\"")) {
+            self.headers.insert(header::ETAG, tag);
+            self.own_etag = true;
+        }
+    }
 }
 
 impl Fill {
@@ -31,16 +53,8 @@ impl Fill {
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
         }
-        let Draft { status, headers, exchange, layout, own_etag } = draft;
-        let vary = Vary::of(&headers);
-        let selecting = match &vary {
-            Vary::Fields(names) => SelectingField::all(names, &self.asked.headers),
-            Vary::Nothing => Vec::new(),
-            Vary::Anything => return Err(Refusal::VaryAnything),
-        };
-        let key = self.target.key.clone();
-        let manifest = Manifest { key, status, headers, selecting, exchange, layout, own_etag };
-        let slot = match vary {
+        let manifest = self.manifest(&draft)?;
+        let slot = match Vary::of(&manifest.headers) {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
             _ => self.target.primary.clone(),
         };
@@ -55,6 +69,18 @@ impl Fill {
         // A put that failed may have happened all the same: what is not committed must not be found.
         let _ = records.remove_record(&slot).await;
         Err(refusal)
+    }
+
+    /// What the request that was asked selects by this response.
+    pub(super) fn manifest(&self, draft: &Draft) -> Result<Manifest, Refusal> {
+        let Draft { status, exchange, layout, own_etag, sparse, digest, ref headers } = *draft;
+        let selecting = match Vary::of(headers) {
+            Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
+            Vary::Nothing => Vec::new(),
+            Vary::Anything => return Err(Refusal::VaryAnything),
+        };
+        let (key, headers) = (self.target.key.clone(), headers.clone());
+        Ok(Manifest { key, status, headers, selecting, exchange, layout, own_etag, sparse, digest })
     }
 
     /// The slot of a variant, entered among the key's variants.

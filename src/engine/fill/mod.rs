@@ -1,36 +1,40 @@
 //! From the inner service to the store: one fill, in a task of its own.
 //!
 //! The only room that puts chunks and manifests. Chunks go first; the manifest's put is the commit. A fill of what is
-//! stored already begins with the question whether that is still good (RFC 9111 §4.3).
+//! stored already begins with the question whether that is still good (RFC 9111 §4.3); one of what is stored in part
+//! fetches what is missing (§3.4).
 
 mod commit;
+mod complete;
+mod part;
 mod pour;
+mod resume;
+mod store;
 mod validate;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderMap},
     request, response, Method, Request, Response, StatusCode,
 };
 use http_body::Body;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tower_service::Service;
-use xxhash_rust::xxh3::Xxh3;
 
-pub(crate) use self::validate::{freshen_by_head, question, verdict, Verdict};
-use self::{
-    commit::Draft,
-    pour::{Pour, Poured, CHUNK_OVERHEAD},
+use self::part::Judged;
+pub(crate) use self::{
+    pour::{Audience, Pour, Poured, CHUNK_OVERHEAD},
+    resume::pause,
+    validate::{freshen_by_head, question, verdict, Verdict},
 };
 use super::{
-    budget::Promise,
     collect::Collector,
-    flight::{Landing, Permit},
+    config::{Abandon, Fill as Mode},
+    flight::{Follower, Landing, Permit},
     inner::Inner,
     lookup::{Entry, Target},
-    purge::forget,
     Engine,
 };
 use crate::{
@@ -40,13 +44,12 @@ use crate::{
         manifest::{Layout, Tagged},
     },
     semantics::{
-        cache_control::{RequestDirectives, ResponseDirectives},
+        cache_control::RequestDirectives,
         cache_status::Refusal,
-        etag::has_validator,
-        fields::{only, remove_conditions_and_ranges, stored_fields},
+        fields::remove_conditions_and_ranges,
         freshness::Exchange,
-        storable::storable,
-        validation::supersedes,
+        partial::ask,
+        range::{wanted, ByteRange},
         vary::Vary,
     },
 };
@@ -61,6 +64,8 @@ pub(crate) enum Delivery<B, E> {
     Late(Answering<B, E>),
     /// The inner response may not be stored: here it is, untouched.
     Passed(Response<B>, Refusal),
+    /// What came is no answer to what the viewer asked, and may not be stored.
+    Refused(Refusal),
     /// Storing stopped midway: here is the inner response, part stored, part in hand, part still to come.
     Salvaged(Box<Salvage<B>>),
     /// In the store.
@@ -88,6 +93,8 @@ pub(crate) enum Known {
     Nothing,
     /// What other requests of the key selected.
     Others(Vec<Tagged>),
+    /// A part of what the request selects, fresh.
+    Sparse(Arc<Entry>),
     /// What the request selects, and may be good still.
     Stale(Arc<Entry>),
 }
@@ -103,37 +110,77 @@ pub(crate) struct Salvage<B> {
     pub(crate) refusal: Refusal,
 }
 
-/// Starts the fill of `target` on behalf of `request`. It goes on whoever waits for it.
+/// A fill under way, as the request sees it that leads it.
+pub(crate) struct Filling<B, E> {
+    pub(crate) task: JoinHandle<Delivery<B, E>>,
+    pub(crate) follower: Follower,
+}
+
+/// Starts the fill of `target` on behalf of `request`, who waits for it unless it is `for_later`; what becomes of it when nobody waits any more, the policy for
+/// abandoned fills says. `None`, and the flight is over, if too many are under way.
 ///
 /// The inner service gets the request without its conditions and ranges, for what is stored is for every viewer; with
-/// the conditions of the response that is stored already, if one is.
+/// the conditions of the response that is stored already, if one is; and with a range of its own where only chunks that
+/// somebody asked for are to be fetched.
 pub(crate) fn start<S, A, B>(
     engine: Arc<Engine>,
     inner: Inner<S>,
     request: &request::Parts,
     target: &Arc<Target>,
     stored: Known,
+    for_later: bool,
     permit: Permit,
-) -> JoinHandle<Delivery<B, S::Error>>
+) -> Option<Filling<B, S::Error>>
 where
     S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Send,
+    S::Error: Send + 'static,
     A: Default + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let Ok(place) = Arc::clone(&engine.fills).try_acquire_owned() else {
+        permit.land(Landing::Passed);
+        return None;
+    };
+    let asked = request_of_its_own(&engine, request);
+    let directives = engine.directives(request);
+    let window = window(&engine, target, request);
+    let (target, place) = (Arc::clone(target), Some(place));
+    let fill = Fill { engine, target, asked, directives, stored, window, for_later, _place: place };
+    let follower = permit.follower();
+    Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
+}
+
+/// The request of a fill: one of its own, without content, conditions and ranges, whatever the viewer's said.
+pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> request::Parts {
     let mut asked = request.clone();
     remove_conditions_and_ranges(&mut asked.headers);
-    // The request of a fill is one of its own, and has no content, whatever the viewer's said.
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         asked.headers.remove(name);
     }
     asked.method = Method::GET;
     engine.mark(&mut asked.extensions);
-    let directives = engine.directives(request);
-    let fill = Fill { engine, target: Arc::clone(target), asked, directives, stored };
-    tokio::spawn(async move { fill.run(inner, permit).await })
+    asked
+}
+
+/// The bytes to ask for first, in whole chunks, where not all are to be fetched: those that the request wants, no more
+/// than are read ahead.
+fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
+    let config = &engine.config;
+    let gives_parts =
+        || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
+    if config.fill != Mode::Sliced || !gives_parts() {
+        return None;
+    }
+    let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
+    let (start, end) = wanted(&request.headers);
+    let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
+    // Who wants all that follows may leave soon.
+    let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
+    let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
+    Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })
+        .filter(|window| window.start < window.end)
 }
 
 struct Fill {
@@ -143,24 +190,39 @@ struct Fill {
     asked: request::Parts,
     directives: RequestDirectives,
     stored: Known,
+    /// What is asked for first, if not all is.
+    window: Option<ByteRange>,
+    /// Nobody waits for it from the beginning.
+    for_later: bool,
+    /// Among the fills that may be under way at once; an update by a HEAD needs none.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Fill {
-    async fn run<S, A, B>(self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
+    async fn run<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
-        S::Error: Send,
+        S::Error: Send + 'static,
         A: Default + Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        if let Known::Sparse(entry) = &self.stored {
+            if let Some(stored) = self.complete(&mut inner, entry, &permit).await {
+                permit.land(Landing::Stored(stored.generation));
+                return Delivery::Stored(stored);
+            }
+            self.stored = Known::Nothing;
+        }
         let validated = match &self.stored {
             Known::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
             Known::Others(variants) if !variants.is_empty() => {
                 self.validate_any(&mut inner, variants, &permit).await
             }
-            Known::Nothing | Known::Others(_) => Ok(self.call(&mut inner, self.asked.clone()).await),
+            Known::Nothing | Known::Others(_) | Known::Sparse(_) => {
+                Ok(self.call(&mut inner, self.asked.clone()).await)
+            }
         };
         let answer = match validated {
             Ok(answer) => answer,
@@ -169,8 +231,24 @@ impl Fill {
                 return delivery;
             }
         };
+        let answer = match answer {
+            Ok((response, exchange)) => match self.judge(response, exchange) {
+                Judged::Part(response, part) => {
+                    return self.store_part(response, part, exchange, permit).await
+                }
+                Judged::Whole(response) => Ok((response, exchange)),
+                Judged::Again(response) => {
+                    // An inner service may wait for the end of one answer before it gives the next.
+                    drop(response);
+                    self.window = None;
+                    self.call(&mut inner, self.asked.clone()).await
+                }
+                Judged::Unsatisfied => Err(Delivery::Refused(Refusal::Status)),
+            },
+            Err(delivery) => Err(delivery),
+        };
         match answer {
-            Ok((response, exchange)) => self.store(response, exchange, permit).await,
+            Ok((response, exchange)) => self.store(&mut inner, response, exchange, permit).await,
             Err(delivery) => {
                 permit.land(Landing::Passed);
                 delivery
@@ -179,14 +257,17 @@ impl Fill {
     }
 
     /// Calls the inner service; the error is a delivery without an answer, failed or late.
-    async fn call<S, A, B>(&self, inner: &mut Inner<S>, asked: request::Parts) -> Called<B, S::Error>
+    async fn call<S, A, B>(&self, inner: &mut Inner<S>, mut asked: request::Parts) -> Called<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
-        S::Error: Send,
+        S::Error: Send + 'static,
         A: Default + Send + 'static,
         B: Send + 'static,
     {
+        if let Some(window) = self.window {
+            ask(window, &mut asked.headers);
+        }
         let clock = &self.engine.config.clock;
         let (mut inner, request) = (inner.take(), Request::from_parts(asked, A::default()));
         let requested = clock.now();
@@ -194,115 +275,19 @@ impl Fill {
         match timeout(self.engine.config.idle_limit, answering.as_mut()).await {
             Ok(Ok(response)) => Ok((response, Exchange { requested, received: clock.now() })),
             Ok(Err(error)) => Err(Delivery::Failed(error)),
+            // It would be a part, and not the one that the viewer asked for.
+            Err(_) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
             Err(_) => Err(Delivery::Late(answering)),
         }
     }
 
-    /// Stores what the inner service answered, if it may be stored.
-    async fn store<B, E>(&self, response: Response<B>, exchange: Exchange, permit: Permit) -> Delivery<B, E>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let (parts, body) = response.into_parts();
-        let admitted = self.admit(&parts, body.size_hint().exact(), exchange);
-        let (length, generation, promise) = match admitted {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                // An error or a redirection may be this viewer's alone, or over in a moment.
-                if refusal != Refusal::Status || parts.status.is_success() {
-                    self.remember(refusal, &parts.headers);
-                }
-                // RFC 9111 §3.5: those without credentials may get what can be stored; the others have been remembered.
-                let is_for_owner = refusal == Refusal::Authorization;
-                permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
-                // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
-                let is_news = supersedes(parts.status) && refusal != Refusal::Authorization;
-                if let (Known::Stale(stale), true) = (&self.stored, is_news) {
-                    forget(&self.engine.records, stale).await;
-                }
-                return Delivery::Passed(Response::from_parts(parts, body), refusal);
-            }
-        };
-        let mut pour = Pour {
-            engine: &self.engine,
-            layout: Layout { generation, chunk_size: self.chunk_size(), length: 0 },
-            body: Collector::new(body, length),
-            promise,
-            promised_whole: length.is_some(),
-            etag: (!has_validator(&parts.headers)).then(Xxh3::new),
-        };
-        let (refusal, in_hand) = match pour.all().await {
-            Poured::All => {
-                let draft = self.draft(&parts, pour.layout, pour.etag.take(), exchange);
-                match self.commit(draft, &permit).await {
-                    Ok(_) => {
-                        permit.land(Landing::Stored(generation));
-                        let withheld = only(&parts.headers, &self.withheld(&parts.headers));
-                        return Delivery::Stored(Stored { generation, status: parts.status, withheld });
-                    }
-                    Err(refusal) => (refusal, Bytes::new()),
-                }
-            }
-            Poured::Broken(refusal) => {
-                if let Some(entry) = self.stand_in() {
-                    permit.land(Landing::StoodIn(entry.generation()));
-                    return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
-                }
-                permit.land(Landing::Broken);
-                return Delivery::Broken(parts.status, refusal);
-            }
-            Poured::Stopped(refusal, in_hand) => (refusal, in_hand),
-        };
-        self.remember(refusal, &parts.headers);
-        permit.land(Landing::Passed);
-        let salvage = Salvage { parts, stored: pour.layout, in_hand, rest: pour.body, refusal };
-        Delivery::Salvaged(Box::new(salvage))
-    }
-
-    /// Whether the response may be stored and there is room for it.
-    fn admit(
-        &self,
-        parts: &response::Parts,
-        body_length: Option<u64>,
-        exchange: Exchange,
-    ) -> Result<(Option<u64>, Generation, Promise), Refusal> {
-        let policy = &self.engine.config.policy;
-        let asked = &self.asked.headers;
-        let length = storable(asked, parts.status, &parts.headers, body_length, exchange, policy)?;
-        let chunks = length.map_or(0, |length| length.div_ceil(u64::from(self.chunk_size())));
-        let bytes = length.unwrap_or(0).saturating_add(chunks.saturating_mul(CHUNK_OVERHEAD));
-        if !self.engine.budget.could_hold(bytes) {
-            return Err(Refusal::TooLarge);
+    /// What becomes of it when nobody waits.
+    fn abandon(&self) -> Abandon {
+        if self.for_later {
+            Abandon::Finish
+        } else {
+            self.engine.config.abandon
         }
-        let promise = self.engine.budget.promise(bytes).ok_or(Refusal::NoRoom)?;
-        let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
-        Ok((length, generation, promise))
-    }
-
-    /// What is to be found of a response once it is poured.
-    fn draft(
-        &self,
-        parts: &response::Parts,
-        layout: Layout,
-        etag: Option<Xxh3>,
-        exchange: Exchange,
-    ) -> Draft {
-        let withheld = self.withheld(&parts.headers);
-        let mut headers = stored_fields(&parts.headers, &withheld, exchange.received);
-        let own_etag = etag.is_some();
-        if let Some(sum) = etag {
-            // A quoted hexadecimal number is a valid field value.
-            if let Ok(tag) = HeaderValue::try_from(format!("\"{:032x}\"", sum.digest128())) {
-                headers.insert(header::ETAG, tag);
-            }
-        }
-        Draft { status: parts.status, headers, exchange, layout, own_etag }
-    }
-
-    /// The fields that the response keeps from all but the viewer who asked.
-    fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
-        ResponseDirectives::heeded(response, self.engine.config.policy.targeted_fields()).withheld
     }
 
     /// The stored response, if it may stand in for an error.
@@ -329,6 +314,12 @@ impl Fill {
         };
         let now = self.engine.config.clock.now();
         self.engine.passes.remember(&self.target.primary, selecting, refusal, now);
+    }
+
+    /// Has the next fills like this one ask for the whole at once.
+    fn remember_partless(&self) {
+        let now = self.engine.config.clock.now();
+        self.engine.partless.remember(&self.target.primary, Vec::new(), Refusal::NoParts, now);
     }
 }
 

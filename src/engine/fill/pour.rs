@@ -1,5 +1,7 @@
 //! An inner body on its way into the store, chunk by chunk.
 
+use std::{future::pending, ops::Range, sync::Arc};
+
 use bytes::Bytes;
 use http_body::Body;
 use xxhash_rust::xxh3::Xxh3;
@@ -8,76 +10,197 @@ use crate::{
     engine::{
         budget::Promise,
         collect::{Collected, Collector},
+        config::Abandon,
+        flight::Permit,
+        race::{race, Raced},
+        supply::Running,
         Engine,
     },
     error::BoxError,
-    format::manifest::Layout,
+    format::{key::Generation, manifest::Layout},
     semantics::cache_status::Refusal,
 };
 
 /// A body being put into the store.
-pub(super) struct Pour<'a, B> {
-    pub(super) engine: &'a Engine,
-    /// What is in the store so far.
-    pub(super) layout: Layout,
-    pub(super) body: Collector<B>,
-    pub(super) promise: Promise,
+pub(crate) struct Pour<B> {
+    engine: Arc<Engine>,
+    /// Its length is where the bytes end that are in the store.
+    layout: Layout,
+    /// The chunks still to come, as far as they are to be stored; all to the end of the body if that comes before.
+    chunks: Range<u64>,
+    ended: bool,
+    pub(crate) body: Collector<B>,
+    /// What the store was promised; without it, nothing is put.
+    pub(crate) promise: Option<Promise>,
     /// The promise was made for the whole length at once.
-    pub(super) promised_whole: bool,
-    /// The sum that becomes the `ETag` of a response without a validator.
-    pub(super) etag: Option<Xxh3>,
+    pub(crate) promised_whole: bool,
+    /// There is no room for the whole: it is poured no faster than it is read.
+    pub(crate) paced: bool,
+    /// The sum by which a response without a strong validator is known again.
+    pub(crate) sum: Option<Xxh3>,
 }
 
 /// How a pour ended.
-pub(super) enum Poured {
+pub(crate) enum Poured {
+    /// All that was to be stored is.
     All,
     Broken(Refusal),
+    /// Nobody was left to wait for it.
+    Deserted,
     /// With the chunk that did not get into the store.
     Stopped(Refusal, Bytes),
 }
 
-impl<B> Pour<'_, B>
+/// Whom a body is poured for.
+pub(crate) enum Audience<'a> {
+    /// Those who wait for a flight; what becomes of it when they leave; the length of the body, if it is known.
+    Flight(&'a Permit, Abandon, Option<u64>),
+    /// Viewers to come.
+    Later,
+    Run(&'a Running),
+}
+
+impl<B> Pour<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    /// A pour of chunk after chunk, from the first on.
+    pub(crate) fn new(
+        engine: &Arc<Engine>,
+        generation: Generation,
+        chunk_size: u32,
+        body: Collector<B>,
+        promise: Option<Promise>,
+    ) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            layout: Layout { generation, chunk_size, length: 0 },
+            chunks: 0..u64::MAX,
+            ended: false,
+            body,
+            promise,
+            promised_whole: true,
+            paced: false,
+            sum: None,
+        }
+    }
+
+    /// What is in the store of a body that was poured from its start.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The chunk that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.chunks.start
+    }
+
+    /// Whether the body has come to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The body is of these chunks.
+    pub(crate) fn of(mut self, chunks: Range<u64>) -> Self {
+        self.layout.length = chunks.start.saturating_mul(u64::from(self.layout.chunk_size));
+        self.chunks = chunks;
+        self
+    }
+
+    /// Stores one chunk, if there is one.
+    pub(crate) async fn one(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
+        let end = self.chunks.end;
+        self.chunks.end = end.min(self.chunks.start.saturating_add(1));
+        let poured = self.all(audience, run).await;
+        self.chunks.end = end;
+        poured
+    }
+
     /// Stores chunk after chunk, one in memory at a time.
-    pub(super) async fn all(&mut self) -> Poured {
+    pub(crate) async fn all(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
         // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
         let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
-        let records = &self.engine.records;
-        for index in 0.. {
-            let payload = match self.body.chunk(size, self.engine.config.idle_limit).await {
-                Ok(Collected::Chunk(payload)) => payload,
-                Ok(Collected::End) => break,
-                Ok(Collected::Stalled(payload)) => {
+        while !self.ended && !self.chunks.is_empty() {
+            let (limit, paced) = (self.engine.config.idle_limit, self.paced);
+            if let (true, Some(run)) = (paced, run) {
+                let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
+                if let Raced::Second(()) = race(near, audience.leaves(self.layout.length, paced)).await {
+                    return Poured::Deserted;
+                }
+            }
+            let leaving = audience.leaves(self.layout.length, paced);
+            let payload = match race(self.body.chunk(size, limit), leaving).await {
+                Raced::First(Ok(Collected::Chunk(payload))) => payload,
+                Raced::First(Ok(Collected::End)) => {
+                    self.ended = true;
+                    break;
+                }
+                Raced::First(Ok(Collected::Stalled(payload))) => {
                     return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
                 }
-                Err(error) if error.is_truncated() => return Poured::Broken(Refusal::ChangedLength),
-                Err(_) => return Poured::Broken(Refusal::InnerFailed),
+                Raced::First(Err(error)) if error.is_truncated() => {
+                    return Poured::Broken(Refusal::ChangedLength);
+                }
+                Raced::First(Err(_)) => return Poured::Broken(Refusal::InnerFailed),
+                Raced::Second(()) => return Poured::Deserted,
             };
             let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
             if self.body.taken() > self.engine.config.policy.largest_body() {
                 return Poured::Stopped(Refusal::TooLarge, payload.freeze());
             }
-            let weight = length.saturating_add(CHUNK_OVERHEAD);
-            if !self.promised_whole && !self.promise.grow(weight) {
-                let in_all = self.promise.bytes().saturating_add(weight);
-                let could_be = self.engine.budget.could_hold(in_all);
-                let refusal = if could_be { Refusal::NoRoom } else { Refusal::TooLarge };
+            if let Err(refusal) = self.make_room(length.saturating_add(CHUNK_OVERHEAD), run.is_some()) {
                 return Poured::Stopped(refusal, payload.freeze());
             }
-            if let Some(sum) = &mut self.etag {
+            if let Some(sum) = &mut self.sum {
                 sum.update(&payload);
             }
-            if let Err((in_hand, _)) = records.put_chunk(self.layout.generation, index, payload).await {
+            let put = self.engine.records.put_chunk(self.layout.generation, self.chunks.start, payload);
+            if let Err((in_hand, _)) = put.await {
                 return Poured::Stopped(Refusal::StoreFailed, in_hand);
             }
             self.layout.length = self.layout.length.saturating_add(length);
+            self.chunks.start += 1;
+            if let Some(run) = run {
+                run.landed(self.chunks.start, self.layout.length);
+            }
         }
         Poured::All
+    }
+
+    /// Promises the store one more chunk, where not all of them are promised yet. Where there is no room for more, one that
+    /// is read while it is poured goes on no faster than it is read.
+    fn make_room(&mut self, weight: u64, is_read: bool) -> Result<(), Refusal> {
+        let Some(promise) = &mut self.promise else {
+            return Err(Refusal::NoRoom);
+        };
+        if self.promised_whole || self.paced || promise.grow(weight) {
+            return Ok(());
+        }
+        if is_read {
+            self.paced = true;
+            return Ok(());
+        }
+        let in_all = promise.bytes().saturating_add(weight);
+        let could_be = self.engine.budget.could_hold(in_all);
+        Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge })
+    }
+}
+
+impl Audience<'_> {
+    /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes.
+    async fn leaves(&self, stored: u64, paced: bool) {
+        match self {
+            // With nobody who reads, there is no pace.
+            Self::Flight(permit, ..) if paced => permit.deserted().await,
+            Self::Flight(permit, abandon, length) if abandon.stops(stored, *length) => {
+                permit.deserted().await;
+            }
+            Self::Flight(..) | Self::Later => pending().await,
+            Self::Run(run) => run.deserted().await,
+        }
     }
 }
 
 /// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
-pub(super) const CHUNK_OVERHEAD: u64 = 512;
+pub(crate) const CHUNK_OVERHEAD: u64 = 512;

@@ -205,13 +205,8 @@ impl Fill {
             Err(_) => return Freshened::Forbidden,
         }
         let withheld = self.withheld(headers);
-        let draft = Draft {
-            status: *status,
-            headers: stored_fields(headers, &withheld, exchange.received),
-            exchange,
-            layout: *layout,
-            own_etag: updated.manifest.own_etag,
-        };
+        let headers = stored_fields(headers, &withheld, exchange.received);
+        let draft = Draft { headers, ..Draft::of(&updated.manifest) };
         match self.commit(draft, permit).await {
             Ok(slot) => {
                 // With another Vary it is another variant, and the one before it is no more: whoever waits for this
@@ -280,7 +275,9 @@ pub(crate) async fn freshen_by_head(
         HeadSays::Same => {
             asked.method = Method::GET;
             let directives = engine.directives(&asked);
-            let fill = Fill { engine, target, asked, directives, stored: Known::Nothing };
+            let stored = Known::Nothing;
+            let (window, for_later, place) = (None, true, None);
+            let fill = Fill { engine, target, asked, directives, stored, window, for_later, _place: place };
             fill.freshen(&entry, &answer, exchange, &permit).await;
         }
         // RFC 9111 §3.5: what credentials brought says nothing of what others may have.

@@ -1,0 +1,181 @@
+//! When the first byte of a cold video leaves, and what is asked of the inner service until then and after, in each mode
+//! and beside the bare inner service: one of 32 MiB/s for each of its answers.
+//!
+//! Prints a table. Each ratio is to the bare service in the same run, and a goal that is missed is no failure. With
+//! `--test`, small sizes and one round, for what is asserted: statuses, and each byte that a viewer reads.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark may panic and print"
+)]
+
+mod inner;
+mod scene;
+
+use std::time::Duration;
+
+use tower_video_cache::Fill;
+
+use self::scene::{Ask, Scene, Seen};
+
+fn main() {
+    // As with criterion: no `--bench` where `cargo test` runs it.
+    let is_told = |what: &str| std::env::args().any(|argument| argument == what);
+    let sizes = if is_told("--bench") && !is_told("--test") { MEASURED } else { TESTED };
+    println!("| cold | | first byte | × bare | inner bytes | inner calls | goals |");
+    println!("|---|---|---|---|---|---|---|");
+
+    let start = Ask { from: 0, to: None, reads: sizes.played };
+    let goals = Goals { progressive: IN_A_CHUNK, sliced: IN_A_CHUNK, bytes: None };
+    sizes.show("all", &sizes.scene(sizes.played, Duration::ZERO, vec![start]), [5, 5, 5, 5], &goals);
+
+    let from = sizes.seeked / 10 * 9;
+    let touched = (from + MIB).div_ceil(sizes.chunk) - from / sizes.chunk;
+    let bytes = Some(touched * sizes.chunk + sizes.read_ahead);
+    for (name, to) in [("1 MiB at 90 %", Some(from + MIB)), ("from 90 % on, 1 MiB read", None)] {
+        let seek = Ask { from, to, reads: MIB };
+        for (latency, sliced, rounds) in [
+            // The first byte of the bare service is that of a frame of 16 KiB. What is stored first is a chunk, and can be
+            // no faster than one.
+            (Duration::ZERO, FirstByte::InChunks(2.0), [5, 0, 0, 5]),
+            (sizes.latency, FirstByte::InBare(2.0), [5, 1, 1, 5]),
+        ] {
+            let goals = Goals { progressive: FirstByte::Any, sliced, bytes };
+            sizes.show(name, &sizes.scene(sizes.seeked, latency, vec![seek]), rounds, &goals);
+        }
+    }
+
+    let parts = (0..sizes.viewers).map(|viewer| {
+        let place = |viewer: u64| sizes.seeked * viewer / sizes.viewers;
+        // A little of what the next one reads, too.
+        let to = (place(viewer + 1) + sizes.chunk / 4).min(sizes.seeked);
+        Ask { from: place(viewer), to: None, reads: to - place(viewer) }
+    });
+    let bytes = Some(sizes.seeked / 100 * 105);
+    let goals = Goals { progressive: FirstByte::Any, sliced: FirstByte::Any, bytes };
+    let name = format!("{} viewers, each a part", sizes.viewers);
+    sizes.show(&name, &sizes.scene(sizes.seeked, sizes.latency, parts.collect()), [1, 1, 1, 3], &goals);
+}
+
+struct Sizes {
+    chunk: u64,
+    read_ahead: u64,
+    /// Of the object that is played from its start.
+    played: u64,
+    /// Of the object that viewers seek in.
+    seeked: u64,
+    viewers: u64,
+    /// Before an answer of the inner service begins: it is as far away as many are.
+    latency: Duration,
+    most_rounds: usize,
+}
+
+const MEASURED: Sizes = Sizes {
+    chunk: MIB,
+    read_ahead: 8 * MIB,
+    played: 64 * MIB,
+    seeked: 256 * MIB,
+    viewers: 50,
+    latency: Duration::from_millis(50),
+    most_rounds: usize::MAX,
+};
+
+const TESTED: Sizes = Sizes {
+    chunk: MIB / 8,
+    read_ahead: MIB / 2,
+    played: 3 * MIB + 12_345,
+    seeked: 12 * MIB + 12_345,
+    viewers: 10,
+    latency: Duration::from_millis(5),
+    most_rounds: 1,
+};
+
+struct Goals {
+    progressive: FirstByte,
+    sliced: FirstByte,
+    /// What the inner service may give to `Sliced`.
+    bytes: Option<u64>,
+}
+
+/// When the first byte should be there.
+#[derive(Clone, Copy)]
+enum FirstByte {
+    Any,
+    /// By so many times the bare service's first byte.
+    InBare(f64),
+    /// By so many times what the bare service takes for a chunk.
+    InChunks(f64),
+}
+
+impl Sizes {
+    fn scene(&self, length: u64, latency: Duration, asks: Vec<Ask>) -> Scene {
+        Scene { length, latency, asks, chunk: self.chunk, read_ahead: self.read_ahead }
+    }
+
+    /// Plays the scene so many times in each mode, in turn, and prints what is in the middle of each.
+    fn show(&self, name: &str, scene: &Scene, rounds: [usize; 4], goals: &Goals) {
+        let modes = [None, Some(Fill::Whole), Some(Fill::Progressive), Some(Fill::Sliced)];
+        let mut seen = modes.map(|_| Vec::new());
+        for round in 0..rounds[0].min(self.most_rounds) {
+            for ((mode, seen), rounds) in modes.into_iter().zip(&mut seen).zip(rounds) {
+                if round < rounds {
+                    seen.push(scene.play(mode));
+                }
+            }
+        }
+        let bare = Seen::in_the_middle(&mut seen[0]);
+        for (mode, mut seen) in modes.into_iter().zip(seen).filter(|(_, seen)| !seen.is_empty()) {
+            let seen = Seen::in_the_middle(&mut seen);
+            let ratio = seen.first_byte.as_secs_f64() / bare.first_byte.as_secs_f64();
+            println!(
+                "| {name} of {}{} | {} | {} | {ratio:.2} | {} | {} | {} |",
+                in_mib(scene.length),
+                if scene.latency.is_zero() {
+                    String::new()
+                } else {
+                    format!(", {} away", in_ms(scene.latency))
+                },
+                mode.map_or_else(|| "bare".to_owned(), |mode| format!("{mode:?}")),
+                in_ms(seen.first_byte),
+                in_mib(seen.inner_bytes),
+                seen.calls,
+                goals.judged(mode, &seen, &bare).join("; "),
+            );
+        }
+    }
+}
+
+impl Goals {
+    fn judged(&self, mode: Option<Fill>, seen: &Seen, bare: &Seen) -> Vec<String> {
+        let (first_byte, bytes) = match mode {
+            Some(Fill::Progressive) => (self.progressive, None),
+            Some(Fill::Sliced) => (self.sliced, self.bytes),
+            Some(_) => (FirstByte::Any, None),
+            None => return vec![format!("first chunk {}", in_ms(bare.first_chunk))],
+        };
+        let soonest = match first_byte {
+            FirstByte::Any => None,
+            FirstByte::InBare(times) => Some(bare.first_byte.mul_f64(times)),
+            FirstByte::InChunks(times) => Some(bare.first_chunk.mul_f64(times)),
+        };
+        let met = |is_met| if is_met { "met" } else { "MISSED" };
+        let first_byte =
+            soonest.map(|most| format!("first byte ≤ {} {}", in_ms(most), met(seen.first_byte <= most)));
+        let bytes = bytes.map(|most| format!("bytes ≤ {} {}", in_mib(most), met(seen.inner_bytes <= most)));
+        first_byte.into_iter().chain(bytes).collect()
+    }
+}
+
+fn in_ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn in_mib(bytes: u64) -> String {
+    let kib = f64::from(u32::try_from(bytes >> 10).unwrap());
+    format!("{:.1} MiB", kib / 1024.0).replace(".0 ", " ")
+}
+
+const IN_A_CHUNK: FirstByte = FirstByte::InChunks(1.05);
+const MIB: u64 = 1 << 20;

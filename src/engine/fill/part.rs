@@ -1,0 +1,159 @@
+//! An answer that is a part: the first of a stored response whose other parts are fetched when somebody asks for them.
+//!
+//! RFC 9111 §3.3 (storing incomplete responses); RFC 9110 §15.3.7 (206).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use http_body::Body;
+
+use super::{commit::Draft, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD};
+use crate::{
+    engine::{
+        collect::Collector,
+        flight::{Landing, Permit},
+        supply::{whole_chunks, End, Running},
+    },
+    error::BoxError,
+    format::{key::Generation, manifest::Layout},
+    semantics::{
+        cache_status::Refusal,
+        fields::{only, stored_fields},
+        freshness::Exchange,
+        partial::{of_the_whole, Binding, Part},
+        storable::storable,
+    },
+};
+
+/// What an answer is to a fill.
+pub(super) enum Judged<B> {
+    /// It is to be asked for again, without a range.
+    Again(Response<B>),
+    Part(Response<B>, Part),
+    /// There is nothing in the range that was asked for.
+    Unsatisfied,
+    /// An answer as any other.
+    Whole(Response<B>),
+}
+
+impl Fill {
+    /// Whether the answer is a part to begin with.
+    pub(super) fn judge<B>(&self, response: Response<B>, exchange: Exchange) -> Judged<B> {
+        let asked = self.window;
+        match (response.status(), asked) {
+            (StatusCode::PARTIAL_CONTENT, _) => match self.first_part(&response, exchange) {
+                Some(part) => Judged::Part(response, part),
+                None if asked.is_some() => {
+                    self.remember_partless();
+                    Judged::Again(response)
+                }
+                None => Judged::Whole(response),
+            },
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(window)) if window.start > 0 => Judged::Unsatisfied,
+            // It is empty, or the answer says nothing.
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Again(response),
+            (StatusCode::OK, Some(_)) => {
+                self.remember_partless();
+                Judged::Whole(response)
+            }
+            _ => Judged::Whole(response),
+        }
+    }
+
+    /// The part that a 206 is, if others can be bound to it, and a chunk lies in it.
+    fn first_part<B>(&self, response: &Response<B>, exchange: Exchange) -> Option<Part> {
+        let part = Part::of(response.headers())?;
+        Binding::of(&stored_fields(response.headers(), &[], exchange.received))?;
+        let chunks = whole_chunks(part, u64::from(self.chunk_size()));
+        (!chunks.is_empty()).then_some(part)
+    }
+
+    /// Stores the first chunk of a part and what it says of the whole; then it is found, and the chunks after it land.
+    pub(super) async fn store_part<B, E>(
+        &self,
+        response: Response<B>,
+        part: Part,
+        exchange: Exchange,
+        permit: Permit,
+    ) -> Delivery<B, E>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        let fields = of_the_whole(&parts.headers, part.complete);
+        let (asked, policy) = (&self.asked.headers, &self.engine.config.policy);
+        if let Err(refusal) = storable(asked, StatusCode::OK, &fields, None, exchange, policy) {
+            self.refused(refusal, StatusCode::OK, &fields, permit).await;
+            return Delivery::Refused(refusal);
+        }
+        let refuse = |refusal, permit: Permit| {
+            permit.land(Landing::Passed);
+            Delivery::Refused(refusal)
+        };
+        let chunk_size = self.chunk_size();
+        let chunks = whole_chunks(part, u64::from(chunk_size));
+        let Some(generation) = Generation::random() else {
+            return refuse(Refusal::StoreFailed, permit);
+        };
+        let weight = (chunks.end - chunks.start).saturating_mul(CHUNK_OVERHEAD);
+        let Some(promise) = self.engine.budget.promise(part.range.length().saturating_add(weight)) else {
+            return refuse(Refusal::NoRoom, permit);
+        };
+        let layout = Layout { generation, chunk_size, length: part.complete };
+        let withheld = self.withheld(&fields);
+        let draft = Draft {
+            status: StatusCode::OK,
+            headers: stored_fields(&fields, &withheld, exchange.received),
+            exchange,
+            layout,
+            own_etag: false,
+            sparse: chunks != (0..1) || layout.chunks() > 1,
+            digest: None,
+        };
+        let manifest = match self.manifest(&draft) {
+            Ok(manifest) => manifest,
+            Err(refusal) => return refuse(refusal, permit),
+        };
+        let supply = self.engine.supplies.open(&self.engine, &manifest, Some(part.complete));
+        let running = supply.pour(chunks.clone());
+        let mut body = Collector::new(body, Some(part.range.length()));
+        let before = layout.bytes(&chunks).start - part.range.start;
+        let skipped = body.skip(before, self.engine.config.idle_limit).await;
+        let mut pour =
+            Pour::new(&self.engine, generation, chunk_size, body, Some(promise)).of(chunks.clone());
+        let first = match skipped {
+            Ok(()) => pour.one(&Audience::Later, Some(&running)).await,
+            Err(_) => Poured::Broken(Refusal::InnerFailed),
+        };
+        let committed = match first {
+            Poured::All => self.commit(draft, &permit).await.map(|_| ()),
+            Poured::Broken(refusal) | Poured::Stopped(refusal, _) => Err(refusal),
+            Poured::Deserted => Err(Refusal::Abandoned),
+        };
+        if let Err(refusal) = committed {
+            return refuse(refusal, permit);
+        }
+        permit.land(Landing::Stored(generation));
+        tokio::spawn(pour_on(pour, running, chunks));
+        let withheld = only(&parts.headers, &withheld);
+        Delivery::Stored(Stored { generation, status: parts.status, withheld })
+    }
+}
+
+/// Stores the rest of a first part. Should it break, whoever needs the rest asks for it by itself.
+async fn pour_on<B>(mut pour: Pour<B>, running: Running, chunks: Range<u64>)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let end = match pour.all(&Audience::Later, Some(&running)).await {
+        Poured::All if pour.next() == chunks.end => End::Done,
+        Poured::Stopped(refusal, in_hand) if refusal != Refusal::InnerStalled => {
+            End::Unstored(pour.next(), in_hand)
+        }
+        _ => End::Stopped,
+    };
+    running.end(end);
+}

@@ -1,0 +1,82 @@
+//! A body that died midway, continued from where it died.
+//!
+//! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+use super::{Fill, Pour};
+use crate::{
+    engine::inner::Inner,
+    error::BoxError,
+    semantics::{
+        partial::{further, Binding, Further},
+        range::ByteRange,
+    },
+};
+
+/// A response by which the rest of its own body can be had.
+pub(super) struct Resumable<'a> {
+    pub(super) headers: &'a HeaderMap,
+    pub(super) binding: Option<&'a Binding>,
+    pub(super) length: Option<u64>,
+    /// How often it failed so far.
+    pub(super) failures: &'a mut u32,
+}
+
+impl Fill {
+    /// Has the pour go on with another body, from the byte after the last that came; `false` if it is not to be had, or was
+    /// tried often enough.
+    pub(super) async fn resume<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        of: Resumable<'_>,
+        pour: &mut Pour<B>,
+    ) -> bool
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let config = &self.engine.config;
+        let range = ByteRange { start: pour.body.taken(), end: u64::MAX };
+        let Some(binding) = of.binding else {
+            return false;
+        };
+        // A body that is too long does not get better by more of it.
+        if of.length.is_some_and(|length| range.start >= length) {
+            return false;
+        }
+        while *of.failures < config.resumes {
+            sleep(pause(config.resume_pause, *of.failures)).await;
+            *of.failures += 1;
+            let mut asked = self.asked.clone();
+            binding.ask(range, &mut asked.headers);
+            let calling = inner.call(Request::from_parts(asked, A::default()));
+            let Ok(Ok(answer)) = timeout(config.idle_limit, calling).await else {
+                continue;
+            };
+            let (answer, body) = answer.into_parts();
+            match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {
+                Further::Part(part) => {
+                    pour.body.go_on(body, part.complete);
+                    return true;
+                }
+                Further::Nothing => {}
+                Further::Another | Further::Whole => return false,
+            }
+        }
+        false
+    }
+}
+
+/// How long to wait after so many `failures` before: twice as long each time.
+pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures))
+}

@@ -1,0 +1,314 @@
+//! A whole answer on its way into the store, and to those who read it while it comes.
+//!
+//! RFC 9111 §3 (storing), §3.3 (incomplete responses).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    header::{HeaderMap, HeaderName},
+    response, Request, Response, StatusCode,
+};
+use http_body::Body;
+use tower_service::Service;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    commit::Draft, resume::Resumable, Audience, Delivery, Fill, Known, Pour, Poured, Salvage, Stored,
+    CHUNK_OVERHEAD,
+};
+use crate::{
+    engine::{
+        budget::Promise,
+        collect::Collector,
+        config::Fill as Mode,
+        flight::{Landing, Permit},
+        inner::Inner,
+        lookup::Entry,
+        purge::forget,
+        supply::{End, Running},
+    },
+    error::BoxError,
+    format::{key::Generation, manifest::Layout},
+    semantics::{
+        cache_control::ResponseDirectives,
+        cache_status::Refusal,
+        etag::has_validator,
+        fields::{only, stored_fields},
+        freshness::Exchange,
+        partial::Binding,
+        storable::storable,
+        validation::supersedes,
+    },
+};
+
+/// Leave to store a response.
+struct Admitted {
+    length: Option<u64>,
+    generation: Generation,
+    promise: Promise,
+    /// There is no room for the whole.
+    paced: bool,
+}
+
+/// What a pour goes by.
+struct Way {
+    binding: Option<Binding>,
+    length: Option<u64>,
+    /// There is no validator: one is made here.
+    tags: bool,
+    /// How those who read it see it.
+    running: Option<Running>,
+}
+
+impl Fill {
+    /// Stores what the inner service answered, if it may be stored.
+    pub(super) async fn store<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        response: Response<B>,
+        exchange: Exchange,
+        permit: Permit,
+    ) -> Delivery<B, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        let Admitted { length, generation, promise, paced } =
+            match self.admit(&parts, body.size_hint().exact(), exchange) {
+                Ok(admitted) => admitted,
+                Err(refusal) => {
+                    self.refused(refusal, parts.status, &parts.headers, permit).await;
+                    return Delivery::Passed(Response::from_parts(parts, body), refusal);
+                }
+            };
+        let mut draft = self.draft(&parts, exchange);
+        draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
+        let binding = Binding::of(&draft.headers);
+        let body = Collector::new(body, length);
+        let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(promise));
+        (pour.promised_whole, pour.paced) = (length.is_some() && !paced, paced);
+        pour.sum = binding.is_none().then(Xxh3::new);
+
+        let mut way = Way { binding, length, tags: !has_validator(&parts.headers), running: None };
+        let poured = self.pour(inner, &mut draft, &mut pour, &mut way, &permit).await;
+        let Way { binding, tags, running, .. } = way;
+        let stored = pour.layout();
+        let (refusal, in_hand) = match poured {
+            Poured::All => {
+                let digest = pour.sum.take().map(|sum| sum.digest128());
+                draft.layout = stored;
+                draft.digest = digest;
+                // Where it does not all fit, some of it is gone by now.
+                draft.sparse = pour.paced && binding.is_some();
+                if let (Some(digest), true, None) = (digest, tags, &running) {
+                    draft.tag(digest);
+                }
+                if let Some(running) = running {
+                    running.supply().is_complete(stored.length);
+                    running.end(End::Done);
+                }
+                match self.commit(draft, &permit).await {
+                    Ok(_) => {
+                        permit.land(Landing::Stored(generation));
+                        let withheld = only(&parts.headers, &self.withheld(&parts.headers));
+                        return Delivery::Stored(Stored { generation, status: parts.status, withheld });
+                    }
+                    Err(refusal) => (refusal, Bytes::new()),
+                }
+            }
+            Poured::Broken(refusal) => {
+                if let Some(entry) = self.stand_in() {
+                    permit.land(Landing::StoodIn(entry.generation()));
+                    return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
+                }
+                self.keep(draft, stored, binding.and(length), &permit).await;
+                permit.land(Landing::Broken);
+                return Delivery::Broken(parts.status, refusal);
+            }
+            Poured::Deserted => {
+                let landing = match self.keep(draft, stored, binding.and(length), &permit).await {
+                    true => Landing::Stored(generation),
+                    false => Landing::Abandoned,
+                };
+                if let Some(running) = running {
+                    running.end(End::Stopped);
+                }
+                permit.land(landing);
+                return Delivery::Refused(Refusal::Abandoned);
+            }
+            Poured::Stopped(refusal, in_hand) => {
+                if let Some(running) = running {
+                    // What came before a silence is no whole chunk.
+                    running.end(match refusal {
+                        Refusal::InnerStalled => End::Stopped,
+                        _ => End::Unstored(pour.next(), in_hand.clone()),
+                    });
+                }
+                (refusal, in_hand)
+            }
+        };
+        self.remember(refusal, &parts.headers);
+        permit.land(Landing::Passed);
+        Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest: pour.body, refusal }))
+    }
+
+    /// Pours the body, its rest from another answer if the first one dies; from the first chunk on for all who wait, where
+    /// the mode has it.
+    async fn pour<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        draft: &mut Draft,
+        pour: &mut Pour<B>,
+        way: &mut Way,
+        permit: &Permit,
+    ) -> Poured
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let is_read = self.engine.config.fill != Mode::Whole;
+        let audience = Audience::Flight(permit, self.abandon(), way.length);
+        let mut failures = 0;
+        loop {
+            let begins = is_read && way.running.is_none();
+            let poured = if begins {
+                pour.one(&audience, None).await
+            } else {
+                pour.all(&audience, way.running.as_ref()).await
+            };
+            match poured {
+                Poured::Broken(refusal) => {
+                    let of = Resumable {
+                        headers: &draft.headers,
+                        binding: way.binding.as_ref(),
+                        length: way.length,
+                        failures: &mut failures,
+                    };
+                    if !self.resume(inner, of, pour).await {
+                        return Poured::Broken(refusal);
+                    }
+                }
+                Poured::All if begins && !pour.has_ended() && Some(pour.layout().length) != way.length => {
+                    if way.tags {
+                        // The sum of the content is not known yet, and what a viewer is told now must hold later.
+                        if let Some(Generation(tag)) = Generation::random() {
+                            draft.tag(tag);
+                        }
+                    }
+                    way.running = self.publish(draft, way.length, pour.layout(), permit);
+                    // What cannot be read while it comes is poured as a whole.
+                    if way.running.is_none() {
+                        return pour.all(&audience, None).await;
+                    }
+                }
+                poured => return poured,
+            }
+        }
+    }
+
+    /// Lets those who wait read what is stored of the body, and what will be.
+    fn publish(
+        &self,
+        draft: &Draft,
+        length: Option<u64>,
+        stored: Layout,
+        permit: &Permit,
+    ) -> Option<Running> {
+        let manifest = self.manifest(draft).ok()?;
+        let supply = self.engine.supplies.open(&self.engine, &manifest, length);
+        let running = supply.pour(0..u64::MAX);
+        running.landed(stored.chunks(), stored.length);
+        let mut entry = Entry::of(&self.engine, manifest, self.target.primary.clone(), Bytes::new());
+        entry.pouring = Some(supply);
+        permit.pour(Arc::new(entry));
+        Some(running)
+    }
+
+    /// Leaves what is stored of a response to later fills, if they can be sure that it is a part of what they get (RFC
+    /// 9111 §3.3).
+    async fn keep(&self, draft: Draft, stored: Layout, bound: Option<u64>, permit: &Permit) -> bool {
+        let Some(length) = bound.filter(|_| stored.length > 0) else {
+            return false;
+        };
+        // What is whole, if stale, may serve in its place yet.
+        if matches!(self.stored, Known::Stale(_)) {
+            return false;
+        }
+        let layout = Layout { length, ..stored };
+        self.commit(Draft { layout, sparse: true, ..draft }, permit).await.is_ok()
+    }
+
+    /// What is to be done with a response that may not be stored, beside passing it on.
+    pub(super) async fn refused(
+        &self,
+        refusal: Refusal,
+        status: StatusCode,
+        headers: &HeaderMap,
+        permit: Permit,
+    ) {
+        // An error or a redirection may be this viewer's alone, or over in a moment.
+        if refusal != Refusal::Status || status.is_success() {
+            self.remember(refusal, headers);
+        }
+        // RFC 9111 §3.5: those without credentials may get what can be stored; the others have been remembered.
+        let is_for_owner = refusal == Refusal::Authorization;
+        permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
+        // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
+        let is_news = supersedes(status) && refusal != Refusal::Authorization;
+        if let (Known::Stale(stale), true) = (&self.stored, is_news) {
+            forget(&self.engine.records, stale).await;
+        }
+    }
+
+    /// Whether the response may be stored and there is room for it.
+    fn admit(
+        &self,
+        parts: &response::Parts,
+        body_length: Option<u64>,
+        exchange: Exchange,
+    ) -> Result<Admitted, Refusal> {
+        let (config, budget) = (&self.engine.config, &self.engine.budget);
+        let asked = &self.asked.headers;
+        let length = storable(asked, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
+        let size = u64::from(self.chunk_size());
+        let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
+        let bytes = weight(length.unwrap_or(0));
+        let (promise, paced) = match budget.promise(bytes) {
+            Some(promise) => (promise, false),
+            // One that is read while it comes needs no more room than lies between the store and its readers.
+            None if config.fill != Mode::Whole => {
+                let ahead = weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
+                (budget.promise(ahead).ok_or(Refusal::NoRoom)?, true)
+            }
+            None if budget.could_hold(bytes) => return Err(Refusal::NoRoom),
+            None => return Err(Refusal::TooLarge),
+        };
+        let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
+        Ok(Admitted { length, generation, promise, paced })
+    }
+
+    /// What is to be found of a response, but for its bytes.
+    fn draft(&self, parts: &response::Parts, exchange: Exchange) -> Draft {
+        let withheld = self.withheld(&parts.headers);
+        Draft {
+            status: parts.status,
+            headers: stored_fields(&parts.headers, &withheld, exchange.received),
+            exchange,
+            layout: Layout { generation: Generation(0), chunk_size: 1, length: 0 },
+            own_etag: false,
+            sparse: false,
+            digest: None,
+        }
+    }
+
+    /// The fields that the response keeps from all but the viewer who asked.
+    pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
+        ResponseDirectives::heeded(response, self.engine.config.policy.targeted_fields()).withheld
+    }
+}

@@ -1,0 +1,144 @@
+//! The body of the viewer who leads a fill that is read while it comes: from the store, and should storing stop, from
+//! where the inner body is.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{ready, Context, Poll},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame};
+
+use super::{collect::Collector, fill::Salvage, reader::Reader};
+use crate::error::{BoxError, Error};
+
+/// What is left of the inner response if storing stopped; nothing if it went well, or the inner body died.
+pub(crate) type Rest<B> = Pin<Box<dyn Future<Output = Option<Box<Salvage<B>>>> + Send>>;
+
+/// A part of a body that is stored while it is read.
+pub(crate) struct Leading<B> {
+    way: Way<B>,
+    /// Bytes still to go, if that is known.
+    remaining: Option<u64>,
+    /// Where in the body the next byte is.
+    offset: u64,
+}
+
+enum Way<B> {
+    Stored(Reader, Rest<B>),
+    /// The store had no more: why, if there is no rest either.
+    Seeking(Error, Rest<B>),
+    /// The chunk in hand, what of the rest is to be passed over, and the rest.
+    Live(Bytes, u64, Collector<B>),
+    Over,
+}
+
+impl<B> Leading<B> {
+    pub(crate) fn new(stored: Reader, rest: Rest<B>) -> Self {
+        let (remaining, offset) = (stored.remaining(), stored.offset());
+        Self { way: Way::Stored(stored, rest), remaining, offset }
+    }
+
+    /// Bytes still to go, if that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.remaining
+    }
+}
+
+impl<B> Leading<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(self.poll_any(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+                self.offset = self.offset.saturating_add(bytes);
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes));
+            }
+            Some(Err(_)) | None => (self.way, self.remaining) = (Way::Over, Some(0)),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        loop {
+            match std::mem::replace(&mut self.way, Way::Over) {
+                Way::Over => return Poll::Ready(None),
+                Way::Stored(mut reader, rest) => match reader.poll_next(cx) {
+                    Poll::Pending => {
+                        self.way = Way::Stored(reader, rest);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(Err(error))) => self.way = Way::Seeking(error, rest),
+                    Poll::Ready(slice) => {
+                        self.way = Way::Stored(reader, rest);
+                        return Poll::Ready(slice.map(|slice| slice.map(Frame::data)));
+                    }
+                },
+                Way::Seeking(error, mut rest) => match rest.as_mut().poll(cx) {
+                    Poll::Pending => {
+                        self.way = Way::Seeking(error, rest);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(salvage)) if self.offset >= salvage.stored.length => {
+                        let Salvage { stored, mut in_hand, rest, .. } = *salvage;
+                        // What is left out before this viewer's part, of the chunk in hand and then of the rest.
+                        let before = self.offset - stored.length;
+                        let of_chunk = usize::try_from(before).unwrap_or(usize::MAX).min(in_hand.len());
+                        in_hand.advance(of_chunk);
+                        let of_rest = before.saturating_sub(u64::try_from(of_chunk).unwrap_or(u64::MAX));
+                        self.way = Way::Live(in_hand, of_rest, rest);
+                    }
+                    // A chunk before the hole is gone as well.
+                    Poll::Ready(_) => return Poll::Ready(Some(Err(error))),
+                },
+                Way::Live(in_hand, passed, mut rest) => {
+                    if self.remaining == Some(0) {
+                        return Poll::Ready(None);
+                    }
+                    if !in_hand.is_empty() {
+                        self.way = Way::Live(Bytes::new(), passed, rest);
+                        return Poll::Ready(Some(Ok(Frame::data(self.wanted(in_hand)))));
+                    }
+                    let Poll::Ready(frame) = rest.poll_rest(cx) else {
+                        self.way = Way::Live(in_hand, passed, rest);
+                        return Poll::Pending;
+                    };
+                    match frame {
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(mut data) => {
+                                let most = usize::try_from(passed).unwrap_or(usize::MAX).min(data.len());
+                                data.advance(most);
+                                let passed = passed.saturating_sub(u64::try_from(most).unwrap_or(u64::MAX));
+                                self.way = Way::Live(in_hand, passed, rest);
+                                if !data.is_empty() {
+                                    return Poll::Ready(Some(Ok(Frame::data(self.wanted(data)))));
+                                }
+                            }
+                            Err(trailers) => {
+                                self.way = Way::Live(in_hand, passed, rest);
+                                return Poll::Ready(Some(Ok(trailers)));
+                            }
+                        },
+                        // Of a part whose length was said, nothing is left out.
+                        None if self.remaining.is_some() => {
+                            return Poll::Ready(Some(Err(Error::too_short())));
+                        }
+                        end => return Poll::Ready(end),
+                    }
+                }
+            }
+        }
+    }
+
+    /// As much of the data as was asked for.
+    fn wanted(&self, mut data: Bytes) -> Bytes {
+        let most = self.remaining.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        data.truncate(most.min(data.len()));
+        data
+    }
+}

@@ -1,0 +1,287 @@
+//! How one body gets chunks: from the store, else from the inner service by way of the store.
+
+use std::{
+    mem,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex,
+    },
+};
+
+use bytes::Bytes;
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    lock,
+    run::{landing, End, Progress},
+    Barred, Begun, Slice, Supply, Upstream,
+};
+use crate::{
+    engine::{flight::Follower, lookup::Entry, purge::forget},
+    error::Error,
+};
+
+/// The line of one body to its chunks.
+pub(crate) struct Line {
+    upstream: Arc<dyn Upstream>,
+    entry: Arc<Entry>,
+    /// The chunk after the last that the viewer asked for.
+    until: AtomicU64,
+    /// Taken once a chunk is missing, or where some are sure to be.
+    seat: Mutex<Option<Arc<Seat>>>,
+    /// The rest of the body, should storing stop, is this viewer's.
+    leads: bool,
+    /// Its place among those for whom a fill goes on.
+    _place: Option<Follower>,
+}
+
+/// What a line found for a chunk.
+pub(crate) enum Found {
+    Chunk(Bytes),
+    /// All of the body at once, elsewhere: the same bytes in another generation.
+    Elsewhere(Arc<Entry>),
+    /// The body ended before this chunk.
+    End,
+}
+
+/// Why a chunk is not to be had.
+pub(crate) enum Missing {
+    /// The representation is another by now.
+    Changed,
+    /// The inner service failed, or did not answer in time.
+    Failed(Error),
+    /// The inner service gives no parts of it.
+    NoParts(Error),
+}
+
+impl Line {
+    /// The line to a stored response of which the chunks before `until` are asked for.
+    pub(crate) fn new(upstream: Arc<dyn Upstream>, entry: Arc<Entry>, until: u64) -> Self {
+        let (until, seat) = (AtomicU64::new(until), Mutex::default());
+        Self { upstream, entry, until, seat, leads: false, _place: None }
+    }
+
+    /// The line to what a fill is pouring; the fill goes on as long as it is there.
+    pub(crate) fn to_fill(
+        upstream: Arc<dyn Upstream>,
+        entry: Arc<Entry>,
+        place: Follower,
+        leads: bool,
+    ) -> Self {
+        Self { leads, _place: Some(place), ..Self::new(upstream, entry, u64::MAX) }
+    }
+
+    /// The same for what the body goes on with in another generation.
+    pub(crate) fn elsewhere(&self, entry: &Arc<Entry>) -> Self {
+        Self::new(Arc::clone(&self.upstream), Arc::clone(entry), entry.manifest.layout.chunks())
+    }
+
+    /// Nothing is asked for from this chunk on.
+    pub(crate) fn is_asked_until(&self, chunk: u64) {
+        self.until.store(chunk, Ordering::Relaxed);
+    }
+
+    /// One chunk, whatever it takes to have it; one that is to come is waited for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be had, or not proved to be of the same body.
+    pub(crate) async fn chunk(&self, index: u64) -> Result<Found, Error> {
+        match self.sought(index).await {
+            Ok(found) => Ok(found),
+            Err(Missing::Failed(error)) => Err(error),
+            Err(Missing::Changed) => {
+                forget(&self.upstream.engine().records, &self.entry).await;
+                Err(Error::changed())
+            }
+            // While it is being filled there is nothing to compare another fill with.
+            Err(Missing::NoParts(error)) if self.entry.pouring.is_some() => Err(error),
+            Err(Missing::NoParts(error)) => {
+                self.upstream.refill(Arc::clone(&self.entry)).await.map(Found::Elsewhere).ok_or(error)
+            }
+        }
+    }
+
+    /// The same, without a refill.
+    pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
+        let engine = self.upstream.engine();
+        if self.seat(self.entry.pouring.is_some() || self.entry.manifest.sparse).is_none() {
+            if let Ok(chunk) = engine.records.chunk(self.entry.manifest.layout.chunk(index)).await {
+                return Ok(Found::Chunk(chunk));
+            }
+        }
+        match self.seat(true) {
+            Some(seat) => seat.chunk(&*self.upstream, index).await,
+            None => Err(Missing::NoParts(Error::lost())),
+        }
+    }
+
+    /// Whether a chunk was missing, and the inner service asked for it.
+    pub(crate) fn has_fetched(&self) -> bool {
+        self.seat(false).is_some_and(|seat| seat.fetched.load(Ordering::Relaxed))
+    }
+
+    fn seat(&self, wanted: bool) -> Option<Arc<Seat>> {
+        let mut seat = lock(&self.seat);
+        if seat.is_none() && wanted {
+            let engine = self.upstream.engine();
+            let supply = engine.supplies.of(engine, &self.entry);
+            let until = self.until.load(Ordering::Relaxed);
+            *seat = Some(Arc::new(Seat::new(supply, until, self.leads)));
+        }
+        seat.clone()
+    }
+}
+
+/// A viewer's place at a supply.
+struct Seat {
+    supply: Arc<Supply>,
+    until: u64,
+    leads: bool,
+    /// A chunk was missing, and has come.
+    fetched: AtomicBool,
+    ahead: Mutex<Ahead>,
+}
+
+/// What is fetched for a viewer before it asks.
+#[derive(Default)]
+struct Ahead {
+    /// How many chunks the next run is to bring.
+    chunks: u64,
+    /// The chunk after the last that was asked for.
+    until: u64,
+    /// Runs on behalf of this viewer; they go on while these are held.
+    runs: Vec<watch::Receiver<Progress>>,
+}
+
+impl Seat {
+    fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
+        let (fetched, ahead) = (AtomicBool::new(false), Mutex::default());
+        Self { supply, until, leads, fetched, ahead }
+    }
+
+    async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
+        let engine = upstream.engine();
+        let mut error = Error::lost();
+        for _ in 0..TRIES {
+            if let Some(run) = self.supply.bringing(index) {
+                let end = landing(run, index).await;
+                self.fetched.store(true, Ordering::Relaxed);
+                match end {
+                    Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
+                        self.supply.was_read(index + 1);
+                        return Ok(Found::Chunk(chunk));
+                    }
+                    Some(End::Failed) => return Err(Missing::Failed(Error::broken())),
+                    Some(End::Changed) => return Err(Missing::Changed),
+                    // What comes next is this viewer's own, live.
+                    Some(End::Stopped | End::Unstored(..)) if self.leads => {
+                        return Err(Missing::Failed(Error::broken()));
+                    }
+                    _ => {}
+                }
+            }
+            let layout = self.supply.layout();
+            let is_past_the_end = index >= layout.chunks();
+            if is_past_the_end && self.supply.length().is_some() {
+                return Ok(Found::End);
+            }
+            if !is_past_the_end {
+                match engine.records.chunk(layout.chunk(index)).await {
+                    Ok(chunk) => {
+                        self.supply.was_read(index + 1);
+                        self.read_ahead(upstream, index + 1);
+                        return Ok(Found::Chunk(chunk));
+                    }
+                    Err(lost) => error = lost,
+                }
+            }
+            match self.fetch(upstream, index).await {
+                Ok(()) => {}
+                Err(Barred::Changed) => return Err(Missing::Changed),
+                Err(Barred::NoParts) => return Err(Missing::NoParts(error)),
+            }
+        }
+        Err(Missing::Failed(error))
+    }
+
+    /// Has a missing chunk fetched, with as many after it as this viewer reads at a time.
+    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Result<(), Barred> {
+        let until = {
+            let mut ahead = lock(&self.ahead);
+            let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
+            // Who asked for a few chunks wants them all; who asked for more may leave before it gets them.
+            if ahead.chunks == 0 {
+                ahead.chunks = if wanted <= self.most(upstream) { wanted } else { 1 };
+            }
+            index.saturating_add(ahead.chunks.min(wanted))
+        };
+        loop {
+            let turn = self.supply.turn.notified();
+            match self.supply.begin(index, until) {
+                Begun::Barred(barred) => return Err(barred),
+                Begun::UnderWay => return Ok(()),
+                Begun::Full => {
+                    // No lock: whoever waits too long finds the chunk missing still.
+                    if timeout(upstream.engine().config.follower_limit, turn).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Begun::Run(running, chunks) => {
+                    self.hold(running.progress.subscribe(), chunks.end);
+                    upstream.fetch(Slice { running, chunks });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Has the next chunks fetched before this viewer comes to them, if they were missing lately.
+    fn read_ahead(&self, upstream: &dyn Upstream, next: u64) {
+        let (from, until) = {
+            let mut ahead = lock(&self.ahead);
+            if ahead.chunks == 0 {
+                return;
+            }
+            // What is asked for and was there all along is no longer fetched before it is needed.
+            let is_idle = |run: &watch::Receiver<Progress>| {
+                let progress = run.borrow();
+                matches!(progress.end, Some(End::Done)) && progress.next < ahead.until
+            };
+            if ahead.runs.last().is_some_and(is_idle) && next >= ahead.until {
+                *ahead = Ahead::default();
+                return;
+            }
+            let left = ahead.until.saturating_sub(next);
+            if left > ahead.chunks / 2 {
+                return;
+            }
+            ahead.chunks = ahead.chunks.saturating_mul(2).min(self.most(upstream));
+            let from = ahead.until.max(next);
+            (from, next.saturating_add(ahead.chunks).min(self.until))
+        };
+        if from >= until {
+            return;
+        }
+        if let Begun::Run(running, chunks) = self.supply.begin(from, until) {
+            self.hold(running.progress.subscribe(), chunks.end);
+            upstream.fetch(Slice { running, chunks });
+        }
+    }
+
+    /// How many chunks are fetched ahead of a viewer at most.
+    fn most(&self, upstream: &dyn Upstream) -> u64 {
+        let size = u64::from(self.supply.layout().chunk_size.max(1));
+        upstream.engine().config.read_ahead.div_ceil(size).max(1)
+    }
+
+    fn hold(&self, run: watch::Receiver<Progress>, until: u64) {
+        let mut ahead = lock(&self.ahead);
+        let runs = mem::take(&mut ahead.runs);
+        ahead.runs = runs.into_iter().filter(|run| run.borrow().end.is_none()).chain([run]).collect();
+        ahead.until = until;
+    }
+}
+
+/// How often a chunk is sought: in the store, after a run that brought it, and after another one.
+const TRIES: u32 = 3;

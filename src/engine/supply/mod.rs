@@ -1,0 +1,253 @@
+//! Where the chunks come from that the store does not have: one supply for each stored response that somebody reads.
+//!
+//! RFC 9111 §3.4 (combining partial content); RFC 9110 §15.3.7.3.
+
+mod line;
+mod run;
+mod slice;
+mod upstream;
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+};
+
+use tokio::sync::{watch, Notify};
+
+use self::run::Run;
+pub(crate) use self::{
+    line::{Found, Line, Missing},
+    run::{End, Progress, Running},
+    slice::{whole_chunks, Slice},
+    upstream::{Upstream, Viewer},
+};
+use super::{lookup::Entry, Engine};
+use crate::{
+    format::{
+        key::Generation,
+        manifest::{Layout, Manifest},
+    },
+    semantics::partial::Binding,
+};
+
+/// The supplies that are in use.
+#[derive(Default)]
+pub(crate) struct Supplies(Mutex<HashMap<Generation, Weak<Supply>>>);
+
+impl Supplies {
+    /// The supply of a stored response.
+    pub(crate) fn of(&self, engine: &Arc<Engine>, entry: &Entry) -> Arc<Supply> {
+        if let Some(supply) = &entry.pouring {
+            return Arc::clone(supply);
+        }
+        self.open(engine, &entry.manifest, Some(entry.manifest.layout.length))
+    }
+
+    /// The supply of a response with this manifest; `length` is that of its body, where it is known yet.
+    pub(crate) fn open(&self, engine: &Arc<Engine>, manifest: &Manifest, length: Option<u64>) -> Arc<Supply> {
+        let mut supplies = lock(&self.0);
+        let generation = manifest.layout.generation;
+        if let Some(supply) = supplies.get(&generation).and_then(Weak::upgrade) {
+            return supply;
+        }
+        let supply = Arc::new(Supply::new(engine, manifest.clone(), length));
+        supplies.insert(generation, Arc::downgrade(&supply));
+        supply
+    }
+
+    fn close(&self, generation: Generation) {
+        let mut supplies = lock(&self.0);
+        if supplies.get(&generation).is_some_and(|supply| supply.strong_count() == 0) {
+            supplies.remove(&generation);
+        }
+    }
+}
+
+/// What brings the missing chunks of one stored response, each of them once.
+pub(crate) struct Supply {
+    engine: Arc<Engine>,
+    /// As it was when the supply was opened.
+    manifest: Manifest,
+    /// What every further part must be of; `None` where none can be had.
+    binding: Option<Binding>,
+    length: OnceLock<u64>,
+    /// Where the bytes end that were poured, of a body whose length is not known yet.
+    poured: watch::Sender<u64>,
+    /// The chunk after the farthest that a viewer has read.
+    farthest: watch::Sender<u64>,
+    state: Mutex<State>,
+    /// A run has ended, so another one may begin.
+    turn: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    runs: Vec<Run>,
+    numbers: u64,
+    /// What makes all further runs useless.
+    barred: Option<Barred>,
+}
+
+/// Why no run will bring anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barred {
+    Changed,
+    NoParts,
+}
+
+/// What became of the wish for a run.
+pub(crate) enum Begun {
+    Barred(Barred),
+    /// As many are under way as may be.
+    Full,
+    /// Another one brings it.
+    UnderWay,
+    Run(Running, Range<u64>),
+}
+
+impl Supply {
+    fn new(engine: &Arc<Engine>, manifest: Manifest, length: Option<u64>) -> Self {
+        let binding = binding(&manifest);
+        let known = OnceLock::new();
+        if let Some(length) = length {
+            // The first to be set.
+            let _ = known.set(length);
+        }
+        Self {
+            engine: Arc::clone(engine),
+            manifest,
+            binding,
+            length: known,
+            poured: watch::Sender::new(0),
+            farthest: watch::Sender::new(0),
+            state: Mutex::default(),
+            turn: Notify::new(),
+        }
+    }
+
+    /// Bytes of the whole body, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length.get().copied()
+    }
+
+    /// The layout of what is certain by now.
+    pub(crate) fn layout(&self) -> Layout {
+        let length = self.length().unwrap_or_else(|| *self.poured.borrow());
+        Layout { length, ..self.manifest.layout }
+    }
+
+    /// Of a body whose length is not known, so many bytes from the start are in the store.
+    fn has_poured(&self, bytes: u64) {
+        if self.length().is_none() {
+            self.poured.send_replace(bytes);
+        }
+    }
+
+    /// The body has ended: so long it is.
+    pub(crate) fn is_complete(&self, length: u64) {
+        // Known before where the inner service said it, and then the same.
+        let _ = self.length.set(length);
+    }
+
+    /// Until so many bytes from the start are in the store.
+    pub(crate) async fn reaches(&self, bytes: u64) {
+        // The sender is here, so there is no end of it.
+        let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
+    }
+
+    /// A viewer has read all chunks before `chunk`.
+    pub(super) fn was_read(&self, chunk: u64) {
+        self.farthest.send_if_modified(|farthest| {
+            let is_farther = chunk > *farthest;
+            *farthest = chunk.max(*farthest);
+            is_farther
+        });
+    }
+
+    /// Until some viewer is less than `ahead` chunks before `chunk`.
+    pub(crate) async fn is_near(&self, chunk: u64, ahead: u64) {
+        let mut farthest = self.farthest.subscribe();
+        let _ = farthest.wait_for(|farthest| chunk < farthest.saturating_add(ahead.max(1))).await;
+    }
+
+    /// Opens the run that a fill is.
+    pub(crate) fn pour(self: &Arc<Self>, chunks: Range<u64>) -> Running {
+        let mut state = lock(&self.state);
+        self.run(&mut state, chunks)
+    }
+
+    /// Opens a run from `index` on, no further than `until`, nor into what others bring.
+    fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
+        let mut state = lock(&self.state);
+        if let Some(barred) = state.barred {
+            return Begun::Barred(barred);
+        }
+        if self.binding.is_none() {
+            return Begun::Barred(Barred::NoParts);
+        }
+        if state.runs.iter().any(|run| run.is_bringing(index)) {
+            return Begun::UnderWay;
+        }
+        if state.runs.len() >= self.engine.config.most_slices.max(1) {
+            return Begun::Full;
+        }
+        let limits = state.runs.iter().map(|run| {
+            let next = run.progress.borrow().next;
+            // What has landed is there, unless it was lost since; that is for a later run to find.
+            if run.chunks.start > index {
+                run.chunks.start
+            } else if next > index {
+                next
+            } else {
+                u64::MAX
+            }
+        });
+        let until = limits.min().unwrap_or(u64::MAX).min(until).min(self.layout().chunks());
+        if index >= until {
+            return Begun::Barred(Barred::NoParts);
+        }
+        let chunks = index..until;
+        Begun::Run(self.run(&mut state, chunks.clone()), chunks)
+    }
+
+    fn run(self: &Arc<Self>, state: &mut State, chunks: Range<u64>) -> Running {
+        state.numbers += 1;
+        let number = state.numbers;
+        let progress = watch::Sender::new(Progress { next: chunks.start, end: None });
+        state.runs.push(Run { number, chunks, progress: progress.clone() });
+        Running { supply: Arc::clone(self), number, progress }
+    }
+
+    /// The run that is to bring the chunk.
+    fn bringing(&self, index: u64) -> Option<watch::Receiver<Progress>> {
+        let state = lock(&self.state);
+        state.runs.iter().find(|run| run.is_bringing(index)).map(|run| run.progress.subscribe())
+    }
+
+    fn leave(&self, number: u64) {
+        lock(&self.state).runs.retain(|run| run.number != number);
+        self.turn.notify_waiters();
+    }
+
+    fn bar(&self, barred: Barred) {
+        lock(&self.state).barred.get_or_insert(barred);
+    }
+}
+
+impl Drop for Supply {
+    fn drop(&mut self) {
+        self.engine.supplies.close(self.manifest.layout.generation);
+    }
+}
+
+/// What binds further parts to a stored response: the strong validator that it had when its bytes came. Where it had
+/// none then, it has a digest, and a date that became strong with time proves nothing of them.
+pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
+    let is_bound = !manifest.own_etag && manifest.digest.is_none();
+    is_bound.then(|| Binding::of(&manifest.headers)).flatten()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

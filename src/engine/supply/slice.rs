@@ -1,0 +1,160 @@
+//! One call of the inner service for missing chunks: asked for as a part, checked, stored.
+//!
+//! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{header, request, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+use super::{Barred, End, Running};
+use crate::{
+    engine::{
+        collect::Collector,
+        fill::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD},
+        inner::Inner,
+    },
+    error::BoxError,
+    semantics::{
+        cache_status::Refusal,
+        partial::{further, of_the_whole, Further, Part},
+        range::ByteRange,
+        storable::may_be_shared,
+    },
+};
+
+/// Chunks to be fetched, if the store still lacks them.
+pub(crate) struct Slice {
+    pub(super) running: Running,
+    pub(super) chunks: Range<u64>,
+}
+
+impl Slice {
+    /// Fetches the chunks and stores them. It ends early, after the chunk under way, once nobody waits for it.
+    ///
+    /// `asked` is a viewer's request without conditions and ranges.
+    pub(crate) async fn run<S, A, B>(self, mut inner: Inner<S>, asked: request::Parts)
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let end = self.fetch(&mut inner, asked).await;
+        match end {
+            End::Changed => self.running.supply.bar(Barred::Changed),
+            End::NoParts => self.running.supply.bar(Barred::NoParts),
+            _ => {}
+        }
+        self.running.end(end);
+    }
+
+    async fn fetch<S, A, B>(&self, inner: &mut Inner<S>, mut asked: request::Parts) -> End
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let supply = &self.running.supply;
+        let config = &supply.engine.config;
+        let stored = &supply.manifest.headers;
+        // RFC 9111 §3.5: what was stored without credentials is had without them, and what came with them says whether
+        // it may be shared.
+        if may_be_shared(&asked.headers, StatusCode::OK, stored, &config.policy)
+            == Err(Refusal::Authorization)
+        {
+            asked.headers.remove(header::AUTHORIZATION);
+        }
+        let mut missing = self.missing().await;
+        let mut failures = 0;
+        while !missing.is_empty() {
+            match self.part(inner, &asked, &missing).await {
+                Ok(next) if next > missing.start => missing.start = next,
+                // Fewer bytes than a chunk: it would be asked for without end.
+                Ok(_) => return End::NoParts,
+                Err(End::Failed) if failures < config.resumes => {
+                    sleep(pause(config.resume_pause, failures)).await;
+                    failures += 1;
+                    missing.start = self.running.progress.borrow().next;
+                }
+                Err(end) => return end,
+            }
+        }
+        End::Done
+    }
+
+    /// The first chunks of the run that are missing in one row. Whoever waited for another run may have been given them
+    /// meanwhile.
+    async fn missing(&self) -> Range<u64> {
+        let supply = &self.running.supply;
+        let layout = supply.layout();
+        let mut missing = self.chunks.start..self.chunks.start;
+        while missing.end < self.chunks.end
+            && supply.engine.records.chunk(layout.chunk(missing.end)).await.is_err()
+        {
+            missing.end += 1;
+        }
+        missing
+    }
+
+    /// Asks for the missing chunks and stores what comes; gives the chunk after the last that was stored.
+    async fn part<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        asked: &request::Parts,
+        missing: &Range<u64>,
+    ) -> Result<u64, End>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let supply = &self.running.supply;
+        let (engine, layout) = (&supply.engine, supply.layout());
+        let binding = supply.binding.as_ref().ok_or(End::NoParts)?;
+        let (stored, limit) = (&supply.manifest.headers, engine.config.idle_limit);
+        let range = layout.bytes(missing);
+        let mut asked = asked.clone();
+        binding.ask(range, &mut asked.headers);
+        engine.mark(&mut asked.extensions);
+        let calling = timeout(limit, inner.call(Request::from_parts(asked.clone(), A::default())));
+        let Ok(Ok(answer)) = calling.await else {
+            return Err(End::Failed);
+        };
+        let (answer, body) = answer.into_parts();
+        let part = match further(stored, binding, supply.length(), range, answer.status, &answer.headers) {
+            Further::Part(part) => part,
+            Further::Another => return Err(End::Changed),
+            Further::Whole => return Err(End::NoParts),
+            Further::Nothing => return Err(End::Failed),
+        };
+        let fields = of_the_whole(&answer.headers, part.complete);
+        may_be_shared(&asked.headers, StatusCode::OK, &fields, &engine.config.policy)
+            .map_err(|_| End::Failed)?;
+        let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
+        let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
+        let body = Collector::new(body, Some(part.range.length()));
+        let promise = engine.budget.promise(weight);
+        let mut pour =
+            Pour::new(engine, layout.generation, layout.chunk_size, body, promise).of(whole_chunks.clone());
+        match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
+            Poured::All => Ok(whole_chunks.end),
+            Poured::Broken(_) => Err(End::Failed),
+            Poured::Deserted => Err(End::Stopped),
+            Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
+            Poured::Stopped(_, in_hand) => Err(End::Unstored(pour.next(), in_hand)),
+        }
+    }
+}
+
+/// The chunks that lie wholly in a part; the last one of all may be short.
+pub(crate) fn whole_chunks(part: Part, chunk_size: u64) -> Range<u64> {
+    let ByteRange { start, end } = part.range;
+    let after = if end == part.complete { end.div_ceil(chunk_size) } else { end / chunk_size };
+    start.div_ceil(chunk_size)..after
+}

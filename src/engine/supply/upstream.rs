@@ -1,0 +1,119 @@
+//! The inner service as one viewer asks it, whatever its types: for bodies that have none of them.
+
+use std::{
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{request, Request, Response};
+use http_body::Body;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::{binding, Slice};
+use crate::{
+    engine::{
+        fill::{self, Known},
+        flight::Role,
+        inner::Inner,
+        lookup::{decoded, Decoded, Entry, Target},
+        purge::forget,
+        Engine,
+    },
+    error::BoxError,
+};
+
+/// What can ask the inner service on behalf of a viewer.
+pub(crate) trait Upstream: Send + Sync {
+    fn engine(&self) -> &Arc<Engine>;
+
+    /// Fetches some chunks, in a task of its own.
+    fn fetch(&self, slice: Slice);
+
+    /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte.
+    fn refill(&self, gone: Arc<Entry>) -> Refilling<'_>;
+}
+
+/// A refill under way.
+pub(crate) type Refilling<'a> = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send + 'a>>;
+
+/// One viewer's request, and the service that answers it.
+pub(crate) struct Viewer<S, A> {
+    engine: Arc<Engine>,
+    inner: Mutex<Inner<S>>,
+    request: request::Parts,
+    target: Arc<Target>,
+    body: PhantomData<fn(A)>,
+}
+
+impl<S: Clone, A> Viewer<S, A> {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        mut inner: Inner<S>,
+        request: request::Parts,
+        target: Arc<Target>,
+    ) -> Self {
+        // A body may be read for hours, and its place at the inner service is another's meanwhile.
+        inner.release();
+        Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
+    }
+
+    fn inner(&self) -> Inner<S> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<S, A, B> Upstream for Viewer<S, A>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    A: Default + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn fetch(&self, slice: Slice) {
+        let asked = fill::request_of_its_own(&self.engine, &self.request);
+        tokio::spawn(slice.run(self.inner(), asked));
+    }
+
+    fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
+        Box::pin(async move {
+            let Engine { records, flights, config, .. } = &*self.engine;
+            forget(records, &gone).await;
+            match flights.join(&gone.slot, &self.target.primary) {
+                Role::Lead(permit) => {
+                    let (engine, inner) = (Arc::clone(&self.engine), self.inner());
+                    let (request, target) = (&self.request, &self.target);
+                    let filling = fill::start(engine, inner, request, target, Known::Nothing, false, permit)?;
+                    // Whatever it delivers is stored, or of no use here.
+                    let _ = filling.task.await;
+                }
+                Role::Follow(mut follower) => {
+                    let _ = timeout(config.follower_limit, follower.landing()).await;
+                }
+            }
+            let found = decoded(&self.engine, &gone.slot).await.ok().flatten()?;
+            match &*found {
+                Decoded::Entry(entry) if is_same(&gone, entry) => Some(Arc::clone(entry)),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// Whether two stored responses have the same bytes, proved by one strong validator or by one digest.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    let (one, other) = (&one.manifest, &other.manifest);
+    let same_key = one.key == other.key && one.selecting == other.selecting;
+    let same_tag = || binding(one).is_some_and(|bound| binding(other) == Some(bound));
+    let same_digest = || one.digest.is_some() && one.digest == other.digest;
+    same_key && one.layout.length == other.layout.length && (same_tag() || same_digest())
+}

@@ -1,0 +1,146 @@
+//! What a miss does next: after its own fill, or after another request's.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use http::{header::HeaderMap, request, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::{
+    alone::is_for_another_try,
+    fill::{Delivery, Filling},
+    flight::{Follower, Landing},
+    lookup::{Accepted, Entry, Target},
+    race::{race, Raced},
+    serve,
+    supply::Upstream,
+    Engine,
+};
+use crate::{
+    body::ResponseBody,
+    semantics::cache_status::{Outcome, Refusal},
+};
+
+/// What comes after a flight.
+pub(super) enum Turn<R> {
+    Answer(R),
+    /// To the inner service, as if there were no cache.
+    Forward,
+    LookAgain,
+    /// For what was fetched, whatever its freshness; with the fields that are for this viewer alone.
+    LookFor(Accepted, HeaderMap),
+    /// What the store does not say may be used.
+    Serve(Arc<Entry>),
+}
+
+impl Engine {
+    /// Waits for another request's fill, or for enough of it to be read while it comes, within the limit.
+    pub(super) async fn follow<B>(
+        &self,
+        mut follower: Follower,
+        upstream: &Arc<dyn Upstream>,
+        request: &request::Parts,
+        outcome: &mut Outcome,
+    ) -> Turn<Response<ResponseBody<B>>> {
+        let reader = follower.clone();
+        let read = Outcome { collapsed: true, ..*outcome };
+        let reading = self.reads(upstream, reader, false, request, read);
+        match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
+            Ok(Raced::Second(response)) => Turn::Answer(response),
+            Ok(Raced::First(Landing::Stored(generation))) => {
+                outcome.collapsed = true;
+                Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            }
+            Ok(Raced::First(Landing::StoodIn(generation))) => {
+                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
+                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
+            }
+            Ok(Raced::First(Landing::Abandoned | Landing::Broken)) => Turn::LookAgain,
+            Ok(Raced::First(Landing::Passed)) => Turn::Forward,
+            Err(_) => {
+                outcome.refusal = Some(Refusal::WaitedTooLong);
+                Turn::Forward
+            }
+        }
+    }
+
+    /// Waits for this request's own fill, or for enough of it to be read while it comes.
+    pub(super) async fn lead<B, E>(
+        &self,
+        filling: Filling<B, E>,
+        upstream: &Arc<dyn Upstream>,
+        request: &request::Parts,
+        target: &Target,
+        outcome: &mut Outcome,
+    ) -> Result<Turn<Response<ResponseBody<B>>>, E>
+    where
+        B: Send + 'static,
+        E: Send + 'static,
+    {
+        let Filling { mut task, follower } = filling;
+        let read = Outcome { stored: true, ..*outcome };
+        let reading = self.reads(upstream, follower, true, request, read);
+        let landed = match race(&mut task, reading).await {
+            Raced::First(landed) => landed,
+            Raced::Second(response) => {
+                let rest = async move {
+                    match task.await {
+                        Ok(Delivery::Salvaged(salvage)) => Some(salvage),
+                        Ok(_) | Err(_) => None,
+                    }
+                };
+                return Ok(Turn::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))));
+            }
+        };
+        let delivery = match landed {
+            Ok(delivery) => delivery,
+            // The inner service panicked: so does its caller, as if the layer were not there.
+            Err(stopped) => match stopped.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => return Ok(Turn::Forward),
+            },
+        };
+        let by = self.config.signature(Some(&target.key));
+        Ok(match delivery {
+            Delivery::Stored(stored) => {
+                outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
+                outcome.forwarded_status = Some(stored.status);
+                Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
+            }
+            Delivery::Usable(entry, status, refusal) => {
+                (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
+                Turn::Serve(entry)
+            }
+            Delivery::Passed(response, refusal) => {
+                outcome.refusal = Some(refusal);
+                if is_for_another_try(&response, request) {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome, by))
+                }
+            }
+            Delivery::Refused(refusal) => {
+                outcome.refusal = Some(refusal);
+                Turn::Forward
+            }
+            Delivery::Salvaged(salvage) => {
+                outcome.refusal = Some(salvage.refusal);
+                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
+            }
+            Delivery::Broken(status, refusal) => {
+                (outcome.forwarded_status, outcome.refusal) = (Some(status), Some(refusal));
+                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
+            }
+            Delivery::Late(answering) => {
+                outcome.refusal = Some(Refusal::InnerStalled);
+                let response = answering.await?;
+                // It answers the question whether what is stored is still good, and this viewer asked another.
+                if response.status() == StatusCode::NOT_MODIFIED {
+                    Turn::Forward
+                } else {
+                    Turn::Answer(serve::pass(response, *outcome, by))
+                }
+            }
+            Delivery::Failed(error) => return Err(error),
+        })
+    }
+}

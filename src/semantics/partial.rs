@@ -1,0 +1,307 @@
+//! Which part is it? What a 206 holds, and whether it is of the representation that is stored in part.
+//!
+//! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.5 (`If-Range`); RFC 9111 §3.3 and §3.4 (storing and combining
+//! parts).
+
+use http::{
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+};
+
+use super::{
+    etag::Validators,
+    fields::{declared_length, single, DeclaredLength},
+    range::ByteRange,
+};
+
+/// The one part that a 206 holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) range: ByteRange,
+    /// Bytes of the whole representation.
+    pub(crate) complete: u64,
+}
+
+impl Part {
+    /// `None` for several parts, for one of a representation whose length is not said, and for fields that contradict
+    /// each other.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let (unit, said) = single(headers, &header::CONTENT_RANGE)?.split_once(' ')?;
+        let (range, complete) = said.trim_ascii().split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last, complete) = (number(first)?, number(last)?, number(complete)?);
+        // RFC 9110 §14.4: else it is invalid.
+        if !unit.eq_ignore_ascii_case("bytes") || first > last || last >= complete {
+            return None;
+        }
+        let range = ByteRange { start: first, end: last + 1 };
+        match declared_length(headers) {
+            DeclaredLength::Unsaid => {}
+            DeclaredLength::Bytes(length) if length == range.length() => {}
+            DeclaredLength::Bytes(_) | DeclaredLength::Invalid => return None,
+        }
+        Some(Self { range, complete })
+    }
+}
+
+/// The strong validator that binds parts to each other (RFC 9110 §15.3.7.3), as `If-Range` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    Date(HeaderValue),
+    Tag(HeaderValue),
+}
+
+impl Binding {
+    /// `None` where the response has no strong validator. The tag comes first, as RFC 9110 §13.1.5 has it: a date is not to
+    /// be used where there is a tag.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let validators = Validators::of(headers);
+        match headers.get(header::ETAG) {
+            Some(tag) => {
+                let is_strong = validators.entity_tag().is_some_and(|tag| !tag.is_weak());
+                is_strong.then(|| Self::Tag(tag.clone()))
+            }
+            None => {
+                validators.strong_last_modified()?;
+                headers.get(header::LAST_MODIFIED).cloned().map(Self::Date)
+            }
+        }
+    }
+
+    /// Makes a request one for `range`, or from its start to the end, of the bound representation alone.
+    pub(crate) fn ask(&self, range: ByteRange, request: &mut HeaderMap) {
+        ask(range, request);
+        let (Self::Date(validator) | Self::Tag(validator)) = self;
+        request.insert(header::IF_RANGE, validator.clone());
+    }
+
+    /// Whether an answer has the same validator: one that ignores `If-Range` would give parts of another representation.
+    fn is_of(&self, answer: &HeaderMap) -> bool {
+        let only = |name, validator: &HeaderValue| {
+            let mut values = answer.get_all(name).iter();
+            values.next() == Some(validator) && values.next().is_none()
+        };
+        match self {
+            Self::Tag(tag) => only(header::ETAG, tag),
+            Self::Date(date) => only(header::LAST_MODIFIED, date) && !answer.contains_key(header::ETAG),
+        }
+    }
+}
+
+/// Makes a request one for `range`; one that has no end asks for all from its start on.
+pub(crate) fn ask(range: ByteRange, request: &mut HeaderMap) {
+    let text = match range.end {
+        u64::MAX => format!("bytes={}-", range.start),
+        end => format!("bytes={}-{}", range.start, end.saturating_sub(1)),
+    };
+    // Digits and ASCII punctuation are a valid field value.
+    if let Ok(value) = HeaderValue::try_from(text) {
+        request.insert(header::RANGE, value);
+    }
+}
+
+/// What an answer to a request for a further part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Further {
+    /// Of another representation.
+    Another,
+    /// An error, or something else that says nothing of the representation.
+    Nothing,
+    Part(Part),
+    /// The inner service does not give parts, or none that can be used.
+    Whole,
+}
+
+/// Judges the answer to a request for `asked` of what is stored with these fields, bound by `binding`, and has
+/// `complete` bytes, where that is known.
+pub(crate) fn further(
+    stored: &HeaderMap,
+    binding: &Binding,
+    complete: Option<u64>,
+    asked: ByteRange,
+    status: StatusCode,
+    answer: &HeaderMap,
+) -> Further {
+    let is_same = || {
+        let same = |name: HeaderName| stored.get_all(&name).iter().eq(answer.get_all(&name).iter());
+        binding.is_of(answer) && same(header::CONTENT_ENCODING)
+    };
+    match status {
+        StatusCode::PARTIAL_CONTENT => match Part::of(answer) {
+            _ if !is_same() => Further::Another,
+            Some(part) if complete.is_some_and(|complete| part.complete != complete) => Further::Another,
+            // §15.3.7: fewer bytes than were asked for are allowed, others are not.
+            Some(part) if part.range.start == asked.start && part.range.end <= asked.end => {
+                Further::Part(part)
+            }
+            Some(_) | None => Further::Whole,
+        },
+        StatusCode::OK if is_same() => Further::Whole,
+        StatusCode::OK
+        | StatusCode::NOT_FOUND
+        | StatusCode::GONE
+        | StatusCode::PRECONDITION_FAILED
+        | StatusCode::RANGE_NOT_SATISFIABLE => Further::Another,
+        _ => Further::Nothing,
+    }
+}
+
+/// The fields of the 200 that a 206 is a part of (RFC 9111 §3.4).
+pub(crate) fn of_the_whole(part: &HeaderMap, complete: u64) -> HeaderMap {
+    let mut whole = part.clone();
+    // RFC 9530 §2: these are of the content of one message.
+    for name in [header::CONTENT_RANGE, CONTENT_DIGEST, CONTENT_MD5] {
+        whole.remove(name);
+    }
+    whole.insert(header::CONTENT_LENGTH, HeaderValue::from(complete));
+    whole
+}
+
+/// Digits only; one that does not fit into 64 bits is none.
+fn number(text: &str) -> Option<u64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| text.parse().ok()).flatten()
+}
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fields::tests::headers, *};
+
+    const MODIFIED: &str = "Sun, 22 Nov 2026 09:00:00 GMT";
+    const LATER: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
+
+    fn range(start: u64, end: u64) -> ByteRange {
+        ByteRange { start, end }
+    }
+
+    #[test]
+    fn a_part_is_what_content_range_says_if_all_fields_agree() {
+        let part = |start, end, complete| Some(Part { range: range(start, end), complete });
+        for (why, lines, expected) in [
+            ("§14.4", &[("content-range", "bytes 0-9/100")][..], part(0, 10, 100)),
+            ("in any case", &[("content-range", "Bytes 90-99/100")], part(90, 100, 100)),
+            (
+                "the length agrees",
+                &[("content-range", "bytes 0-9/100"), ("content-length", "10")],
+                part(0, 10, 100),
+            ),
+            ("the length does not", &[("content-range", "bytes 0-9/100"), ("content-length", "11")], None),
+            ("no complete length", &[("content-range", "bytes 0-9/*")], None),
+            ("unsatisfied", &[("content-range", "bytes */100")], None),
+            ("the last before the first", &[("content-range", "bytes 9-0/100")], None),
+            ("the last beyond the end", &[("content-range", "bytes 0-100/100")], None),
+            ("another unit", &[("content-range", "frames 0-9/100")], None),
+            ("two of them", &[("content-range", "bytes 0-9/100"), ("content-range", "bytes 0-9/100")], None),
+            ("too large", &[("content-range", "bytes 0-9/18446744073709551616")], None),
+            (
+                "the largest",
+                &[("content-range", "bytes 0-18446744073709551614/18446744073709551615")],
+                part(0, u64::MAX, u64::MAX),
+            ),
+            ("signs", &[("content-range", "bytes +0-9/100")], None),
+            ("none", &[("content-type", "multipart/byteranges; boundary=x")], None),
+        ] {
+            assert_eq!(Part::of(&headers(lines)), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn parts_are_bound_by_a_strong_validator_alone() {
+        let value = HeaderValue::from_static;
+        for (lines, expected) in [
+            (&[("etag", "\"v1\"")][..], Some(Binding::Tag(value("\"v1\"")))),
+            (&[("etag", "W/\"v1\""), ("last-modified", MODIFIED), ("date", LATER)], None),
+            (&[("etag", "v1"), ("last-modified", MODIFIED), ("date", LATER)], None),
+            (&[("last-modified", MODIFIED), ("date", LATER)], Some(Binding::Date(value(MODIFIED)))),
+            (&[("last-modified", MODIFIED), ("date", MODIFIED)], None),
+            (&[("last-modified", MODIFIED)], None),
+            (&[], None),
+        ] {
+            assert_eq!(Binding::of(&headers(lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_a_part_names_its_range_and_its_validator() {
+        let mut request = headers(&[("range", "bytes=7-")]);
+        Binding::Tag(HeaderValue::from_static("\"v1\"")).ask(range(10, 20), &mut request);
+        assert_eq!(request, headers(&[("range", "bytes=10-19"), ("if-range", "\"v1\"")]));
+        ask(range(10, u64::MAX), &mut request);
+        assert_eq!(request, headers(&[("range", "bytes=10-"), ("if-range", "\"v1\"")]));
+    }
+
+    #[test]
+    fn a_further_part_is_judged_field_by_field() {
+        let stored = headers(&[("etag", "\"v1\""), ("content-type", "video/mp4")]);
+        let good = [("content-range", "bytes 10-19/100"), ("etag", "\"v1\"")];
+        let with = |more: &[(&'static str, &'static str)]| headers(&[&good[..], more].concat());
+        let part = Further::Part(Part { range: range(10, 20), complete: 100 });
+        for (why, status, answer, expected) in [
+            ("all agrees", 206, with(&[]), part),
+            (
+                "less than was asked for",
+                206,
+                headers(&[("content-range", "bytes 10-14/100"), good[1]]),
+                Further::Part(Part { range: range(10, 15), complete: 100 }),
+            ),
+            ("another start", 206, headers(&[("content-range", "bytes 9-19/100"), good[1]]), Further::Whole),
+            (
+                "more than was asked for",
+                206,
+                headers(&[("content-range", "bytes 10-20/100"), good[1]]),
+                Further::Whole,
+            ),
+            (
+                "another length",
+                206,
+                headers(&[("content-range", "bytes 10-19/101"), good[1]]),
+                Further::Another,
+            ),
+            ("another tag", 206, headers(&[good[0], ("etag", "\"v2\"")]), Further::Another),
+            ("no tag", 206, headers(&[good[0]]), Further::Another),
+            ("two tags", 206, with(&[("etag", "\"v2\"")]), Further::Another),
+            ("another coding", 206, with(&[("content-encoding", "gzip")]), Further::Another),
+            ("no length", 206, headers(&[("content-range", "bytes 10-19/*"), good[1]]), Further::Whole),
+            ("the same whole", 200, headers(&[good[1]]), Further::Whole),
+            ("another whole", 200, headers(&[("etag", "\"v2\"")]), Further::Another),
+            ("gone", 404, headers(&[]), Further::Another),
+            ("shorter by now", 416, headers(&[("content-range", "bytes */5")]), Further::Another),
+            ("the condition failed", 412, headers(&[]), Further::Another),
+            ("an error", 503, with(&[]), Further::Nothing),
+            ("a redirection", 302, headers(&[]), Further::Nothing),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let binding = Binding::of(&stored).unwrap();
+            let judged = further(&stored, &binding, Some(100), range(10, 20), status, &answer);
+            assert_eq!(judged, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_date_binds_only_what_has_no_tag() {
+        let stored = headers(&[("last-modified", MODIFIED), ("date", LATER)]);
+        let binding = Binding::of(&stored).unwrap();
+        let judge = |lines: &[(&'static str, &'static str)]| {
+            let answer = headers(&[&[("content-range", "bytes 0-9/100")], lines].concat());
+            let is_part = |further| matches!(further, Further::Part(_));
+            is_part(further(&stored, &binding, None, range(0, 10), StatusCode::PARTIAL_CONTENT, &answer))
+        };
+        assert!(judge(&[("last-modified", MODIFIED)]));
+        assert!(!judge(&[("last-modified", LATER)]));
+        assert!(!judge(&[("last-modified", MODIFIED), ("etag", "\"v1\"")]));
+    }
+
+    #[test]
+    fn the_whole_has_the_fields_of_its_part_but_for_those_of_the_message() {
+        let part = headers(&[
+            ("content-range", "bytes 0-9/100"),
+            ("content-length", "10"),
+            ("content-digest", "sha-256=:AAAA:"),
+            ("etag", "\"v1\""),
+        ]);
+        assert_eq!(of_the_whole(&part, 100), headers(&[("etag", "\"v1\""), ("content-length", "100")]));
+    }
+}
