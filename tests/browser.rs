@@ -1,4 +1,4 @@
-//! A real player: headless Chromium plays the example's videos from behind the cache.
+//! A real player: headless Chromium plays the example's videos from behind caches in all modes of filling.
 //!
 //! Needs `chromium` and `chromedriver` (Debian: `chromium`, `chromium-driver`). Where they are missing, the test
 //! says so and passes; with `CI` set it fails.
@@ -10,6 +10,14 @@
 
 #[path = "../examples/player/app.rs"]
 mod app;
+#[path = "../examples/player/chunk_map.rs"]
+mod chunk_map;
+#[path = "../examples/player/log.rs"]
+mod log;
+#[path = "../examples/player/stage.rs"]
+mod stage;
+#[path = "../examples/player/watched_store.rs"]
+mod watched_store;
 
 use std::{
     env,
@@ -35,10 +43,12 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{json, Value};
 use tokio::net::TcpListener;
 
+use self::stage::Pace;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 #[tokio::test]
-async fn chromium_plays_and_seeks_and_asks_the_inner_service_once_per_video() -> Outcome<()> {
+async fn chromium_plays_and_seeks_in_every_mode_from_caches_that_are_empty_or_not() -> Outcome<()> {
     let (Some(chromium), Some(chromedriver)) = (found("chromium"), found("chromedriver")) else {
         assert!(env::var_os("CI").is_none(), "chromium and chromedriver must be installed where CI is set");
         // Not by `eprintln!`, which the harness keeps to itself when a test passes.
@@ -50,7 +60,7 @@ async fn chromium_plays_and_seeks_and_asks_the_inner_service_once_per_video() ->
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let page = format!("http://{}/", listener.local_addr()?);
-    let app = app::router()?;
+    let app = app::router(PACE)?;
     tokio::spawn(async move { axum::serve(listener, app).await });
 
     let driver = Driver::start(&chromedriver)?;
@@ -67,45 +77,44 @@ async fn chromium_plays_and_seeks_and_asks_the_inner_service_once_per_video() ->
 }
 
 async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
-    browser.goto(page).await?;
     for sample in &SAMPLES {
-        browser.wait().at_most(LIMIT).for_element(Locator::Css(&sample.selector())).await?;
-        play_to_the_end(browser, sample, 1).await?;
+        open(browser, page, sample).await?;
+        play_to_the_end(browser, sample, 2).await?;
+        let seen = Seen::read(browser, sample).await?;
+        seen.assert_filled_once(0);
+        seen.assert_first_bytes(0);
+        // The page shows all of it; it asks for that in its own time.
+        let cells = "article[data-mode='whole'] .strip .served".to_owned();
+        let rows = format!("#log tbody tr:nth-child({})", seen.requests().len());
+        for selector in [cells, rows] {
+            browser.wait().at_most(LIMIT).for_element(Locator::Css(&selector)).await?;
+        }
+    }
+    for sample in &SAMPLES {
+        empty(browser, sample).await?;
+        let before = Seen::read(browser, sample).await?.requests().len();
+        open(browser, page, sample).await?;
         seek(browser, sample, 0.8).await?;
+        Seen::read(browser, sample).await?.assert_parts(before);
         seek(browser, sample, 0.1).await?;
+        Seen::read(browser, sample).await?.assert_filled_once(before);
     }
-    let first = Log::read(browser).await?;
-    for sample in &SAMPLES {
-        assert_eq!(first.inner_calls(sample), 1, "{}: {}", sample.file, first.0);
-        let requests = first.requests(sample, 0);
-        assert_eq!(requests[0]["inner_called"], true, "{requests:?}");
-        assert!(cache_status(requests[0]).contains("; fwd=uri-miss"), "{requests:?}");
-        assert!(cache_status(requests[0]).contains("; stored"), "{requests:?}");
-        assert_hits(&requests[1..]);
-    }
-
-    // A new page holds nothing of the old one's videos, and the answers were `no-store`: it must ask again.
-    browser.refresh().await?;
-    // Otherwise a whole sample is there before the browser seeks, and no seek asks for bytes.
+    // A new page holds nothing of the old one's videos, and the answers were `no-store`: it must ask again. On a fast line
+    // a whole sample is there before the browser seeks, and no seek asks for bytes.
     driver.slow_down(browser).await?;
     for sample in &SAMPLES {
-        browser.wait().at_most(LIMIT).for_element(Locator::Css(&sample.selector())).await?;
+        let before = Seen::read(browser, sample).await?.requests().len();
+        open(browser, page, sample).await?;
         seek(browser, sample, 0.8).await?;
         seek(browser, sample, 0.1).await?;
         play_to_the_end(browser, sample, 4).await?;
-    }
-    let second = Log::read(browser).await?;
-    for sample in &SAMPLES {
-        assert_eq!(second.inner_calls(sample), 1, "{}: {}", sample.file, second.0);
-        let requests = second.requests(sample, first.length());
+        let seen = Seen::read(browser, sample).await?;
+        let requests = seen.requests_of("whole", before);
         assert!(requests.iter().any(|request| starts_midway(request)), "{}: {requests:?}", sample.file);
         assert_hits(&requests);
+        assert_eq!(seen.0["modes"]["whole"]["inner_calls"], 1, "{}", sample.file);
     }
-
-    // The page shows all of it; it asks for the log in its own time.
-    let rows = format!("#log tbody tr:nth-child({})", second.length());
-    browser.wait().at_most(LIMIT).for_element(Locator::Css(&rows)).await?;
-    Ok(())
+    heal(browser, page, &SAMPLES[0]).await
 }
 
 /// Every one answered from the store, with bytes.
@@ -127,50 +136,85 @@ fn starts_midway(request: &Value) -> bool {
     range.starts_with("bytes=") && !range.starts_with("bytes=0-")
 }
 
-async fn play_to_the_end(browser: &Client, sample: &Sample, rate: u32) -> Outcome<()> {
-    let script = "
-        const [selector, rate, done] = arguments;
-        const video = document.querySelector(selector);
-        const answer = event => done({
-            event, error: video.error?.message ?? null, time: video.currentTime, duration: video.duration,
-            frames: video.getVideoPlaybackQuality().totalVideoFrames, sound: video.webkitAudioDecodedByteCount,
-        });
-        video.addEventListener('ended', () => answer('ended'), {once: true});
-        video.addEventListener('error', () => answer('error'), {once: true});
-        video.muted = true;
-        video.playbackRate = rate;
-        video.play().catch(error => answer(String(error)));
-    ";
-    let played = browser.execute_async(script, vec![json!(sample.selector()), json!(rate)]).await?;
-    assert_eq!(played["event"], "ended", "{}: {played}", sample.file);
-    assert_eq!(played["error"], Value::Null, "{}: {played}", sample.file);
-    assert_near(&played["duration"], sample.seconds);
-    assert_near(&played["time"], sample.seconds);
-    assert!(played["frames"].as_u64() > Some(0), "{}: no picture: {played}", sample.file);
-    assert!(played["sound"].as_u64() > Some(0), "{}: no sound: {played}", sample.file);
+/// A new page, with a player for each mode.
+async fn open(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
+    browser.goto(&format!("{page}?sample={}", sample.file)).await?;
+    for mode in MODES {
+        let selector = format!("video[data-mode='{mode}']");
+        browser.wait().at_most(LIMIT).for_element(Locator::Css(&selector)).await?;
+    }
     Ok(())
 }
 
-/// Seeks to `part` of the whole; first loads as much as a browser must, if nothing is there.
+/// Plays in all modes at once.
+async fn play_to_the_end(browser: &Client, sample: &Sample, rate: u32) -> Outcome<()> {
+    let script = "
+        const [rate, done] = arguments;
+        const play = video => new Promise(resolve => {
+            const answer = event => resolve([video.dataset.mode, {
+                event, error: video.error?.message ?? null, time: video.currentTime, duration: video.duration,
+                frames: video.getVideoPlaybackQuality().totalVideoFrames, sound: video.webkitAudioDecodedByteCount,
+            }]);
+            video.addEventListener('ended', () => answer('ended'), {once: true});
+            video.addEventListener('error', () => answer('error'), {once: true});
+            video.muted = true;
+            video.playbackRate = rate;
+            video.play().catch(error => answer(String(error)));
+        });
+        Promise.all([...document.querySelectorAll('video')].map(play)).then(all => done(Object.fromEntries(all)));
+    ";
+    let played = browser.execute_async(script, vec![json!(rate)]).await?;
+    for mode in MODES {
+        let (played, which) = (&played[mode], format!("{}, {mode}", sample.file));
+        assert_eq!(played["event"], "ended", "{which}: {played}");
+        assert_eq!(played["error"], Value::Null, "{which}: {played}");
+        assert_near(&played["duration"], sample.seconds);
+        assert_near(&played["time"], sample.seconds);
+        assert!(played["frames"].as_u64() > Some(0), "{which}: no picture: {played}");
+        assert!(played["sound"].as_u64() > Some(0), "{which}: no sound: {played}");
+    }
+    Ok(())
+}
+
+/// Seeks to `part` of the whole in all modes at once; first loads as much as a browser must, if nothing is there.
 async fn seek(browser: &Client, sample: &Sample, part: f64) -> Outcome<()> {
     let script = "
-        const [selector, part, done] = arguments;
-        const video = document.querySelector(selector);
-        const answer = event => done({event, error: video.error?.message ?? null, time: video.currentTime});
-        video.addEventListener('seeked', () => answer('seeked'), {once: true});
-        video.addEventListener('error', () => answer('error'), {once: true});
-        const seek = () => { video.currentTime = part * video.duration; };
-        if (video.readyState >= HTMLMediaElement.HAVE_METADATA) {
-            seek();
-        } else {
-            video.addEventListener('loadedmetadata', seek, {once: true});
-            video.preload = 'auto';
-        }
+        const [part, done] = arguments;
+        const seek = video => new Promise(resolve => {
+            const answer = event => resolve([video.dataset.mode, {
+                event, error: video.error?.message ?? null, time: video.currentTime,
+            }]);
+            video.addEventListener('seeked', () => answer('seeked'), {once: true});
+            video.addEventListener('error', () => answer('error'), {once: true});
+            const seek = () => { video.currentTime = part * video.duration; };
+            if (video.readyState >= HTMLMediaElement.HAVE_METADATA) {
+                seek();
+            } else {
+                video.addEventListener('loadedmetadata', seek, {once: true});
+                video.preload = 'auto';
+            }
+        });
+        Promise.all([...document.querySelectorAll('video')].map(seek)).then(all => done(Object.fromEntries(all)));
     ";
-    let sought = browser.execute_async(script, vec![json!(sample.selector()), json!(part)]).await?;
-    assert_eq!(sought["event"], "seeked", "{}: {sought}", sample.file);
-    assert_eq!(sought["error"], Value::Null, "{}: {sought}", sample.file);
-    assert_near(&sought["time"], part * sample.seconds);
+    let sought = browser.execute_async(script, vec![json!(part)]).await?;
+    for mode in MODES {
+        let (sought, which) = (&sought[mode], format!("{}, {mode}", sample.file));
+        assert_eq!(sought["event"], "seeked", "{which}: {sought}");
+        assert_eq!(sought["error"], Value::Null, "{which}: {sought}");
+        assert_near(&sought["time"], part * sample.seconds);
+    }
+    Ok(())
+}
+
+/// Empties a sample's caches.
+async fn empty(browser: &Client, sample: &Sample) -> Outcome<()> {
+    let script = "
+        const [sample, modes, done] = arguments;
+        const empty = mode => fetch(`/stored/${mode}/${sample}`, {method: 'DELETE'}).then(answer => answer.status);
+        Promise.all(modes.map(empty)).then(done, error => done(String(error)));
+    ";
+    let emptied = browser.execute_async(script, vec![json!(sample.file), json!(MODES)]).await?;
+    assert_eq!(emptied, json!([204, 204, 204]), "{}", sample.file);
     Ok(())
 }
 
@@ -186,40 +230,40 @@ struct Sample {
     seconds: f64,
 }
 
-impl Sample {
-    fn selector(&self) -> String {
-        format!("video[data-file='{}']", self.file)
-    }
+/// What the app saw of one sample: `/seen/{sample}`.
+struct Seen(Value);
 
-    fn path(&self) -> String {
-        format!("/videos/{}", self.file)
-    }
-}
-
-/// What the app saw: `/log.json`.
-struct Log(Value);
-
-impl Log {
-    async fn read(browser: &Client) -> Outcome<Self> {
+impl Seen {
+    async fn read(browser: &Client, sample: &Sample) -> Outcome<Self> {
         let script = "
-            const [done] = arguments;
-            fetch('/log.json').then(answer => answer.json()).then(done, error => done(String(error)));
+            const [sample, done] = arguments;
+            fetch(`/seen/${sample}`).then(answer => answer.json()).then(done, error => done(String(error)));
         ";
-        Ok(Self(browser.execute_async(script, Vec::new()).await?))
+        Ok(Self(browser.execute_async(script, vec![json!(sample.file)]).await?))
     }
 
-    fn length(&self) -> usize {
-        self.0["requests"].as_array().map_or(0, Vec::len)
+    fn requests(&self) -> &[Value] {
+        self.0["requests"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// Those for one sample, the first `before` of all requests left out.
-    fn requests(&self, sample: &Sample, before: usize) -> Vec<&Value> {
-        let requests = self.0["requests"].as_array().into_iter().flatten();
-        requests.skip(before).filter(|request| request["path"] == sample.path()).collect()
+    /// Those in one mode, the first `before` of all left out.
+    fn requests_of(&self, mode: &str, before: usize) -> Vec<&Value> {
+        self.requests().iter().skip(before).filter(|request| request["mode"] == mode).collect()
     }
 
-    fn inner_calls(&self, sample: &Sample) -> u64 {
-        self.0["inner_calls"][sample.path()].as_u64().unwrap_or(0)
+    /// `Fill::Whole` keeps its word: of the requests after the first `before`, the first has filled the cache, with one
+    /// call of the inner service, and the others are hits.
+    fn assert_filled_once(&self, before: usize) {
+        let (whole, requests) = (&self.0["modes"]["whole"], self.requests_of("whole", before));
+        assert_eq!(whole["inner_calls"], 1, "{whole}");
+        assert_eq!(whole["fetched"], whole["length"], "{whole}");
+        let chunks = whole["chunks"].as_array().into_iter().flatten();
+        assert!(chunks.clone().all(|state| state == "stored" || state == "served"), "{whole}");
+        assert!(chunks.clone().any(|state| state == "served"), "{whole}");
+        assert_eq!(requests[0]["inner_called"], true, "{requests:?}");
+        assert!(cache_status(requests[0]).contains("; fwd=uri-miss"), "{requests:?}");
+        assert!(cache_status(requests[0]).contains("; stored"), "{requests:?}");
+        assert_hits(&requests[1..]);
     }
 }
 
@@ -301,8 +345,78 @@ const SAMPLES: [Sample; 3] = [
     Sample { file: "clip.webm", seconds: 6.0 },
 ];
 
-/// For all that a browser is waited for: some thirty seconds of video, on a busy machine.
+const MODES: [&str; 3] = ["whole", "progressive", "sliced"];
+
+/// A sample takes two seconds to come.
+const PACE: Pace = Pace { latency: Duration::from_millis(100), chunk: Duration::from_millis(100) };
+
+/// For all that a browser is waited for: some forty seconds, on a machine that is not busy.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A few seconds for a sample, which is more than a browser takes to find the length and seek.
-const BYTES_PER_SECOND: u32 = 250_000;
+/// A few seconds for a sample in all modes, which is more than a browser takes to find the length and seek.
+const BYTES_PER_SECOND: u32 = 750_000;
+// For tests/browser.rs, once the engine heeds the modes. The calls go into `watch`:
+//
+// - first loop, after `seen.assert_filled_once(0)`:         seen.assert_first_bytes(0);
+// - second loop, between `seek(…, 0.8)` and `seek(…, 0.1)`: Seen::read(browser, sample).await?.assert_parts(before);
+// - at the end of the third loop:                            heal(browser, page, sample).await?;
+//
+// Beside `empty` and the other functions:
+
+/// Loses a chunk in the middle of what is stored, in all modes, and plays through it.
+async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
+    let before = Seen::read(browser, sample).await?;
+    let script = "
+        const [sample, modes, chunk, done] = arguments;
+        const lose = mode => fetch(`/stored/${mode}/${sample}/${chunk}`, {method: 'DELETE'}).then(answer => answer.status);
+        Promise.all(modes.map(lose)).then(done, error => done(String(error)));
+    ";
+    let lost = browser.execute_async(script, vec![json!(sample.file), json!(MODES), json!(LOST)]).await?;
+    assert_eq!(lost, json!([204, 204, 204]), "{}", sample.file);
+    open(browser, page, sample).await?;
+    play_to_the_end(browser, sample, 4).await?;
+    let after = Seen::read(browser, sample).await?;
+    for mode in MODES {
+        let (before, after) = (&before.0["modes"][mode], &after.0["modes"][mode]);
+        assert_eq!(after["chunks"][LOST], "healed", "{}, {mode}: {after}", sample.file);
+        // It alone is asked for: again, where the browser left before it came.
+        let calls = after["asked"].as_array().into_iter().flatten();
+        let calls: Vec<_> = calls.skip(before["asked"].as_array().map_or(0, Vec::len)).collect();
+        assert!(!calls.is_empty(), "{}, {mode}: {after}", sample.file);
+        assert!(
+            calls.iter().all(|asked| **asked == json!([LOST, LOST + 1])),
+            "{}, {mode}: {after}",
+            sample.file
+        );
+    }
+    Ok(())
+}
+
+// In `impl Seen`:
+
+impl Seen {
+    /// What does not wait for the last byte is much earlier.
+    fn assert_first_bytes(&self, before: usize) {
+        let first = |mode| self.requests_of(mode, before)[0]["first_byte_ms"].as_f64().unwrap_or(f64::MAX);
+        for mode in ["progressive", "sliced"] {
+            assert!(first(mode) < first("whole") / 2.0, "{mode}: {:?}", self.requests());
+        }
+    }
+
+    /// `Fill::Sliced` keeps its word: a seek into what is not there costs less than the video, and calls for parts only.
+    /// So does `Fill::Progressive`: one call.
+    fn assert_parts(&self, before: usize) {
+        let (sliced, progressive) = (&self.0["modes"]["sliced"], &self.0["modes"]["progressive"]);
+        assert!(sliced["fetched"].as_u64() < sliced["length"].as_u64(), "{sliced}");
+        let chunks = sliced["chunks"].as_array().into_iter().flatten();
+        assert!(chunks.clone().any(|state| state == "absent"), "{sliced}");
+        assert!(sliced["inner_calls"].as_u64() > Some(1), "{sliced}");
+        assert_eq!(progressive["inner_calls"], 1, "{progressive}");
+        let requests = self.requests_of("sliced", before);
+        assert!(requests.iter().all(|request| request["status"] == 206), "{requests:?}");
+    }
+}
+
+// Among the constants: in the middle of all samples.
+
+const LOST: usize = 6;

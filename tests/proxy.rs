@@ -11,12 +11,17 @@ mod fields;
 mod origin;
 #[path = "../examples/proxy/server.rs"]
 mod server;
+#[path = "../examples/proxy/values.rs"]
+mod values;
 
 use std::{
     future::{pending, Future},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc, LazyLock, Mutex,
+    },
     time::Duration,
 };
 
@@ -35,7 +40,7 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use tower_video_cache::BoxError;
+use tower_video_cache::{Abandon, BoxError};
 
 use self::{args::Args, server::Stopped};
 
@@ -63,6 +68,48 @@ async fn a_range_of_what_is_stored_is_answered_without_the_origin() {
     assert_eq!(field(response.headers(), "content-range"), format!("bytes 1000000-2000000/{LENGTH}"));
     assert_eq!(whole(response).await, movie().slice(1_000_000..=2_000_000));
     assert_eq!(rig.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn in_every_mode_of_filling_a_second_viewer_is_answered_without_the_origin() {
+    for mode in ["whole", "progressive", "sliced"] {
+        let rig = Rig::with(&["--fill", mode], |_| async { Ok(video()) }).await;
+        for status in ["fwd=uri-miss", "hit"] {
+            let response = rig.get("/a.mp4").await;
+            assert_eq!(response.status(), StatusCode::OK, "{mode}");
+            let what = field(response.headers(), "cache-status");
+            assert!(what.contains(status), "{mode}: {what}");
+            assert_eq!(whole(response).await, movie(), "{mode}");
+        }
+        assert_eq!(rig.seen().len(), 1, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_sliced_fill_fetches_little_more_than_the_range_that_was_asked_for() {
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&fetched);
+    let arguments = ["--fill", "sliced", "--chunk-size", "64KiB", "--read-ahead", "128KiB"];
+    let rig = Rig::with(&arguments, move |request| {
+        let (answer, bytes) = part(&request);
+        counted.fetch_add(bytes, Ordering::Relaxed);
+        std::future::ready(Ok(answer))
+    })
+    .await;
+    for status in ["fwd=uri-miss", "hit"] {
+        let response = rig.send(Request::get("/a.mp4").header("range", "bytes=2000000-2000999")).await;
+        assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(field(response.headers(), "content-range"), format!("bytes 2000000-2000999/{LENGTH}"));
+        let what = field(response.headers(), "cache-status");
+        assert!(what.contains(status), "{what}");
+        assert_eq!(whole(response).await, movie().slice(2_000_000..2_001_000));
+    }
+    // All in one chunk, and the read-ahead at most.
+    let fetched = fetched.load(Ordering::Relaxed);
+    assert!((64 << 10..=192 << 10).contains(&fetched), "{fetched} bytes were fetched");
+    let seen = rig.seen();
+    assert!(seen.iter().all(|seen| seen.headers.contains_key("range")), "{seen:?}");
+    assert_eq!(whole(rig.get("/a.mp4").await).await, movie());
 }
 
 #[tokio::test]
@@ -482,6 +529,15 @@ fn wrong_arguments_are_refused() {
         (&["--name", ""], ErrorKind::ValueValidation),
         (&["--heed-requests", "maybe"], ErrorKind::InvalidValue),
         (&["--fill", "half"], ErrorKind::InvalidValue),
+        (&["--read-ahead", "far"], ErrorKind::ValueValidation),
+        (&["--fill-ahead", "0"], ErrorKind::ValueValidation),
+        (&["--most-fills", "-1"], ErrorKind::UnknownArgument),
+        (&["--most-promised", "half"], ErrorKind::ValueValidation),
+        (&["--most-slices", "0"], ErrorKind::ValueValidation),
+        (&["--resumes", "often"], ErrorKind::ValueValidation),
+        (&["--resume-pause", "1"], ErrorKind::ValueValidation),
+        (&["--follower-limit", "soon"], ErrorKind::ValueValidation),
+        (&["--idle-limit", "60"], ErrorKind::ValueValidation),
         (&["--origin", "http://b"], ErrorKind::ArgumentConflict),
         (&["--colour"], ErrorKind::UnknownArgument),
     ] {
@@ -498,9 +554,11 @@ fn wrong_arguments_are_refused() {
 #[test]
 fn sizes_durations_and_lists_are_understood() {
     let line = "proxy --listen 127.0.0.1:0 --origin http://a:9000/ --memory 512MiB --chunk-size 64KiB \
-                --max-size 1073741824 --media video/*,audio/* --default-ttl 1h30m --grace 0s --fill whole \
+                --max-size 1073741824 --media video/*,audio/* --default-ttl 1h30m --grace 0s --fill sliced \
                 --statuses 200,404 --stale-if-error 1d --targeted My-CDN-Cache-Control,cdn-cache-control \
-                --heed-requests false --name edge-1 --max-ranges 4";
+                --heed-requests false --name edge-1 --max-ranges 4 --read-ahead 2MiB --fill-ahead 8 \
+                --most-fills 0 --most-promised 64MB --most-slices 1 --resumes 0 --resume-pause 1s \
+                --follower-limit 5s --idle-limit 2m";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
@@ -514,9 +572,56 @@ fn sizes_durations_and_lists_are_understood() {
         "heed_requests: Some(false)",
         "name: CacheName(edge-1)",
         "max_ranges: Some(4)",
+        "fill: Sliced",
+        "read_ahead: 2.0 MiB (2097152 bytes)",
+        "fill_ahead: 8,",
+        "most_fills: 0,",
+        "most_promised: Some(61.0 MiB (64000000 bytes))",
+        "most_slices: 1,",
+        "resumes: 0,",
+        "resume_pause: 1s",
+        "follower_limit: 5s",
+        "idle_limit: 120s",
         "grace: 0ns",
     ] {
         assert!(args.contains(part), "{part} in {args}");
+    }
+}
+
+#[test]
+fn what_becomes_of_an_abandoned_fill_is_said_in_words_percent_or_bytes() {
+    for (text, expected) in [
+        ("finish", Ok(Abandon::Finish)),
+        ("stop", Ok(Abandon::Stop)),
+        ("90%", Ok(Abandon::FinishFromPercent(90))),
+        ("0%", Ok(Abandon::FinishFromPercent(0))),
+        ("100 %", Ok(Abandon::FinishFromPercent(100))),
+        ("8MiB", Ok(Abandon::FinishWithin(8 << 20))),
+        ("1.5 MB", Ok(Abandon::FinishWithin(1_500_000))),
+        ("0B", Ok(Abandon::FinishWithin(0))),
+        ("90", Err("write 90% or 90B")),
+        ("101%", Err("from 0% to 100%")),
+        ("256%", Err("from 0% to 100%")),
+        ("-1%", Err("from 0% to 100%")),
+        ("12.5%", Err("from 0% to 100%")),
+        ("%", Err("from 0% to 100%")),
+        ("8 apples", Err("expected finish, stop, a percentage such as 90%, or bytes such as 8MiB")),
+        ("Finish", Err("expected finish, stop")),
+        ("", Err("expected finish, stop")),
+    ] {
+        let line = format!("proxy --listen [::1]:0 --origin http://a --abandon={text}");
+        let line = line.splitn(6, ' ');
+        match (Args::try_parse_from(line), expected) {
+            (Ok(args), Ok(expected)) => {
+                let args = format!("{args:?}");
+                assert!(args.contains(&format!("abandon: {expected:?},")), "{text}: {args}");
+            }
+            (Err(error), Err(why)) => {
+                assert_eq!(error.kind(), ErrorKind::ValueValidation, "{text}");
+                assert!(error.to_string().contains(why), "{text}: {error}");
+            }
+            (given, _) => panic!("{text}: {given:?}"),
+        }
     }
 }
 
@@ -665,6 +770,28 @@ fn video() -> Response<Content> {
         .header(header::CONTENT_LENGTH, LENGTH)
         .body(boxed(Full::from(movie())))
         .unwrap()
+}
+
+/// What an origin with rangesand a strong validator answers, and how many bytes of the video that is.
+fn part(request: &Request<Incoming>) -> (Response<Content>, usize) {
+    let range = field(request.headers(), "range");
+    let wanted = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).map(|(first, last)| {
+        let last = last.parse().map_or(LENGTH, |last: usize| LENGTH.min(last + 1));
+        first.parse().unwrap()..last
+    });
+    let mut response = video();
+    response.headers_mut().insert("etag", "\"movie\"".parse().unwrap());
+    let Some(wanted) = wanted else {
+        return (response, LENGTH);
+    };
+    let part = movie().slice(wanted.clone());
+    let length = part.len();
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    *response.body_mut() = boxed(Full::from(part));
+    response.headers_mut().insert("content-length", length.into());
+    let content_range = format!("bytes {}-{}/{LENGTH}", wanted.start, wanted.end - 1);
+    response.headers_mut().insert("content-range", content_range.parse().unwrap());
+    (response, length)
 }
 
 fn page_of<B>(body: B) -> Response<Content>

@@ -1,4 +1,5 @@
-//! Three videos from a slow service, a cache in front of it, and a page that shows what the cache does.
+//! One slow video service, a cache in each of the three modes of filling in front of it, and a page that shows what the
+//! caches hold while the videos play.
 //!
 //! ```sh
 //! cargo run --example player              # then open the address that it prints
@@ -8,13 +9,19 @@
 #![expect(clippy::print_stdout, reason = "the address is what this program has to say")]
 
 mod app;
+mod chunk_map;
+mod log;
+mod stage;
+mod watched_store;
 
-use std::{error::Error, net::Ipv4Addr};
+use std::{error::Error, net::Ipv4Addr, time::Duration};
 
 use clap::Parser;
 use tokio::net::TcpListener;
 
-/// Serves a page with three videos, from behind a cache.
+use self::stage::Pace;
+
+/// Serves a page with a video in three players, each from behind a cache of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The port of 127.0.0.1 to listen on; 0 lets the system choose.
@@ -27,6 +34,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
     println!("http://{}/", listener.local_addr()?);
-    axum::serve(listener, app::router()?).await?;
+    axum::serve(listener, app::router(FAR_AWAY)?).await?;
     Ok(())
 }
+
+/// A third of a second away, and twice as fast as the samples play.
+const FAR_AWAY: Pace = Pace { latency: Duration::from_millis(330), chunk: Duration::from_millis(250) };

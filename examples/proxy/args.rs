@@ -1,17 +1,23 @@
 //! The command line: what is given there, and what it makes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
-use clap::{Parser, ValueEnum};
-use http::{
-    uri::{Authority, Scheme},
-    HeaderName, StatusCode, Uri,
-};
+use clap::Parser;
+use http::{uri::Authority, HeaderName};
 use humantime::parse_duration;
-use tower_video_cache::{CacheName, ChunkSize, Fill, MokaStore, Policy, VideoCacheLayer};
+use tower_video_cache::{Abandon, CacheName, ChunkSize, MokaStore, Policy, VideoCacheLayer};
 
-use super::{fields::cache_key, origin::Origin, server::Limits};
+use super::{
+    fields::cache_key,
+    origin::Origin,
+    server::Limits,
+    values::{abandon, chunk_size, media, origin, status, FillArg, StatusArg},
+};
 
 /// A caching reverse proxy for video.
 #[derive(Debug, Parser)]
@@ -81,6 +87,38 @@ pub(crate) struct Args {
     /// When the first byte of a response that is being stored leaves.
     #[arg(long, value_enum, default_value_t = FillArg::Whole)]
     fill: FillArg,
+    /// What becomes of a fill whose last viewer has gone: `finish` or `stop` it, finish it from PERCENT% on that are
+    /// stored, or where no more than BYTES (with their unit, such as 8MiB) are missing.
+    #[arg(long, default_value = "finish", value_name = "finish|stop|PERCENT%|BYTES", value_parser = abandon)]
+    abandon: Abandon,
+    /// Bytes fetched for a viewer beyond those that it has read, at most; where responses are fetched in parts.
+    #[arg(long, default_value = "8MiB", value_name = "BYTES")]
+    read_ahead: ByteSize,
+    /// How far a progressive fill may be ahead of its farthest viewer where the memory has no room for the whole.
+    #[arg(long, default_value = "32", value_name = "CHUNKS")]
+    fill_ahead: NonZeroU64,
+    /// Fills under way at once; a response that would be one more passes through.
+    #[arg(long, default_value = "256", value_name = "N")]
+    most_fills: usize,
+    /// Memory that all fills under way may have promised to themselves; what does not fit passes through
+    /// [default: half of --memory].
+    #[arg(long, value_name = "BYTES")]
+    most_promised: Option<ByteSize>,
+    /// Requests to the origin for parts of one response, at once; one more waits for its turn.
+    #[arg(long, default_value = "32", value_name = "N")]
+    most_slices: NonZeroUsize,
+    /// How often a body of the origin that breaks off is continued before the fill fails.
+    #[arg(long, default_value = "3", value_name = "N")]
+    resumes: u32,
+    /// How long a fill waits before it continues a body; each further time twice as long.
+    #[arg(long, default_value = "100ms", value_parser = parse_duration)]
+    resume_pause: Duration,
+    /// How long a viewer waits for another one's fill before the origin is asked for itself.
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    follower_limit: Duration,
+    /// How long the origin may be silent while its answer is being stored; then nobody else waits for it any longer.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    idle_limit: Duration,
     /// How long a connection to the origin may take.
     #[arg(long, default_value = "5s", value_parser = parse_duration)]
     connect_timeout: Duration,
@@ -100,16 +138,27 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn layer(&self) -> VideoCacheLayer {
-        VideoCacheLayer::new(MokaStore::new(self.memory.as_u64()))
+        let layer = VideoCacheLayer::new(MokaStore::new(self.memory.as_u64()))
             .policy(self.policy())
             .key(cache_key)
             .chunk_size(self.chunk_size)
             .refusal_ttl(self.refusal_ttl)
             .name(self.name.clone())
             .show_key(self.show_key)
-            .fill(match self.fill {
-                FillArg::Whole => Fill::Whole,
-            })
+            .fill(self.fill.into())
+            .abandon(self.abandon)
+            .read_ahead(self.read_ahead.as_u64())
+            .fill_ahead(self.fill_ahead.get())
+            .most_fills(self.most_fills)
+            .most_slices(self.most_slices.get())
+            .resumes(self.resumes)
+            .resume_pause(self.resume_pause)
+            .follower_limit(self.follower_limit)
+            .idle_limit(self.idle_limit);
+        match self.most_promised {
+            Some(most) => layer.most_promised(most.as_u64()),
+            None => layer,
+        }
     }
 
     fn policy(&self) -> Policy {
@@ -164,48 +213,5 @@ impl Args {
 
     pub(crate) fn limits(&self) -> Limits {
         Limits { header: self.header_timeout, grace: self.grace }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FillArg {
-    /// Once all of it is stored.
-    Whole,
-}
-
-fn origin(text: &str) -> Result<Authority, String> {
-    let parts = text.parse::<Uri>().map_err(|error| error.to_string())?.into_parts();
-    match (parts.scheme, parts.authority, parts.path_and_query) {
-        (Some(scheme), Some(authority), path)
-            if scheme == Scheme::HTTP
-                && !authority.as_str().contains('@')
-                && path.as_ref().is_none_or(|path| path == "/") =>
-        {
-            Ok(authority)
-        }
-        _ => Err("expected http://HOST[:PORT], without a path".to_owned()),
-    }
-}
-
-fn chunk_size(text: &str) -> Result<ChunkSize, String> {
-    let bytes = text.parse::<ByteSize>()?.as_u64();
-    // What no u32 holds is too large as well.
-    ChunkSize::new(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|error| error.to_string())
-}
-
-/// A status code; none for `any`.
-type StatusArg = Option<StatusCode>;
-
-fn status(text: &str) -> Result<StatusArg, String> {
-    if text == "any" {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|_| "expected a status code, or any".to_owned())
-}
-
-fn media(text: &str) -> Result<String, String> {
-    match text.trim().split_once('/') {
-        Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => Ok(text.trim().to_owned()),
-        _ => Err("expected type/subtype, type/* or */*".to_owned()),
     }
 }

@@ -10,6 +10,7 @@ mod body;
 mod fields;
 mod origin;
 mod server;
+mod values;
 
 use std::{
     error::Error,

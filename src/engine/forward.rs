@@ -9,13 +9,13 @@ use tower_service::Service;
 
 use super::{
     alone::{pass, validate},
-    fill::{self, Known},
+    fill::{self, For, Known},
     flight::{Landing, Role},
     inner::Inner,
     lookup::{lookup, Accepted, Look, Target},
     purge::forget,
-    serve::{self, served, Service as Serving},
-    supply::{Upstream, Viewer},
+    serve::{self, served},
+    supply::Viewer,
     turn::Turn,
     Answer, Engine, Missed,
 };
@@ -60,11 +60,8 @@ where
         return Ok(serve::gateway_timeout(&asked.parts.method, by));
     }
     let Asked { parts, target, directives, .. } = &asked;
-    let (spare, request) = (inner.spare(), parts.clone());
-    let viewer = Viewer::<S, A>::new(Arc::clone(&engine), spare, request, Arc::clone(target));
-    let upstream: Arc<dyn Upstream> = Arc::new(viewer);
+    let upstream = Viewer::<S, A>::beside(&engine, &inner, parts, target);
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
-    let mut gone_before = None;
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
         // Another one's answer, which is good for nobody else: this request needs one of its own.
@@ -81,55 +78,27 @@ where
         }
         if let Some((entry, gone)) = missed.gone.take() {
             inner.release();
-            gone_before = Some(entry.generation());
+            missed.gone_before = Some(entry.generation());
             // What is lost as soon as it was stored would be lost again.
-            let healed = match accepted {
-                Accepted::Nothing => engine.heal(&upstream, &entry, gone).await,
-                _ => None,
-            };
-            if let Some(line) = healed {
-                let status = Some(StatusCode::PARTIAL_CONTENT);
-                let outcome = match line.has_fetched() {
-                    true => Outcome { forwarded_status: status, stored: true, ..outcome },
-                    // The store had it after all.
-                    false => Outcome::default(),
-                };
-                let service = Serving { outcome, line: Some(line) };
-                if let Ok(response) = serve::serve(&engine, &entry, parts, service).await {
+            if accepted == Accepted::Nothing {
+                if let Some(response) = engine.heal(&upstream, &entry, gone, parts, outcome).await {
                     return Ok(response);
                 }
+            } else {
+                forget(&engine.records, &entry).await;
             }
-            forget(&engine.records, &entry).await;
         }
-        // Stored for this request, and gone again: the store does not keep it, and another fill would not help. What
-        // was found in its place, somebody else has stored since.
-        let is_gone = missed.reason != Forwarded::VaryMiss
-            && !matches!(missed.stored, Known::Stale(_) | Known::Sparse(_));
-        let mut lost = accepted != Accepted::Nothing && is_gone;
-        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
-        if lost && led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
-            (lost, led) = (false, false);
-        }
-        if lost {
-            outcome.refusal = Some(Refusal::StoreLost);
-        }
-        let now = engine.config.clock.now();
-        if lost && led {
-            engine.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
-        }
+        let lost = engine.is_lost(target, accepted, &mut led, &missed, &mut outcome);
         if look == LOOKS || led || lost {
             break;
         }
         if parts.method == Method::HEAD {
-            if let Some((entry, follower)) = engine.flights.pouring(&missed.slot) {
-                let outcome = Outcome { collapsed: true, ..outcome };
-                if let Some(response) = engine.read(&upstream, entry, &follower, false, parts, outcome).await
-                {
-                    return Ok(response);
-                }
+            match engine.read_head(&upstream, &missed.slot, parts, outcome).await {
+                Some(response) => return Ok(response),
+                None => break,
             }
-            break;
         }
+        let now = engine.config.clock.now();
         if let Some(refusal) = engine.passes.recall(&target.primary, &parts.headers, now) {
             outcome.refusal = Some(refusal);
             break;
@@ -140,42 +109,27 @@ where
                 engine.follow(follower, &upstream, parts, &mut outcome).await
             }
             Role::Lead(permit) => {
-                let before = engine.landed_before(target, parts, directives, accepted, &missed).await;
-                if let Some(generation) = before.filter(|found| Some(*found) != gone_before) {
+                if let Some(generation) =
+                    engine.landed_before(target, parts, directives, accepted, &missed).await
+                {
                     permit.land(Landing::Stored(generation));
                     // Nothing was forwarded: the next look is the first to count.
                     outcome.forwarded = None;
                     Turn::LookAgain
                 } else {
-                    let (engine, stored) = (Arc::clone(&engine), std::mem::take(&mut missed.stored));
+                    let stored = std::mem::take(&mut missed.stored);
                     led = true;
-                    let fill_of = Arc::clone(&engine);
-                    match fill::start(fill_of, inner.take(), parts, target, stored, false, permit) {
-                        Some(filling) => engine.lead(filling, &upstream, parts, target, &mut outcome).await?,
-                        None => {
-                            outcome.refusal = Some(Refusal::TooManyFills);
-                            Turn::Forward
-                        }
-                    }
+                    let filling = fill::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
+                    engine.lead(filling, &upstream, parts, target, &mut outcome).await?
                 }
             }
         };
         match turn {
             Turn::Answer(response) => return Ok(response),
-            Turn::Forward => {
-                let stored = std::mem::take(&mut missed.stored);
-                // Else, who led has heard what is stored called untrue, or failed without its help.
-                if let (Some(Refusal::WaitedTooLong), Known::Stale(entry)) = (outcome.refusal, stored) {
-                    let now = engine.config.clock.now();
-                    if entry.freshness.stands_in(directives, now) {
-                        outcome.refusal = Some(Refusal::StaleIfError);
-                        if let Ok(response) = serve::serve(&engine, &entry, parts, served(outcome)).await {
-                            return Ok(response);
-                        }
-                    }
-                }
-                break;
-            }
+            Turn::Forward => match engine.stand_in(&mut missed, parts, directives, &mut outcome).await {
+                Some(response) => return Ok(response),
+                None => break,
+            },
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
             Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, served(outcome)).await {
@@ -204,6 +158,54 @@ where
 }
 
 impl Engine {
+    /// Whether what was stored for this request is gone again: the store does not keep it, and another fill would not help.
+    /// What was found in its place, somebody else has stored since.
+    fn is_lost(
+        &self,
+        target: &Target,
+        accepted: Accepted,
+        led: &mut bool,
+        missed: &Missed,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let is_found = matches!(missed.stored, Known::Stale(_) | Known::Sparse(_));
+        if accepted == Accepted::Nothing || missed.reason == Forwarded::VaryMiss || is_found {
+            return false;
+        }
+        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
+        if *led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
+            *led = false;
+            return false;
+        }
+        outcome.refusal = Some(Refusal::StoreLost);
+        if *led {
+            let now = self.config.clock.now();
+            self.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
+        }
+        true
+    }
+
+    /// What is stale, for one who waited too long for something better. For any other it is of no more use: who led has
+    /// heard it called untrue, or failed without its help.
+    async fn stand_in<B>(
+        &self,
+        missed: &mut Missed,
+        request: &request::Parts,
+        directives: &RequestDirectives,
+        outcome: &mut Outcome,
+    ) -> Option<Response<ResponseBody<B>>> {
+        let (Some(Refusal::WaitedTooLong), Known::Stale(entry)) =
+            (outcome.refusal, std::mem::take(&mut missed.stored))
+        else {
+            return None;
+        };
+        if !entry.freshness.stands_in(directives, self.config.clock.now()) {
+            return None;
+        }
+        outcome.refusal = Some(Refusal::StaleIfError);
+        serve::serve(self, &entry, request, served(*outcome)).await.ok()
+    }
+
     /// What the flight before has stored, if it landed between the look and the joining.
     async fn landed_before(
         &self,
@@ -218,7 +220,9 @@ impl Engine {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => Some(entry.generation()),
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
+                Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before)
+            }
             Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
         }
     }

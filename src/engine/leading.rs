@@ -53,13 +53,12 @@ where
 {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(self.poll_any(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
-                self.offset = self.offset.saturating_add(bytes);
-                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes));
-            }
-            Some(Err(_)) | None => (self.way, self.remaining) = (Way::Over, Some(0)),
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, |data| u64::try_from(data.len()).unwrap_or(u64::MAX));
+            self.offset = self.offset.saturating_add(bytes);
+            self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes));
+        } else {
+            (self.way, self.remaining) = (Way::Over, Some(0));
         }
         Poll::Ready(frame)
     }

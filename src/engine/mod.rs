@@ -35,7 +35,7 @@ use tower_service::Service;
 pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
-    fill::Known,
+    fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
     lookup::{lookup, Accepted, Decoded, Entry, Look, Target},
@@ -216,6 +216,7 @@ impl Engine {
             slot: slot.clone(),
             stored: Known::Nothing,
             gone: None,
+            gone_before: None,
             store_failed: false,
         };
         let (entry, behind) = match lookup(self, target, &request.headers, directives, accepted).await {
@@ -269,7 +270,7 @@ impl Engine {
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
-            drop(fill::start(self, inner, request, target, Known::Stale(entry), true, permit));
+            drop(fill::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
         }
     }
 
@@ -310,6 +311,8 @@ struct Missed {
     stored: Known,
     /// The response that was found without its bytes.
     gone: Option<(Arc<Entry>, Gone)>,
+    /// That, once another try was made to have them.
+    gone_before: Option<Generation>,
     store_failed: bool,
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Source {
     pub(crate) entry: Option<Arc<Entry>>,
     /// By which chunks can be had that the store does not have.
     pub(crate) line: Option<Arc<Line>>,
+    /// All of a body is read whose end is not known.
+    pub(crate) is_open: bool,
 }
 
 /// One chunk, and where it begins in the body.
@@ -75,7 +77,8 @@ impl Reader {
     /// # Errors
     ///
     /// The first chunk is not to be had.
-    pub(crate) async fn open_all(source: Source) -> Result<Self, Error> {
+    pub(crate) async fn open_all(mut source: Source) -> Result<Self, Error> {
+        source.is_open = true;
         let ready = source.first(0).await?.bytes;
         let offset = bytes_in(&ready);
         Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
@@ -183,8 +186,12 @@ impl Source {
     pub(super) async fn read(mut self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
         let mut moved = false;
         loop {
-            let (index, within) = self.layout.locate(offset);
+            let (mut index, within) = self.layout.locate(offset);
             let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
+            // The chunk before was a short one: if there were more, it would be a whole one.
+            if self.is_open && within > 0 {
+                index += 1;
+            }
             let found = match &self.line {
                 Some(line) => line.chunk(index).await,
                 None => self.records.chunk(self.layout.chunk(index)).await.map(Found::Chunk),

@@ -2,18 +2,20 @@
 
 use std::{future::pending, sync::Arc};
 
-use http::{header, request, Method, Response};
+use http::{header, request, Method, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::{
     flight::Follower,
     lookup::Entry,
+    purge::forget,
     serve::{self, Gone, Service},
     supply::{Found, Line, Upstream},
     Engine,
 };
 use crate::{
     body::ResponseBody,
+    format::key::Slot,
     semantics::{cache_status::Outcome, range::certain_from},
 };
 
@@ -63,15 +65,44 @@ impl Engine {
         serve::serve(self, &entry, request, service).await.ok()
     }
 
-    /// Has the chunk that an answer would begin with fetched again; gives the line on which it came.
-    pub(super) async fn heal(
+    /// The answer to a HEAD from a fill under way of what lies at `slot`.
+    pub(super) async fn read_head<B>(
+        &self,
+        upstream: &Arc<dyn Upstream>,
+        slot: &Slot,
+        request: &request::Parts,
+        outcome: Outcome,
+    ) -> Option<Response<ResponseBody<B>>> {
+        let (entry, follower) = self.flights.pouring(slot)?;
+        let outcome = Outcome { collapsed: true, ..outcome };
+        self.read(upstream, entry, &follower, false, request, outcome).await
+    }
+
+    /// The answer that begins with a chunk which is gone, once it has been fetched again. Else the response is forgotten.
+    pub(super) async fn heal<B>(
         &self,
         upstream: &Arc<dyn Upstream>,
         entry: &Arc<Entry>,
         gone: Gone,
-    ) -> Option<Arc<Line>> {
-        let line = Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until);
+        request: &request::Parts,
+        outcome: Outcome,
+    ) -> Option<Response<ResponseBody<B>>> {
+        let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
         let sought = timeout(self.config.follower_limit, line.sought(gone.first)).await;
-        matches!(sought, Ok(Ok(Found::Chunk(_)))).then(|| Arc::new(line))
+        if matches!(sought, Ok(Ok(Found::Chunk(_)))) {
+            let outcome = if line.has_fetched() {
+                let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
+                Outcome { forwarded_status, stored: true, ..outcome }
+            } else {
+                // The store had it after all.
+                Outcome::default()
+            };
+            let service = Service { outcome, line: Some(line) };
+            if let Ok(response) = serve::serve(self, entry, request, service).await {
+                return Some(response);
+            }
+        }
+        forget(&self.records, entry).await;
+        None
     }
 }

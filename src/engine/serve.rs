@@ -95,7 +95,7 @@ pub(crate) async fn serve<B>(
         if let Some(line) = &line {
             line.is_asked_until(until);
         }
-        let source = Source { records, layout, entry: Some(Arc::clone(entry)), line };
+        let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
         let opened = match content {
             Content::Part(range) => Reader::open(source, range).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
@@ -202,7 +202,7 @@ pub(crate) async fn salvage<B>(
             engine.records.chunk(stored.chunk(index)).await.ok()?;
         }
         let records = Arc::clone(&engine.records);
-        let source = Source { records, layout: stored, entry: None, line: None };
+        let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
         Reader::open(source, whole).await.ok()?
     };
     outcome.append_to(&mut parts.headers, parts.status, by);

@@ -66,7 +66,7 @@ impl Engine {
     /// Waits for this request's own fill, or for enough of it to be read while it comes.
     pub(super) async fn lead<B, E>(
         &self,
-        filling: Filling<B, E>,
+        filling: Option<Filling<B, E>>,
         upstream: &Arc<dyn Upstream>,
         request: &request::Parts,
         target: &Target,
@@ -76,7 +76,10 @@ impl Engine {
         B: Send + 'static,
         E: Send + 'static,
     {
-        let Filling { mut task, follower } = filling;
+        let Some(Filling { mut task, follower }) = filling else {
+            outcome.refusal = Some(Refusal::TooManyFills);
+            return Ok(Turn::Forward);
+        };
         let read = Outcome { stored: true, ..*outcome };
         let reading = self.reads(upstream, follower, true, request, read);
         let landed = match race(&mut task, reading).await {

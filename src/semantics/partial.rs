@@ -56,16 +56,12 @@ impl Binding {
     /// be used where there is a tag.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let validators = Validators::of(headers);
-        match headers.get(header::ETAG) {
-            Some(tag) => {
-                let is_strong = validators.entity_tag().is_some_and(|tag| !tag.is_weak());
-                is_strong.then(|| Self::Tag(tag.clone()))
-            }
-            None => {
-                validators.strong_last_modified()?;
-                headers.get(header::LAST_MODIFIED).cloned().map(Self::Date)
-            }
+        if let Some(tag) = headers.get(header::ETAG) {
+            let is_strong = validators.entity_tag().is_some_and(|tag| !tag.is_weak());
+            return is_strong.then(|| Self::Tag(tag.clone()));
         }
+        validators.strong_last_modified()?;
+        headers.get(header::LAST_MODIFIED).cloned().map(Self::Date)
     }
 
     /// Makes a request one for `range`, or from its start to the end, of the bound representation alone.

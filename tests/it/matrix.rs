@@ -263,6 +263,10 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
             let versions = [version(1, kind), another];
             // From the first call on, or only of what is asked later.
             for (what, wrong) in wrong_parts(&versions[0].script()) {
+                // Parts that all have another tag or coding than the whole are of a representation of their own.
+                if mode == Fill::Sliced && matches!(what, "a coding" | "a tag of its own") {
+                    continue;
+                }
                 for calls in 0..3 {
                     let what = format!("{mode:?} {kind:?} {what} after {calls}");
                     let rig = rig(mode);
@@ -278,7 +282,6 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "until lost chunks are fetched again"]
 async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
@@ -297,7 +300,6 @@ async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "until bodies that die are continued"]
 async fn an_inner_body_that_dies_now_and_then_is_continued_and_no_viewer_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {

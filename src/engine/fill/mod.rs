@@ -110,25 +110,34 @@ pub(crate) struct Salvage<B> {
     pub(crate) refusal: Refusal,
 }
 
+/// For whom a fill is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// Viewers to come: nobody waits for it.
+    Later,
+    /// The request that leads it, and those who follow.
+    Now,
+}
+
 /// A fill under way, as the request sees it that leads it.
 pub(crate) struct Filling<B, E> {
     pub(crate) task: JoinHandle<Delivery<B, E>>,
     pub(crate) follower: Follower,
 }
 
-/// Starts the fill of `target` on behalf of `request`, who waits for it unless it is `for_later`; what becomes of it when nobody waits any more, the policy for
+/// Starts the fill of `target` on behalf of `request`, who waits for it if it is for now; what becomes of it when nobody waits any more, the policy for
 /// abandoned fills says. `None`, and the flight is over, if too many are under way.
 ///
 /// The inner service gets the request without its conditions and ranges, for what is stored is for every viewer; with
 /// the conditions of the response that is stored already, if one is; and with a range of its own where only chunks that
 /// somebody asked for are to be fetched.
 pub(crate) fn start<S, A, B>(
-    engine: Arc<Engine>,
+    engine: &Arc<Engine>,
     inner: Inner<S>,
     request: &request::Parts,
     target: &Arc<Target>,
     stored: Known,
-    for_later: bool,
+    whom: For,
     permit: Permit,
 ) -> Option<Filling<B, S::Error>>
 where
@@ -143,11 +152,11 @@ where
         permit.land(Landing::Passed);
         return None;
     };
-    let asked = request_of_its_own(&engine, request);
+    let asked = request_of_its_own(engine, request);
     let directives = engine.directives(request);
-    let window = window(&engine, target, request);
-    let (target, place) = (Arc::clone(target), Some(place));
-    let fill = Fill { engine, target, asked, directives, stored, window, for_later, _place: place };
+    let window = window(engine, target, request);
+    let (engine, target, place) = (Arc::clone(engine), Arc::clone(target), Some(place));
+    let fill = Fill { engine, target, asked, directives, stored, window, whom, _place: place };
     let follower = permit.follower();
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
@@ -192,8 +201,7 @@ struct Fill {
     stored: Known,
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
-    /// Nobody waits for it from the beginning.
-    for_later: bool,
+    whom: For,
     /// Among the fills that may be under way at once; an update by a HEAD needs none.
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -234,7 +242,7 @@ impl Fill {
         let answer = match answer {
             Ok((response, exchange)) => match self.judge(response, exchange) {
                 Judged::Part(response, part) => {
-                    return self.store_part(response, part, exchange, permit).await
+                    return self.store_part(&mut inner, response, part, exchange, permit).await
                 }
                 Judged::Whole(response) => Ok((response, exchange)),
                 Judged::Again(response) => {
@@ -283,10 +291,9 @@ impl Fill {
 
     /// What becomes of it when nobody waits.
     fn abandon(&self) -> Abandon {
-        if self.for_later {
-            Abandon::Finish
-        } else {
-            self.engine.config.abandon
+        match self.whom {
+            For::Later => Abandon::Finish,
+            For::Now => self.engine.config.abandon,
         }
     }
 

@@ -5,14 +5,18 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
+use tower_service::Service;
 
-use super::{commit::Draft, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD};
+use super::{
+    commit::Draft, resume::Resumable, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD,
+};
 use crate::{
     engine::{
         collect::Collector,
         flight::{Landing, Permit},
+        inner::Inner,
         supply::{whole_chunks, End, Running},
     },
     error::BoxError,
@@ -70,14 +74,17 @@ impl Fill {
     }
 
     /// Stores the first chunk of a part and what it says of the whole; then it is found, and the chunks after it land.
-    pub(super) async fn store_part<B, E>(
+    pub(super) async fn store_part<S, A, B>(
         &self,
+        inner: &mut Inner<S>,
         response: Response<B>,
         part: Part,
         exchange: Exchange,
         permit: Permit,
-    ) -> Delivery<B, E>
+    ) -> Delivery<B, S::Error>
     where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
@@ -123,10 +130,24 @@ impl Fill {
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
         let mut pour =
             Pour::new(&self.engine, generation, chunk_size, body, Some(promise)).of(chunks.clone());
-        let first = match skipped {
+        let mut first = match skipped {
             Ok(()) => pour.one(&Audience::Later, Some(&running)).await,
-            Err(_) => Poured::Broken(Refusal::InnerFailed),
+            Err(_) => Poured::Stopped(Refusal::InnerFailed, Bytes::new()),
         };
+        let (binding, mut failures) = (Binding::of(&draft.headers), 0);
+        while matches!(first, Poured::Broken(_)) {
+            let of = Resumable {
+                headers: &draft.headers,
+                binding: binding.as_ref(),
+                length: Some(part.complete),
+                range: part.range,
+                failures: &mut failures,
+            };
+            if !self.resume(inner, of, &mut pour).await {
+                break;
+            }
+            first = pour.one(&Audience::Later, Some(&running)).await;
+        }
         let committed = match first {
             Poured::All => self.commit(draft, &permit).await.map(|_| ()),
             Poured::Broken(refusal) | Poured::Stopped(refusal, _) => Err(refusal),

@@ -24,7 +24,10 @@ use crate::{
 pub(super) struct Resumable<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) binding: Option<&'a Binding>,
+    /// Bytes of the whole, where that is known.
     pub(super) length: Option<u64>,
+    /// What the body is of it; to the end where nothing else is known.
+    pub(super) range: ByteRange,
     /// How often it failed so far.
     pub(super) failures: &'a mut u32,
 }
@@ -45,12 +48,13 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let config = &self.engine.config;
-        let range = ByteRange { start: pour.body.taken(), end: u64::MAX };
+        let start = of.range.start.saturating_add(pour.body.taken());
+        let range = ByteRange { start, end: of.range.end };
         let Some(binding) = of.binding else {
             return false;
         };
         // A body that is too long does not get better by more of it.
-        if of.length.is_some_and(|length| range.start >= length) {
+        if range.start >= of.length.unwrap_or(u64::MAX).min(range.end) {
             return false;
         }
         while *of.failures < config.resumes {

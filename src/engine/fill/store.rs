@@ -37,6 +37,7 @@ use crate::{
         fields::{only, stored_fields},
         freshness::Exchange,
         partial::Binding,
+        range::ByteRange,
         storable::storable,
         validation::supersedes,
     },
@@ -130,10 +131,8 @@ impl Fill {
                 return Delivery::Broken(parts.status, refusal);
             }
             Poured::Deserted => {
-                let landing = match self.keep(draft, stored, binding.and(length), &permit).await {
-                    true => Landing::Stored(generation),
-                    false => Landing::Abandoned,
-                };
+                let is_kept = self.keep(draft, stored, binding.and(length), &permit).await;
+                let landing = if is_kept { Landing::Stored(generation) } else { Landing::Abandoned };
                 if let Some(running) = running {
                     running.end(End::Stopped);
                 }
@@ -188,6 +187,7 @@ impl Fill {
                         headers: &draft.headers,
                         binding: way.binding.as_ref(),
                         length: way.length,
+                        range: ByteRange { start: 0, end: u64::MAX },
                         failures: &mut failures,
                     };
                     if !self.resume(inner, of, pour).await {

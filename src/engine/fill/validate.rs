@@ -12,7 +12,7 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, Called, Delivery, Fill, Known, Stored};
+use super::{commit::Draft, Called, Delivery, Fill, For, Known, Stored};
 use crate::{
     engine::{
         flight::{Landing, Permit, Role},
@@ -276,8 +276,8 @@ pub(crate) async fn freshen_by_head(
             asked.method = Method::GET;
             let directives = engine.directives(&asked);
             let stored = Known::Nothing;
-            let (window, for_later, place) = (None, true, None);
-            let fill = Fill { engine, target, asked, directives, stored, window, for_later, _place: place };
+            let (window, whom, place) = (None, For::Later, None);
+            let fill = Fill { engine, target, asked, directives, stored, window, whom, _place: place };
             fill.freshen(&entry, &answer, exchange, &permit).await;
         }
         // RFC 9111 §3.5: what credentials brought says nothing of what others may have.

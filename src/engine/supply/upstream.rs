@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::{binding, Slice};
 use crate::{
     engine::{
-        fill::{self, Known},
+        fill::{self, For, Known},
         flight::Role,
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
@@ -49,7 +49,7 @@ pub(crate) struct Viewer<S, A> {
     body: PhantomData<fn(A)>,
 }
 
-impl<S: Clone, A> Viewer<S, A> {
+impl<S: Clone + Send, A> Viewer<S, A> {
     pub(crate) fn new(
         engine: Arc<Engine>,
         mut inner: Inner<S>,
@@ -59,6 +59,33 @@ impl<S: Clone, A> Viewer<S, A> {
         // A body may be read for hours, and its place at the inner service is another's meanwhile.
         inner.release();
         Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
+    }
+
+    /// The same for a request that has its own way to go, with the service that answers it.
+    pub(crate) fn beside<B>(
+        engine: &Arc<Engine>,
+        inner: &Inner<S>,
+        request: &request::Parts,
+        target: &Arc<Target>,
+    ) -> Arc<dyn Upstream>
+    where
+        S: Service<Request<A>, Response = Response<B>> + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (engine, target) = (Arc::clone(engine), Arc::clone(target));
+        Arc::new(Self::new(engine, inner.spare(), request.clone(), target))
+    }
+
+    /// What is stored in the place of `gone`.
+    async fn found(&self, gone: &Entry) -> Option<Arc<Entry>> {
+        match &*decoded(&self.engine, &gone.slot).await.ok().flatten()? {
+            Decoded::Entry(entry) if entry.generation() != gone.generation() => Some(Arc::clone(entry)),
+            _ => None,
+        }
     }
 
     fn inner(&self) -> Inner<S> {
@@ -87,12 +114,16 @@ where
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(async move {
             let Engine { records, flights, config, .. } = &*self.engine;
+            // Somebody else has filled it since: that is what there is now.
+            if let Some(found) = self.found(&gone).await {
+                return is_same(&gone, &found).then_some(found);
+            }
             forget(records, &gone).await;
             match flights.join(&gone.slot, &self.target.primary) {
                 Role::Lead(permit) => {
-                    let (engine, inner) = (Arc::clone(&self.engine), self.inner());
-                    let (request, target) = (&self.request, &self.target);
-                    let filling = fill::start(engine, inner, request, target, Known::Nothing, false, permit)?;
+                    let (engine, request, target) = (&self.engine, &self.request, &self.target);
+                    let (inner, nothing) = (self.inner(), Known::Nothing);
+                    let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
                     // Whatever it delivers is stored, or of no use here.
                     let _ = filling.task.await;
                 }
@@ -100,11 +131,7 @@ where
                     let _ = timeout(config.follower_limit, follower.landing()).await;
                 }
             }
-            let found = decoded(&self.engine, &gone.slot).await.ok().flatten()?;
-            match &*found {
-                Decoded::Entry(entry) if is_same(&gone, entry) => Some(Arc::clone(entry)),
-                _ => None,
-            }
+            self.found(&gone).await.filter(|found| is_same(&gone, found))
         })
     }
 }

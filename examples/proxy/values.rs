@@ -1,0 +1,89 @@
+//! What the command line's values mean, and what is wrong with those that mean nothing.
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+use http::{
+    uri::{Authority, Scheme},
+    StatusCode, Uri,
+};
+use tower_video_cache::{Abandon, ChunkSize, Fill};
+
+/// [`Fill`], by the names of its modes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FillArg {
+    /// Once all of it is stored.
+    Whole,
+    /// Once its first chunk is stored, and each chunk once it is; one call of the origin brings all of it.
+    Progressive,
+    /// As progressive; only the chunks that somebody asks for are fetched, by ranges, where the origin has those.
+    Sliced,
+}
+
+impl From<FillArg> for Fill {
+    fn from(fill: FillArg) -> Self {
+        match fill {
+            FillArg::Whole => Self::Whole,
+            FillArg::Progressive => Self::Progressive,
+            FillArg::Sliced => Self::Sliced,
+        }
+    }
+}
+
+/// `finish`, `stop`, `90%` or `8MiB`.
+pub(crate) fn abandon(text: &str) -> Result<Abandon, String> {
+    if let Some(number) = text.strip_suffix('%') {
+        let percent = number.trim_end().parse().ok().filter(|percent| *percent <= 100);
+        return percent
+            .map(Abandon::FinishFromPercent)
+            .ok_or_else(|| "expected a whole number of percent from 0% to 100%".to_owned());
+    }
+    match text {
+        "finish" => Ok(Abandon::Finish),
+        "stop" => Ok(Abandon::Stop),
+        // Percent, or bytes? Who wrote it may have meant either.
+        number if number.ends_with(|last: char| last.is_ascii_digit()) => {
+            Err(format!("a number without its unit: write {number}% or {number}B"))
+        }
+        size => size
+            .parse::<ByteSize>()
+            .map(|most| Abandon::FinishWithin(most.as_u64()))
+            .map_err(|_| "expected finish, stop, a percentage such as 90%, or bytes such as 8MiB".to_owned()),
+    }
+}
+
+pub(crate) fn origin(text: &str) -> Result<Authority, String> {
+    let parts = text.parse::<Uri>().map_err(|error| error.to_string())?.into_parts();
+    match (parts.scheme, parts.authority, parts.path_and_query) {
+        (Some(scheme), Some(authority), path)
+            if scheme == Scheme::HTTP
+                && !authority.as_str().contains('@')
+                && path.as_ref().is_none_or(|path| path == "/") =>
+        {
+            Ok(authority)
+        }
+        _ => Err("expected http://HOST[:PORT], without a path".to_owned()),
+    }
+}
+
+pub(crate) fn chunk_size(text: &str) -> Result<ChunkSize, String> {
+    let bytes = text.parse::<ByteSize>()?.as_u64();
+    // What no u32 holds is too large as well.
+    ChunkSize::new(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|error| error.to_string())
+}
+
+/// A status code; none for `any`.
+pub(crate) type StatusArg = Option<StatusCode>;
+
+pub(crate) fn status(text: &str) -> Result<StatusArg, String> {
+    if text == "any" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "expected a status code, or any".to_owned())
+}
+
+pub(crate) fn media(text: &str) -> Result<String, String> {
+    match text.trim().split_once('/') {
+        Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => Ok(text.trim().to_owned()),
+        _ => Err("expected type/subtype, type/* or */*".to_owned()),
+    }
+}
