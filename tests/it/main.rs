@@ -27,5 +27,6 @@ mod sharing;
 mod stale;
 mod stores;
 mod storing;
+mod stress;
 mod truth;
 mod validating;

@@ -81,6 +81,8 @@ pub(crate) struct Reading {
     /// What was read so far.
     pub(crate) bytes: Vec<u8>,
     knows_its_length: bool,
+    /// Frames without a byte, one after another.
+    empty_frames: u32,
     body: Pin<Box<ResponseBody<ScriptBody>>>,
     trailers: Option<HeaderMap>,
 }
@@ -94,6 +96,7 @@ impl Reading {
             headers: parts.headers,
             bytes: Vec::new(),
             knows_its_length: body.size_hint().exact().is_some(),
+            empty_frames: 0,
             body: Box::pin(body),
             trailers: None,
         }
@@ -157,6 +160,8 @@ impl Reading {
                         assert_eq!(Some(promised - data.len() as u64), left, "the size hint holds");
                     }
                     self.bytes.extend_from_slice(&data);
+                    self.empty_frames = if data.is_empty() { self.empty_frames + 1 } else { 0 };
+                    assert!(self.empty_frames < 100, "nothing comes, and no end of it");
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Err(frame) => self.trailers = frame.into_trailers().ok(),

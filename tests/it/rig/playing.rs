@@ -26,6 +26,9 @@ impl Script {
         if let Some(gate) = &self.gate {
             gate.opened().await;
         }
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         match self.end {
             End::Answer => {}
             End::Error => return Err(Refused),

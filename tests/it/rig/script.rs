@@ -21,6 +21,7 @@ pub(crate) struct Script {
     pub(super) headers: HeaderMap,
     pub(super) steps: Vec<Step>,
     pub(super) gate: Option<Gate>,
+    pub(super) delay: Duration,
     pub(super) end: End,
     pub(super) honours_conditions: bool,
     pub(super) parts: Parts,
@@ -97,6 +98,7 @@ impl Script {
             headers: HeaderMap::new(),
             steps: Vec::new(),
             gate: None,
+            delay: Duration::ZERO,
             end: End::Answer,
             honours_conditions: false,
             parts: Parts::default(),
@@ -173,6 +175,12 @@ impl Script {
     /// Answers only once the gate is open.
     pub(crate) fn held_by(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Takes so long to answer, by tokio's clock.
+    pub(crate) fn takes(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 
