@@ -16,8 +16,8 @@ use tower_service::Service;
 use super::{binding, Slice};
 use crate::{
     engine::{
-        fill::{self, For, Known},
-        flight::Role,
+        fill::{self, Filling, For, Known},
+        flight::{Follower, Role},
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
         purge::forget,
@@ -124,15 +124,29 @@ where
                     let (engine, request, target) = (&self.engine, &self.request, &self.target);
                     let (inner, nothing) = (self.inner(), Known::Nothing);
                     let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
+                    let Filling { task, follower } = filling;
+                    hurry(follower).await;
                     // Whatever it delivers is stored, or of no use here.
-                    let _ = filling.task.await;
+                    let _ = task.await;
                 }
                 Role::Follow(mut follower) => {
-                    let _ = timeout(config.follower_limit, follower.landing()).await;
+                    let landing = async {
+                        hurry(follower.clone()).await;
+                        follower.landing().await
+                    };
+                    let _ = timeout(config.follower_limit, landing).await;
                 }
             }
             self.found(&gone).await.filter(|found| is_same(&gone, found))
         })
+    }
+}
+
+/// Has a fill that is poured while it is read go on at its own pace: all of it is waited for.
+async fn hurry(mut follower: Follower) {
+    let pouring = follower.pouring().await;
+    if let Some(supply) = pouring.as_deref().and_then(|entry| entry.pouring.as_ref()) {
+        supply.is_read(u64::MAX);
     }
 }
 
