@@ -14,6 +14,7 @@ use super::{
     inner::Inner,
     lookup::{lookup, Accepted, Look, Target},
     purge::forget,
+    reading::Unhealed,
     serve::{self, served, Service as Serving},
     supply::{Upstream, Viewer},
     turn::Turn,
@@ -82,22 +83,33 @@ where
         if let Some((entry, gone)) = missed.gone.take() {
             inner.release();
             gone_before = Some(entry.generation());
-            // What is lost as soon as it was stored would be lost again.
-            let healed = match accepted {
-                Accepted::Nothing => engine.heal(&upstream, &entry, gone).await,
-                _ => None,
+            // What is lost as soon as it was stored would be lost again; what was not stored yet is to be had.
+            let is_to_be_had = accepted == Accepted::Nothing || entry.manifest.sparse;
+            let healed = match is_to_be_had {
+                true => engine.heal(&upstream, &entry, gone).await,
+                false => Err(Unhealed::Gone),
             };
-            if let Some(line) = healed {
-                let status = Some(StatusCode::PARTIAL_CONTENT);
-                let outcome = match line.has_fetched() {
-                    true => Outcome { forwarded_status: status, stored: true, ..outcome },
-                    // The store had it after all.
-                    false => Outcome::default(),
-                };
-                let service = Serving { outcome, line: Some(line) };
-                if let Ok(response) = serve::serve(&engine, &entry, parts, service).await {
-                    return Ok(response);
+            match healed {
+                Ok(line) => {
+                    let status = Some(StatusCode::PARTIAL_CONTENT);
+                    let outcome = match (line.has_fetched(), accepted) {
+                        (true, _) => Outcome { forwarded_status: status, stored: true, ..outcome },
+                        // The store had it after all.
+                        (false, Accepted::Nothing) => Outcome::default(),
+                        (false, _) => outcome,
+                    };
+                    let service = Serving { outcome, line: Some(line) };
+                    if let Ok(response) = serve::serve(&engine, &entry, parts, service).await {
+                        return Ok(response);
+                    }
                 }
+                // Nothing is known against what is stored.
+                Err(Unhealed::Late) => {
+                    outcome.refusal = Some(Refusal::WaitedTooLong);
+                    break;
+                }
+                Err(Unhealed::InnerFailed) => break,
+                Err(Unhealed::Gone) => {}
             }
             forget(&engine.records, &entry).await;
         }
@@ -169,7 +181,9 @@ where
                     let now = engine.config.clock.now();
                     if entry.freshness.stands_in(directives, now) {
                         outcome.refusal = Some(Refusal::StaleIfError);
-                        if let Ok(response) = serve::serve(&engine, &entry, parts, served(outcome)).await {
+                        if let Ok(mut response) = serve::serve(&engine, &entry, parts, served(outcome)).await
+                        {
+                            response.body_mut().supply(|| upstream);
                             return Ok(response);
                         }
                     }
@@ -179,7 +193,10 @@ where
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
             Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, served(outcome)).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    response.body_mut().supply(|| upstream);
+                    return Ok(response);
+                }
                 Err(_) => break,
             },
         }

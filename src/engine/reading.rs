@@ -9,7 +9,7 @@ use super::{
     flight::Follower,
     lookup::Entry,
     serve::{self, Gone, Service},
-    supply::{Found, Line, Upstream},
+    supply::{Found, Line, Missing, Upstream},
     Engine,
 };
 use crate::{
@@ -64,14 +64,32 @@ impl Engine {
     }
 
     /// Has the chunk that an answer would begin with fetched again; gives the line on which it came.
+    ///
+    /// # Errors
+    ///
+    /// It did not come.
     pub(super) async fn heal(
         &self,
         upstream: &Arc<dyn Upstream>,
         entry: &Arc<Entry>,
         gone: Gone,
-    ) -> Option<Arc<Line>> {
+    ) -> Result<Arc<Line>, Unhealed> {
         let line = Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until);
-        let sought = timeout(self.config.follower_limit, line.sought(gone.first)).await;
-        matches!(sought, Ok(Ok(Found::Chunk(_)))).then(|| Arc::new(line))
+        match timeout(self.config.follower_limit, line.sought(gone.first)).await {
+            Ok(Ok(Found::Chunk(_))) => Ok(Arc::new(line)),
+            Ok(Err(Missing::Failed(error))) if error.is_inner() => Err(Unhealed::InnerFailed),
+            Ok(_) => Err(Unhealed::Gone),
+            Err(_) => Err(Unhealed::Late),
+        }
     }
+}
+
+/// Why the chunk that an answer would begin with is not to be had.
+pub(super) enum Unhealed {
+    /// It is of another representation by now, or the store does not keep it.
+    Gone,
+    /// The inner service failed.
+    InnerFailed,
+    /// It took too long.
+    Late,
 }

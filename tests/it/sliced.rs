@@ -1,0 +1,323 @@
+//! Objects that are fetched in parts: what the inner service is asked for, how often, and what becomes of its answers.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{header, Method, StatusCode};
+use tower_video_cache::Fill;
+
+use crate::rig::{date, movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK};
+
+const PATH: &str = "/a.mp4";
+
+/// Nine whole chunks and a half.
+const LENGTH: usize = 9500;
+
+fn truth() -> Bytes {
+    movie(PATH, LENGTH)
+}
+
+/// What another version has in its place.
+fn other() -> Bytes {
+    movie("/other.mp4", LENGTH)
+}
+
+fn tagged(bytes: &Bytes, tag: &str) -> Script {
+    let length = bytes.len().to_string();
+    Script::of(bytes).header("content-length", &length).header("etag", tag).honours_ranges()
+}
+
+fn parted() -> Script {
+    tagged(&truth(), "\"v1\"")
+}
+
+fn changed() -> Script {
+    tagged(&other(), "\"v2\"")
+}
+
+fn rig(script: Script) -> Rig {
+    Rig::new().fill(Fill::Sliced).script(PATH, script)
+}
+
+/// The same with slices that are small beside the movie.
+fn small(script: Script, chunks: u64) -> Rig {
+    rig(script).layer(|layer| layer.read_ahead(chunks * u64::from(CHUNK)))
+}
+
+/// A rig that has one chunk.
+async fn begun(script: Script) -> Rig {
+    let rig = rig(script);
+    rig.get(PATH).range("bytes=0-0").send().await.partial(&truth(), 0..1);
+    assert_eq!(asked(&rig), ["0-999"]);
+    rig
+}
+
+/// What the inner service was asked for, and under which validator.
+fn asked(rig: &Rig) -> Vec<String> {
+    let calls = rig.inner.calls();
+    let text = |call: &http::request::Parts, name| {
+        call.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
+    let line = |call| {
+        let range = text(call, header::RANGE).replace("bytes=", "");
+        let range = if range.is_empty() { "all".to_owned() } else { range };
+        format!("{range} {}", text(call, header::IF_RANGE)).trim_end().to_owned()
+    };
+    calls.iter().map(line).collect()
+}
+
+/// The chunks that were asked for, in order.
+fn chunks(rig: &Rig) -> Vec<u64> {
+    let size = u64::from(CHUNK);
+    let mut chunks = Vec::new();
+    for range in rig.inner.ranges(PATH) {
+        let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+        assert_eq!(first % size, 0, "whole chunks only: {range}");
+        chunks.extend(first / size..=last / size);
+    }
+    chunks
+}
+
+#[track_caller]
+fn is_missed(answer: &Answer) {
+    let said = match answer.status {
+        StatusCode::PARTIAL_CONTENT => "tower-video-cache; fwd=uri-miss; ttl=300; stored",
+        _ => "tower-video-cache; fwd=uri-miss; fwd-status=206; ttl=300; stored",
+    };
+    assert_eq!(answer.cache_status(), said);
+}
+
+#[tokio::test]
+async fn a_miss_asks_for_the_chunks_that_hold_what_the_viewer_asked_and_for_no_more() {
+    for (range, calls, part) in [
+        ("bytes=0-0", &["0-999"][..], 0..1),
+        ("bytes=4100-4199", &["4000-4999"], 4100..4200),
+        ("bytes=3999-4000", &["3000-4999"], 3999..4001),
+        ("bytes=2000-4999", &["2000-4999"], 2000..5000),
+        ("bytes=9400-9499", &["9000-9999"], 9400..9500),
+        ("bytes=9400-99999", &["9000-99999"], 9400..9500),
+        ("bytes=0-9499", &["0-9999"], 0..9500),
+        ("bytes=8000-", &["8000-8999", "9000-9499 \"v1\""], 8000..9500),
+        ("bytes=-500", &["0-999", "9000-9499 \"v1\""], 9000..9500),
+        ("bytes=-1", &["0-999", "9000-9499 \"v1\""], 9499..9500),
+    ] {
+        let rig = rig(parted());
+        let answer = rig.get(PATH).range(range).send().await;
+        answer.partial(&truth(), part);
+        is_missed(&answer);
+        assert_eq!(asked(&rig), calls, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_miss_without_range_asks_for_the_first_chunk_and_then_for_the_rest() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth());
+    is_missed(&answer);
+    assert!(answer.knows_its_length);
+    assert_eq!(asked(&rig), ["0-999", "1000-9499 \"v1\""]);
+    let again = rig.get(PATH).send().await;
+    again.whole(&truth()).is_hit();
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_range_that_is_longer_than_the_read_ahead_comes_in_several_calls() {
+    let rig = small(parted(), 3);
+    rig.get(PATH).range("bytes=1000-8499").send().await.partial(&truth(), 1000..8500);
+    assert_eq!(asked(&rig)[0], "1000-3999");
+    assert_eq!(chunks(&rig), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn several_ranges_ask_for_the_chunks_of_each() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).range("bytes=2100-2109,7000-8099,-10").send().await;
+    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+    assert!(answer.error.is_none());
+    is_missed(&answer);
+    for part in [2100..2110, 7000..8100, 9490..9500] {
+        let part = truth().slice(part);
+        assert!(answer.bytes.windows(part.len()).any(|bytes| bytes == part));
+    }
+    let mut chunks = chunks(&rig);
+    assert_eq!(asked(&rig)[0], "2000-2999");
+    chunks.sort_unstable();
+    chunks.dedup();
+    assert_eq!(chunks, [2, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).range("bytes=20500-20599").send().await;
+    assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(answer.field("content-range"), "bytes */9500");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
+    assert_eq!(asked(&rig), ["20000-20999", "20500-20599"]);
+
+    // Once the length is known, nobody is asked.
+    let rig = begun(parted()).await;
+    let answer = rig.get(PATH).range("bytes=9500-").send().await;
+    assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(answer.field("content-range"), "bytes */9500");
+    answer.is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_head_asks_for_no_bytes() {
+    let rig = rig(parted());
+    let answer = rig.head(PATH).send().await;
+    assert_eq!((answer.status, answer.field("content-length")), (StatusCode::OK, "9500"));
+    assert_eq!(asked(&rig), ["all"]);
+    assert_eq!(rig.inner.calls()[0].method, Method::HEAD);
+
+    let rig = begun(parted()).await;
+    let answer = rig.head(PATH).send().await;
+    assert_eq!((answer.status, answer.field("content-length")), (StatusCode::OK, "9500"));
+    answer.is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
+    let not_modified = rig(parted());
+    let answer = not_modified.get(PATH).header("if-none-match", "\"v1\"").send().await;
+    assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+    let failed = rig(parted());
+    let answer = failed.get(PATH).header("if-match", "\"v2\"").send().await;
+    assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
+    let same = rig(parted());
+    let range = "bytes=4100-4199";
+    let answer = same.get(PATH).range(range).header("if-range", "\"v1\"").send().await;
+    answer.partial(&truth(), 4100..4200);
+    for rig in [not_modified, failed, same] {
+        rig.inner.was_called(1);
+        let asked = &rig.inner.calls()[0].headers;
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(asked.contains_key("range"));
+    }
+
+    // RFC 9110 §13.1.5: it has another version, and gets all of this one.
+    let another = rig(parted());
+    another.get(PATH).range(range).header("if-range", "\"v0\"").send().await.whole(&truth());
+    assert!(another
+        .inner
+        .calls()
+        .iter()
+        .all(|call| call.headers.get("if-range").is_none_or(|tag| tag == "\"v1\"")));
+    assert_eq!(another.inner.bytes_of(PATH), 9500);
+}
+
+#[tokio::test]
+async fn what_the_viewer_asked_beside_its_range_is_asked_with_every_slice() {
+    let rig = rig(parted());
+    rig.get("/a.mp4?quality=4k").header("x-kept", "1").send().await.whole(&truth());
+    for call in rig.inner.calls() {
+        assert_eq!(call.uri, "/a.mp4?quality=4k");
+        assert_eq!(call.headers["x-kept"], "1");
+        assert_eq!(call.method, Method::GET);
+    }
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_date_binds_parts_if_it_is_old_enough() {
+    let dated = |at: i64| {
+        let length = LENGTH.to_string();
+        Script::of(&truth())
+            .header("content-length", &length)
+            .header("last-modified", &date(at))
+            .header("date", &date(0))
+            .honours_ranges()
+    };
+    let old = rig(dated(-3600));
+    old.get(PATH).send().await.whole(&truth());
+    assert_eq!(asked(&old), ["0-999".to_owned(), format!("1000-9499 {}", date(-3600))]);
+
+    // RFC 9110 §8.8.2.2: within the second in which it was said, it may have changed again.
+    let recent = rig(dated(-30));
+    let answer = recent.get(PATH).range("bytes=0-9").send().await;
+    answer.partial(&truth(), 0..10);
+    assert_eq!(asked(&recent), ["0-999", "all"]);
+}
+
+#[tokio::test]
+async fn objects_of_every_size_are_whole() {
+    for length in [1, 999, 1000, 1001, 3000] {
+        let movie = movie(PATH, length);
+        let rig = rig(tagged(&movie, "\"v1\""));
+        rig.get(PATH).send().await.whole(&movie);
+        assert_eq!(rig.inner.bytes_of(PATH), length as u64);
+        rig.get(PATH).range("bytes=-1").send().await.partial(&movie, length - 1..length).is_hit();
+        rig.get(PATH).send().await.whole(&movie).is_hit();
+        rig.inner.was_called(if length > 1000 { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn an_empty_object_is_asked_for_without_range() {
+    let rig = rig(tagged(&Bytes::new(), "\"v1\""));
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&Bytes::new());
+    assert_eq!(asked(&rig), ["0-999", "all"]);
+    rig.get(PATH).send().await.whole(&Bytes::new()).is_hit();
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
+    let gate = Gate::shut();
+    let script = parted().held_by(&gate);
+    for cold in [true, false] {
+        let rig = if cold { rig(script.clone()) } else { begun(parted()).await };
+        if !cold {
+            rig.inner.answer(PATH, script.clone());
+        }
+        let before = rig.inner.calls().len();
+        let range = |viewer: usize| format!("bytes={}-{}", 5000 + viewer, 5400 + viewer);
+        let viewers: Vec<_> = (0..200).map(|viewer| rig.get(PATH).range(&range(viewer)).start()).collect();
+        settle().await;
+        gate.open();
+        for (viewer, answer) in viewers.into_iter().enumerate() {
+            answer.await.unwrap().partial(&truth(), 5000 + viewer..5401 + viewer);
+        }
+        assert_eq!(asked(&rig)[before..], [if cold { "5000-5999" } else { "5000-5999 \"v1\"" }]);
+    }
+}
+
+#[tokio::test]
+async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
+    for cold in [true, false] {
+        let rig = if cold { rig(parted()) } else { begun(parted()).await };
+        let ranges = [0..2500, 1000..3500, 2400..4600, 4599..9500, 0..9500, 7000..7001];
+        let ask = |range: &std::ops::Range<usize>| format!("bytes={}-{}", range.start, range.end - 1);
+        let answers = join_all(ranges.iter().map(|range| rig.get(PATH).range(&ask(range)).send())).await;
+        for (range, answer) in ranges.into_iter().zip(&answers) {
+            answer.partial(&truth(), range);
+        }
+        assert_eq!(rig.inner.bytes_of(PATH), 9500, "{:?}", asked(&rig));
+    }
+}
+
+#[tokio::test]
+async fn viewers_who_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
+    let gate = Gate::shut();
+    let rig = rig(parted());
+    rig.inner.answer_each(PATH, [parted().held_by(&gate), parted()]);
+    let first = rig.get(PATH).range("bytes=0-9").start();
+    gate.reached_by(1).await;
+    let far = rig.get(PATH).range("bytes=8000-8009").start();
+    let last = rig.get(PATH).range("bytes=-10").start();
+    settle().await;
+    rig.inner.was_called(1);
+    gate.open();
+    first.await.unwrap().partial(&truth(), 0..10);
+    far.await.unwrap().partial(&truth(), 8000..8010);
+    last.await.unwrap().partial(&truth(), 9490..9500);
+    let mut chunks = chunks(&rig);
+    chunks.sort_unstable();
+    assert_eq!(chunks, [0, 8, 9]);
+}
