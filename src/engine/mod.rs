@@ -235,8 +235,9 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
-        // Nothing half good is served where that was asked for.
-        if entry.manifest.sparse && self.config.fill == Fill::Whole && request.method == Method::GET {
+        // Nothing half good is served where that was asked for, nor where nobody may be asked for the rest.
+        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
+        if entry.manifest.sparse && is_whole && request.method == Method::GET {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }

@@ -121,9 +121,11 @@ impl Engine {
         let outcome = if line.has_fetched() {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, stored: true, ..outcome }
-        } else {
+        } else if accepted == Accepted::Nothing {
             // The store had it after all.
             Outcome::default()
+        } else {
+            outcome
         };
         let service = Service { outcome, line: Some(line) };
         let served = serve::serve(self, entry, request, service).await;

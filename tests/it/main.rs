@@ -24,6 +24,7 @@ mod requests;
 mod rig;
 mod serving;
 mod sharing;
+mod sliced;
 mod stale;
 mod stores;
 mod storing;

@@ -1,0 +1,713 @@
+//! Objects that are fetched in parts: what the inner service is asked for, how often, and what becomes of its answers.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{header, Method, StatusCode};
+use tower_video_cache::Fill;
+
+use crate::rig::{date, movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK};
+
+const PATH: &str = "/a.mp4";
+
+/// Nine whole chunks and a half.
+const LENGTH: usize = 9500;
+
+fn truth() -> Bytes {
+    movie(PATH, LENGTH)
+}
+
+/// What another version has in its place.
+fn other() -> Bytes {
+    movie("/other.mp4", LENGTH)
+}
+
+fn tagged(bytes: &Bytes, tag: &str) -> Script {
+    let length = bytes.len().to_string();
+    Script::of(bytes).header("content-length", &length).header("etag", tag).honours_ranges()
+}
+
+fn parted() -> Script {
+    tagged(&truth(), "\"v1\"")
+}
+
+/// The same from an inner service that knows no ranges.
+fn unparted() -> Script {
+    Script::movie(PATH, LENGTH).header("etag", "\"v1\"")
+}
+
+fn changed() -> Script {
+    tagged(&other(), "\"v2\"")
+}
+
+fn rig(script: Script) -> Rig {
+    Rig::new().fill(Fill::Sliced).script(PATH, script)
+}
+
+/// The same with slices that are small beside the movie.
+fn small(script: Script, chunks: u64) -> Rig {
+    rig(script).layer(|layer| layer.read_ahead(chunks * u64::from(CHUNK)))
+}
+
+/// A rig that has one chunk.
+async fn begun(script: Script) -> Rig {
+    let rig = rig(script);
+    rig.get(PATH).range("bytes=0-0").send().await.partial(&truth(), 0..1);
+    assert_eq!(asked(&rig), ["0-999"]);
+    rig
+}
+
+/// What the inner service was asked for, and under which validator.
+fn asked(rig: &Rig) -> Vec<String> {
+    let calls = rig.inner.calls();
+    let text = |call: &http::request::Parts, name| {
+        call.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+    };
+    let line = |call| {
+        let range = text(call, header::RANGE).replace("bytes=", "");
+        let range = if range.is_empty() { "all".to_owned() } else { range };
+        format!("{range} {}", text(call, header::IF_RANGE)).trim_end().to_owned()
+    };
+    calls.iter().map(line).collect()
+}
+
+/// The chunks that were asked for, in order.
+fn chunks(rig: &Rig) -> Vec<u64> {
+    let size = u64::from(CHUNK);
+    let mut chunks = Vec::new();
+    for range in rig.inner.ranges(PATH) {
+        let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+        let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+        assert_eq!(first % size, 0, "whole chunks only: {range}");
+        chunks.extend(first / size..=last / size);
+    }
+    chunks
+}
+
+#[track_caller]
+fn is_missed(answer: &Answer) {
+    let said = match answer.status {
+        StatusCode::PARTIAL_CONTENT => "tower-video-cache; fwd=uri-miss; ttl=300; stored",
+        _ => "tower-video-cache; fwd=uri-miss; fwd-status=206; ttl=300; stored",
+    };
+    assert_eq!(answer.cache_status(), said);
+}
+
+#[tokio::test]
+async fn a_miss_asks_for_the_chunks_that_hold_what_the_viewer_asked_and_for_no_more() {
+    for (range, calls, part) in [
+        ("bytes=0-0", &["0-999"][..], 0..1),
+        ("bytes=4100-4199", &["4000-4999"], 4100..4200),
+        ("bytes=3999-4000", &["3000-4999"], 3999..4001),
+        ("bytes=2000-4999", &["2000-4999"], 2000..5000),
+        ("bytes=9400-9499", &["9000-9999"], 9400..9500),
+        ("bytes=9400-99999", &["9000-99999"], 9400..9500),
+        ("bytes=0-9499", &["0-9999"], 0..9500),
+        ("bytes=8000-", &["8000-8999", "9000-9499 \"v1\""], 8000..9500),
+        ("bytes=-500", &["0-999", "9000-9499 \"v1\""], 9000..9500),
+        ("bytes=-1", &["0-999", "9000-9499 \"v1\""], 9499..9500),
+    ] {
+        let rig = rig(parted());
+        let answer = rig.get(PATH).range(range).send().await;
+        answer.partial(&truth(), part);
+        is_missed(&answer);
+        assert_eq!(asked(&rig), calls, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn a_miss_without_range_asks_for_the_first_chunk_and_then_for_the_rest() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth());
+    is_missed(&answer);
+    assert!(answer.knows_its_length);
+    assert_eq!(asked(&rig), ["0-999", "1000-9499 \"v1\""]);
+    let again = rig.get(PATH).send().await;
+    again.whole(&truth()).is_hit();
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_range_that_is_longer_than_the_read_ahead_comes_in_several_calls() {
+    let rig = small(parted(), 3);
+    rig.get(PATH).range("bytes=1000-8499").send().await.partial(&truth(), 1000..8500);
+    assert_eq!(asked(&rig)[0], "1000-3999");
+    assert_eq!(chunks(&rig), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+#[tokio::test]
+async fn several_ranges_ask_for_the_chunks_of_each() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).range("bytes=2100-2109,7000-8099,-10").send().await;
+    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+    assert!(answer.error.is_none());
+    is_missed(&answer);
+    for part in [2100..2110, 7000..8100, 9490..9500] {
+        let part = truth().slice(part);
+        assert!(answer.bytes.windows(part.len()).any(|bytes| bytes == part));
+    }
+    let mut chunks = chunks(&rig);
+    assert_eq!(asked(&rig)[0], "2000-2999");
+    chunks.sort_unstable();
+    chunks.dedup();
+    assert_eq!(chunks, [2, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).range("bytes=20500-20599").send().await;
+    assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(answer.field("content-range"), "bytes */9500");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
+    assert_eq!(asked(&rig), ["20000-20999", "20500-20599"]);
+
+    // Once the length is known, nobody is asked.
+    let rig = begun(parted()).await;
+    let answer = rig.get(PATH).range("bytes=9500-").send().await;
+    assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
+    assert_eq!(answer.field("content-range"), "bytes */9500");
+    answer.is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_head_asks_for_no_bytes() {
+    let rig = rig(parted());
+    let answer = rig.head(PATH).send().await;
+    assert_eq!((answer.status, answer.field("content-length")), (StatusCode::OK, "9500"));
+    assert_eq!(asked(&rig), ["all"]);
+    assert_eq!(rig.inner.calls()[0].method, Method::HEAD);
+
+    let rig = begun(parted()).await;
+    let answer = rig.head(PATH).send().await;
+    assert_eq!((answer.status, answer.field("content-length")), (StatusCode::OK, "9500"));
+    answer.is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
+    let not_modified = rig(parted());
+    let answer = not_modified.get(PATH).header("if-none-match", "\"v1\"").send().await;
+    assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+    let failed = rig(parted());
+    let answer = failed.get(PATH).header("if-match", "\"v2\"").send().await;
+    assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
+    let same = rig(parted());
+    let range = "bytes=4100-4199";
+    let answer = same.get(PATH).range(range).header("if-range", "\"v1\"").send().await;
+    answer.partial(&truth(), 4100..4200);
+    for rig in [not_modified, failed, same] {
+        rig.inner.was_called(1);
+        let asked = &rig.inner.calls()[0].headers;
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert!(asked.contains_key("range"));
+    }
+
+    // RFC 9110 §13.1.5: it has another version, and gets all of this one.
+    let another = rig(parted());
+    another.get(PATH).range(range).header("if-range", "\"v0\"").send().await.whole(&truth());
+    assert!(another
+        .inner
+        .calls()
+        .iter()
+        .all(|call| call.headers.get("if-range").is_none_or(|tag| tag == "\"v1\"")));
+    assert_eq!(another.inner.bytes_of(PATH), 9500);
+}
+
+#[tokio::test]
+async fn what_the_viewer_asked_beside_its_range_is_asked_with_every_slice() {
+    let rig = rig(parted());
+    rig.get("/a.mp4?quality=4k").header("x-kept", "1").send().await.whole(&truth());
+    for call in rig.inner.calls() {
+        assert_eq!(call.uri, "/a.mp4?quality=4k");
+        assert_eq!(call.headers["x-kept"], "1");
+        assert_eq!(call.method, Method::GET);
+    }
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn a_date_binds_parts_if_it_is_old_enough() {
+    let dated = |at: i64| {
+        let length = LENGTH.to_string();
+        Script::of(&truth())
+            .header("content-length", &length)
+            .header("last-modified", &date(at))
+            .header("date", &date(0))
+            .honours_ranges()
+    };
+    let old = rig(dated(-3600));
+    old.get(PATH).send().await.whole(&truth());
+    assert_eq!(asked(&old), ["0-999".to_owned(), format!("1000-9499 {}", date(-3600))]);
+
+    // RFC 9110 §8.8.2.2: within the second in which it was said, it may have changed again.
+    let recent = rig(dated(-30));
+    let answer = recent.get(PATH).range("bytes=0-9").send().await;
+    answer.partial(&truth(), 0..10);
+    assert_eq!(asked(&recent), ["0-999", "all"]);
+}
+
+#[tokio::test]
+async fn objects_of_every_size_are_whole() {
+    for length in [1, 999, 1000, 1001, 3000] {
+        let movie = movie(PATH, length);
+        let rig = rig(tagged(&movie, "\"v1\""));
+        rig.get(PATH).send().await.whole(&movie);
+        assert_eq!(rig.inner.bytes_of(PATH), length as u64);
+        rig.get(PATH).range("bytes=-1").send().await.partial(&movie, length - 1..length).is_hit();
+        rig.get(PATH).send().await.whole(&movie).is_hit();
+        rig.inner.was_called(if length > 1000 { 2 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn an_empty_object_is_asked_for_without_range() {
+    let rig = rig(tagged(&Bytes::new(), "\"v1\""));
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&Bytes::new());
+    assert_eq!(asked(&rig), ["0-999", "all"]);
+    rig.get(PATH).send().await.whole(&Bytes::new()).is_hit();
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
+    let gate = Gate::shut();
+    let script = parted().held_by(&gate);
+    for cold in [true, false] {
+        let rig = if cold { rig(script.clone()) } else { begun(parted()).await };
+        if !cold {
+            rig.inner.answer(PATH, script.clone());
+        }
+        let before = rig.inner.calls().len();
+        let range = |viewer: usize| format!("bytes={}-{}", 5000 + viewer, 5400 + viewer);
+        let viewers: Vec<_> = (0..200).map(|viewer| rig.get(PATH).range(&range(viewer)).start()).collect();
+        settle().await;
+        gate.open();
+        for (viewer, answer) in viewers.into_iter().enumerate() {
+            answer.await.unwrap().partial(&truth(), 5000 + viewer..5401 + viewer);
+        }
+        assert_eq!(asked(&rig)[before..], [if cold { "5000-5999" } else { "5000-5999 \"v1\"" }]);
+    }
+}
+
+#[tokio::test]
+async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
+    for cold in [true, false] {
+        let rig = if cold { rig(parted()) } else { begun(parted()).await };
+        let ranges = [0..2500, 1000..3500, 2400..4600, 4599..9500, 0..9500, 7000..7001];
+        let ask = |range: &std::ops::Range<usize>| format!("bytes={}-{}", range.start, range.end - 1);
+        let answers = join_all(ranges.iter().map(|range| rig.get(PATH).range(&ask(range)).send())).await;
+        for (range, answer) in ranges.into_iter().zip(&answers) {
+            answer.partial(&truth(), range);
+        }
+        assert_eq!(rig.inner.bytes_of(PATH), 9500, "{:?}", asked(&rig));
+    }
+}
+
+#[tokio::test]
+async fn viewers_who_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
+    let gate = Gate::shut();
+    let rig = rig(parted());
+    rig.inner.answer_each(PATH, [parted().held_by(&gate), parted()]);
+    let first = rig.get(PATH).range("bytes=0-9").start();
+    gate.reached_by(1).await;
+    let far = rig.get(PATH).range("bytes=8000-8009").start();
+    let last = rig.get(PATH).range("bytes=-10").start();
+    settle().await;
+    rig.inner.was_called(1);
+    gate.open();
+    first.await.unwrap().partial(&truth(), 0..10);
+    far.await.unwrap().partial(&truth(), 8000..8010);
+    last.await.unwrap().partial(&truth(), 9490..9500);
+    let mut chunks = chunks(&rig);
+    chunks.sort_unstable();
+    assert_eq!(chunks, [0, 8, 9]);
+}
+
+#[tokio::test]
+async fn missing_chunks_that_are_neighbours_come_in_one_call_and_those_that_are_there_are_not_asked_for() {
+    let rig = begun(parted()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    let answer = rig.get(PATH).send().await;
+    answer.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig), ["0-999", "5000-5999 \"v1\"", "1000-4999 \"v1\"", "6000-9499 \"v1\""]);
+    rig.get(PATH).range("bytes=999-9000").send().await.partial(&truth(), 999..9001).is_hit();
+    rig.inner.was_called(4);
+}
+
+#[tokio::test]
+async fn what_a_slice_is_for_is_said_of_the_request_that_had_to_wait_for_it() {
+    let rig = begun(parted()).await;
+    let missed = rig.get(PATH).range("bytes=5000-5099").send().await;
+    assert_eq!(missed.cache_status(), "tower-video-cache; fwd=partial; ttl=300; stored");
+    let again = rig.get(PATH).range("bytes=5000-5099").send().await;
+    assert_eq!(again.cache_status(), "tower-video-cache; hit; ttl=300");
+}
+
+#[tokio::test]
+async fn read_ahead_grows_with_what_is_read_and_no_further_than_it_may() {
+    let rig = small(parted(), 4);
+    let mut reading = rig.get(PATH).reading().await;
+    settle().await;
+    assert_eq!(chunks(&rig), [0], "nobody has read more yet");
+    let mut most = 0;
+    for read in 1..=10 {
+        reading.next().await.unwrap().unwrap();
+        settle().await;
+        let fetched = chunks(&rig).len() as u64;
+        assert!(fetched <= read + 4, "{fetched} chunks with {read} read: {:?}", asked(&rig));
+        most = most.max(fetched - read);
+    }
+    assert!(most > 1, "it has grown: {:?}", asked(&rig));
+    assert!(reading.next().await.is_none());
+    assert_eq!(chunks(&rig), (0..10).collect::<Vec<_>>());
+    assert!(reading.rest().await.bytes == truth());
+    assert!(rig.inner.calls().len() < 8, "{:?}", asked(&rig));
+}
+
+#[tokio::test]
+async fn nothing_is_read_ahead_beyond_what_was_asked() {
+    let rig = small(parted(), 2);
+    rig.get(PATH).range("bytes=1000-6999").send().await.partial(&truth(), 1000..7000);
+    settle().await;
+    assert_eq!(chunks(&rig), [1, 2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_slice_ends_with_the_viewer_that_it_is_for() {
+    let gate = Gate::shut();
+    // Within chunk 3.
+    let rig = small(parted(), 4);
+    rig.inner.answer_each(PATH, [parted(), parted().step(6, Step::Wait(gate.clone()))]);
+    let mut reading = rig.get(PATH).reading().await;
+    reading.next().await.unwrap().unwrap();
+    while reading.bytes.len() < 3000 {
+        reading.next().await.unwrap().unwrap();
+    }
+    let waits = reading.waits();
+    gate.reached_by(1).await;
+    settle().await;
+    let calls = rig.inner.calls().len();
+    drop(reading);
+    settle().await;
+    gate.open();
+    settle().await;
+    rig.inner.was_called(calls);
+    assert_eq!(waits.count(), 0);
+    let fetched = rig.inner.bytes_of(PATH);
+    assert!(fetched < 7000, "{fetched}: {:?}", asked(&rig));
+
+    // What had landed stays, and the next viewer goes on from there.
+    rig.get(PATH).send().await.whole(&truth()).is_hit();
+    assert_eq!(chunks(&rig).iter().filter(|chunk| **chunk < 3).count(), 3);
+}
+
+#[tokio::test]
+async fn a_slice_goes_on_for_who_still_waits_for_it() {
+    let gate = Gate::shut();
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, parted().step(9, Step::Wait(gate.clone())));
+    let first = rig.get(PATH).range("bytes=5000-5999").start();
+    let second = rig.get(PATH).range("bytes=5500-5599").start();
+    gate.reached_by(1).await;
+    settle().await;
+    first.abort();
+    settle().await;
+    gate.open();
+    second.await.unwrap().partial(&truth(), 5500..5600);
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn chunks_are_read_as_they_land() {
+    let gate = Gate::shut();
+    let rig = begun(parted()).await;
+    // Frame 8 begins at byte 4936.
+    rig.inner.answer(PATH, parted().step(8, Step::Wait(gate.clone())));
+    let mut reading = rig.get(PATH).range("bytes=3000-5999").reading().await;
+    gate.reached_by(1).await;
+    assert!(reading.ready() == truth().slice(3000..4000));
+    let wakes = reading.waits();
+    settle().await;
+    assert_eq!(wakes.count(), 0);
+    gate.open();
+    settle().await;
+    assert!(wakes.count() > 0);
+    reading.rest().await.partial(&truth(), 3000..6000);
+    rig.inner.was_called(2);
+}
+
+#[tokio::test]
+async fn no_more_calls_at_once_than_may_be() {
+    let gate = Gate::shut();
+    let rig = begun(parted()).await.layer(|layer| layer.most_slices(2));
+    rig.inner.answer(PATH, parted().held_by(&gate));
+    let viewers: Vec<_> =
+        (1..8).map(|chunk| rig.get(PATH).range(&format!("bytes={chunk}000-{chunk}099")).start()).collect();
+    settle().await;
+    rig.inner.was_called(1 + 2);
+    gate.open();
+    for (chunk, viewer) in (1..8).zip(viewers) {
+        viewer.await.unwrap().partial(&truth(), chunk * 1000..chunk * 1000 + 100);
+    }
+    rig.inner.was_called(1 + 7);
+}
+
+#[tokio::test]
+async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
+    // With `If-Range` heeded a 200 comes, else a part of the other version.
+    for second in [changed(), changed().ignores_if_range()] {
+        let rig = small(parted(), 1);
+        let mut one = rig.get(PATH).reading().await;
+        let mut two = rig.get(PATH).range("bytes=0-4999").reading().await;
+        assert!(one.ready() == truth().slice(..1000));
+        assert!(two.ready() == truth().slice(..1000));
+        rig.inner.answer(PATH, second);
+        for body in [one, two] {
+            let answer = body.rest().await;
+            assert!(answer.error.as_ref().is_some_and(|error| error.is_changed()), "{:?}", answer.error);
+            assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
+        }
+        let before = asked(&rig).len();
+        rig.get(PATH).send().await.whole(&other());
+        rig.get(PATH).range("bytes=500-1500").send().await.partial(&other(), 500..1501);
+        assert_eq!(asked(&rig)[before], "0-999", "it starts over");
+        assert!(asked(&rig)[before + 1..].iter().all(|asked| asked.ends_with("\"v2\"")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_has_not_begun_starts_over_with_the_changed_object() {
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, changed());
+    let answer = rig.get(PATH).range("bytes=4000-5999").send().await;
+    answer.partial(&other(), 4000..6000);
+    assert_eq!(answer.field("etag"), "\"v2\"");
+    assert_eq!(asked(&rig), ["0-999", "4000-5999 \"v1\"", "4000-5999"]);
+    rig.get(PATH).send().await.whole(&other());
+}
+
+#[tokio::test]
+async fn a_slice_that_is_not_what_was_asked_for_ends_the_body_and_the_next_viewer_gets_the_truth() {
+    for (why, second) in [
+        ("another total", parted().says_range("bytes 1000-1999/9501")),
+        ("another coding", parted().part_header("content-encoding", "gzip")),
+        ("no validator", parted().part_without("etag")),
+        ("a weak one", parted().part_header("etag", "W/\"v1\"")),
+        ("gone", Script::absent()),
+    ] {
+        let rig = small(parted(), 1);
+        let mut reading = rig.get(PATH).reading().await;
+        assert!(reading.ready() == truth().slice(..1000));
+        rig.inner.answer_each(PATH, [second, parted()]);
+        let answer = reading.rest().await;
+        assert!(answer.error.is_some(), "{why}");
+        assert!(answer.bytes == truth().slice(..1000), "{why}");
+        rig.get(PATH).send().await.whole(&truth());
+        assert!(rig.inner.calls().len() < 15, "{why}: {:?}", asked(&rig));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_gives_another_range_than_was_asked_for_is_never_stitched_on() {
+    for (why, second) in [
+        ("another part", parted().gives_range(3000..4000)),
+        ("a part that is said to be another", parted().says_range("bytes 3000-3999/9500")),
+        ("a part of unknown whole", parted().without_total()),
+        ("less than a chunk", parted().gives_at_most(500)),
+        ("the whole", unparted()),
+    ] {
+        for then in [second.clone(), parted()] {
+            let rig = small(parted(), 1);
+            let mut reading = rig.get(PATH).reading().await;
+            assert!(reading.ready() == truth().slice(..1000));
+            rig.inner.answer_each(PATH, [second.clone(), then]);
+            let answer = reading.rest().await;
+            assert!(answer.bytes == truth().slice(..answer.bytes.len()), "{why}");
+            assert!(answer.error.is_some() || answer.bytes.len() == LENGTH, "{why}");
+            assert!(rig.inner.calls().len() < 15, "{why}: {:?}", asked(&rig));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_inner_service_that_gives_the_whole_is_asked_once_and_as_in_progressive() {
+    let gate = Gate::shut();
+    let rig = rig(unparted().step(3, Step::Wait(gate.clone())));
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000), "while the rest is still to come");
+    let far = rig.get(PATH).range("bytes=8000-8009").start();
+    settle().await;
+    assert!(!far.is_finished());
+    gate.open();
+    reading.rest().await.whole(&truth());
+    far.await.unwrap().partial(&truth(), 8000..8010);
+    rig.get(PATH).range("bytes=-10").send().await.partial(&truth(), 9490..9500).is_hit();
+    assert_eq!(asked(&rig), ["0-999"]);
+}
+
+#[tokio::test]
+async fn an_inner_service_without_usable_parts_is_asked_again_without_range() {
+    for (why, script) in [
+        ("no validator", parted().without("etag")),
+        ("a weak one", parted().without("etag").header("etag", "W/\"v1\"")),
+        ("no length", parted().without_total()),
+        ("not a whole chunk", parted().gives_at_most(999)),
+    ] {
+        let rig = rig(script);
+        let answer = rig.get(PATH).range("bytes=4000-4009").send().await;
+        answer.partial(&truth(), 4000..4010);
+        assert_eq!(
+            answer.cache_status(),
+            "tower-video-cache; fwd=uri-miss; fwd-status=200; ttl=300; stored",
+            "{why}"
+        );
+        rig.get(PATH).send().await.whole(&truth());
+        assert_eq!(asked(&rig), ["4000-4999", "all"], "{why}");
+    }
+}
+
+#[tokio::test]
+async fn for_ten_minutes_it_is_remembered_that_there_are_no_parts() {
+    for script in [unparted(), parted().without("etag")] {
+        let rig = rig(script);
+        rig.get(PATH).send().await.whole(&truth());
+        let first = asked(&rig);
+        assert_eq!(first[0], "0-999");
+        rig.clock.advance(seconds(599));
+        rig.ask(Method::DELETE, PATH).send().await;
+        rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
+        assert_eq!(asked(&rig)[first.len()..], ["all", "all"], "the DELETE, and the fill");
+        rig.clock.advance(seconds(1));
+        rig.ask(Method::DELETE, PATH).send().await;
+        rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
+        assert_eq!(asked(&rig)[first.len() + 3], "0-999");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_object_costs_one_conditional_request_for_all_of_its_chunks() {
+    let rig = begun(parted().honours_conditions()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    rig.clock.advance(seconds(301));
+    let ranges = [5000..5010, 0..10, 5500..5510];
+    let ask = |range: &std::ops::Range<usize>| format!("bytes={}-{}", range.start, range.end - 1);
+    let answers = join_all(ranges.iter().map(|range| rig.get(PATH).range(&ask(range)).send())).await;
+    for (range, answer) in ranges.into_iter().zip(&answers) {
+        answer.partial(&truth(), range);
+    }
+    let calls = rig.inner.calls();
+    assert_eq!(calls.len(), 3, "{:?}", asked(&rig));
+    assert_eq!(calls[2].headers["if-none-match"], "\"v1\"");
+    assert_eq!(calls[2].headers["range"], "bytes=5000-5999");
+    assert!(!calls[2].headers.contains_key("if-range"));
+    assert_eq!(answers[0].cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=300");
+
+    // Fresh again, and in parts as before.
+    let whole = rig.get(PATH).send().await;
+    whole.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig)[3..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
+}
+
+#[tokio::test]
+async fn a_stale_object_that_has_changed_is_begun_anew() {
+    let rig = begun(parted().honours_conditions()).await;
+    rig.inner.answer(PATH, changed().honours_conditions());
+    rig.clock.advance(seconds(301));
+    let answer = rig.get(PATH).range("bytes=5000-5009").send().await;
+    answer.partial(&other(), 5000..5010);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=300; stored");
+    rig.get(PATH).send().await.whole(&other());
+    assert_eq!(
+        asked(&rig),
+        ["0-999", "5000-5999", "0-4999 \"v2\"", "6000-9499 \"v2\""],
+        "nothing of the old one is used"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_began_fresh_goes_on_when_its_object_is_stale() {
+    let rig = small(parted(), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000));
+    rig.clock.advance(seconds(301));
+    reading.rest().await.whole(&truth());
+    assert!(asked(&rig)[1..].iter().all(|asked| asked.ends_with("\"v1\"")));
+}
+
+#[tokio::test]
+async fn an_unsafe_request_takes_out_the_object_with_all_its_chunks() {
+    let rig = begun(parted()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    rig.inner.answer(PATH, changed());
+    rig.ask(Method::POST, PATH).send().await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&other(), 5000..6000);
+    rig.get(PATH).range("bytes=0-9").send().await.partial(&other(), 0..10);
+    assert_eq!(asked(&rig)[3..], ["5000-5999", "0-999 \"v2\""]);
+}
+
+#[tokio::test]
+async fn each_variant_is_an_object_of_its_own() {
+    let rig = rig(parted().header("vary", "accept-language"));
+    rig.get(PATH).header("accept-language", "de").range("bytes=0-9").send().await.partial(&truth(), 0..10);
+    rig.inner.answer(PATH, changed().header("vary", "accept-language"));
+    rig.get(PATH).header("accept-language", "en").range("bytes=0-9").send().await.partial(&other(), 0..10);
+    let english = rig.get(PATH).header("accept-language", "en").send().await;
+    english.whole(&other());
+    rig.inner.answer(PATH, parted().header("vary", "accept-language"));
+    let german = rig.get(PATH).header("accept-language", "de").send().await;
+    german.whole(&truth());
+    assert_eq!(asked(&rig), ["0-999", "0-999", "1000-9499 \"v2\"", "1000-9499 \"v1\""]);
+    let languages: Vec<_> =
+        rig.inner.calls().iter().map(|call| call.headers["accept-language"].clone()).collect();
+    assert_eq!(languages, ["de", "en", "en", "de"]);
+}
+
+#[tokio::test]
+async fn what_was_stored_without_credentials_is_fetched_without_them() {
+    // RFC 9111 §3.5
+    for (control, sends) in [("max-age=60", false), ("public, max-age=60", true)] {
+        let rig = begun(parted().header("cache-control", control)).await;
+        let answer = rig.get(PATH).header("authorization", "Basic eDp5").send().await;
+        answer.whole(&truth()).is_hit();
+        assert_eq!(asked(&rig)[1], "1000-9499 \"v1\"");
+        assert_eq!(rig.inner.calls()[1].headers.contains_key("authorization"), sends, "{control}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_passes_with_the_range_that_the_viewer_asked_for() {
+    for (control, authorization, detail) in [
+        ("no-store", None, "no-store"),
+        ("private", None, "private"),
+        ("max-age=60", Some("Basic eDp5"), "authorization"),
+    ] {
+        let rig = rig(parted().header("cache-control", control));
+        let ask = || match authorization {
+            Some(value) => rig.get(PATH).header("authorization", value),
+            None => rig.get(PATH),
+        };
+        let answer = ask().range("bytes=4100-4199").send().await;
+        answer.partial(&truth(), 4100..4200);
+        assert_eq!(answer.cache_status(), format!("tower-video-cache; fwd=uri-miss; detail={detail}"));
+        assert_eq!(asked(&rig), ["4000-4999", "4100-4199"]);
+        assert_eq!(rig.puts(), 0);
+        // It is remembered.
+        ask().send().await.whole(&truth());
+        assert_eq!(asked(&rig)[2..], ["all"]);
+    }
+}
+
+#[tokio::test]
+async fn a_slice_that_may_not_be_shared_is_not_stored() {
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, parted().part_header("cache-control", "no-store"));
+    let puts = rig.puts();
+    let answer = rig.get(PATH).range("bytes=5000-5099").send().await;
+    answer.partial(&truth(), 5000..5100);
+    assert_eq!(rig.puts(), puts);
+    assert!(rig.inner.calls().len() < 7, "{:?}", asked(&rig));
+}
