@@ -2,6 +2,7 @@
 //!
 //! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
 
+mod bound;
 mod calls;
 mod conditions;
 mod control;

@@ -159,6 +159,10 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     }
     let mut config = Config::new(clock.clone());
     config.policy = policy;
+    config.fill = settings.fill;
+    config.read_ahead = settings.read_ahead;
+    config.resumes = settings.resumes;
+    config.resume_pause = Duration::ZERO;
     config.chunk_size = ChunkSize::new(settings.chunk_size).unwrap_or_default();
 
     Engine::new(config, Arc::new(shelf.clone()))

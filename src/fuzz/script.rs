@@ -11,6 +11,7 @@ use super::words::{
     ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_CACHE_CONTROL,
     MORE_REQUEST_FIELDS, REQUEST_FIELDS, STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
 };
+use crate::Fill;
 
 /// One run.
 #[derive(Debug)]
@@ -41,6 +42,9 @@ pub(super) struct Settings {
     pub(super) max_ranges: usize,
     /// How often the inner service is polled before it answers.
     pub(super) delay: u8,
+    pub(super) fill: Fill,
+    pub(super) read_ahead: u64,
+    pub(super) resumes: u32,
 }
 
 /// One request, and how the inner service would answer it.
@@ -143,6 +147,9 @@ impl Script {
             heeds: true,
             max_ranges: 16,
             delay: 0,
+            fill: Fill::Whole,
+            read_ahead: 0,
+            resumes: 0,
         };
         let steps = bytes.byte();
         bytes.more = steps / 6 % 2 == 1;
