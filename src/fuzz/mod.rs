@@ -9,6 +9,8 @@ mod control;
 mod decoding;
 mod frames;
 mod lineage;
+mod manner;
+mod modes;
 mod multipart;
 mod origin;
 mod parts;

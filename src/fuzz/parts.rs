@@ -72,7 +72,7 @@ impl Case<'_> {
     /// It is read while it comes, and how long it is nobody has said.
     fn comes_without_length(&self, source: &State<'_>) -> bool {
         let born = source.born;
-        self.judge.settings.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
+        self.judge.settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
     }
 
     /// Every byte that was asked for is there; and where one range was asked for, no other.

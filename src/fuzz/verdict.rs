@@ -328,7 +328,7 @@ impl<'a> Case<'a> {
         let no_room = promised > settings.max_size || settings.capacity.is_some();
         self.world.failures.len() > self.failed
             || self.calls().any(|call| call.is_broken() || call.denies_a_part())
-            || settings.fill != Fill::Whole && no_room
+            || settings.modes.fill != Fill::Whole && no_room
     }
 
     fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
