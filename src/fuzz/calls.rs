@@ -8,6 +8,7 @@ use http::{
 };
 
 use super::{
+    bound::{is_for_a_part, is_wanted},
     origin::{Call, World},
     reuse::Wishes,
     sources::target,
@@ -37,7 +38,11 @@ impl Judge<'_> {
             rule("the method that was asked for", is_method);
             rule(
                 "RFC 9111 §4.3.1: its conditions",
-                is_forwarded(&request.headers, call) || is_asked(world, call),
+                is_forwarded(&request.headers, call)
+                    || is_asked(world, call) && !is_ranged(call)
+                    || (is_further(call) || is_asked(world, call))
+                        && is_for_a_part(world, call, self.settings)
+                        && is_wanted(&request.headers, call, self.settings),
             );
         }
     }
@@ -49,10 +54,18 @@ fn is_forwarded(request: &HeaderMap, call: &Call) -> bool {
     CONDITIONS.iter().all(same)
 }
 
-/// The call has no conditions, or those of what the inner service has answered for this target.
+fn is_ranged(call: &Call) -> bool {
+    [header::RANGE, header::IF_RANGE].iter().any(|name| call.request.headers.contains_key(name))
+}
+
+fn is_further(call: &Call) -> bool {
+    call.request.headers.contains_key(header::IF_RANGE)
+}
+
+/// The call has no conditions but for `If-Range`, or those of what the inner service has answered for this target.
 fn is_asked(world: &World, call: &Call) -> bool {
     let headers = &call.request.headers;
-    let viewers = [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+    let viewers = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
     let before = || {
         let before = world.calls.iter().filter(|before| before.serial < call.serial);
         before.filter(|before| target(&before.request) == target(&call.request))

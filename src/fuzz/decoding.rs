@@ -247,6 +247,12 @@ impl Asked {
         self.span(length).is_some_and(|(start, end)| (start..end).contains(&position))
     }
 
+    /// Whether it begins in the chunk of `size` bytes at `first`.
+    pub(super) fn begins_in(&self, first: u64, size: u32) -> bool {
+        let (first, size) = (u128::from(first), u128::from(size));
+        self.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
+    }
+
     /// What of it is there in `length` bytes, if anything is.
     fn span(&self, length: u128) -> Option<Span> {
         let (start, end) = match (self.first, self.last) {

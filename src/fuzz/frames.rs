@@ -17,6 +17,8 @@ pub(super) struct Frames {
     left: VecDeque<Bytes>,
     breaks: bool,
     exact: bool,
+    /// How often it is polled for each frame, and for this one yet.
+    pends: (u8, u8),
 }
 
 impl Frames {
@@ -30,7 +32,9 @@ impl Frames {
             frames.push_back(Bytes::new());
         }
         // A body that does not keep to what the fields say does not say it itself: hyper would not let it.
-        Self { left: frames, breaks: call.breaks(), exact: call.answer.exact && !call.is_broken() }
+        let exact = call.answer.exact && !call.is_broken();
+        let pends = call.answer.manner.pends;
+        Self { left: frames, breaks: call.breaks(), exact, pends: (pends, pends) }
     }
 }
 
@@ -40,8 +44,14 @@ impl Body for Frames {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        if self.pends.1 > 0 {
+            self.pends.1 -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.pends.1 = self.pends.0;
         let frame = self.left.pop_front().map(|frame| Ok(Frame::data(frame)));
         let broken = || std::mem::take(&mut self.breaks).then_some(Err(Failed));
         Poll::Ready(frame.or_else(broken))

@@ -30,7 +30,14 @@ pub(super) struct State<'a> {
 
 impl<'a> State<'a> {
     pub(super) fn born(call: &'a Call, targeted: &[&'static str]) -> Self {
-        Self::of(call, call, end_to_end(&call.headers), targeted, false)
+        let mut headers = end_to_end(&call.headers);
+        if call.part().is_some() {
+            // RFC 9111 §3.4: what is of the one message alone.
+            for name in ["content-range", "content-digest", "content-md5"] {
+                headers.remove(name);
+            }
+        }
+        Self::of(call, call, headers, targeted, false)
     }
 
     /// Why this answer is no news of this response.
@@ -53,6 +60,15 @@ impl<'a> State<'a> {
             headers.append(name, value.clone());
         }
         Ok(Self::of(self.born, call, headers, targeted, self.may_lack))
+    }
+
+    /// The status that an answer with all of it has.
+    pub(super) fn status(&self) -> StatusCode {
+        if self.born.part().is_some() {
+            StatusCode::OK
+        } else {
+            self.born.status
+        }
     }
 
     fn of(
@@ -116,7 +132,7 @@ impl<'a> State<'a> {
             }
         }
         let said = call.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.parse().ok());
-        if said.is_some_and(|said: usize| said != self.born.whole.len()) {
+        if said.is_some_and(|said: u64| said != self.born.total()) {
             return Err("RFC 9111 §4.3.5: updated by a HEAD of another length");
         }
         Ok(())
@@ -133,7 +149,7 @@ impl<'a> State<'a> {
 }
 
 /// §3.1: without what is a matter of one connection.
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
     let listed = lines.flat_map(|line| line.split(',')).map(str::trim);

@@ -2,12 +2,15 @@
 //!
 //! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
 
+mod bound;
 mod calls;
 mod conditions;
 mod control;
 mod decoding;
 mod frames;
 mod lineage;
+mod manner;
+mod modes;
 mod multipart;
 mod origin;
 mod parts;

@@ -74,6 +74,12 @@ pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     (first <= last && last < total).then_some((first..last + 1, total))
 }
 
+/// What there is of the bytes at `place`.
+pub(super) fn slice<'a>(whole: &'a [u8], place: &Range<u64>) -> &'a [u8] {
+    let within = |position| usize::try_from(position).unwrap_or(usize::MAX).min(whole.len());
+    whole.get(within(place.start)..within(place.end)).unwrap_or_default()
+}
+
 /// Digits alone, and no leading zeros.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)

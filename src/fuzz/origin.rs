@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     frames::{Failed, Frames},
+    manner::Ranges,
     script::{date, Answer, Length, Tag},
 };
 
@@ -41,6 +42,8 @@ pub(super) struct World {
     pub(super) failures: Vec<u64>,
     version: u64,
     length: u8,
+    /// Each content that there was, once.
+    contents: Vec<Vec<u8>>,
 }
 
 /// A call of the inner service, and its answer.
@@ -84,6 +87,7 @@ impl Origin {
             failures: Vec::new(),
             version: 0,
             length: 40,
+            contents: Vec::new(),
         };
         Self(Arc::new(Mutex::new(world)))
     }
@@ -140,10 +144,18 @@ impl World {
 
     fn call(&mut self, request: request::Parts) -> Result<Response<Frames>, Failed> {
         let viewer = viewer(&request.headers);
-        let Some(answer) = self.answers.get(&viewer).filter(|answer| !answer.fails).cloned() else {
+        let mine = || self.calls.iter().filter(|call| call.viewer == viewer);
+        let before = mine().count() + self.failures.iter().filter(|failed| **failed == viewer).count();
+        let after = |calls: Option<u8>| calls.is_some_and(|calls| before >= usize::from(calls));
+        let fails = |answer: &&Answer| answer.fails || after(answer.manner.fails_after);
+        let Some(mut answer) = self.answers.get(&viewer).filter(|answer| !fails(answer)).cloned() else {
             self.failures.push(viewer);
             return Err(Failed);
         };
+        answer.breaks = answer.breaks.filter(|_| !answer.manner.mends || !mine().any(Call::breaks));
+        if answer.manner.changes_after.is_some_and(|calls| before == usize::from(calls)) {
+            self.version += 1;
+        }
         let selecting: Vec<_> = (answer.vary.split(',').map(str::trim).filter(|name| !name.is_empty()))
             .filter_map(|name| name.parse().ok())
             .map(|name| (HeaderName::clone(&name), selecting_value(&request.headers, &name)))
@@ -151,14 +163,9 @@ impl World {
         let whole =
             if has_body(answer.status) { self.content(&request, &selecting, &answer) } else { Vec::new() };
         let mut headers = self.headers(&answer, &whole);
-        let (status, part) = asked(&request, &answer, &headers, &whole);
-        if status == StatusCode::PARTIAL_CONTENT && part.len() < whole.len() {
-            let last = (part.end.max(1)) - 1;
-            insert(
-                &mut headers,
-                header::CONTENT_RANGE,
-                format!("bytes {}-{last}/{}", part.start, whole.len()),
-            );
+        let (status, part, place) = asked(&request, &answer, &headers, &whole);
+        if let Some(place) = place {
+            insert(&mut headers, header::CONTENT_RANGE, place);
         }
         if has_body(status) {
             let length = if request.method == Method::HEAD { whole.len() } else { part.len() };
@@ -208,7 +215,7 @@ impl World {
             .collect()
     }
 
-    fn headers(&self, answer: &Answer, whole: &[u8]) -> HeaderMap {
+    fn headers(&mut self, answer: &Answer, whole: &[u8]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let serial = self.calls.len();
         insert(&mut headers, LAST, serial.to_string());
@@ -224,7 +231,14 @@ impl World {
         }
         if answer.modified {
             // A version is as old as its number is small, and none is of this minute.
-            insert(&mut headers, header::LAST_MODIFIED, date(START - 100_000 + 100 * self.version));
+            // A version may have several contents, each of a second of its own.
+            let known = self.contents.iter().position(|content| content == whole);
+            let number = known.unwrap_or(self.contents.len());
+            if known.is_none() {
+                self.contents.push(whole.to_vec());
+            }
+            let second = u64::try_from(number).unwrap_or_default() % 100;
+            insert(&mut headers, header::LAST_MODIFIED, date(START - 100_000 + 100 * self.version + second));
         }
         for (name, text) in [(header::CONTENT_TYPE, answer.media), (header::VARY, answer.vary)] {
             if !text.is_empty() {
@@ -252,23 +266,17 @@ fn asked(
     answer: &Answer,
     headers: &HeaderMap,
     whole: &[u8],
-) -> (StatusCode, std::ops::Range<usize>) {
-    let all = (answer.status, 0..whole.len());
+) -> (StatusCode, std::ops::Range<usize>, Option<String>) {
+    let all = (answer.status, 0..whole.len(), None);
     let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if !answer.heeds || answer.status != StatusCode::OK {
+    if answer.status != StatusCode::OK {
         return all;
     }
-    if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) {
-        if field(header::IF_NONE_MATCH).is_some_and(|named| lists(named, tag)) {
-            return (StatusCode::NOT_MODIFIED, 0..0);
-        }
-        if field(header::IF_MATCH).is_some_and(|named| named != tag && named != "*") {
-            return (StatusCode::PRECONDITION_FAILED, 0..0);
-        }
+    if let Some(status) = conditioned(request, headers).filter(|_| answer.heeds) {
+        return (status, 0..0, None);
     }
-    let since = field(header::IF_MODIFIED_SINCE).filter(|_| field(header::IF_NONE_MATCH).is_none());
-    if since.is_some_and(|since| headers.get(header::LAST_MODIFIED).is_some_and(|date| date == since)) {
-        return (StatusCode::NOT_MODIFIED, 0..0);
+    if let Some((status, part, place)) = answer.manner.ranges.answer(request, headers, whole.len()) {
+        return (status, part, Some(place));
     }
     let positions = || {
         let (first, last) = field(header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
@@ -277,9 +285,30 @@ fn asked(
     };
     let is_partial = request.method == Method::GET && !request.headers.contains_key(header::IF_RANGE);
     match positions() {
-        Some(part) if is_partial => (StatusCode::PARTIAL_CONTENT, part),
+        Some(part) if is_partial && answer.heeds && answer.manner.ranges == Ranges::Plain => {
+            let place = format!("bytes {}-{}/{}", part.start, part.end - 1, whole.len());
+            let place = Some(place).filter(|_| part.len() < whole.len());
+            (StatusCode::PARTIAL_CONTENT, part, place)
+        }
         _ => all,
     }
+}
+
+/// The status that conditions lead to, if there is one.
+fn conditioned(request: &request::Parts, headers: &HeaderMap) -> Option<StatusCode> {
+    let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) {
+        if field(header::IF_NONE_MATCH).is_some_and(|named| lists(named, tag)) {
+            return Some(StatusCode::NOT_MODIFIED);
+        }
+        if field(header::IF_MATCH).is_some_and(|named| named != tag && named != "*") {
+            return Some(StatusCode::PRECONDITION_FAILED);
+        }
+    }
+    let since = field(header::IF_MODIFIED_SINCE).filter(|_| field(header::IF_NONE_MATCH).is_none());
+    let is_same =
+        since.is_some_and(|since| headers.get(header::LAST_MODIFIED).is_some_and(|date| date == since));
+    is_same.then_some(StatusCode::NOT_MODIFIED)
 }
 
 fn lists(named: &str, tag: &str) -> bool {

@@ -10,41 +10,45 @@ use super::{
     conditions::{holds_if_range, Judged},
     decoding::Asked,
     lineage::State,
-    multipart::{content_range, number, parts},
+    multipart::{content_range, number, parts, slice},
     verdict::{length, Case},
 };
+use crate::Fill;
 
 impl Case<'_> {
     /// RFC 9110 §15.3.7.
     pub(super) fn partial(&self, source: &State<'_>) {
-        self.rule("§14.2: a range of a 200", source.born.status == 200);
+        self.rule("§14.2: a range of a 200", source.status() == 200);
         self.rule("§14.2: a range for a GET", self.request.method == Method::GET);
         self.must_be(source, Judged::Holds);
         let tag = self.viewed.headers.get(header::ETAG);
         let held = holds_if_range(&self.request.headers, tag, source.headers.get(header::LAST_MODIFIED));
         self.rule("§13.1.5: If-Range holds", held);
-        let whole = &source.born.whole;
+        let (whole, total) = (&source.born.whole, source.born.total());
         let asked = self.have("§14.2: a valid Range", self.asked());
         let (mut places, mut type_is_of_parts) = (Vec::new(), false);
         if let Some(place) = self.viewed.headers.get(header::CONTENT_RANGE) {
-            let place = place.to_str().ok().and_then(content_range);
+            let is_known = |line: &&str| !line.ends_with("/*") || self.comes_without_length(source);
+            let line = place.to_str().ok().filter(is_known);
+            // §14.4: an asterisk stands for a length that is not known yet.
+            let place = line.and_then(|line| content_range(&line.replace('*', &total.to_string())));
             let place = place.filter(|_| self.one(&header::CONTENT_RANGE));
-            let (place, total) = self.have("§14.4: one Content-Range, inside", place);
-            self.rule("§14.4: the complete length", total == length(whole));
-            self.content_is(slice(whole, &place));
+            let (place, said) = self.have("§14.4: one Content-Range, inside", place);
+            self.rule("§14.4: the complete length", said == total);
+            self.content_is(whole, place.clone());
             places.push(place);
         } else {
             type_is_of_parts = true;
         }
         if type_is_of_parts && !self.viewed.failed {
             let media = self.viewed.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-            self.content_is(&self.viewed.body);
+            self.content_is(&self.viewed.body, 0..length(&self.viewed.body));
             match parts(media.unwrap_or_default(), &self.viewed.body) {
                 Err(wrong) => self.rule(wrong, false),
                 Ok(parts) => {
                     self.rule("§15.3.7.2: parts are of several ranges", asked.len() > 1 && !parts.is_empty());
                     for part in parts {
-                        self.rule("§14.6: the complete length", part.total == length(whole));
+                        self.rule("§14.6: the complete length", part.total == total);
                         self.rule("§14.6: the part's bytes", part.data == slice(whole, &part.place));
                         let media = source.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
                         let said = part.fields.iter().find(|(name, _)| name == "content-type");
@@ -61,8 +65,14 @@ impl Case<'_> {
         let names: Vec<_> = names.filter(|name| !type_is_of_parts || name != header::CONTENT_TYPE).collect();
         self.shows(source, Some(&names));
         if !self.viewed.failed {
-            self.places_are(&places, &asked, length(whole));
+            self.places_are(&places, &asked, total);
         }
+    }
+
+    /// It is read while it comes, and how long it is nobody has said.
+    fn comes_without_length(&self, source: &State<'_>) -> bool {
+        let born = source.born;
+        self.judge.settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
     }
 
     /// Every byte that was asked for is there; and where one range was asked for, no other.
@@ -83,8 +93,8 @@ impl Case<'_> {
         let line =
             self.viewed.headers.get(header::CONTENT_RANGE).filter(|_| self.one(&header::CONTENT_RANGE));
         let whole = line.and_then(|line| number(line.to_str().ok()?.strip_prefix("bytes */")?));
-        self.rule("§15.5.17: Content-Range", whole == Some(length(&source.born.whole)));
-        let whole = length(&source.born.whole);
+        self.rule("§15.5.17: Content-Range", whole == Some(source.born.total()));
+        let whole = source.born.total();
         let satisfied = |position: u64| asked.iter().any(|range| range.holds(position.into(), whole.into()));
         self.rule("§15.5.17: nothing of it is there", !(0..whole).any(satisfied));
         self.must_be(source, Judged::Holds);
@@ -97,9 +107,4 @@ impl Case<'_> {
         let (line, None) = (lines.next()?, lines.next()) else { return None };
         Asked::read(line)
     }
-}
-
-fn slice<'a>(whole: &'a [u8], place: &Range<u64>) -> &'a [u8] {
-    let within = |position| usize::try_from(position).unwrap_or(usize::MAX);
-    whole.get(within(place.start)..within(place.end)).unwrap_or_default()
 }

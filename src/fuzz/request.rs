@@ -11,9 +11,11 @@ use std::{
 use bytes::Bytes;
 use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
+use tokio::{runtime::Handle, task::yield_now, time::sleep};
 use tower_service::Service;
 
 use super::{
+    modes::Modes,
     origin::{Origin, VIEWER},
     script::{Script, Settings, Step},
     shelf::{Hand, Shelf},
@@ -52,6 +54,8 @@ async fn play(script: Script) {
             shelf.evict(number);
             judge.evicted = true;
         }
+        shelf.expect(&step.mishaps);
+        judge.evicted |= !step.mishaps.is_empty();
         let (first, failed) = {
             let mut world = origin.world();
             world.now = now;
@@ -71,9 +75,7 @@ async fn play(script: Script) {
         }
         poll_fn(|cx| seated(&mut crowd, cx)).await;
         // What was begun behind an answer ends before the world turns.
-        for _ in 0..TURNS {
-            tokio::task::yield_now().await;
-        }
+        settle().await;
         let views = crowd.into_iter().map(|(viewer, request, seat)| View {
             viewer,
             request,
@@ -88,6 +90,21 @@ async fn play(script: Script) {
                     world.seen.insert(name, value.clone());
                 }
             }
+        }
+    }
+}
+
+/// Until nothing is under way any more.
+async fn settle() {
+    for turn in 0.. {
+        if Handle::current().metrics().num_alive_tasks() == 0 {
+            return;
+        }
+        assert!(turn < TURNS + WAITS, "nobody waits for it, and it does not end");
+        if turn < TURNS {
+            yield_now().await;
+        } else {
+            sleep(Duration::from_millis(1)).await;
         }
     }
 }
@@ -159,9 +176,18 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     }
     let mut config = Config::new(clock.clone());
     config.policy = policy;
+    let Modes { fill, read_ahead, abandon, resumes, most_slices, fill_ahead, most_fills, most_promised } =
+        settings.modes;
+    (config.fill, config.read_ahead, config.abandon) = (fill, read_ahead, abandon);
+    (config.resumes, config.resume_pause) = (resumes, Duration::ZERO);
+    (config.most_slices, config.fill_ahead, config.most_fills) = (most_slices, fill_ahead, most_fills);
     config.chunk_size = ChunkSize::new(settings.chunk_size).unwrap_or_default();
 
-    Engine::new(config, Arc::new(shelf.clone()))
+    let engine = Engine::new(config, Arc::new(shelf.clone()));
+    match most_promised {
+        Some(_) => engine.reconfigured(|config| config.most_promised = most_promised),
+        None => engine,
+    }
 }
 
 fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String> {
@@ -208,8 +234,11 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
     Some(frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(drop))
 }
 
-/// More than the steps that anything in the layer takes without waiting.
-const TURNS: u32 = 48;
+/// About the steps that anything in the layer takes without waiting.
+const TURNS: u32 = 2000;
+
+/// Milliseconds in which anything ends that waits, as before another try.
+const WAITS: u32 = 500;
 
 #[cfg(test)]
 mod tests {

@@ -53,7 +53,7 @@ impl Life {
 /// §4.2.2: these statuses, and what is marked as public.
 pub(super) fn may_be_guessed(state: &State<'_>) -> bool {
     let heuristic = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
-    heuristic.contains(&state.born.status.as_u16()) || state.control.has("public")
+    heuristic.contains(&state.status().as_u16()) || state.control.has("public")
 }
 
 /// As the policy's documentation says.

@@ -7,9 +7,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::words::{
-    ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_CACHE_CONTROL,
-    MORE_REQUEST_FIELDS, REQUEST_FIELDS, STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
+use super::{
+    manner::Manner,
+    modes::{Mishap, Modes},
+    words::{
+        ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_CACHE_CONTROL,
+        MORE_REQUEST_FIELDS, REQUEST_FIELDS, STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
+    },
 };
 
 /// One run.
@@ -41,6 +45,7 @@ pub(super) struct Settings {
     pub(super) max_ranges: usize,
     /// How often the inner service is polled before it answers.
     pub(super) delay: u8,
+    pub(super) modes: Modes,
 }
 
 /// One request, and how the inner service would answer it.
@@ -54,6 +59,7 @@ pub(super) struct Step {
     pub(super) elapsed: i64,
     /// The store loses one value before the request, which one by this number.
     pub(super) evict: Option<u8>,
+    pub(super) mishaps: Vec<Mishap>,
     pub(super) method: Method,
     pub(super) uri: Uri,
     pub(super) version: Version,
@@ -102,6 +108,7 @@ pub(super) struct Answer {
     pub(super) exact: bool,
     /// Conditions and a single range are answered as asked.
     pub(super) heeds: bool,
+    pub(super) manner: Manner,
 }
 
 /// What the `ETag` is.
@@ -125,7 +132,7 @@ pub(super) enum Length {
 
 impl Script {
     pub(super) fn read(data: &[u8]) -> Self {
-        let mut bytes = Reader { data, more: false };
+        let mut bytes = Reader { data, more: false, parts: false };
         let mut settings = Settings {
             chunk_size: bytes.pick(&[7, 1, 16, 64]),
             default_ttl: bytes.pick(&[300, 300, 10, 0]),
@@ -143,11 +150,16 @@ impl Script {
             heeds: true,
             max_ranges: 16,
             delay: 0,
+            modes: Modes::default(),
         };
         let steps = bytes.byte();
         bytes.more = steps / 6 % 2 == 1;
+        bytes.parts = steps / 12 % 2 == 1;
         if bytes.more {
             settings.read_more(&mut bytes);
+        }
+        if bytes.parts {
+            settings.modes = Modes::read(&mut bytes);
         }
         Self { settings, steps: (0..=steps % 6).map(|_| Step::read(&mut bytes)).collect() }
     }
@@ -191,6 +203,7 @@ impl Step {
             version,
             fields,
             answer: Answer::read(bytes),
+            mishaps: if bytes.parts { Mishap::read_all(bytes) } else { Vec::new() },
         }
     }
 }
@@ -215,26 +228,29 @@ impl Answer {
             breaks: bytes.rarely().then(|| bytes.byte() % 101),
             exact: bytes.flag(),
             heeds: bytes.flag(),
+            manner: if bytes.parts { Manner::read(bytes) } else { Manner::default() },
         }
     }
 }
 
 /// The bytes of a script.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     /// What is still to be read.
     data: &'a [u8],
     /// The script has what scripts once did not have.
     more: bool,
+    /// So it has what there was not before there were parts.
+    parts: bool,
 }
 
 impl Reader<'_> {
-    fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.data.split_first() else { return 0 };
         self.data = rest;
         *first
     }
 
-    fn flag(&mut self) -> bool {
+    pub(super) fn flag(&mut self) -> bool {
         self.byte() & 1 == 1
     }
 
@@ -243,7 +259,7 @@ impl Reader<'_> {
     }
 
     #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
-    fn pick<T: Clone, const N: usize>(&mut self, table: &[T; N]) -> T {
+    pub(super) fn pick<T: Clone, const N: usize>(&mut self, table: &[T; N]) -> T {
         table[usize::from(self.byte()) % N].clone()
     }
 

@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::origin::START;
+use super::{
+    modes::{Harm, Mishap},
+    origin::START,
+};
 use crate::{BoxError, Clock, Store};
 
 /// A clock that a script sets. Clones are one.
@@ -46,22 +49,70 @@ pub(super) struct Shelf {
     values: Arc<Mutex<Values>>,
     can_alter: bool,
     capacity: Option<u64>,
+    /// What is to happen, and the calls since it was said.
+    mishaps: Arc<Mutex<(Vec<Mishap>, u8)>>,
 }
 
 impl Shelf {
     pub(super) fn new(can_alter: bool, capacity: Option<u64>) -> Self {
-        Self { values: Arc::default(), can_alter, capacity }
+        Self { values: Arc::default(), can_alter, capacity, mishaps: Arc::default() }
+    }
+
+    /// Has these happen from now on.
+    pub(super) fn expect(&self, mishaps: &[Mishap]) {
+        *self.mishaps() = (mishaps.to_vec(), 0);
     }
 
     /// Forgets one value, if there are any.
     pub(super) fn evict(&self, number: u8) {
-        let mut values = self.values();
+        if let Some(key) = self.chosen(number) {
+            self.values().remove(&key);
+        }
+    }
+
+    /// What happens before a call, if anything is to.
+    ///
+    /// # Errors
+    ///
+    /// The call is one that fails.
+    fn called(&self) -> Result<(), BoxError> {
+        let mut expected = self.mishaps();
+        let calls = expected.1;
+        expected.1 = calls.saturating_add(1);
+        let due: Vec<_> = expected.0.iter().copied().filter(|mishap| mishap.after == calls).collect();
+        drop(expected);
+        for Mishap { harm, number, .. } in due {
+            match harm {
+                Harm::Lost => self.evict(number),
+                Harm::Altered => self.alter(number),
+                Harm::Failed => return Err("the script says so".into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn alter(&self, number: u8) {
+        let Some(key) = self.chosen(number).filter(|_| self.can_alter) else { return };
+        if let Some((_, value)) = self.values().get_mut(&key) {
+            let mut altered = value.to_vec();
+            let place = usize::from(number) * 7 % altered.len().max(1);
+            if let Some(byte) = altered.get_mut(place) {
+                *byte ^= 1;
+            }
+            *value = altered.into();
+        }
+    }
+
+    fn chosen(&self, number: u8) -> Option<String> {
+        let values = self.values();
         let mut keys: Vec<_> = values.iter().map(|(key, (put, _))| (*put, key.clone())).collect();
         keys.sort();
-        let chosen = usize::from(number).checked_rem(keys.len()).and_then(|index| keys.get(index));
-        if let Some((_, key)) = chosen {
-            values.remove(key);
-        }
+        let chosen = usize::from(number).checked_rem(keys.len())?;
+        keys.get(chosen).map(|(_, key)| key.clone())
+    }
+
+    fn mishaps(&self) -> MutexGuard<'_, (Vec<Mishap>, u8)> {
+        self.mishaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {
@@ -71,10 +122,12 @@ impl Shelf {
 
 impl Store for Shelf {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.called()?;
         Ok(self.values().get(key).map(|(_, value)| value.clone()))
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.called()?;
         let mut values = self.values();
         let put = values.values().map(|(put, _)| put + 1).max().unwrap_or_default();
         values.insert(key.to_owned(), (put, value));
@@ -82,6 +135,7 @@ impl Store for Shelf {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.called()?;
         self.values().remove(key);
         Ok(())
     }

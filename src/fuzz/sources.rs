@@ -8,12 +8,14 @@ use http::{
 };
 
 use super::{
+    bound::is_for_a_part,
     lineage::{State, HOP_BY_HOP},
     multipart::number,
     origin::{Call, LAST, SERIAL},
     reuse::{is_error, may_be_guessed, Life, Wishes},
-    verdict::{length, Case},
+    verdict::Case,
 };
+use crate::Fill;
 
 /// Why an answer may not be what it is.
 type Refused = &'static str;
@@ -86,13 +88,19 @@ impl<'a> Case<'a> {
     }
 
     fn born(&self, call: &'a Call) -> Result<State<'a>, Refused> {
-        if call.is_broken() {
+        if call.is_broken() && !self.may_be_in_part(call) {
             return Err("RFC 9111 §3.3: an incomplete answer");
         }
         if call.request.method != Method::GET || call.status == StatusCode::NOT_MODIFIED {
             return Err("RFC 9111 §3: no answer to a GET");
         }
         Ok(State::born(call, self.judge.settings.targeted))
+    }
+
+    /// What came of it may be read while it comes, and completed where parts of it are bound to each other.
+    fn may_be_in_part(&self, call: &Call) -> bool {
+        let is_read = self.judge.settings.modes.fill != Fill::Whole && call.serial >= self.first;
+        is_read || call.binding().is_some()
     }
 
     fn updated(&self, state: &State<'a>, update: &'a Call) -> Result<State<'a>, Refused> {
@@ -115,23 +123,27 @@ impl<'a> Case<'a> {
     fn may_be_kept(&self, state: &State<'_>) -> Result<(), Refused> {
         let State { born, last, headers, control, withheld, .. } = state;
         let settings = self.judge.settings;
-        let status = born.status.as_u16();
+        let status = state.status().as_u16();
         let asked = |name: &HeaderName| last.request.headers.contains_key(name);
         let wants = Wishes::of(&last.request.headers, settings);
         if !wants.are_unclear() && wants.forbid_to_store() {
             return Err("RFC 9111 §5.2.1.5: no-store of a request");
         }
         let of_a_part = [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
-        if last.request.method == Method::GET && of_a_part.iter().any(asked) {
+        let is_own = || is_for_a_part(self.world, last, settings);
+        if last.request.method == Method::GET && of_a_part.iter().any(asked) && !is_own() {
             return Err("RFC 9110 §13.1, §14.2: stored by one viewer's conditions");
         }
         if !(settings.any_status || settings.statuses.contains(&status)) || [206, 304].contains(&status) {
             return Err("RFC 9111 §3: a status that is not stored");
         }
-        if born.headers.contains_key(header::CONTENT_RANGE) {
+        if born.headers.contains_key(header::CONTENT_RANGE)
+            && (born.part().is_none() || born.binding().is_none())
+        {
             return Err("RFC 9111 §3.3: a part");
         }
-        if length(&born.whole) > settings.max_size {
+        let is_read = settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length();
+        if born.total() > settings.max_size && !is_read {
             return Err("the policy's largest size");
         }
         let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);

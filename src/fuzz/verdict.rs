@@ -2,7 +2,7 @@
 //!
 //! Written from RFC 9110, 9111 and 9211, and not from the code that it judges.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use http::{
     header::{self, HeaderMap, HeaderName},
@@ -12,12 +12,13 @@ use http::{
 use super::{
     conditions::{judged, Judged},
     lineage::State,
-    multipart::number,
+    multipart::{number, slice},
     origin::{has_body, Call, World, LAST},
     reuse::Wishes,
     script::Settings,
     sources::{references, written},
 };
+use crate::Fill;
 
 /// An answer, and all of its body.
 #[derive(Debug)]
@@ -202,7 +203,7 @@ impl<'a> Case<'a> {
         });
         match status.as_u16() {
             // With leave to store any status, one that needs no condition here is one like others.
-            status if source.born.status == status => self.whole(&source),
+            status if source.status() == status => self.whole(&source),
             206 => self.partial(&source),
             304 => self.not_modified(&source),
             412 => self.failed_precondition(),
@@ -258,9 +259,9 @@ impl<'a> Case<'a> {
 
     /// RFC 9110 §15.3.1, and any other status but those below.
     fn whole(&self, source: &State<'_>) {
-        self.rule("the status that was given", source.born.status == self.viewed.status);
+        self.rule("the status that was given", source.status() == self.viewed.status);
         self.rule("§14.4: no Content-Range", !self.viewed.headers.contains_key(header::CONTENT_RANGE));
-        self.content_is(&source.born.whole);
+        self.content_is(&source.born.whole, 0..source.born.total());
         if self.viewed.status == StatusCode::NO_CONTENT {
             let said = self.viewed.headers.contains_key(header::CONTENT_LENGTH);
             self.rule("RFC 9110 §8.6: no Content-Length in a 204", !said);
@@ -274,9 +275,9 @@ impl<'a> Case<'a> {
         let of_tags = self.request.headers.contains_key(header::IF_NONE_MATCH);
         let of_date = self.request.headers.contains_key(header::IF_MODIFIED_SINCE);
         self.rule("§15.4.5: a condition", of_tags || of_date);
-        self.rule("§15.4.5: of a 200", source.born.status.is_success());
+        self.rule("§15.4.5: of a 200", source.status().is_success());
         let said = self.viewed.headers.get(header::CONTENT_LENGTH);
-        let whole = length(&source.born.whole);
+        let whole = source.born.total();
         let said = said.is_none_or(|_| self.number(&header::CONTENT_LENGTH) == Some(whole));
         self.rule("§8.6: Content-Length is of the 200", said);
     }
@@ -298,7 +299,7 @@ impl<'a> Case<'a> {
         let tag = stored(header::ETAG).or(self.viewed.headers.get(header::ETAG));
         let judged = judged(&self.request.headers, tag, stored(header::LAST_MODIFIED), sent);
         // A 416 does not show the tag that it may have.
-        let is_unknown = !source.born.status.is_success() || tag.is_none() && self.viewed.status == 416;
+        let is_unknown = !source.status().is_success() || tag.is_none() && self.viewed.status == 416;
         is_unknown || judged.is_none_or(|judged| judged == expected)
     }
 
@@ -306,16 +307,28 @@ impl<'a> Case<'a> {
         self.rule("RFC 9110 §13.2.2: its conditions", self.judges(source, expected));
     }
 
-    /// The body is `content`, if it is one for a GET; and so is what is said of its length.
-    pub(super) fn content_is(&self, content: &[u8]) {
+    /// The body is this part of `whole`, if it is one for a GET; and so is what is said of its length.
+    pub(super) fn content_is(&self, whole: &[u8], place: Range<u64>) {
+        let content = slice(whole, &place);
+        let promised = place.end.saturating_sub(place.start);
         let Viewed { body, failed, headers, .. } = self.viewed;
         let is_head = self.request.method == Method::HEAD;
-        let is_content = if *failed { content.starts_with(body) } else { content == body };
+        let is_content =
+            if *failed { content.starts_with(body) } else { content == body && length(body) == promised };
         self.rule("the true bytes", is_head || is_content);
-        self.rule("a body fails for a reason", !failed || self.judge.evicted);
+        self.rule("a body fails for a reason", !failed || self.judge.evicted || self.has_trouble(promised));
         let said = !headers.contains_key(header::CONTENT_LENGTH)
-            || self.number(&header::CONTENT_LENGTH) == Some(length(content));
+            || self.number(&header::CONTENT_LENGTH) == Some(promised);
         self.rule("RFC 9110 §8.6: Content-Length", said);
+    }
+
+    /// Something went wrong at the inner service while it was answered, or there was no room for so many bytes.
+    fn has_trouble(&self, promised: u64) -> bool {
+        let settings = self.judge.settings;
+        let no_room = promised > settings.max_size || settings.capacity.is_some();
+        self.world.failures.len() > self.failed
+            || self.calls().any(|call| call.is_broken() || call.denies_a_part())
+            || settings.modes.fill != Fill::Whole && no_room
     }
 
     fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {

@@ -1,0 +1,151 @@
+//! The parts that a cache asks for of its own accord, and what they are bound by.
+//!
+//! RFC 9110 §13.1.5 (`If-Range`), §14.4 (`Content-Range`), §15.3.7 (206); RFC 9111 §3.3, §3.4 (combining parts).
+
+use std::{ops::Range, time::UNIX_EPOCH};
+
+use http::{
+    header::{self, HeaderMap, HeaderName},
+    HeaderValue, Method, StatusCode,
+};
+
+use super::{
+    decoding::Asked,
+    lineage::end_to_end,
+    multipart::number,
+    origin::{Call, World},
+    script::{date, Length, Settings},
+    sources::target,
+    verdict::length,
+};
+use crate::Fill;
+
+impl Call {
+    /// The bytes that a 206 says that it holds, and of how many, if its fields agree.
+    pub(super) fn part(&self) -> Option<(Range<u64>, u64)> {
+        let said = one(&self.headers, &header::CONTENT_RANGE)?;
+        let (unit, said) = said.split_once(' ')?;
+        let (positions, total) = said.split_once('/')?;
+        let (first, last) = positions.split_once('-')?;
+        let (first, last, total) = (digits(first)?, digits(last)?, digits(total)?);
+        let is_valid = unit.eq_ignore_ascii_case("bytes") && first <= last && last < total;
+        let place = first..last.checked_add(1)?;
+        let mut lengths = self.headers.get_all(header::CONTENT_LENGTH).iter();
+        let agrees =
+            lengths.all(|said| said.to_str().is_ok_and(|said| agrees(said, place.end - place.start)));
+        (self.status == StatusCode::PARTIAL_CONTENT && is_valid && agrees).then_some((place, total))
+    }
+
+    /// How long the representation is, as the answer has it.
+    pub(super) fn total(&self) -> u64 {
+        let is_wrong = matches!(self.answer.length, Length::Longer | Length::Shorter);
+        let said = one(&self.headers, &header::CONTENT_LENGTH).filter(|_| is_wrong).and_then(number);
+        let said = said.filter(|_| self.request.method == Method::GET);
+        self.part().map(|(_, total)| total).or(said).unwrap_or_else(|| length(&self.whole))
+    }
+
+    /// The cache knows how long the representation is before it has come.
+    pub(super) fn tells_length(&self) -> bool {
+        self.answer.length != Length::Absent || self.answer.exact
+    }
+
+    /// The strong validator that binds parts to each other, if it has one.
+    pub(super) fn binding(&self) -> Option<HeaderValue> {
+        if self.request.method != Method::GET || ![200, 206].contains(&self.status.as_u16()) {
+            return None;
+        }
+        let headers = end_to_end(&self.headers);
+        if headers.contains_key(header::ETAG) {
+            let tag = headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
+            return tag.cloned();
+        }
+        let modified = headers.get(header::LAST_MODIFIED)?;
+        let received = date(self.at);
+        let sent = match headers.get(header::DATE) {
+            Some(sent) => sent.to_str().ok()?,
+            None => &received,
+        };
+        let seconds = |date: &str| {
+            let date = httpdate::parse_http_date(date).ok()?;
+            date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+        };
+        let is_strong = seconds(sent)?.checked_sub(seconds(modified.to_str().ok()?)?)? >= 60;
+        is_strong.then(|| modified.clone())
+    }
+
+    /// A further part that was asked for and did not come.
+    pub(super) fn denies_a_part(&self) -> bool {
+        let is_further = self.request.headers.contains_key(header::IF_RANGE);
+        let asked = positions(&self.request.headers);
+        let came = self.part().map(|(place, _)| place);
+        let as_asked = came.zip(asked).is_some_and(|(place, (first, last))| {
+            place.start == first && last.is_none_or(|last| place.end == last.saturating_add(1))
+        });
+        is_further && (!as_asked || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
+    }
+}
+
+/// The call asks for whole chunks: for those to begin with, or for further ones of a representation that the inner service
+/// gave a strong validator; or for the rest of a body that died.
+pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> bool {
+    let headers = &call.request.headers;
+    let has = |name: HeaderName| headers.contains_key(name);
+    if call.request.method != Method::GET || has(header::IF_MATCH) || has(header::IF_UNMODIFIED_SINCE) {
+        return false;
+    }
+    let Some((first, last)) = positions(headers) else { return false };
+    let size = u64::from(settings.chunk_size);
+    if !has(header::IF_RANGE) {
+        let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
+        let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
+        let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
+        return settings.modes.fill == Fill::Sliced && bytes.is_some_and(is_aligned);
+    }
+    let Some(validator) = headers.get(header::IF_RANGE) else { return false };
+    let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
+    let before = || {
+        let before = world.calls.iter().take(call.serial);
+        before.filter(|before| target(&before.request) == target(&call.request))
+    };
+    let is_aligned = |total: u64| {
+        let end = last.map(|last| last.saturating_add(1));
+        first % size == 0 && end.is_some_and(|end| end <= total && (end % size == 0 || end == total))
+    };
+    let died_there = |before: &Call| {
+        let start = before.part().map_or(0, |(place, _)| place.start);
+        before.is_broken() && start.checked_add(length(&before.sent)) == Some(first)
+    };
+    let mut bound = before().filter(|before| before.binding().as_ref() == Some(validator));
+    of_one && bound.any(|bound| is_aligned(bound.total()) || before().any(died_there))
+}
+
+/// The first bytes that are asked for are in the chunk that the viewer's begin in, or at the start.
+pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -> bool {
+    let asked = || Asked::read(one(request, &header::RANGE)?.as_bytes());
+    let size = settings.chunk_size;
+    let begins = |first: u64| asked().is_some_and(|set| set.iter().any(|asked| asked.begins_in(first, size)));
+    call.request.headers.contains_key(header::IF_RANGE)
+        || positions(&call.request.headers).is_some_and(|(first, _)| first == 0 || begins(first))
+}
+
+/// The first and the last byte of one range, the last one if it is said.
+fn positions(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let (first, last) = one(headers, &header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
+    let last = if last.is_empty() { None } else { Some(number(last)?) };
+    Some((number(first)?, last))
+}
+
+fn agrees(said: &str, length: u64) -> bool {
+    said.split(',').all(|said| digits(said.trim()) == Some(length))
+}
+
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// The field's one line.
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?.to_str().ok()?;
+    lines.next().is_none().then_some(line)
+}

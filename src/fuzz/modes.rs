@@ -1,0 +1,84 @@
+//! How the layer of a run fills, and what its store does to what was put.
+
+use super::script::Reader;
+use crate::{Abandon, Fill};
+
+/// What scripts did not choose before there were modes.
+#[derive(Debug)]
+pub(super) struct Modes {
+    pub(super) fill: Fill,
+    pub(super) read_ahead: u64,
+    pub(super) abandon: Abandon,
+    pub(super) resumes: u32,
+    pub(super) most_slices: usize,
+    pub(super) fill_ahead: u64,
+    pub(super) most_fills: usize,
+    pub(super) most_promised: Option<u64>,
+}
+
+impl Modes {
+    pub(super) fn read(bytes: &mut Reader<'_>) -> Self {
+        Self {
+            fill: bytes.pick(&[Fill::Progressive, Fill::Sliced, Fill::Whole]),
+            read_ahead: bytes.pick(&[16, 0, 40, 8 << 20]),
+            abandon: bytes.pick(&[
+                Abandon::Finish,
+                Abandon::Stop,
+                Abandon::FinishFromPercent(50),
+                Abandon::FinishWithin(20),
+            ]),
+            resumes: bytes.pick(&[1, 0, 2, 3]),
+            most_slices: bytes.pick(&[32, 1, 2]),
+            fill_ahead: bytes.pick(&[32, 1, 2]),
+            most_fills: bytes.pick(&[256, 256, 1, 2]),
+            most_promised: bytes.pick(&[None, None, None, Some(4000), Some(600)]),
+        }
+    }
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Self {
+            fill: Fill::Whole,
+            read_ahead: 8 << 20,
+            abandon: Abandon::Finish,
+            resumes: 0,
+            most_slices: 32,
+            fill_ahead: 32,
+            most_fills: 256,
+            most_promised: None,
+        }
+    }
+}
+
+/// What happens to the store while requests are answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mishap {
+    /// After so many of its calls.
+    pub(super) after: u8,
+    pub(super) harm: Harm,
+    /// Which of its values.
+    pub(super) number: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    Lost,
+    /// One bit is another, where a store may do that.
+    Altered,
+    /// The call fails.
+    Failed,
+}
+
+impl Mishap {
+    pub(super) fn read_all(bytes: &mut Reader<'_>) -> Vec<Self> {
+        let count = bytes.pick(&[0, 0, 0, 1, 1, 1, 2, 3]);
+        (0..count).map(|_| Self::read(bytes)).collect()
+    }
+
+    fn read(bytes: &mut Reader<'_>) -> Self {
+        let after = bytes.byte() % 32;
+        let harm = bytes.pick(&[Harm::Lost, Harm::Lost, Harm::Altered, Harm::Failed]);
+        Self { after, harm, number: bytes.byte() }
+    }
+}
