@@ -13,7 +13,7 @@ use super::{
     flight::{Landing, Role},
     inner::Inner,
     lookup::{lookup, Accepted, Look, Target},
-    purge::forget,
+    reading::NotHealed,
     serve::{self, served},
     supply::Viewer,
     turn::Turn,
@@ -79,13 +79,13 @@ where
         if let Some((entry, gone)) = missed.gone.take() {
             inner.release();
             missed.gone_before = Some(entry.generation());
-            // What is lost as soon as it was stored would be lost again.
-            if accepted == Accepted::Nothing {
-                if let Some(response) = engine.heal(&upstream, &entry, gone, parts, outcome).await {
-                    return Ok(response);
+            match engine.heal(&upstream, &entry, gone, parts, accepted, outcome).await {
+                Ok(response) => return Ok(response),
+                Err(NotHealed::Forgotten) => {}
+                Err(NotHealed::Now(refusal)) => {
+                    outcome.refusal = Some(refusal);
+                    break;
                 }
-            } else {
-                forget(&engine.records, &entry).await;
             }
         }
         let lost = engine.is_lost(target, accepted, &mut led, &missed, &mut outcome);
@@ -168,13 +168,18 @@ impl Engine {
         missed: &Missed,
         outcome: &mut Outcome,
     ) -> bool {
-        let is_found = matches!(missed.stored, Known::Stale(_) | Known::Sparse(_));
-        if accepted == Accepted::Nothing || missed.reason == Forwarded::VaryMiss || is_found {
+        if accepted == Accepted::Nothing
+            || missed.reason == Forwarded::VaryMiss
+            || matches!(missed.stored, Known::Stale(_))
+        {
             return false;
         }
         // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
         if *led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
             *led = false;
+            return false;
+        }
+        if matches!(missed.stored, Known::Sparse(_)) {
             return false;
         }
         outcome.refusal = Some(Refusal::StoreLost);

@@ -7,16 +7,19 @@ use tokio::time::timeout;
 
 use super::{
     flight::Follower,
-    lookup::Entry,
+    lookup::{Accepted, Entry},
     purge::forget,
     serve::{self, Gone, Service},
-    supply::{Found, Line, Upstream},
+    supply::{Found, Line, Missing, Upstream},
     Engine,
 };
 use crate::{
     body::ResponseBody,
     format::key::Slot,
-    semantics::{cache_status::Outcome, range::certain_from},
+    semantics::{
+        cache_status::{Outcome, Refusal},
+        range::certain_from,
+    },
 };
 
 impl Engine {
@@ -30,8 +33,13 @@ impl Engine {
         outcome: Outcome,
     ) -> Response<ResponseBody<B>> {
         if let Some(entry) = follower.pouring().await {
+            let supply = entry.pouring.clone();
             if let Some(response) = self.read(upstream, entry, &follower, leads, request, outcome).await {
                 return response;
+            }
+            // Who waits for all of it is not one to keep pace with.
+            if let Some(supply) = supply {
+                supply.is_read(u64::MAX);
             }
         }
         // It waits on, and so the fill is not deserted.
@@ -56,7 +64,10 @@ impl Engine {
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
-                supply.reaches(certain_from(&request.headers)?).await;
+                let bytes = certain_from(&request.headers)?;
+                let (last, _) = supply.layout().locate(bytes.saturating_sub(1));
+                supply.is_read(last);
+                supply.reaches(bytes).await;
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);
@@ -78,31 +89,52 @@ impl Engine {
         self.read(upstream, entry, &follower, false, request, outcome).await
     }
 
-    /// The answer that begins with a chunk which is gone, once it has been fetched again. Else the response is forgotten.
+    /// The answer that begins with a chunk which is gone, once that has been fetched again.
     pub(super) async fn heal<B>(
         &self,
         upstream: &Arc<dyn Upstream>,
         entry: &Arc<Entry>,
         gone: Gone,
         request: &request::Parts,
+        accepted: Accepted,
         outcome: Outcome,
-    ) -> Option<Response<ResponseBody<B>>> {
+    ) -> Result<Response<ResponseBody<B>>, NotHealed> {
+        // Of what was stored as a whole for this request, a chunk that is lost at once would be lost again.
+        let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
+        if accepted != Accepted::Nothing && !is_of_old {
+            forget(&self.records, entry).await;
+            return Err(NotHealed::Forgotten);
+        }
         let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
-        let sought = timeout(self.config.follower_limit, line.sought(gone.first)).await;
-        if matches!(sought, Ok(Ok(Found::Chunk(_)))) {
-            let outcome = if line.has_fetched() {
-                let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-                Outcome { forwarded_status, stored: true, ..outcome }
-            } else {
-                // The store had it after all.
-                Outcome::default()
-            };
-            let service = Service { outcome, line: Some(line) };
-            if let Ok(response) = serve::serve(self, entry, request, service).await {
-                return Some(response);
+        match timeout(self.config.follower_limit, line.sought(gone.first)).await {
+            Ok(Ok(Found::Chunk(_))) => {}
+            Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
+            Ok(Err(Missing::Failed(error))) if error.is_store() => {
+                return Err(NotHealed::Now(Refusal::StoreLost))
+            }
+            Ok(Err(Missing::Failed(_))) => return Err(NotHealed::Now(Refusal::InnerFailed)),
+            Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
+                forget(&self.records, entry).await;
+                return Err(NotHealed::Forgotten);
             }
         }
-        forget(&self.records, entry).await;
-        None
+        let outcome = if line.has_fetched() {
+            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
+            Outcome { forwarded_status, stored: true, ..outcome }
+        } else {
+            // The store had it after all.
+            Outcome::default()
+        };
+        let service = Service { outcome, line: Some(line) };
+        let served = serve::serve(self, entry, request, service).await;
+        served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
     }
+}
+
+/// Why a response whose first chunk was gone is not served.
+pub(super) enum NotHealed {
+    /// The inner service has no part of it to give: it is as if nothing were stored.
+    Forgotten,
+    /// The chunk cannot be had now; the viewer is to ask the inner service by itself.
+    Now(Refusal),
 }

@@ -122,6 +122,12 @@ where
         // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
         let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
         while !self.ended && !self.chunks.is_empty() {
+            // The chunk under way is always finished: it would be fetched twice.
+            if let Audience::Run(run) = audience {
+                if run.is_deserted() {
+                    return Poured::Deserted;
+                }
+            }
             let (limit, paced) = (self.engine.config.idle_limit, self.paced);
             if let (true, Some(run)) = (paced, run) {
                 let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
@@ -196,8 +202,7 @@ impl Audience<'_> {
             Self::Flight(permit, abandon, length) if abandon.stops(stored, *length) => {
                 permit.deserted().await;
             }
-            Self::Flight(..) | Self::Later => pending().await,
-            Self::Run(run) => run.deserted().await,
+            Self::Flight(..) | Self::Later | Self::Run(_) => pending().await,
         }
     }
 }

@@ -133,6 +133,14 @@ impl Line {
     }
 }
 
+/// What became of a missing chunk.
+enum Fetch {
+    Barred(Barred),
+    /// There were too many runs for too long.
+    TooLate,
+    UnderWay,
+}
+
 /// A viewer's place at a supply.
 struct Seat {
     supply: Arc<Supply>,
@@ -163,13 +171,14 @@ impl Seat {
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
         let engine = upstream.engine();
         let mut error = Error::lost();
+        // A fill that keeps its pace by its readers goes on for one who waits.
+        self.supply.is_read(index);
         for _ in 0..TRIES {
             if let Some(run) = self.supply.bringing(index) {
                 let end = landing(run, index).await;
                 self.fetched.store(true, Ordering::Relaxed);
                 match end {
                     Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
-                        self.supply.was_read(index + 1);
                         return Ok(Found::Chunk(chunk));
                     }
                     Some(End::Failed) => return Err(Missing::Failed(Error::broken())),
@@ -189,7 +198,6 @@ impl Seat {
             if !is_past_the_end {
                 match engine.records.chunk(layout.chunk(index)).await {
                     Ok(chunk) => {
-                        self.supply.was_read(index + 1);
                         self.read_ahead(upstream, index + 1);
                         return Ok(Found::Chunk(chunk));
                     }
@@ -197,16 +205,17 @@ impl Seat {
                 }
             }
             match self.fetch(upstream, index).await {
-                Ok(()) => {}
-                Err(Barred::Changed) => return Err(Missing::Changed),
-                Err(Barred::NoParts) => return Err(Missing::NoParts(error)),
+                Fetch::UnderWay => {}
+                Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
+                Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
+                Fetch::TooLate => return Err(Missing::Failed(Error::timed_out())),
             }
         }
         Err(Missing::Failed(error))
     }
 
     /// Has a missing chunk fetched, with as many after it as this viewer reads at a time.
-    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Result<(), Barred> {
+    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Fetch {
         let until = {
             let mut ahead = lock(&self.ahead);
             let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
@@ -216,22 +225,27 @@ impl Seat {
             }
             index.saturating_add(ahead.chunks.min(wanted))
         };
+        // No lock: who waits too long for its turn goes without.
+        let waiting = timeout(upstream.engine().config.follower_limit, self.turn(index, until));
+        match waiting.await {
+            Ok(Begun::Barred(barred)) => Fetch::Barred(barred),
+            Ok(Begun::Run(running, chunks)) => {
+                self.hold(running.progress.subscribe(), chunks.end);
+                upstream.fetch(Slice { running, chunks });
+                Fetch::UnderWay
+            }
+            Ok(Begun::Full | Begun::UnderWay) => Fetch::UnderWay,
+            Err(_) => Fetch::TooLate,
+        }
+    }
+
+    /// Begins a run, once there are not too many.
+    async fn turn(&self, index: u64, until: u64) -> Begun {
         loop {
             let turn = self.supply.turn.notified();
             match self.supply.begin(index, until) {
-                Begun::Barred(barred) => return Err(barred),
-                Begun::UnderWay => return Ok(()),
-                Begun::Full => {
-                    // No lock: whoever waits too long finds the chunk missing still.
-                    if timeout(upstream.engine().config.follower_limit, turn).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Begun::Run(running, chunks) => {
-                    self.hold(running.progress.subscribe(), chunks.end);
-                    upstream.fetch(Slice { running, chunks });
-                    return Ok(());
-                }
+                Begun::Full => turn.await,
+                begun => return begun,
             }
         }
     }

@@ -74,7 +74,7 @@ pub(crate) struct Supply {
     length: OnceLock<u64>,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
     poured: watch::Sender<u64>,
-    /// The chunk after the farthest that a viewer has read.
+    /// The farthest chunk that a viewer reads, or waits for.
     farthest: watch::Sender<u64>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
@@ -156,8 +156,8 @@ impl Supply {
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// A viewer has read all chunks before `chunk`.
-    pub(super) fn was_read(&self, chunk: u64) {
+    /// A viewer reads `chunk`, or waits for it.
+    pub(crate) fn is_read(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
             *farthest = chunk.max(*farthest);
@@ -165,10 +165,10 @@ impl Supply {
         });
     }
 
-    /// Until some viewer is less than `ahead` chunks before `chunk`.
+    /// Until some viewer is no more than `ahead` chunks before `chunk`.
     pub(crate) async fn is_near(&self, chunk: u64, ahead: u64) {
         let mut farthest = self.farthest.subscribe();
-        let _ = farthest.wait_for(|farthest| chunk < farthest.saturating_add(ahead.max(1))).await;
+        let _ = farthest.wait_for(|farthest| chunk <= farthest.saturating_add(ahead)).await;
     }
 
     /// Opens the run that a fill is.

@@ -65,9 +65,9 @@ impl Running {
         self.progress.send_modify(|progress| progress.next = next);
     }
 
-    /// Until nobody waits for any chunk of this run.
-    pub(crate) async fn deserted(&self) {
-        self.progress.closed().await;
+    /// Whether nobody waits for any chunk of this run.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.progress.is_closed()
     }
 
     pub(crate) fn end(self, end: End) {
