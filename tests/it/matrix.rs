@@ -287,7 +287,7 @@ async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
             let versions = [version(1, kind)];
             for fault in [Fault::Absent, Fault::Corrupt, Fault::Lost, Fault::Error] {
-                for (nth, views) in (1..=16).flat_map(|nth| VIEWS.map(|views| (nth, views))) {
+                for (nth, views) in (1..=16).zip(VIEWS.into_iter().cycle()) {
                     let what = format!("{mode:?} {kind:?} {fault:?} {nth} {views:?}");
                     let rig = rig(mode).script(PATH, versions[0].script());
                     rig.store.spoil(Operation::Get, nth, fault);

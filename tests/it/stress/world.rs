@@ -78,7 +78,8 @@ impl World {
             .read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
             .fill_ahead(*dice.one_of(&[1, 3, 32]))
             .most_slices(*dice.one_of(&[1, 3, 32]))
-            .most_fills(*dice.one_of(&[3, 256, 256]))
+            // A body that is to be filled anew to be healed breaks where there is no place for that.
+            .most_fills(*dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }))
             .resumes(*dice.one_of(&[0, 1, 3]))
             .follower_limit(seconds(*dice.one_of(&[1, 30])))
             .store_limit(Duration::from_millis(*dice.one_of(&[100, 2000])));
