@@ -89,6 +89,11 @@ impl Error {
         matches!(self.kind, Kind::Setting(_))
     }
 
+    /// The store knows that it does not have the chunk, or has something else.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.kind, Kind::Lost | Kind::Corrupt)
+    }
+
     fn new(kind: Kind) -> Self {
         Self { kind, source: None }
     }

@@ -10,7 +10,8 @@ use super::{
     forward::Asked,
     inner::Inner,
     lookup::Entry,
-    serve::{self, served},
+    serve,
+    supply::Upstream,
     Engine,
 };
 use crate::{
@@ -29,6 +30,7 @@ pub(crate) async fn pass<S, A, B>(
     mut inner: Inner<S>,
     asked: Asked<A>,
     stale: Option<Arc<Entry>>,
+    upstream: &Arc<dyn Upstream>,
     mut outcome: Outcome,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
@@ -46,7 +48,7 @@ where
         if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
             outcome.refusal = Some(Refusal::StaleIfError);
             outcome.forwarded_status = seen.map(|(status, _)| status);
-            if let Ok(response) = serve::serve(engine, entry, &parts, served(outcome)).await {
+            if let Some(response) = serve::supplied(engine, entry, &parts, outcome, upstream).await {
                 return Ok(response);
             }
         }
@@ -80,6 +82,7 @@ pub(crate) async fn validate<S, A, B>(
     mut inner: Inner<S>,
     asked: Asked<A>,
     entry: Arc<Entry>,
+    upstream: &Arc<dyn Upstream>,
     mut outcome: Outcome,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
@@ -89,7 +92,7 @@ where
     outcome.collapsed = false;
     // There is nothing to ask by, and the answer would be a whole that this viewer may not have asked for.
     if entry.manifest.own_etag {
-        return pass(engine, inner, asked, Some(entry), outcome).await;
+        return pass(engine, inner, asked, Some(entry), upstream, outcome).await;
     }
     let Asked { parts, directives, target, .. } = &asked;
     let mut question = parts.clone();
@@ -111,7 +114,7 @@ where
             if is_for_another_try(&answer, parts) {
                 // An inner service may wait for the end of one answer before it gives the next.
                 drop(answer);
-                return pass(engine, inner, asked, None, outcome).await;
+                return pass(engine, inner, asked, None, upstream, outcome).await;
             }
             return Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))));
         }
@@ -120,11 +123,11 @@ where
     outcome.forwarded_status = seen.map(|(status, _)| status);
     drop(answer);
     if let Some(entry) = usable {
-        if let Ok(response) = serve::serve(engine, &entry, parts, served(outcome)).await {
+        if let Some(response) = serve::supplied(engine, &entry, parts, outcome, upstream).await {
             return Ok(response);
         }
     }
-    pass(engine, inner, asked, None, outcome).await
+    pass(engine, inner, asked, None, upstream, outcome).await
 }
 
 /// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that

@@ -14,8 +14,8 @@ use super::{
     inner::Inner,
     lookup::{lookup, Accepted, Look, Target},
     reading::NotHealed,
-    serve::{self, served},
-    supply::Viewer,
+    serve,
+    supply::{Upstream, Viewer},
     turn::Turn,
     Answer, Engine, Missed,
 };
@@ -68,7 +68,7 @@ where
         if let (Accepted::Shared(generation), Known::Stale(entry)) = (accepted, &missed.stored) {
             if generation == entry.generation() {
                 let entry = Arc::clone(entry);
-                return validate(&engine, inner, asked, entry, outcome).await;
+                return validate(&engine, inner, asked, entry, &upstream, outcome).await;
             }
         }
         // It may not have what stood in for an error: the error, or a better answer, is its own to get.
@@ -110,7 +110,7 @@ where
             }
             Role::Lead(permit) => {
                 if let Some(generation) =
-                    engine.landed_before(target, parts, directives, accepted, &missed).await
+                    engine.landed_before(target, parts, directives, accepted, &mut missed).await
                 {
                     permit.land(Landing::Stored(generation));
                     // Nothing was forwarded: the next look is the first to count.
@@ -126,15 +126,17 @@ where
         };
         match turn {
             Turn::Answer(response) => return Ok(response),
-            Turn::Forward => match engine.stand_in(&mut missed, parts, directives, &mut outcome).await {
-                Some(response) => return Ok(response),
-                None => break,
-            },
+            Turn::Forward => {
+                match engine.stand_in(&mut missed, parts, &upstream, directives, &mut outcome).await {
+                    Some(response) => return Ok(response),
+                    None => break,
+                }
+            }
             Turn::LookAgain => {}
             Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
-            Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, served(outcome)).await {
-                Ok(response) => return Ok(response),
-                Err(_) => break,
+            Turn::Serve(entry) => match serve::supplied(&engine, &entry, parts, outcome, &upstream).await {
+                Some(response) => return Ok(response),
+                None => break,
             },
         }
         match engine.look(target, parts, directives, accepted, outcome).await {
@@ -150,11 +152,8 @@ where
         }
     }
     (outcome.stored, outcome.collapsed) = (false, false);
-    let stale = match missed.stored {
-        Known::Stale(entry) => Some(entry),
-        Known::Nothing | Known::Others(_) | Known::Sparse(_) => None,
-    };
-    pass(&engine, inner, asked, stale, outcome).await
+    let stale = missed.stored.stale();
+    pass(&engine, inner, asked, stale, &upstream, outcome).await
 }
 
 impl Engine {
@@ -196,6 +195,7 @@ impl Engine {
         &self,
         missed: &mut Missed,
         request: &request::Parts,
+        upstream: &Arc<dyn Upstream>,
         directives: &RequestDirectives,
         outcome: &mut Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
@@ -204,11 +204,11 @@ impl Engine {
         else {
             return None;
         };
-        if !entry.freshness.stands_in(directives, self.config.clock.now()) {
+        if !entry.stands_in(directives, self.config.clock.now()) {
             return None;
         }
         outcome.refusal = Some(Refusal::StaleIfError);
-        serve::serve(self, &entry, request, served(*outcome)).await.ok()
+        serve::supplied(self, &entry, request, *outcome, upstream).await
     }
 
     /// What the flight before has stored, if it landed between the look and the joining.
@@ -218,13 +218,23 @@ impl Engine {
         request: &request::Parts,
         directives: &RequestDirectives,
         accepted: Accepted,
-        missed: &Missed,
+        missed: &mut Missed,
     ) -> Option<Generation> {
+        // What was found before the flight was joined may have been taken out since, and nothing would tell.
+        if matches!(missed.stored, Known::Sparse(_)) {
+            missed.stored = Known::Nothing;
+        }
         // A store that failed a moment ago is not asked again: it may take its time to fail.
         if missed.store_failed {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated)
+                if self.is_half_good(&entry, request, directives) =>
+            {
+                missed.stored = Known::Sparse(entry);
+                None
+            }
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
                 Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before)
             }

@@ -72,7 +72,8 @@ where
                         self.way = Way::Stored(reader, rest);
                         return Poll::Pending;
                     }
-                    Poll::Ready(Some(Err(error))) => self.way = Way::Seeking(error, rest),
+                    // The fill has ended, and may have left its rest.
+                    Poll::Ready(Some(Err(error))) if error.is_inner() => self.way = Way::Seeking(error, rest),
                     Poll::Ready(slice) => {
                         self.way = Way::Stored(reader, rest);
                         return Poll::Ready(slice.map(|slice| slice.map(Frame::data)));

@@ -2,7 +2,7 @@
 //!
 //! RFC 9111 §4 (constructing responses from caches), §4.1 (`Vary`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -61,6 +61,11 @@ impl Entry {
 
     pub(crate) fn generation(&self) -> Generation {
         self.manifest.layout.generation
+    }
+
+    /// Whether it may stand in for an error. What is stored in part would have to be asked for where the error came from.
+    pub(crate) fn stands_in(&self, directives: &RequestDirectives, now: SystemTime) -> bool {
+        !self.manifest.sparse && self.freshness.stands_in(directives, now)
     }
 
     /// Bytes of the whole body; of one that is still to come, only if the inner service said it.
@@ -191,9 +196,7 @@ fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepte
         Accepted::Nothing => false,
         Accepted::Own(generation) => generation == entry.generation(),
         Accepted::Shared(generation) => generation == entry.generation() && !entry.freshness.is_for_one(),
-        Accepted::StandIn(generation) => {
-            generation == entry.generation() && entry.freshness.stands_in(directives, now)
-        }
+        Accepted::StandIn(generation) => generation == entry.generation() && entry.stands_in(directives, now),
     };
     if is_accepted {
         return Reuse::AsItIs;

@@ -235,9 +235,7 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
-        // Nothing half good is served where that was asked for, nor where nobody may be asked for the rest.
-        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
-        if entry.manifest.sparse && is_whole && request.method == Method::GET {
+        if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
@@ -248,6 +246,12 @@ impl Engine {
                 Err(Missed { gone: Some((entry, gone)), ..missed(Forwarded::Partial, &slot) })
             }
         }
+    }
+
+    /// Whether it is stored in part, and nothing half good is to be served, or nobody may be asked for the rest.
+    fn is_half_good(&self, entry: &Entry, request: &request::Parts, directives: &RequestDirectives) -> bool {
+        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
+        entry.manifest.sparse && is_whole && request.method == Method::GET
     }
 
     /// Has a stale response validated while viewers get it, once at a time (RFC 5861 §3).

@@ -211,10 +211,9 @@ impl Source {
                 }
                 Err(error) => Err(error),
             };
-            if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
-                if !error.is_inner() {
-                    forget(&self.records, entry).await;
-                }
+            // A line forgets by itself what it cannot bring.
+            if let (Err(_), Some(entry), None) = (&chunk, &self.entry, &self.line) {
+                forget(&self.records, entry).await;
             }
             return (moved.then_some(self), chunk);
         }

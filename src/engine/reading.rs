@@ -58,7 +58,9 @@ impl Engine {
         mut outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
         // What must be validated before each use is for the one alone who asked.
-        if !leads && (entry.freshness.is_for_one() || !entry.is_selected_by(&request.headers)) {
+        let is_its_own =
+            entry.manifest.key == upstream.target().key && entry.is_selected_by(&request.headers);
+        if !leads && (entry.freshness.is_for_one() || !is_its_own) {
             return None;
         }
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
@@ -73,7 +75,11 @@ impl Engine {
         outcome.forwarded_status = Some(entry.manifest.status);
         let line = Line::to_fill(Arc::clone(upstream), Arc::clone(&entry), follower.clone(), leads);
         let service = Service { outcome, line: Some(Arc::new(line)) };
-        serve::serve(self, &entry, request, service).await.ok()
+        let mut response = serve::serve(self, &entry, request, service).await.ok()?;
+        if let (Some(supply), true) = (&entry.pouring, leads) {
+            response.headers_mut().extend(supply.withheld().clone());
+        }
+        Some(response)
     }
 
     /// The answer to a HEAD from a fill under way of what lies at `slot`.

@@ -14,7 +14,7 @@ use super::{
     lookup::Entry,
     parts::{boundary, Parts},
     reader::{Reader, Source},
-    supply::Line,
+    supply::{Line, Upstream},
     Engine,
 };
 use crate::{
@@ -41,6 +41,19 @@ pub(crate) struct Service {
 /// With nothing known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
     Service { outcome, line: None }
+}
+
+/// Answers `request` from `entry`, with what turns out to be missing by way of `upstream`; `None` if its first byte is.
+pub(crate) async fn supplied<B>(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    request: &request::Parts,
+    outcome: Outcome,
+    upstream: &Arc<dyn Upstream>,
+) -> Option<Response<ResponseBody<B>>> {
+    let mut response = serve(engine, entry, request, served(outcome)).await.ok()?;
+    response.body_mut().supply(|| Arc::clone(upstream));
+    Some(response)
 }
 
 /// The chunk that an answer would begin with is not there.

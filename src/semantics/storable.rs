@@ -78,6 +78,14 @@ pub(crate) fn would_be_storable(
     storable(request, StatusCode::OK, &whole, None, exchange, policy).is_ok()
 }
 
+/// Whether the bytes of a further part may go to those who have the first one. Its fields are not kept, and so a cookie in
+/// them is nobody's.
+pub(crate) fn may_go_on(request: &HeaderMap, part: &HeaderMap, policy: &Policy) -> bool {
+    let mut fields = part.clone();
+    fields.remove(header::SET_COOKIE);
+    may_be_shared(request, StatusCode::OK, &fields, policy).is_ok()
+}
+
 /// What RFC 9111 §3 asks of a shared cache, but for freshness.
 ///
 /// # Errors

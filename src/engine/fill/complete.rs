@@ -9,13 +9,14 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, Fill, Stored};
+use super::{commit::Draft, Audience, Fill, Stored};
 use crate::{
     engine::{
         flight::Permit,
         inner::Inner,
         lookup::Entry,
         purge::forget,
+        race::{race, Raced},
         supply::{Found, Line, Missing, Viewer},
     },
     error::BoxError,
@@ -23,13 +24,13 @@ use crate::{
 };
 
 impl Fill {
-    /// Fetches what is missing of `entry`, and no more. `None` if that cannot be; then it is as if nothing were stored.
+    /// Fetches what is missing of `entry`, and no more.
     pub(super) async fn complete<S, A, B>(
         &self,
         inner: &mut Inner<S>,
         entry: &Arc<Entry>,
         permit: &Permit,
-    ) -> Option<Stored>
+    ) -> Completed
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -42,19 +43,35 @@ impl Fill {
         let engine = Arc::clone(&self.engine);
         let viewer = Viewer::new(engine, inner.take(), self.asked.clone(), Arc::clone(&self.target));
         let line = Line::new(Arc::new(viewer), Arc::clone(entry), layout.chunks());
+        let audience = Audience::Flight(permit, self.abandon(), Some(layout.length));
         for index in 0..layout.chunks() {
-            match line.sought(index).await {
-                Ok(Found::Chunk(_)) => {}
-                Err(Missing::Changed | Missing::NoParts(_)) => {
+            let so_far = layout.bytes(&(0..index)).end;
+            match race(line.sought(index), audience.leaves(so_far, false)).await {
+                Raced::First(Ok(Found::Chunk(_))) => {}
+                Raced::First(Err(Missing::Changed | Missing::NoParts(_))) => {
                     forget(&self.engine.records, entry).await;
-                    return None;
+                    return Completed::Not;
                 }
-                Ok(Found::Elsewhere(_) | Found::End) | Err(Missing::Failed(_)) => return None,
+                Raced::First(Ok(Found::Elsewhere(_) | Found::End) | Err(Missing::Failed(_))) => {
+                    return Completed::Not;
+                }
+                Raced::Second(()) => return Completed::Deserted,
             }
         }
         let draft = Draft { sparse: false, ..Draft::of(&entry.manifest) };
-        self.commit(draft, permit).await.ok()?;
+        if self.commit(draft, permit).await.is_err() {
+            return Completed::Not;
+        }
         let (generation, status) = (layout.generation, StatusCode::PARTIAL_CONTENT);
-        Some(Stored { generation, status, withheld: HeaderMap::new() })
+        Completed::Stored(Stored { generation, status, withheld: HeaderMap::new() })
     }
+}
+
+/// What became of a stored response that was to be made whole.
+pub(super) enum Completed {
+    /// Nobody was left to wait for it.
+    Deserted,
+    /// It cannot be; then it is as if nothing were stored.
+    Not,
+    Stored(Stored),
 }

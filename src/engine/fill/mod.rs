@@ -23,9 +23,9 @@ use http_body::Body;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tower_service::Service;
 
-use self::part::Judged;
+use self::{complete::Completed, part::Judged};
 pub(crate) use self::{
-    pour::{Audience, Pour, Poured, CHUNK_OVERHEAD},
+    pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
     validate::{freshen_by_head, question, verdict, Verdict},
 };
@@ -97,6 +97,16 @@ pub(crate) enum Known {
     Sparse(Arc<Entry>),
     /// What the request selects, and may be good still.
     Stale(Arc<Entry>),
+}
+
+impl Known {
+    /// What may be good still, and may stand in for an error.
+    pub(crate) fn stale(self) -> Option<Arc<Entry>> {
+        match self {
+            Self::Stale(entry) => Some(entry),
+            Self::Nothing | Self::Others(_) | Self::Sparse(_) => None,
+        }
+    }
 }
 
 /// An inner response whose storing stopped midway.
@@ -217,9 +227,16 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         if let Known::Sparse(entry) = &self.stored {
-            if let Some(stored) = self.complete(&mut inner, entry, &permit).await {
-                permit.land(Landing::Stored(stored.generation));
-                return Delivery::Stored(stored);
+            match self.complete(&mut inner, entry, &permit).await {
+                Completed::Stored(stored) => {
+                    permit.land(Landing::Stored(stored.generation));
+                    return Delivery::Stored(stored);
+                }
+                Completed::Deserted => {
+                    permit.land(Landing::Abandoned);
+                    return Delivery::Refused(Refusal::Abandoned);
+                }
+                Completed::Not => {}
             }
             self.stored = Known::Nothing;
         }
@@ -301,9 +318,7 @@ impl Fill {
     fn stand_in(&self) -> Option<Arc<Entry>> {
         let now = self.engine.config.clock.now();
         match &self.stored {
-            Known::Stale(stale) if stale.freshness.stands_in(&self.directives, now) => {
-                Some(Arc::clone(stale))
-            }
+            Known::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
             _ => None,
         }
     }

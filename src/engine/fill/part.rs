@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
@@ -100,7 +100,10 @@ impl Fill {
             Delivery::Refused(refusal)
         };
         let chunk_size = self.chunk_size();
-        let chunks = whole_chunks(part, u64::from(chunk_size));
+        let mut chunks = whole_chunks(part, u64::from(chunk_size));
+        // More than is read ahead is nobody's yet, however much came.
+        let most = self.engine.config.read_ahead.div_ceil(u64::from(chunk_size)).max(1);
+        chunks.end = chunks.end.min(chunks.start.saturating_add(most));
         let Some(generation) = Generation::random() else {
             return refuse(Refusal::StoreFailed, permit);
         };
@@ -123,7 +126,8 @@ impl Fill {
             Ok(manifest) => manifest,
             Err(refusal) => return refuse(refusal, permit),
         };
-        let supply = self.engine.supplies.open(&self.engine, &manifest, Some(part.complete));
+        let supply =
+            self.engine.supplies.open(&self.engine, &manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour(chunks.clone());
         let mut body = Collector::new(body, Some(part.range.length()));
         let before = layout.bytes(&chunks).start - part.range.start;

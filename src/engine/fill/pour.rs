@@ -34,10 +34,20 @@ pub(crate) struct Pour<B> {
     pub(crate) promise: Option<Promise>,
     /// The promise was made for the whole length at once.
     pub(crate) promised_whole: bool,
-    /// There is no room for the whole: it is poured no faster than it is read.
-    pub(crate) paced: bool,
+    pub(crate) pace: Pace,
     /// The sum by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
+}
+
+/// How fast a body is poured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as it comes; where there is no room for the whole, it stops.
+    Own,
+    /// There is no room for the whole: no faster than it is read.
+    OfReaders,
+    /// As fast as it comes; where there is no room for the whole, no faster than it is read.
+    OfReadersIfNeeded,
 }
 
 /// How a pour ended.
@@ -81,7 +91,7 @@ where
             body,
             promise,
             promised_whole: true,
-            paced: false,
+            pace: Pace::Own,
             sum: None,
         }
     }
@@ -128,7 +138,7 @@ where
                     return Poured::Deserted;
                 }
             }
-            let (limit, paced) = (self.engine.config.idle_limit, self.paced);
+            let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
                 if let Raced::Second(()) = race(near, audience.leaves(self.layout.length, paced)).await {
@@ -180,11 +190,11 @@ where
         let Some(promise) = &mut self.promise else {
             return Err(Refusal::NoRoom);
         };
-        if self.promised_whole || self.paced || promise.grow(weight) {
+        if self.promised_whole || self.pace == Pace::OfReaders || promise.grow(weight) {
             return Ok(());
         }
-        if is_read {
-            self.paced = true;
+        if is_read && self.pace == Pace::OfReadersIfNeeded {
+            self.pace = Pace::OfReaders;
             return Ok(());
         }
         let in_all = promise.bytes().saturating_add(weight);
@@ -195,7 +205,7 @@ where
 
 impl Audience<'_> {
     /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes.
-    async fn leaves(&self, stored: u64, paced: bool) {
+    pub(super) async fn leaves(&self, stored: u64, paced: bool) {
         match self {
             // With nobody who reads, there is no pace.
             Self::Flight(permit, ..) if paced => permit.deserted().await,

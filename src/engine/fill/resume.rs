@@ -17,6 +17,7 @@ use crate::{
     semantics::{
         partial::{further, Binding, Further},
         range::ByteRange,
+        storable::may_go_on,
     },
 };
 
@@ -68,6 +69,10 @@ impl Fill {
             };
             let (answer, body) = answer.into_parts();
             match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {
+                // RFC 9111 §3: what came first may be shared, and this may not.
+                Further::Part(_) if !may_go_on(&self.asked.headers, &answer.headers, &config.policy) => {
+                    return false
+                }
                 Further::Part(part) => {
                     pour.body.go_on(body, part.complete);
                     return true;

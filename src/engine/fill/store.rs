@@ -14,8 +14,8 @@ use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    commit::Draft, resume::Resumable, Audience, Delivery, Fill, Known, Pour, Poured, Salvage, Stored,
-    CHUNK_OVERHEAD,
+    commit::Draft, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace, Pour, Poured, Salvage,
+    Stored, CHUNK_OVERHEAD,
 };
 use crate::{
     engine::{
@@ -58,6 +58,8 @@ struct Way {
     length: Option<u64>,
     /// There is no validator: one is made here.
     tags: bool,
+    /// What is for the viewer alone who leads.
+    withheld: HeaderMap,
     /// How those who read it see it.
     running: Option<Running>,
 }
@@ -91,12 +93,19 @@ impl Fill {
         let binding = Binding::of(&draft.headers);
         let body = Collector::new(body, length);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(promise));
-        (pour.promised_whole, pour.paced) = (length.is_some() && !paced, paced);
+        pour.promised_whole = length.is_some() && !paced;
+        pour.pace = match (paced, self.whom) {
+            (true, _) => Pace::OfReaders,
+            (false, For::Now) => Pace::OfReadersIfNeeded,
+            (false, For::Later) => Pace::Own,
+        };
         pour.sum = binding.is_none().then(Xxh3::new);
 
-        let mut way = Way { binding, length, tags: !has_validator(&parts.headers), running: None };
+        let withheld = only(&parts.headers, &self.withheld(&parts.headers));
+        let tags = !has_validator(&parts.headers);
+        let mut way = Way { binding, length, tags, withheld, running: None };
         let poured = self.pour(inner, &mut draft, &mut pour, &mut way, &permit).await;
-        let Way { binding, tags, running, .. } = way;
+        let Way { binding, tags, withheld, running, .. } = way;
         let stored = pour.layout();
         let (refusal, in_hand) = match poured {
             Poured::All => {
@@ -104,7 +113,7 @@ impl Fill {
                 draft.layout = stored;
                 draft.digest = digest;
                 // Where it does not all fit, some of it is gone by now.
-                draft.sparse = pour.paced && binding.is_some();
+                draft.sparse = pour.pace == Pace::OfReaders && binding.is_some();
                 if let (Some(digest), true, None) = (digest, tags, &running) {
                     draft.tag(digest);
                 }
@@ -115,7 +124,6 @@ impl Fill {
                 match self.commit(draft, &permit).await {
                     Ok(_) => {
                         permit.land(Landing::Stored(generation));
-                        let withheld = only(&parts.headers, &self.withheld(&parts.headers));
                         return Delivery::Stored(Stored { generation, status: parts.status, withheld });
                     }
                     Err(refusal) => (refusal, Bytes::new()),
@@ -194,14 +202,18 @@ impl Fill {
                         return Poured::Broken(refusal);
                     }
                 }
-                Poured::All if begins && !pour.has_ended() && Some(pour.layout().length) != way.length => {
+                // There is nothing more to come, or more than was said.
+                Poured::All if begins && Some(pour.layout().length) == way.length => {
+                    return pour.all(&audience, None).await;
+                }
+                Poured::All if begins && !pour.has_ended() => {
                     if way.tags {
                         // The sum of the content is not known yet, and what a viewer is told now must hold later.
                         if let Some(Generation(tag)) = Generation::random() {
                             draft.tag(tag);
                         }
                     }
-                    way.running = self.publish(draft, way.length, pour.layout(), permit);
+                    way.running = self.publish(draft, way, pour.layout(), permit);
                     // What cannot be read while it comes is poured as a whole.
                     if way.running.is_none() {
                         return pour.all(&audience, None).await;
@@ -213,15 +225,9 @@ impl Fill {
     }
 
     /// Lets those who wait read what is stored of the body, and what will be.
-    fn publish(
-        &self,
-        draft: &Draft,
-        length: Option<u64>,
-        stored: Layout,
-        permit: &Permit,
-    ) -> Option<Running> {
+    fn publish(&self, draft: &Draft, way: &Way, stored: Layout, permit: &Permit) -> Option<Running> {
         let manifest = self.manifest(draft).ok()?;
-        let supply = self.engine.supplies.open(&self.engine, &manifest, length);
+        let supply = self.engine.supplies.open(&self.engine, &manifest, way.length, way.withheld.clone());
         let running = supply.pour(0..u64::MAX);
         running.landed(stored.chunks(), stored.length);
         let mut entry = Entry::of(&self.engine, manifest, self.target.primary.clone(), Bytes::new());
@@ -282,7 +288,7 @@ impl Fill {
         let (promise, paced) = match budget.promise(bytes) {
             Some(promise) => (promise, false),
             // One that is read while it comes needs no more room than lies between the store and its readers.
-            None if config.fill != Mode::Whole => {
+            None if config.fill != Mode::Whole && self.whom == For::Now => {
                 let ahead = weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
                 (budget.promise(ahead).ok_or(Refusal::NoRoom)?, true)
             }

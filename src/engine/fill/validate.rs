@@ -73,7 +73,7 @@ pub(crate) fn verdict(
             }
         }
         Some((status, _)) if !is_error(status) => Verdict::New,
-        _ if entry.freshness.stands_in(directives, now) => Verdict::StandsIn,
+        _ if entry.stands_in(directives, now) => Verdict::StandsIn,
         _ => Verdict::New,
     }
 }

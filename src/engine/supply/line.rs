@@ -94,10 +94,16 @@ impl Line {
                 forget(&self.upstream.engine().records, &self.entry).await;
                 Err(Error::changed())
             }
-            // While it is being filled there is nothing to compare another fill with.
-            Err(Missing::NoParts(error)) if self.entry.pouring.is_some() => Err(error),
             Err(Missing::NoParts(error)) => {
-                self.upstream.refill(Arc::clone(&self.entry)).await.map(Found::Elsewhere).ok_or(error)
+                let stored = match &self.entry.pouring {
+                    // While it is being filled there is nothing to compare another fill with.
+                    Some(_) => self.upstream.committed(&self.entry).await,
+                    None => Some(Arc::clone(&self.entry)),
+                };
+                match stored {
+                    Some(stored) => self.upstream.refill(stored).await.map(Found::Elsewhere).ok_or(error),
+                    None => Err(error),
+                }
             }
         }
     }
@@ -136,6 +142,8 @@ impl Line {
 /// What became of a missing chunk.
 enum Fetch {
     Barred(Barred),
+    /// On behalf of this viewer.
+    Begun,
     /// There were too many runs for too long.
     TooLate,
     UnderWay,
@@ -173,20 +181,24 @@ impl Seat {
         let mut error = Error::lost();
         // A fill that keeps its pace by its readers goes on for one who waits.
         self.supply.is_read(index);
-        for _ in 0..TRIES {
+        let (mut own, mut is_own, mut waits) = (0, false, 0);
+        while waits < WAITS {
             if let Some(run) = self.supply.bringing(index) {
+                waits += 1;
                 let end = landing(run, index).await;
                 self.fetched.store(true, Ordering::Relaxed);
                 match end {
                     Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
                         return Ok(Found::Chunk(chunk));
                     }
-                    Some(End::Failed) => return Err(Missing::Failed(Error::broken())),
                     Some(End::Changed) => return Err(Missing::Changed),
                     // What comes next is this viewer's own, live.
-                    Some(End::Stopped | End::Unstored(..)) if self.leads => {
+                    Some(End::Failed | End::Stopped | End::Unstored(..)) if self.leads => {
                         return Err(Missing::Failed(Error::broken()));
                     }
+                    // What another one's request failed to bring, this one's may.
+                    Some(End::Failed) if is_own => return Err(Missing::Failed(Error::broken())),
+                    Some(End::Failed) => error = Error::broken(),
                     _ => {}
                 }
             }
@@ -201,11 +213,16 @@ impl Seat {
                         self.read_ahead(upstream, index + 1);
                         return Ok(Found::Chunk(chunk));
                     }
+                    Err(_) if error.is_inner() => {}
                     Err(lost) => error = lost,
                 }
             }
+            if own == TRIES {
+                break;
+            }
             match self.fetch(upstream, index).await {
-                Fetch::UnderWay => {}
+                Fetch::Begun => (own, is_own) = (own + 1, true),
+                Fetch::UnderWay => is_own = false,
                 Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
                 Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
                 Fetch::TooLate => return Err(Missing::Failed(Error::timed_out())),
@@ -232,7 +249,7 @@ impl Seat {
             Ok(Begun::Run(running, chunks)) => {
                 self.hold(running.progress.subscribe(), chunks.end);
                 upstream.fetch(Slice { running, chunks });
-                Fetch::UnderWay
+                Fetch::Begun
             }
             Ok(Begun::Full | Begun::UnderWay) => Fetch::UnderWay,
             Err(_) => Fetch::TooLate,
@@ -297,5 +314,8 @@ impl Seat {
     }
 }
 
-/// How often a chunk is sought: in the store, after a run that brought it, and after another one.
-const TRIES: u32 = 3;
+/// How often a viewer has one chunk fetched: a store may lose it again as soon as it was stored.
+const TRIES: u32 = 2;
+
+/// How many runs that end without a chunk one viewer waits for; they may be others' that were stopped.
+const WAITS: u32 = 32;

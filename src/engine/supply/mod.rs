@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
+use http::HeaderMap;
 use tokio::sync::{watch, Notify};
 
 use self::run::Run;
@@ -41,17 +42,23 @@ impl Supplies {
         if let Some(supply) = &entry.pouring {
             return Arc::clone(supply);
         }
-        self.open(engine, &entry.manifest, Some(entry.manifest.layout.length))
+        self.open(engine, &entry.manifest, Some(entry.manifest.layout.length), HeaderMap::new())
     }
 
     /// The supply of a response with this manifest; `length` is that of its body, where it is known yet.
-    pub(crate) fn open(&self, engine: &Arc<Engine>, manifest: &Manifest, length: Option<u64>) -> Arc<Supply> {
+    pub(crate) fn open(
+        &self,
+        engine: &Arc<Engine>,
+        manifest: &Manifest,
+        length: Option<u64>,
+        withheld: HeaderMap,
+    ) -> Arc<Supply> {
         let mut supplies = lock(&self.0);
         let generation = manifest.layout.generation;
         if let Some(supply) = supplies.get(&generation).and_then(Weak::upgrade) {
             return supply;
         }
-        let supply = Arc::new(Supply::new(engine, manifest.clone(), length));
+        let supply = Arc::new(Supply::new(engine, manifest.clone(), length, withheld));
         supplies.insert(generation, Arc::downgrade(&supply));
         supply
     }
@@ -72,6 +79,8 @@ pub(crate) struct Supply {
     /// What every further part must be of; `None` where none can be had.
     binding: Option<Binding>,
     length: OnceLock<u64>,
+    /// What came for the viewer alone who led the fill.
+    withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
     poured: watch::Sender<u64>,
     /// The farthest chunk that a viewer reads, or waits for.
@@ -107,7 +116,7 @@ pub(crate) enum Begun {
 }
 
 impl Supply {
-    fn new(engine: &Arc<Engine>, manifest: Manifest, length: Option<u64>) -> Self {
+    fn new(engine: &Arc<Engine>, manifest: Manifest, length: Option<u64>, withheld: HeaderMap) -> Self {
         let binding = binding(&manifest);
         let known = OnceLock::new();
         if let Some(length) = length {
@@ -119,6 +128,7 @@ impl Supply {
             manifest,
             binding,
             length: known,
+            withheld,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
             state: Mutex::default(),
@@ -129,6 +139,11 @@ impl Supply {
     /// Bytes of the whole body, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length.get().copied()
+    }
+
+    /// What the answer to the viewer who led the fill has besides.
+    pub(crate) fn withheld(&self) -> &HeaderMap {
+        &self.withheld
     }
 
     /// The layout of what is certain by now.

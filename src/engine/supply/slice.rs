@@ -20,9 +20,9 @@ use crate::{
     error::BoxError,
     semantics::{
         cache_status::Refusal,
-        partial::{further, of_the_whole, Further, Part},
+        partial::{further, Further, Part},
         range::ByteRange,
-        storable::may_be_shared,
+        storable::{may_be_shared, may_go_on},
     },
 };
 
@@ -36,14 +36,26 @@ impl Slice {
     /// Fetches the chunks and stores them. It ends early, after the chunk under way, once nobody waits for it.
     ///
     /// `asked` is a viewer's request without conditions and ranges.
-    pub(crate) async fn run<S, A, B>(self, mut inner: Inner<S>, asked: request::Parts)
+    pub(crate) async fn run<S, A, B>(self, mut inner: Inner<S>, mut asked: request::Parts)
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default + Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let end = self.fetch(&mut inner, asked).await;
+        let supply = &self.running.supply;
+        let (stored, policy) = (&supply.manifest.headers, &supply.engine.config.policy);
+        // RFC 9111 §3.5: what was stored without credentials is had without them, and what came with them says whether it
+        // may be shared.
+        if may_be_shared(&asked.headers, StatusCode::OK, stored, policy) == Err(Refusal::Authorization) {
+            asked.headers.remove(header::AUTHORIZATION);
+        }
+        let is_credentialed = asked.headers.contains_key(header::AUTHORIZATION);
+        let end = match self.fetch(&mut inner, asked).await {
+            // What credentials brought says nothing of what others may have.
+            End::Changed if is_credentialed => End::Failed,
+            end => end,
+        };
         match end {
             End::Changed => self.running.supply.bar(Barred::Changed),
             End::NoParts => self.running.supply.bar(Barred::NoParts),
@@ -52,7 +64,7 @@ impl Slice {
         self.running.end(end);
     }
 
-    async fn fetch<S, A, B>(&self, inner: &mut Inner<S>, mut asked: request::Parts) -> End
+    async fn fetch<S, A, B>(&self, inner: &mut Inner<S>, asked: request::Parts) -> End
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default + Send + 'static,
@@ -61,14 +73,6 @@ impl Slice {
     {
         let supply = &self.running.supply;
         let config = &supply.engine.config;
-        let stored = &supply.manifest.headers;
-        // RFC 9111 §3.5: what was stored without credentials is had without them, and what came with them says whether
-        // it may be shared.
-        if may_be_shared(&asked.headers, StatusCode::OK, stored, &config.policy)
-            == Err(Refusal::Authorization)
-        {
-            asked.headers.remove(header::AUTHORIZATION);
-        }
         let mut missing = self.missing().await;
         let mut failures = 0;
         while !missing.is_empty() {
@@ -93,10 +97,13 @@ impl Slice {
         let supply = &self.running.supply;
         let layout = supply.layout();
         let mut missing = self.chunks.start..self.chunks.start;
-        while missing.end < self.chunks.end
-            && supply.engine.records.chunk(layout.chunk(missing.end)).await.is_err()
-        {
-            missing.end += 1;
+        while missing.end < self.chunks.end {
+            match supply.engine.records.chunk(layout.chunk(missing.end)).await {
+                Ok(_) => break,
+                Err(error) if error.is_lost() => missing.end += 1,
+                // A store that cannot tell is not asked about one after the other.
+                Err(_) => missing.end = self.chunks.end,
+            }
         }
         missing
     }
@@ -133,9 +140,9 @@ impl Slice {
             Further::Whole => return Err(End::NoParts),
             Further::Nothing => return Err(End::Failed),
         };
-        let fields = of_the_whole(&answer.headers, part.complete);
-        may_be_shared(&asked.headers, StatusCode::OK, &fields, &engine.config.policy)
-            .map_err(|_| End::Failed)?;
+        if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
+            return Err(End::Failed);
+        }
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
         let body = Collector::new(body, Some(part.range.length()));

@@ -30,14 +30,20 @@ use crate::{
 pub(crate) trait Upstream: Send + Sync {
     fn engine(&self) -> &Arc<Engine>;
 
+    /// What the viewer asked for.
+    fn target(&self) -> &Target;
+
     /// Fetches some chunks, in a task of its own.
     fn fetch(&self, slice: Slice);
+
+    /// The stored response that a fill has made of what it poured, if it has.
+    fn committed<'a>(&'a self, poured: &'a Entry) -> Refilling<'a>;
 
     /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte.
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_>;
 }
 
-/// A refill under way.
+/// A stored response to go on with, being sought.
 pub(crate) type Refilling<'a> = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send + 'a>>;
 
 /// One viewer's request, and the service that answers it.
@@ -106,9 +112,22 @@ where
         &self.engine
     }
 
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
     fn fetch(&self, slice: Slice) {
         let asked = fill::request_of_its_own(&self.engine, &self.request);
         tokio::spawn(slice.run(self.inner(), asked));
+    }
+
+    fn committed<'a>(&'a self, poured: &'a Entry) -> Refilling<'a> {
+        Box::pin(async move {
+            match &*decoded(&self.engine, &poured.slot).await.ok().flatten()? {
+                Decoded::Entry(entry) if entry.generation() == poured.generation() => Some(Arc::clone(entry)),
+                _ => None,
+            }
+        })
     }
 
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
