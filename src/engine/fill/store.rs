@@ -196,14 +196,17 @@ impl Fill {
                         return Poured::Broken(refusal);
                     }
                 }
-                Poured::All if begins && !pour.has_ended() && Some(pour.layout().length) != way.length => {
-                    if way.tags {
-                        // The sum of the content is not known yet, and what a viewer is told now must hold later.
-                        if let Some(Generation(tag)) = Generation::random() {
-                            draft.tag(tag);
+                Poured::All if begins && !pour.has_ended() => {
+                    // Of one chunk alone, there is nothing to read before all of it has come, and has ended there.
+                    if Some(pour.layout().length) != way.length {
+                        if way.tags {
+                            // The sum of the content is not known yet, and what a viewer is told now must hold later.
+                            if let Some(Generation(tag)) = Generation::random() {
+                                draft.tag(tag);
+                            }
                         }
+                        way.running = self.publish(draft, way.length, pour.layout(), permit);
                     }
-                    way.running = self.publish(draft, way.length, pour.layout(), permit);
                     // What cannot be read while it comes is poured as a whole.
                     if way.running.is_none() {
                         return pour.all(&audience, None).await;
