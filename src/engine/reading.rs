@@ -54,9 +54,7 @@ impl Engine {
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
-                let certain = certain_from(&request.headers);
-                supply.is_awaited(certain, leads);
-                supply.reaches(certain?).await;
+                supply.reaches(certain_from(&request.headers)?).await;
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);

@@ -163,17 +163,13 @@ impl Seat {
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
         let engine = upstream.engine();
         let mut error = Error::lost();
-        // What it passes over, others may still have to read from a store that has no room for all.
-        if self.leads || self.supply.binding.is_some() {
-            self.supply.is_wanted(index);
-        }
         for _ in 0..TRIES {
             if let Some(run) = self.supply.bringing(index) {
                 let end = landing(run, index).await;
                 self.fetched.store(true, Ordering::Relaxed);
                 match end {
                     Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
-                        self.supply.is_wanted(index + 1);
+                        self.supply.was_read(index + 1);
                         return Ok(Found::Chunk(chunk));
                     }
                     Some(End::Failed) => return Err(Missing::Failed(Error::broken())),
@@ -193,7 +189,7 @@ impl Seat {
             if !is_past_the_end {
                 match engine.records.chunk(layout.chunk(index)).await {
                     Ok(chunk) => {
-                        self.supply.is_wanted(index + 1);
+                        self.supply.was_read(index + 1);
                         self.read_ahead(upstream, index + 1);
                         return Ok(Found::Chunk(chunk));
                     }

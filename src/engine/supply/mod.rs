@@ -74,7 +74,7 @@ pub(crate) struct Supply {
     length: OnceLock<u64>,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
     poured: watch::Sender<u64>,
-    /// The farthest chunk that a viewer is to read next.
+    /// The chunk after the farthest that a viewer has read.
     farthest: watch::Sender<u64>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
@@ -150,23 +150,14 @@ impl Supply {
         let _ = self.length.set(length);
     }
 
-    /// A viewer waits for `bytes` from the start, or for all of them. One without whom nothing would come has a fill go on
-    /// that is poured no faster than it is read.
-    pub(crate) fn is_awaited(&self, bytes: Option<u64>, leads: bool) {
-        if leads || self.binding.is_some() {
-            let size = u64::from(self.manifest.layout.chunk_size.max(1));
-            self.is_wanted(bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(1) / size));
-        }
-    }
-
     /// Until so many bytes from the start are in the store.
     pub(crate) async fn reaches(&self, bytes: u64) {
         // The sender is here, so there is no end of it.
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// A viewer needs `chunk`, and none before it any more.
-    pub(crate) fn is_wanted(&self, chunk: u64) {
+    /// A viewer has read all chunks before `chunk`.
+    pub(super) fn was_read(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
             *farthest = chunk.max(*farthest);
