@@ -213,8 +213,9 @@ impl Engine {
         accepted: Accepted,
         missed: &Missed,
     ) -> Option<Generation> {
-        // A store that failed a moment ago is not asked again: it may take its time to fail.
-        if missed.store_failed {
+        // A store that failed a moment ago is not asked again: it may take its time to fail. A part that was found is still
+        // one, or its fill finds that nothing is missing any more.
+        if missed.store_failed || matches!(missed.stored, Known::Sparse(_)) {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
