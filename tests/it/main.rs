@@ -9,6 +9,8 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod abandoning;
+mod budgets;
 mod composing;
 mod faults;
 mod filling;
@@ -18,9 +20,11 @@ mod house;
 mod invalidating;
 mod keys;
 mod matrix;
+mod progressive;
 mod ranges;
 mod readiness;
 mod requests;
+mod resuming;
 mod rig;
 mod serving;
 mod sharing;

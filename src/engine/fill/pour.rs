@@ -145,21 +145,22 @@ where
                     return Poured::Deserted;
                 }
             }
+            // An inner body that never waits would not let anybody see that all have left.
             let leaving = audience.leaves(self.layout.length, paced);
-            let payload = match race(self.body.chunk(size, limit), leaving).await {
-                Raced::First(Ok(Collected::Chunk(payload))) => payload,
-                Raced::First(Ok(Collected::End)) => {
+            let payload = match race(leaving, self.body.chunk(size, limit)).await {
+                Raced::Second(Ok(Collected::Chunk(payload))) => payload,
+                Raced::Second(Ok(Collected::End)) => {
                     self.ended = true;
                     break;
                 }
-                Raced::First(Ok(Collected::Stalled(payload))) => {
+                Raced::Second(Ok(Collected::Stalled(payload))) => {
                     return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
                 }
-                Raced::First(Err(error)) if error.is_truncated() => {
+                Raced::Second(Err(error)) if error.is_truncated() => {
                     return Poured::Broken(Refusal::ChangedLength);
                 }
-                Raced::First(Err(_)) => return Poured::Broken(Refusal::InnerFailed),
-                Raced::Second(()) => return Poured::Deserted,
+                Raced::Second(Err(_)) => return Poured::Broken(Refusal::InnerFailed),
+                Raced::First(()) => return Poured::Deserted,
             };
             let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
             if self.body.taken() > self.engine.config.policy.largest_body() {
