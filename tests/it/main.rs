@@ -25,6 +25,7 @@ mod rig;
 mod serving;
 mod sharing;
 mod sliced;
+mod sparse;
 mod stale;
 mod stores;
 mod storing;
