@@ -7,7 +7,7 @@ use tower_video_cache::{Fault, Fill, Operation, Policy};
 
 use crate::{
     rig::{seconds, settle, Gate, Rig, Script, Step},
-    sliced::{asked, begun, changed, other, parted, rig, small, tagged, truth, unparted, LENGTH, PATH},
+    sliced::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH, PATH},
 };
 
 #[tokio::test]
