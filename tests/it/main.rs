@@ -14,6 +14,7 @@ mod faults;
 mod filling;
 mod flights;
 mod harm;
+mod healing;
 mod house;
 mod invalidating;
 mod keys;
