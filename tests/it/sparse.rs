@@ -1,0 +1,410 @@
+//! Objects of which only some chunks are stored: what they are bound by, how they are judged, and what the modes make of
+//! them.
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+use tower_video_cache::{Fault, Fill, Operation, Policy};
+
+use crate::{
+    rig::{seconds, settle, Gate, Rig, Script, Step},
+    sliced::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH, PATH},
+};
+
+#[tokio::test]
+async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
+    // With `If-Range` heeded a 200 comes, else a part of the other version.
+    for second in [changed(), changed().ignores_if_range()] {
+        let rig = small(parted(), 1);
+        let mut one = rig.get(PATH).reading().await;
+        let mut two = rig.get(PATH).range("bytes=0-4999").reading().await;
+        assert!(one.ready() == truth().slice(..1000));
+        assert!(two.ready() == truth().slice(..1000));
+        rig.inner.answer(PATH, second);
+        for body in [one, two] {
+            let answer = body.rest().await;
+            assert!(answer.error.as_ref().is_some_and(tower_video_cache::Error::is_changed), "{:?}", answer.error);
+            assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
+        }
+        let before = asked(&rig).len();
+        rig.get(PATH).send().await.whole(&other());
+        rig.get(PATH).range("bytes=500-1500").send().await.partial(&other(), 500..1501);
+        assert_eq!(asked(&rig)[before], "0-999", "it starts over");
+        assert!(asked(&rig)[before + 1..].iter().all(|asked| asked.ends_with("\"v2\"")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_has_not_begun_starts_over_with_the_changed_object() {
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, changed());
+    let answer = rig.get(PATH).range("bytes=4000-5999").send().await;
+    answer.partial(&other(), 4000..6000);
+    assert_eq!(answer.field("etag"), "\"v2\"");
+    assert_eq!(asked(&rig), ["0-999", "4000-5999 \"v1\"", "4000-5999"]);
+    rig.get(PATH).send().await.whole(&other());
+}
+
+#[tokio::test]
+async fn a_slice_that_is_not_what_was_asked_for_ends_the_body_and_the_next_viewer_gets_the_truth() {
+    for (why, second) in [
+        ("another total", parted().says_range("bytes 1000-1999/9501")),
+        ("another coding", parted().part_header("content-encoding", "gzip")),
+        ("no validator", parted().part_without("etag")),
+        ("a weak one", parted().part_header("etag", "W/\"v1\"")),
+        ("gone", Script::absent()),
+    ] {
+        let rig = small(parted(), 1);
+        let mut reading = rig.get(PATH).reading().await;
+        assert!(reading.ready() == truth().slice(..1000));
+        rig.inner.answer_each(PATH, [second, parted()]);
+        let answer = reading.rest().await;
+        assert!(answer.error.is_some(), "{why}");
+        assert!(answer.bytes == truth().slice(..1000), "{why}");
+        rig.get(PATH).send().await.whole(&truth());
+        assert!(rig.inner.calls().len() < 15, "{why}: {:?}", asked(&rig));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_gives_another_range_than_was_asked_for_is_never_stitched_on() {
+    for (why, second) in [
+        ("another part", parted().gives_range(3000..4000)),
+        ("a part that is said to be another", parted().says_range("bytes 3000-3999/9500")),
+        ("a part of unknown whole", parted().without_total()),
+        ("less than a chunk", parted().gives_at_most(500)),
+        ("the whole", unparted()),
+    ] {
+        for then in [second.clone(), parted()] {
+            let rig = small(parted(), 1);
+            let mut reading = rig.get(PATH).reading().await;
+            assert!(reading.ready() == truth().slice(..1000));
+            rig.inner.answer_each(PATH, [second.clone(), then]);
+            let answer = reading.rest().await;
+            assert!(answer.bytes == truth().slice(..answer.bytes.len()), "{why}");
+            assert!(answer.error.is_some() || answer.bytes.len() == LENGTH, "{why}");
+            assert!(rig.inner.calls().len() < 15, "{why}: {:?}", asked(&rig));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_inner_service_that_gives_the_whole_is_asked_once_and_as_in_progressive() {
+    let gate = Gate::shut();
+    let rig = rig(unparted().step(3, Step::Wait(gate.clone())));
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000), "while the rest is still to come");
+    let far = rig.get(PATH).range("bytes=8000-8009").start();
+    settle().await;
+    assert!(!far.is_finished());
+    gate.open();
+    reading.rest().await.whole(&truth());
+    far.await.unwrap().partial(&truth(), 8000..8010);
+    rig.get(PATH).range("bytes=-10").send().await.partial(&truth(), 9490..9500).is_hit();
+    assert_eq!(asked(&rig), ["0-999"]);
+}
+
+#[tokio::test]
+async fn an_inner_service_without_usable_parts_is_asked_again_without_range() {
+    for (why, script) in [
+        ("no validator", parted().without("etag")),
+        ("a weak one", parted().without("etag").header("etag", "W/\"v1\"")),
+        ("no length", parted().without_total()),
+        ("not a whole chunk", parted().gives_at_most(999)),
+    ] {
+        let rig = rig(script);
+        let answer = rig.get(PATH).range("bytes=4000-4009").send().await;
+        answer.partial(&truth(), 4000..4010);
+        assert_eq!(
+            answer.cache_status(),
+            "tower-video-cache; fwd=uri-miss; fwd-status=200; ttl=300; stored",
+            "{why}"
+        );
+        rig.get(PATH).send().await.whole(&truth());
+        assert_eq!(asked(&rig), ["4000-4999", "all"], "{why}");
+    }
+}
+
+#[tokio::test]
+async fn for_ten_minutes_it_is_remembered_that_there_are_no_parts() {
+    for script in [unparted(), parted().without("etag")] {
+        let rig = rig(script);
+        rig.get(PATH).send().await.whole(&truth());
+        let first = asked(&rig);
+        assert_eq!(first[0], "0-999");
+        rig.clock.advance(seconds(599));
+        rig.ask(Method::DELETE, PATH).send().await;
+        rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
+        assert_eq!(asked(&rig)[first.len()..], ["all", "all"], "the DELETE, and the fill");
+        rig.clock.advance(seconds(1));
+        rig.ask(Method::DELETE, PATH).send().await;
+        rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
+        assert_eq!(asked(&rig)[first.len() + 3], "0-999");
+    }
+}
+
+#[tokio::test]
+async fn a_stale_object_costs_one_conditional_request_for_all_of_its_chunks() {
+    let rig = begun(parted().honours_conditions()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    rig.clock.advance(seconds(301));
+    let ranges = [5000..5010, 0..10, 5500..5510];
+    let ask = |range: &std::ops::Range<usize>| format!("bytes={}-{}", range.start, range.end - 1);
+    let answers = join_all(ranges.iter().map(|range| rig.get(PATH).range(&ask(range)).send())).await;
+    for (range, answer) in ranges.into_iter().zip(&answers) {
+        answer.partial(&truth(), range);
+    }
+    let calls = rig.inner.calls();
+    assert_eq!(calls.len(), 3, "{:?}", asked(&rig));
+    assert_eq!(calls[2].headers["if-none-match"], "\"v1\"");
+    assert_eq!(calls[2].headers["range"], "bytes=5000-5999");
+    assert!(!calls[2].headers.contains_key("if-range"));
+    assert_eq!(answers[0].cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=300");
+
+    // Fresh again, and in parts as before.
+    let whole = rig.get(PATH).send().await;
+    whole.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig)[3..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
+}
+
+#[tokio::test]
+async fn a_stale_object_that_has_changed_is_begun_anew() {
+    let rig = begun(parted().honours_conditions()).await;
+    rig.inner.answer(PATH, changed().honours_conditions());
+    rig.clock.advance(seconds(301));
+    let answer = rig.get(PATH).range("bytes=5000-5009").send().await;
+    answer.partial(&other(), 5000..5010);
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=300; stored");
+    rig.get(PATH).send().await.whole(&other());
+    assert_eq!(
+        asked(&rig),
+        ["0-999", "5000-5999", "0-4999 \"v2\"", "6000-9499 \"v2\""],
+        "nothing of the old one is used"
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_began_fresh_goes_on_when_its_object_is_stale() {
+    let rig = small(parted(), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000));
+    rig.clock.advance(seconds(301));
+    reading.rest().await.whole(&truth());
+    assert!(asked(&rig)[1..].iter().all(|asked| asked.ends_with("\"v1\"")));
+}
+
+#[tokio::test]
+async fn an_unsafe_request_takes_out_the_object_with_all_its_chunks() {
+    let rig = begun(parted()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    rig.inner.answer(PATH, changed());
+    rig.ask(Method::POST, PATH).send().await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&other(), 5000..6000);
+    rig.get(PATH).range("bytes=0-9").send().await.partial(&other(), 0..10);
+    assert_eq!(asked(&rig)[3..], ["5000-5999", "0-999 \"v2\""]);
+}
+
+#[tokio::test]
+async fn each_variant_is_an_object_of_its_own() {
+    let rig = rig(parted().header("vary", "accept-language"));
+    rig.get(PATH).header("accept-language", "de").range("bytes=0-9").send().await.partial(&truth(), 0..10);
+    rig.inner.answer(PATH, changed().header("vary", "accept-language"));
+    rig.get(PATH).header("accept-language", "en").range("bytes=0-9").send().await.partial(&other(), 0..10);
+    let english = rig.get(PATH).header("accept-language", "en").send().await;
+    english.whole(&other());
+    rig.inner.answer(PATH, parted().header("vary", "accept-language"));
+    let german = rig.get(PATH).header("accept-language", "de").send().await;
+    german.whole(&truth());
+    assert_eq!(asked(&rig), ["0-999", "0-999", "1000-9499 \"v2\"", "1000-9499 \"v1\""]);
+    let languages: Vec<_> =
+        rig.inner.calls().iter().map(|call| call.headers["accept-language"].clone()).collect();
+    assert_eq!(languages, ["de", "en", "en", "de"]);
+}
+
+#[tokio::test]
+async fn what_was_stored_without_credentials_is_fetched_without_them() {
+    // RFC 9111 §3.5
+    for (control, sends) in [("max-age=60", false), ("public, max-age=60", true)] {
+        let rig = begun(parted().header("cache-control", control)).await;
+        let answer = rig.get(PATH).header("authorization", "Basic eDp5").send().await;
+        answer.whole(&truth()).is_hit();
+        assert_eq!(asked(&rig)[1], "1000-9499 \"v1\"");
+        assert_eq!(rig.inner.calls()[1].headers.contains_key("authorization"), sends, "{control}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_passes_with_the_range_that_the_viewer_asked_for() {
+    for (control, authorization, detail) in [
+        ("no-store", None, "no-store"),
+        ("private", None, "private"),
+        ("max-age=60", Some("Basic eDp5"), "authorization"),
+    ] {
+        let rig = rig(parted().header("cache-control", control));
+        let ask = || match authorization {
+            Some(value) => rig.get(PATH).header("authorization", value),
+            None => rig.get(PATH),
+        };
+        let answer = ask().range("bytes=4100-4199").send().await;
+        answer.partial(&truth(), 4100..4200);
+        assert_eq!(answer.cache_status(), format!("tower-video-cache; fwd=uri-miss; detail={detail}"));
+        assert_eq!(asked(&rig), ["4000-4999", "4100-4199"]);
+        assert_eq!(rig.puts(), 0);
+        // It is remembered.
+        ask().send().await.whole(&truth());
+        assert_eq!(asked(&rig)[2..], ["all"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_may_not_be_shared_is_not_stored() {
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, parted().part_header("cache-control", "no-store"));
+    let puts = rig.puts();
+    let answer = rig.get(PATH).range("bytes=5000-5099").send().await;
+    answer.partial(&truth(), 5000..5100);
+    assert_eq!(rig.puts(), puts);
+    assert!(rig.inner.calls().len() < 7, "{:?}", asked(&rig));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_head_freshens_an_object_and_leaves_it_in_parts() {
+    let rig = begun(parted()).await;
+    rig.clock.advance(seconds(301));
+    rig.head(PATH).send().await;
+    rig.get(PATH).range("bytes=0-9").send().await.partial(&truth(), 0..10).is_hit();
+    rig.get(PATH).send().await.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig), ["0-999", "all", "1000-9499 \"v1\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_stands_in_for_an_error_is_not_lost_by_it() {
+    let rig = begun(parted().honours_conditions()).await;
+    let rig = rig.layer(|layer| layer.policy(Policy::default().stale_if_error(seconds(900))));
+    rig.clock.advance(seconds(301));
+    rig.inner.answer(PATH, Script::absent().status(503));
+    rig.get(PATH).range("bytes=0-9").send().await.partial(&truth(), 0..10);
+    let cut = rig.get(PATH).send().await;
+    assert!(cut.error.is_some_and(|error| error.is_inner()));
+    assert!(cut.bytes == truth().slice(..1000));
+    rig.inner.answer(PATH, parted().honours_conditions());
+    let before = asked(&rig).len();
+    rig.get(PATH).send().await.whole(&truth());
+    assert_eq!(asked(&rig)[before..], ["0-999", "1000-9499 \"v1\""], "one condition, and the rest");
+}
+
+#[tokio::test]
+async fn who_wants_only_what_is_stored_gets_no_part_of_an_object_in_parts() {
+    let rig = begun(parted()).await;
+    let answer = rig.get(PATH).header("cache-control", "only-if-cached").send().await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    rig.get(PATH).range("bytes=0-9").send().await.partial(&truth(), 0..10).is_hit();
+    rig.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inner_service_that_fails_takes_nothing_of_the_object_out() {
+    let rig = begun(parted()).await;
+    rig.inner.answer(PATH, Script::absent().status(503));
+    let answer = rig.get(PATH).range("bytes=5000-5009").send().await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let cut = rig.get(PATH).send().await;
+    assert!(cut.error.is_some_and(|error| error.is_inner()));
+    assert!(cut.bytes == truth().slice(..1000));
+    rig.inner.answer(PATH, Script::absent().fails());
+    assert!(rig.get(PATH).range("bytes=5000-5009").response().await.is_err());
+    rig.inner.answer(PATH, parted());
+    let before = asked(&rig).len();
+    rig.get(PATH).send().await.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig)[before..], ["1000-9499 \"v1\""]);
+}
+
+#[tokio::test]
+async fn a_whole_fill_completes_what_is_missing_before_it_serves() {
+    let gate = Gate::shut();
+    let rig = begun(parted()).await;
+    rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
+    let rig = rig.fill(Fill::Whole);
+    rig.inner.answer(PATH, parted().step(15, Step::Wait(gate.clone())));
+    let there = rig.get(PATH).range("bytes=0-9").start();
+    let missing = rig.get(PATH).range("bytes=8000-8009").start();
+    gate.reached_by(1).await;
+    settle().await;
+    assert!(!there.is_finished() && !missing.is_finished());
+    gate.open();
+    there.await.unwrap().partial(&truth(), 0..10);
+    missing.await.unwrap().partial(&truth(), 8000..8010);
+    assert_eq!(asked(&rig)[2..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
+    // From now on it is whole, in any mode.
+    rig.get(PATH).send().await.whole(&truth()).is_hit();
+    rig.get(PATH).header("cache-control", "only-if-cached").send().await.whole(&truth()).is_hit();
+    rig.inner.was_called(4);
+}
+
+#[tokio::test]
+async fn a_whole_fill_of_a_changed_object_is_of_the_new_one() {
+    let rig = begun(parted()).await.fill(Fill::Whole);
+    for (number, script) in [changed(), changed().ignores_if_range()].into_iter().enumerate() {
+        let rig = if number == 0 { &rig } else { &begun(parted()).await.fill(Fill::Whole) };
+        rig.inner.answer(PATH, script);
+        rig.get(PATH).send().await.whole(&other());
+        rig.get(PATH).send().await.whole(&other()).is_hit();
+        assert_eq!(asked(rig)[1..], ["1000-9499 \"v1\"", "all"]);
+    }
+}
+
+#[tokio::test]
+async fn a_progressive_fill_serves_what_is_there_at_once_and_fetches_the_rest() {
+    let gate = Gate::shut();
+    let rig = begun(parted()).await.fill(Fill::Progressive);
+    rig.inner.answer(PATH, parted().held_by(&gate));
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000));
+    reading.waits();
+    gate.open();
+    reading.rest().await.whole(&truth()).is_hit();
+    assert_eq!(asked(&rig), ["0-999", "1000-9499 \"v1\""]);
+}
+
+#[tokio::test]
+async fn a_part_that_comes_unasked_is_completed_by_later_fills() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let rig = Rig::new().fill(mode);
+        let part = Script::of(&truth().slice(..2500))
+            .status(206)
+            .header("content-range", "bytes 0-2499/9500")
+            .header("content-length", "2500")
+            .header("etag", "\"v1\"");
+        rig.inner.answer_each(PATH, [part, parted()]);
+        let first = rig.get(PATH).send().await;
+        first.whole(&truth());
+        assert_eq!(asked(&rig)[0], "all");
+        rig.get(PATH).send().await.whole(&truth());
+        let calls = rig.inner.calls().len();
+        assert!(asked(&rig).contains(&"2000-9499 \"v1\"".to_owned()), "{mode:?} {:?}", asked(&rig));
+        rig.get(PATH).send().await.whole(&truth()).is_hit();
+        rig.inner.was_called(calls);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_broke_leaves_its_chunks_for_what_comes_after() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let rig = Rig::new().fill(mode).layer(|layer| layer.resumes(0));
+        rig.inner.answer_each(PATH, [parted().dies_at(4500), parted()]);
+        let first = rig.get(PATH).send().await;
+        assert!(first.error.is_some() || first.status == StatusCode::BAD_GATEWAY, "{mode:?}");
+        rig.get(PATH).send().await.whole(&truth());
+        assert_eq!(asked(&rig), ["all", "4000-9499 \"v1\""], "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_viewer_nothing() {
+    for fault in [Fault::Error, Fault::Absent, Fault::Lost, Fault::Corrupt] {
+        let rig = begun(parted()).await;
+        rig.store.spoil(Operation::Put, rig.puts() + 2, fault);
+        rig.get(PATH).send().await.whole(&truth());
+        assert!(rig.inner.calls().len() < 6, "{fault:?} {:?}", asked(&rig));
+        rig.get(PATH).send().await.whole(&truth());
+    }
+}
