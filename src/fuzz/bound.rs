@@ -74,14 +74,19 @@ impl Call {
     }
 
     /// A further part that was asked for and did not come.
-    pub(super) fn denies_a_part(&self) -> bool {
+    pub(super) fn denies_a_part(&self, world: &World) -> bool {
         let is_further = self.request.headers.contains_key(header::IF_RANGE);
         let asked = positions(&self.request.headers);
         let came = self.part().map(|(place, _)| place);
         let as_asked = came.zip(asked).is_some_and(|(place, (first, last))| {
             place.start == first && last.is_none_or(|last| place.end == last.saturating_add(1))
         });
-        is_further && (!as_asked || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
+        let mut bound = world.calls.iter().take(self.serial).filter(|call| call.binding() == self.binding());
+        let is_other = bound.any(|call| call.total() != self.total());
+        is_further
+            && (!as_asked
+                || is_other
+                || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
     }
 }
 

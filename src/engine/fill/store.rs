@@ -134,7 +134,9 @@ impl Fill {
                     permit.land(Landing::StoodIn(entry.generation()));
                     return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
                 }
-                self.keep(draft, stored, binding.and(length), &permit).await;
+                // One that is longer than it said is not known to have any length.
+                let bound = binding.and(length).filter(|length| pour.body.taken() <= *length);
+                self.keep(draft, stored, bound, &permit).await;
                 permit.land(Landing::Broken);
                 return Delivery::Broken(parts.status, refusal);
             }

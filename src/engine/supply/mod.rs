@@ -189,7 +189,7 @@ impl Supply {
     /// Opens the run that a fill is.
     pub(crate) fn pour(self: &Arc<Self>, chunks: Range<u64>) -> Running {
         let mut state = lock(&self.state);
-        self.run(&mut state, chunks)
+        self.run(&mut state, chunks, false)
     }
 
     /// Opens a run from `index` on, no further than `until`, nor into what others bring.
@@ -204,7 +204,8 @@ impl Supply {
         if state.runs.iter().any(|run| run.is_bringing(index)) {
             return Begun::UnderWay;
         }
-        if state.runs.len() >= self.engine.config.most_slices.max(1) {
+        // A fill is none of them, and may itself wait for a viewer who waits here.
+        if state.runs.iter().filter(|run| run.is_slice).count() >= self.engine.config.most_slices.max(1) {
             return Begun::Full;
         }
         let limits = state.runs.iter().map(|run| {
@@ -223,14 +224,14 @@ impl Supply {
             return Begun::Barred(Barred::NoParts);
         }
         let chunks = index..until;
-        Begun::Run(self.run(&mut state, chunks.clone()), chunks)
+        Begun::Run(self.run(&mut state, chunks.clone(), true), chunks)
     }
 
-    fn run(self: &Arc<Self>, state: &mut State, chunks: Range<u64>) -> Running {
+    fn run(self: &Arc<Self>, state: &mut State, chunks: Range<u64>, is_slice: bool) -> Running {
         state.numbers += 1;
         let number = state.numbers;
         let progress = watch::Sender::new(Progress { next: chunks.start, end: None });
-        state.runs.push(Run { number, chunks, progress: progress.clone() });
+        state.runs.push(Run { number, chunks, is_slice, progress: progress.clone() });
         Running { supply: Arc::clone(self), number, progress }
     }
 

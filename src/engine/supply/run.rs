@@ -37,6 +37,8 @@ pub(crate) enum End {
 pub(super) struct Run {
     pub(super) number: u64,
     pub(super) chunks: Range<u64>,
+    /// Asked for on behalf of viewers, and no fill.
+    pub(super) is_slice: bool,
     pub(super) progress: watch::Sender<Progress>,
 }
 
