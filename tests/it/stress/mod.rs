@@ -124,7 +124,8 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
     // A cache that answers with errors alone tells no lies, either.
     let least = if weather == Weather::Calm { 85 } else { 60 };
     assert!(100 * all.truths >= least * all.requests, "{fill:?} {weather:?}: {all:?}");
-    assert!(20 * all.hits >= all.requests, "{fill:?} {weather:?}: {all:?}");
+    let least = if weather == Weather::Calm { 30 } else { 1 };
+    assert!(100 * all.hits >= least * all.requests, "{fill:?} {weather:?}: {all:?}");
 }
 
 #[test]

@@ -220,7 +220,10 @@ impl World {
             (6, _) => *dice.one_of(&[0, 1, 999, 1000, 1001, 2000]),
             _ => usize::try_from(dice.below(14_000)).unwrap(),
         };
-        let version = Version::new(&place.path, number, place.kind, length);
+        let mut version = Version::new(&place.path, number, place.kind, length);
+        // Two that are empty are the same.
+        let same = story.versions.iter().filter(|other| other.bytes == version.bytes);
+        version.made = same.flat_map(|other| other.made.clone()).collect();
         let scripts = self.scripts(&version, &mut story, dice);
         self.rig.inner.answer_each(&place.path, scripts);
         story.versions.push(version);
@@ -324,16 +327,16 @@ impl Story {
     fn recall(&mut self, heard: &Heard) -> Result<(), String> {
         let (Heard::All(answer) | Heard::Start(answer)) = heard else { return Ok(()) };
         let (tag, number) = (answer.field("etag"), answer.field("x-version"));
-        let index = self.versions.iter().position(|version| version.number.to_string() == number);
-        let Some(index) = index.filter(|_| !tag.is_empty()) else { return Ok(()) };
-        let bytes = &self.versions[index].bytes;
-        let has_it = |version: &&Version| version.made.iter().any(|made| made == tag);
-        if let Some(other) = self.versions.iter().filter(has_it).find(|other| other.bytes != bytes) {
-            return Err(format!("version {} had this tag", other.number));
-        }
-        let version = &mut self.versions[index];
-        if version.etag.is_none() && !has_it(&&*version) {
-            version.made.push(tag.to_owned());
+        let bytes = self.versions.iter().find(|version| version.number.to_string() == number);
+        let Some(bytes) = bytes.map(|version| version.bytes.clone()) else { return Ok(()) };
+        for version in self.versions.iter_mut().filter(|version| version.etag.is_none() && !tag.is_empty()) {
+            let is_known = version.made.iter().any(|made| made == tag);
+            if is_known && version.bytes != bytes {
+                return Err(format!("version {} had this tag", version.number));
+            }
+            if !is_known && version.bytes == bytes {
+                version.made.push(tag.to_owned());
+            }
         }
         Ok(())
     }
