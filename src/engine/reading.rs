@@ -114,7 +114,7 @@ impl Engine {
         let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
         match timeout(self.config.follower_limit, line.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
-            Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
+            Ok(Err(Missing::TooLate)) | Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
                 return Err(NotHealed::Now(Refusal::StoreLost))
             }

@@ -273,7 +273,11 @@ async fn a_changed_representation_ends_the_body_and_the_next_request_gets_it() {
             lose(&rig, 4).await;
             rig.inner.answer_each(PATH, [is_gone, changed()]);
             let answer = reading.rest().await;
-            assert!(answer.error.as_ref().is_some_and(tower_video_cache::Error::is_changed), "{:?}", answer.error);
+            assert!(
+                answer.error.as_ref().is_some_and(tower_video_cache::Error::is_changed),
+                "{:?}",
+                answer.error
+            );
             assert!(answer.bytes == truth().slice(..4000));
             rig.get(PATH).send().await.whole(&other());
         }

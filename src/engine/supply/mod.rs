@@ -10,7 +10,10 @@ mod upstream;
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+    },
 };
 
 use http::HeaderMap;
@@ -79,6 +82,8 @@ pub(crate) struct Supply {
     /// What every further part must be of; `None` where none can be had.
     binding: Option<Binding>,
     length: OnceLock<u64>,
+    /// A fill has brought all of it.
+    filled: AtomicBool,
     /// What came for the viewer alone who led the fill.
     withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
@@ -128,6 +133,7 @@ impl Supply {
             manifest,
             binding,
             length: known,
+            filled: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
@@ -161,8 +167,15 @@ impl Supply {
 
     /// The body has ended: so long it is.
     pub(crate) fn is_complete(&self, length: u64) {
+        self.filled.store(true, Ordering::Relaxed);
         // Known before where the inner service said it, and then the same.
         let _ = self.length.set(length);
+    }
+
+    /// Whether the fill ended before it had brought all.
+    fn has_stopped(&self) -> bool {
+        let is_pouring = lock(&self.state).runs.iter().any(|run| run.chunks.end == u64::MAX);
+        !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
 
     /// Until so many bytes from the start are in the store.
