@@ -561,7 +561,8 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
         let mut leader = rig.get(PATH).reading().await;
         let mut follower = rig.get(PATH).reading().await;
         gate.reached_by(1).await;
-        (leader.ready(), follower.ready());
+        leader.ready();
+        follower.ready();
         let new = movie("/new", 2500);
         rig.inner.answer(PATH, Script::movie("/new", 2500).header("etag", "\"v2\""));
         rig.ask(Method::PUT, PATH).send().await;
