@@ -129,7 +129,9 @@ where
         if lost && led {
             engine.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
         }
-        if look == LOOKS || led || lost {
+        // What was found to be good, or came, of a response that is whole nowhere yet is completed by another fill.
+        let is_done = led && !matches!(missed.stored, Known::Sparse(_));
+        if look == LOOKS || is_done || lost {
             break;
         }
         if parts.method == Method::HEAD {
@@ -191,7 +193,12 @@ where
                 break;
             }
             Turn::LookAgain => {}
-            Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
+            Turn::LookFor(found, fields) => {
+                if found != accepted {
+                    withheld = fields;
+                }
+                accepted = found;
+            }
             Turn::Serve(entry) => match serve::serve(&engine, &entry, parts, served(outcome)).await {
                 Ok(mut response) => {
                     response.body_mut().supply(|| upstream);
