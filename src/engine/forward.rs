@@ -85,10 +85,8 @@ where
             gone_before = Some(entry.generation());
             // What is lost as soon as it was stored would be lost again; what was not stored yet is to be had.
             let is_to_be_had = accepted == Accepted::Nothing || entry.manifest.sparse;
-            let healed = match is_to_be_had {
-                true => engine.heal(&upstream, &entry, gone).await,
-                false => Err(Unhealed::Gone),
-            };
+            let healed =
+                if is_to_be_had { engine.heal(&upstream, &entry, gone).await } else { Err(Unhealed::Gone) };
             match healed {
                 Ok(line) => {
                     let status = Some(StatusCode::PARTIAL_CONTENT);
@@ -130,8 +128,8 @@ where
             engine.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
         }
         // What was found to be good, or came, of a response that is whole nowhere yet is completed by another fill.
-        let is_done = led && !matches!(missed.stored, Known::Sparse(_));
-        if look == LOOKS || is_done || lost {
+        let has_led = led && !matches!(missed.stored, Known::Sparse(_));
+        if look == LOOKS || has_led || lost {
             break;
         }
         if parts.method == Method::HEAD {

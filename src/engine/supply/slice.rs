@@ -144,9 +144,8 @@ impl Slice {
             Pour::new(engine, layout.generation, layout.chunk_size, body, promise).of(whole_chunks.clone());
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
             Poured::All => Ok(whole_chunks.end),
-            Poured::Broken(_) => Err(End::Failed),
+            Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Deserted => Err(End::Stopped),
-            Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Stopped(_, in_hand) => Err(End::Unstored(pour.next(), in_hand)),
         }
     }
