@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::{
     flight::Follower,
     lookup::Entry,
+    race::{race, Raced},
     serve::{self, Gone, Service},
     supply::{Found, Line, Upstream},
     Engine,
@@ -18,7 +19,8 @@ use crate::{
 };
 
 impl Engine {
-    /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
+    /// The answer from a fill under way, once there is one. Never, if the fill has to land first; `None` if that waits for
+    /// those who read.
     pub(super) async fn reads<B>(
         &self,
         upstream: &Arc<dyn Upstream>,
@@ -26,15 +28,14 @@ impl Engine {
         leads: bool,
         request: &request::Parts,
         outcome: Outcome,
-    ) -> Response<ResponseBody<B>> {
+    ) -> Option<Response<ResponseBody<B>>> {
         if let Some(entry) = follower.pouring().await {
             if let Some(response) = self.read(upstream, entry, &follower, leads, request, outcome).await {
-                return response;
+                return Some(response);
             }
         }
-        // It waits on, and so the fill is not deserted.
-        let _waiting = follower;
-        pending().await
+        paced(follower).await;
+        None
     }
 
     /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
@@ -54,7 +55,10 @@ impl Engine {
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
-                supply.reaches(certain_from(&request.headers)?).await;
+                let reaches = supply.reaches(certain_from(&request.headers)?);
+                if let Raced::Second(()) = race(reaches, supply.paced()).await {
+                    return None;
+                }
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);
@@ -74,4 +78,14 @@ impl Engine {
         let sought = timeout(self.config.follower_limit, line.sought(gone.first)).await;
         matches!(sought, Ok(Ok(Found::Chunk(_)))).then(|| Arc::new(line))
     }
+}
+
+/// Until a fill is poured no faster than it is read; it is not deserted meanwhile.
+pub(super) async fn paced(mut follower: Follower) {
+    if let Some(entry) = follower.pouring().await {
+        if let Some(supply) = &entry.pouring {
+            return supply.paced().await;
+        }
+    }
+    pending().await
 }

@@ -76,6 +76,8 @@ pub(crate) struct Supply {
     poured: watch::Sender<u64>,
     /// The chunk after the farthest that a viewer has read.
     farthest: watch::Sender<u64>,
+    /// It is poured no faster than it is read.
+    paced: watch::Sender<bool>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
     turn: Notify,
@@ -121,6 +123,7 @@ impl Supply {
             length: known,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
+            paced: watch::Sender::new(false),
             state: Mutex::default(),
             turn: Notify::new(),
         }
@@ -163,6 +166,16 @@ impl Supply {
             *farthest = chunk.max(*farthest);
             is_farther
         });
+    }
+
+    /// From now on it is poured no faster than it is read.
+    pub(crate) fn is_paced(&self) {
+        self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
+    }
+
+    /// Until it is poured no faster than it is read: who waits without reading waits in vain.
+    pub(crate) async fn paced(&self) {
+        let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
     }
 
     /// Until some viewer is less than `ahead` chunks before `chunk`.

@@ -21,6 +21,8 @@ use crate::{
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
         purge::forget,
+        race::{race, Raced},
+        reading::paced,
         Engine,
     },
     error::BoxError,
@@ -105,11 +107,14 @@ where
                     let (engine, inner) = (Arc::clone(&self.engine), self.inner());
                     let (request, target) = (&self.request, &self.target);
                     let filling = fill::start(engine, inner, request, target, Known::Nothing, false, permit)?;
-                    // Whatever it delivers is stored, or of no use here.
-                    let _ = filling.task.await;
+                    // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
+                    if let Raced::Second(()) = race(filling.task, paced(filling.follower)).await {
+                        return None;
+                    }
                 }
                 Role::Follow(mut follower) => {
-                    let _ = timeout(config.follower_limit, follower.landing()).await;
+                    let slow = paced(follower.clone());
+                    let _ = timeout(config.follower_limit, race(follower.landing(), slow)).await;
                 }
             }
             self.found(&gone).await.filter(|found| is_same(&gone, found))
