@@ -21,6 +21,9 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
+/// An answer that is there at once.
+type Answered = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
+
 /// Requests that came to an inner service, and how it answers those of a kind otherwise than with the part asked for.
 type Seen = Arc<Mutex<Vec<request::Parts>>>;
 
@@ -32,7 +35,7 @@ fn parted(
     Request<Full<Bytes>>,
     Response = Response<Full<Bytes>>,
     Error = Infallible,
-    Future = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>,
+    Future = Answered,
 > + Clone
        + Send
        + 'static {

@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
 use self::run::Run;
@@ -90,6 +90,8 @@ pub(crate) struct Supply {
     poured: watch::Sender<u64>,
     /// The farthest chunk that a viewer reads, or waits for.
     farthest: watch::Sender<u64>,
+    /// It is poured no faster than it is read.
+    paced: watch::Sender<bool>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
     turn: Notify,
@@ -137,6 +139,7 @@ impl Supply {
             withheld,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
+            paced: watch::Sender::new(false),
             state: Mutex::default(),
             turn: Notify::new(),
         }
@@ -191,6 +194,16 @@ impl Supply {
             *farthest = chunk.max(*farthest);
             is_farther
         });
+    }
+
+    /// From now on it is poured no faster than it is read.
+    pub(crate) fn is_paced(&self) {
+        self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
+    }
+
+    /// Until it is poured no faster than it is read: who waits without reading waits in vain.
+    pub(crate) async fn paced(&self) {
+        let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
     }
 
     /// Until some viewer is no more than `ahead` chunks before `chunk`.
@@ -273,7 +286,8 @@ impl Drop for Supply {
 /// What binds further parts to a stored response: the strong validator that it had when its bytes came. Where it had
 /// none then, it has a digest, and a date that became strong with time proves nothing of them.
 pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
-    let is_bound = !manifest.own_etag && manifest.digest.is_none();
+    // RFC 9110 §14.2: there are parts of a 200 alone.
+    let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
 }
 
