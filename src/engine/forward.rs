@@ -88,8 +88,7 @@ where
                 }
             }
         }
-        let lost = engine.is_lost(target, accepted, &mut led, &missed, &mut outcome);
-        if look == LOOKS || led || lost {
+        if engine.is_lost(target, accepted, &mut led, &missed, &mut outcome) || look == LOOKS || led {
             break;
         }
         if parts.method == Method::HEAD {
@@ -132,8 +131,9 @@ where
                     None => break,
                 }
             }
-            Turn::LookAgain => {}
-            Turn::LookFor(found, fields) => (accepted, withheld) = (found, fields),
+            // The fields are those of the answer that brought it, not of one that completed it.
+            Turn::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
+            Turn::LookAgain | Turn::LookFor(..) => {}
             Turn::Serve(entry) => match serve::supplied(&engine, &entry, parts, outcome, &upstream).await {
                 Some(response) => return Ok(response),
                 None => break,
@@ -178,7 +178,9 @@ impl Engine {
             *led = false;
             return false;
         }
+        // What came, and is whole nowhere yet, is completed by another fill.
         if matches!(missed.stored, Known::Sparse(_)) {
+            *led = false;
             return false;
         }
         outcome.refusal = Some(Refusal::StoreLost);

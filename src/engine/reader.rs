@@ -211,9 +211,11 @@ impl Source {
                 }
                 Err(error) => Err(error),
             };
-            // A line forgets by itself what it cannot bring.
-            if let (Err(_), Some(entry), None) = (&chunk, &self.entry, &self.line) {
-                forget(&self.records, entry).await;
+            if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
+                // A chunk that could not be had now, by a line, may be had later.
+                if error.is_lost() || self.line.is_none() {
+                    forget(&self.records, entry).await;
+                }
             }
             return (moved.then_some(self), chunk);
         }

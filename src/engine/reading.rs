@@ -23,7 +23,8 @@ use crate::{
 };
 
 impl Engine {
-    /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
+    /// The answer from a fill under way, once there is one. Never, if the fill has to land first; `None` if that waits for
+    /// those who read.
     pub(super) async fn reads<B>(
         &self,
         upstream: &Arc<dyn Upstream>,
@@ -31,20 +32,14 @@ impl Engine {
         leads: bool,
         request: &request::Parts,
         outcome: Outcome,
-    ) -> Response<ResponseBody<B>> {
+    ) -> Option<Response<ResponseBody<B>>> {
         if let Some(entry) = follower.pouring().await {
-            let supply = entry.pouring.clone();
             if let Some(response) = self.read(upstream, entry, &follower, leads, request, outcome).await {
-                return response;
-            }
-            // Who waits for all of it is not one to keep pace with.
-            if let Some(supply) = supply {
-                supply.is_read(u64::MAX);
+                return Some(response);
             }
         }
-        // It waits on, and so the fill is not deserted.
-        let _waiting = follower;
-        pending().await
+        paced(follower).await;
+        None
     }
 
     /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
@@ -114,7 +109,7 @@ impl Engine {
         let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
         match timeout(self.config.follower_limit, line.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
-            Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
+            Ok(Err(Missing::TooLate)) | Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
                 return Err(NotHealed::Now(Refusal::StoreLost))
             }
@@ -137,6 +132,16 @@ impl Engine {
         let served = serve::serve(self, entry, request, service).await;
         served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
     }
+}
+
+/// Until a fill is poured no faster than it is read; it is not deserted meanwhile.
+pub(super) async fn paced(mut follower: Follower) {
+    if let Some(entry) = follower.pouring().await {
+        if let Some(supply) = &entry.pouring {
+            return supply.paced().await;
+        }
+    }
+    pending::<()>().await;
 }
 
 /// Why a response whose first chunk was gone is not served.

@@ -45,7 +45,11 @@ impl Engine {
         let read = Outcome { collapsed: true, ..*outcome };
         let reading = self.reads(upstream, reader, false, request, read);
         match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
-            Ok(Raced::Second(response)) => Turn::Answer(response),
+            Ok(Raced::Second(Some(response))) => Turn::Answer(response),
+            Ok(Raced::Second(None)) => {
+                outcome.refusal = Some(Refusal::NoRoom);
+                Turn::Forward
+            }
             Ok(Raced::First(Landing::Stored(generation))) => {
                 outcome.collapsed = true;
                 Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
@@ -84,7 +88,11 @@ impl Engine {
         let reading = self.reads(upstream, follower, true, request, read);
         let landed = match race(&mut task, reading).await {
             Raced::First(landed) => landed,
-            Raced::Second(response) => {
+            Raced::Second(None) => {
+                outcome.refusal = Some(Refusal::NoRoom);
+                return Ok(Turn::Forward);
+            }
+            Raced::Second(Some(response)) => {
                 let rest = async move {
                     match task.await {
                         Ok(Delivery::Salvaged(salvage)) => Some(salvage),

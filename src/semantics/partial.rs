@@ -10,7 +10,7 @@ use http::{
 
 use super::{
     etag::Validators,
-    fields::{declared_length, single, DeclaredLength},
+    fields::{declared_length, members, single, DeclaredLength},
     range::ByteRange,
 };
 
@@ -140,6 +140,11 @@ pub(crate) fn further(
         | StatusCode::RANGE_NOT_SATISFIABLE => Further::Another,
         _ => Further::Nothing,
     }
+}
+
+/// Whether a response says that parts of it can be had (RFC 9110 §14.3).
+pub(crate) fn gives_parts(headers: &HeaderMap) -> bool {
+    members(headers, &header::ACCEPT_RANGES).any(|unit| unit.eq_ignore_ascii_case("bytes"))
 }
 
 /// The fields of the 200 that a 206 is a part of (RFC 9111 §3.4).

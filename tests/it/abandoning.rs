@@ -98,7 +98,7 @@ async fn of_one_that_is_stopped_only_what_is_missing_is_fetched_later() {
             let rig = rig(mode, Abandon::Stop);
             one_leaves_after(&rig, &known(), chunks).await;
             rig.get(PATH).send().await.whole(&truth());
-            assert_eq!(rig.inner.ranges(PATH), ["".to_owned(), format!("bytes={chunks}000-4999")]);
+            assert_eq!(rig.inner.ranges(PATH), [String::new(), format!("bytes={chunks}000-4999")]);
             assert_eq!(rig.inner.calls()[1].headers["if-range"], "\"v1\"");
             rig.get(PATH).send().await.is_hit().whole(&truth());
             rig.inner.was_called(2);
@@ -140,9 +140,10 @@ async fn who_leaves_before_anything_is_stored_leaves_nothing() {
     for mode in MODES {
         for held_before_its_head in [true, false] {
             let gate = Gate::shut();
-            let script = match held_before_its_head {
-                true => known().held_by(&gate),
-                false => known().step(0, Step::Wait(gate.clone())),
+            let script = if held_before_its_head {
+                known().held_by(&gate)
+            } else {
+                known().step(0, Step::Wait(gate.clone()))
             };
             let rig = rig(mode, Abandon::Stop);
             rig.inner.answer_each(PATH, [script, known()]);
@@ -242,7 +243,8 @@ async fn who_stays_keeps_it_going() {
             let range = rig.get(PATH).range("bytes=2500-2600").start();
             gate.reached_by(1).await;
             settle().await;
-            (leader.abort(), other.abort());
+            leader.abort();
+            other.abort();
             settle().await;
             gate.open();
             assert_eq!(range.await.unwrap().bytes, truth()[2500..2601]);

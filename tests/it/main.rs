@@ -12,6 +12,7 @@
 mod abandoning;
 mod budgets;
 mod composing;
+mod crowds;
 mod faults;
 mod filling;
 mod flights;

@@ -561,7 +561,8 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
         let mut leader = rig.get(PATH).reading().await;
         let mut follower = rig.get(PATH).reading().await;
         gate.reached_by(1).await;
-        (leader.ready(), follower.ready());
+        leader.ready();
+        follower.ready();
         let new = movie("/new", 2500);
         rig.inner.answer(PATH, Script::movie("/new", 2500).header("etag", "\"v2\""));
         rig.ask(Method::PUT, PATH).send().await;
@@ -715,5 +716,35 @@ async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
         rig.inner.answer(PATH, Script::movie(PATH, length));
         rig.get(PATH).send().await.whole(&movie(PATH, length));
         rig.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_room_is_scarce_a_lost_chunk_breaks_the_body_and_holds_nobody() {
+    for script in [Script::movie(PATH, LONG), Script::of(&movie(PATH, LONG))] {
+        let rig = scarce(script.clone());
+        let mut leader = rig.get(PATH).reading().await;
+        leader.ready();
+        settle().await;
+        rig.store.spoil_from(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
+        let ended = tokio::time::timeout(seconds(300), leader.rest()).await.expect("no body hangs");
+        assert!(ended.error.is_some() && movie(PATH, LONG).starts_with(&ended.bytes));
+        rig.store.heal();
+        settle().await;
+        rig.get(PATH).send().await.whole(&movie(PATH, LONG));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_who_reads_late_gets_the_rest_of_what_was_not_stored() {
+    for script in [known(), unknown(), known().header("etag", "\"v1\"")] {
+        for put in 2..=6 {
+            let rig = rig(script.clone());
+            rig.store.spoil_from(Operation::Put, put, Fault::Error);
+            let leader = rig.get(PATH).reading().await;
+            settle().await;
+            leader.rest().await.whole(&truth());
+            rig.inner.was_called(1);
+        }
     }
 }

@@ -52,7 +52,9 @@ impl Fill {
                     forget(&self.engine.records, entry).await;
                     return Completed::Not;
                 }
-                Raced::First(Ok(Found::Elsewhere(_) | Found::End) | Err(Missing::Failed(_))) => {
+                Raced::First(
+                    Ok(Found::Elsewhere(_) | Found::End) | Err(Missing::Failed(_) | Missing::TooLate),
+                ) => {
                     return Completed::Not;
                 }
                 Raced::Second(()) => return Completed::Deserted,

@@ -140,6 +140,7 @@ where
             }
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
+                run.supply().is_paced();
                 let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
                 if let Raced::Second(()) = race(near, audience.leaves(self.layout.length, paced)).await {
                     return Poured::Deserted;

@@ -36,7 +36,7 @@ use crate::{
         etag::has_validator,
         fields::{only, stored_fields},
         freshness::Exchange,
-        partial::Binding,
+        partial::{gives_parts, Binding},
         range::ByteRange,
         storable::storable,
         validation::supersedes,
@@ -113,7 +113,7 @@ impl Fill {
                 draft.layout = stored;
                 draft.digest = digest;
                 // Where it does not all fit, some of it is gone by now.
-                draft.sparse = pour.pace == Pace::OfReaders && binding.is_some();
+                draft.sparse = pour.pace == Pace::OfReaders;
                 if let (Some(digest), true, None) = (digest, tags, &running) {
                     draft.tag(digest);
                 }
@@ -121,7 +121,11 @@ impl Fill {
                     running.supply().is_complete(stored.length);
                     running.end(End::Done);
                 }
-                match self.commit(draft, &permit).await {
+                // Some of it is gone by now, and who finds it must be able to have that again.
+                let is_of_use = !draft.sparse || binding.is_some() && gives_parts(&parts.headers);
+                let committed =
+                    if is_of_use { self.commit(draft, &permit).await } else { Err(Refusal::NoRoom) };
+                match committed {
                     Ok(_) => {
                         permit.land(Landing::Stored(generation));
                         return Delivery::Stored(Stored { generation, status: parts.status, withheld });

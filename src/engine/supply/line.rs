@@ -50,6 +50,8 @@ pub(crate) enum Missing {
     Changed,
     /// The inner service failed, or did not answer in time.
     Failed(Error),
+    /// Too many other chunks of it were asked for, for too long.
+    TooLate,
     /// The inner service gives no parts of it.
     NoParts(Error),
 }
@@ -90,6 +92,7 @@ impl Line {
         match self.sought(index).await {
             Ok(found) => Ok(found),
             Err(Missing::Failed(error)) => Err(error),
+            Err(Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
                 forget(&self.upstream.engine().records, &self.entry).await;
                 Err(Error::changed())
@@ -217,6 +220,10 @@ impl Seat {
                     Err(lost) => error = lost,
                 }
             }
+            // What comes next is this viewer's own, live.
+            if self.leads && self.supply.has_stopped() {
+                return Err(Missing::Failed(Error::broken()));
+            }
             if own == TRIES {
                 break;
             }
@@ -225,7 +232,7 @@ impl Seat {
                 Fetch::UnderWay => is_own = false,
                 Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
                 Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
-                Fetch::TooLate => return Err(Missing::Failed(Error::timed_out())),
+                Fetch::TooLate => return Err(Missing::TooLate),
             }
         }
         Err(Missing::Failed(error))

@@ -10,10 +10,13 @@ mod upstream;
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+    },
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
 use self::run::Run;
@@ -79,12 +82,16 @@ pub(crate) struct Supply {
     /// What every further part must be of; `None` where none can be had.
     binding: Option<Binding>,
     length: OnceLock<u64>,
+    /// A fill has brought all of it.
+    filled: AtomicBool,
     /// What came for the viewer alone who led the fill.
     withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
     poured: watch::Sender<u64>,
     /// The farthest chunk that a viewer reads, or waits for.
     farthest: watch::Sender<u64>,
+    /// It is poured no faster than it is read.
+    paced: watch::Sender<bool>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
     turn: Notify,
@@ -128,9 +135,11 @@ impl Supply {
             manifest,
             binding,
             length: known,
+            filled: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
+            paced: watch::Sender::new(false),
             state: Mutex::default(),
             turn: Notify::new(),
         }
@@ -161,8 +170,15 @@ impl Supply {
 
     /// The body has ended: so long it is.
     pub(crate) fn is_complete(&self, length: u64) {
+        self.filled.store(true, Ordering::Relaxed);
         // Known before where the inner service said it, and then the same.
         let _ = self.length.set(length);
+    }
+
+    /// Whether the fill ended before it had brought all.
+    fn has_stopped(&self) -> bool {
+        let is_pouring = lock(&self.state).runs.iter().any(|run| run.chunks.end == u64::MAX);
+        !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
 
     /// Until so many bytes from the start are in the store.
@@ -178,6 +194,16 @@ impl Supply {
             *farthest = chunk.max(*farthest);
             is_farther
         });
+    }
+
+    /// From now on it is poured no faster than it is read.
+    pub(crate) fn is_paced(&self) {
+        self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
+    }
+
+    /// Until it is poured no faster than it is read: who waits without reading waits in vain.
+    pub(crate) async fn paced(&self) {
+        let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
     }
 
     /// Until some viewer is no more than `ahead` chunks before `chunk`.
@@ -260,7 +286,8 @@ impl Drop for Supply {
 /// What binds further parts to a stored response: the strong validator that it had when its bytes came. Where it had
 /// none then, it has a digest, and a date that became strong with time proves nothing of them.
 pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
-    let is_bound = !manifest.own_etag && manifest.digest.is_none();
+    // RFC 9110 §14.2: there are parts of a 200 alone.
+    let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
 }
 

@@ -17,10 +17,12 @@ use super::{binding, Slice};
 use crate::{
     engine::{
         fill::{self, Filling, For, Known},
-        flight::{Follower, Role},
+        flight::Role,
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
         purge::forget,
+        race::{race, Raced},
+        reading::paced,
         Engine,
     },
     error::BoxError,
@@ -144,28 +146,18 @@ where
                     let (inner, nothing) = (self.inner(), Known::Nothing);
                     let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
                     let Filling { task, follower } = filling;
-                    hurry(follower).await;
-                    // Whatever it delivers is stored, or of no use here.
-                    let _ = task.await;
+                    // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
+                    if let Raced::Second(()) = race(task, paced(follower)).await {
+                        return None;
+                    }
                 }
                 Role::Follow(mut follower) => {
-                    let landing = async {
-                        hurry(follower.clone()).await;
-                        follower.landing().await
-                    };
-                    let _ = timeout(config.follower_limit, landing).await;
+                    let slow = paced(follower.clone());
+                    let _ = timeout(config.follower_limit, race(follower.landing(), slow)).await;
                 }
             }
             self.found(&gone).await.filter(|found| is_same(&gone, found))
         })
-    }
-}
-
-/// Has a fill that is poured while it is read go on at its own pace: all of it is waited for.
-async fn hurry(mut follower: Follower) {
-    let pouring = follower.pouring().await;
-    if let Some(supply) = pouring.as_deref().and_then(|entry| entry.pouring.as_ref()) {
-        supply.is_read(u64::MAX);
     }
 }
 
