@@ -257,21 +257,26 @@ fn wrong_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
-    wrong_parts_are_not_stored(wrong_parts).await;
+    wrong_parts_are_not_stored(&MODES, wrong_parts).await;
+    wrong_parts_are_not_stored(&MODES[..2], misplaced_parts).await;
 }
 
 #[tokio::test(start_paused = true)]
 #[ignore = "until a first part, too, has to be the one that was asked for"]
-async fn a_part_that_is_said_to_be_in_another_place_is_not_stored_there() {
-    wrong_parts_are_not_stored(|script| {
-        let misplaced = |bytes| script.clone().misplaces_parts(bytes);
-        vec![("far", false, misplaced(1000)), ("near", false, misplaced(1))]
-    })
-    .await;
+async fn a_first_part_that_is_said_to_be_in_another_place_is_not_stored_there() {
+    wrong_parts_are_not_stored(&MODES[2..], misplaced_parts).await;
 }
 
-async fn wrong_parts_are_not_stored(wrong_parts: impl Fn(&Script) -> Vec<(&'static str, bool, Script)>) {
-    for mode in MODES {
+fn misplaced_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
+    let misplaced = |bytes| script.clone().misplaces_parts(bytes);
+    vec![("far", false, misplaced(1000)), ("near", false, misplaced(1))]
+}
+
+async fn wrong_parts_are_not_stored(
+    modes: &[Fill],
+    wrong_parts: fn(&Script) -> Vec<(&'static str, bool, Script)>,
+) {
+    for &mode in modes {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::StreamedTagged] {
             // What parts alone call it is as good a name as any, where there was none before.
             let another = Version { etag: Some("\"another\"".to_owned()), ..version(1, kind) };
