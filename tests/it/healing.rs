@@ -445,7 +445,7 @@ async fn a_store_that_keeps_nothing_costs_a_bounded_number_of_calls() {
                         is_true(&rig, Some(4100..6200)).await;
                         let calls = rig.inner.calls().len() - calls;
                         assert!(
-                            calls <= 12,
+                            calls <= 6,
                             "{mode:?} {operation:?} {fault:?} {warm} {calls}: {:?}",
                             asked(&rig)
                         );

@@ -443,3 +443,41 @@ async fn a_stale_object_in_parts_is_validated_by_one_question_in_every_mode() {
         rig.inner.was_called(3);
     }
 }
+
+#[tokio::test]
+async fn a_body_under_way_goes_on_when_its_object_is_invalidated_and_does_not_bring_it_back() {
+    let rig = small(parted(), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    reading.ready();
+    rig.ask(Method::POST, PATH).send().await;
+    reading.rest().await.whole(&truth());
+    let calls = rig.inner.calls().len();
+    rig.get(PATH).range("bytes=5000-5009").send().await.partial(&truth(), 5000..5010);
+    assert_eq!(asked(&rig)[calls..], ["5000-5999"]);
+}
+
+#[tokio::test]
+async fn versions_that_follow_each_other_fast_are_never_mixed() {
+    // Every call is answered by the other version than the one before.
+    for honest in [true, false] {
+        let rig = small(parted(), 2);
+        let script = |number: usize| {
+            let script = if number % 2 == 0 { parted() } else { changed() };
+            if honest {
+                script
+            } else {
+                script.ignores_if_range()
+            }
+        };
+        rig.inner.answer_each(PATH, (0..200).map(script));
+        for view in 0..20 {
+            let first = view * 450;
+            let answer = rig.get(PATH).range(&format!("bytes={first}-")).send().await;
+            let version = if answer.field("etag") == "\"v1\"" { truth() } else { other() };
+            let part = version.slice(first..);
+            assert!(part.starts_with(&answer.bytes), "{view} {}", answer.cache_status());
+            assert!(answer.error.is_some() || answer.bytes.len() == part.len());
+        }
+        assert!(rig.inner.calls().len() < 20 * 7, "{}", rig.inner.calls().len());
+    }
+}
