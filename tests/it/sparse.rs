@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation, Policy};
+use tower_video_cache::{Error, Fault, Fill, Operation, Policy};
 
 use crate::{
     rig::{seconds, settle, Gate, Rig, Script, Step},
@@ -22,7 +22,7 @@ async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
         rig.inner.answer(PATH, second);
         for body in [one, two] {
             let answer = body.rest().await;
-            assert!(answer.error.as_ref().is_some_and(|error| error.is_changed()), "{:?}", answer.error);
+            assert!(answer.error.as_ref().is_some_and(Error::is_changed), "{:?}", answer.error);
             assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
         }
         let before = asked(&rig).len();
