@@ -199,7 +199,7 @@ async fn what_the_store_lost_of_a_representation_is_not_made_good_with_another()
                         let rig = rig(mode);
                         rig.inner
                             .answer_each(PATH, changing(&versions[0], &versions[1], calls, nth % 2 == 0));
-                        rig.store.spoil(Operation::Get, nth, fault);
+                        lose(&rig, nth, fault);
                         none_failed(&view(&rig, views, false, &versions, &what).await, &what);
                     }
                 }
@@ -232,25 +232,28 @@ async fn a_call_that_fails_among_others_that_do_not_is_an_error_at_the_worst() {
     }
 }
 
-/// What is wrong with a part, or other than was asked for.
-fn wrong_parts(script: &Script) -> Vec<(&'static str, Script)> {
+/// What is wrong with a part, or other than was asked for; and whether that can be told from the first answer alone, if
+/// there is none before it.
+fn wrong_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
     let script = || script.clone();
     vec![
-        ("another range", script().says_range("bytes 0-999/4300")),
-        ("another total", script().says_range("bytes 0-1999/9000")),
-        ("nonsense", script().says_range("bytes 0-")),
-        ("nothing of a range", script().part_without("content-range")),
-        ("the start", script().gives_range(0..700)),
-        ("the end", script().gives_range(4000..4300)),
-        ("all", script().gives_range(0..4300)),
-        ("less", script().gives_at_most(10)),
-        ("a chunk and a half", script().gives_at_most(1500)),
-        ("no total", script().without_total()),
-        ("a coding", script().part_header("content-encoding", "gzip")),
-        ("a tag of its own", script().part_header("etag", "\"another\"")),
-        ("no tag", script().part_without("etag")),
-        ("a length that is none of its own", script().part_header("content-length", "17")),
-        ("no length", script().part_without("content-length")),
+        ("another range", true, script().says_range("bytes 0-999/4300")),
+        ("another total", true, script().says_range("bytes 0-1999/9000")),
+        ("nonsense", true, script().says_range("bytes 0-")),
+        ("nothing of a range", true, script().part_without("content-range")),
+        ("another place", false, script().misplaces_parts(1000)),
+        ("a place nearby", false, script().misplaces_parts(1)),
+        ("the start", true, script().gives_range(0..700)),
+        ("the end", true, script().gives_range(4000..4300)),
+        ("all", true, script().gives_range(0..4300)),
+        ("less", true, script().gives_at_most(10)),
+        ("a chunk and a half", true, script().gives_at_most(1500)),
+        ("no total", true, script().without_total()),
+        ("a coding", false, script().codes_parts()),
+        ("a tag of its own", true, script().part_header("etag", "\"another\"")),
+        ("no tag", true, script().part_without("etag")),
+        ("a length that is none of its own", true, script().part_header("content-length", "17")),
+        ("no length", true, script().part_without("content-length")),
     ]
 }
 
@@ -260,25 +263,53 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::StreamedTagged] {
             // What parts alone call it is as good a name as any, where there was none before.
             let another = Version { etag: Some("\"another\"".to_owned()), ..version(1, kind) };
-            let versions = [version(1, kind), another];
+            let inverted = version(1, kind).bytes.iter().map(|byte| !byte).collect();
+            let coded = Version { bytes: inverted, coding: "inverted", ..version(1, kind) };
+            let versions = [version(1, kind), another, coded];
             // From the first call on, or only of what is asked later.
-            for (what, wrong) in wrong_parts(&versions[0].script()) {
-                // Parts that all have another tag or coding than the whole are of a representation of their own.
-                if mode == Fill::Sliced && matches!(what, "a coding" | "a tag of its own") {
-                    continue;
-                }
-                for calls in 0..3 {
-                    let what = format!("{mode:?} {kind:?} {what} after {calls}");
+            for (what, from_the_first, wrong) in wrong_parts(&versions[0].script()) {
+                for (calls, lost) in [(0, None), (1, None), (1, Some(4)), (2, None), (2, Some(5))] {
+                    if calls == 0 && !from_the_first {
+                        continue;
+                    }
+                    let what = format!("{mode:?} {kind:?} {what} after {calls}, {lost:?} lost");
                     let rig = rig(mode);
                     let mut scripts = vec![versions[0].script(); calls];
                     scripts.push(wrong.clone());
                     rig.inner.answer_each(PATH, scripts);
+                    if let Some(nth) = lost {
+                        lose(&rig, nth, Fault::Absent);
+                    }
                     // What a viewer itself asks for in parts may be handed over as it came.
                     view(&rig, ["", "HEAD", ""], false, &versions, &what).await;
                 }
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_filled_anew_in_another_coding_is_not_put_to_what_has_left() {
+    for mode in MODES {
+        for nth in 2..=8 {
+            let first = version(1, Kind::Undivided);
+            let inverted = first.bytes.iter().map(|byte| !byte).collect();
+            let second = Version { bytes: inverted, coding: "inverted", ..first.clone() };
+            let coded = second.script().header("content-encoding", "inverted");
+            let what = format!("{mode:?} {nth}");
+            let rig = rig(mode);
+            let calls = if mode == Fill::Sliced { 2 } else { 1 };
+            let scripts = vec![first.script(); calls];
+            rig.inner.answer_each(PATH, scripts.into_iter().chain([coded]));
+            lose(&rig, nth, Fault::Absent);
+            view(&rig, VIEWS[0], false, &[first, second], &what).await;
+        }
+    }
+}
+
+/// What is got at the `nth` call is lost for a while: looking for it again does not help.
+fn lose(rig: &Rig, nth: u64, fault: Fault) {
+    (nth..nth + 4).for_each(|nth| rig.store.spoil(Operation::Get, nth, fault));
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,7 @@ pub(crate) struct Version {
     pub(crate) bytes: Bytes,
     pub(crate) etag: Option<String>,
     pub(crate) modified: Option<String>,
+    pub(crate) coding: &'static str,
     /// What the cache called it, where it had no tag.
     pub(crate) made: Vec<String>,
 }
@@ -88,7 +89,7 @@ impl Version {
         let reel = REEL.get_or_init(|| movie("/reel", 100_000));
         let start = (path.bytes().map(usize::from).sum::<usize>() + number as usize * 101) % 80_000;
         let bytes = reel.slice(start..start + length);
-        Self { number, kind, bytes, etag, modified, made: Vec::new() }
+        Self { number, kind, bytes, etag, modified, coding: "", made: Vec::new() }
     }
 
     /// The inner service while it has this version.
@@ -197,7 +198,7 @@ pub(crate) fn judge(question: &Question, heard: &Heard, versions: &[Version]) ->
     if answer.status.is_server_error() {
         return Ok(Verdict::Failed);
     }
-    let mut why = String::from("no version has this number");
+    let mut why = Vec::new();
     for version in versions {
         // Only what has no content may leave out which it is of.
         let is_meant = match answer.field(NUMBER) {
@@ -208,11 +209,11 @@ pub(crate) fn judge(question: &Question, heard: &Heard, versions: &[Version]) ->
             match (Held { question, answer, is_whole, version }).judge() {
                 Ok(()) if is_whole => return Ok(Verdict::True(version.number)),
                 Ok(()) => return Ok(Verdict::Broken(version.number)),
-                Err(otherwise) => why = format!("of version {}: {otherwise}", version.number),
+                Err(otherwise) => why.push(format!("of version {}: {otherwise}", version.number)),
             }
         }
     }
-    Err(why)
+    Err(if why.is_empty() { "no version has this number".to_owned() } else { why.join("; ") })
 }
 
 /// Passed through, and shorter than its `Content-Length`: the connection breaks, as it would without the layer.
@@ -243,6 +244,9 @@ impl Held<'_> {
         if answer.status != 416 {
             self.says("etag", version.etag.as_deref())?;
             self.says("last-modified", version.modified.as_deref())?;
+        }
+        if matches!(answer.status.as_u16(), 200 | 206) {
+            self.says("content-encoding", Some(version.coding))?;
         }
         match answer.status.as_u16() {
             200 => {

@@ -120,7 +120,9 @@ impl Script {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let headers = response.headers_mut();
         let total = if self.parts.without_total { "*".to_owned() } else { self.length().to_string() };
-        let said = self.parts.said.clone().unwrap_or_else(|| format!("bytes {start}-{}/{total}", end - 1));
+        let further = self.parts.misplaced.min(self.length() - end);
+        let said = format!("bytes {}-{}/{total}", start + further, end + further - 1);
+        let said = self.parts.said.clone().unwrap_or(said);
         headers.insert(header::CONTENT_RANGE, said.parse().unwrap());
         headers.insert(header::CONTENT_LENGTH, (end - start).into());
         for (name, value) in &self.parts.fields {
@@ -129,7 +131,11 @@ impl Script {
                 None => drop(headers.remove(name)),
             }
         }
-        *response.body_mut() = ScriptBody::new(self, start..end);
+        let body = response.body_mut();
+        *body = ScriptBody::new(self, start..end);
+        if let Some(coding) = self.parts.coding {
+            body.steps.iter_mut().for_each(|step| step.code(coding));
+        }
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) struct Parts {
     pub(super) ignore_if_range: bool,
     /// `Content-Range` as it is said, whatever is given.
     pub(super) said: Option<String>,
+    /// So many bytes after the part is where it says to be.
+    pub(super) misplaced: u64,
+    /// What is done to each of its bytes.
+    pub(super) coding: Option<fn(u8) -> u8>,
     /// What is given, whatever was asked.
     pub(super) given: Option<Range<u64>>,
     /// The bytes given at most.
@@ -220,6 +224,18 @@ impl Script {
         self
     }
 
+    /// Says of each part that it is so many bytes further on than it is, as far as there are any.
+    pub(crate) fn misplaces_parts(mut self, bytes: u64) -> Self {
+        self.parts.misplaced = bytes;
+        self
+    }
+
+    /// Gives parts in a coding that the whole is not in: other bytes, but as many.
+    pub(crate) fn codes_parts(mut self) -> Self {
+        self.parts.coding = Some(|byte| !byte);
+        self.part_header("content-encoding", "inverted")
+    }
+
     /// Gives this part, and says so, whatever was asked.
     pub(crate) fn gives_range(mut self, given: Range<u64>) -> Self {
         self.parts.given = Some(given);
@@ -274,6 +290,12 @@ impl Step {
         match self {
             Self::Data(data) => data.len() as u64,
             _ => 0,
+        }
+    }
+
+    pub(super) fn code(&mut self, coding: fn(u8) -> u8) {
+        if let Self::Data(data) = self {
+            *data = data.iter().copied().map(coding).collect();
         }
     }
 }

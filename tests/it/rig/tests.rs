@@ -102,12 +102,16 @@ async fn a_part_is_wrong_in_the_way_that_was_asked() {
         ("a lie", script().says_range("bytes 0-9/10"), "bytes 0-9/10", 600..1301),
         ("another part", script().gives_range(0..700), "bytes 0-699/2500", 0..700),
         ("a smaller part", script().gives_at_most(10), "bytes 600-609/2500", 600..610),
+        ("misplaced", script().misplaces_parts(1000), "bytes 1600-2300/2500", 600..1301),
         ("no total", script().without_total(), "bytes 600-1300/*", 600..1301),
     ] {
         let told = tell(&inner(script), &[asked]).await;
         assert_eq!((told.status, &*told.content_range), (206, said), "{what}");
         assert_eq!(told.bytes, movie("/a.mp4", LENGTH)[expected], "{what}");
     }
+    let told = tell(&inner(script().codes_parts()), &[asked]).await;
+    let inverted: Vec<_> = movie("/a.mp4", LENGTH)[600..1301].iter().map(|byte| !byte).collect();
+    assert_eq!(told.bytes, inverted);
     let deaf = inner(script().ignores_if_range().part_header("content-length", "9").part_without("etag"));
     let told = tell(&deaf, &[asked, ("if-range", "\"v2\"")]).await;
     assert_eq!((told.status, &*told.content_length), (206, "9"));

@@ -47,10 +47,13 @@ pub(super) struct Place {
     story: Mutex<Story>,
 }
 
+#[derive(Default)]
 struct Story {
     versions: Vec<Version>,
     /// The oldest version that no unsafe request has invalidated.
     floor: u32,
+    /// Whether there was another version, or an unsafe request: what was there before is not made whole any more.
+    is_disturbed: bool,
     /// Whether a body may have stalled: then whoever gets it as it is waits for ever.
     stalls: bool,
     /// What happened here of late.
@@ -139,12 +142,12 @@ impl World {
         let lawful: Vec<_> =
             story.versions.iter().filter(|version| version.number >= floor).cloned().collect();
         let verdict = judge(question, &heard, &lawful).map_err(why)?;
-        let is_changed = story.versions.len() > 1;
+        let is_disturbed = story.is_disturbed;
         drop(story);
         let sight = Sight::new(verdict, left || stalls, &heard);
         self.note(place, &format!("{:?} {:?}: {sight:?}", question.method, question.fields));
         let may_fail = left || self.weather == Weather::Stormy;
-        let may_break = may_fail || self.weather == Weather::Lossy || is_changed;
+        let may_break = may_fail || self.weather == Weather::Lossy || is_disturbed;
         match verdict {
             Verdict::Failed if !may_fail => {
                 Err(why("the inner service was well, and this is an error".into()))
@@ -159,7 +162,11 @@ impl World {
         if dice.percent(70) {
             self.change(place, dice);
         }
-        let newest = place.story().versions.last().unwrap().number;
+        let newest = {
+            let mut story = place.story();
+            story.is_disturbed = true;
+            story.versions.last().unwrap().number
+        };
         let method = dice.one_of(&[Method::PUT, Method::POST, Method::DELETE]).clone();
         self.note(place, &format!("{method} begins"));
         let response = Question::new(method, &place.path).of(&self.rig).response().await;
@@ -226,6 +233,7 @@ impl World {
         version.made = same.flat_map(|other| other.made.clone()).collect();
         let scripts = self.scripts(&version, &mut story, dice);
         self.rig.inner.answer_each(&place.path, scripts);
+        story.is_disturbed |= !story.versions.is_empty();
         story.versions.push(version);
         drop(story);
         self.note(place, &format!("version {number}, of {length} bytes"));
@@ -266,8 +274,7 @@ impl World {
 
 impl Place {
     fn new(path: String, kind: Kind) -> Self {
-        let story = Story { versions: Vec::new(), floor: 0, stalls: false, events: VecDeque::new() };
-        Self { path, kind, story: Mutex::new(story) }
+        Self { path, kind, story: Mutex::default() }
     }
 
     /// What somebody might ask of this place.
