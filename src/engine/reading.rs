@@ -8,7 +8,6 @@ use tokio::time::timeout;
 use super::{
     flight::Follower,
     lookup::Entry,
-    race::{race, Raced},
     serve::{self, Gone, Service},
     supply::{Found, Line, Upstream},
     Engine,
@@ -55,10 +54,7 @@ impl Engine {
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
-                let reaches = supply.reaches(certain_from(&request.headers)?);
-                if let Raced::Second(()) = race(reaches, supply.paced()).await {
-                    return None;
-                }
+                supply.reaches(certain_from(&request.headers)?).await;
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);

@@ -51,7 +51,8 @@ impl Call {
 
     /// The strong validator that binds parts to each other, if it has one.
     pub(super) fn binding(&self) -> Option<HeaderValue> {
-        if self.request.method != Method::GET || ![200, 206].contains(&self.status.as_u16()) {
+        let is_whole = self.status == StatusCode::OK;
+        if self.request.method != Method::GET || !is_whole && self.part().is_none() {
             return None;
         }
         let headers = end_to_end(&self.headers);

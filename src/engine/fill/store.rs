@@ -88,7 +88,8 @@ impl Fill {
             };
         let mut draft = self.draft(&parts, exchange);
         draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
-        let binding = Binding::of(&draft.headers);
+        // RFC 9110 §14.2: there are parts of a 200 alone.
+        let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
         let body = Collector::new(body, length);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(promise));
         (pour.promised_whole, pour.paced) = (length.is_some() && !paced, paced);

@@ -163,6 +163,8 @@ impl Seat {
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
         let engine = upstream.engine();
         let mut error = Error::lost();
+        // What is poured no faster than it is read has to come here first.
+        self.supply.was_read(index);
         for _ in 0..TRIES {
             if let Some(run) = self.supply.bringing(index) {
                 let end = landing(run, index).await;

@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
+use http::StatusCode;
 use tokio::sync::{watch, Notify};
 
 use self::run::Run;
@@ -155,11 +156,12 @@ impl Supply {
 
     /// Until so many bytes from the start are in the store.
     pub(crate) async fn reaches(&self, bytes: u64) {
+        self.was_read(bytes / u64::from(self.manifest.layout.chunk_size.max(1)));
         // The sender is here, so there is no end of it.
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// A viewer has read all chunks before `chunk`.
+    /// A viewer has read all chunks before `chunk`, or has no need of them.
     pub(super) fn was_read(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
@@ -258,7 +260,8 @@ impl Drop for Supply {
 /// What binds further parts to a stored response: the strong validator that it had when its bytes came. Where it had
 /// none then, it has a digest, and a date that became strong with time proves nothing of them.
 pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
-    let is_bound = !manifest.own_etag && manifest.digest.is_none();
+    // RFC 9110 §14.2: there are parts of a 200 alone.
+    let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
 }
 
