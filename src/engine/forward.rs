@@ -17,7 +17,7 @@ use super::{
     serve::{self, served, Service as Serving},
     supply::{Upstream, Viewer},
     turn::Turn,
-    Answer, Engine, Missed,
+    Answer, Engine, Fill, Missed,
 };
 use crate::{
     body::ResponseBody,
@@ -218,6 +218,8 @@ impl Engine {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
+            // What is there in part is no answer, but what this fill is to make whole.
+            Look::Found(entry, _) if entry.manifest.sparse && self.config.fill == Fill::Whole => None,
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => Some(entry.generation()),
             Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
         }
