@@ -46,7 +46,7 @@ impl Call {
 
     /// The cache knows how long the representation is before it has come.
     pub(super) fn tells_length(&self) -> bool {
-        self.answer.length != Length::Absent || self.answer.exact
+        self.answer.length != Length::Absent || self.answer.exact && !self.is_broken()
     }
 
     /// The strong validator that binds parts to each other, if it has one.
