@@ -246,7 +246,9 @@ impl Fill {
             return false;
         }
         let layout = Layout { length, ..stored };
-        self.commit(Draft { layout, sparse: true, ..draft }, permit).await.is_ok()
+        // It may have died after its last byte, and then nothing is missing.
+        let sparse = stored.length < length;
+        self.commit(Draft { layout, sparse, ..draft }, permit).await.is_ok()
     }
 
     /// What is to be done with a response that may not be stored, beside passing it on.
