@@ -59,6 +59,9 @@ impl Engine {
             return None;
         }
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
+            if supply.has_hole() {
+                return None;
+            }
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
                 let bytes = certain_from(&request.headers)?;

@@ -86,13 +86,14 @@ impl Engine {
         };
         let read = Outcome { stored: true, ..*outcome };
         let reading = self.reads(upstream, follower, true, request, read);
-        let landed = match race(&mut task, reading).await {
-            Raced::First(landed) => landed,
-            Raced::Second(None) => {
+        // What can be read need not have been kept.
+        let landed = match race(reading, &mut task).await {
+            Raced::Second(landed) => landed,
+            Raced::First(None) => {
                 outcome.refusal = Some(Refusal::NoRoom);
                 return Ok(Turn::Forward);
             }
-            Raced::Second(Some(response)) => {
+            Raced::First(Some(response)) => {
                 let rest = async move {
                     match task.await {
                         Ok(Delivery::Salvaged(salvage)) => Some(salvage),

@@ -46,12 +46,13 @@ impl Call {
 
     /// The cache knows how long the representation is before it has come.
     pub(super) fn tells_length(&self) -> bool {
-        self.answer.length != Length::Absent || self.answer.exact
+        self.answer.length != Length::Absent || self.answer.exact && !self.is_broken()
     }
 
     /// The strong validator that binds parts to each other, if it has one.
     pub(super) fn binding(&self) -> Option<HeaderValue> {
-        if self.request.method != Method::GET || ![200, 206].contains(&self.status.as_u16()) {
+        let is_whole = self.status == StatusCode::OK;
+        if self.request.method != Method::GET || !is_whole && self.part().is_none() {
             return None;
         }
         let headers = end_to_end(&self.headers);

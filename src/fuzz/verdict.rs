@@ -225,7 +225,13 @@ impl<'a> Case<'a> {
         };
         let Viewed { status, headers, body, failed, .. } = self.viewed;
         let is_whole = *body == call.sent && *failed == call.breaks();
-        let is_cut = call.is_broken() && *failed && call.sent.starts_with(body);
+        let is_cut = (call.is_broken() || self.judge.evicted) && *failed && call.sent.starts_with(body);
+        // A body that died, and went on with what was asked for in its place.
+        let mut own = self.calls().filter(|call| self.is_own(call));
+        let is_resumed =
+            call.is_broken() && own.any(|call| call.request.headers.contains_key(header::IF_RANGE));
+        let is_of_it = if *failed { call.whole.starts_with(body) } else { call.whole == *body };
+        let is_cut = is_cut || is_resumed && is_of_it;
         // What the script says without being asked for it is an answer like others.
         let asks: &[HeaderName] = match status.as_u16() {
             304 => &[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE],

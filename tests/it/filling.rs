@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tower_video_cache::{BoxError, ChunkSize, Fault, MokaStore, Operation, Policy, Store, VideoCacheLayer};
+use tower_video_cache::{
+    BoxError, ChunkSize, Fault, Fill, MokaStore, Operation, Policy, Store, VideoCacheLayer,
+};
 
 use crate::rig::{movie, settle, Gate, Rig, Script, Step};
 
@@ -329,4 +331,24 @@ async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges(
         rig.inner.was_called(calls);
     }
     assert_eq!(rig.puts(), 0);
+}
+
+#[tokio::test]
+async fn what_a_body_that_died_has_left_is_made_whole_and_no_more_is_fetched() {
+    let dying =
+        Script::movie("/a.mp4", 6000).header("etag", "\"one\"").honours_ranges().dies_at(3000).dies_times(1);
+    let rig = Rig::new().layer(|layer| layer.resumes(0)).script("/a.mp4", dying);
+    assert_eq!(rig.get("/a.mp4").send().await.status, 502);
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 6000));
+    assert!(rig.inner.bytes_of("/a.mp4") < 3000 + 6000, "{:?}", rig.inner.ranges("/a.mp4"));
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 6000)).is_hit();
+}
+
+#[tokio::test]
+async fn the_end_of_what_there_is_no_room_for_does_not_wait_for_its_beginning_to_be_read() {
+    let rig = Rig::new().layer(|layer| layer.fill_ahead(1).most_promised(4096)).fill(Fill::Progressive);
+    let rig = rig.movie("/a.mp4", 20_000);
+    let answer = rig.get("/a.mp4").range("bytes=-500").send();
+    let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
+    answer.partial(&movie("/a.mp4", 20_000), 19_500..20_000);
 }

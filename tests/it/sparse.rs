@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation, Policy};
+use tower_video_cache::{Error, Fault, Fill, Operation, Policy};
 
 use crate::{
     rig::{seconds, settle, Gate, Rig, Script, Step},
@@ -22,11 +22,7 @@ async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
         rig.inner.answer(PATH, second);
         for body in [one, two] {
             let answer = body.rest().await;
-            assert!(
-                answer.error.as_ref().is_some_and(tower_video_cache::Error::is_changed),
-                "{:?}",
-                answer.error
-            );
+            assert!(answer.error.as_ref().is_some_and(Error::is_changed), "{:?}", answer.error);
             assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
         }
         let before = asked(&rig).len();
@@ -445,5 +441,43 @@ async fn a_stale_object_in_parts_is_validated_by_one_question_in_every_mode() {
         assert_eq!(asked(&rig), ["0-999", "all", "1000-9499 \"v1\""], "{mode:?}");
         rig.get(PATH).send().await.whole(&truth()).is_hit();
         rig.inner.was_called(3);
+    }
+}
+
+#[tokio::test]
+async fn a_body_under_way_goes_on_when_its_object_is_invalidated_and_does_not_bring_it_back() {
+    let rig = small(parted(), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    reading.ready();
+    rig.ask(Method::POST, PATH).send().await;
+    reading.rest().await.whole(&truth());
+    let calls = rig.inner.calls().len();
+    rig.get(PATH).range("bytes=5000-5009").send().await.partial(&truth(), 5000..5010);
+    assert_eq!(asked(&rig)[calls..], ["5000-5999"]);
+}
+
+#[tokio::test]
+async fn versions_that_follow_each_other_fast_are_never_mixed() {
+    // Every call is answered by the other version than the one before.
+    for honest in [true, false] {
+        let rig = small(parted(), 2);
+        let script = |number: usize| {
+            let script = if number % 2 == 0 { parted() } else { changed() };
+            if honest {
+                script
+            } else {
+                script.ignores_if_range()
+            }
+        };
+        rig.inner.answer_each(PATH, (0..200).map(script));
+        for view in 0..20 {
+            let first = view * 450;
+            let answer = rig.get(PATH).range(&format!("bytes={first}-")).send().await;
+            let version = if answer.field("etag") == "\"v1\"" { truth() } else { other() };
+            let part = version.slice(first..);
+            assert!(part.starts_with(&answer.bytes), "{view} {}", answer.cache_status());
+            assert!(answer.error.is_some() || answer.bytes.len() == part.len());
+        }
+        assert!(rig.inner.calls().len() < 20 * 7, "{}", rig.inner.calls().len());
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         fields::{only, stored_fields},
         freshness::Exchange,
         partial::{of_the_whole, Binding, Part},
+        range::ByteRange,
         storable::storable,
     },
 };
@@ -68,6 +69,11 @@ impl Fill {
     /// The part that a 206 is, if others can be bound to it, and a chunk lies in it.
     fn first_part<B>(&self, response: &Response<B>, exchange: Exchange) -> Option<Part> {
         let part = Part::of(response.headers())?;
+        // RFC 9110 §15.3.7: of what was asked for, and of nothing else.
+        let is_asked = |asked: ByteRange| part.range.start == asked.start && part.range.end <= asked.end;
+        if !self.window.is_none_or(is_asked) {
+            return None;
+        }
         Binding::of(&stored_fields(response.headers(), &[], exchange.received))?;
         let chunks = whole_chunks(part, u64::from(self.chunk_size()));
         (!chunks.is_empty()).then_some(part)

@@ -90,7 +90,8 @@ impl Fill {
             };
         let mut draft = self.draft(&parts, exchange);
         draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
-        let binding = Binding::of(&draft.headers);
+        // RFC 9110 §14.2: there are parts of a 200 alone.
+        let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
         let body = Collector::new(body, length);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(promise));
         pour.promised_whole = length.is_some() && !paced;
@@ -253,7 +254,9 @@ impl Fill {
             return false;
         }
         let layout = Layout { length, ..stored };
-        self.commit(Draft { layout, sparse: true, ..draft }, permit).await.is_ok()
+        // It may have died after its last byte, and then nothing is missing.
+        let sparse = stored.length < length;
+        self.commit(Draft { layout, sparse, ..draft }, permit).await.is_ok()
     }
 
     /// What is to be done with a response that may not be stored, beside passing it on.

@@ -103,10 +103,13 @@ impl Line {
                     Some(_) => self.upstream.committed(&self.entry).await,
                     None => Some(Arc::clone(&self.entry)),
                 };
-                match stored {
-                    Some(stored) => self.upstream.refill(stored).await.map(Found::Elsewhere).ok_or(error),
-                    None => Err(error),
+                if let Some(stored) = stored {
+                    return self.upstream.refill(stored).await.map(Found::Elsewhere).ok_or(error);
                 }
+                if let Some(supply) = &self.entry.pouring {
+                    supply.holed.store(true, Ordering::Relaxed);
+                }
+                Err(error)
             }
         }
     }

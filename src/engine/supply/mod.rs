@@ -84,6 +84,8 @@ pub(crate) struct Supply {
     length: OnceLock<u64>,
     /// A fill has brought all of it.
     filled: AtomicBool,
+    /// A chunk that a fill brought was lost, and cannot be had before the fill has ended.
+    holed: AtomicBool,
     /// What came for the viewer alone who led the fill.
     withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
@@ -136,6 +138,7 @@ impl Supply {
             binding,
             length: known,
             filled: AtomicBool::new(false),
+            holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
             farthest: watch::Sender::new(0),
@@ -148,6 +151,11 @@ impl Supply {
     /// Bytes of the whole body, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length.get().copied()
+    }
+
+    /// Whether whoever reads while it comes may come to a hole.
+    pub(crate) fn has_hole(&self) -> bool {
+        self.holed.load(Ordering::Relaxed)
     }
 
     /// What the answer to the viewer who led the fill has besides.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{request, Request, Response};
+use http::{header, request, Request, Response};
 use http_body::Body;
 use tokio::time::timeout;
 use tower_service::Service;
@@ -26,6 +26,7 @@ use crate::{
         Engine,
     },
     error::BoxError,
+    format::manifest::Manifest,
 };
 
 /// What can ask the inner service on behalf of a viewer.
@@ -139,24 +140,30 @@ where
             if let Some(found) = self.found(&gone).await {
                 return is_same(&gone, &found).then_some(found);
             }
-            forget(records, &gone).await;
-            match flights.join(&gone.slot, &self.target.primary) {
-                Role::Lead(permit) => {
-                    let (engine, request, target) = (&self.engine, &self.request, &self.target);
-                    let (inner, nothing) = (self.inner(), Known::Nothing);
-                    let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
-                    let Filling { task, follower } = filling;
-                    // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
-                    if let Raced::Second(()) = race(task, paced(follower)).await {
-                        return None;
+            // The flight that is joined may be the one that stored what is gone, about to land.
+            for _ in 0..2 {
+                forget(records, &gone).await;
+                match flights.join(&gone.slot, &self.target.primary) {
+                    Role::Lead(permit) => {
+                        let (engine, request, target) = (&self.engine, &self.request, &self.target);
+                        let (inner, nothing) = (self.inner(), Known::Nothing);
+                        let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
+                        let Filling { task, follower } = filling;
+                        // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
+                        if let Raced::Second(()) = race(task, paced(follower)).await {
+                            return None;
+                        }
+                    }
+                    Role::Follow(mut follower) => {
+                        let slow = paced(follower.clone());
+                        let _ = timeout(config.follower_limit, race(follower.landing(), slow)).await;
                     }
                 }
-                Role::Follow(mut follower) => {
-                    let slow = paced(follower.clone());
-                    let _ = timeout(config.follower_limit, race(follower.landing(), slow)).await;
+                if let Some(found) = self.found(&gone).await {
+                    return is_same(&gone, &found).then_some(found);
                 }
             }
-            self.found(&gone).await.filter(|found| is_same(&gone, found))
+            None
         })
     }
 }
@@ -165,6 +172,8 @@ where
 fn is_same(one: &Entry, other: &Entry) -> bool {
     let (one, other) = (&one.manifest, &other.manifest);
     let same_key = one.key == other.key && one.selecting == other.selecting;
+    let coding = |manifest: &Manifest| manifest.headers.get(header::CONTENT_ENCODING).cloned();
+    let same_key = same_key && coding(one) == coding(other);
     let same_tag = || binding(one).is_some_and(|bound| binding(other) == Some(bound));
     let same_digest = || one.digest.is_some() && one.digest == other.digest;
     same_key && one.layout.length == other.layout.length && (same_tag() || same_digest())
