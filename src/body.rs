@@ -57,6 +57,15 @@ impl<B> ResponseBody<B> {
         }
     }
 
+    /// Whether more is to be read from the store than what is ready.
+    pub(crate) fn is_to_be_read(&self) -> bool {
+        match &self.kind {
+            Kind::Stored { reader } => reader.is_to_be_read(),
+            Kind::Parts { .. } => true,
+            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } => false,
+        }
+    }
+
     /// Has what is still to be read come by way of `upstream`, should the store turn out not to have it.
     pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
         match &mut self.kind {

@@ -176,7 +176,8 @@ impl Engine {
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
             Ok(Answer { mut response, stale, .. }) => {
                 // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
-                if directives.only_if_cached {
+                let is_settled = stale.is_none() && !response.body().is_to_be_read();
+                if is_settled || directives.only_if_cached {
                     return Ok(response);
                 }
                 match stale {

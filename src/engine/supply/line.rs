@@ -116,16 +116,15 @@ impl Line {
 
     /// The same, without a refill.
     pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
-        let engine = self.upstream.engine();
-        if self.seat(self.entry.pouring.is_some() || self.entry.manifest.sparse).is_none() {
-            if let Ok(chunk) = engine.records.chunk(self.entry.manifest.layout.chunk(index)).await {
-                return Ok(Found::Chunk(chunk));
-            }
-        }
         match self.seat(true) {
             Some(seat) => seat.chunk(&*self.upstream, index).await,
             None => Err(Missing::NoParts(Error::lost())),
         }
+    }
+
+    /// Whether a chunk was missing, or was sure to be.
+    pub(crate) fn is_seated(&self) -> bool {
+        lock(&self.seat).is_some()
     }
 
     /// Whether a chunk was missing, and the inner service asked for it.
