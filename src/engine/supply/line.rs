@@ -148,7 +148,7 @@ impl Line {
 enum Fetch {
     Barred(Barred),
     /// On behalf of this viewer.
-    Begun,
+    Begun(watch::Receiver<Progress>),
     /// There were too many runs for too long.
     TooLate,
     UnderWay,
@@ -186,9 +186,11 @@ impl Seat {
         let mut error = Error::lost();
         // A fill that keeps its pace by its readers goes on for one who waits.
         self.supply.is_read(index);
-        let (mut own, mut is_own, mut waits) = (0, false, 0);
+        let (mut own, mut begun, mut waits) = (0, None, 0);
         while waits < WAITS {
-            if let Some(run) = self.supply.bringing(index) {
+            // One that was begun here may have ended by now, and what it brought may be in its last word alone.
+            let is_own = begun.is_some();
+            if let Some(run) = begun.take().or_else(|| self.supply.bringing(index)) {
                 waits += 1;
                 let end = landing(run, index).await;
                 self.fetched.store(true, Ordering::Relaxed);
@@ -230,8 +232,8 @@ impl Seat {
                 break;
             }
             match self.fetch(upstream, index).await {
-                Fetch::Begun => (own, is_own) = (own + 1, true),
-                Fetch::UnderWay => is_own = false,
+                Fetch::Begun(run) => (own, begun) = (own + 1, Some(run)),
+                Fetch::UnderWay => {}
                 Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
                 Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
                 Fetch::TooLate => return Err(Missing::TooLate),
@@ -256,9 +258,10 @@ impl Seat {
         match waiting.await {
             Ok(Begun::Barred(barred)) => Fetch::Barred(barred),
             Ok(Begun::Run(running, chunks)) => {
-                self.hold(running.progress.subscribe(), chunks.end);
+                let run = running.progress.subscribe();
+                self.hold(run.clone(), chunks.end);
                 upstream.fetch(Slice { running, chunks });
-                Fetch::Begun
+                Fetch::Begun(run)
             }
             Ok(Begun::Full | Begun::UnderWay) => Fetch::UnderWay,
             Err(_) => Fetch::TooLate,
