@@ -125,6 +125,10 @@ impl Engine {
         let outcome = if line.has_fetched() {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, stored: true, ..outcome }
+        } else if line.has_collapsed() {
+            // RFC 9211 §2.6: with the call that was made for another.
+            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
+            Outcome { forwarded_status, collapsed: true, ..outcome }
         } else if accepted == Accepted::Nothing {
             // The store had it after all.
             Outcome::default()

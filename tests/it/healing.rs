@@ -133,9 +133,17 @@ async fn many_viewers_of_a_lost_chunk_cost_one_call() {
         let within: Vec<_> = within.into_iter().map(|reading| tokio::spawn(reading.rest())).collect();
         settle().await;
         gate.open();
+        let mut callers = 0;
         for (range, viewer) in before {
-            viewer.await.unwrap().partial(&truth(), range);
+            let answer = viewer.await.unwrap();
+            let status = answer.cache_status().to_owned();
+            answer.partial(&truth(), range);
+            // RFC 9211 §2.5–2.6: of one call, one request says `stored`, and the others `collapsed`.
+            let stored = status.ends_with("; stored");
+            callers += usize::from(stored);
+            assert!(stored || status.ends_with("; collapsed"), "{mode:?}: {status}");
         }
+        assert!(callers <= 1, "{mode:?}: {callers}");
         for viewer in within {
             viewer.await.unwrap().whole(&truth());
         }

@@ -127,9 +127,14 @@ impl Line {
         lock(&self.seat).is_some()
     }
 
-    /// Whether a chunk was missing, and the inner service asked for it.
+    /// Whether the inner service was asked for a chunk that was missing, on behalf of this viewer.
     pub(crate) fn has_fetched(&self) -> bool {
         self.seat(false).is_some_and(|seat| seat.fetched.load(Ordering::Relaxed))
+    }
+
+    /// Whether it was asked on behalf of another, for whose chunk this viewer waited.
+    pub(crate) fn has_collapsed(&self) -> bool {
+        self.seat(false).is_some_and(|seat| seat.collapsed.load(Ordering::Relaxed))
     }
 
     fn seat(&self, wanted: bool) -> Option<Arc<Seat>> {
@@ -159,8 +164,10 @@ struct Seat {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
-    /// A chunk was missing, and has come.
+    /// The inner service was asked for a missing chunk on behalf of this viewer.
     fetched: AtomicBool,
+    /// It was asked on behalf of another one, for whose chunk this one waited.
+    collapsed: AtomicBool,
     ahead: Mutex<Ahead>,
 }
 
@@ -177,8 +184,8 @@ struct Ahead {
 
 impl Seat {
     fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
-        let (fetched, ahead) = (AtomicBool::new(false), Mutex::default());
-        Self { supply, until, leads, fetched, ahead }
+        let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { supply, until, leads, fetched, collapsed, ahead: Mutex::default() }
     }
 
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
@@ -192,8 +199,11 @@ impl Seat {
             let is_own = begun.is_some();
             if let Some(run) = begun.take().or_else(|| self.supply.bringing(index)) {
                 waits += 1;
-                let end = landing(run, index).await;
-                self.fetched.store(true, Ordering::Relaxed);
+                let end = landing(run.clone(), index).await;
+                if run.borrow().called {
+                    let told = if is_own { &self.fetched } else { &self.collapsed };
+                    told.store(true, Ordering::Relaxed);
+                }
                 match end {
                     Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
                         return Ok(Found::Chunk(chunk));

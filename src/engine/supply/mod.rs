@@ -264,7 +264,7 @@ impl Supply {
     fn run(self: &Arc<Self>, state: &mut State, chunks: Range<u64>, is_slice: bool) -> Running {
         state.numbers += 1;
         let number = state.numbers;
-        let progress = watch::Sender::new(Progress { next: chunks.start, end: None });
+        let progress = watch::Sender::new(Progress { next: chunks.start, called: !is_slice, end: None });
         state.runs.push(Run { number, chunks, is_slice, progress: progress.clone() });
         Running { supply: Arc::clone(self), number, progress }
     }

@@ -12,6 +12,8 @@ use super::Supply;
 pub(crate) struct Progress {
     /// The chunk that lands next; those before it are in the store.
     pub(crate) next: u64,
+    /// The inner service was asked: what lands was not there.
+    pub(crate) called: bool,
     /// How the run ended, if it did.
     pub(crate) end: Option<End>,
 }
@@ -65,6 +67,11 @@ impl Running {
     pub(crate) fn landed(&self, next: u64, offset: u64) {
         self.supply.has_poured(offset);
         self.progress.send_modify(|progress| progress.next = next);
+    }
+
+    /// The inner service has given what lands next.
+    pub(super) fn is_called(&self) {
+        self.progress.send_modify(|progress| progress.called = true);
     }
 
     /// Whether nobody waits for any chunk of this run.
