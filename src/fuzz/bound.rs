@@ -83,7 +83,10 @@ impl Call {
             place.start == first && last.is_none_or(|last| place.end == last.saturating_add(1))
         });
         let mut bound = world.calls.iter().take(self.serial).filter(|call| call.binding() == self.binding());
-        let is_other = bound.any(|call| call.total() != self.total());
+        let coding = |call: &Self| -> Vec<_> {
+            call.headers.get_all(header::CONTENT_ENCODING).iter().cloned().collect()
+        };
+        let is_other = bound.any(|call| call.total() != self.total() || coding(call) != coding(self));
         is_further
             && (!as_asked
                 || is_other
