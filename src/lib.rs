@@ -29,7 +29,7 @@ pub use self::{
     policy::Policy,
     semantics::cache_status::CacheName,
     service::VideoCache,
-    store::Store,
+    store::{Lease, Store},
 };
 #[cfg(feature = "test-util")]
 pub use self::{

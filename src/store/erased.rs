@@ -1,10 +1,10 @@
 //! A [`Store`] without its type, so that the layer has no type parameter.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-use super::Store;
+use super::{Lease, Store};
 use crate::error::BoxError;
 
 /// A call of a store under way. One box for each chunk is nothing beside the chunk.
@@ -18,6 +18,9 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn largest_value(&self) -> Option<u64>;
     fn capacity(&self) -> Option<u64>;
     fn can_alter(&self) -> bool;
+    fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
+    fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool>;
+    fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()>;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -43,5 +46,17 @@ impl<S: Store> ErasedStore for S {
 
     fn can_alter(&self) -> bool {
         Store::can_alter(self)
+    }
+
+    fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease> {
+        Box::pin(Store::lease(self, key, holder, time))
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool> {
+        Box::pin(Store::renew(self, key, holder, time))
+    }
+
+    fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()> {
+        Box::pin(Store::release(self, key, holder))
     }
 }

@@ -8,7 +8,11 @@ mod fault;
 #[cfg(feature = "moka")]
 mod moka;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::{ready, Future},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -29,6 +33,8 @@ use crate::error::BoxError;
 ///   behind. The cache takes it for a miss.
 /// - A [`remove`](Self::remove) of an absent key is `Ok`.
 /// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are up to one chunk and 40 bytes long.
+/// - What lies under a key that begins with `c/` is never put with another value: it is there, or it is not. What lies
+///   under any other key may change, here or by another process.
 /// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them. The cache
 ///   does not remove the chunks of a response that another one replaced, for a viewer may still read them: a store
 ///   must evict or expire what is no longer read.
@@ -119,6 +125,61 @@ pub trait Store: Send + Sync + 'static {
     fn can_alter(&self) -> bool {
         true
     }
+
+    /// Asks for the lease of `key`, for `time`, in the name of `holder`: of all the processes that share the store, one
+    /// at a time has it, and calls the inner service for all. `holder` is of 32 hexadecimal digits, and no two are alike.
+    ///
+    /// A lease ends after its time, when it is [released](Self::release), and when its key is [removed](Self::remove).
+    /// Default: [`Lease::NotOffered`]; each process then asks for itself.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the store from knowing; the process then asks for itself.
+    fn lease(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
+        let _ = (key, holder, time);
+        ready(Ok(Lease::NotOffered))
+    }
+
+    /// Has a lease last for `time` from now on, if it is still `holder`'s; says whether it is.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the store from knowing.
+    fn renew(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        let _ = (key, holder, time);
+        ready(Ok(false))
+    }
+
+    /// Ends a lease, if it is still `holder`'s.
+    ///
+    /// # Errors
+    ///
+    /// The lease may last until its time is over.
+    fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        let _ = (key, holder);
+        ready(Ok(()))
+    }
+}
+
+/// What came of a request for a [lease](Store::lease).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// The store has none to give.
+    NotOffered,
+    /// It is the holder's, for the time asked.
+    Granted,
+    /// It is another holder's.
+    Taken,
 }
 
 impl<T: Store> Store for Arc<T> {
@@ -144,5 +205,27 @@ impl<T: Store> Store for Arc<T> {
 
     fn can_alter(&self) -> bool {
         (**self).can_alter()
+    }
+
+    fn lease(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
+        (**self).lease(key, holder, time)
+    }
+
+    fn renew(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        (**self).renew(key, holder, time)
+    }
+
+    fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        (**self).release(key, holder)
     }
 }
