@@ -218,6 +218,13 @@ impl VideoCacheLayer {
         self.set(|config| config.resume_pause = pause)
     }
 
+    /// How often the store has given back a chunk as something else than what was put, since this layer was set up: bytes
+    /// that a disk, a network or another program altered. None of them reached a viewer: the chunk was fetched again, or ended
+    /// the body with an error. If the number grows, something is wrong with the store.
+    pub fn damaged_chunks(&self) -> u64 {
+        self.engine.damaged_chunks()
+    }
+
     fn set(self, change: impl FnOnce(&mut Config)) -> Self {
         Self { engine: Arc::new(self.engine.reconfigured(change)) }
     }

@@ -118,6 +118,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn damaged_chunks(&self) -> u64 {
+        self.records.damaged()
+    }
+
     /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
     /// neither has one that asks for another method.
     pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {

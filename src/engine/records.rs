@@ -4,7 +4,10 @@ use std::{
     future::{poll_fn, Future},
     panic::{catch_unwind, AssertUnwindSafe},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
     task::Poll,
     time::Duration,
 };
@@ -25,12 +28,14 @@ use crate::{
 pub(crate) struct Records {
     store: Arc<dyn ErasedStore>,
     limit: Duration,
+    /// Chunks that came back as something else.
+    damaged: AtomicU64,
 }
 
 impl Records {
     /// `limit` is how long each call of the store may take.
     pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
-        Self { store, limit }
+        Self { store, limit, damaged: AtomicU64::new(0) }
     }
 
     /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
@@ -58,7 +63,15 @@ impl Records {
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
         let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
-        chunk::open(&record, name, self.checksum()).ok_or_else(Error::corrupt)
+        chunk::open(&record, name, self.checksum()).ok_or_else(|| {
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            Error::corrupt()
+        })
+    }
+
+    /// How often a chunk came back from the store as something else than what was put.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Puts one chunk; gives the chunk back with the error if the store does not take it.

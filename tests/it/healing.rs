@@ -105,6 +105,7 @@ async fn a_chunk_that_is_damaged_is_fetched_again() {
             _ => &["all", "4000-4999 \"v1\""],
         };
         assert_eq!(asked(&rig), expected, "{mode:?}");
+        assert!(rig.layer.damaged_chunks() > 0, "{mode:?}");
         rig.get(PATH).send().await.whole(&truth()).is_hit();
         rig.inner.was_called(expected.len());
     }
