@@ -11,6 +11,8 @@ mod fields;
 mod origin;
 #[path = "../examples/proxy/server.rs"]
 mod server;
+#[path = "../examples/proxy/store.rs"]
+mod store;
 #[path = "../examples/proxy/values.rs"]
 mod values;
 
@@ -42,7 +44,7 @@ use tokio::{
 };
 use tower_video_cache::{Abandon, BoxError};
 
-use self::{args::Args, server::Stopped};
+use self::{args::Args, server::Stopped, store::StoreArg};
 
 // What is stored, and how it is answered.
 
@@ -518,6 +520,14 @@ async fn a_stop_waits_no_longer_than_its_grace() {
 fn wrong_arguments_are_refused() {
     for (wrong, kind) in [
         (&["--memory", "lots"][..], ErrorKind::ValueValidation),
+        (&["--store", "memory"], ErrorKind::ValueValidation),
+        (&["--store", "moka:lots"], ErrorKind::ValueValidation),
+        (&["--store", "redis-cluster://"], ErrorKind::ValueValidation),
+        (&["--store", "s3://bucket?zone=a"], ErrorKind::ValueValidation),
+        (&["--store", "fs:"], ErrorKind::ValueValidation),
+        (&["--store", "foyer:cache?disk=large"], ErrorKind::ValueValidation),
+        (&["--store", "moka:1GiB", "--memory", "1GiB"], ErrorKind::ArgumentConflict),
+        (&["--near", "close"], ErrorKind::ValueValidation),
         (&["--chunk-size", "0"], ErrorKind::ValueValidation),
         (&["--chunk-size", "65MiB"], ErrorKind::ValueValidation),
         (&["--chunk-size", "5GiB"], ErrorKind::ValueValidation),
@@ -586,6 +596,39 @@ fn sizes_durations_and_lists_are_understood() {
     ] {
         assert!(args.contains(part), "{part} in {args}");
     }
+}
+
+#[test]
+fn a_store_is_named_by_what_it_is_and_where() {
+    for (text, expected) in [
+        ("moka:512MiB", StoreArg::Moka(512 << 20)),
+        ("redis://:secret@a:6379/1", StoreArg::Redis("redis://:secret@a:6379/1".to_owned())),
+        ("redis-cluster://a:7000,b:7001", {
+            StoreArg::RedisCluster(vec!["redis://a:7000".to_owned(), "redis://b:7001".to_owned()])
+        }),
+        ("s3://videos?endpoint=http%3A%2F%2Fa%3A9000&region=eu", {
+            let settings = [("endpoint", "http://a:9000"), ("region", "eu")];
+            let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            StoreArg::S3 { bucket: "videos".to_owned(), settings: settings.to_vec() }
+        }),
+        ("fs:/var/cache/videos", StoreArg::Fs("/var/cache/videos".into())),
+        ("foyer:cache?disk=2GiB", {
+            StoreArg::Foyer { directory: "cache".into(), memory: 256 << 20, disk: 2 << 30 }
+        }),
+    ] {
+        assert_eq!(text.parse(), Ok(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn memory_before_a_store_answers_as_the_store_does() {
+    let rig = Rig::with(&["--store", "moka:64MiB", "--near", "8MiB"], |_| async { Ok(video()) }).await;
+    for status in ["stored", "hit", "hit"] {
+        let response = rig.get("/a.mp4").await;
+        assert!(field(response.headers(), "cache-status").contains(status), "{response:?}");
+        assert_eq!(whole(response).await, movie());
+    }
+    assert_eq!(rig.seen().len(), 1);
 }
 
 #[test]
@@ -679,9 +722,13 @@ impl Rig {
         let listener = TcpListener::bind(args.listen).await.unwrap();
         let proxy = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
+        let opened = args.open().await.unwrap();
         let served = tokio::spawn(async move {
             let stopped = async { _ = stopped.await };
-            server::serve(listener, args.layer(), args.origin(), args.limits(), stopped).await
+            let layer = opened.layer.clone();
+            let how = server::serve(listener, layer, args.origin(), args.limits(), stopped).await;
+            opened.close().await.unwrap();
+            how
         });
         Self { proxy, origin, log: Arc::default(), stop, served }
     }

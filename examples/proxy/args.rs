@@ -10,12 +10,13 @@ use bytesize::ByteSize;
 use clap::Parser;
 use http::{uri::Authority, HeaderName};
 use humantime::parse_duration;
-use tower_video_cache::{Abandon, CacheName, ChunkSize, MokaStore, Policy, VideoCacheLayer};
+use tower_video_cache::{Abandon, BoxError, CacheName, ChunkSize, Policy, VideoCacheLayer};
 
 use super::{
     fields::cache_key,
     origin::Origin,
     server::Limits,
+    store::{Opened, StoreArg},
     values::{abandon, chunk_size, media, origin, status, FillArg, StatusArg},
 };
 
@@ -29,9 +30,17 @@ pub(crate) struct Args {
     /// What is cached: `http://HOST[:PORT]`.
     #[arg(long, value_parser = origin)]
     origin: Authority,
-    /// Memory for stored responses; one larger than half of it passes through.
+    /// Memory for stored responses, where they are stored in memory; one larger than half of it passes through.
     #[arg(long, default_value = "512MiB")]
     memory: ByteSize,
+    /// Where responses are stored, if not in memory: `redis://HOST:PORT`, `redis-cluster://HOST:PORT,…`,
+    /// `s3://BUCKET?endpoint=URL&region=NAME&root=PATH` (credentials from the environment), `fs:DIR`,
+    /// `foyer:DIR?memory=256MiB&disk=8GiB` or `moka:512MiB`.
+    #[arg(long, conflicts_with = "memory")]
+    store: Option<StoreArg>,
+    /// Memory before that store, for what is asked for again.
+    #[arg(long, value_name = "BYTES")]
+    near: Option<ByteSize>,
     /// The pieces that responses are stored in.
     #[arg(long, default_value = "1MiB", value_parser = chunk_size)]
     chunk_size: ChunkSize,
@@ -101,7 +110,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "256", value_name = "N")]
     most_fills: usize,
     /// Memory that all fills under way may have promised to themselves; what does not fit passes through
-    /// [default: half of --memory].
+    /// [default: half of the store, where its size is known].
     #[arg(long, value_name = "BYTES")]
     most_promised: Option<ByteSize>,
     /// Requests to the origin for parts of one response, at once; one more waits for its turn.
@@ -137,8 +146,16 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn layer(&self) -> VideoCacheLayer {
-        let layer = VideoCacheLayer::new(MokaStore::new(self.memory.as_u64()))
+    /// The store, and the layer on it.
+    pub(crate) async fn open(&self) -> Result<Opened, BoxError> {
+        let memory = StoreArg::Moka(self.memory.as_u64());
+        let store = self.store.as_ref().unwrap_or(&memory);
+        let opened = store.open(self.near.map(|near| near.as_u64())).await?;
+        Ok(opened.map(|layer| self.settings(layer)))
+    }
+
+    fn settings(&self, layer: VideoCacheLayer) -> VideoCacheLayer {
+        let layer = layer
             .policy(self.policy())
             .key(cache_key)
             .chunk_size(self.chunk_size)

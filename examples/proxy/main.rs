@@ -1,15 +1,17 @@
-//! A caching reverse proxy for video: one origin, one process, nothing on disk.
+//! A caching reverse proxy for video: one origin, and a store of your choice.
 //!
 //! `cargo run --release --example proxy -- --listen 127.0.0.1:8080 --origin http://127.0.0.1:9000`
 //!
 //! It speaks HTTP/1.1 and HTTP/2 (with prior knowledge) to viewers and HTTP/1.1 to the origin, both without TLS:
-//! where viewers come over the Internet, put it behind what terminates TLS. What was stored is gone when it stops.
+//! where viewers come over the Internet, put it behind what terminates TLS. What is stored in memory is gone when it stops.
+//! Other stores than memory need `--features all-stores`.
 
 mod args;
 mod body;
 mod fields;
 mod origin;
 mod server;
+mod store;
 mod values;
 
 use std::{
@@ -42,11 +44,14 @@ async fn run(args: Args) -> Result<Stopped, Box<dyn Error>> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let opened = args.open().await?;
     let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    Ok(server::serve(listener, args.layer(), args.origin(), args.limits(), stop).await)
+    let stopped = server::serve(listener, opened.layer.clone(), args.origin(), args.limits(), stop).await;
+    opened.close().await?;
+    Ok(stopped)
 }
 
 /// Resolves when the process is asked to end. From the call on, the signals no longer end it by themselves.

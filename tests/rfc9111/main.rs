@@ -13,6 +13,8 @@ mod fields;
 mod origin;
 #[path = "../../examples/proxy/server.rs"]
 mod server;
+#[path = "../../examples/proxy/store.rs"]
+mod store;
 #[path = "../../examples/proxy/values.rs"]
 mod values;
 

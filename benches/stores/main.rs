@@ -1,0 +1,275 @@
+//! What a hit costs from each store: the time to its first byte, and what the bytes come at.
+//!
+//! `cargo bench --features all-stores --bench stores` measures; with `-- --test` each measurement is made a few times, to
+//! see that it can be. A `redis-server` on the `PATH` is started on loopback for it; without one, its rows are left out.
+//! `raw` is the same value read by the redis client alone, in turns with the rows of Redis.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement that cannot go on has failed, and is read as it is printed"
+)]
+
+mod server;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{header, Request, Response};
+use http_body_util::{BodyExt, Full};
+use opendal::{services::Fs, Operator};
+use tower::{Layer, Service, ServiceExt};
+use tower_video_cache::{
+    FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
+};
+
+use self::server::Redis;
+
+fn main() {
+    // As with criterion: no `--bench` where `cargo test` runs it.
+    let is_told = |what: &str| std::env::args().any(|argument| argument == what);
+    let rounds = if is_told("--bench") && !is_told("--test") { 400 } else { 3 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(all(rounds));
+}
+
+async fn all(rounds: usize) {
+    let scratch = Scratch::new();
+    println!("p50 of a hit, one at a time, of a 64 MiB object in chunks of 1 MiB; MiB/s of 8 at once");
+    println!(
+        "{:<24}{:>14}{:>14}{:>14}{:>14}{:>14}",
+        "store", "first byte", "64 KiB", "1 MiB", "1 MiB x 8", "whole"
+    );
+    row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
+    let files = Fs::default().root(scratch.text("files")).atomic_write_dir(&scratch.text("unfinished"));
+    let files = || OpendalStore::new(Operator::new(files.clone()).unwrap().finish());
+    row("fs", &cached(files()).await, rounds).await;
+    row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+    let foyer = FoyerStore::open(scratch.0.join("foyer"), 16 << 20, 1 << 30).await.unwrap();
+    let foyer = std::sync::Arc::new(foyer);
+    row("foyer, 16 MiB memory", &cached(foyer.clone()).await, rounds).await;
+    foyer.close().await.unwrap();
+    let Some(mut redis) = Redis::start().await else {
+        println!("no redis-server on the PATH: the rows of Redis are left out");
+        return;
+    };
+    let service = cached(RedisStore::new(&redis.url()).unwrap()).await;
+    row("redis", &service, rounds).await;
+    against_raw(&redis, &service, rounds).await;
+    let near = || Tiered::new(MokaStore::new(1 << 30), RedisStore::new(&redis.url()).unwrap());
+    row("redis, near", &cached(near()).await, rounds).await;
+
+    let dead = RedisStore::new(&redis.url()).unwrap();
+    redis.end();
+    without_a_server(dead, rounds).await;
+}
+
+type Cached = VideoCache<Inner>;
+
+/// The layer on a store, with the object stored.
+async fn cached(store: impl Store) -> Cached {
+    let service = VideoCacheLayer::new(store).layer(Inner);
+    assert_eq!(whole(&service, None).await.0, LENGTH);
+    let (_, status) = whole(&service, Some((0, 1))).await;
+    assert!(status.contains("hit"), "{status}");
+    service
+}
+
+async fn row(name: &str, service: &Cached, rounds: usize) {
+    let ranges: Vec<_> = (0..rounds).map(|round| (round * 37 % 64) << 20).collect();
+    let mut first = Vec::new();
+    for start in &ranges {
+        let begun = Instant::now();
+        let mut body = answer(service, Some((*start, MIB))).await.into_body();
+        body.frame().await.unwrap().unwrap();
+        first.push(begun.elapsed());
+        drop(body);
+    }
+    let mut of = [Vec::new(), Vec::new()];
+    for start in &ranges {
+        for (times, length) in of.iter_mut().zip([64 << 10, MIB]) {
+            times.push(timed(whole(service, Some((*start, length)))).await);
+        }
+    }
+    let at_once = rate(8 * rounds, || async {
+        let tasks: Vec<_> = (0..8)
+            .map(|viewer| {
+                let (service, ranges) = (service.clone(), ranges.clone());
+                tokio::spawn(async move {
+                    for start in ranges {
+                        let start = (start + (viewer << 20)) % LENGTH;
+                        assert_eq!(whole(&service, Some((start, MIB))).await.0, MIB);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    })
+    .await;
+    let bodies = rounds.div_ceil(20);
+    let wholes = rate(64 * bodies, || async {
+        for _ in 0..bodies {
+            assert_eq!(whole(service, None).await.0, LENGTH);
+        }
+    })
+    .await;
+    let [small, large] = of;
+    println!(
+        "{name:<24}{:>14}{:>14}{:>14}{:>8.0} MiB/s{:>8.0} MiB/s",
+        shown(median(first)),
+        shown(median(small)),
+        shown(median(large)),
+        at_once,
+        wholes
+    );
+}
+
+/// Ranges of one chunk each, in turns with the chunk's value read by the client alone.
+async fn against_raw(redis: &Redis, service: &Cached, rounds: usize) {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut raw = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*c/*").query_async(&mut raw).await.unwrap();
+    let (mut layer, mut alone) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let start = (round * 37 % 64) << 20;
+        layer.push(timed(whole(service, Some((start, MIB)))).await);
+        let get = async {
+            let value: Option<Bytes> =
+                redis::cmd("GET").arg(&keys[round * 37 % keys.len()]).query_async(&mut raw).await.unwrap();
+            assert!(value.unwrap().len() > MIB);
+        };
+        alone.push(timed(get).await);
+    }
+    let (layer, alone) = (median(layer), median(alone));
+    println!(
+        "{:<24}{:>42}   ratio {:.2}",
+        "redis, raw GET",
+        shown(alone),
+        layer.as_secs_f64() / alone.as_secs_f64()
+    );
+}
+
+/// What a store whose server is gone adds to a request, beside the inner service alone.
+async fn without_a_server(store: RedisStore, rounds: usize) {
+    let service = VideoCacheLayer::new(store).layer(Inner);
+    let mut opening = Vec::new();
+    for _ in 0..20 {
+        opening.push(timed(whole(&service, Some((0, 1)))).await);
+    }
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        with.push(timed(whole(&service, Some((0, 1)))).await);
+        without.push(timed(collected(Inner.oneshot(request(Some((0, 1)))))).await);
+    }
+    println!(
+        "redis, gone: at most {} at first; then {} a request, {} without the layer",
+        shown(opening.into_iter().max().unwrap()),
+        shown(median(with)),
+        shown(median(without))
+    );
+}
+
+async fn answer(
+    service: &Cached,
+    range: Option<(usize, usize)>,
+) -> Response<tower_video_cache::ResponseBody<Full<Bytes>>> {
+    service.clone().oneshot(request(range)).await.unwrap()
+}
+
+/// Bytes of the body, and what the cache says of it.
+async fn whole(service: &Cached, range: Option<(usize, usize)>) -> (usize, String) {
+    let response = answer(service, range).await;
+    let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+    let mut body = response.into_body();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        length += frame.unwrap().into_data().map_or(0, |data| data.len());
+    }
+    (length, status)
+}
+
+async fn collected(answer: impl Future<Output = Result<Response<Full<Bytes>>, Infallible>>) {
+    answer.await.unwrap().into_body().collect().await.unwrap();
+}
+
+fn request(range: Option<(usize, usize)>) -> Request<Full<Bytes>> {
+    let mut request = Request::get("/a.mp4");
+    if let Some((start, length)) = range {
+        request = request.header(header::RANGE, format!("bytes={start}-{}", start + length - 1));
+    }
+    request.body(Full::default()).unwrap()
+}
+
+/// One movie, from memory.
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<Full<Bytes>>> for Inner {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+        static MOVIE: std::sync::LazyLock<Bytes> =
+            std::sync::LazyLock::new(|| (0..=u8::MAX).cycle().take(LENGTH).collect());
+        let response =
+            Response::builder().header(header::CONTENT_TYPE, "video/mp4").header(header::ETAG, "\"1\"");
+        std::future::ready(Ok(response.body(Full::new(MOVIE.clone())).unwrap()))
+    }
+}
+
+/// A directory that is gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("stores-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn text(&self, name: &str) -> String {
+        Path::new(&self.0).join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn timed<T>(what: impl Future<Output = T>) -> Duration {
+    let begun = Instant::now();
+    what.await;
+    begun.elapsed()
+}
+
+/// MiB a second, of so many.
+async fn rate<F: Future<Output = ()>>(mebibytes: usize, what: impl FnOnce() -> F) -> f64 {
+    let mebibytes = u32::try_from(mebibytes).unwrap();
+    f64::from(mebibytes) / timed(what()).await.as_secs_f64()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn shown(time: Duration) -> String {
+    format!("{:.1} µs", time.as_secs_f64() * 1e6)
+}
+
+const MIB: usize = 1 << 20;
+const LENGTH: usize = 64 * MIB;

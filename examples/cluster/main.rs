@@ -1,0 +1,82 @@
+//! Three caching nodes before one origin, with one Redis between them: a stampede on a video that none of them has, then an
+//! unsafe request through one of them, then another stampede.
+//!
+//! `cargo run --release --example cluster --features all-stores`
+//!
+//! It starts a `redis-server` of its own on loopback, and ends it. Each node is the proxy of `examples/proxy`, as it would
+//! run on a machine of its own: the nodes know nothing of each other, and share nothing but the store.
+
+#[path = "../proxy/args.rs"]
+mod args;
+#[path = "../proxy/body.rs"]
+mod body;
+#[path = "../proxy/fields.rs"]
+mod fields;
+#[path = "../proxy/origin.rs"]
+mod origin;
+mod origin_server;
+mod redis_server;
+#[path = "../proxy/server.rs"]
+mod server;
+#[path = "../proxy/store.rs"]
+mod store;
+#[path = "../proxy/values.rs"]
+mod values;
+mod viewers;
+
+use std::{error::Error, future::pending, net::SocketAddr, process::ExitCode};
+
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use self::{args::Args, origin_server::OriginServer, redis_server::RedisServer, viewers::Stampede};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cluster: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let redis = RedisServer::start().await?;
+    let origin = OriginServer::start().await?;
+    println!("redis-server on {}, the origin on {}", redis.address(), origin.address());
+    let mut nodes = Vec::new();
+    for number in 1..=NODES {
+        let address = node(&format!("node-{number}"), &redis, &origin).await?;
+        println!("node-{number} on {address}");
+        nodes.push(address);
+    }
+    let stampede = Stampede { nodes: &nodes, origin: &origin, viewers: VIEWERS };
+
+    stampede.run("a video that no node has").await?;
+    stampede.run("the same once more").await?;
+
+    // RFC 9111 §4.4: what it changes is no longer true, wherever it was stored.
+    let status = viewers::replace(*nodes.first().ok_or("no node")?).await?;
+    println!("\nPUT {} through node-1: {status}; the origin has another video now", origin_server::PATH);
+    stampede.run("the other video").await
+}
+
+/// One node, as `proxy --store redis://…` would be.
+async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<SocketAddr, Box<dyn Error>> {
+    let (origin, store) = (format!("http://{}", origin.address()), format!("redis://{}", redis.address()));
+    let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", &origin, "--store", &store, "--name", name];
+    let args = Args::try_parse_from(line)?;
+    let listener = TcpListener::bind(args.listen).await?;
+    let address = listener.local_addr()?;
+    let layer = args.open().await?.layer;
+    tokio::spawn(
+        async move { server::serve(listener, layer, args.origin(), args.limits(), pending()).await },
+    );
+    Ok(address)
+}
+
+const NODES: usize = 3;
+/// Of each node, at once.
+const VIEWERS: usize = 50;

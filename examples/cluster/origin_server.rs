@@ -1,0 +1,84 @@
+//! The origin: one video, which a PUT replaces by another one.
+
+use std::{
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{header, StatusCode},
+    response::IntoResponse,
+    routing::get,
+    Router,
+};
+use tokio::{net::TcpListener, time::sleep};
+
+/// Where it listens, and what it was asked.
+pub(crate) struct OriginServer {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    calls: AtomicU64,
+    /// Of the video; each PUT begins another.
+    version: AtomicU64,
+}
+
+impl OriginServer {
+    pub(crate) async fn start() -> Result<Self, Box<dyn Error>> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (address, seen) = (listener.local_addr()?, Arc::<Seen>::default());
+        let app = Router::new().route(PATH, get(video).put(replaced)).with_state(Arc::clone(&seen));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { address, seen })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How often the video was asked for.
+    pub(crate) fn calls(&self) -> u64 {
+        self.seen.calls.load(Ordering::Relaxed)
+    }
+
+    /// What viewers should get now.
+    pub(crate) fn video(&self) -> Bytes {
+        content(self.seen.version.load(Ordering::Relaxed))
+    }
+}
+
+async fn video(State(seen): State<Arc<Seen>>) -> impl IntoResponse {
+    seen.calls.fetch_add(1, Ordering::Relaxed);
+    // As far away as an origin is, so that a stampede is one.
+    sleep(Duration::from_millis(200)).await;
+    let version = seen.version.load(Ordering::Relaxed);
+    let fields = [
+        (header::CONTENT_TYPE, "video/mp4".to_owned()),
+        (header::ETAG, format!("\"{version}\"")),
+        (header::CACHE_CONTROL, "max-age=3600".to_owned()),
+    ];
+    (fields, content(version))
+}
+
+async fn replaced(State(seen): State<Arc<Seen>>) -> StatusCode {
+    seen.version.fetch_add(1, Ordering::Relaxed);
+    StatusCode::NO_CONTENT
+}
+
+fn content(version: u64) -> Bytes {
+    let bytes = (0..=u8::MAX).cycle().map(|byte| byte.wrapping_add(version.to_le_bytes()[0]));
+    bytes.take(LENGTH).collect()
+}
+
+pub(crate) const PATH: &str = "/movie.mp4";
+const LENGTH: usize = 16 << 20;

@@ -1,0 +1,76 @@
+//! The viewers: all at once, each of the whole video, byte for byte.
+
+use std::{collections::BTreeMap, error::Error, net::SocketAddr};
+
+use axum::{body::Bytes, http::Request};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::{
+    client::legacy::{connect::HttpConnector, Client},
+    rt::TokioExecutor,
+};
+use tokio::task::JoinSet;
+
+use super::origin_server::{OriginServer, PATH};
+
+/// So many viewers of each node at the same time.
+pub(crate) struct Stampede<'a> {
+    pub(crate) nodes: &'a [SocketAddr],
+    pub(crate) origin: &'a OriginServer,
+    pub(crate) viewers: usize,
+}
+
+impl Stampede<'_> {
+    /// Prints what each node did for its viewers, by what `Cache-Status` says.
+    ///
+    /// # Errors
+    ///
+    /// A viewer got anything else than the origin's video.
+    pub(crate) async fn run(&self, what: &str) -> Result<(), Box<dyn Error>> {
+        let (calls, video) = (self.origin.calls(), self.origin.video());
+        let client = client();
+        let mut viewers = JoinSet::new();
+        for (node, address) in self.nodes.iter().enumerate() {
+            for _ in 0..self.viewers {
+                let (client, video, uri) = (client.clone(), video.clone(), format!("http://{address}{PATH}"));
+                viewers.spawn(async move {
+                    let response = client.get(uri.parse()?).await?;
+                    let status = response.headers().get("cache-status").ok_or("no Cache-Status")?;
+                    let status = status.to_str()?.to_owned();
+                    let seen = response.into_body().collect().await?.to_bytes();
+                    if seen != video {
+                        return Err(format!("node-{} gave other bytes ({status})", node + 1).into());
+                    }
+                    Ok::<_, Box<dyn Error + Send + Sync>>((node, status))
+                });
+            }
+        }
+        let mut said: BTreeMap<_, usize> = BTreeMap::new();
+        while let Some(viewer) = viewers.join_next().await {
+            *said.entry(viewer?.map_err(|error| error.to_string())?).or_default() += 1;
+        }
+        let all = self.nodes.len() * self.viewers;
+        println!("\n{all} viewers of {what}: {} of the origin", times(self.origin.calls() - calls));
+        for ((_, status), viewers) in said {
+            println!("{viewers:>4} × {status}");
+        }
+        Ok(())
+    }
+}
+
+/// Has the origin replace the video, through one node.
+pub(crate) async fn replace(node: SocketAddr) -> Result<String, Box<dyn Error>> {
+    let request = Request::put(format!("http://{node}{PATH}")).body(Empty::new())?;
+    Ok(client().request(request).await?.status().to_string())
+}
+
+fn client() -> Client<HttpConnector, Empty<Bytes>> {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+fn times(calls: u64) -> String {
+    match calls {
+        0 => "no call".to_owned(),
+        1 => "1 call".to_owned(),
+        calls => format!("{calls} calls"),
+    }
+}

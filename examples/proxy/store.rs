@@ -1,0 +1,186 @@
+//! Where responses are stored: what the command line says of it, and what it opens.
+
+use std::{collections::HashMap, path::PathBuf, str::FromStr};
+
+use bytesize::ByteSize;
+use tower_video_cache::{BoxError, MokaStore, Store, Tiered, VideoCacheLayer};
+use url::Url;
+
+/// `moka:512MiB`, `redis://…`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or `foyer:DIR?memory=…&disk=…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreArg {
+    Foyer { directory: PathBuf, memory: u64, disk: u64 },
+    Fs(PathBuf),
+    Moka(u64),
+    Redis(String),
+    RedisCluster(Vec<String>),
+    S3 { bucket: String, settings: Vec<(String, String)> },
+}
+
+impl FromStr for StoreArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((scheme, rest)) = text.split_once(':') else { return Err(EXPECTED.to_owned()) };
+        match scheme {
+            "moka" => Ok(Self::Moka(bytes(rest)?)),
+            "redis" | "rediss" => Ok(Self::Redis(text.to_owned())),
+            "redis-cluster" => {
+                let nodes = rest.trim_start_matches('/').split(',').filter(|node| !node.is_empty());
+                let nodes: Vec<_> = nodes.map(|node| format!("redis://{node}")).collect();
+                if nodes.is_empty() {
+                    return Err("expected redis-cluster://HOST:PORT[,HOST:PORT…]".to_owned());
+                }
+                Ok(Self::RedisCluster(nodes))
+            }
+            "s3" => {
+                let url = Url::parse(text).map_err(|error| error.to_string())?;
+                let bucket = url.host_str().ok_or("expected s3://BUCKET[?endpoint=URL&region=NAME]")?;
+                let settings: Vec<_> = url.query_pairs().into_owned().collect();
+                known(settings.iter().map(|(name, _)| name), &["endpoint", "region", "root"])?;
+                Ok(Self::S3 { bucket: bucket.to_owned(), settings })
+            }
+            "fs" if !rest.is_empty() => Ok(Self::Fs(PathBuf::from(rest))),
+            "foyer" => {
+                let (directory, query) = rest.split_once('?').unwrap_or((rest, ""));
+                let settings: HashMap<_, _> =
+                    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+                known(settings.keys(), &["memory", "disk"])?;
+                let size = |name, default| settings.get(name).map_or(Ok(default), |size| bytes(size));
+                if directory.is_empty() {
+                    return Err("expected foyer:DIR[?memory=256MiB&disk=8GiB]".to_owned());
+                }
+                Ok(Self::Foyer {
+                    directory: PathBuf::from(directory),
+                    memory: size("memory", 256 << 20)?,
+                    disk: size("disk", 8 << 30)?,
+                })
+            }
+            _ => Err(EXPECTED.to_owned()),
+        }
+    }
+}
+
+impl StoreArg {
+    /// A layer on the store, with so many bytes of memory before it, if any.
+    pub(crate) async fn open(&self, near: Option<u64>) -> Result<Opened, BoxError> {
+        match self {
+            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity), near)),
+            #[cfg(feature = "all-stores")]
+            Self::Redis(url) => Ok(Opened::of(tower_video_cache::RedisStore::new(url)?, near)),
+            #[cfg(feature = "all-stores")]
+            Self::RedisCluster(nodes) => Ok(Opened::of(tower_video_cache::RedisStore::cluster(nodes)?, near)),
+            #[cfg(feature = "all-stores")]
+            Self::S3 { bucket, settings } => {
+                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::s3(bucket, settings)?), near))
+            }
+            #[cfg(feature = "all-stores")]
+            Self::Fs(directory) => {
+                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::files(directory)?), near))
+            }
+            #[cfg(feature = "all-stores")]
+            Self::Foyer { directory, memory, disk } => {
+                let store = tower_video_cache::FoyerStore::open(directory, *memory, *disk).await?;
+                let store = std::sync::Arc::new(store);
+                Ok(Opened { closes: Some(store.clone()), ..Opened::of(store, near) })
+            }
+            #[cfg(not(feature = "all-stores"))]
+            _ => Err("this proxy was built without that store: build it with --features all-stores".into()),
+        }
+    }
+}
+
+/// A layer, and what is to be closed once nothing uses it any more.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) layer: VideoCacheLayer,
+    #[cfg(feature = "all-stores")]
+    closes: Option<std::sync::Arc<tower_video_cache::FoyerStore>>,
+}
+
+impl Opened {
+    fn of(store: impl Store, near: Option<u64>) -> Self {
+        let layer = match near {
+            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity), store)),
+            None => VideoCacheLayer::new(store),
+        };
+        Self {
+            layer,
+            #[cfg(feature = "all-stores")]
+            closes: None,
+        }
+    }
+
+    /// The same under other settings.
+    pub(crate) fn map(self, set: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Self {
+        Self { layer: set(self.layer), ..self }
+    }
+
+    /// Has a disk store write what it has.
+    pub(crate) async fn close(&self) -> Result<(), BoxError> {
+        #[cfg(feature = "all-stores")]
+        if let Some(store) = &self.closes {
+            store.close().await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "all-stores")]
+mod objects {
+    //! What opendal speaks to.
+
+    use std::{path::Path, time::Duration};
+
+    use opendal::{
+        layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
+        services::{Fs, S3},
+        Operator,
+    };
+    use tower_video_cache::BoxError;
+
+    /// Credentials come from the environment, as for Amazon's own tools.
+    pub(super) fn s3(bucket: &str, settings: &[(String, String)]) -> Result<Operator, BoxError> {
+        // Without it, opendal has nothing to speak HTTP with.
+        opendal::install_default();
+        let mut s3 = S3::default().bucket(bucket);
+        for (name, value) in settings {
+            s3 = match name.as_str() {
+                "endpoint" => s3.endpoint(value),
+                "region" => s3.region(value),
+                _ => s3.root(value),
+            };
+        }
+        Ok(patient(Operator::new(s3)?.finish()))
+    }
+
+    pub(super) fn files(directory: &Path) -> Result<Operator, BoxError> {
+        let root = directory.to_str().ok_or("the directory's name is no UTF-8")?;
+        // A file is written beside, and moved to its place once it is whole.
+        let files = Fs::default().root(root).atomic_write_dir(&format!("{root}/.unfinished"));
+        Ok(patient(Operator::new(files)?.finish()))
+    }
+
+    /// A cache that waits for minutes is an outage.
+    fn patient(operator: Operator) -> Operator {
+        operator
+            .layer(TimeoutLayer::new().with_timeout(LIMIT).with_io_timeout(LIMIT))
+            .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(20)))
+            .layer(ConcurrentLimitLayer::new(64))
+    }
+
+    const LIMIT: Duration = Duration::from_millis(1500);
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>().map(|size| size.as_u64())
+}
+
+fn known<'a>(names: impl IntoIterator<Item = &'a String>, all: &[&str]) -> Result<(), String> {
+    match names.into_iter().find(|name| !all.contains(&name.as_str())) {
+        Some(name) => Err(format!("no such setting: {name}; there are {}", all.join(", "))),
+        None => Ok(()),
+    }
+}
+
+const EXPECTED: &str = "expected moka:SIZE, redis://HOST:PORT, redis-cluster://HOST:PORT,…, s3://BUCKET?endpoint=URL, fs:DIR or foyer:DIR";
