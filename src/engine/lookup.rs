@@ -126,6 +126,9 @@ pub(crate) async fn lookup(
     directives: &RequestDirectives,
     accepted: Accepted,
 ) -> Look {
+    if !engine.distrust.clears(&engine.records, &target.primary).await {
+        return Look::Failed;
+    }
     let Ok(primary) = decoded(engine, &target.primary).await else {
         return Look::Failed;
     };

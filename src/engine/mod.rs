@@ -6,6 +6,7 @@ mod alone;
 mod budget;
 pub(crate) mod collect;
 mod config;
+mod distrust;
 mod fill;
 mod flight;
 mod forward;
@@ -35,6 +36,7 @@ use tower_service::Service;
 pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
+    distrust::Distrust,
     fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
@@ -71,6 +73,7 @@ pub(crate) struct Engine {
     fills: Arc<Semaphore>,
     supplies: Supplies,
     passes: Passes,
+    distrust: Distrust,
     /// What the inner service gives no parts of.
     partless: Passes,
 }
@@ -113,6 +116,7 @@ impl Engine {
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Supplies::default(),
             passes: Passes::new(config.refusal_ttl),
+            distrust: Distrust::default(),
             partless: Passes::new(PARTLESS_TTL),
             config,
         }

@@ -91,8 +91,7 @@ async fn invalidate(engine: &Engine, target: &Target) {
         drop(commit.lock().await);
     }
     engine.passes.forget(&target.primary);
-    // A store that cannot remove leaves the response to its own freshness, as if this cache were not told.
-    let _ = engine.records.remove_record(&target.primary).await;
+    engine.distrust.take_out(&engine.records, &target.primary).await;
 }
 
 /// Takes out an entry whose bytes are gone, unless another one has taken its place.

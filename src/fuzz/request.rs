@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, task::yield_now, time::sleep};
 use tower_service::Service;
 
 use super::{
-    modes::{Harm, Modes},
+    modes::Modes,
     origin::{Origin, VIEWER},
     script::{Script, Settings, Step},
     shelf::{Hand, Shelf},
@@ -56,7 +56,6 @@ async fn play(script: Script) {
         }
         shelf.expect(&step.mishaps);
         judge.evicted |= !step.mishaps.is_empty();
-        judge.may_keep = step.mishaps.iter().any(|mishap| mishap.harm == Harm::Failed);
         let (first, failed) = {
             let mut world = origin.world();
             world.now = now;

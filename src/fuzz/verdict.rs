@@ -65,8 +65,6 @@ pub(super) struct Judge<'s> {
     pub(super) settings: &'s Settings,
     /// The store has lost something: a body may end with an error.
     pub(super) evicted: bool,
-    /// The store fails now, and may have kept what it was to take out.
-    pub(super) may_keep: bool,
     /// What each strong tag stood for.
     pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
     /// From which call on a target has what is true, after an unsafe request.
@@ -75,7 +73,7 @@ pub(super) struct Judge<'s> {
 
 impl<'s> Judge<'s> {
     pub(super) fn of(settings: &'s Settings) -> Self {
-        Self { settings, evicted: false, may_keep: false, tags: HashMap::new(), invalidated: Vec::new() }
+        Self { settings, evicted: false, tags: HashMap::new(), invalidated: Vec::new() }
     }
 
     /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures
@@ -121,7 +119,7 @@ impl<'s> Judge<'s> {
         let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"].contains(&view.request.method.as_str());
         let Some(call) = world.calls.iter().rfind(|call| call.viewer == view.viewer) else { return };
         // A viewer who has left may have done so before anything was taken out.
-        if is_safe || self.may_keep || view.viewed().is_none() {
+        if is_safe || view.viewed().is_none() {
             return;
         }
         if call.status.is_success() || call.status.is_redirection() {

@@ -234,3 +234,40 @@ async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
     rig.inner.answer("/v/edit", created);
     assert_eq!(rig.ask(Method::POST, "/v/edit").send().await.status, 201);
 }
+
+#[tokio::test]
+async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
+    for vary in ["", "accept-language"] {
+        let with = |script: Script| if vary.is_empty() { script } else { script.header("vary", vary) };
+        let rig = Rig::new().script("/a.mp4", with(Script::movie("/a.mp4", 10)));
+        let get = |language| rig.get("/a.mp4").header("accept-language", language);
+        for language in ["de", "en"] {
+            get(language).send().await.whole(&movie("/a.mp4", 10));
+        }
+        rig.store.spoil_from(Operation::Remove, 1, Fault::Error);
+        rig.ask(Method::PUT, "/a.mp4").body("new").send().await;
+        // Nor is it while nothing else can be put there.
+        rig.store.spoil_from(Operation::Put, 1, Fault::Error);
+        rig.inner.answer("/a.mp4", with(Script::movie("/new", 20)));
+        for language in ["de", "en", "de"] {
+            get(language).send().await.whole(&movie("/new", 20));
+        }
+        rig.store.heal();
+        for language in ["de", "en"] {
+            get(language).send().await.whole(&movie("/new", 20));
+            get(language).send().await.whole(&movie("/new", 20)).is_hit();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_takes_the_place_of_what_could_not_be_taken_out_is_believed() {
+    let rig = Rig::new().movie("/a.mp4", 10);
+    rig.get("/a.mp4").send().await;
+    rig.store.spoil_from(Operation::Remove, 1, Fault::Error);
+    rig.ask(Method::PUT, "/a.mp4").body("new").send().await;
+    rig.inner.answer("/a.mp4", Script::movie("/new", 20));
+    rig.get("/a.mp4").send().await.whole(&movie("/new", 20));
+    rig.store.heal();
+    rig.get("/a.mp4").send().await.whole(&movie("/new", 20)).is_hit();
+}

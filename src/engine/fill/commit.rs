@@ -63,7 +63,10 @@ impl Fill {
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
-            Ok(()) => return Ok(slot),
+            Ok(()) => {
+                self.engine.distrust.forget(&self.target.primary);
+                return Ok(slot);
+            }
             Err(_) => Refusal::StoreFailed,
         };
         // A put that failed may have happened all the same: what is not committed must not be found.
@@ -86,7 +89,8 @@ impl Fill {
     /// The slot of a variant, entered among the key's variants.
     async fn variant(&self, names: &[HeaderName], manifest: &Manifest) -> Result<Slot, Refusal> {
         let known = decoded(&self.engine, &self.target.primary).await.ok().flatten();
-        let known = match known.as_deref() {
+        let is_true = !self.engine.distrust.holds(&self.target.primary);
+        let known = match known.as_deref().filter(|_| is_true) {
             Some(Decoded::Variants(variants)) if variants.key == self.target.key => Some(variants),
             _ => None,
         };
