@@ -18,6 +18,8 @@ mod store;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
+#[cfg(feature = "opendal")]
+pub use self::store::OpendalStore;
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},

@@ -7,6 +7,8 @@ mod erased;
 mod fault;
 #[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "opendal")]
+mod opendal;
 
 use std::{
     future::{ready, Future},
@@ -21,6 +23,8 @@ pub(crate) use self::erased::ErasedStore;
 pub use self::fault::{Fault, FaultStore, Operation};
 #[cfg(feature = "moka")]
 pub use self::moka::MokaStore;
+#[cfg(feature = "opendal")]
+pub use self::opendal::OpendalStore;
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.

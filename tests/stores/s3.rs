@@ -1,0 +1,195 @@
+//! A bucket behind a real S3 server.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+
+use std::{fs, time::Duration};
+
+use bytes::Bytes;
+use opendal::{
+    layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
+    Operator,
+};
+use tokio::time;
+use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+
+use crate::{
+    film::Film,
+    relay::Relay,
+    servers::s3::{at, S3},
+};
+
+/// The layers that the documentation asks for, with its numbers.
+fn layered(operator: Operator) -> OpendalStore {
+    let operator = operator
+        .layer(ConcurrentLimitLayer::new(64))
+        .layer(TimeoutLayer::new().with_timeout(SHORT).with_io_timeout(SHORT))
+        .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(50)));
+    OpendalStore::new(operator)
+}
+
+/// A layer of its own, as another node would have.
+fn node(server: &S3) -> VideoCacheLayer {
+    VideoCacheLayer::new(layered(server.operator())).chunk_size(ChunkSize::new(64 << 10).unwrap())
+}
+
+fn value(seed: u8) -> Bytes {
+    (0..=255_u8).cycle().take(1 << 20).map(|byte| byte.wrapping_mul(31).wrapping_add(seed)).collect()
+}
+
+// The store.
+
+#[tokio::test]
+async fn a_bucket_keeps_the_contract() {
+    let Some(server) = S3::start("a_bucket_keeps_the_contract").await else { return };
+    conformance::check(&OpendalStore::new(server.operator())).await;
+}
+
+#[tokio::test]
+async fn a_bucket_keeps_the_contract_under_the_layers_of_the_documentation() {
+    let Some(server) = S3::start("a_bucket_keeps_the_contract_under_the_layers").await else { return };
+    conformance::check(&layered(server.operator())).await;
+    // No call waits for a permit that it holds itself.
+    let one_at_a_time = server.operator().layer(ConcurrentLimitLayer::new(1));
+    time::timeout(LONG, conformance::check(&OpendalStore::new(one_at_a_time))).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error() {
+    let Some(server) = S3::start("an_answer_that_breaks_off_is_an_error").await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = OpendalStore::new(Operator::new(at(relay.port)).unwrap());
+    store.put("c/1/0", value(1)).await.unwrap();
+    for bytes in [1, 100, 2000, 100_000, 1_000_000, (1 << 20) + 50] {
+        relay.break_off_after(bytes);
+        let got = store.get("c/1/0").await;
+        assert!(got.is_err(), "after {bytes} bytes: {:?}", got.map(|value| value.map(|value| value.len())));
+    }
+    relay.heal();
+    assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_once_is_asked_for_again() {
+    let Some(server) = S3::start("an_answer_that_breaks_off_once_is_asked_for_again").await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = layered(Operator::new(at(relay.port)).unwrap());
+    store.put("c/1/0", value(1)).await.unwrap();
+    relay.break_off_after(300_000);
+    let healing = async {
+        while relay.left() > 0 {
+            tokio::task::yield_now().await;
+        }
+        relay.heal();
+    };
+    let (got, ()) = tokio::join!(store.get("c/1/0"), healing);
+    assert!(got.unwrap().unwrap() == value(1));
+}
+
+#[tokio::test]
+async fn a_dead_server_is_an_error_soon_and_one_that_is_back_is_used() {
+    let Some(mut server) = S3::start("a_dead_server_is_an_error_soon").await else { return };
+    let store = layered(server.operator());
+    store.put("c/1/0", value(1)).await.unwrap();
+    server.stop();
+    let failing = async {
+        assert!(store.get("c/1/0").await.is_err());
+        assert!(store.put("c/1/1", value(2)).await.is_err());
+        assert!(store.remove("c/1/0").await.is_err());
+    };
+    time::timeout(SHORT, failing).await.unwrap();
+    server.restart().await;
+    assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_an_error_in_time() {
+    let Some(server) = S3::start("a_server_that_hangs_is_an_error_in_time").await else { return };
+    let relay = Relay::to(server.port).await;
+    let short = Duration::from_millis(200);
+    let hanging = Operator::new(at(relay.port))
+        .unwrap()
+        .layer(TimeoutLayer::new().with_timeout(short).with_io_timeout(short))
+        .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(50)));
+    let store = OpendalStore::new(hanging);
+    store.put("c/1/0", value(1)).await.unwrap();
+    relay.hold();
+    assert!(time::timeout(SHORT, store.get("c/1/0")).await.unwrap().is_err());
+    relay.heal();
+    assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
+}
+
+#[tokio::test]
+async fn who_may_not_read_is_told_so_and_not_that_nothing_is_there() {
+    let Some(server) = S3::start("who_may_not_read_is_told_so").await else { return };
+    let store = OpendalStore::new(Operator::new(at(server.port).secret_access_key("wrong")).unwrap());
+    assert!(store.get("c/1/0").await.is_err());
+    assert!(store.put("c/1/0", value(1)).await.is_err());
+    assert!(store.remove("c/1/0").await.is_err());
+    let elsewhere = OpendalStore::new(Operator::new(at(server.port).bucket("another")).unwrap());
+    assert!(elsewhere.put("c/1/0", value(1)).await.is_err());
+}
+
+// The whole layer.
+
+#[tokio::test]
+async fn what_one_node_stored_is_a_hit_of_another() {
+    let Some(server) = S3::start("what_one_node_stored_is_a_hit_of_another").await else { return };
+    let film = Film::of(300_000);
+    let (one, other) = (node(&server), node(&server));
+    assert!(film.watch(&one).await.contains("stored"));
+    assert!(film.watch(&other).await.contains("; hit"));
+    assert!(film.watch_part(&other, 100_000..200_000).await.contains("; hit"));
+    assert_eq!(film.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes() {
+    let Some(server) = S3::start("nodes_that_fill_one_bucket_at_once").await else { return };
+    let film = Film::of(300_000);
+    let (one, other) = (node(&server), node(&server));
+    let viewers = (film.watch(&one), film.watch(&other), film.watch(&one), film.watch(&other));
+    let (viewer, ..) = tokio::join!(viewers.0, viewers.1, viewers.2, viewers.3);
+    assert!(viewer.contains("fwd=uri-miss"), "{viewer}");
+    // At most a fill of each node; whichever was last has the record, and its own chunks.
+    let asked = film.asked().len();
+    assert!(asked <= 2, "{asked}");
+    for layer in [&one, &other, &node(&server)] {
+        assert!(film.watch(layer).await.contains("; hit"));
+    }
+    assert_eq!(film.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn chunks_that_a_sweeper_took_are_fetched_again() {
+    let Some(server) = S3::start("chunks_that_a_sweeper_took_are_fetched_again").await else { return };
+    let film = Film::of(300_000);
+    let layer = node(&server);
+    film.watch(&layer).await;
+    let chunks = server.files("/c/");
+    assert!(chunks.len() >= 5, "{chunks:?}");
+    for chunk in chunks.iter().filter(|path| path.to_string_lossy().ends_with("/2~")) {
+        fs::remove_file(chunk).unwrap();
+    }
+    film.watch(&layer).await;
+    assert_eq!(film.asked()[1..], ["bytes=131072-196607"]);
+    for chunk in server.files("/c/") {
+        fs::remove_file(chunk).unwrap();
+    }
+    film.watch(&layer).await;
+    film.watch(&node(&server)).await;
+}
+
+#[tokio::test]
+async fn without_its_bucket_the_layer_gives_what_the_inner_service_has() {
+    let Some(mut server) = S3::start("without_its_bucket").await else { return };
+    let film = Film::of(300_000);
+    let layer = node(&server);
+    film.watch(&layer).await;
+    server.stop();
+    time::timeout(LONG, film.watch(&layer)).await.unwrap();
+    server.restart().await;
+    assert!(film.watch(&layer).await.contains("; hit"));
+}
+
+const SHORT: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(60);
