@@ -18,6 +18,8 @@ mod store;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},

@@ -1,5 +1,7 @@
 //! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
 
+#[cfg(any(test, feature = "redis"))]
+mod breaker;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod erased;
@@ -7,6 +9,8 @@ mod erased;
 mod fault;
 #[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{
     future::{ready, Future},
@@ -21,6 +25,8 @@ pub(crate) use self::erased::ErasedStore;
 pub use self::fault::{Fault, FaultStore, Operation};
 #[cfg(feature = "moka")]
 pub use self::moka::MokaStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.
