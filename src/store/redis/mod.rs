@@ -1,12 +1,13 @@
 //! [`RedisStore`]: one Redis or Valkey server, a cluster of them, or whichever of them is the master, through the
 //! `redis` crate.
 
+mod breakers;
 mod connection;
 mod server;
 
 use std::{
     fmt,
-    num::{NonZeroU32, NonZeroUsize},
+    num::NonZeroUsize,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -16,10 +17,14 @@ use redis::{cmd, Cmd, FromRedisValue};
 use tokio::{sync::Semaphore, time::timeout_at};
 
 use self::{
+    breakers::Breakers,
     connection::{is_answer, Connection},
     server::Server,
 };
-use super::{breaker::Breaker, Lease, Store};
+use super::{
+    breaker::{Breaker, Pass},
+    Lease, Store,
+};
 use crate::{
     clock::monotonic,
     error::{BoxError, Error},
@@ -57,7 +62,7 @@ pub struct RedisStore {
     expiry: Option<Duration>,
     refreshed_on_use: bool,
     timeout: Duration,
-    breaker: Breaker,
+    breakers: Breakers,
     /// What is small is not to wait behind what is large: a manifest behind sixty chunks waits a fifth of a second.
     records: Connection,
     chunks: Box<[Connection]>,
@@ -80,7 +85,7 @@ impl RedisStore {
 
     /// A cluster, of which one or more nodes are named; the others are asked for. Chunks are spread over all of them.
     ///
-    /// The pause of a server that fails is one of the whole cluster, if several calls in a row meet the failing node.
+    /// A node that fails has the [`pause`](Self::pause) for itself: it is taken by sixteenths of the slots.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -159,18 +164,18 @@ impl RedisStore {
     /// meanwhile. Then one call tries again. Default: 1 second.
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
-        self.breaker = Breaker::new(FAILURES, pause);
+        self.breakers = Breakers::new(self.server.is_cluster(), pause);
         self
     }
 
     fn with(server: Server) -> Self {
         Self {
+            breakers: Breakers::new(server.is_cluster(), Duration::from_secs(1)),
             server,
             prefix: "tvc:".to_owned(),
             expiry: None,
             refreshed_on_use: false,
             timeout: Duration::from_millis(500),
-            breaker: Breaker::new(FAILURES, Duration::from_secs(1)),
             records: Connection::default(),
             chunks: (0..CHUNK_CONNECTIONS).map(|_| Connection::default()).collect(),
             next: AtomicUsize::new(0),
@@ -180,10 +185,11 @@ impl RedisStore {
 
     /// Asks for a chunk over the next of their connections, for anything else over the one for records.
     async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
-        let deadline = monotonic().checked_add(self.timeout);
         // A limit past what the clock can tell.
-        let deadline = deadline.ok_or_else(|| Error::setting("the timeout of redis is too long"))?;
-        let pass = self.breaker.admit()?;
+        let too_long = || Error::setting("the timeout of redis is too long");
+        let deadline = monotonic().checked_add(self.timeout).ok_or_else(too_long)?;
+        let breaker = self.breakers.of([&self.prefix, key]);
+        let pass = breaker.map(Breaker::admit).transpose()?;
         let mut connection = &self.records;
         let mut _place = None;
         if is_chunk(key) {
@@ -194,16 +200,21 @@ impl RedisStore {
             connection = self.chunks.get(turn % self.chunks.len().max(1)).unwrap_or(connection);
         }
 
+        let time_left = deadline.saturating_duration_since(monotonic());
         let made = connection.made();
-        let Ok(answer) = timeout_at(deadline, connection.ask(&self.server, self.timeout, &command)).await else {
-            // What the connection brings next is what was given up. One to a cluster has others, of nodes that answer.
-            if !self.server.is_cluster() {
-                connection.retire(&made);
+        let asked = timeout_at(deadline, connection.ask(&self.server, self.timeout, &command)).await;
+        let Ok(answer) = asked else {
+            // A call that waited long for its place had no time for an answer, and says nothing either.
+            if time_left >= self.timeout / 2 {
+                // What the connection brings next is what was given up; one to a cluster has others as well.
+                if !self.server.is_cluster() {
+                    connection.retire(&made);
+                }
+                end(pass, false);
             }
-            pass.ended(false);
             return Err("redis took too long".into());
         };
-        pass.ended(answer.as_ref().err().is_none_or(is_answer));
+        end(pass, answer.as_ref().err().is_none_or(is_answer));
         Ok(answer?)
     }
 
@@ -286,6 +297,12 @@ impl fmt::Debug for RedisStore {
     }
 }
 
+fn end(pass: Option<Pass<'_>>, ok: bool) {
+    if let Some(pass) = pass {
+        pass.ended(ok);
+    }
+}
+
 fn is_chunk(key: &str) -> bool {
     key.starts_with("c/")
 }
@@ -303,8 +320,6 @@ fn milliseconds(time: Duration) -> u64 {
 
 const CHUNK_CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 64;
-
-const FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// `proto-max-bulk-len`, as it is set by default, is also the most that a value can be.
 const LARGEST_VALUE: u64 = 512 << 20;

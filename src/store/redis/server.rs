@@ -65,9 +65,8 @@ impl Server {
     /// A new connection, or what kept it from being made within `timeout`.
     pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<Link> {
         // Each operation has a limit of its own, which the time to connect counts towards.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(None);
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
         match self {
             Self::One(info) => {
                 let client = Client::open(info.clone().set_tcp_settings(tcp(timeout)))?;
