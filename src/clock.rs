@@ -20,6 +20,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// A time that only ever goes on, for waiting; Tokio's, so that a paused runtime stops it.
+#[cfg(any(test, feature = "redis"))]
+pub(crate) fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 #[cfg(feature = "test-util")]
 pub use self::manual::ManualClock;
 

@@ -50,6 +50,11 @@ impl Error {
         Self::new(Kind::Setting(what))
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn refused_setting(what: &'static str, source: BoxError) -> Self {
+        Self { kind: Kind::Setting(what), source: Some(source) }
+    }
+
     pub(crate) fn store(source: BoxError) -> Self {
         Self { kind: Kind::Store, source: Some(source) }
     }

@@ -20,6 +20,8 @@ mod store;
 pub use self::store::MokaStore;
 #[cfg(feature = "opendal")]
 pub use self::store::OpendalStore;
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},

@@ -18,11 +18,12 @@ use std::{
     future::Future,
     pin::pin,
     task::{Context, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::Store;
+use super::{Lease, Store};
 
 /// Checks each promise of the [`Store`] contract, one after the other.
 ///
@@ -43,6 +44,7 @@ pub async fn check<S: Store>(store: &S) {
     a_value_over_the_limit_is_never_cut(store).await;
     racing_puts_leave_one_whole_value(store).await;
     a_dropped_put_leaves_a_whole_value(store).await;
+    a_lease_is_one_holders(store).await;
 }
 
 async fn an_absent_key_is_none<S: Store>(store: &S) {
@@ -149,6 +151,46 @@ async fn a_dropped_put_leaves_a_whole_value<S: Store>(store: &S) {
     expect_one_of(store, key, &[before, after]).await;
 }
 
+async fn a_lease_is_one_holders<S: Store>(store: &S) {
+    let key = "conformance/lease";
+    let (one, other) = ("1".repeat(32), "2".repeat(32));
+    let _ = store.remove(key).await;
+    if matches!(store.lease(key, &one, A_MINUTE).await, Ok(Lease::NotOffered)) {
+        return;
+    }
+    expect_lease(store, &other, Lease::Taken, "while it is another's").await;
+    expect_renewed(store, &one, true).await;
+    expect_renewed(store, &other, false).await;
+    expect_released(store, &other).await;
+    expect_lease(store, &other, Lease::Taken, "after who does not have it released it").await;
+    expect_released(store, &one).await;
+    expect_renewed(store, &one, false).await;
+    expect_lease(store, &other, Lease::Granted, "after it was released").await;
+    expect_lease(store, &one, Lease::Taken, "while it is another's").await;
+    let removed = store.remove(key).await;
+    assert!(removed.is_ok(), "remove of a lease is Ok, not {removed:?}");
+    expect_lease(store, &one, Lease::Granted, "after its key was removed").await;
+    expect_released(store, &one).await;
+}
+
+async fn expect_lease<S: Store>(store: &S, holder: &str, lease: Lease, when: &str) {
+    let got = store.lease("conformance/lease", holder, A_MINUTE).await;
+    assert!(matches!(got, Ok(got) if got == lease), "a lease is {lease:?} {when}, not {got:?}");
+}
+
+async fn expect_renewed<S: Store>(store: &S, holder: &str, renewed: bool) {
+    let got = store.renew("conformance/lease", holder, A_MINUTE).await;
+    assert!(
+        matches!(got, Ok(got) if got == renewed),
+        "renew of a lease is Ok({renewed}) if it is the holder's, only then true; not {got:?}"
+    );
+}
+
+async fn expect_released<S: Store>(store: &S, holder: &str) {
+    let released = store.release("conformance/lease", holder).await;
+    assert!(released.is_ok(), "release of a lease, one's own or not, is Ok, not {released:?}");
+}
+
 async fn put<S: Store>(store: &S, key: &str, value: Bytes) {
     let length = value.len();
     let put = store.put(key, value).await;
@@ -171,6 +213,9 @@ async fn expect_one_of<S: Store>(store: &S, key: &str, values: &[Bytes]) -> bool
         }
     }
 }
+
+/// Longer than the check takes.
+const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn shown(got: &Result<Option<Bytes>, crate::BoxError>) -> String {
     match got {

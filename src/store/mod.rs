@@ -1,5 +1,7 @@
 //! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
 
+#[cfg(any(test, feature = "redis"))]
+mod breaker;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod erased;
@@ -9,6 +11,8 @@ mod fault;
 mod moka;
 #[cfg(feature = "opendal")]
 mod opendal;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{
     future::{ready, Future},
@@ -25,6 +29,8 @@ pub use self::fault::{Fault, FaultStore, Operation};
 pub use self::moka::MokaStore;
 #[cfg(feature = "opendal")]
 pub use self::opendal::OpendalStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.

@@ -1,10 +1,10 @@
 //! The store contract: the suite passes what keeps it, and finds out what breaks it.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tower_video_cache::{conformance, BoxError, Fault, FaultStore, MokaStore, Operation, Store};
+use tower_video_cache::{conformance, BoxError, Fault, FaultStore, Lease, MokaStore, Operation, Store};
 
 #[tokio::test]
 async fn the_memory_store_keeps_the_contract() {
@@ -44,6 +44,64 @@ async fn the_suite_finds_what_breaks_the_contract() {
     let forgetful = FaultStore::new(MokaStore::new(64 << 20));
     forgetful.spoil_from(Operation::Put, 1, Fault::Absent);
     assert!(AssertUnwindSafe(conformance::check(&forgetful)).catch_unwind().await.is_err(), "keeps nothing");
+}
+
+#[tokio::test]
+async fn the_suite_tells_leases_that_are_one_holders_from_those_that_are_not() {
+    for flaw in
+        ["", "granted to all", "renewed by all", "released by all", "kept for ever", "left by a remove"]
+    {
+        let store = Leasing { values: MokaStore::new(64 << 20), holders: Mutex::default(), flaw };
+        let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
+        assert_eq!(checked.is_ok(), flaw.is_empty(), "{flaw}");
+    }
+}
+
+/// Leases whose time never ends, with a flaw or none.
+struct Leasing {
+    values: MokaStore,
+    holders: Mutex<HashMap<String, String>>,
+    flaw: &'static str,
+}
+
+impl Store for Leasing {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.values.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.values.put(key, value).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        if self.flaw != "left by a remove" {
+            self.holders.lock().unwrap().remove(key);
+        }
+        self.values.remove(key).await
+    }
+
+    async fn lease(&self, key: &str, holder: &str, _: Duration) -> Result<Lease, BoxError> {
+        let mut holders = self.holders.lock().unwrap();
+        if holders.contains_key(key) && self.flaw != "granted to all" {
+            return Ok(Lease::Taken);
+        }
+        holders.insert(key.to_owned(), holder.to_owned());
+        Ok(Lease::Granted)
+    }
+
+    async fn renew(&self, key: &str, holder: &str, _: Duration) -> Result<bool, BoxError> {
+        let holders = self.holders.lock().unwrap();
+        Ok(self.flaw == "renewed by all" || holders.get(key).is_some_and(|has| has == holder))
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        let mut holders = self.holders.lock().unwrap();
+        let is_holder = holders.get(key).is_some_and(|has| has == holder);
+        if (is_holder && self.flaw != "kept for ever") || self.flaw == "released by all" {
+            holders.remove(key);
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! A film behind the layer: who watches it must see its true bytes.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::{
     convert::Infallible,
     ops::Range,

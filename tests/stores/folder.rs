@@ -1,7 +1,5 @@
 //! A folder that goes when its test does.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::{
     env, fs,
     path::{Path, PathBuf},

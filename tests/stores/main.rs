@@ -1,20 +1,23 @@
-//! Stores of others, over their real servers and disks: what they do to a store's contract and to a viewer's bytes.
+//! Stores over real servers and disks, which each test starts for itself and ends: a file for each store.
 //!
 //! A test whose server is not installed is left out, and says so; where `CI` is set, it fails.
 
-#[cfg(feature = "opendal")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
+
 mod disk;
-#[cfg(feature = "opendal")]
 mod film;
-#[cfg(feature = "opendal")]
 mod folder;
-#[cfg(feature = "opendal")]
 mod kv;
-#[cfg(feature = "opendal")]
 mod memcached;
-#[cfg(feature = "opendal")]
+mod player;
+mod redis;
 mod relay;
-#[cfg(feature = "opendal")]
 mod s3;
-#[cfg(feature = "opendal")]
 mod servers;
+mod wire;

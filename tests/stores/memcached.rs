@@ -1,7 +1,5 @@
 //! A real memcached.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::{
     future::Future,
     pin::pin,
@@ -101,4 +99,6 @@ async fn zz_measure() {
     }
     assert!(false);
 }
-fn panic_print(size: usize, a: Duration, b: Duration) { eprintln!("{size}: get {a:?} put {b:?}"); }
+fn panic_print(size: usize, a: Duration, b: Duration) {
+    eprintln!("{size}: get {a:?} put {b:?}");
+}

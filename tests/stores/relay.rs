@@ -1,7 +1,5 @@
 //! A relay between a store and its server, which breaks answers off, or holds them back.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::sync::{
     atomic::{AtomicU64, Ordering},
     Arc,

@@ -1,7 +1,5 @@
 //! A bucket behind a real S3 server.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::{fs, time::Duration};
 
 use bytes::Bytes;

@@ -1,7 +1,5 @@
 //! `memcached`, with as much memory and as large items as a test says.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::process::{Child, Command, Stdio};
 
 use super::{answers, free_port, left_out, program};

@@ -1,43 +1,112 @@
-//! Real servers on loopback, each the child of the test that needs it, and ended with it.
-
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, and says where"
-)]
+//! What the servers of all stores have in common.
 
 pub(crate) mod memcached;
+pub(crate) mod redis;
 pub(crate) mod s3;
 
-use std::{env, net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    env, fs,
+    future::Future,
+    io,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpStream, time::sleep};
 
-/// Where the program is, if it is installed.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
-}
+/// A server that is killed when the test is over, however it ends.
+pub(crate) struct Process(Child);
 
-/// A port that nobody listened at a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until somebody listens at the port.
-pub(crate) async fn answers(port: u16) {
-    for _ in 0..1000 {
-        if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            return;
-        }
-        time::sleep(Duration::from_millis(10)).await;
+impl Process {
+    /// Starts it in `folder`, where it may write what it likes.
+    pub(crate) fn start(program: &Path, arguments: &[String], folder: &Folder) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&folder.0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
     }
-    panic!("nobody listens at port {port}");
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it has ended of itself: most likely since another program took its port.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// As the power cord would.
+    pub(crate) fn kill(&mut self) {
+        // Already ended is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
 }
 
-/// Says that the test was left out, for want of the program.
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A new folder of the system's own for such things; gone with its value.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("tower-video-cache-{}-{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _: io::Result<()> = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a program is, of those that the shell would find.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// A port that nobody listens at, unless somebody takes it before the server does.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until a server listens at `port`.
+pub(crate) async fn answers(port: u16) {
+    soon("the server answers", || async { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok() }).await;
+}
+
+/// Tries until there is something: real servers take their time, though never for long.
+pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "not within 30 seconds: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Says that a test was left out, for want of a program; where all must run, fails.
 pub(crate) fn left_out(test: &str, program: &str) {
-    assert!(env::var_os("CI").is_none(), "{test} needs {program}, which is not installed");
-    eprintln!("LEFT OUT: {test}, for {program} is not installed");
+    eprintln!("LEFT OUT: {test}, for there is no {program} on PATH");
+    assert!(env::var_os("CI").is_none(), "{test} needs {program}");
 }

@@ -1,7 +1,5 @@
 //! `s3s-fs`: a bucket in a folder, which checks signatures.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
-
 use std::{
     fs,
     path::PathBuf,

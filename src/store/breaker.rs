@@ -1,0 +1,239 @@
+//! [`Breaker`]: spares callers the wait for something that has just failed several times in a row.
+//!
+//! Closed, it lets every call pass and counts failures. After so many of them with no success between, it is open:
+//! calls fail at once. When the pause is over one call may try; what comes of it closes the breaker, or opens it anew.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::clock::monotonic;
+
+/// Counts failures in a row, and says who may call.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    failures: NonZeroU32,
+    pause: Duration,
+    position: Mutex<Position>,
+}
+
+impl Breaker {
+    /// Opens after `failures` in a row, for `pause`.
+    pub(crate) fn new(failures: NonZeroU32, pause: Duration) -> Self {
+        let position = Position { state: State::Closed { failed: 0 }, turn: 0 };
+        Self { failures, pause, position: Mutex::new(position) }
+    }
+
+    /// Leave for one call, whose end is to be told with [`Pass::ended`].
+    pub(crate) fn admit(&self) -> Result<Pass<'_>, Open> {
+        let mut position = self.position();
+        match position.state {
+            State::Closed { .. } => {}
+            State::Open { until } if monotonic() >= until => position.turn_to(State::Trying),
+            State::Open { .. } | State::Trying => return Err(Open),
+        }
+        Ok(Pass { breaker: self, turn: position.turn })
+    }
+
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, position: &mut Position) {
+        let now = monotonic();
+        // A pause past what the clock can tell is none.
+        position.turn_to(State::Open { until: now.checked_add(self.pause).unwrap_or(now) });
+    }
+}
+
+/// Leave for one call. Dropped before its end was told, it says nothing; the leave to try is then another's.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Pass<'a> {
+    breaker: &'a Breaker,
+    turn: u64,
+}
+
+impl Pass<'_> {
+    /// Tells how the call ended. An answer counts whenever it comes; a failure only if nothing has changed since the
+    /// call began, for else it is old news.
+    pub(crate) fn ended(self, ok: bool) {
+        let mut position = self.breaker.position();
+        match position.state {
+            State::Closed { .. } if ok => position.state = State::Closed { failed: 0 },
+            _ if ok => position.turn_to(State::Closed { failed: 0 }),
+            _ if position.turn != self.turn => {}
+            State::Closed { failed } if failed + 1 < self.breaker.failures.get() => {
+                position.state = State::Closed { failed: failed + 1 };
+            }
+            _ => self.breaker.open(&mut position),
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let mut position = self.breaker.position();
+        if position.turn == self.turn && matches!(position.state, State::Trying) {
+            position.turn_to(State::Open { until: monotonic() });
+        }
+    }
+}
+
+/// The breaker is open: the call would most likely fail as those before it.
+#[derive(Debug)]
+pub(crate) struct Open;
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not asked, for it failed several times in a row a moment ago")
+    }
+}
+
+impl StdError for Open {}
+
+#[derive(Debug)]
+struct Position {
+    state: State,
+    /// Grows with each change from one state to another, so that a pass knows whether it is of an earlier one.
+    turn: u64,
+}
+
+impl Position {
+    fn turn_to(&mut self, state: State) {
+        self.state = state;
+        self.turn = self.turn.wrapping_add(1);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed { failed: u32 },
+    Open { until: Instant },
+    Trying,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn breaker() -> Breaker {
+        Breaker::new(NonZeroU32::new(3).unwrap(), PAUSE)
+    }
+
+    fn opened() -> Breaker {
+        let breaker = breaker();
+        for _ in 0..3 {
+            breaker.admit().unwrap().ended(false);
+        }
+        assert!(breaker.admit().is_err());
+        breaker
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_open_it_for_a_pause() {
+        let breaker = breaker();
+        for _ in 0..3 {
+            breaker.admit().unwrap().ended(false);
+        }
+        assert!(breaker.admit().is_err());
+        advance(PAUSE - Duration::from_millis(1)).await;
+        assert!(breaker.admit().is_err());
+        advance(Duration::from_millis(1)).await;
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_between_failures_keeps_it_closed() {
+        let breaker = breaker();
+        for ok in [false, false, true, false, false, true, false, false] {
+            breaker.admit().unwrap().ended(ok);
+        }
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_pause_one_call_tries_and_no_other() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        let trying = breaker.admit().unwrap();
+        assert!(breaker.admit().is_err());
+        advance(PAUSE * 10).await;
+        assert!(breaker.admit().is_err());
+        trying.ended(true);
+        for _ in 0..2 {
+            breaker.admit().unwrap().ended(false);
+        }
+        assert!(breaker.admit().is_ok(), "the count began anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_fails_opens_it_for_another_pause() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        breaker.admit().unwrap().ended(false);
+        advance(PAUSE - Duration::from_millis(1)).await;
+        assert!(breaker.admit().is_err());
+        advance(Duration::from_millis(1)).await;
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_try_is_given_to_the_next() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        drop(breaker.admit().unwrap());
+        breaker.admit().unwrap().ended(true);
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_pass_counts_as_nothing() {
+        let breaker = breaker();
+        breaker.admit().unwrap().ended(false);
+        breaker.admit().unwrap().ended(false);
+        for _ in 0..5 {
+            drop(breaker.admit().unwrap());
+        }
+        breaker.admit().unwrap().ended(false);
+        assert!(breaker.admit().is_err(), "nor as an answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_an_earlier_call_closes_it() {
+        let breaker = breaker();
+        let slow = breaker.admit().unwrap();
+        for _ in 0..3 {
+            breaker.admit().unwrap().ended(false);
+        }
+        assert!(breaker.admit().is_err());
+        slow.ended(true);
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_failure_of_an_earlier_call_is_old_news() {
+        let breaker = breaker();
+        let slow: Vec<_> = (0..9).map(|_| breaker.admit().unwrap()).collect();
+        let mut slow = slow.into_iter();
+        slow.by_ref().take(3).for_each(|pass| pass.ended(false));
+        advance(PAUSE / 2).await;
+        slow.by_ref().take(3).for_each(|pass| pass.ended(false));
+        advance(PAUSE / 2).await;
+        let trying = breaker.admit().expect("the pause is no longer for it");
+        slow.by_ref().take(1).for_each(|pass| pass.ended(false));
+        trying.ended(true);
+        slow.for_each(drop);
+        assert!(breaker.admit().is_ok());
+    }
+}

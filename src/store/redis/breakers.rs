@@ -1,0 +1,63 @@
+//! The breakers: one for a server, several for a cluster, so that a node that is down does not silence the others.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use crate::store::breaker::Breaker;
+
+/// One for each part of the keys that are likely to be on one node.
+pub(super) struct Breakers(Box<[Breaker]>);
+
+impl Breakers {
+    pub(super) fn new(is_cluster: bool, pause: Duration) -> Self {
+        let parts = if is_cluster { PARTS } else { 1 };
+        Self((0..parts).map(|_| Breaker::new(FAILURES, pause)).collect())
+    }
+
+    /// The breaker of the key that is made of these pieces.
+    pub(super) fn of(&self, pieces: [&str; 2]) -> Option<&Breaker> {
+        match &*self.0 {
+            [only] => Some(only),
+            parts => parts.get(usize::from(slot(pieces) / SLOTS_OF_A_PART)),
+        }
+    }
+}
+
+/// The slot of a key without braces, as a cluster reckons it: CRC-16/XMODEM, and of that 14 bits. A node has slots that
+/// follow one another, as long as nobody moves them.
+fn slot(pieces: [&str; 2]) -> u16 {
+    let sum = pieces.iter().flat_map(|piece| piece.bytes()).fold(0, |sum: u16, byte| {
+        (0..8)
+            .fold(sum ^ (u16::from(byte) << 8), |sum, _| (sum << 1) ^ if sum >> 15 == 1 { 0x1021 } else { 0 })
+    });
+    sum % SLOTS
+}
+
+const FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();
+
+const SLOTS: u16 = 16_384;
+const PARTS: u16 = 16;
+const SLOTS_OF_A_PART: u16 = SLOTS / PARTS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_what_redis_says_it_is() {
+        // By `CLUSTER KEYSLOT`; the first is the check value of the sum's specification.
+        for (key, expected) in [("123456789", 0x31c3), ("", 0), ("tvc:m/a", 3571), ("tvc:c/a/0", 7579)] {
+            for split in 0..=key.len() {
+                assert_eq!(slot([&key[..split], &key[split..]]), expected, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_breaker() {
+        let (one, cluster) = (Breakers::new(false, Duration::ZERO), Breakers::new(true, Duration::ZERO));
+        for index in 0..1000 {
+            assert!(one.of(["tvc:", &format!("c/{index}")]).is_some());
+            assert!(cluster.of(["tvc:", &format!("c/{index}")]).is_some());
+        }
+    }
+}

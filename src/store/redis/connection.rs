@@ -1,0 +1,83 @@
+//! One connection to the server: made when it is first needed, and again when it broke.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
+use tokio::sync::OnceCell;
+
+use super::server::{Link, Server};
+
+/// The place of a connection. Calls at the same time share it, and the wait until it is made.
+#[derive(Default)]
+pub(super) struct Connection(Mutex<Made>);
+
+/// A connection that is made, or about to be.
+pub(super) type Made = Arc<OnceCell<Link>>;
+
+impl Connection {
+    /// Asks, and once more if the connection broke under the question: a server that was started anew is met so.
+    /// Never once more if it could not be made; and whoever limits the time limits that of both.
+    ///
+    /// Any command asked with this may happen twice.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        server: &Server,
+        timeout: Duration,
+        command: &Cmd,
+    ) -> RedisResult<T> {
+        let mut tried_before = false;
+        loop {
+            let made = self.made();
+            let mut link = made.get_or_try_init(|| server.connect(timeout)).await?.clone();
+            match link.ask(command).await {
+                Err(error) if is_broken(&error) => {
+                    self.retire(&made);
+                    if tried_before {
+                        return Err(error);
+                    }
+                    tried_before = true;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// What the next call will use.
+    pub(super) fn made(&self) -> Made {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Leaves a connection to those who use it already; the next call makes another.
+    pub(super) fn retire(&self, made: &Made) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&place, made) {
+            *place = Made::default();
+        }
+    }
+}
+
+/// Whether the server considered the question, and said no. All else says that it cannot answer at all, now.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    match error.kind() {
+        // Out of memory, the wrong type, no permission and the like.
+        ErrorKind::Extension => true,
+        ErrorKind::Server(kind) => !matches!(
+            kind,
+            ServerErrorKind::BusyLoading
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ReadOnly
+                | ServerErrorKind::TryAgain
+        ),
+        _ => false,
+    }
+}
+
+/// Whether another connection may fare better: this one ended, lost its place in the protocol, or leads to a server
+/// that is no longer the master.
+fn is_broken(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}

@@ -1,0 +1,144 @@
+//! Where the server is, and how a connection to it begins.
+
+use std::time::Duration;
+
+use redis::{
+    aio::MultiplexedConnection,
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
+    RedisResult, TlsMode,
+};
+
+use crate::error::Error;
+
+/// What the URLs given by the application say.
+pub(super) enum Server {
+    One(ConnectionInfo),
+    Cluster(Vec<ConnectionInfo>),
+    Sentinels { urls: Vec<ConnectionInfo>, name: String, node: SentinelNodeConnectionInfo },
+}
+
+impl Server {
+    pub(super) fn one(url: &str) -> Result<Self, Error> {
+        Ok(Self::One(parsed(url)?))
+    }
+
+    pub(super) fn cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, Error> {
+        let nodes = all_parsed(urls)?;
+        // Also refuses nodes that do not go together: other passwords, or a socket of the file system.
+        ClusterClient::builder(nodes.clone()).build().map_err(refused)?;
+        Ok(Self::Cluster(nodes))
+    }
+
+    pub(super) fn sentinels(
+        urls: impl IntoIterator<Item = impl AsRef<str>>,
+        master: &str,
+    ) -> Result<Self, Error> {
+        let urls = all_parsed(urls)?;
+        let node = SentinelNodeConnectionInfo::default();
+        if !master.contains("://") {
+            return Ok(Self::Sentinels { urls, name: master.to_owned(), node });
+        }
+        let url = parsed(master)?;
+        let node = node.set_redis_connection_info(url.redis_settings().clone());
+        let (name, node) = match url.addr() {
+            ConnectionAddr::Tcp(name, _) => (name, node),
+            ConnectionAddr::TcpTls { host, insecure: false, .. } => {
+                (host, node.set_tls_mode(TlsMode::Secure))
+            }
+            ConnectionAddr::TcpTls { host, insecure: true, .. } => {
+                (host, node.set_tls_mode(TlsMode::Insecure))
+            }
+            _ => return Err(Error::setting("the url of a master has its name where others have a host")),
+        };
+        Ok(Self::Sentinels { urls, name: name.clone(), node })
+    }
+
+    /// Whether one connection leads to several servers, of which one may fail alone.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// A new connection, or what kept it from being made within `timeout`.
+    pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<Link> {
+        // Each operation has a limit of its own, which the time to connect counts towards.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
+        match self {
+            Self::One(info) => {
+                let client = Client::open(info.clone().set_tcp_settings(tcp(timeout)))?;
+                client.get_multiplexed_async_connection_with_config(&config).await.map(Link::One)
+            }
+            Self::Sentinels { urls, name, node } => {
+                let node = node.clone().set_tcp_settings(tcp(timeout));
+                let of_master = SentinelServerType::Master;
+                let mut client = SentinelClient::build(urls.clone(), name.clone(), Some(node), of_master)?;
+                client.get_async_connection_with_config(&config).await.map(Link::One)
+            }
+            Self::Cluster(nodes) => {
+                let client = ClusterClient::builder(nodes.clone())
+                    .tcp_settings(tcp(timeout))
+                    // A node that does not answer is not to use up the time of those that do.
+                    .connection_timeout(timeout / 2)
+                    .response_timeout(timeout)
+                    .overall_response_timeout(None)
+                    // By default 16, and minutes. Each redirection is one.
+                    .retries(CLUSTER_RETRIES)
+                    .min_retry_wait(RETRY_WAIT_MILLISECONDS)
+                    .max_retry_wait(RETRY_WAIT_MILLISECONDS * 4)
+                    .build()?;
+                client.get_async_connection().await.map(Link::Cluster)
+            }
+        }
+    }
+}
+
+/// A connection that many calls share at a time.
+#[derive(Clone)]
+pub(super) enum Link {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Self::One(connection) => command.query_async(connection).await,
+            Self::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
+}
+
+fn all_parsed(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<ConnectionInfo>, Error> {
+    let urls = urls.into_iter().map(|url| parsed(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    if urls.is_empty() {
+        return Err(Error::setting("redis needs one url at least"));
+    }
+    Ok(urls)
+}
+
+fn parsed(url: &str) -> Result<ConnectionInfo, Error> {
+    url.into_connection_info().map_err(refused)
+}
+
+fn refused(error: redis::RedisError) -> Error {
+    Error::refused_setting("the url is none that redis understands", error.into())
+}
+
+fn tcp(timeout: Duration) -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    // A host that has gone without a word is else asked for a quarter of an hour.
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let settings = settings.set_user_timeout((timeout * 2).max(LEAST_USER_TIMEOUT));
+    let _ = timeout;
+    settings
+}
+
+const CLUSTER_RETRIES: u32 = 3;
+const RETRY_WAIT_MILLISECONDS: u64 = 5;
+
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const LEAST_USER_TIMEOUT: Duration = Duration::from_secs(1);

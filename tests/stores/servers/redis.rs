@@ -1,0 +1,180 @@
+//! `redis-server`: alone, three in a cluster, or two and a sentinel.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use super::{answers, free_port, left_out, program, soon, Folder, Process};
+
+/// One server on loopback, without persistence.
+pub(crate) struct Redis {
+    pub(crate) port: u16,
+    program: PathBuf,
+    arguments: Vec<String>,
+    process: Process,
+    folder: Folder,
+}
+
+impl Redis {
+    /// None where there is no `redis-server`; the test is then left out, and says so.
+    pub(crate) async fn start(test: &str, arguments: &[&str]) -> Option<Self> {
+        for needed in ["redis-server", "redis-cli"] {
+            if program(needed).is_none() {
+                left_out(test, needed);
+                return None;
+            }
+        }
+        loop {
+            let more = arguments.iter().map(ToString::to_string).collect();
+            if let Some(started) = Self::at(free_port(), more).await {
+                return Some(started);
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The path of its socket, if it was started with `--unixsocket socket`.
+    pub(crate) fn socket(&self) -> String {
+        self.folder.0.join("socket").display().to_string()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// At the same port, and empty.
+    pub(crate) async fn start_again(&mut self) {
+        self.kill();
+        self.process = Process::start(&self.program, &self.arguments, &self.folder);
+        answers(self.port).await;
+    }
+
+    /// It no longer answers, though its connections stay.
+    pub(crate) fn hang(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.process.signal("CONT");
+    }
+
+    /// What `redis-cli` prints for a command.
+    pub(crate) fn says(&self, command: &[&str]) -> String {
+        let mut client = Command::new("redis-cli");
+        let said = client.args(["-p", &self.port.to_string()]).args(command).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).trim().to_owned()
+    }
+
+    pub(crate) fn number(&self, command: &[&str]) -> i64 {
+        let said = self.says(command);
+        said.parse().unwrap_or_else(|_| panic!("{command:?} says {said}"))
+    }
+
+    /// The keys that match.
+    pub(crate) fn keys(&self, pattern: &str) -> Vec<String> {
+        self.says(&["--scan", "--pattern", pattern]).lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// None if it could not have the port.
+    async fn at(port: u16, more: Vec<String>) -> Option<Self> {
+        let program = program("redis-server")?;
+        let fixed = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let arguments: Vec<_> = fixed.map(ToOwned::to_owned).into_iter().chain(more).collect();
+        let folder = Folder::new();
+        let mut process = Process::start(&program, &arguments, &folder);
+        let pid = process.id().to_string();
+        let started = soon("redis-server starts", || {
+            let ended = process.has_ended().then_some(false);
+            let mut client = Command::new("redis-cli");
+            let said = client.args(["-p", &port.to_string(), "info", "server"]).output().unwrap();
+            // Another's server at this port would answer as well.
+            let ours = String::from_utf8_lossy(&said.stdout).contains(&format!("process_id:{pid}\r"));
+            async move { ended.or(ours.then_some(true)) }
+        })
+        .await;
+        started.then_some(Self { port, program, arguments, process, folder })
+    }
+}
+
+/// Three masters, and no replica.
+pub(crate) struct Cluster(pub(crate) Vec<Redis>);
+
+impl Cluster {
+    pub(crate) async fn start(test: &str, more: &[&str]) -> Option<Self> {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let bus = free_port().to_string();
+            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+            arguments.extend(["--cluster-node-timeout", "1000"]);
+            arguments.extend(more);
+            nodes.push(Redis::start(test, &arguments).await?);
+        }
+        let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        let mut client = Command::new("redis-cli");
+        client.args(["--cluster", "create"]).args(addresses).args([
+            "--cluster-replicas",
+            "0",
+            "--cluster-yes",
+        ]);
+        let made = client.output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let cluster = Self(nodes);
+        cluster.is_whole().await;
+        Some(cluster)
+    }
+
+    pub(crate) async fn is_whole(&self) {
+        soon("the cluster is whole", || {
+            let whole =
+                self.0.iter().all(|node| node.says(&["cluster", "info"]).contains("cluster_state:ok"));
+            async move { whole.then_some(()) }
+        })
+        .await;
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.0.iter().map(Redis::url).collect()
+    }
+}
+
+/// A master, its replica, and one sentinel, whose word is enough.
+pub(crate) struct Watched {
+    pub(crate) master: Redis,
+    pub(crate) replica: Redis,
+    pub(crate) sentinel: Redis,
+}
+
+impl Watched {
+    pub(crate) async fn start(test: &str) -> Option<Self> {
+        let master = Redis::start(test, &[]).await?;
+        let of = format!("127.0.0.1 {}", master.port);
+        let replica = Redis::start(test, &["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await?;
+        // A sentinel writes what it learns into its own file.
+        let folder = Folder::new();
+        let file = folder.0.join("sentinel.conf");
+        let watch = format!(
+            "sentinel monitor films 127.0.0.1 {} 1\nsentinel down-after-milliseconds films 300\n",
+            master.port
+        );
+        fs::write(&file, watch).unwrap();
+        let sentinel = loop {
+            let port = free_port();
+            let program = program("redis-server")?;
+            let arguments: Vec<_> =
+                [file.to_str()?, "--sentinel", "--port", &port.to_string()].map(ToOwned::to_owned).into();
+            let mut process = Process::start(&program, &arguments, &folder);
+            answers(port).await;
+            if !process.has_ended() {
+                break Redis { port, program, arguments, process, folder };
+            }
+        };
+        soon("the sentinel knows the replica", || {
+            let known = sentinel.says(&["sentinel", "replicas", "films"]);
+            let known = known.contains(&replica.port.to_string()) && known.contains("master-link-status\nok");
+            async move { known.then_some(()) }
+        })
+        .await;
+        Some(Self { master, replica, sentinel })
+    }
+}
