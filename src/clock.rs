@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 /// Tells the time of day that ages and freshness are reckoned with (RFC 9111 §4.2.3).
 ///
 /// Everything else takes the time as an argument, so a test that sets the clock decides what is fresh.
@@ -18,6 +20,11 @@ impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
+}
+
+/// This moment by tokio's clock: what ages of this process's own making are counted from, whatever the day.
+pub(crate) fn moment() -> Instant {
+    Instant::now()
 }
 
 #[cfg(feature = "test-util")]

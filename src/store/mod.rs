@@ -7,6 +7,7 @@ mod erased;
 mod fault;
 #[cfg(feature = "moka")]
 mod moka;
+mod tiered;
 
 use std::{
     future::{ready, Future},
@@ -21,6 +22,7 @@ pub(crate) use self::erased::ErasedStore;
 pub use self::fault::{Fault, FaultStore, Operation};
 #[cfg(feature = "moka")]
 pub use self::moka::MokaStore;
+pub use self::tiered::{Tiered, Writes};
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.
