@@ -18,12 +18,14 @@ use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK};
 
 type Faulty = FaultStore<MokaStore>;
 
+/// So much that the suite does not make a value that is over it.
+const CAPACITY: u64 = 128 << 20;
 const CHUNK_KEY: &str = "c/0/0";
 const RECORD: &str = "m/0";
 const OPERATIONS: [Operation; 3] = [Operation::Get, Operation::Put, Operation::Remove];
 
 fn moka() -> MokaStore {
-    MokaStore::new(64 << 20)
+    MokaStore::new(CAPACITY)
 }
 
 fn faulty() -> Arc<Faulty> {
@@ -653,7 +655,7 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
     assert!(tiered.renew("m/0", "me", seconds(1)).await.unwrap());
     assert!(tiered.release("m/0", "me").await.is_err());
     let tiered = Tiered::new(MokaStore::new(1 << 20), moka());
-    assert_eq!(tiered.capacity(), Some(64 << 20));
+    assert_eq!(tiered.capacity(), Some(CAPACITY));
     assert_eq!(tiered.largest_value(), moka().largest_value());
     assert!(!tiered.can_alter());
     assert!(Tiered::new(faulty(), moka()).can_alter());
