@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 /// Tells the time of day that ages and freshness are reckoned with (RFC 9111 §4.2.3).
 ///
 /// Everything else takes the time as an argument, so a test that sets the clock decides what is fresh.
@@ -20,10 +22,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// A time that only ever goes on, for waiting; Tokio's, so that a paused runtime stops it.
-#[cfg(any(test, feature = "redis"))]
-pub(crate) fn monotonic() -> tokio::time::Instant {
-    tokio::time::Instant::now()
+/// This moment by tokio's clock: what ages of this process's own making are counted from, whatever the day.
+pub(crate) fn moment() -> Instant {
+    Instant::now()
 }
 
 #[cfg(feature = "test-util")]

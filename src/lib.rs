@@ -33,7 +33,7 @@ pub use self::{
     policy::Policy,
     semantics::cache_status::CacheName,
     service::VideoCache,
-    store::{Lease, Store},
+    store::{Lease, Store, Tiered, Writes},
 };
 #[cfg(feature = "test-util")]
 pub use self::{

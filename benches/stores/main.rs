@@ -47,7 +47,7 @@ async fn all(rounds: usize) {
     );
     row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
     let files = Fs::default().root(scratch.text("files")).atomic_write_dir(&scratch.text("unfinished"));
-    let files = || OpendalStore::new(Operator::new(files.clone()).unwrap().finish());
+    let files = || OpendalStore::new(Operator::new(files.clone()).unwrap());
     row("fs", &cached(files()).await, rounds).await;
     row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
     let foyer = FoyerStore::open(scratch.0.join("foyer"), 16 << 20, 1 << 30).await.unwrap();

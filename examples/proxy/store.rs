@@ -151,14 +151,14 @@ mod objects {
                 _ => s3.root(value),
             };
         }
-        Ok(patient(Operator::new(s3)?.finish()))
+        Ok(patient(Operator::new(s3)?))
     }
 
     pub(super) fn files(directory: &Path) -> Result<Operator, BoxError> {
         let root = directory.to_str().ok_or("the directory's name is no UTF-8")?;
         // A file is written beside, and moved to its place once it is whole.
         let files = Fs::default().root(root).atomic_write_dir(&format!("{root}/.unfinished"));
-        Ok(patient(Operator::new(files)?.finish()))
+        Ok(patient(Operator::new(files)?))
     }
 
     /// A cache that waits for minutes is an outage.

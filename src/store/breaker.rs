@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::clock::monotonic;
+use crate::clock::moment;
 
 /// Counts failures in a row, and says who may call.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Breaker {
         let mut position = self.position();
         match position.state {
             State::Closed { .. } => {}
-            State::Open { until } if monotonic() >= until => position.turn_to(State::Trying),
+            State::Open { until } if moment() >= until => position.turn_to(State::Trying),
             State::Open { .. } | State::Trying => return Err(Open),
         }
         Ok(Pass { breaker: self, turn: position.turn })
@@ -46,7 +46,7 @@ impl Breaker {
     }
 
     fn open(&self, position: &mut Position) {
-        let now = monotonic();
+        let now = moment();
         // A pause past what the clock can tell is none.
         position.turn_to(State::Open { until: now.checked_add(self.pause).unwrap_or(now) });
     }
@@ -81,7 +81,7 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut position = self.breaker.position();
         if position.turn == self.turn && matches!(position.state, State::Trying) {
-            position.turn_to(State::Open { until: monotonic() });
+            position.turn_to(State::Open { until: moment() });
         }
     }
 }

@@ -13,6 +13,7 @@ mod moka;
 mod opendal;
 #[cfg(feature = "redis")]
 mod redis;
+mod tiered;
 
 use std::{
     future::{ready, Future},
@@ -31,6 +32,7 @@ pub use self::moka::MokaStore;
 pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+pub use self::tiered::{Tiered, Writes};
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.

@@ -36,5 +36,6 @@ mod stale;
 mod stores;
 mod storing;
 mod stress;
+mod tiered;
 mod truth;
 mod validating;

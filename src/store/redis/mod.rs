@@ -26,7 +26,7 @@ use super::{
     Lease, Store,
 };
 use crate::{
-    clock::monotonic,
+    clock::moment,
     error::{BoxError, Error},
 };
 
@@ -187,7 +187,7 @@ impl RedisStore {
     async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
         // A limit past what the clock can tell.
         let too_long = || Error::setting("the timeout of redis is too long");
-        let deadline = monotonic().checked_add(self.timeout).ok_or_else(too_long)?;
+        let deadline = moment().checked_add(self.timeout).ok_or_else(too_long)?;
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
         let mut connection = &self.records;
@@ -200,7 +200,7 @@ impl RedisStore {
             connection = self.chunks.get(turn % self.chunks.len().max(1)).unwrap_or(connection);
         }
 
-        let time_left = deadline.saturating_duration_since(monotonic());
+        let time_left = deadline.saturating_duration_since(moment());
         let made = connection.made();
         let asked = timeout_at(deadline, connection.ask(&self.server, self.timeout, &command)).await;
         let Ok(answer) = asked else {

@@ -25,7 +25,7 @@ impl Gate {
         self.reached.subscribe().wait_for(|reached| *reached >= count).await.unwrap();
     }
 
-    pub(super) async fn opened(&self) {
+    pub(crate) async fn opened(&self) {
         self.reached.send_modify(|reached| *reached += 1);
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
     }

@@ -1,0 +1,158 @@
+//! What this process knows of the records near it: which bytes the far store had, and when.
+//!
+//! The near store only keeps bytes. Puts, removes and promotions of one key may overtake each other on their way to
+//! it; so its value is believed only if it is the very one noted here, and nothing is noted of what was written or
+//! read while another wrote.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// A bounded memory: when it is full it forgets, and what it does not know is asked for.
+#[derive(Default)]
+pub(super) struct Known {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+}
+
+/// That the far store had this value, then.
+#[derive(Clone, Copy)]
+pub(super) struct Fact {
+    fingerprint: u128,
+    since: Instant,
+}
+
+/// A moment in the life of a key: as long as its mark is the same, nobody wrote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    forgotten: u64,
+    number: u64,
+    /// Whether nobody was writing.
+    is_quiet: bool,
+}
+
+impl Known {
+    /// Whether `value` is what the far store had less than `age` before `now`.
+    pub(super) fn is_young(&self, key: &str, value: &[u8], age: Duration, now: Instant) -> bool {
+        let fact = self.shard(key).entries.get(key).and_then(|entry| entry.fact);
+        fact.is_some_and(|fact| now.duration_since(fact.since) < age && fact.fingerprint == xxh3_128(value))
+    }
+
+    pub(super) fn mark(&self, key: &str) -> Mark {
+        self.shard(key).mark(key)
+    }
+
+    /// Whether what was read since this `mark` is true still.
+    pub(super) fn is_at(&self, key: &str, mark: Mark) -> bool {
+        mark.is_quiet && self.mark(key) == mark
+    }
+
+    /// Notes what was read since this `mark`, if nobody wrote since then; says whether that is so.
+    pub(super) fn note(&self, key: &str, mark: Mark, fact: Option<Fact>) -> bool {
+        let mut shard = self.shard(key);
+        if !mark.is_quiet || shard.mark(key) != mark {
+            return false;
+        }
+        // Of what is not there, nothing is kept.
+        if fact.is_some() || shard.entries.contains_key(key) {
+            shard.entry(key).fact = fact;
+        }
+        true
+    }
+
+    /// Begins to write: what was known is known no more, and nothing can be until this is over.
+    pub(super) fn write<'a>(&'a self, key: &'a str) -> Writing<'a> {
+        let mut shard = self.shard(key);
+        let number = shard.next();
+        let entry = shard.entry(key);
+        *entry = Entry { number, writers: entry.writers + 1, fact: None };
+        Writing { known: self, key, number }
+    }
+
+    fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
+        let index = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % SHARDS;
+        let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fact {
+    pub(super) fn of(value: &[u8], since: Instant) -> Self {
+        Self { fingerprint: xxh3_128(value), since }
+    }
+}
+
+/// A put or a remove under way. Dropped, it is over, whatever came of it.
+pub(super) struct Writing<'a> {
+    known: &'a Known,
+    key: &'a str,
+    number: u64,
+}
+
+impl Writing<'_> {
+    /// Notes what was written, if nobody else wrote meanwhile; says whether that is so.
+    pub(super) fn note(&self, fact: Fact) -> bool {
+        let mut shard = self.known.shard(self.key);
+        let entry = shard.entries.get_mut(self.key).filter(|entry| entry.number == self.number);
+        entry.map(|entry| entry.fact = Some(fact)).is_some()
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut shard = self.known.shard(self.key);
+        let number = shard.next();
+        if let Some(entry) = shard.entries.get_mut(self.key) {
+            entry.writers = entry.writers.saturating_sub(1);
+            // What was read meanwhile may be from before.
+            entry.number = number;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<Box<str>, Entry>,
+    /// Given to each change, so that no two are alike.
+    numbers: u64,
+    /// How often everything was forgotten.
+    forgotten: u64,
+}
+
+#[derive(Default)]
+struct Entry {
+    number: u64,
+    writers: usize,
+    fact: Option<Fact>,
+}
+
+impl Shard {
+    fn mark(&self, key: &str) -> Mark {
+        let (number, writers) = self.entries.get(key).map_or((0, 0), |entry| (entry.number, entry.writers));
+        Mark { forgotten: self.forgotten, number, is_quiet: writers == 0 }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn entry(&mut self, key: &str) -> &mut Entry {
+        if self.entries.len() >= MOST_KNOWN / SHARDS && !self.entries.contains_key(key) {
+            self.entries.retain(|_, entry| entry.writers > 0);
+            self.forgotten += 1;
+        }
+        self.entries.entry(key.into()).or_default()
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// Records that are known at most: some 100 bytes each.
+const MOST_KNOWN: usize = 16 << 10;

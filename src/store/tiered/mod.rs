@@ -1,0 +1,371 @@
+//! [`Tiered`]: a store of two, one that is near before one that is far.
+
+mod known;
+mod reads;
+mod within;
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, time::Instant};
+
+use self::{
+    known::{Fact, Known},
+    reads::{Errand, Reads},
+    within::{both, within, Late},
+};
+use super::{Lease, Store};
+use crate::{clock::moment, error::BoxError};
+
+/// A near store, most often this process's memory, before a far one that several processes share.
+///
+/// What is found near is answered from there. What is not is read from the far store, once for all who ask for it at
+/// that time, and kept near from then on.
+///
+/// ```
+/// # #[cfg(feature = "moka")] {
+/// use std::sync::Arc;
+/// use tower_video_cache::{MokaStore, Tiered, VideoCacheLayer};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// # runtime.block_on(async {
+/// // In place of the second one: Redis, S3, a disk …
+/// let shared = Arc::new(MokaStore::new(8 << 30));
+/// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20), Arc::clone(&shared)));
+/// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20), shared));
+/// # });
+/// # }
+/// ```
+///
+/// # How long another's change may stay unseen
+///
+/// Chunks never change: one that is near is the answer, without a question. Records (what a key begins with `m/` or `v/`
+/// for) do: another process may purge or refresh them in the far store. So a record that is near is the answer for
+/// [`record_age`](Self::record_age) after the far store was asked for it, two seconds unless set; then the far store
+/// is asked again, and the near one follows it, whatever it says. What this process itself puts or removes it sees at
+/// once.
+///
+/// # When the far store is down
+///
+/// A far store that fails, panics, or takes longer than [`far_limit`](Self::far_limit) leaves a cache of what is near:
+///
+/// - Records that are near are used however old they are (how long a response is *fresh* is written in it), and the
+///   far store is asked for them once every `record_age`. So the purges of other processes stay unseen.
+/// - What is put is kept near alone. Once the far store is back it is the truth again: a record that it does not have
+///   is taken out near, and fetched anew from the inner service; one that it has in an older state comes back, and is
+///   used for as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Chunks that it does not have are
+///   fetched again when somebody misses them.
+/// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
+///   hundred chunks does not wait a hundred times.
+/// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
+///   it back.
+///
+/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else.
+///
+/// # Sizes
+///
+/// [`capacity`](Store::capacity), [`largest_value`](Store::largest_value) and leases are those of the far store. The
+/// near one may be much smaller: it should hold the chunks that are being watched, a few of them for each viewer, and
+/// the videos that are asked for most; the less it holds the more is read from afar. If the near store is this
+/// process's memory, and the far one can alter values, checksums are verified on either way.
+///
+/// Both limits together belong below the layer's [`store_limit`](crate::VideoCacheLayer::store_limit). Tiers may be
+/// nested, as in `Tiered<Memory, Tiered<Disk, Network>>`; then the limits of the inner two, together, belong below the
+/// `far_limit` of the outer, or what is on the disk is never waited for.
+///
+/// # Cancel safety
+///
+/// The read of a far value is a task of its own: it goes on, within its limit, for the others who wait for it, and for
+/// the near store, whether who began it stays or not, and whether or not anybody has the time to poll it.
+pub struct Tiered<Near, Far> {
+    near: Arc<Near>,
+    far: Arc<Far>,
+    known: Arc<Known>,
+    reads: Arc<Reads>,
+    /// When a put last ran into the far store's limit.
+    late: Arc<Mutex<Option<Instant>>>,
+    settings: Settings,
+}
+
+/// In which order [`Tiered`] puts.
+///
+/// Either way it counts once the far store has the value; where the far store fails, once the near one has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Writes {
+    /// To the far store, then to the near one: nothing is near that the far store was not asked to keep.
+    #[default]
+    FarFirst,
+    /// To both at once: saves the near store's time, where that is a disk.
+    Both,
+}
+
+impl<Near, Far> Tiered<Near, Far> {
+    /// A store of these two.
+    pub fn new(near: Near, far: Far) -> Self {
+        Self {
+            near: Arc::new(near),
+            far: Arc::new(far),
+            known: Arc::default(),
+            reads: Arc::default(),
+            late: Arc::default(),
+            settings: Settings {
+                writes: Writes::default(),
+                record_age: RECORD_AGE,
+                near_limit: NEAR_LIMIT,
+                far_limit: FAR_LIMIT,
+            },
+        }
+    }
+
+    /// In which order values are put. Default: [`Writes::FarFirst`].
+    #[must_use]
+    pub fn writes(mut self, writes: Writes) -> Self {
+        self.settings.writes = writes;
+        self
+    }
+
+    /// How long a record is answered from the near store before the far one is asked again: how long a purge or a
+    /// refresh by another process may stay unseen. Zero asks each time. Default: 2 seconds.
+    #[must_use]
+    pub fn record_age(mut self, age: Duration) -> Self {
+        self.settings.record_age = age;
+        self
+    }
+
+    /// How long a call of the near store may take. Default: 250 milliseconds.
+    #[must_use]
+    pub fn near_limit(mut self, limit: Duration) -> Self {
+        self.settings.near_limit = limit;
+        self
+    }
+
+    /// How long a call of the far store may take before the near one has to do. Default: 1 second.
+    #[must_use]
+    pub fn far_limit(mut self, limit: Duration) -> Self {
+        self.settings.far_limit = limit;
+        self
+    }
+
+    /// The near store.
+    pub fn near(&self) -> &Near {
+        &self.near
+    }
+
+    /// The far store.
+    pub fn far(&self) -> &Far {
+        &self.far
+    }
+}
+
+impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        let near = self.at_near(|near| near.get(key)).await.ok().flatten();
+        if near.is_some() && is_chunk(key) {
+            return Ok(near);
+        }
+        let (age, now) = (self.settings.record_age, moment());
+        if near.as_ref().is_some_and(|value| self.known.is_young(key, value, age, now)) {
+            return Ok(near);
+        }
+        let mark = self.known.mark(key);
+        let age = if is_chunk(key) { Duration::MAX } else { age };
+        let (read, errand) = self.reads.join(key, mark, age, now);
+        if let Some(errand) = errand {
+            run(self.share().fetch(errand)).await;
+        }
+        let far = read.outcome().await;
+        match (far, near) {
+            (Err(_), Some(value)) => {
+                // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
+                self.known.note(key, mark, Some(Fact::of(&value, moment())));
+                Ok(Some(value))
+            }
+            (far, _) => far,
+        }
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        if is_chunk(key) {
+            let (near, far) = self.put_both(key, value).await;
+            return near.or(far);
+        }
+        let writing = self.known.write(key);
+        let fact = Fact::of(&value, moment());
+        let (near, far) = self.put_both(key, value).await;
+        // If others wrote meanwhile, only the far store knows who was last.
+        if near.is_err() || !writing.note(fact) {
+            let _ = self.at_near(|near| near.remove(key)).await;
+        }
+        near.or(far)
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        // Nothing that is read before this is over is kept near: so the order does not matter, and what is at hand
+        // comes first.
+        let _writing = self.known.write(key);
+        let _ = self.at_near(|near| near.remove(key)).await;
+        self.at_far(|far| far.remove(key)).await
+    }
+
+    fn largest_value(&self) -> Option<u64> {
+        self.far.largest_value()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.far.capacity()
+    }
+
+    fn can_alter(&self) -> bool {
+        self.near.can_alter() || self.far.can_alter()
+    }
+
+    fn lease(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
+        // Who asks for it is not content with what it found, and will look again: where the others put.
+        drop(self.known.write(key));
+        self.far.lease(key, holder, time)
+    }
+
+    fn renew(
+        &self,
+        key: &str,
+        holder: &str,
+        time: Duration,
+    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
+        self.far.renew(key, holder, time)
+    }
+
+    fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
+        self.far.release(key, holder)
+    }
+}
+
+impl<Near, Far> fmt::Debug for Tiered<Near, Far> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiered").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl<Near: Store, Far: Store> Tiered<Near, Far> {
+    /// Reads a far value for all who wait for it, and has the near store follow.
+    async fn fetch(self, errand: Errand) {
+        let found = self.at_far(|far| far.get(&errand.key)).await.map_err(Into::into);
+        errand.tell(found.clone());
+        // Nobody waits for this. Whoever asks until it is done is told what the others were.
+        if let Ok(found) = found {
+            self.follow(&errand, found).await;
+        }
+    }
+
+    async fn follow(&self, Errand { key, read, .. }: &Errand, found: Option<Bytes>) {
+        if !self.known.is_at(key, read.mark) {
+            return;
+        }
+        let put = |value| self.at_near(|near| near.put(key, value));
+        let is_kept = match found {
+            Some(value) if is_chunk(key) => put(value).await.is_ok() && self.known.is_at(key, read.mark),
+            Some(value) => {
+                let fact = Fact::of(&value, read.began);
+                put(value).await.is_ok() && self.known.note(key, read.mark, Some(fact))
+            }
+            // If it is near, it came this moment.
+            None if is_chunk(key) => return,
+            None => false,
+        };
+        if !is_kept {
+            self.known.note(key, read.mark, None);
+            let _ = self.at_near(|near| near.remove(key)).await;
+        }
+    }
+
+    /// What came of it near, and what far.
+    async fn put_both(&self, key: &str, value: Bytes) -> (Result<(), BoxError>, Result<(), BoxError>) {
+        let far = self.put_far(key, value.clone());
+        let near = self.at_near(|near| near.put(key, value));
+        match self.settings.writes {
+            Writes::FarFirst => {
+                let far = far.await;
+                (near.await, far)
+            }
+            Writes::Both => both(near, far).await,
+        }
+    }
+
+    async fn put_far(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = self.settings.far_limit.saturating_mul(REST);
+        if late.is_some_and(|late| moment().duration_since(late) < rest) {
+            return Err(Late.into());
+        }
+        let put = self.at_far(|far| far.put(key, value)).await;
+        if put.as_ref().is_err_and(|error| error.is::<Late>()) {
+            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(moment());
+        }
+        put
+    }
+
+    async fn at_near<'a, T, F>(&'a self, call: impl FnOnce(&'a Near) -> F) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        within(self.settings.near_limit, || call(&self.near)).await
+    }
+
+    async fn at_far<'a, T, F>(&'a self, call: impl FnOnce(&'a Far) -> F) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        within(self.settings.far_limit, || call(&self.far)).await
+    }
+
+    /// The same store, for a task.
+    fn share(&self) -> Self {
+        Self {
+            near: Arc::clone(&self.near),
+            far: Arc::clone(&self.far),
+            known: Arc::clone(&self.known),
+            reads: Arc::clone(&self.reads),
+            late: Arc::clone(&self.late),
+            settings: self.settings,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    writes: Writes,
+    record_age: Duration,
+    near_limit: Duration,
+    far_limit: Duration,
+}
+
+/// Runs it in a task of its own: of those who wait for a value, the one who began may be reading for a viewer that
+/// has no room for more just now, and is not polled until it has.
+async fn run(errand: impl Future<Output = ()> + Send + 'static) {
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(errand)),
+        Err(_) => errand.await,
+    }
+}
+
+/// Whether what lies under the key never changes, by the contract of [`Store`].
+fn is_chunk(key: &str) -> bool {
+    key.starts_with("c/")
+}
+
+const RECORD_AGE: Duration = Duration::from_secs(2);
+const NEAR_LIMIT: Duration = Duration::from_millis(250);
+const FAR_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many times its limit the far store is left out of puts after one that ran into it.
+const REST: u32 = 10;

@@ -1,0 +1,102 @@
+//! Reads of the far store under way: those who ask for one key at the same time wait for one read.
+
+use std::{
+    collections::HashMap,
+    error::Error as StdError,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{sync::watch, time::Instant};
+
+use super::known::Mark;
+use crate::error::BoxError;
+
+/// The reads under way.
+#[derive(Default)]
+pub(super) struct Reads {
+    shards: [Mutex<HashMap<Box<str>, Arc<Read>>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// What a far store answered, for as many as asked.
+pub(super) type Outcome = Result<Option<Bytes>, Arc<dyn StdError + Send + Sync>>;
+
+/// A read that somebody began.
+pub(super) struct Read {
+    pub(super) began: Instant,
+    /// Where the key was in its life.
+    pub(super) mark: Mark,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Reads {
+    /// Joins the read of `key`, or opens it: then there is an errand to run.
+    ///
+    /// Nobody joins a read from before something was written here, nor one that began `age` before `now` or earlier.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        key: &str,
+        mark: Mark,
+        age: Duration,
+        now: Instant,
+    ) -> (Arc<Read>, Option<Errand>) {
+        let mut shard = self.shard(key);
+        let is_as_good = |read: &&Arc<Read>| read.mark == mark && now.duration_since(read.began) < age;
+        if let Some(read) = shard.get(key).filter(is_as_good) {
+            return (Arc::clone(read), None);
+        }
+        let (sender, outcome) = watch::channel(None);
+        let read = Arc::new(Read { began: now, mark, outcome });
+        shard.insert(key.into(), Arc::clone(&read));
+        let errand = Errand { reads: Arc::clone(self), key: key.into(), read: Arc::clone(&read), sender };
+        (read, Some(errand))
+    }
+
+    fn shard(&self, key: &str) -> MutexGuard<'_, HashMap<Box<str>, Arc<Read>>> {
+        let index = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % SHARDS;
+        let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read {
+    /// What the far store answered.
+    pub(super) async fn outcome(&self) -> Result<Option<Bytes>, BoxError> {
+        let mut outcome = self.outcome.clone();
+        let outcome = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+        match outcome {
+            Ok(Some(outcome)) => outcome.map_err(Into::into),
+            // The runtime that it ran on is gone.
+            Ok(None) | Err(_) => Err("the read of the far tier was abandoned".into()),
+        }
+    }
+}
+
+/// The duty to read for all who wait. Dropped, it lets go of those who still do.
+pub(super) struct Errand {
+    reads: Arc<Reads>,
+    pub(super) key: Box<str>,
+    pub(super) read: Arc<Read>,
+    sender: watch::Sender<Option<Outcome>>,
+}
+
+impl Errand {
+    pub(super) fn tell(&self, outcome: Outcome) {
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        let mut shard = self.reads.shard(&self.key);
+        // It may be another's by now.
+        if shard.get(&self.key).is_some_and(|read| Arc::ptr_eq(read, &self.read)) {
+            shard.remove(&self.key);
+        }
+    }
+}
+
+const SHARDS: usize = 16;
