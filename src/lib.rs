@@ -18,6 +18,8 @@ mod store;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
+#[cfg(feature = "foyer")]
+pub use self::store::{FoyerOptions, FoyerStore};
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},

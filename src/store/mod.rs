@@ -5,6 +5,8 @@ pub mod conformance;
 mod erased;
 #[cfg(feature = "test-util")]
 mod fault;
+#[cfg(feature = "foyer")]
+mod foyer;
 #[cfg(feature = "moka")]
 mod moka;
 
@@ -19,6 +21,8 @@ use bytes::Bytes;
 pub(crate) use self::erased::ErasedStore;
 #[cfg(feature = "test-util")]
 pub use self::fault::{Fault, FaultStore, Operation};
+#[cfg(feature = "foyer")]
+pub use self::foyer::{FoyerOptions, FoyerStore};
 #[cfg(feature = "moka")]
 pub use self::moka::MokaStore;
 use crate::error::BoxError;
