@@ -22,6 +22,8 @@ pub use self::store::MokaStore;
 pub use self::store::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::store::RedisStore;
+#[cfg(feature = "foyer")]
+pub use self::store::{FoyerOptions, FoyerStore};
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},

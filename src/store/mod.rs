@@ -7,6 +7,8 @@ pub mod conformance;
 mod erased;
 #[cfg(feature = "test-util")]
 mod fault;
+#[cfg(feature = "foyer")]
+mod foyer;
 #[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "opendal")]
@@ -26,6 +28,8 @@ use bytes::Bytes;
 pub(crate) use self::erased::ErasedStore;
 #[cfg(feature = "test-util")]
 pub use self::fault::{Fault, FaultStore, Operation};
+#[cfg(feature = "foyer")]
+pub use self::foyer::{FoyerOptions, FoyerStore};
 #[cfg(feature = "moka")]
 pub use self::moka::MokaStore;
 #[cfg(feature = "opendal")]

@@ -3,9 +3,12 @@
 //! A test whose server is not installed is left out, and says so; where `CI` is set, it fails.
 
 #![expect(
+    clippy::as_conversions,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test that panics has failed, and says where"
 )]
@@ -13,9 +16,13 @@
 mod disk;
 mod film;
 mod folder;
+mod foyer;
 mod kv;
 mod memcached;
+mod nodes;
+mod origin;
 mod player;
+mod proxy;
 mod redis;
 mod relay;
 mod s3;

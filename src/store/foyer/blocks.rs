@@ -1,0 +1,167 @@
+//! The blocks that the disk is divided into: how large they are, and which of them goes first.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use foyer::{EvictionInfo, EvictionPicker};
+
+use super::code::{LONGEST_KEY, OVERHEAD};
+use crate::error::Error;
+
+/// How a disk is divided. foyer keeps each block in a file, and evicts by the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Division {
+    pub(super) block: u64,
+    pub(super) blocks: u64,
+    largest_record: u64,
+}
+
+impl Division {
+    /// Divides `disk` bytes for values of up to `largest` bytes.
+    pub(super) fn of(disk: u64, largest: u64) -> Result<Self, Error> {
+        let largest_record = record(u64::from(LONGEST_KEY), largest);
+        // No larger than they need be, for much is evicted with a block; but each costs an open file.
+        let smallest = PAGE + largest_record * RECORDS_PER_BLOCK;
+        let block = pages(disk / BLOCKS).clamp(smallest, LARGEST_BLOCK);
+        let blocks = disk / block;
+        if blocks < FEWEST_BLOCKS {
+            return Err(Error::setting("the disk is too small for values of this size"));
+        }
+        Ok(Self { block, blocks, largest_record })
+    }
+
+    /// What is there at least, of the values put last: not what is left at the end of each block, nor the block that is
+    /// being written, nor the one that is kept clean.
+    pub(super) fn capacity(&self) -> u64 {
+        (self.blocks - 2) * (self.block - self.largest_record)
+    }
+
+    /// How many bytes of records may wait to be written.
+    pub(super) fn buffer(&self) -> u64 {
+        BUFFER.max(self.largest_record * 4).min(self.blocks / 4 * self.block)
+    }
+}
+
+/// How much of the disk a key and a value take.
+pub(super) fn record(key: u64, value: u64) -> u64 {
+    pages(OVERHEAD.saturating_add(key).saturating_add(value))
+}
+
+/// So many bytes in whole pages.
+fn pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE).saturating_mul(PAGE)
+}
+
+/// Makes the files of an earlier time ready for a division, and tells the order in which their blocks were written.
+///
+/// Files that are of another division go: were they to come back one day, they would bring back what was removed since.
+///
+/// Of the others the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
+/// taken the last; killed between the two, it would wait for a clean block for ever.
+pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
+    let mut used = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(block) = name.to_str().and_then(block_of) else {
+            continue;
+        };
+        let about = entry.metadata()?;
+        if u64::from(block) >= division.blocks || about.len() != division.block {
+            fs::remove_file(entry.path())?;
+        } else if is_used(&entry.path())? {
+            used.push((about.modified()?, block, entry.path()));
+        }
+    }
+    used.sort();
+    let over =
+        (used.len() + CLEAN_BLOCKS).saturating_sub(usize::try_from(division.blocks).unwrap_or(usize::MAX));
+    for (_, _, path) in used.drain(..over) {
+        OpenOptions::new().write(true).open(path)?.write_all(&[0; PAGE_BYTES])?;
+    }
+    Ok(OldestFirst::new(used))
+}
+
+/// The number of the block in the file of this name; the name is foyer's.
+fn block_of(name: &str) -> Option<u32> {
+    name.strip_prefix("foyer-storage-direct-fs-")?.parse().ok()
+}
+
+/// Whether the first page of a block says anything; foyer clears it to make a block clean.
+fn is_used(path: &Path) -> io::Result<bool> {
+    let mut page = [0; PAGE_BYTES];
+    fs::File::open(path)?.read_exact(&mut page)?;
+    Ok(page.iter().any(|byte| *byte != 0))
+}
+
+/// Has the blocks evicted in the order in which they were written, by earlier processes too.
+///
+/// So a value never outlives the one that replaced it, or its removal: foyer reads all blocks when it opens, and what
+/// is left of a key would be taken for the last that was put.
+#[derive(Debug)]
+pub(super) struct OldestFirst {
+    /// Of the blocks written by earlier processes: the oldest first.
+    before: Vec<u32>,
+    /// Of those evictable: the block and its age, as a number that grows.
+    evictable: Vec<(u64, u32)>,
+    next: u64,
+}
+
+impl OldestFirst {
+    fn new(mut used: Vec<(SystemTime, u32, PathBuf)>) -> Self {
+        used.sort();
+        let before: Vec<u32> = used.into_iter().map(|(_, block, _)| block).collect();
+        let next = u64::try_from(before.len()).unwrap_or(u64::MAX);
+        Self { before, evictable: Vec::new(), next }
+    }
+}
+
+impl EvictionPicker for OldestFirst {
+    fn pick(&mut self, _: EvictionInfo<'_>) -> Option<u32> {
+        self.evictable.iter().min().map(|(_, block)| *block)
+    }
+
+    fn on_block_evictable(&mut self, _: EvictionInfo<'_>, block: u32) {
+        let before = self.before.iter().position(|earlier| *earlier == block);
+        let age = if let Some(place) = before.and_then(|place| u64::try_from(place).ok()) {
+            // Told once of each block when it opens; the next time, it was written by this process.
+            self.before
+                .iter_mut()
+                .filter(|earlier| **earlier == block)
+                .for_each(|earlier| *earlier = u32::MAX);
+            place
+        } else {
+            self.next += 1;
+            self.next
+        };
+        self.evictable.push((age, block));
+    }
+
+    fn on_block_evict(&mut self, _: EvictionInfo<'_>, block: u32) {
+        self.evictable.retain(|(_, other)| *other != block);
+    }
+}
+
+const PAGE: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
+
+/// How many blocks are wished for.
+const BLOCKS: u64 = 64;
+
+/// One is written, one is clean, one is made clean; and then there must be something that is kept.
+const FEWEST_BLOCKS: u64 = 8;
+
+const CLEAN_BLOCKS: usize = 1;
+
+/// At most a quarter of a block is lost at its end.
+const RECORDS_PER_BLOCK: u64 = 4;
+
+/// foyer's offsets in a block have 32 bits.
+const LARGEST_BLOCK: u64 = 2 << 30;
+
+/// What may wait to be written. foyer has two buffers of this size, and touches what it needs of them.
+const BUFFER: u64 = 64 << 20;

@@ -1,0 +1,161 @@
+//! [`FoyerOptions`]: what a [`FoyerStore`] is opened with.
+
+use std::{
+    fs::{File, TryLockError},
+    hash::RandomState,
+    io,
+    path::Path,
+    sync::Mutex as SyncMutex,
+};
+
+use foyer::{
+    BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
+};
+use tokio::sync::Mutex;
+
+use super::{
+    blocks::{prepare, Division, OldestFirst},
+    code::{Key, Value, LARGEST_VALUE},
+    FoyerStore, Stripe, STRIPES,
+};
+use crate::error::{BoxError, Error};
+
+/// What a [`FoyerStore`] is opened with, beside its directory.
+///
+/// ```no_run
+/// use tower_video_cache::{FoyerOptions, FoyerStore};
+///
+/// # async fn example() -> Result<(), tower_video_cache::Error> {
+/// let store: FoyerStore =
+///     FoyerOptions::new(2 << 30, 200 << 30).largest_value((8 << 20) + 40).open("/var/cache/video").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct FoyerOptions {
+    memory: u64,
+    disk: u64,
+    pub(super) largest_value: u64,
+}
+
+impl FoyerOptions {
+    /// A store with up to `memory` bytes of values in memory and `disk` bytes of files.
+    pub fn new(memory: u64, disk: u64) -> Self {
+        Self { memory, disk, largest_value: LARGEST_CHUNK_BY_DEFAULT + SEAL }
+    }
+
+    /// The largest value that can be put: a chunk, and 40 bytes that it is sealed with. The disk must have room for about
+    /// 32 of them; with more than that, smaller ones waste less of it. Default: 4 MiB and 40 bytes.
+    #[must_use]
+    pub fn largest_value(mut self, bytes: u64) -> Self {
+        self.largest_value = bytes;
+        self
+    }
+
+    /// Opens the store in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`is_setting`](Error::is_setting) for a largest value of zero or over 64 MiB and 4 KiB, and for a disk without
+    /// room for 32 of them. [`is_store`](Error::is_store) if the directory is not there, cannot be written, or is in
+    /// use.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
+        if !(1..=u64::from(LARGEST_VALUE)).contains(&self.largest_value) {
+            return Err(Error::setting("a largest value is from 1 byte to 64 MiB and 4 KiB"));
+        }
+        let division = Division::of(self.disk, self.largest_value)?;
+        let directory = directory.as_ref();
+        let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
+        let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
+        let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
+        Ok(FoyerStore {
+            cache,
+            capacity: division.capacity(),
+            buffer: division.buffer(),
+            queue: SyncMutex::default(),
+            closed: false.into(),
+            one_flush: Mutex::default(),
+            stripes: [const { Stripe::new() }; STRIPES],
+            hasher: RandomState::new(),
+            lock: SyncMutex::new(Some(lock)),
+            options: self,
+        })
+    }
+
+    async fn cache(
+        &self,
+        directory: &Path,
+        division: Division,
+        order: OldestFirst,
+    ) -> Result<HybridCache<Key, Value>, BoxError> {
+        let device = FsDeviceBuilder::new(directory)
+            .with_capacity(size(division.block.saturating_mul(division.blocks))?)
+            .build()?;
+        let buffer = size(division.buffer())?;
+        let engine = BlockEngineConfig::new(device)
+            .with_block_size(size(division.block)?)
+            // One, so that all records are written in the order in which they were put.
+            .with_flushers(1)
+            .with_buffer_pool_size(buffer)
+            // What waits is bounded by the store; foyer would drop what is over this.
+            .with_submit_queue_size_threshold(usize::MAX)
+            .with_eviction_pickers(vec![Box::new(order)]);
+        let shards = self.memory / self.largest_value.saturating_mul(CHUNKS_PER_SHARD);
+        let shards = size(shards.clamp(1, MOST_SHARDS))?;
+        let memory = size(self.memory)?;
+        let cache = HybridCacheBuilder::new()
+            .with_name("tower-video-cache")
+            .with_policy(HybridCachePolicy::WriteOnInsertion)
+            // All of it is on the disk or on the way there.
+            .with_flush_on_close(false)
+            .memory(memory)
+            .with_shards(shards)
+            .with_weighter(weight)
+            .with_filter(move |key, value| weight(key, value) <= memory / shards)
+            .storage()
+            .with_engine_config(engine)
+            .build()
+            .await?;
+        Ok(cache)
+    }
+}
+
+/// Takes the directory for this store alone, as long as the file is open.
+#[expect(
+    clippy::incompatible_msrv,
+    reason = "with the feature, the oldest Rust is foyer's, and that is newer"
+)]
+fn lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join("tower-video-cache.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("the directory is in use by a store")),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// What an entry takes of the memory.
+fn weight(key: &Key, value: &Value) -> usize {
+    key.len().saturating_add(value.len()).saturating_add(ENTRY_OVERHEAD)
+}
+
+fn size(bytes: u64) -> Result<usize, BoxError> {
+    usize::try_from(bytes).map_err(|_| "more bytes than this machine can address".into())
+}
+
+const LARGEST_CHUNK_BY_DEFAULT: u64 = 4 << 20;
+
+/// What a chunk is sealed with.
+const SEAL: u64 = 40;
+
+/// Each shard of the memory evicts for itself: few large ones for few large chunks.
+const CHUNKS_PER_SHARD: u64 = 16;
+const MOST_SHARDS: u64 = 8;
+
+/// What an entry needs beside its key and value, about, in bytes.
+const ENTRY_OVERHEAD: usize = 300;

@@ -1,0 +1,636 @@
+//! `FoyerStore` over a real disk: bursts, restarts, kills, damage, and the whole layer.
+
+use std::{
+    convert::Infallible,
+    env,
+    fs::{self, File, OpenOptions},
+    future::Future,
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{header, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tower::{service_fn, Layer, ServiceExt};
+use tower_video_cache::{conformance, Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_keeps_the_contract() {
+    for memory in [0, 64 * KIB, 64 * MIB] {
+        let folder = Folder::new();
+        let store = FoyerStore::open(&folder, memory, 512 * MIB).await.unwrap();
+        conformance::check(&store).await;
+        store.close().await.unwrap();
+        let store = FoyerStore::open(&folder, memory, 512 * MIB).await.unwrap();
+        conformance::check(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn the_store_keeps_the_contract_on_one_thread_and_a_small_disk() {
+    let folder = Folder::new();
+    let store = FoyerOptions::new(0, 48 * MIB).largest_value(MIB + 40).open(&folder).await.unwrap();
+    conformance::check(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_puts_loses_nothing_now_or_after_a_restart() {
+    for length in [MIB, 4 * MIB] {
+        let folder = Folder::new();
+        let store = Arc::new(open(&folder, 16 * MIB, 1536 * MIB).await);
+        let mut puts = tokio::task::JoinSet::new();
+        for index in 0..200 {
+            let store = Arc::clone(&store);
+            puts.spawn(async move {
+                let key = format!("c/burst/{index}");
+                store.put(&key, patterned(&key, 1, length)).await.unwrap();
+            });
+        }
+        puts.join_all().await;
+        all_are_there(&*store, 0..200, length).await;
+        store.close().await.unwrap();
+        all_are_there(&open(&folder, 16 * MIB, 1536 * MIB).await, 0..200, length).await;
+    }
+}
+
+async fn all_are_there(store: &impl Store, chunks: std::ops::Range<u64>, length: u64) {
+    for index in chunks {
+        let key = format!("c/burst/{index}");
+        let got = store.get(&key).await.unwrap();
+        assert!(got.is_some_and(|got| got == patterned(&key, 1, length)), "{key} of {length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
+    for length in [MIB, MIB / 2 + 5000] {
+        let folder = Folder::new();
+        let options = FoyerOptions::new(2 * MIB, 64 * MIB).largest_value(MIB);
+        let store = options.clone().open(&folder).await.unwrap();
+        let held = store.capacity().unwrap() / length;
+        assert!(held >= 24, "{held}");
+        for index in 0..400 {
+            let key = format!("c/burst/{index}");
+            store.put(&key, patterned(&key, 1, length)).await.unwrap();
+            let first = index.saturating_sub(held - 1);
+            if index % 40 == 0 {
+                all_are_there(&store, first..index + 1, length).await;
+            }
+        }
+        all_are_there(&store, 400 - held..400, length).await;
+        assert_eq!(store.get("c/burst/0").await.unwrap(), None);
+        store.close().await.unwrap();
+        // Half of it, for a restart leaves a block that is not full.
+        all_are_there(&options.open(&folder).await.unwrap(), 400 - held / 2..400, length).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_last_or_removed_is_so_after_a_restart() {
+    let folder = Folder::new();
+    let store = small(&folder).await;
+    for version in 1..=5 {
+        for key in ["m/overwritten", "m/removed", "m/back"] {
+            store.put(key, patterned(key, version, 3000)).await.unwrap();
+        }
+    }
+    store.remove("m/removed").await.unwrap();
+    store.remove("m/back").await.unwrap();
+    store.put("m/back", patterned("m/back", 6, 100)).await.unwrap();
+    assert_eq!(store.get("m/removed").await.unwrap(), None);
+    store.close().await.unwrap();
+
+    for _ in 0..3 {
+        let store = small(&folder).await;
+        assert_eq!(store.get("m/removed").await.unwrap(), None);
+        assert_eq!(store.get("m/overwritten").await.unwrap().unwrap(), patterned("m/overwritten", 5, 3000));
+        assert_eq!(store.get("m/back").await.unwrap().unwrap(), patterned("m/back", 6, 100));
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened() {
+    let folder = Folder::new();
+    let mut version = 0;
+    for round in 0..12_u64 {
+        let store = small(&folder).await;
+        for key in ["m/a", "m/b", "m/c", "m/d"] {
+            let got = store.get(key).await.unwrap();
+            let last = (round > 0 && key != "m/d").then(|| patterned(key, version, 900));
+            assert!(got.is_none() || got == last, "{key} in round {round}");
+        }
+        version += 1;
+        for key in ["m/a", "m/b", "m/c", "m/d"] {
+            store.put(key, patterned(key, version, 900)).await.unwrap();
+            store.remove("m/d").await.unwrap();
+            // More than a block, so that the next is in another one; and in all less than the disk.
+            for index in 0..5 + round % 4 {
+                store.put(&format!("c/{round}/{key}/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
+            }
+        }
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_calls_leave_what_a_restart_finds() {
+    let folder = Folder::new();
+    let store = Arc::new(small(&folder).await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8_u64 {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for round in 0..40 {
+                let key = format!("m/{}", (task + round) % 3);
+                match (task + round * 3) % 5 {
+                    0 => store.remove(&key).await.unwrap(),
+                    1 | 2 => {
+                        let got = store.get(&key).await.unwrap();
+                        assert!(got.is_none_or(|got| is_true(&key, &got)));
+                    }
+                    _ => store.put(&key, patterned(&key, task * 100 + round, 2000)).await.unwrap(),
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let mut last = Vec::new();
+    for key in ["m/0", "m/1", "m/2"] {
+        last.push(store.get(key).await.unwrap());
+    }
+    store.close().await.unwrap();
+    let store = small(&folder).await;
+    for (key, last) in ["m/0", "m/1", "m/2"].into_iter().zip(last) {
+        assert_eq!(store.get(key).await.unwrap(), last, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
+    let folder = Folder::new();
+    let store = small(&folder).await;
+    store.put("m/a", Bytes::from_static(b"a")).await.unwrap();
+    let error = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap_err();
+    assert!(error.is_store() && source(&error).contains("in use"), "{error:?}");
+
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+    assert!(store.get("m/a").await.is_err());
+    assert!(store.put("m/a", Bytes::new()).await.is_err());
+    assert!(store.put("c/a", Bytes::new()).await.is_err());
+    assert!(store.remove("m/a").await.is_err());
+    assert_eq!(small(&folder).await.get("m/a").await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_dropped_open_keeps_its_directory() {
+    let folder = Folder::new();
+    drop(small(&folder).await);
+    let again = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await;
+    assert!(again.unwrap_err().is_store());
+}
+
+#[tokio::test]
+async fn a_value_or_key_over_the_limit_is_an_error() {
+    let folder = Folder::new();
+    let store = small(&folder).await;
+    let limit = store.largest_value().unwrap();
+    assert_eq!(limit, 100 * KIB);
+    for key in ["m/large".to_owned(), "k".repeat(1024)] {
+        store.put(&key, patterned(&key, 0, limit)).await.unwrap();
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), patterned(&key, 0, limit));
+        assert!(store.put(&key, patterned(&key, 0, limit + 1)).await.is_err());
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), patterned(&key, 0, limit));
+    }
+    let key = "k".repeat(1025);
+    assert!(store.put(&key, Bytes::new()).await.is_err());
+    assert_eq!(store.get(&key).await.unwrap(), None);
+    store.remove(&key).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_when_the_store_is_opened() {
+    let folder = Folder::new();
+    let setting = |error: Error| error.is_setting();
+    assert!(setting(FoyerStore::open(&folder, MIB, 0).await.unwrap_err()));
+    assert!(setting(FoyerStore::open(&folder, MIB, 100 * MIB).await.unwrap_err()));
+    for largest in [0, 65 * MIB, u64::MAX] {
+        let options = FoyerOptions::new(MIB, u64::MAX / 2).largest_value(largest);
+        assert!(setting(options.open(&folder).await.unwrap_err()));
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "and nothing was made");
+
+    let file = folder.as_ref().join("file");
+    File::create(&file).unwrap();
+    for path in [folder.as_ref().join("absent"), file.clone(), file.join("below"), "/proc/self/fd".into()] {
+        let error = FoyerStore::open(&path, MIB, 256 * MIB).await.unwrap_err();
+        assert!(error.is_store(), "{path:?} {error:?}");
+    }
+    assert!(!folder.as_ref().join("absent").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
+    let folder = Folder::new();
+    let open = |disk, largest| {
+        let folder = folder.as_ref().to_owned();
+        async move { FoyerOptions::new(0, disk).largest_value(largest).open(folder).await.unwrap() }
+    };
+    let store = open(8 * MIB, 100 * KIB).await;
+    store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
+    store.close().await.unwrap();
+
+    let store = open(12 * MIB, 100 * KIB).await;
+    assert_eq!(store.get("m/a").await.unwrap().unwrap(), patterned("m/a", 1, 1000));
+    for index in 0..200 {
+        store.put(&format!("m/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
+    }
+    store.close().await.unwrap();
+
+    let store = open(6 * MIB, 100 * KIB).await;
+    store.close().await.unwrap();
+    let on_disk: u64 =
+        fs::read_dir(&folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(on_disk <= 6 * MIB, "{on_disk}");
+
+    let store = open(8 * MIB, 200 * KIB).await;
+    assert_eq!(store.get("m/199").await.unwrap(), None);
+    store.put("m/199", patterned("m/199", 2, 1000)).await.unwrap();
+    store.close().await.unwrap();
+    assert!(open(8 * MIB, 200 * KIB).await.get("m/199").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_a_clean_block_is_written_again() {
+    let folder = Folder::new();
+    let store = small(&folder).await;
+    for index in 0..200 {
+        store.put(&format!("c/a/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
+    }
+    store.close().await.unwrap();
+    // As a kill leaves it, between the last clean block and the next.
+    let blocks = block_files(folder.as_ref());
+    for block in &blocks {
+        if first_page_is_clear(block) {
+            fs::copy(&blocks[usize::from(block == &blocks[0])], block).unwrap();
+        }
+    }
+    assert!(!blocks.iter().any(|block| first_page_is_clear(block)));
+
+    let store = small(&folder).await;
+    for index in 0..200 {
+        let key = format!("m/{index}");
+        within(store.put(&key, patterned(&key, 1, 100 * KIB))).await.unwrap();
+        assert!(store.get(&key).await.unwrap().is_some_and(|got| is_true(&key, &got)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_disk_gives_the_truth_or_nothing() {
+    for damage in 0..24_u64 {
+        let folder = Folder::new();
+        let store = small(&folder).await;
+        for index in 0..40 {
+            let key = format!("m/{index}");
+            store.put(&key, patterned(&key, 1, 50 * KIB)).await.unwrap();
+            store.put(&key, patterned(&key, 2, 50 * KIB)).await.unwrap();
+        }
+        store.close().await.unwrap();
+        for (number, block) in block_files(folder.as_ref()).iter().enumerate() {
+            spoil(block, damage, number);
+        }
+        let store = small(&folder).await;
+        let mut there = 0;
+        for index in 0..40 {
+            let key = format!("m/{index}");
+            match store.get(&key).await {
+                Ok(Some(got)) => {
+                    assert!(is_true(&key, &got), "{key} with damage {damage}");
+                    there += 1;
+                }
+                Ok(None) | Err(_) => {}
+            }
+            store.put(&key, patterned(&key, 3, 50 * KIB)).await.unwrap();
+            assert_eq!(store.get(&key).await.unwrap().unwrap(), patterned(&key, 3, 50 * KIB));
+        }
+        assert!(there < 40, "damage {damage} was damage");
+    }
+}
+
+/// Flips bits: a few anywhere, some in the first page, every 40th byte, or all of a page.
+fn spoil(block: &Path, damage: u64, number: usize) {
+    let mut file = OpenOptions::new().read(true).write(true).open(block).unwrap();
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).unwrap();
+    let length = bytes.len();
+    let mut random = damage * 7919 + u64::try_from(number).unwrap();
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % below
+    };
+    match damage % 4 {
+        0 => (0..20).for_each(|_| bytes[next(length)] ^= 1),
+        1 => bytes[next(64)] ^= 0x80,
+        2 => bytes.iter_mut().step_by(40).for_each(|byte| *byte ^= 4),
+        // The header and first bytes of each record.
+        _ => bytes.chunks_mut(4096).for_each(|page| page[next(80)] ^= 16),
+    }
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.write_all(&bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_leaves_the_truth_or_nothing() {
+    for records in [3, 40, 150] {
+        let folder = Folder::new();
+        let mut child = Writer::start(folder.as_ref());
+        let (told, removed) = child.told_until(records);
+        child.kill();
+
+        let store = small(&folder).await;
+        let mut there = 0;
+        for index in 0..u64::try_from(told + 20).unwrap() {
+            for key in [format!("c/{index}/0"), format!("c/{index}/1"), format!("m/{}", index % 16)] {
+                if let Some(got) = store.get(&key).await.unwrap() {
+                    assert!(is_true(&key, &got), "{key}");
+                    there += 1;
+                }
+            }
+        }
+        assert!(there > 0);
+        // What it was told was put is what is there: that version, or the next one, which was under way.
+        for slot in 0..16_usize {
+            let Some(last) = (0..told).rev().find(|index| index % 16 == slot) else { continue };
+            let key = format!("m/{slot}");
+            let versions = [last, last + 16].map(|version| u64::try_from(version).unwrap());
+            let got = store.get(&key).await.unwrap();
+            let may_be = versions.map(|version| patterned(&key, version, 3000));
+            assert!(got.is_some_and(|got| may_be.contains(&got)), "{key} of {told}");
+        }
+        for index in 0..removed {
+            assert_eq!(store.get(&format!("m/removed-{index}")).await.unwrap(), None, "{index}");
+        }
+        // And it can be written.
+        within(store.put("m/after", Bytes::from_static(b"after"))).await.unwrap();
+    }
+}
+
+/// What [`Writer`] runs: puts for ever, and tells of each record and removal when it is done.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that another test kills"]
+async fn writes_until_it_is_killed() {
+    let Some(folder) = env::var_os("FOYER_WRITER_FOLDER") else { return };
+    let store = small(&PathBuf::from(folder)).await;
+    for index in 0_u64.. {
+        for half in 0..2 {
+            let key = format!("c/{index}/{half}");
+            store.put(&key, patterned(&key, index, 60 * KIB)).await.unwrap();
+        }
+        let key = format!("m/{}", index % 16);
+        store.put(&key, patterned(&key, index, 3000)).await.unwrap();
+        println!("put {index}");
+        let key = format!("m/removed-{index}");
+        store.put(&key, patterned(&key, 0, 500)).await.unwrap();
+        store.remove(&key).await.unwrap();
+        println!("removed {index}");
+    }
+}
+
+/// A process that writes; killed when dropped.
+struct Writer {
+    process: Child,
+}
+
+impl Writer {
+    fn start(folder: &Path) -> Self {
+        let process = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "foyer::writes_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env("FOYER_WRITER_FOLDER", folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { process }
+    }
+
+    /// Reads until it has told of so many records; how many it told of, and how many removals.
+    fn told_until(&mut self, records: usize) -> (usize, usize) {
+        let (mut put, mut removed) = (0, 0);
+        for line in BufReader::new(self.process.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            put += usize::from(line.contains("put "));
+            removed += usize::from(line.contains("removed "));
+            if put == records {
+                break;
+            }
+        }
+        assert_eq!(put, records, "the writer lives");
+        (put, removed)
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_is_served_from_the_disk_after_a_restart() {
+    let folder = Folder::new();
+    let video = patterned("video", 0, 10 * MIB + 12_345);
+    let calls = Arc::new(AtomicUsize::new(0));
+
+    let store = Arc::new(open(&folder, 4 * MIB, 256 * MIB).await);
+    let layer = VideoCacheLayer::new(Arc::clone(&store));
+    assert_eq!(play(&layer, &video, &calls, None).await, video);
+    assert_eq!(play(&layer, &video, &calls, None).await, video);
+    assert_eq!(play(&layer, &video, &calls, Some((3 * MIB, 7 * MIB))).await, part(&video, 3 * MIB, 7 * MIB));
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    drop(layer);
+    store.close().await.unwrap();
+
+    let store = Arc::new(open(&folder, 4 * MIB, 256 * MIB).await);
+    let layer = VideoCacheLayer::new(Arc::clone(&store));
+    assert_eq!(play(&layer, &video, &calls, Some((5, 9 * MIB))).await, part(&video, 5, 9 * MIB));
+    assert_eq!(play(&layer, &video, &calls, None).await, video);
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "the inner service was not asked");
+
+    // A store that is closed beneath its layer is no store.
+    store.close().await.unwrap();
+    assert_eq!(play(&layer, &video, &calls, None).await, video);
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_that_does_not_fit_the_disk_is_true() {
+    let folder = Folder::new();
+    let video = patterned("video", 0, 20 * MIB);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let layer = VideoCacheLayer::new(small(&folder).await);
+    for _ in 0..2 {
+        assert_eq!(play(&layer, &video, &calls, None).await, video);
+        assert_eq!(play(&layer, &video, &calls, Some((MIB, 2 * MIB))).await, part(&video, MIB, 2 * MIB));
+    }
+}
+
+/// A request through the layer, before an inner service that knows ranges.
+async fn play(
+    layer: &VideoCacheLayer,
+    video: &Bytes,
+    calls: &Arc<AtomicUsize>,
+    range: Option<(u64, u64)>,
+) -> Bytes {
+    let (video, calls) = (video.clone(), Arc::clone(calls));
+    let inner = service_fn(move |request: Request<()>| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        let video = video.clone();
+        async move {
+            let answer = Response::builder()
+                .header(header::CONTENT_TYPE, "video/mp4")
+                .header(header::CACHE_CONTROL, "max-age=3600")
+                .header(header::ETAG, "\"one\"")
+                .header(header::ACCEPT_RANGES, "bytes");
+            let range = request.headers().get(header::RANGE).and_then(|range| {
+                let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
+                Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?))
+            });
+            let answer = match range {
+                Some((first, last)) => answer
+                    .status(StatusCode::PARTIAL_CONTENT)
+                    .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", video.len()))
+                    .body(Full::new(part(&video, first, last + 1))),
+                None => answer.body(Full::new(video)),
+            };
+            Ok::<_, Infallible>(answer.unwrap())
+        }
+    });
+    let mut request = Request::get("http://video.example/a.mp4");
+    if let Some((start, end)) = range {
+        request = request.header(header::RANGE, format!("bytes={start}-{}", end - 1));
+    }
+    let answer = layer.layer(inner).oneshot(request.body(()).unwrap()).await.unwrap();
+    let expected = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    assert_eq!(answer.status(), expected);
+    answer.into_body().collect().await.unwrap().to_bytes()
+}
+
+fn part(video: &Bytes, start: u64, end: u64) -> Bytes {
+    video.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap())
+}
+
+async fn open(folder: &impl AsRef<Path>, memory: u64, disk: u64) -> FoyerStore {
+    FoyerStore::open(folder, memory, disk).await.unwrap()
+}
+
+/// A disk of 18 blocks, and hardly any memory.
+async fn small(folder: &impl AsRef<Path>) -> FoyerStore {
+    FoyerOptions::new(64 * KIB, 8 * MIB).largest_value(100 * KIB).open(folder).await.unwrap()
+}
+
+/// A bound for what might never end.
+async fn within<F: Future>(call: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), call).await.expect("the call ends")
+}
+
+/// `length` bytes, that tell their key and version and have a checksum.
+fn patterned(key: &str, version: u64, length: u64) -> Bytes {
+    let length = usize::try_from(length).unwrap();
+    let mut bytes = format!("{key} {version} {length} ").into_bytes();
+    let mut state = version.wrapping_add(sum(key.as_bytes())) | 1;
+    while bytes.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&state.to_be_bytes());
+    }
+    bytes.truncate(length);
+    if let Some(body) = length.checked_sub(8) {
+        let sum = sum(&bytes[..body]);
+        bytes[body..].copy_from_slice(&sum.to_be_bytes());
+    }
+    bytes.into()
+}
+
+/// Whether the bytes are a value of the key, of whatever version.
+fn is_true(key: &str, value: &Bytes) -> bool {
+    let (body, end) = value.split_at(value.len() - 8);
+    let told = format!("{key} ");
+    let length = format!(" {} ", value.len());
+    let head = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+    sum(body).to_be_bytes() == *end && head.starts_with(&told) && head.contains(&length)
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    let mut words = bytes.chunks_exact(8);
+    let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+    for word in &mut words {
+        sum =
+            (sum ^ u64::from_be_bytes(word.try_into().unwrap())).wrapping_mul(0x100_0000_01b3).rotate_left(5);
+    }
+    words.remainder().iter().fold(sum, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn source(error: &Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+fn block_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.to_str().unwrap().contains("foyer-storage"));
+    files.sort();
+    assert!(files.len() >= 8);
+    files
+}
+
+fn first_page_is_clear(block: &Path) -> bool {
+    let mut page = [0; 4096];
+    File::open(block).unwrap().read_exact(&mut page).unwrap();
+    page.iter().all(|byte| *byte == 0)
+}
+
+/// An empty folder, and gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("tower-video-cache-foyer-{}-{number}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl AsRef<Path> for Folder {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
