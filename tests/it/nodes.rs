@@ -8,7 +8,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, Instant},
 };
-use tower_video_cache::{Abandon, Fill, Policy};
+use tower_video_cache::{Abandon, Fault, Fill, Operation, Policy};
 
 use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
 
@@ -16,6 +16,9 @@ const PATH: &str = "/a.mp4";
 
 /// Five chunks.
 const LENGTH: usize = 5000;
+
+/// For a lease that is another's. They come at random times, half a second apart at most.
+const A_FEW_QUESTIONS: Duration = Duration::from_millis(1700);
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
@@ -98,7 +101,7 @@ async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
             answer.whole(&truth());
         }
         let took = begun.elapsed();
-        assert!(took >= seconds(time) && took < seconds(time) + Duration::from_millis(1100), "{took:?}");
+        assert!(took >= seconds(time) && took < seconds(time) + A_FEW_QUESTIONS, "{took:?}");
         nodes.inner.was_called(1);
     }
 }
@@ -255,10 +258,15 @@ async fn leases_in_trouble_are_no_worse_than_none() {
                 let begun = Instant::now();
                 let answer = nodes[0].get(PATH).send().await;
                 answer.whole(&truth());
-                assert!(answer.cache_status().contains("; stored"), "{}", answer.cache_status());
+                assert!(
+                    answer.cache_status().contains("; stored"),
+                    "{call:?} {trouble:?} {mode:?} {}",
+                    answer.cache_status()
+                );
                 // The limit for a call of the store; two of them for a commit.
                 assert!(begun.elapsed() <= seconds(4), "{call:?} {trouble:?} {:?}", begun.elapsed());
-                settle().await;
+                // Its viewer may have had all of it before that.
+                sleep(seconds(5)).await;
                 nodes[1].get(PATH).send().await.is_hit().whole(&truth());
             }
         }
@@ -320,7 +328,7 @@ async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
         }
         took.sort();
         // The first one's answer, a question or two for the lease, and one's own answer.
-        assert!(took[0] == seconds(3) && took[5] < seconds(7) + Duration::from_millis(500), "{took:?}");
+        assert!(took[0] == seconds(3) && took[5] < seconds(6) + A_FEW_QUESTIONS, "{took:?}");
         nodes.inner.was_called(6);
         sleep(seconds(3)).await;
         assert_eq!(nodes.leases.held(), 0);
@@ -466,7 +474,7 @@ async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
     for answer in all(crowd(&nodes, 2)).await {
         answer.whole(&truth());
     }
-    assert!(begun.elapsed() < seconds(7), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < seconds(6) + A_FEW_QUESTIONS, "{:?}", begun.elapsed());
     let calls = nodes.inner.calls();
     assert_eq!(calls.len(), 8);
     assert_eq!(calls.iter().filter(|call| call.headers.contains_key("if-none-match")).count(), 7);
@@ -495,8 +503,8 @@ async fn what_is_stale_and_was_not_seen_is_not_taken_for_new() {
     nodes.inner.answer(PATH, known().header("cache-control", "max-age=60"));
     nodes[0].get(PATH).send().await;
     nodes.clock.advance(seconds(70));
-    let gets = nodes[0].store.calls(tower_video_cache::Operation::Get);
-    nodes[0].store.spoil(tower_video_cache::Operation::Get, gets + 1, tower_video_cache::Fault::Error);
+    let gets = nodes[0].store.calls(Operation::Get);
+    nodes[0].store.spoil(Operation::Get, gets + 1, Fault::Error);
     nodes[0].get(PATH).send().await.whole(&truth());
     nodes.inner.was_called(2);
 }
@@ -529,9 +537,10 @@ async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
         nodes[0].get(PATH).send().await.whole(&truth());
-        // The first chunk is lost in the moment it is read.
-        let gets = nodes[0].store.calls(tower_video_cache::Operation::Get);
-        nodes[0].store.spoil(tower_video_cache::Operation::Get, gets + 2, tower_video_cache::Fault::Absent);
+        // The first chunk is lost once it was read.
+        let gets = nodes[0].store.calls(Operation::Get);
+        nodes[0].store.spoil(Operation::Get, gets + 2, Fault::Lost);
+        nodes[0].get(PATH).send().await.is_hit().whole(&truth());
         nodes[1].get(PATH).send().await.whole(&truth());
         nodes[0].get(PATH).send().await.is_hit().whole(&truth());
         nodes.inner.was_called(2);

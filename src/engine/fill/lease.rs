@@ -94,7 +94,12 @@ impl Fill {
             Look::Failed => {}
             Look::Found(entry, _) if self.stored.is_gone(&entry) => {}
             Look::Found(entry, reuse) => {
-                let is_usable = !matches!(reuse, Reuse::Validated(_));
+                let is_usable = match reuse {
+                    Reuse::AsItIs => true,
+                    // Its refresh is what this fill is for.
+                    Reuse::WhileRevalidated => self.whom == For::Now,
+                    Reuse::Validated(_) => false,
+                };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {
                     self.stored = Known::Sparse(entry);
                 } else if is_usable || self.stored.is_older_than(&entry) {
@@ -213,6 +218,8 @@ struct Claim {
     records: Arc<Records>,
     slot: Slot,
     holder: String,
+    /// Random bits.
+    dice: u128,
     time: Duration,
     may_be_held: bool,
     /// Its flight landed as [`Passed`](Landing::Passed).
@@ -226,8 +233,9 @@ impl Claim {
         if time.is_zero() || !records.may_lease() {
             return None;
         }
-        let (records, slot, holder) = (Arc::clone(records), slot.clone(), holder(Generation::random()?));
-        Some(Self { records, slot, holder, time, may_be_held: false, has_passed: false })
+        let name = Generation::random()?;
+        let (records, slot, holder) = (Arc::clone(records), slot.clone(), holder(name));
+        Some(Self { records, slot, holder, dice: name.0, time, may_be_held: false, has_passed: false })
     }
 
     async fn ask(&mut self) -> Result<Lease, Error> {
@@ -241,7 +249,9 @@ impl Claim {
     async fn wait(&mut self) -> Result<Lease, Error> {
         let mut pause = FIRST_PAUSE;
         loop {
-            sleep(pause).await;
+            // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
+            self.dice = self.dice.rotate_right(8);
+            sleep(pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
             match self.ask().await {
                 Ok(Lease::Taken) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
                 lease => return lease,
@@ -283,7 +293,7 @@ impl Drop for Claim {
     }
 }
 
-/// The wait before the second question for a lease; each further one is twice as long,
+/// The longest wait before the second question for a lease; before each further one, it is twice as long,
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// up to this.
