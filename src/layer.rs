@@ -161,6 +161,22 @@ impl VideoCacheLayer {
         self.set(|config| config.store_limit = limit)
     }
 
+    /// How long a [lease](Store::lease) lasts that is not renewed; a fill renews its own every third of it. It is what a node
+    /// that dies while it fills costs the others at most. Zero asks for no leases. Default: 10 seconds.
+    ///
+    /// Where the store has leases, a miss is filled by one of all the nodes that share the store. The others wait, no longer
+    /// than [`follower_limit`](Self::follower_limit), and serve what that one has stored; past it, their viewers go to the
+    /// inner service themselves, with the detail `waited-too-long`. What a node pours with [`Fill::Progressive`] can be read on
+    /// that node alone until all of it is stored: where that takes long, viewers of other nodes wait for as long as the limit
+    /// lets them. Of what is [`Fill::Sliced`], the first part is fetched under a lease, and later ones without.
+    ///
+    /// A fill that lost its lease (it was paused for longer, or another node invalidated what it fetches) is not stored,
+    /// with the detail `lease-lost`; its viewers get their bytes all the same.
+    #[must_use]
+    pub fn lease_time(self, time: Duration) -> Self {
+        self.set(|config| config.lease_time = time)
+    }
+
     /// What becomes of a fill when its last viewer has gone. Default: [`Abandon::Finish`].
     #[must_use]
     pub fn abandon(self, abandon: Abandon) -> Self {

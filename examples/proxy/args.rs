@@ -125,6 +125,9 @@ pub(crate) struct Args {
     /// How long a viewer waits for another one's fill before the origin is asked for itself.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     follower_limit: Duration,
+    /// How long a node that dies while it fills holds up the others on the same store.
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    lease_time: Duration,
     /// How long the origin may be silent while its answer is being stored; then nobody else waits for it any longer.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     idle_limit: Duration,
@@ -171,6 +174,7 @@ impl Args {
             .resumes(self.resumes)
             .resume_pause(self.resume_pause)
             .follower_limit(self.follower_limit)
+            .lease_time(self.lease_time)
             .idle_limit(self.idle_limit);
         match self.most_promised {
             Some(most) => layer.most_promised(most.as_u64()),

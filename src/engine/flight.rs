@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::lookup::Entry;
+use super::{fill::Held, lookup::Entry};
 use crate::format::key::{Generation, Slot};
 
 /// The fills under way.
@@ -72,7 +72,8 @@ impl Flights {
             commit: Arc::clone(&commit),
         };
         shard.insert(slot.clone(), flight);
-        Role::Lead(Permit { flights: Arc::clone(self), slot: slot.clone(), number, sender, revoked, commit })
+        let (flights, slot) = (Arc::clone(self), slot.clone());
+        Role::Lead(Permit { flights, slot, number, sender, revoked, commit, lease: None })
     }
 
     /// What a flight of `slot` is pouring, if one is, and a place among its followers.
@@ -124,16 +125,35 @@ pub(crate) struct Permit {
     sender: watch::Sender<Signal>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
+    /// The same right among all the nodes that share the store.
+    lease: Option<Held>,
 }
 
 impl Permit {
+    /// Goes with the flight from now on, and ends with it.
+    pub(crate) fn hold(&mut self, lease: Held) {
+        self.lease = Some(lease);
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Held> {
+        self.lease.as_ref()
+    }
+
+    /// Where the flight is to bring something.
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
     /// Held from before the last look at [`is_revoked`](Self::is_revoked) until what it allowed is done.
     pub(crate) fn commit(&self) -> &CommitLock {
         &self.commit
     }
 
     /// Ends the flight. Whoever misses after this opens another one.
-    pub(crate) fn land(self, landing: Landing) {
+    pub(crate) fn land(mut self, landing: Landing) {
+        if let Some(lease) = self.lease.take() {
+            lease.end(landing);
+        }
         self.leave();
         self.sender.send_replace(Signal::Landed(landing));
     }

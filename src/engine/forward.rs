@@ -116,13 +116,15 @@ where
                     outcome.forwarded = None;
                     Turn::LookAgain
                 } else {
-                    let stored = std::mem::take(&mut missed.stored);
+                    let stored = missed.known();
                     led = true;
                     let filling = fill::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
                     engine.lead(filling, &upstream, parts, target, &mut outcome).await?
                 }
             }
         };
+        // What another node brought is another's, as what this one followed is.
+        led &= !matches!(turn, Turn::LookFor(Accepted::Shared(_), _));
         match turn {
             Turn::Answer(response) => return Ok(response),
             Turn::Forward => {
@@ -224,7 +226,7 @@ impl Engine {
     ) -> Option<Generation> {
         // What was found before the flight was joined may have been taken out since, and nothing would tell.
         if matches!(missed.stored, Known::Sparse(_)) {
-            missed.stored = Known::Nothing;
+            missed.stored = Known::Unknown;
         }
         // A store that failed a moment ago is not asked again: it may take its time to fail.
         if missed.store_failed {
@@ -241,6 +243,17 @@ impl Engine {
                 Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before)
             }
             Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
+        }
+    }
+}
+
+impl Missed {
+    /// What a fill is to know of the store.
+    fn known(&mut self) -> Known {
+        match (std::mem::take(&mut self.stored), self.gone_before) {
+            (Known::Nothing, Some(gone)) => Known::Gone(gone),
+            (Known::Nothing, None) if self.store_failed => Known::Unknown,
+            (stored, _) => stored,
         }
     }
 }

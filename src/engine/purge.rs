@@ -85,12 +85,17 @@ fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) 
 /// Takes out what is stored for a key, and forbids fills under way to put it back.
 ///
 /// The flights are revoked first, and whichever of them is in its commit is waited for: when this is over, nothing
-/// that was asked for before it began is found any more.
+/// that was asked for before it began is found any more. A fill of another node loses its lease, and with that the
+/// right to commit; one of a variant, whose lease has a name that is not known here, the mark that it would hang on.
 async fn invalidate(engine: &Engine, target: &Target) {
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
     }
     engine.passes.forget(&target.primary);
+    if engine.records.may_lease() {
+        // Before the record: a fill that has put one looks for its lease after that.
+        let _ = engine.records.remove_lease(&target.primary).await;
+    }
     engine.distrust.take_out(&engine.records, &target.primary).await;
 }
 

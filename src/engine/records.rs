@@ -5,7 +5,7 @@ use std::{
     panic::{catch_unwind, AssertUnwindSafe},
     pin::Pin,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
     },
     task::Poll,
@@ -18,24 +18,27 @@ use crate::{
     error::Error,
     format::{
         chunk::{self, Checksum, ChunkName, TRAILER},
-        key::{chunk_key, Generation, Slot},
+        key::{chunk_key, lease_key, Generation, Slot},
         manifest::Record,
     },
-    store::ErasedStore,
+    store::{ErasedStore, Lease},
 };
 
-/// Chunks and manifests in a store.
+/// Chunks and manifests in a store, and its leases.
 pub(crate) struct Records {
     store: Arc<dyn ErasedStore>,
     limit: Duration,
     /// Chunks that came back as something else.
     damaged: AtomicU64,
+    /// The store said that it has no leases.
+    has_no_leases: AtomicBool,
 }
 
 impl Records {
     /// `limit` is how long each call of the store may take.
     pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
-        Self { store, limit, damaged: AtomicU64::new(0) }
+        let (damaged, has_no_leases) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { store, limit, damaged, has_no_leases }
     }
 
     /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
@@ -86,6 +89,34 @@ impl Records {
         let record = chunk::seal(payload, generation, index, self.checksum());
         let put = self.call(|store| store.put(&key, record.clone())).await;
         put.map_err(|error| (record.slice(..length), error))
+    }
+
+    /// Whether the store may have leases: it has not said yet that it has none.
+    pub(crate) fn may_lease(&self) -> bool {
+        !self.has_no_leases.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, Error> {
+        let lease = self.call(|store| store.lease(key, holder, time)).await?;
+        if lease == Lease::NotOffered {
+            self.has_no_leases.store(true, Ordering::Relaxed);
+        }
+        Ok(lease)
+    }
+
+    /// Whether the lease is still the holder's, from now on for `time`.
+    pub(crate) async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, Error> {
+        self.call(|store| store.renew(key, holder, time)).await
+    }
+
+    pub(crate) async fn release(&self, key: &str, holder: &str) -> Result<(), Error> {
+        self.call(|store| store.release(key, holder)).await
+    }
+
+    /// Takes the lease of `slot` from whoever has it.
+    pub(crate) async fn remove_lease(&self, slot: &Slot) -> Result<(), Error> {
+        let key = lease_key(slot);
+        self.call(|store| store.remove(&key)).await
     }
 
     fn checksum(&self) -> Checksum {

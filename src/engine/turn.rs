@@ -50,16 +50,7 @@ impl Engine {
                 outcome.refusal = Some(Refusal::NoRoom);
                 Turn::Forward
             }
-            Ok(Raced::First(Landing::Stored(generation))) => {
-                outcome.collapsed = true;
-                Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
-            }
-            Ok(Raced::First(Landing::StoodIn(generation))) => {
-                (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
-                Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
-            }
-            Ok(Raced::First(Landing::Abandoned | Landing::Broken)) => Turn::LookAgain,
-            Ok(Raced::First(Landing::Passed)) => Turn::Forward,
+            Ok(Raced::First(landing)) => landed_elsewhere(landing, outcome),
             Err(_) => {
                 outcome.refusal = Some(Refusal::WaitedTooLong);
                 Turn::Forward
@@ -118,6 +109,7 @@ impl Engine {
                 outcome.forwarded_status = Some(stored.status);
                 Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
             }
+            Delivery::Elsewhere(landing) => landed_elsewhere(landing, outcome),
             Delivery::Usable(entry, status, refusal) => {
                 (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
                 Turn::Serve(entry)
@@ -154,5 +146,21 @@ impl Engine {
             }
             Delivery::Failed(error) => return Err(error),
         })
+    }
+}
+
+/// What comes after a fill that was made for another request, here or on another node.
+fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Turn<R> {
+    match landing {
+        Landing::Stored(generation) => {
+            outcome.collapsed = true;
+            Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+        }
+        Landing::StoodIn(generation) => {
+            (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
+            Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
+        }
+        Landing::Abandoned | Landing::Broken => Turn::LookAgain,
+        Landing::Passed => Turn::Forward,
     }
 }

@@ -129,6 +129,23 @@ pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
     key
 }
 
+/// The store's key of the lease of what lies, or will lie, at `slot`.
+pub(crate) fn lease_key(slot: &Slot) -> String {
+    // The hashes of keys and of variants are of different bytes, and meet no more often than any two do.
+    let (_, digits) = slot.0.split_once('/').unwrap_or_default();
+    format!("l/{digits}")
+}
+
+/// The store's key of the note that whoever had the lease of `slot` got an answer that nobody stores.
+pub(crate) fn passed_key(slot: &Slot) -> String {
+    lease_key(slot) + "/passed"
+}
+
+/// Who asks for a lease, as a store sees it.
+pub(crate) fn holder(name: Generation) -> String {
+    with_hexadecimal("", name.0)
+}
+
 /// The prefix, then all 32 digits. Every look makes some of these, and `{:032x}` takes several times as long.
 fn with_hexadecimal(prefix: &str, number: u128) -> String {
     let mut text = String::with_capacity(prefix.len() + 32 + CHUNK_DIGITS);
@@ -275,6 +292,9 @@ mod tests {
             Slot::primary(&key).0,
             Slot::variant(&key, Generation(u128::MAX), &[field]).0,
             chunk_key(Generation(u128::MAX), u64::MAX),
+            lease_key(&Slot::primary(&key)),
+            passed_key(&Slot::primary(&key)),
+            holder(Generation(u128::MAX)),
         ] {
             assert!(name.len() <= 128, "{name}");
             assert!(
@@ -289,6 +309,17 @@ mod tests {
         for number in [0, 1, 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef, u128::MAX] {
             assert_eq!(chunk_key(Generation(number), 42), format!("c/{number:032x}/42"));
         }
+    }
+
+    #[test]
+    fn a_lease_has_the_digits_of_what_it_is_for() {
+        let key = key("/a", None);
+        for slot in [Slot::primary(&key), Slot::variant(&key, Generation(1), &[])] {
+            assert_eq!(lease_key(&slot), format!("l/{}", &slot.0[2..]));
+            assert_eq!(lease_key(&slot).len(), 34);
+            assert_eq!(passed_key(&slot), format!("l/{}/passed", &slot.0[2..]));
+        }
+        assert_eq!(holder(Generation(0xabc)), format!("{:032x}", 0xabc));
     }
 
     #[test]

@@ -109,6 +109,7 @@ pub(crate) enum Refusal {
     InnerStalled,
     Invalidated,
     InvalidLength,
+    LeaseLost,
     Media,
     NeverFresh,
     NoCache,
@@ -155,6 +156,7 @@ impl Refusal {
             Self::InnerStalled => "inner-stalled",
             Self::Invalidated => "invalidated",
             Self::InvalidLength => "invalid-content-length",
+            Self::LeaseLost => "lease-lost",
             Self::Media => "media-type",
             Self::NeverFresh => "never-fresh",
             Self::NoCache => "no-cache",
@@ -472,7 +474,8 @@ mod tests {
             Refusal::InnerFailed => Some(Refusal::InnerStalled),
             Refusal::InnerStalled => Some(Refusal::Invalidated),
             Refusal::Invalidated => Some(Refusal::InvalidLength),
-            Refusal::InvalidLength => Some(Refusal::Media),
+            Refusal::InvalidLength => Some(Refusal::LeaseLost),
+            Refusal::LeaseLost => Some(Refusal::Media),
             Refusal::Media => Some(Refusal::NeverFresh),
             Refusal::NeverFresh => Some(Refusal::NoCache),
             Refusal::NoCache => Some(Refusal::NoParts),
@@ -565,7 +568,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(members, 9 * 25 * 8 * 4);
+        assert_eq!(members, 9 * 26 * 8 * 4);
         for name in &names {
             for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
                 let read = appended(name, |headers| append(headers, member.clone()));

@@ -8,10 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Store;
+use super::{Lease, Store};
 use crate::error::BoxError;
 
-/// Wraps a store and spoils chosen calls of it.
+/// Wraps a store and spoils chosen calls of it. Those about leases it hands on as they are.
 ///
 /// Calls are counted for each [`Operation`] from 1. A test keeps the store in an [`Arc`](std::sync::Arc), so that
 /// it can add faults and read counts while the layer uses it.
@@ -188,6 +188,18 @@ impl<S: Store> Store for FaultStore<S> {
     /// `true`: it does alter values, when told to.
     fn can_alter(&self) -> bool {
         true
+    }
+
+    async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        self.store.lease(key, holder, time).await
+    }
+
+    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+        self.store.renew(key, holder, time).await
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        self.store.release(key, holder).await
     }
 }
 

@@ -22,6 +22,7 @@ mod house;
 mod invalidating;
 mod keys;
 mod matrix;
+mod nodes;
 mod progressive;
 mod ranges;
 mod readiness;

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    future::pending,
+    future::{pending, Future},
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     origin::{video, Origin, LENGTH, PATH},
     proxy::{args::Args, server},
-    servers::{left_out, redis::Redis},
+    servers::redis::Redis,
 };
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_stor
     for _ in 0..3 {
         rig.stampede(5).await;
     }
-    rig.redis.restart().await;
+    rig.redis.start_again().await;
     let back = Instant::now();
     loop {
         let (status, bytes) = rig.ask(1).await.unwrap();
@@ -146,10 +146,7 @@ struct Rig {
 impl Rig {
     /// `None`, said loudly, without a server to start.
     async fn of(nodes: usize, settings: &[&str]) -> Option<Self> {
-        let Some(redis) = Redis::start().await else {
-            left_out("nodes", "redis-server");
-            return None;
-        };
+        let redis = Redis::start("nodes", &[]).await?;
         let origin = Origin::start().await;
         let (url, address) = (redis.url(), format!("http://{}", origin.address()));
         let started: Vec<_> = (0..nodes)

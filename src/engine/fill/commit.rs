@@ -53,6 +53,9 @@ impl Fill {
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
         }
+        if self.is_overtaken(permit).await {
+            return Err(Refusal::LeaseLost);
+        }
         let manifest = self.manifest(&draft)?;
         let slot = match Vary::of(&manifest.headers) {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
@@ -63,6 +66,8 @@ impl Fill {
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
+            // Of another node, whoever invalidates takes the lease before the record: whichever of the two is later sees the other.
+            Ok(()) if self.is_overtaken(permit).await => Refusal::LeaseLost,
             Ok(()) => {
                 self.engine.distrust.forget(&self.target.primary);
                 return Ok(slot);

@@ -6,6 +6,7 @@
 
 mod commit;
 mod complete;
+mod lease;
 mod part;
 mod pour;
 mod resume;
@@ -25,6 +26,7 @@ use tower_service::Service;
 
 use self::{complete::Completed, part::Judged};
 pub(crate) use self::{
+    lease::Held,
     pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
     validate::{freshen_by_head, question, verdict, Verdict},
@@ -58,6 +60,8 @@ use crate::{
 pub(crate) enum Delivery<B, E> {
     /// The inner body, of an answer with this status, broke its word before anything left: the viewer gets an error.
     Broken(StatusCode, Refusal),
+    /// Another node did what this fill was for: it is as if another request had.
+    Elsewhere(Landing),
     /// The inner service failed.
     Failed(E),
     /// The inner service takes too long for others to wait for it: here is its answer under way.
@@ -89,6 +93,8 @@ pub(crate) struct Stored {
 /// What is stored when a fill begins.
 #[derive(Default)]
 pub(crate) enum Known {
+    /// A record whose bytes are gone, if it is still there.
+    Gone(Generation),
     #[default]
     Nothing,
     /// What other requests of the key selected.
@@ -97,6 +103,8 @@ pub(crate) enum Known {
     Sparse(Arc<Entry>),
     /// What the request selects, and may be good still.
     Stale(Arc<Entry>),
+    /// The store could not tell.
+    Unknown,
 }
 
 impl Known {
@@ -104,7 +112,7 @@ impl Known {
     pub(crate) fn stale(self) -> Option<Arc<Entry>> {
         match self {
             Self::Stale(entry) => Some(entry),
-            Self::Nothing | Self::Others(_) | Self::Sparse(_) => None,
+            Self::Gone(_) | Self::Nothing | Self::Others(_) | Self::Sparse(_) | Self::Unknown => None,
         }
     }
 }
@@ -217,7 +225,7 @@ struct Fill {
 }
 
 impl Fill {
-    async fn run<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
+    async fn run<S, A, B>(mut self, mut inner: Inner<S>, mut permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -226,6 +234,10 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        if let Err((landing, delivery)) = self.lease(&mut inner, &mut permit).await {
+            permit.land(landing);
+            return delivery;
+        }
         if let Known::Sparse(entry) = &self.stored {
             match self.complete(&mut inner, entry, &permit).await {
                 Completed::Stored(stored) => {
@@ -245,7 +257,7 @@ impl Fill {
             Known::Others(variants) if !variants.is_empty() => {
                 self.validate_any(&mut inner, variants, &permit).await
             }
-            Known::Nothing | Known::Others(_) | Known::Sparse(_) => {
+            Known::Gone(_) | Known::Nothing | Known::Others(_) | Known::Sparse(_) | Known::Unknown => {
                 Ok(self.call(&mut inner, self.asked.clone()).await)
             }
         };

@@ -146,8 +146,8 @@ where
                 match flights.join(&gone.slot, &self.target.primary) {
                     Role::Lead(permit) => {
                         let (engine, request, target) = (&self.engine, &self.request, &self.target);
-                        let (inner, nothing) = (self.inner(), Known::Nothing);
-                        let filling = fill::start(engine, inner, request, target, nothing, For::Now, permit)?;
+                        let (inner, gone) = (self.inner(), Known::Gone(gone.generation()));
+                        let filling = fill::start(engine, inner, request, target, gone, For::Now, permit)?;
                         let Filling { task, follower } = filling;
                         // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
                         if let Raced::Second(()) = race(task, paced(follower)).await {

@@ -3,6 +3,7 @@
 mod asking;
 mod gate;
 mod inner;
+mod leasing;
 mod playing;
 mod script;
 mod tests;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     asking::{Answer, Ask, Reading},
     gate::{settle, Gate},
     inner::{Inner, Refused},
+    leasing::{Call, Nodes, Trouble},
     script::{Script, Step},
 };
 

@@ -1,0 +1,584 @@
+//! Several nodes over one store: by its leases, one of them fills for all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, Instant},
+};
+use tower_video_cache::{Abandon, Fault, Fill, Operation, Policy};
+
+use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
+
+const PATH: &str = "/a.mp4";
+
+/// Five chunks.
+const LENGTH: usize = 5000;
+
+/// For a lease that is another's. They come at random times, half a second apart at most.
+const A_FEW_QUESTIONS: Duration = Duration::from_millis(1700);
+
+fn truth() -> Bytes {
+    movie(PATH, LENGTH)
+}
+
+fn known() -> Script {
+    Script::movie(PATH, LENGTH).header("etag", "\"v1\"").honours_ranges().honours_conditions()
+}
+
+/// So many viewers on each node, all at once.
+fn crowd(nodes: &Nodes, each: usize) -> Vec<JoinHandle<Answer>> {
+    nodes.nodes.iter().flat_map(|node| (0..each).map(|_| node.get(PATH).start())).collect()
+}
+
+async fn all(viewers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for viewer in viewers {
+        answers.push(viewer.await.unwrap());
+    }
+    answers
+}
+
+fn say(answers: &[Answer], word: &str) -> usize {
+    answers.iter().filter(|answer| answer.cache_status().contains(word)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_on_every_node_is_one_call() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
+        let gate = Gate::shut();
+        // One without parts: in every mode, all of it comes with one call.
+        nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
+        let viewers = crowd(&nodes, 50);
+        gate.reached_by(1).await;
+        settle().await;
+        gate.open();
+        let answers = all(viewers).await;
+        for answer in &answers {
+            answer.whole(&truth());
+        }
+        nodes.inner.was_called(1);
+        assert_eq!((say(&answers, "; stored"), say(&answers, "; collapsed")), (1, 199), "{mode:?}");
+        assert_eq!(say(&answers, "fwd=uri-miss"), 200);
+        settle().await;
+        assert_eq!(nodes.leases.held(), 0);
+        for node in &nodes.nodes {
+            node.get(PATH).send().await.is_hit().whole(&truth());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_part_of_what_is_sliced_is_one_call() {
+    let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::Sliced));
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, known().held_by(&gate));
+    let viewers = crowd(&nodes, 50);
+    gate.reached_by(1).await;
+    settle().await;
+    nodes.inner.was_called(1);
+    gate.open();
+    let answers = all(viewers).await;
+    for answer in &answers {
+        answer.whole(&truth());
+    }
+    let ranges = nodes.inner.ranges(PATH);
+    assert_eq!(ranges.iter().filter(|range| *range == "bytes=0-999").count(), 1, "{ranges:?}");
+    assert_eq!((say(&answers, "; stored"), say(&answers, "; collapsed")), (1, 199));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
+    for (time, viewers) in [(10, 1), (3, 5)] {
+        let nodes = Nodes::new(3).layer(|layer| layer.lease_time(seconds(time)));
+        nodes.inner.answer(PATH, known());
+        nodes.leases.is_a_strangers(seconds(time));
+        let begun = Instant::now();
+        for answer in all(crowd(&nodes, viewers)).await {
+            answer.whole(&truth());
+        }
+        let took = begun.elapsed();
+        assert!(took >= seconds(time) && took < seconds(time) + A_FEW_QUESTIONS, "{took:?}");
+        nodes.inner.was_called(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        for held_at_its_head in [true, false] {
+            let nodes = Nodes::new(3).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+            let gate = Gate::shut();
+            let script = if held_at_its_head {
+                known().held_by(&gate)
+            } else {
+                known().step(4, Step::Wait(gate.clone()))
+            };
+            nodes.inner.answer(PATH, script);
+            let viewers = crowd(&nodes, 2);
+            sleep(seconds(25)).await;
+            nodes.inner.was_called(1);
+            gate.open();
+            for answer in all(viewers).await {
+                answer.whole(&truth());
+            }
+            nodes.inner.was_called(1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_lost_its_lease_is_not_found_and_who_has_it_now_is() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
+        let gate = Gate::shut();
+        let other = Script::movie("/new", LENGTH).header("etag", "\"v2\"");
+        nodes.inner.answer_each(PATH, [known().step(5, Step::Wait(gate.clone())), other]);
+        let slow = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        nodes.leases.expire();
+        nodes[1].get(PATH).send().await.whole(&movie("/new", LENGTH));
+        gate.open();
+        let slow = slow.await.unwrap();
+        slow.whole(&truth());
+        if mode == Fill::Whole {
+            assert!(slow.cache_status().contains("detail=lease-lost"), "{}", slow.cache_status());
+        }
+        for node in &nodes.nodes {
+            node.get(PATH).send().await.is_hit().whole(&movie("/new", LENGTH));
+        }
+        nodes.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
+    for renewals in [1, 2, 3] {
+        let nodes = Nodes::new(1);
+        nodes.inner.answer_each(PATH, [known(), Script::movie("/new", LENGTH)]);
+        nodes.leases.expire_after_renewals(renewals);
+        nodes[0].get(PATH).send().await.whole(&truth());
+        // After its last look at the lease it is stored, whatever becomes of the lease.
+        let is_kept = renewals > 1;
+        let expected = if is_kept { truth() } else { movie("/new", LENGTH) };
+        nodes[0].get(PATH).send().await.whole(&expected);
+        nodes.inner.was_called(if is_kept { 1 } else { 2 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_node_invalidates_no_other_puts_back() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
+        let gate = Gate::shut();
+        nodes.inner.answer_each(
+            PATH,
+            [
+                known().step(5, Step::Wait(gate.clone())),
+                Script::absent().status(204),
+                Script::movie("/new", LENGTH),
+            ],
+        );
+        let before = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        // This node has asked for no lease yet.
+        nodes[1].ask(Method::DELETE, PATH).send().await;
+        gate.open();
+        before.await.unwrap().whole(&truth());
+        settle().await;
+        for node in &nodes.nodes {
+            node.get(PATH).send().await.whole(&movie("/new", LENGTH));
+        }
+        nodes.inner.was_called(3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_a_variant_of_it() {
+    let nodes = Nodes::new(2);
+    let gate = Gate::shut();
+    let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
+    nodes.inner.answer_each(
+        PATH,
+        [
+            variant("/de"),
+            variant("/en").step(5, Step::Wait(gate.clone())),
+            Script::absent().status(204),
+            variant("/new"),
+        ],
+    );
+    let get = |node: usize, language: &str| nodes[node].get(PATH).header("accept-language", language);
+    get(0, "de").send().await.whole(&movie("/de", LENGTH));
+    let before = get(0, "en").start();
+    gate.reached_by(1).await;
+    nodes[1].ask(Method::DELETE, PATH).send().await;
+    gate.open();
+    let before = before.await.unwrap();
+    before.whole(&movie("/en", LENGTH));
+    assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
+    for language in ["en", "de"] {
+        get(1, language).send().await.whole(&movie("/new", LENGTH));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_one_variant_does_not_wait_for_another() {
+    let nodes = Nodes::new(2);
+    let gate = Gate::shut();
+    let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
+    let held = variant("/en").step(5, Step::Wait(gate.clone()));
+    nodes.inner.answer_each(PATH, [variant("/de"), held, variant("/fr")]);
+    let get = |node: usize, language: &str| nodes[node].get(PATH).header("accept-language", language);
+    get(0, "de").send().await.whole(&movie("/de", LENGTH));
+    let slow = get(0, "en").start();
+    gate.reached_by(1).await;
+    let begun = Instant::now();
+    get(1, "fr").send().await.whole(&movie("/fr", LENGTH));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    gate.open();
+    slow.await.unwrap().whole(&movie("/en", LENGTH));
+    for (node, language) in [(0, "fr"), (1, "en"), (1, "de")] {
+        let path = format!("/{language}");
+        get(node, language).send().await.is_hit().whole(&movie(&path, LENGTH));
+    }
+    nodes.inner.was_called(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_in_trouble_are_no_worse_than_none() {
+    for call in [Call::Lease, Call::Renew, Call::Release] {
+        for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+            for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+                let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
+                nodes.inner.answer(PATH, known());
+                nodes.leases.spoil(call, trouble);
+                let begun = Instant::now();
+                let answer = nodes[0].get(PATH).send().await;
+                answer.whole(&truth());
+                assert!(
+                    answer.cache_status().contains("; stored"),
+                    "{call:?} {trouble:?} {mode:?} {}",
+                    answer.cache_status()
+                );
+                // The limit for a call of the store; two of them for a commit.
+                assert!(begun.elapsed() <= seconds(4), "{call:?} {trouble:?} {:?}", begun.elapsed());
+                // Its viewer may have had all of it before that.
+                sleep(seconds(5)).await;
+                nodes[1].get(PATH).send().await.is_hit().whole(&truth());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_goes_on_when_leases_fail() {
+    for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        let nodes = Nodes::new(1);
+        nodes.inner.answer(PATH, known());
+        nodes.leases.is_a_strangers(seconds(1000));
+        let viewer = nodes[0].get(PATH).start();
+        sleep(seconds(3)).await;
+        nodes.leases.spoil(Call::Lease, trouble);
+        let begun = Instant::now();
+        viewer.await.unwrap().whole(&truth());
+        assert!(begun.elapsed() < seconds(3), "{trouble:?} {:?}", begun.elapsed());
+        nodes[0].get(PATH).send().await.is_hit();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_was_given_up_leaves_no_lease_behind() {
+    let nodes = Nodes::new(1);
+    nodes.inner.answer(PATH, known());
+    nodes.leases.is_a_strangers(seconds(1000));
+    let viewer = nodes[0].get(PATH).start();
+    settle().await;
+    viewer.abort();
+    settle().await;
+    nodes.leases.expire();
+    sleep(seconds(5)).await;
+    assert_eq!(nodes.leases.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
+    for script in [
+        Script::movie(PATH, LENGTH).header("cache-control", "no-store"),
+        Script::absent().status(404),
+        Script::absent().status(503),
+        Script::absent().fails(),
+    ] {
+        let nodes = Nodes::new(6);
+        nodes.inner.answer(PATH, script.takes(seconds(3)));
+        let ask = |node: &crate::rig::Rig| {
+            let ask = node.get(PATH);
+            tokio::spawn(async move {
+                let begun = Instant::now();
+                drop(ask.response().await);
+                begun.elapsed()
+            })
+        };
+        let viewers: Vec<_> = nodes.nodes.iter().map(ask).collect();
+        let mut took = Vec::new();
+        for viewer in viewers {
+            took.push(viewer.await.unwrap());
+        }
+        took.sort();
+        // The first one's answer, a question or two for the lease, and one's own answer.
+        assert!(took[0] == seconds(3) && took[5] < seconds(6) + A_FEW_QUESTIONS, "{took:?}");
+        nodes.inner.was_called(6);
+        sleep(seconds(3)).await;
+        assert_eq!(nodes.leases.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
+    let nodes = Nodes::new(3);
+    nodes.inner.answer(PATH, Script::absent().status(503).takes(seconds(1)));
+    for answer in all(crowd(&nodes, 2)).await {
+        assert_eq!(answer.status, 503);
+    }
+    let before = nodes.inner.calls().len();
+    nodes.inner.answer(PATH, known().takes(seconds(1)));
+    sleep(seconds(3)).await;
+    for answer in all(crowd(&nodes, 2)).await {
+        answer.whole(&truth());
+    }
+    nodes.inner.was_called(before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limit_for_followers_a_node_asks_for_itself() {
+    let nodes = Nodes::new(2).layer(|layer| layer.follower_limit(seconds(5)));
+    let gate = Gate::shut();
+    nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
+    let slow = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    let begun = Instant::now();
+    let answer = nodes[1].get(PATH).range("bytes=10-19").send().await;
+    answer.partial(&truth(), 10..20);
+    assert_eq!(begun.elapsed(), seconds(5));
+    assert!(
+        answer.cache_status().ends_with("fwd=uri-miss; detail=waited-too-long"),
+        "{}",
+        answer.cache_status()
+    );
+    gate.open();
+    slow.await.unwrap().whole(&truth());
+    nodes[1].get(PATH).send().await.is_hit().whole(&truth());
+    nodes.inner.was_called(2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limit_what_is_stale_stands_in() {
+    let policy = Policy::default().stale_if_error(seconds(600));
+    let nodes = Nodes::new(2).layer(|layer| layer.policy(policy.clone()).follower_limit(seconds(5)));
+    let gate = Gate::shut();
+    let cached = known().header("cache-control", "max-age=60");
+    nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
+    nodes[0].get(PATH).send().await;
+    nodes.clock.advance(seconds(70));
+    let slow = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    let answer = nodes[1].get(PATH).send().await;
+    answer.whole(&truth());
+    assert!(answer.cache_status().contains("detail=stale-if-error"), "{}", answer.cache_status());
+    nodes.inner.was_called(2);
+    gate.open();
+    slow.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_for_a_lease_that_nobody_waits_for() {
+    for abandon in [Abandon::Stop, Abandon::Finish] {
+        let nodes = Nodes::new(2).layer(|layer| layer.abandon(abandon));
+        let gate = Gate::shut();
+        nodes.inner.answer(PATH, known().held_by(&gate));
+        let slow = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        let viewer = nodes[1].get(PATH).start();
+        sleep(seconds(2)).await;
+        viewer.abort();
+        settle().await;
+        let asked = nodes.leases.asked().len();
+        sleep(seconds(20)).await;
+        assert_eq!(nodes.leases.asked().len(), asked, "{abandon:?}");
+        gate.open();
+        slow.await.unwrap().whole(&truth());
+        nodes.inner.was_called(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_is_asked_about_once_for_all_nodes() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        for is_still_good in [true, false] {
+            let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
+            let cached = known().header("cache-control", "max-age=60");
+            nodes.inner.answer(PATH, cached.clone());
+            nodes[0].get(PATH).send().await.whole(&truth());
+            let before = nodes.inner.calls().len();
+            nodes.clock.advance(seconds(70));
+            let gate = Gate::shut();
+            let other = Script::movie("/new", LENGTH).header("cache-control", "max-age=60");
+            nodes.inner.answer(PATH, if is_still_good { cached } else { other }.held_by(&gate));
+            let viewers = crowd(&nodes, 10);
+            gate.reached_by(1).await;
+            settle().await;
+            gate.open();
+            let answers = all(viewers).await;
+            for answer in &answers {
+                answer.whole(&if is_still_good { truth() } else { movie("/new", LENGTH) });
+            }
+            nodes.inner.was_called(before + 1);
+            assert_eq!(nodes.inner.calls()[before].headers["if-none-match"], "\"v1\"");
+            assert_eq!((say(&answers, "fwd=stale"), say(&answers, "; collapsed")), (40, 39), "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refreshed_behind_the_viewers_backs_is_by_one_node() {
+    let policy = Policy::default().stale_while_revalidate(seconds(600));
+    let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()));
+    let cached = known().header("cache-control", "max-age=60");
+    nodes.inner.answer(PATH, cached.clone());
+    nodes[0].get(PATH).send().await;
+    nodes.clock.advance(seconds(70));
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, cached.held_by(&gate));
+    for _ in 0..3 {
+        for answer in all(crowd(&nodes, 2)).await {
+            answer.is_hit().whole(&truth());
+        }
+        settle().await;
+    }
+    gate.open();
+    settle().await;
+    nodes.inner.was_called(2);
+    assert!(nodes[3].get(PATH).send().await.is_hit().cache_status().contains("ttl=60"));
+    settle().await;
+    nodes.inner.was_called(2);
+    assert_eq!(nodes.leases.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
+    let nodes = Nodes::new(4);
+    nodes.inner.answer(PATH, known().header("cache-control", "no-cache").takes(seconds(3)));
+    let begun = Instant::now();
+    for answer in all(crowd(&nodes, 2)).await {
+        answer.whole(&truth());
+    }
+    assert!(begun.elapsed() < seconds(6) + A_FEW_QUESTIONS, "{:?}", begun.elapsed());
+    let calls = nodes.inner.calls();
+    assert_eq!(calls.len(), 8);
+    assert_eq!(calls.iter().filter(|call| call.headers.contains_key("if-none-match")).count(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_while_one_waited_is_for_him_stale_or_not() {
+    let nodes = Nodes::new(3);
+    let gate = Gate::shut();
+    let brief = Script::movie(PATH, LENGTH).header("cache-control", "max-age=1");
+    nodes.inner.answer(PATH, brief.step(4, Step::Wait(gate.clone())));
+    let viewers = crowd(&nodes, 3);
+    gate.reached_by(1).await;
+    settle().await;
+    nodes.clock.advance(seconds(5));
+    gate.open();
+    for answer in all(viewers).await {
+        answer.whole(&truth());
+    }
+    nodes.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_and_was_not_seen_is_not_taken_for_new() {
+    let nodes = Nodes::new(1);
+    nodes.inner.answer(PATH, known().header("cache-control", "max-age=60"));
+    nodes[0].get(PATH).send().await;
+    nodes.clock.advance(seconds(70));
+    let gets = nodes[0].store.calls(Operation::Get);
+    nodes[0].store.spoil(Operation::Get, gets + 1, Fault::Error);
+    nodes[0].get(PATH).send().await.whole(&truth());
+    nodes.inner.was_called(2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_with_its_fill_however_that_ends() {
+    for script in [
+        known(),
+        known().panics(),
+        known().step(4, Step::Panic),
+        known().step(4, Step::Fail),
+        known().fails(),
+        Script::movie(PATH, LENGTH).header("content-length", "7"),
+        known().header("cache-control", "private"),
+    ] {
+        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).resumes(0));
+            nodes.inner.answer(PATH, script.clone());
+            let ask = nodes[0].get(PATH);
+            drop(tokio::spawn(async move { drop(ask.response().await) }).await);
+            settle().await;
+            assert_eq!(nodes.leases.held(), 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
+        nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
+        nodes[0].get(PATH).send().await.whole(&truth());
+        // The first chunk is lost once it was read.
+        let gets = nodes[0].store.calls(Operation::Get);
+        nodes[0].store.spoil(Operation::Get, gets + 2, Fault::Lost);
+        nodes[0].get(PATH).send().await.is_hit().whole(&truth());
+        nodes[1].get(PATH).send().await.whole(&truth());
+        nodes[0].get(PATH).send().await.is_hit().whole(&truth());
+        nodes.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_node_stopped_another_makes_whole() {
+    let nodes = Nodes::new(3).layer(|layer| layer.abandon(Abandon::Stop));
+    let gate = Gate::shut();
+    nodes.inner.answer_each(PATH, [known().step(4, Step::Wait(gate.clone())), known().takes(seconds(1))]);
+    let viewer = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    settle().await;
+    let others = [nodes[1].get(PATH).start(), nodes[2].get(PATH).start()];
+    settle().await;
+    viewer.abort();
+    for other in others {
+        other.await.unwrap().whole(&truth());
+    }
+    assert_eq!(nodes.inner.ranges(PATH), ["", "bytes=2000-4999"]);
+}
+
+#[tokio::test]
+async fn a_store_without_leases_is_asked_once() {
+    let nodes = Nodes::new(1);
+    nodes.leases.offers_none();
+    for path in ["/a.mp4", "/b.mp4", "/c.mp4"] {
+        nodes.inner.answer(path, Script::movie(path, LENGTH));
+        nodes[0].get(path).send().await.whole(&movie(path, LENGTH));
+    }
+    assert_eq!(nodes.leases.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn leases_of_no_time_are_not_asked_for() {
+    let nodes = Nodes::new(1).layer(|layer| layer.lease_time(Duration::ZERO));
+    nodes.inner.answer(PATH, known());
+    nodes[0].get(PATH).send().await.whole(&truth());
+    assert_eq!(nodes.leases.asked().len(), 0);
+}

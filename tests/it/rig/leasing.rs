@@ -1,0 +1,216 @@
+//! A store with leases, by tokio's clock, which does with them what a test says.
+
+use std::{
+    collections::HashMap,
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tower_video_cache::{
+    BoxError, ChunkSize, FaultStore, Lease, ManualClock, MokaStore, Store, VideoCacheLayer,
+};
+
+use super::{noon, Inner, Rig, CHUNK};
+
+/// A store and its leases.
+pub(crate) struct Leasing<S> {
+    store: S,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    leases: HashMap<String, (String, Instant)>,
+    asked: Vec<String>,
+    /// The next lease that is asked for is a stranger's, for so long.
+    strangers: Option<Duration>,
+    /// All leases are gone after so many more calls of `renew`.
+    lost_after: Option<u32>,
+    faults: Vec<(Call, Trouble)>,
+    offers_none: bool,
+}
+
+/// A call about a lease.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Call {
+    Lease,
+    Renew,
+    Release,
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trouble {
+    Error,
+    Hang,
+    Panic,
+}
+
+impl<S> Leasing<S> {
+    pub(crate) fn new(store: S) -> Self {
+        Self { store, state: Mutex::default() }
+    }
+
+    /// It says that it has none.
+    pub(crate) fn offers_none(&self) {
+        self.state().offers_none = true;
+    }
+
+    /// Every such call has this trouble.
+    pub(crate) fn spoil(&self, call: Call, trouble: Trouble) {
+        self.state().faults.push((call, trouble));
+    }
+
+    /// Whoever asks next finds the lease a stranger's, who never renews it.
+    pub(crate) fn is_a_strangers(&self, time: Duration) {
+        self.state().strangers = Some(time);
+    }
+
+    /// Every lease is over, as if its holder had slept for too long.
+    pub(crate) fn expire(&self) {
+        self.state().leases.clear();
+    }
+
+    /// Every lease is over once `renew` was called so many times more.
+    pub(crate) fn expire_after_renewals(&self, calls: u32) {
+        self.state().lost_after = Some(calls);
+    }
+
+    /// The keys that leases were asked for, in order.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.state().asked.clone()
+    }
+
+    /// Leases that are held now, notes not among them.
+    pub(crate) fn held(&self) -> usize {
+        let now = Instant::now();
+        let state = self.state();
+        state.leases.iter().filter(|(key, (_, until))| key.len() == 34 && *until > now).count()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    async fn meets(&self, call: Call) -> Result<(), BoxError> {
+        let trouble =
+            self.state().faults.iter().find(|(spoilt, _)| *spoilt == call).map(|(_, trouble)| *trouble);
+        match trouble {
+            None => Ok(()),
+            Some(Trouble::Error) => Err("an injected error".into()),
+            Some(Trouble::Hang) => pending().await,
+            Some(Trouble::Panic) => panic!("an injected panic"),
+        }
+    }
+}
+
+impl<S: Store> Store for Leasing<S> {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.store.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        assert!(!key.starts_with("l/"));
+        self.store.put(key, value).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.state().leases.remove(key);
+        self.store.remove(key).await
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.store.capacity()
+    }
+
+    async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        assert!(key.starts_with("l/") && holder.len() == 32 && !time.is_zero());
+        self.state().asked.push(key.to_owned());
+        self.meets(Call::Lease).await?;
+        let (mut state, now) = (self.state(), Instant::now());
+        if state.offers_none {
+            return Ok(Lease::NotOffered);
+        }
+        if let Some(time) = state.strangers.take() {
+            state.leases.insert(key.to_owned(), ("a stranger".to_owned(), now + time));
+        }
+        match state.leases.get(key) {
+            Some((other, until)) if other != holder && *until > now => Ok(Lease::Taken),
+            _ => {
+                state.leases.insert(key.to_owned(), (holder.to_owned(), now + time));
+                Ok(Lease::Granted)
+            }
+        }
+    }
+
+    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+        self.meets(Call::Renew).await?;
+        let (mut state, now) = (self.state(), Instant::now());
+        let is_held = match state.leases.get_mut(key) {
+            Some((other, until)) if other == holder && *until > now => {
+                *until = now + time;
+                true
+            }
+            _ => false,
+        };
+        match &mut state.lost_after {
+            Some(1) => {
+                state.lost_after = None;
+                state.leases.clear();
+            }
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+        Ok(is_held)
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        self.meets(Call::Release).await?;
+        let mut state = self.state();
+        if state.leases.get(key).is_some_and(|(other, _)| other == holder) {
+            state.leases.remove(key);
+        }
+        Ok(())
+    }
+}
+
+/// Caches of several processes, as it were: one store, one inner service, and nothing else that they share.
+pub(crate) struct Nodes {
+    pub(crate) nodes: Vec<Rig>,
+    pub(crate) inner: Inner,
+    pub(crate) leases: Arc<Leasing<Arc<FaultStore<MokaStore>>>>,
+    pub(crate) clock: ManualClock,
+}
+
+impl Nodes {
+    pub(crate) fn new(count: usize) -> Self {
+        let store = Arc::new(FaultStore::new(MokaStore::new(64 << 20)));
+        let leases = Arc::new(Leasing::new(Arc::clone(&store)));
+        let clock = ManualClock::starting_at(noon());
+        let inner = Inner::default();
+        let node = |_| {
+            let layer = VideoCacheLayer::new(Arc::clone(&leases))
+                .chunk_size(ChunkSize::new(CHUNK).unwrap())
+                .clock(clock.clone());
+            Rig { inner: inner.clone(), store: Arc::clone(&store), clock: clock.clone(), layer }
+        };
+        Self { nodes: (0..count).map(node).collect(), inner, leases, clock }
+    }
+
+    /// Changes every layer.
+    pub(crate) fn layer(mut self, change: impl Fn(VideoCacheLayer) -> VideoCacheLayer) -> Self {
+        self.nodes = self.nodes.into_iter().map(|node| node.layer(&change)).collect();
+        self
+    }
+}
+
+impl std::ops::Index<usize> for Nodes {
+    type Output = Rig;
+
+    fn index(&self, index: usize) -> &Rig {
+        &self.nodes[index]
+    }
+}
