@@ -6,6 +6,8 @@
 //! It starts a `redis-server` of its own on loopback, and ends it. Each node is the proxy of `examples/proxy`, as it would
 //! run on a machine of its own: the nodes know nothing of each other, and share nothing but the store.
 
+#![expect(clippy::print_stdout, reason = "what the nodes did is what it is for")]
+
 #[path = "../proxy/args.rs"]
 mod args;
 #[path = "../proxy/body.rs"]
@@ -24,10 +26,11 @@ mod store;
 mod values;
 mod viewers;
 
-use std::{error::Error, future::pending, net::SocketAddr, process::ExitCode};
+use std::{future::pending, net::SocketAddr, process::ExitCode};
 
 use clap::Parser;
 use tokio::net::TcpListener;
+use tower_video_cache::BoxError;
 
 use self::{args::Args, origin_server::OriginServer, redis_server::RedisServer, viewers::Stampede};
 
@@ -42,7 +45,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), BoxError> {
     let redis = RedisServer::start().await?;
     let origin = OriginServer::start().await?;
     println!("redis-server on {}, the origin on {}", redis.address(), origin.address());
@@ -64,7 +67,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// One node, as `proxy --store redis://…` would be.
-async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<SocketAddr, Box<dyn Error>> {
+async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<SocketAddr, BoxError> {
     let (origin, store) = (format!("http://{}", origin.address()), format!("redis://{}", redis.address()));
     let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", &origin, "--store", &store, "--name", name];
     let args = Args::try_parse_from(line)?;

@@ -1,7 +1,6 @@
 //! The origin: one video, which a PUT replaces by another one.
 
 use std::{
-    error::Error,
     net::{Ipv4Addr, SocketAddr},
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -19,6 +18,7 @@ use axum::{
     Router,
 };
 use tokio::{net::TcpListener, time::sleep};
+use tower_video_cache::BoxError;
 
 /// Where it listens, and what it was asked.
 pub(crate) struct OriginServer {
@@ -34,7 +34,7 @@ struct Seen {
 }
 
 impl OriginServer {
-    pub(crate) async fn start() -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn start() -> Result<Self, BoxError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (address, seen) = (listener.local_addr()?, Arc::<Seen>::default());
         let app = Router::new().route(PATH, get(video).put(replaced)).with_state(Arc::clone(&seen));

@@ -1,7 +1,6 @@
 //! A Redis server of one's own.
 
 use std::{
-    error::Error,
     io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, Stdio},
@@ -12,6 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
+use tower_video_cache::BoxError;
 
 /// Ends with this value.
 pub(crate) struct RedisServer {
@@ -21,7 +21,7 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     /// On a port that the system chose; what it has is gone when it ends.
-    pub(crate) async fn start() -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn start() -> Result<Self, BoxError> {
         // Redis chooses no port by itself. That of a listener which is gone again is most likely free still.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
         let child = Command::new("redis-server")

@@ -1,14 +1,15 @@
 //! The viewers: all at once, each of the whole video, byte for byte.
 
-use std::{collections::BTreeMap, error::Error, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use axum::{body::Bytes, http::Request};
+use axum::{body::Bytes, http::{Request, StatusCode}};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{
     client::legacy::{connect::HttpConnector, Client},
     rt::TokioExecutor,
 };
 use tokio::task::JoinSet;
+use tower_video_cache::BoxError;
 
 use super::origin_server::{OriginServer, PATH};
 
@@ -25,7 +26,7 @@ impl Stampede<'_> {
     /// # Errors
     ///
     /// A viewer got anything else than the origin's video.
-    pub(crate) async fn run(&self, what: &str) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn run(&self, what: &str) -> Result<(), BoxError> {
         let (calls, video) = (self.origin.calls(), self.origin.video());
         let client = client();
         let mut viewers = JoinSet::new();
@@ -36,17 +37,20 @@ impl Stampede<'_> {
                     let response = client.get(uri.parse()?).await?;
                     let status = response.headers().get("cache-status").ok_or("no Cache-Status")?;
                     let status = status.to_str()?.to_owned();
+                    if response.status() != StatusCode::OK {
+                        return Err(format!("node-{}: {} ({status})", node + 1, response.status()).into());
+                    }
                     let seen = response.into_body().collect().await?.to_bytes();
                     if seen != video {
                         return Err(format!("node-{} gave other bytes ({status})", node + 1).into());
                     }
-                    Ok::<_, Box<dyn Error + Send + Sync>>((node, status))
+                    Ok::<_, BoxError>((node, status))
                 });
             }
         }
         let mut said: BTreeMap<_, usize> = BTreeMap::new();
         while let Some(viewer) = viewers.join_next().await {
-            *said.entry(viewer?.map_err(|error| error.to_string())?).or_default() += 1;
+            *said.entry(viewer??).or_default() += 1;
         }
         let all = self.nodes.len() * self.viewers;
         println!("\n{all} viewers of {what}: {} of the origin", times(self.origin.calls() - calls));
@@ -58,7 +62,7 @@ impl Stampede<'_> {
 }
 
 /// Has the origin replace the video, through one node.
-pub(crate) async fn replace(node: SocketAddr) -> Result<String, Box<dyn Error>> {
+pub(crate) async fn replace(node: SocketAddr) -> Result<String, BoxError> {
     let request = Request::put(format!("http://{node}{PATH}")).body(Empty::new())?;
     Ok(client().request(request).await?.status().to_string())
 }

@@ -15,13 +15,13 @@ mod store;
 mod values;
 
 use std::{
-    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
 
 use clap::Parser;
 use tokio::net::TcpListener;
+use tower_video_cache::BoxError;
 
 use self::{args::Args, server::Stopped};
 
@@ -40,7 +40,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> Result<Stopped, Box<dyn Error>> {
+async fn run(args: Args) -> Result<Stopped, BoxError> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;

@@ -132,9 +132,10 @@ async fn node() {
     let Ok(line) = env::var(LINE) else { return };
     let args = Args::try_parse_from(line.split(' ')).unwrap();
     let listener = TcpListener::bind(args.listen).await.unwrap();
-    let layer = args.open().await.unwrap().layer;
+    let opened = args.open().await.unwrap();
     println!("{HERE}{}", listener.local_addr().unwrap());
-    server::serve(listener, layer, args.origin(), args.limits(), pending()).await;
+    server::serve(listener, opened.layer.clone(), args.origin(), args.limits(), pending()).await;
+    opened.close().await.unwrap();
 }
 
 struct Rig {

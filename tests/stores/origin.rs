@@ -99,7 +99,7 @@ async fn turn_over(State(state): State<Arc<Shared>>) -> StatusCode {
 
 /// A version of the video: no byte is that of another one.
 pub(crate) fn video(version: u8) -> Bytes {
-    (0..LENGTH).map(|index| (index % 251) as u8 ^ version.wrapping_mul(29)).collect()
+    (0..251).cycle().take(LENGTH).map(|byte| byte ^ version.wrapping_mul(29)).collect()
 }
 
 pub(crate) const PATH: &str = "/movie.mp4";
