@@ -1,6 +1,6 @@
 //! A folder on this machine's disk.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 use std::{
     env, fs,
@@ -62,7 +62,7 @@ async fn keys_that_a_path_cannot_tell_apart_are_refused() {
         assert!(store.get(key).await.is_err(), "{key}");
         assert!(store.remove(key).await.is_err(), "{key}");
     }
-    assert_eq!(folder.files(), [] as [PathBuf; 0]);
+    assert!(folder.files().is_empty());
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn what_was_stored_before_a_restart_is_a_hit_after_it() {
 
 #[tokio::test]
 async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same() {
-    let damages: [(&str, fn(&mut Vec<u8>)); 6] = [
+    let damages: [Damage; 6] = [
         ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),
         ("cut by a byte", |bytes| bytes.truncate(bytes.len() - 1)),
         ("emptied", Vec::clear),
@@ -202,9 +202,9 @@ async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_sam
             let film = Film::of(300_000);
             let layer = node(&folder);
             film.watch(&layer).await;
-            let damaged = files(&folder, part);
-            assert!(!damaged.is_empty(), "{part}");
-            for path in damaged {
+            let victims = files(&folder, part);
+            assert!(!victims.is_empty(), "{part}");
+            for path in victims {
                 let mut bytes = fs::read(&path).unwrap();
                 damage(&mut bytes);
                 fs::write(&path, bytes).unwrap();
@@ -216,6 +216,9 @@ async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_sam
         }
     }
 }
+
+/// What it is, and how it is done.
+type Damage = (&'static str, fn(&mut Vec<u8>));
 
 const UNTIL_KILLED: &str = "TOWER_VIDEO_CACHE_PUT_UNTIL_KILLED";
 const LONG: Duration = Duration::from_secs(30);

@@ -1,6 +1,10 @@
 //! Cloudflare KV, as far as its documented API goes: opendal's client, and answers made in this process.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
 
 use std::{
     collections::HashMap,
@@ -63,12 +67,10 @@ impl Namespace {
         let call = path.strip_prefix(root).unwrap();
         let mut values = self.0.lock().unwrap();
         match (request.method(), call.strip_prefix("values/")) {
-            (&Method::GET, Some(key)) => {
-                match values.seen.as_ref().unwrap_or(&values.now).get(key) {
-                    Some(value) => (StatusCode::OK, value.clone()),
-                    None => (StatusCode::NOT_FOUND, r#"{"success":false,"errors":[{"code":10009}]}"#.into()),
-                }
-            }
+            (&Method::GET, Some(key)) => match values.seen.as_ref().unwrap_or(&values.now).get(key) {
+                Some(value) => (StatusCode::OK, value.clone()),
+                None => (StatusCode::NOT_FOUND, r#"{"success":false,"errors":[{"code":10009}]}"#.into()),
+            },
             (&Method::PUT, Some(key)) => {
                 assert!(key.len() <= 512);
                 let value = part(request, "value");
@@ -84,7 +86,8 @@ impl Namespace {
                 for key in &keys {
                     values.now.remove(key);
                 }
-                let result = serde_json::json!({ "successful_key_count": keys.len(), "unsuccessful_keys": [] });
+                let result =
+                    serde_json::json!({ "successful_key_count": keys.len(), "unsuccessful_keys": [] });
                 let answer = serde_json::json!({ "success": true, "errors": [], "result": result });
                 (StatusCode::OK, answer.to_string().into())
             }
@@ -104,6 +107,16 @@ impl HttpTransport for Namespace {
             std::future::ready(piece.as_ref().is_ok_and(|piece| !piece.is_empty()))
         });
         Ok(Response::builder().status(status).body(HttpBody::new(pieces, Some(length))).unwrap())
+    }
+}
+
+/// Breaks every answer off.
+struct Failing;
+
+impl HttpTransport for Failing {
+    async fn fetch(&self, _: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let body = HttpBody::new(stream::iter([Ok(Buffer::from("a half"))]), Some(1000));
+        Ok(Response::new(body))
     }
 }
 
@@ -157,18 +170,9 @@ async fn no_value_is_larger_than_the_namespace_takes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_service_does_not_give_is_an_error() {
-    let wrong = services::CloudflareKv::default()
-        .account_id("account")
-        .namespace_id("another")
-        .api_token("token");
-    struct Failing;
-    impl HttpTransport for Failing {
-        async fn fetch(&self, _: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
-            let body = HttpBody::new(stream::iter([Ok(Buffer::from("a half"))]), Some(1000));
-            Ok(Response::new(body))
-        }
-    }
+async fn an_answer_that_breaks_off_is_an_error() {
+    let wrong =
+        services::CloudflareKv::default().account_id("account").namespace_id("another").api_token("token");
     let context = OperationContext::new().with_http_transport(HttpTransporter::new(Failing));
     let store = OpendalStore::new(Operator::new(wrong).unwrap().with_context(context));
     assert!(store.get("m/1").await.is_err());

@@ -1,6 +1,10 @@
 //! A real memcached.
 
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, and says where"
+)]
 
 use std::{
     future::Future,
