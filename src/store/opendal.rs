@@ -8,7 +8,126 @@ use opendal::{Buffer, Error, ErrorKind, Operator};
 use super::Store;
 use crate::error::BoxError;
 
-/// Keeps values wherever an [`opendal::Operator`] does.
+/// Keeps values wherever an [`opendal::Operator`] does: in an S3 bucket, on a disk, in memcached, in Cloudflare KV.
+///
+/// The application builds the operator, with the services and layers it wants, and `opendal` among its own dependencies.
+/// The store takes all that lies under the operator's `root`; nodes whose operators lead to one place share what is in it,
+/// and it survives them. Nothing is evicted but by the service itself, or by a sweeper:
+/// [docs/stores.md][operations] says for each of the four what to configure there.
+///
+/// # Layers
+///
+/// opendal neither retries nor gives up by itself. The cache gives up after
+/// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default, so what is worth trying again is worth it
+/// soon: see [S3](#s3) for the numbers. [`TimeoutLayer`] comes before [`RetryLayer`], for a retry that is cut off is not one.
+/// A retry goes on with a read that broke off from where it did. If a record was put anew meanwhile, its halves
+/// prove nothing, and it is a miss.
+///
+/// # S3
+///
+/// A chunk is one object, and one request; nothing is uploaded in parts.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use opendal::{
+///     layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
+///     services::S3,
+///     Operator,
+/// };
+/// use tower_video_cache::{OpendalStore, VideoCacheLayer};
+///
+/// // Only where opendal is without its default features; without its `http-transport-reqwest` it does nothing.
+/// opendal::install_default();
+/// let bucket = S3::default().bucket("films").region("eu-central-1").root("cache");
+/// let limit = Duration::from_secs(2);
+/// let operator = Operator::new(bucket)?
+///     .layer(ConcurrentLimitLayer::new(64))
+///     .layer(TimeoutLayer::new().with_timeout(limit).with_io_timeout(limit))
+///     .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(50)));
+/// let layer = VideoCacheLayer::new(OpendalStore::new(operator));
+/// # Ok::<_, opendal::Error>(())
+/// ```
+///
+/// opendal's features `services-s3`, `layers-timeout`, `layers-retry` and `layers-concurrent-limit` bring these. With
+/// `default-features = false` every call fails (`ConfigInvalid`) unless the feature `http-transport-reqwest` is on, by just
+/// that name, *and* [`opendal::install_default`] was called.
+///
+/// # Disk
+///
+/// `atomic_write_dir` is a must, on the same file system: without it a reader may see half of a value, and a process that
+/// dies leaves it. With it, a value is there when it is whole; what a dead process or a dropped call leaves lies in that
+/// folder only.
+///
+/// ```
+/// use opendal::{services::Fs, Operator};
+/// use tower_video_cache::{OpendalStore, VideoCacheLayer};
+///
+/// # let folder = std::env::temp_dir().join(format!("tower-video-cache-doc-{}", std::process::id()));
+/// # let (films, unfinished) = (folder.join("films"), folder.join("unfinished"));
+/// # let (films, unfinished) = (films.to_str().unwrap(), unfinished.to_str().unwrap());
+/// // "/var/cache/films" and "/var/cache/unfinished", say.
+/// let disk = Fs::default().root(films).atomic_write_dir(unfinished);
+/// let layer = VideoCacheLayer::new(OpendalStore::new(Operator::new(disk)?));
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # Ok::<_, opendal::Error>(())
+/// ```
+///
+/// # memcached
+///
+/// Either the server takes larger items (`-I 8m`), or chunks are cut to what it takes. A socket in the file system
+/// (`memcached -s`) is worth it: over TCP, opendal 0.59 takes about 90 ms for a call of whatever size, for it sends
+/// a request in many pieces and does not turn off the delay of small ones.
+///
+/// Without `TimeoutLayer`: opendal puts a connection back into its pool when a call is given up, with an answer
+/// still to come, and the next call takes that answer for its own. The store itself sees each of its calls to the end.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use opendal::{services::Memcached, Operator};
+/// use tower_video_cache::{OpendalStore, VideoCacheLayer};
+///
+/// let server = Memcached::default()
+///     .endpoint("unix:///run/memcached/memcached.sock")
+///     .root("films")
+///     .default_ttl(Duration::from_secs(7 * 24 * 3600));
+/// // A little below the default limit of 1 MiB, which counts the key and a header, too.
+/// let store = OpendalStore::new(Operator::new(server)?).largest_value((1 << 20) - 512);
+/// let layer = VideoCacheLayer::new(store);
+/// # Ok::<_, opendal::Error>(())
+/// ```
+///
+/// # Cloudflare KV
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use opendal::{layers::TimeoutLayer, services::CloudflareKv, Operator};
+/// use tower_video_cache::{ChunkSize, OpendalStore, VideoCacheLayer};
+///
+/// let namespace = CloudflareKv::default()
+///     .account_id("0123456789abcdef")
+///     .namespace_id("fedcba9876543210")
+///     .api_token("from-the-environment")
+///     .default_ttl(Duration::from_secs(7 * 24 * 3600));
+/// let limit = Duration::from_secs(5);
+/// let operator = Operator::new(namespace)?
+///     .layer(TimeoutLayer::new().with_timeout(limit).with_io_timeout(limit));
+/// // Few large values: each is a call far away, and values of up to 25 MiB are taken.
+/// let layer = VideoCacheLayer::new(OpendalStore::new(operator))
+///     .chunk_size(ChunkSize::new(4 << 20).unwrap())
+///     .store_limit(limit);
+/// # Ok::<_, opendal::Error>(())
+/// ```
+///
+/// # Cancel safety
+///
+/// A dropped call may still happen, or have happened; over memcached it does. Neither is done by half.
+///
+/// [operations]: https://docs.rs/crate/tower-video-cache/latest/source/docs/stores.md
+/// [`RetryLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.RetryLayer.html
+/// [`TimeoutLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.TimeoutLayer.html
 pub struct OpendalStore {
     operator: Operator,
     largest_value: Option<u64>,
@@ -24,8 +143,7 @@ impl OpendalStore {
         Self { operator, largest_value, pools_connections }
     }
 
-    /// The largest value, in bytes, that the service takes; chunks are cut to fit.
-    /// Default: what `operator` says of its service (25 MiB for Cloudflare KV), else no limit.
+    /// The largest value, in bytes, that the service takes; chunks are cut to fit, and a larger one is not put. Default: what `operator` says of its service (25 MiB for Cloudflare KV), else no limit.
     #[must_use]
     pub fn largest_value(mut self, bytes: u64) -> Self {
         self.largest_value = Some(bytes);
@@ -52,7 +170,7 @@ impl Store for OpendalStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         let (path, operator) = (path(key)?, self.operator.clone());
         match self.end_of(async move { operator.read(&path).await }).await {
-            Ok(value) => Ok(Some(in_one_piece(&value))),
+            Ok(value) => Ok(Some(in_one_piece(value))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -104,6 +222,13 @@ fn path(key: &str) -> Result<String, BoxError> {
     Ok(path)
 }
 
-fn in_one_piece(value: &Buffer) -> Bytes {
-    value.to_bytes()
+fn in_one_piece(value: Buffer) -> Bytes {
+    let bytes = value.to_bytes();
+    drop(value);
+    // A file is read into a buffer of 2 MiB: whoever keeps the value, even of a few bytes, would keep all of that.
+    match bytes.try_into_mut() {
+        Ok(own) if own.capacity() / 8 <= own.len() / 7 => own.freeze(),
+        Ok(larger) => Bytes::copy_from_slice(&larger),
+        Err(shared) => Bytes::copy_from_slice(&shared),
+    }
 }

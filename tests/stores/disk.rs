@@ -1,1 +1,222 @@
+//! A folder on this machine's disk.
 
+use std::{
+    env, fs,
+    future::Future,
+    path::PathBuf,
+    pin::pin,
+    process::{Command, Stdio},
+    task::{Context, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use opendal::{services, Operator};
+use tokio::task::yield_now;
+use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+
+use crate::{film::Film, folder::Folder};
+
+fn store(folder: &Folder) -> OpendalStore {
+    let path = |name| folder.path().join(name).to_str().unwrap().to_owned();
+    let service = services::Fs::default().root(&path("films")).atomic_write_dir(&path("unfinished"));
+    OpendalStore::new(Operator::new(service).unwrap())
+}
+
+fn node(folder: &Folder) -> VideoCacheLayer {
+    VideoCacheLayer::new(store(folder)).chunk_size(ChunkSize::new(64 << 10).unwrap())
+}
+
+fn value(seed: u8) -> Bytes {
+    vec![seed; 8 << 20].into()
+}
+
+/// The files whose paths have `part` in them.
+fn files(folder: &Folder, part: &str) -> Vec<PathBuf> {
+    folder.files().into_iter().filter(|path| path.to_string_lossy().contains(part)).collect()
+}
+
+// The store.
+
+#[tokio::test]
+async fn a_folder_keeps_the_contract() {
+    let folder = Folder::new();
+    conformance::check(&store(&folder)).await;
+}
+
+#[tokio::test]
+async fn what_was_put_is_there_after_a_restart() {
+    let folder = Folder::new();
+    store(&folder).put("c/1/0", value(1)).await.unwrap();
+    assert!(store(&folder).get("c/1/0").await.unwrap().unwrap() == value(1));
+}
+
+#[tokio::test]
+async fn keys_that_a_path_cannot_tell_apart_are_refused() {
+    let folder = Folder::new();
+    let store = store(&folder);
+    for key in ["../a", "a//b", "a/./b", "/a", "a/", "", "."] {
+        assert!(store.put(key, Bytes::from_static(b"x")).await.is_err(), "{key}");
+        assert!(store.get(key).await.is_err(), "{key}");
+        assert!(store.remove(key).await.is_err(), "{key}");
+    }
+    assert!(folder.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_value_does_not_keep_the_buffer_it_was_read_into() {
+    let folder = Folder::new();
+    let store = store(&folder);
+    for length in [300, 1 << 20, (1 << 20) + 40, 3 << 20] {
+        store.put("c/1/0", vec![1; length].into()).await.unwrap();
+        let value = store.get("c/1/0").await.unwrap().unwrap();
+        assert_eq!(value.len(), length);
+        let kept = value.try_into_mut().unwrap().capacity();
+        assert!(kept <= length + length / 4, "{kept} for {length}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_sees_a_part_of_a_value_that_is_being_put() {
+    let folder = Folder::new();
+    let store = store(&folder);
+    let writing = async {
+        for seed in 1..=10 {
+            store.put("m/1", value(seed)).await.unwrap();
+        }
+    };
+    let mut writing = pin!(writing);
+    let mut seen = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut writing => break,
+            got = store.get("m/1") => {
+                if let Some(got) = got.unwrap() {
+                    assert!(got == value(got[0]), "{} bytes of {}", got.len(), got[0]);
+                    seen.push(got[0]);
+                }
+            }
+        }
+    }
+    assert!(seen.is_sorted(), "{seen:?}");
+    assert!(store.get("m/1").await.unwrap().unwrap() == value(10));
+}
+
+#[tokio::test]
+async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
+    let folder = Folder::new();
+    let store = store(&folder);
+    store.put("m/1", value(0)).await.unwrap();
+    for polls in 0..30 {
+        {
+            let mut put = pin!(store.put("m/1", value(1)));
+            for _ in 0..polls {
+                if put.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    break;
+                }
+                yield_now().await;
+            }
+        }
+        let got = store.get("m/1").await.unwrap().unwrap();
+        assert!(got == value(0) || got == value(1), "{polls}: {} bytes", got.len());
+        assert_eq!(files(&folder, "/films/").len(), 1);
+    }
+}
+
+/// What the child of the test below does: puts until it is killed. Alone, it does nothing.
+#[tokio::test]
+async fn put_until_killed() {
+    let Some(root) = env::var_os(UNTIL_KILLED) else { return };
+    let path = |name| PathBuf::from(&root).join(name).to_str().unwrap().to_owned();
+    let service = services::Fs::default().root(&path("films")).atomic_write_dir(&path("unfinished"));
+    let store = OpendalStore::new(Operator::new(service).unwrap());
+    for seed in (1..200).cycle() {
+        store.put(&format!("c/1/{}", seed % 3), value(seed)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file() {
+    let folder = Folder::new();
+    let store = store(&folder);
+    for _ in 0..3 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["disk::put_until_killed", "--exact"])
+            .env(UNTIL_KILLED, folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        // In the middle of a put, once it has put something.
+        while files(&folder, "/unfinished/").is_empty() || files(&folder, "/films/").is_empty() {
+            assert!(begun.elapsed() < LONG, "the child puts");
+            yield_now().await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for key in ["c/1/0", "c/1/1", "c/1/2"] {
+            if let Some(got) = store.get(key).await.unwrap() {
+                assert!(got == value(got[0]), "{key}: {} bytes", got.len());
+            }
+        }
+        for path in files(&folder, "/films/") {
+            fs::remove_file(path).unwrap();
+        }
+        for path in files(&folder, "/unfinished/") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+// The whole layer.
+
+#[tokio::test]
+async fn what_was_stored_before_a_restart_is_a_hit_after_it() {
+    let folder = Folder::new();
+    let film = Film::of(300_000);
+    assert!(film.watch(&node(&folder)).await.contains("stored"));
+    assert!(film.watch(&node(&folder)).await.contains("; hit"));
+    assert_eq!(film.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same() {
+    let damages: [Damage; 6] = [
+        ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("cut by a byte", |bytes| bytes.truncate(bytes.len() - 1)),
+        ("emptied", Vec::clear),
+        ("a bit flipped", |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }),
+        ("lengthened", |bytes| bytes.push(0)),
+        ("zeroes", |bytes| bytes.fill(0)),
+    ];
+    for (what, damage) in damages {
+        for part in ["/films/c/", "/films/m/", "/films/"] {
+            let folder = Folder::new();
+            let film = Film::of(300_000);
+            let layer = node(&folder);
+            film.watch(&layer).await;
+            let victims = files(&folder, part);
+            assert!(!victims.is_empty(), "{part}");
+            for path in victims {
+                let mut bytes = fs::read(&path).unwrap();
+                damage(&mut bytes);
+                fs::write(&path, bytes).unwrap();
+            }
+            film.watch_part(&layer, 70_000..140_000).await;
+            film.watch(&layer).await;
+            film.watch(&node(&folder)).await;
+            assert!(film.watch(&node(&folder)).await.contains("; hit"), "{what}, {part}");
+        }
+    }
+}
+
+/// What it is, and how it is done.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+const UNTIL_KILLED: &str = "TOWER_VIDEO_CACHE_PUT_UNTIL_KILLED";
+const LONG: Duration = Duration::from_secs(30);

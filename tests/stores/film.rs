@@ -14,6 +14,7 @@ use tower_video_cache::VideoCacheLayer;
 
 #[derive(Clone)]
 pub(crate) struct Film {
+    path: String,
     bytes: Bytes,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -21,23 +22,27 @@ pub(crate) struct Film {
 impl Film {
     /// A film of so many bytes, without two parts that are alike.
     pub(crate) fn of(length: usize) -> Self {
+        Self::at("/film", length)
+    }
+
+    pub(crate) fn at(path: &str, length: usize) -> Self {
         let mut state = 7_u32;
         let next = |_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_be_bytes()[0]
         };
-        Self { bytes: (0..length).map(next).collect(), asked: Arc::default() }
+        Self { path: path.to_owned(), bytes: (0..length).map(next).collect(), asked: Arc::default() }
     }
 
     /// Watches the whole film; gives what the cache says of it.
     pub(crate) async fn watch(&self, layer: &VideoCacheLayer) -> String {
-        let ask = Request::get("/film").body(Full::default()).unwrap();
+        let ask = Request::get(&self.path).body(Full::default()).unwrap();
         self.watched(layer, ask, StatusCode::OK, 0..self.bytes.len()).await
     }
 
     pub(crate) async fn watch_part(&self, layer: &VideoCacheLayer, part: Range<usize>) -> String {
         let range = format!("bytes={}-{}", part.start, part.end - 1);
-        let ask = Request::get("/film").header(header::RANGE, range).body(Full::default()).unwrap();
+        let ask = Request::get(&self.path).header(header::RANGE, range).body(Full::default()).unwrap();
         self.watched(layer, ask, StatusCode::PARTIAL_CONTENT, part).await
     }
 

@@ -24,12 +24,12 @@ impl Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let (left, held) = (Arc::new(AtomicU64::new(u64::MAX)), watch::Sender::new(false));
-        let (of_all, hold) = (Arc::clone(&left), held.subscribe());
+        let (of_all, waiting) = (Arc::clone(&left), held.subscribe());
         let listening = tokio::spawn(async move {
             while let Ok((viewer, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", port)).await;
                 if let Ok(server) = server {
-                    tokio::spawn(pass(viewer, server, Arc::clone(&of_all), hold.clone()));
+                    tokio::spawn(pass(viewer, server, Arc::clone(&of_all), waiting.clone()));
                 }
             }
         });
