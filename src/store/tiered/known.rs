@@ -156,3 +156,76 @@ const SHARDS: usize = 16;
 
 /// Records that are known at most: some 100 bytes each.
 const MOST_KNOWN: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::moment;
+
+    const AGE: Duration = Duration::from_secs(2);
+
+    fn is_known(known: &Known, key: &str, value: &[u8]) -> bool {
+        known.is_young(key, value, AGE, moment())
+    }
+
+    #[test]
+    fn what_was_read_while_another_wrote_is_not_noted() {
+        let known = Known::default();
+        let fact = || Some(Fact::of(b"value", moment()));
+        let before = known.mark("m/0");
+        assert!(known.is_at("m/0", before));
+        let writing = known.write("m/0");
+        let meanwhile = known.mark("m/0");
+        for mark in [before, meanwhile] {
+            assert!(!known.is_at("m/0", mark) && !known.note("m/0", mark, fact()));
+        }
+        drop(writing);
+        for mark in [before, meanwhile] {
+            assert!(!known.is_at("m/0", mark) && !known.note("m/0", mark, fact()));
+        }
+        assert!(!is_known(&known, "m/0", b"value"));
+        assert!(known.note("m/0", known.mark("m/0"), fact()));
+        assert!(is_known(&known, "m/0", b"value") && !is_known(&known, "m/0", b"another"));
+        drop(known.write("m/0"));
+        assert!(!is_known(&known, "m/0", b"value"));
+    }
+
+    #[test]
+    fn of_those_who_write_at_the_same_time_none_notes_anything() {
+        let known = Known::default();
+        let fact = || Fact::of(b"value", moment());
+        let (first, second) = (known.write("m/0"), known.write("m/0"));
+        assert!(!first.note(fact()));
+        drop(first);
+        assert!(!second.note(fact()));
+        // One of them is under way still.
+        let mark = known.mark("m/0");
+        assert!(!known.note("m/0", mark, Some(fact())));
+        drop(second);
+        let alone = known.write("m/0");
+        assert!(alone.note(fact()));
+        drop(alone);
+        assert!(is_known(&known, "m/0", b"value"));
+    }
+
+    #[test]
+    fn it_is_bounded_and_what_was_read_before_it_forgot_is_not_noted() {
+        let known = Known::default();
+        let fact = || Some(Fact::of(b"value", moment()));
+        let before = known.mark("m/0");
+        let writing = known.write("m/under-way");
+        for index in 1..3 * MOST_KNOWN {
+            let key = format!("m/{index}");
+            assert!(known.note(&key, known.mark(&key), fact()));
+            assert!(is_known(&known, &key, b"value"));
+        }
+        let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().entries.len()).sum();
+        assert!(held <= MOST_KNOWN, "{held}");
+        assert!(!known.note("m/0", before, fact()));
+        assert!(!known.mark("m/under-way").is_quiet);
+        drop(writing);
+        // Of what is absent and was never noted, nothing is kept.
+        assert!(known.note("m/absent", known.mark("m/absent"), None));
+        assert!(!known.shard("m/absent").entries.contains_key("m/absent"));
+    }
+}
