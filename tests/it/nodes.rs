@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
 use tokio::{
     task::JoinHandle,
     time::{sleep, Instant},
 };
+use tower::{limit::ConcurrencyLimitLayer, Layer, ServiceExt};
 use tower_video_cache::{Abandon, Fault, Fill, Operation, Policy};
 
 use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
@@ -30,7 +32,7 @@ fn known() -> Script {
 
 /// So many viewers on each node, all at once.
 fn crowd(nodes: &Nodes, each: usize) -> Vec<JoinHandle<Answer>> {
-    nodes.nodes.iter().flat_map(|node| (0..each).map(|_| node.get(PATH).start())).collect()
+    nodes.all.iter().flat_map(|node| (0..each).map(|_| node.get(PATH).start())).collect()
 }
 
 async fn all(viewers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
@@ -65,7 +67,7 @@ async fn a_crowd_on_every_node_is_one_call() {
         assert_eq!(say(&answers, "fwd=uri-miss"), 200);
         settle().await;
         assert_eq!(nodes.leases.held(), 0);
-        for node in &nodes.nodes {
+        for node in &nodes.all {
             node.get(PATH).send().await.is_hit().whole(&truth());
         }
     }
@@ -147,7 +149,7 @@ async fn a_fill_that_lost_its_lease_is_not_found_and_who_has_it_now_is() {
         if mode == Fill::Whole {
             assert!(slow.cache_status().contains("detail=lease-lost"), "{}", slow.cache_status());
         }
-        for node in &nodes.nodes {
+        for node in &nodes.all {
             node.get(PATH).send().await.is_hit().whole(&movie("/new", LENGTH));
         }
         nodes.inner.was_called(2);
@@ -189,7 +191,7 @@ async fn what_one_node_invalidates_no_other_puts_back() {
         gate.open();
         before.await.unwrap().whole(&truth());
         settle().await;
-        for node in &nodes.nodes {
+        for node in &nodes.all {
             node.get(PATH).send().await.whole(&movie("/new", LENGTH));
         }
         nodes.inner.was_called(3);
@@ -290,6 +292,22 @@ async fn who_waits_goes_on_when_leases_fail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_a_lease_gives_its_place_at_the_inner_service_back() {
+    let nodes = Nodes::new(1);
+    nodes.inner.answer(PATH, known());
+    nodes.inner.answer("/b.mp4", Script::movie("/b.mp4", LENGTH));
+    nodes.leases.is_a_strangers(seconds(10));
+    let cache = nodes[0].layer.layer(ConcurrencyLimitLayer::new(1).layer(nodes.inner.clone()));
+    let get = |path: &str| cache.clone().oneshot(Request::get(path).body(Full::default()).unwrap());
+    let waiting = tokio::spawn(get(PATH));
+    sleep(seconds(2)).await;
+    let begun = Instant::now();
+    let other = get("/b.mp4").await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!((other, begun.elapsed()), (movie("/b.mp4", LENGTH), Duration::ZERO));
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_that_was_given_up_leaves_no_lease_behind() {
     let nodes = Nodes::new(1);
     nodes.inner.answer(PATH, known());
@@ -321,7 +339,7 @@ async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
                 begun.elapsed()
             })
         };
-        let viewers: Vec<_> = nodes.nodes.iter().map(ask).collect();
+        let viewers: Vec<_> = nodes.all.iter().map(ask).collect();
         let mut took = Vec::new();
         for viewer in viewers {
             took.push(viewer.await.unwrap());

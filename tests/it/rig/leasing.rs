@@ -179,7 +179,7 @@ impl<S: Store> Store for Leasing<S> {
 
 /// Caches of several processes, as it were: one store, one inner service, and nothing else that they share.
 pub(crate) struct Nodes {
-    pub(crate) nodes: Vec<Rig>,
+    pub(crate) all: Vec<Rig>,
     pub(crate) inner: Inner,
     pub(crate) leases: Arc<Leasing<Arc<FaultStore<MokaStore>>>>,
     pub(crate) clock: ManualClock,
@@ -197,12 +197,12 @@ impl Nodes {
                 .clock(clock.clone());
             Rig { inner: inner.clone(), store: Arc::clone(&store), clock: clock.clone(), layer }
         };
-        Self { nodes: (0..count).map(node).collect(), inner, leases, clock }
+        Self { all: (0..count).map(node).collect(), inner, leases, clock }
     }
 
     /// Changes every layer.
     pub(crate) fn layer(mut self, change: impl Fn(VideoCacheLayer) -> VideoCacheLayer) -> Self {
-        self.nodes = self.nodes.into_iter().map(|node| node.layer(&change)).collect();
+        self.all = self.all.into_iter().map(|node| node.layer(&change)).collect();
         self
     }
 }
@@ -211,6 +211,6 @@ impl std::ops::Index<usize> for Nodes {
     type Output = Rig;
 
     fn index(&self, index: usize) -> &Rig {
-        &self.nodes[index]
+        &self.all[index]
     }
 }
