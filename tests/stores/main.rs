@@ -1,4 +1,4 @@
-//! The stores that keep bytes outside this process's memory, each over the real thing.
+//! Stores over the real thing, be it a server or a disk: a file for each store.
 
 #[cfg(feature = "foyer")]
 mod foyer;
