@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use axum::{body::Bytes, http::{Request, StatusCode}};
+use axum::{
+    body::Bytes,
+    http::{Request, StatusCode},
+};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{
     client::legacy::{connect::HttpConnector, Client},

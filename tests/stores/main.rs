@@ -15,7 +15,7 @@
 mod disk;
 mod film;
 mod folder;
-//mod foyer;
+mod foyer;
 mod kv;
 mod memcached;
 mod nodes;

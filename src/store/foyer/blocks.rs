@@ -3,8 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
-    path::{Path, PathBuf},
-    time::SystemTime,
+    path::Path,
 };
 
 use foyer::{EvictionInfo, EvictionPicker};
@@ -70,20 +69,19 @@ pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<Oldest
         let Some(block) = name.to_str().and_then(block_of) else {
             continue;
         };
-        let about = entry.metadata()?;
-        if u64::from(block) >= division.blocks || about.len() != division.block {
+        if u64::from(block) >= division.blocks || entry.metadata()?.len() != division.block {
             fs::remove_file(entry.path())?;
-        } else if is_used(&entry.path())? {
-            used.push((about.modified()?, block, entry.path()));
+        } else if let Some(sequence) = first_sequence(&entry.path())? {
+            used.push((sequence, block, entry.path()));
         }
     }
     used.sort();
-    let over =
-        (used.len() + CLEAN_BLOCKS).saturating_sub(usize::try_from(division.blocks).unwrap_or(usize::MAX));
+    let room = usize::try_from(division.blocks).unwrap_or(usize::MAX);
+    let over = (used.len() + CLEAN_BLOCKS).saturating_sub(room);
     for (_, _, path) in used.drain(..over) {
         OpenOptions::new().write(true).open(path)?.write_all(&[0; PAGE_BYTES])?;
     }
-    Ok(OldestFirst::new(used))
+    Ok(OldestFirst::new(used.into_iter().map(|(_, block, _)| block).collect()))
 }
 
 /// The number of the block in the file of this name; the name is foyer's.
@@ -91,11 +89,16 @@ fn block_of(name: &str) -> Option<u32> {
     name.strip_prefix("foyer-storage-direct-fs-")?.parse().ok()
 }
 
-/// Whether the first page of a block says anything; foyer clears it to make a block clean.
-fn is_used(path: &Path) -> io::Result<bool> {
+/// The number of the first record in a block, which foyer counts through; `None` of a clean block, whose first page is
+/// clear. When the file was written last says nothing: foyer touches them all when it opens.
+fn first_sequence(path: &Path) -> io::Result<Option<u64>> {
     let mut page = [0; PAGE_BYTES];
     fs::File::open(path)?.read_exact(&mut page)?;
-    Ok(page.iter().any(|byte| *byte != 0))
+    if page.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    // A checksum of 8 bytes, a count of 4, and the hash of the first key are before it.
+    Ok(page.get(20..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_be_bytes(*bytes)))
 }
 
 /// Has the blocks evicted in the order in which they were written, by earlier processes too.
@@ -112,9 +115,8 @@ pub(super) struct OldestFirst {
 }
 
 impl OldestFirst {
-    fn new(mut used: Vec<(SystemTime, u32, PathBuf)>) -> Self {
-        used.sort();
-        let before: Vec<u32> = used.into_iter().map(|(_, block, _)| block).collect();
+    /// With the blocks that earlier processes wrote, the oldest first.
+    fn new(before: Vec<u32>) -> Self {
         let next = u64::try_from(before.len()).unwrap_or(u64::MAX);
         Self { before, evictable: Vec::new(), next }
     }
@@ -165,3 +167,49 @@ const LARGEST_BLOCK: u64 = 2 << 30;
 
 /// What may wait to be written. foyer has two buffers of this size, and touches what it needs of them.
 const BUFFER: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_divided_into_blocks_that_hold_the_values() {
+        const MIB: u64 = 1 << 20;
+        for largest in [1, 4096, MIB + 40, 4 * MIB + 40, (64 << 20) + 4096] {
+            let needed = Division::of(u64::MAX / 2, largest).unwrap().largest_record * 40;
+            assert!(Division::of(needed / 2, largest).is_err());
+            for disk in [needed, needed + 1, needed * 10, 1 << 40, 100 << 40] {
+                let division = Division::of(disk.max(needed), largest).unwrap();
+                assert!(division.block * division.blocks <= disk.max(needed));
+                assert!(division.block.is_multiple_of(PAGE) && division.block <= LARGEST_BLOCK);
+                assert!(division.block >= division.largest_record * 4 + PAGE);
+                assert!(division.buffer() >= division.largest_record * 2);
+                assert!(
+                    division.capacity() > disk / 2 && division.capacity() < disk.max(needed),
+                    "{disk} {largest}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_go_in_the_order_in_which_they_were_written() {
+        let mut order = OldestFirst::new(vec![1, 2, 0, 5]);
+        let evictable = HashSet::new();
+        let info = || EvictionInfo { blocks: &[], evictable: &evictable, clean: 0 };
+        // foyer tells of those it finds in no order.
+        for block in [5, 0, 2, 1] {
+            order.on_block_evictable(info(), block);
+        }
+        let mut gone = Vec::new();
+        for written in [7, 1, 6, 2, 0, 5] {
+            let oldest = order.pick(info()).unwrap();
+            order.on_block_evict(info(), oldest);
+            gone.push(oldest);
+            order.on_block_evictable(info(), written);
+        }
+        assert_eq!(gone, [1, 2, 0, 5, 7, 1]);
+    }
+}

@@ -78,6 +78,7 @@ impl FoyerOptions {
             buffer: division.buffer(),
             queue: SyncMutex::default(),
             closed: false.into(),
+            one_put: Mutex::default(),
             one_flush: Mutex::default(),
             stripes: [const { Stripe::new() }; STRIPES],
             hasher: RandomState::new(),
