@@ -5,6 +5,7 @@
 //! `raw` is the same value read by the redis client alone, in turns with the rows of Redis.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a measurement that cannot go on has failed, and is read as it is printed"
@@ -46,8 +47,10 @@ async fn all(rounds: usize) {
         "store", "first byte", "64 KiB", "1 MiB", "1 MiB x 8", "whole"
     );
     row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
-    let files = Fs::default().root(scratch.text("files")).atomic_write_dir(&scratch.text("unfinished"));
-    let files = || OpendalStore::new(Operator::new(files.clone()).unwrap());
+    let files = || {
+        let files = Fs::default().root(&scratch.text("files")).atomic_write_dir(&scratch.text("unfinished"));
+        OpendalStore::new(Operator::new(files).unwrap())
+    };
     row("fs", &cached(files()).await, rounds).await;
     row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
     let foyer = FoyerStore::open(scratch.0.join("foyer"), 16 << 20, 1 << 30).await.unwrap();

@@ -73,10 +73,12 @@ async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<
     let args = Args::try_parse_from(line)?;
     let listener = TcpListener::bind(args.listen).await?;
     let address = listener.local_addr()?;
-    let layer = args.open().await?.layer;
-    tokio::spawn(
-        async move { server::serve(listener, layer, args.origin(), args.limits(), pending()).await },
-    );
+    let opened = args.open().await?;
+    tokio::spawn(async move {
+        let layer = opened.layer.clone();
+        server::serve(listener, layer, args.origin(), args.limits(), pending()).await;
+        opened.close().await
+    });
     Ok(address)
 }
 

@@ -32,7 +32,9 @@ fn faulty() -> Arc<Faulty> {
     Arc::new(FaultStore::new(moka()))
 }
 
-fn tiers() -> (Arc<Faulty>, Arc<Faulty>, Tiered<Arc<Faulty>, Arc<Faulty>>) {
+type Tiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
+
+fn tiers() -> (Arc<Faulty>, Arc<Faulty>, Tiers) {
     let (near, far) = (faulty(), faulty());
     let tiered = Tiered::new(Arc::clone(&near), Arc::clone(&far));
     (near, far, tiered)
