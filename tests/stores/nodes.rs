@@ -151,7 +151,10 @@ impl Rig {
         let origin = Origin::start().await;
         let (url, address) = (redis.url(), format!("http://{}", origin.address()));
         let started: Vec<_> = (0..nodes)
-            .map(|_| Node::start(&[&["--origin", &address, "--store", &url], settings].concat()))
+            .map(|_| {
+                let always = ["--origin", &address, "--store", &url, "--chunk-size", "256KiB"];
+                Node::start(&[&always, settings].concat())
+            })
             .collect();
         Some(Self { redis, origin, nodes: started })
     }
@@ -175,7 +178,8 @@ impl Rig {
 
     /// What a viewer of a node gets: what the cache says, and the bytes.
     fn ask(&self, node: usize) -> impl Future<Output = Result<(String, Bytes), String>> + Send + 'static {
-        let request = Request::get(self.nodes[node].uri()).body(Empty::new()).unwrap();
+        let request =
+            Request::get(self.nodes[node].uri()).header(header::HOST, SITE).body(Empty::new()).unwrap();
         async move {
             let response = send(request).await?;
             assert_eq!(response.status(), StatusCode::OK);
@@ -188,7 +192,8 @@ impl Rig {
 
     /// Has the origin go on to its next video, through a node.
     async fn put(&self, node: usize) {
-        let request = Request::put(self.nodes[node].uri()).body(Empty::new()).unwrap();
+        let request =
+            Request::put(self.nodes[node].uri()).header(header::HOST, SITE).body(Empty::new()).unwrap();
         assert_eq!(send(request).await.unwrap().status(), StatusCode::NO_CONTENT);
     }
 }
@@ -236,6 +241,9 @@ impl Drop for Node {
         let _ = self.child.wait();
     }
 }
+
+/// Whichever node is asked, it is for this site: the authority is part of the cache key.
+const SITE: &str = "movies.example";
 
 /// The environment variable with a node's command line, and what it says before its address.
 const LINE: &str = "NODE_COMMAND_LINE";

@@ -103,4 +103,4 @@ pub(crate) fn video(version: u8) -> Bytes {
 }
 
 pub(crate) const PATH: &str = "/movie.mp4";
-pub(crate) const LENGTH: usize = 3 << 20;
+pub(crate) const LENGTH: usize = (3 << 18) + 12_345;

@@ -138,7 +138,7 @@ impl RedisStore {
         self
     }
 
-    /// The longest that a call may take, with all waiting and connecting. Default: 500 milliseconds.
+    /// The longest that a call may take, with all waiting and connecting. Default: 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -175,7 +175,7 @@ impl RedisStore {
             prefix: "tvc:".to_owned(),
             expiry: None,
             refreshed_on_use: false,
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(1),
             records: Connection::default(),
             chunks: (0..CHUNK_CONNECTIONS).map(|_| Connection::default()).collect(),
             next: AtomicUsize::new(0),
