@@ -564,9 +564,13 @@ fn patterned(key: &str, version: u64, length: u64) -> Bytes {
     let length = usize::try_from(length).unwrap();
     let mut bytes = format!("{key} {version} {length} ").into_bytes();
     let mut state = version.wrapping_add(sum(key.as_bytes())) | 1;
-    while bytes.len() < length {
+    // A page of them, and a little less: no page is like the next.
+    while bytes.len() < length.min(4000) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&state.to_be_bytes());
+    }
+    while bytes.len() < length {
+        bytes.extend_from_within(..bytes.len().min(length - bytes.len()));
     }
     bytes.truncate(length);
     if let Some(body) = length.checked_sub(8) {
