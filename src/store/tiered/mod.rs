@@ -173,21 +173,8 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if near.as_ref().is_some_and(|value| self.known.is_young(key, value, age, now)) {
             return Ok(near);
         }
-        let mark = self.known.mark(key);
-        let age = if is_chunk(key) { Duration::MAX } else { age };
-        let (read, errand) = self.reads.join(key, mark, age, now);
-        if let Some(errand) = errand {
-            run(self.share().fetch(errand)).await;
-        }
-        let far = read.outcome().await;
-        match (far, near) {
-            (Err(_), Some(value)) => {
-                // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
-                self.known.note(key, mark, Some(Fact::of(&value, moment())));
-                Ok(Some(value))
-            }
-            (far, _) => far,
-        }
+        // In a box of its own, so that what a hit needs is small.
+        Box::pin(self.get_far(key, near, now)).await
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
@@ -257,6 +244,25 @@ impl<Near, Far> fmt::Debug for Tiered<Near, Far> {
 }
 
 impl<Near: Store, Far: Store> Tiered<Near, Far> {
+    /// What the far store has, or else what was found `near`.
+    async fn get_far(&self, key: &str, near: Option<Bytes>, now: Instant) -> Result<Option<Bytes>, BoxError> {
+        let mark = self.known.mark(key);
+        let age = if is_chunk(key) { Duration::MAX } else { self.settings.record_age };
+        let (read, errand) = self.reads.join(key, mark, age, now);
+        if let Some(errand) = errand {
+            run(self.share().fetch(errand)).await;
+        }
+        let far = read.outcome().await;
+        match (far, near) {
+            (Err(_), Some(value)) => {
+                // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
+                self.known.note(key, mark, Some(Fact::of(&value, moment())));
+                Ok(Some(value))
+            }
+            (far, _) => far,
+        }
+    }
+
     /// Reads a far value for all who wait for it, and has the near store follow.
     async fn fetch(self, errand: Errand) {
         let found = self.at_far(|far| far.get(&errand.key)).await.map_err(Into::into);
