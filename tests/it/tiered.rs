@@ -33,13 +33,7 @@ fn faulty() -> Arc<Faulty> {
     Arc::new(FaultStore::new(moka()))
 }
 
-<<<<<<< HEAD
-type Tiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
-
-fn tiers() -> (Arc<Faulty>, Arc<Faulty>, Tiers) {
-=======
 fn tiers() -> (Arc<Faulty>, Arc<Faulty>, FaultyTiers) {
->>>>>>> wip-tiered
     let (near, far) = (faulty(), faulty());
     let tiered = Tiered::new(Arc::clone(&near), Arc::clone(&far));
     (near, far, tiered)
