@@ -145,7 +145,8 @@ pub trait Store: Send + Sync + 'static {
     /// Asks for the lease of `key`, for `time`, in the name of `holder`: of all the processes that share the store, one
     /// at a time has it, and calls the inner service for all. `holder` is of 32 hexadecimal digits, and no two are alike.
     ///
-    /// Keys of leases begin with `l/`; nothing is ever [put](Self::put) under them. A fill takes the lease of what it is to
+    /// Keys of leases begin with `l/`, and go on as that of the record which the holder is about to put; nothing is ever
+    /// [put](Self::put) under them. A fill takes the lease of what it is to
     /// store, and renews it till its end. Parts that viewers of a stored response ask for later are fetched without.
     ///
     /// A lease ends after its time, when it is [released](Self::release), and when its key is [removed](Self::remove).

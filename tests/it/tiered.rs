@@ -655,10 +655,10 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
     let tiered = Tiered::new(MokaStore::new(1 << 20), Lending(moka()));
     assert_eq!((tiered.capacity(), tiered.largest_value()), (None, None));
     assert!(tiered.can_alter());
-    assert_eq!(tiered.lease("m/0", "me", seconds(1)).await.unwrap(), Lease::Granted);
-    assert_eq!(tiered.lease("m/0", "you", seconds(1)).await.unwrap(), Lease::Taken);
-    assert!(tiered.renew("m/0", "me", seconds(1)).await.unwrap());
-    assert!(tiered.release("m/0", "me").await.is_err());
+    assert_eq!(tiered.lease("l/0", "me", seconds(1)).await.unwrap(), Lease::Granted);
+    assert_eq!(tiered.lease("l/0", "you", seconds(1)).await.unwrap(), Lease::Taken);
+    assert!(tiered.renew("l/0", "me", seconds(1)).await.unwrap());
+    assert!(tiered.release("l/0", "me").await.is_err());
     let tiered = Tiered::new(MokaStore::new(1 << 20), moka());
     assert_eq!(tiered.capacity(), Some(CAPACITY));
     assert_eq!(tiered.largest_value(), moka().largest_value());
@@ -673,7 +673,7 @@ async fn who_asks_for_a_lease_looks_again_where_the_others_put() {
     tiered.put(RECORD, bytes("stale")).await.unwrap();
     far.put(RECORD, bytes("fresh")).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "stale");
-    tiered.lease(RECORD, "you", seconds(1)).await.unwrap();
+    tiered.lease("l/0", "you", seconds(1)).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "fresh");
 }
 

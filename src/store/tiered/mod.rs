@@ -219,7 +219,11 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         time: Duration,
     ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
         // Who asks for it is not content with what it found, and will look again: where the others put.
-        drop(self.known.write(key));
+        if let Some((_, name)) = key.split_once('/') {
+            for kind in ["m", "v"] {
+                drop(self.known.write(&format!("{kind}/{name}")));
+            }
+        }
         self.far.lease(key, holder, time)
     }
 
