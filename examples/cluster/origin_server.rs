@@ -81,4 +81,4 @@ fn content(version: u64) -> Bytes {
 }
 
 pub(crate) const PATH: &str = "/movie.mp4";
-const LENGTH: usize = 16 << 20;
+const LENGTH: usize = 4 << 20;

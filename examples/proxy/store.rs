@@ -80,6 +80,7 @@ impl StoreArg {
             }
             #[cfg(feature = "all-stores")]
             Self::Foyer { directory, memory, disk } => {
+                tokio::fs::create_dir_all(directory).await?;
                 let store = tower_video_cache::FoyerStore::open(directory, *memory, *disk).await?;
                 let store = std::sync::Arc::new(store);
                 Ok(Opened { closes: Some(store.clone()), ..Opened::of(store, near) })
