@@ -3,9 +3,8 @@
 use std::{
     env, fs,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
-    process::{Command, Stdio},
     task::{Context, Waker},
     time::{Duration, Instant},
 };
@@ -15,10 +14,10 @@ use opendal::{services, Operator};
 use tokio::task::yield_now;
 use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
 
-use crate::{film::Film, folder::Folder};
+use crate::{film::Film, folder::Folder, servers::Process};
 
-fn store(folder: &Folder) -> OpendalStore {
-    let path = |name| folder.path().join(name).to_str().unwrap().to_owned();
+fn store(folder: &impl AsRef<Path>) -> OpendalStore {
+    let path = |name| folder.as_ref().join(name).to_str().unwrap().to_owned();
     let service = services::Fs::default().root(&path("films")).atomic_write_dir(&path("unfinished"));
     OpendalStore::new(Operator::new(service).unwrap())
 }
@@ -29,11 +28,6 @@ fn node(folder: &Folder) -> VideoCacheLayer {
 
 fn value(seed: u8) -> Bytes {
     vec![seed; 8 << 20].into()
-}
-
-/// The files whose paths have `part` in them.
-fn files(folder: &Folder, part: &str) -> Vec<PathBuf> {
-    folder.files().into_iter().filter(|path| path.to_string_lossy().contains(part)).collect()
 }
 
 // The store.
@@ -60,7 +54,7 @@ async fn keys_that_a_path_cannot_tell_apart_are_refused() {
         assert!(store.get(key).await.is_err(), "{key}");
         assert!(store.remove(key).await.is_err(), "{key}");
     }
-    assert!(folder.files().is_empty());
+    assert!(folder.files("").is_empty());
 }
 
 #[tokio::test]
@@ -120,7 +114,7 @@ async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
         }
         let got = store.get("m/1").await.unwrap().unwrap();
         assert!(got == value(0) || got == value(1), "{polls}: {} bytes", got.len());
-        assert_eq!(files(&folder, "/films/").len(), 1);
+        assert_eq!(folder.files("/films/").len(), 1);
     }
 }
 
@@ -128,9 +122,7 @@ async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
 #[tokio::test]
 async fn put_until_killed() {
     let Some(root) = env::var_os(UNTIL_KILLED) else { return };
-    let path = |name| PathBuf::from(&root).join(name).to_str().unwrap().to_owned();
-    let service = services::Fs::default().root(&path("films")).atomic_write_dir(&path("unfinished"));
-    let store = OpendalStore::new(Operator::new(service).unwrap());
+    let store = store(&PathBuf::from(root));
     for seed in (1..200).cycle() {
         store.put(&format!("c/1/{}", seed % 3), value(seed)).await.unwrap();
     }
@@ -141,30 +133,23 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
     let folder = Folder::new();
     let store = store(&folder);
     for _ in 0..3 {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["disk::put_until_killed", "--exact"])
-            .env(UNTIL_KILLED, folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = Process::of_test("disk::put_until_killed", UNTIL_KILLED, folder.as_ref());
         let begun = Instant::now();
         // In the middle of a put, once it has put something.
-        while files(&folder, "/unfinished/").is_empty() || files(&folder, "/films/").is_empty() {
+        while folder.files("/unfinished/").is_empty() || folder.files("/films/").is_empty() {
             assert!(begun.elapsed() < LONG, "the child puts");
             yield_now().await;
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill();
         for key in ["c/1/0", "c/1/1", "c/1/2"] {
             if let Some(got) = store.get(key).await.unwrap() {
                 assert!(got == value(got[0]), "{key}: {} bytes", got.len());
             }
         }
-        for path in files(&folder, "/films/") {
+        for path in folder.files("/films/") {
             fs::remove_file(path).unwrap();
         }
-        for path in files(&folder, "/unfinished/") {
+        for path in folder.files("/unfinished/") {
             fs::remove_file(path).unwrap();
         }
     }
@@ -200,7 +185,7 @@ async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_sam
             let film = Film::of(300_000);
             let layer = node(&folder);
             film.watch(&layer).await;
-            let victims = files(&folder, part);
+            let victims = folder.files(part);
             assert!(!victims.is_empty(), "{part}");
             for path in victims {
                 let mut bytes = fs::read(&path).unwrap();

@@ -20,12 +20,8 @@ impl Folder {
         Self(path)
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// All files in it, however deep.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
+    /// The files in it, however deep, whose paths have `part` in them.
+    pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.0.clone()]);
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
@@ -33,8 +29,15 @@ impl Folder {
                 if path.is_dir() { &mut folders } else { &mut files }.push(path);
             }
         }
+        files.retain(|path| path.to_string_lossy().contains(part));
         files.sort();
         files
+    }
+}
+
+impl AsRef<Path> for Folder {
+    fn as_ref(&self) -> &Path {
+        &self.0
     }
 }
 

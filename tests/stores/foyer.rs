@@ -1,25 +1,19 @@
 //! `FoyerStore` over a real disk: bursts, restarts, kills, damage, and the whole layer.
 
 use std::{
-    convert::Infallible,
     env,
     fs::{self, File, OpenOptions},
     future::Future,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        Arc,
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
-use tower::{service_fn, Layer, ServiceExt};
 use tower_video_cache::{conformance, Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer};
+
+use crate::{film::Film, folder::Folder, servers::Process};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -286,7 +280,7 @@ async fn a_disk_without_a_clean_block_is_written_again() {
     }
     store.close().await.unwrap();
     // As a kill leaves it, between the last clean block and the next.
-    let blocks = block_files(folder.as_ref());
+    let blocks = block_files(&folder);
     for block in &blocks {
         if first_page_is_clear(block) {
             fs::copy(&blocks[usize::from(block == &blocks[0])], block).unwrap();
@@ -313,7 +307,7 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
             store.put(&key, patterned(&key, 2, 50 * KIB)).await.unwrap();
         }
         store.close().await.unwrap();
-        for (number, block) in block_files(folder.as_ref()).iter().enumerate() {
+        for (number, block) in block_files(&folder).iter().enumerate() {
             spoil(block, damage, number);
         }
         let store = small(&folder).await;
@@ -357,9 +351,9 @@ fn spoil(block: &Path, damage: u64, number: usize) {
 async fn a_killed_process_leaves_the_truth_or_nothing() {
     for records in [3, 40, 150] {
         let folder = Folder::new();
-        let mut child = Writer::start(folder.as_ref());
-        let (told, removed) = child.told_until(records);
-        child.kill();
+        let mut writer = Process::of_test("foyer::writes_until_it_is_killed", WRITER_FOLDER, folder.as_ref());
+        let (told, removed) = told_until(&mut writer, records);
+        writer.kill();
 
         let store = small(&folder).await;
         let mut there = 0;
@@ -389,11 +383,11 @@ async fn a_killed_process_leaves_the_truth_or_nothing() {
     }
 }
 
-/// What [`Writer`] runs: puts for ever, and tells of each record and removal when it is done.
+/// What the child of the test above does: puts for ever, and tells of each record and removal when it is done.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the process that another test kills"]
 async fn writes_until_it_is_killed() {
-    let Some(folder) = env::var_os("FOYER_WRITER_FOLDER") else { return };
+    let Some(folder) = env::var_os(WRITER_FOLDER) else { return };
     let store = small(&PathBuf::from(folder)).await;
     for index in 0_u64.. {
         for half in 0..2 {
@@ -410,139 +404,55 @@ async fn writes_until_it_is_killed() {
     }
 }
 
-/// A process that writes; killed when dropped.
-struct Writer {
-    process: Child,
-}
-
-impl Writer {
-    fn start(folder: &Path) -> Self {
-        let process = Command::new(env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "foyer::writes_until_it_is_killed",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env("FOYER_WRITER_FOLDER", folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process }
-    }
-
-    /// Reads until it has told of so many records; how many it told of, and how many removals.
-    fn told_until(&mut self, records: usize) -> (usize, usize) {
-        let (mut put, mut removed) = (0, 0);
-        for line in BufReader::new(self.process.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            put += usize::from(line.contains("put "));
-            removed += usize::from(line.contains("removed "));
-            if put == records {
-                break;
-            }
+/// Reads until a writer has told of so many records; how many it told of, and how many removals.
+fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
+    let (mut put, mut removed) = (0, 0);
+    for line in writer.lines() {
+        put += usize::from(line.contains("put "));
+        removed += usize::from(line.contains("removed "));
+        if put == records {
+            break;
         }
-        assert_eq!(put, records, "the writer lives");
-        (put, removed)
     }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    assert_eq!(put, records, "the writer lives");
+    (put, removed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_video_is_served_from_the_disk_after_a_restart() {
     let folder = Folder::new();
-    let video = patterned("video", 0, 10 * MIB + 12_345);
-    let calls = Arc::new(AtomicUsize::new(0));
+    let film = Film::of((10 << 20) + 12_345);
 
     let store = Arc::new(open(&folder, 4 * MIB, 256 * MIB).await);
     let layer = VideoCacheLayer::new(Arc::clone(&store));
-    assert_eq!(play(&layer, &video, &calls, None).await, video);
-    assert_eq!(play(&layer, &video, &calls, None).await, video);
-    assert_eq!(play(&layer, &video, &calls, Some((3 * MIB, 7 * MIB))).await, part(&video, 3 * MIB, 7 * MIB));
-    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    film.watch(&layer).await;
+    film.watch(&layer).await;
+    film.watch_part(&layer, 3 << 20..7 << 20).await;
+    assert_eq!(film.asked().len(), 1);
     drop(layer);
     store.close().await.unwrap();
 
     let store = Arc::new(open(&folder, 4 * MIB, 256 * MIB).await);
     let layer = VideoCacheLayer::new(Arc::clone(&store));
-    assert_eq!(play(&layer, &video, &calls, Some((5, 9 * MIB))).await, part(&video, 5, 9 * MIB));
-    assert_eq!(play(&layer, &video, &calls, None).await, video);
-    assert_eq!(calls.load(Ordering::Relaxed), 1, "the inner service was not asked");
+    film.watch_part(&layer, 5..9 << 20).await;
+    film.watch(&layer).await;
+    assert_eq!(film.asked().len(), 1, "the inner service was not asked");
 
     // A store that is closed beneath its layer is no store.
     store.close().await.unwrap();
-    assert_eq!(play(&layer, &video, &calls, None).await, video);
-    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    film.watch(&layer).await;
+    assert_eq!(film.asked().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_video_that_does_not_fit_the_disk_is_true() {
     let folder = Folder::new();
-    let video = patterned("video", 0, 20 * MIB);
-    let calls = Arc::new(AtomicUsize::new(0));
+    let film = Film::of(20 << 20);
     let layer = VideoCacheLayer::new(small(&folder).await);
     for _ in 0..2 {
-        assert_eq!(play(&layer, &video, &calls, None).await, video);
-        assert_eq!(play(&layer, &video, &calls, Some((MIB, 2 * MIB))).await, part(&video, MIB, 2 * MIB));
+        film.watch(&layer).await;
+        film.watch_part(&layer, 1 << 20..2 << 20).await;
     }
-}
-
-/// A request through the layer, before an inner service that knows ranges.
-async fn play(
-    layer: &VideoCacheLayer,
-    video: &Bytes,
-    calls: &Arc<AtomicUsize>,
-    range: Option<(u64, u64)>,
-) -> Bytes {
-    let (video, calls) = (video.clone(), Arc::clone(calls));
-    let inner = service_fn(move |request: Request<Empty<Bytes>>| {
-        calls.fetch_add(1, Ordering::Relaxed);
-        let video = video.clone();
-        async move {
-            let answer = Response::builder()
-                .header(header::CONTENT_TYPE, "video/mp4")
-                .header(header::CACHE_CONTROL, "max-age=3600")
-                .header(header::ETAG, "\"one\"")
-                .header(header::ACCEPT_RANGES, "bytes");
-            let range = request.headers().get(header::RANGE).and_then(|range| {
-                let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
-                Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?))
-            });
-            let answer = match range {
-                Some((first, last)) => answer
-                    .status(StatusCode::PARTIAL_CONTENT)
-                    .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{}", video.len()))
-                    .body(Full::new(part(&video, first, last + 1))),
-                None => answer.body(Full::new(video)),
-            };
-            Ok::<_, Infallible>(answer.unwrap())
-        }
-    });
-    let mut request = Request::get("http://video.example/a.mp4");
-    if let Some((start, end)) = range {
-        request = request.header(header::RANGE, format!("bytes={start}-{}", end - 1));
-    }
-    let answer = layer.layer(inner).oneshot(request.body(Empty::new()).unwrap()).await.unwrap();
-    let expected = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    assert_eq!(answer.status(), expected);
-    answer.into_body().collect().await.unwrap().to_bytes()
-}
-
-fn part(video: &Bytes, start: u64, end: u64) -> Bytes {
-    video.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap())
 }
 
 async fn open(folder: &impl AsRef<Path>, memory: u64, disk: u64) -> FoyerStore {
@@ -603,10 +513,8 @@ fn source(error: &Error) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-fn block_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.to_str().unwrap().contains("foyer-storage"));
-    files.sort();
+fn block_files(folder: &Folder) -> Vec<PathBuf> {
+    let files = folder.files("foyer-storage");
     assert!(files.len() >= 8);
     files
 }
@@ -617,27 +525,4 @@ fn first_page_is_clear(block: &Path) -> bool {
     page.iter().all(|byte| *byte == 0)
 }
 
-/// An empty folder, and gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static FOLDERS: AtomicUsize = AtomicUsize::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let path = env::temp_dir().join(format!("tower-video-cache-foyer-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl AsRef<Path> for Folder {
-    fn as_ref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+const WRITER_FOLDER: &str = "FOYER_WRITER_FOLDER";

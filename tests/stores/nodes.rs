@@ -3,9 +3,7 @@
 use std::{
     env,
     future::{pending, Future},
-    io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,7 +18,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     origin::{video, Origin, LENGTH, PATH},
     proxy::{args::Args, server},
-    servers::redis::Redis,
+    servers::{redis::Redis, Process},
 };
 
 #[tokio::test]
@@ -205,23 +203,16 @@ async fn send(request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, Stri
 
 /// A proxy in a process of its own, which ends with this value.
 struct Node {
-    child: Child,
+    process: Process,
     address: SocketAddr,
 }
 
 impl Node {
     fn start(settings: &[&str]) -> Self {
         let line = [&["proxy", "--listen", "127.0.0.1:0"], settings].concat().join(" ");
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "nodes::node", "--ignored", "--nocapture"])
-            .env(LINE, line)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| line.split_once(HERE)?.1.parse().ok());
-        Self { child, address: address.expect("a node says where it listens") }
+        let mut process = Process::of_test("nodes::node", LINE, line);
+        let address = process.lines().find_map(|line| line.split_once(HERE)?.1.parse().ok());
+        Self { process, address: address.expect("a node says where it listens") }
     }
 
     fn uri(&self) -> String {
@@ -230,15 +221,7 @@ impl Node {
     }
 
     fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
     }
 }
 

@@ -8,16 +8,16 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
-use tower_video_cache::{conformance, BoxError, Lease, RedisStore, Store};
+use tower_video_cache::{conformance, BoxError, ChunkSize, Lease, RedisStore, Store, VideoCacheLayer};
 
 use crate::{
-    player::{movie, Player, CHUNK, LENGTH},
+    film::Film,
+    relay::Relay,
     servers::{
         free_port,
         redis::{Cluster, Redis, Watched},
         soon,
     },
-    wire::Relay,
 };
 
 // The contract.
@@ -244,7 +244,7 @@ async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
     let test = "a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value";
     let Some(server) = Redis::start(test, &[]).await else { return };
     let relay = Relay::to(server.port).await;
-    let store = RedisStore::new(&relay.url()).unwrap();
+    let store = store_behind(&relay);
     store.put("c/a/0", value(1 << 20)).await.unwrap();
     // More than the greeting of a new connection.
     for after in [1000, 10_000, 100_000, 500_000, (1 << 20) + 5] {
@@ -267,7 +267,7 @@ async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
 async fn a_slow_wire_costs_its_time_or_the_timeout() {
     let Some(server) = Redis::start("a_slow_wire_costs_its_time_or_the_timeout", &[]).await else { return };
     let relay = Relay::to(server.port).await;
-    let store = RedisStore::new(&relay.url()).unwrap().connections(NonZeroUsize::MIN);
+    let store = store_behind(&relay).connections(NonZeroUsize::MIN);
     let store = store.timeout(Duration::from_secs(5));
     store.put("c/a/0", value(1 << 20)).await.unwrap();
     store.get("c/a/0").await.unwrap();
@@ -293,7 +293,7 @@ async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_serv
     let test = "waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server";
     let Some(server) = Redis::start(test, &[]).await else { return };
     let relay = Relay::to(server.port).await;
-    let store = RedisStore::new(&relay.url()).unwrap().in_flight(NonZeroUsize::MIN);
+    let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
     let store = store.connections(NonZeroUsize::MIN).timeout(Duration::from_millis(300));
     store.put("c/a/0", value(10)).await.unwrap();
     store.put("m/a", value(10)).await.unwrap();
@@ -391,15 +391,16 @@ async fn sentinels_lead_to_the_new_master() {
 async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service() {
     let test = "viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service";
     let Some(server) = Redis::start(test, &["--maxmemory-policy", "allkeys-lru"]).await else { return };
-    let player = Player::new(RedisStore::new(&server.url()).unwrap());
-    assert!(player.watch().await.contains("stored"));
-    assert_eq!(player.calls(), 1);
-    assert!(player.watch().await.contains("hit"));
-    assert!(player.watch_part(100_000..300_001).await.contains("hit"));
+    let film = Film::of(LENGTH);
+    let layer = node(RedisStore::new(&server.url()).unwrap());
+    assert!(film.watch(&layer).await.contains("stored"));
+    assert_eq!(film.asked().len(), 1);
+    assert!(film.watch(&layer).await.contains("hit"));
+    assert!(film.watch_part(&layer, 100_000..300_001).await.contains("hit"));
     // Another node of the application.
-    let neighbour = Player::new(RedisStore::new(&server.url()).unwrap());
-    assert!(neighbour.watch().await.contains("hit"));
-    assert_eq!((player.calls(), neighbour.calls()), (0, 0));
+    let neighbour = node(RedisStore::new(&server.url()).unwrap());
+    assert!(film.watch(&neighbour).await.contains("hit"));
+    assert_eq!(film.asked().len(), 1);
 
     let chunks = server.keys("tvc:c/*").len();
     assert_eq!(chunks, LENGTH / CHUNK);
@@ -411,55 +412,61 @@ async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_
         .await;
     server.says(&["config", "set", "maxmemory", "0"]);
     assert!(!server.keys("tvc:c/*").is_empty());
-    player.watch().await;
-    player.watch_part(100_000..300_001).await;
-    player.watch().await;
-    player.calls();
-    assert!(player.watch().await.contains("hit"));
-    assert_eq!(player.calls(), 0, "what was evicted is stored again");
+    film.watch(&layer).await;
+    film.watch_part_or_all(&layer, 100_000..300_001).await;
+    film.watch(&layer).await;
+    let asked = film.asked().len();
+    assert!(film.watch(&layer).await.contains("hit"));
+    assert_eq!(film.asked().len(), asked, "what was evicted is stored again");
 }
 
 #[tokio::test]
 async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
     let test = "viewers_get_the_movie_though_redis_dies_before_and_while_they_watch";
     let Some(mut server) = Redis::start(test, &[]).await else { return };
-    let player = Player::new(RedisStore::new(&server.url()).unwrap().pause(PAUSE));
-    player.watch().await;
+    let film = Film::of(LENGTH);
+    let layer = node(RedisStore::new(&server.url()).unwrap().pause(PAUSE));
+    film.watch(&layer).await;
 
-    let mut body = player.open().await.into_body();
+    let mut body = film.open(&layer).await.into_body();
     let mut got = body.frame().await.unwrap().unwrap().into_data().unwrap().to_vec();
     server.kill();
     while let Some(frame) = body.frame().await {
         got.extend_from_slice(&frame.unwrap().into_data().unwrap());
     }
-    assert!(got == movie(), "{} bytes", got.len());
+    assert!(got == *film.bytes(), "{} bytes", got.len());
     for _ in 0..2 {
-        player.watch().await;
-        player.watch_part(1_000_000..1_000_100).await;
+        film.watch(&layer).await;
+        film.watch_part_or_all(&layer, 1_000_000..1_000_100).await;
     }
-    assert!(player.calls() >= 4);
+    assert!(film.asked().len() >= 4);
 
     server.start_again().await;
-    soon("it is stored again", || async { player.watch().await.contains("hit").then_some(()) }).await;
-    player.calls();
-    player.watch().await;
-    assert_eq!(player.calls(), 0);
+    soon("it is stored again", || async { film.watch(&layer).await.contains("hit").then_some(()) }).await;
+    let asked = film.asked().len();
+    film.watch(&layer).await;
+    assert_eq!(film.asked().len(), asked);
 }
 
 #[tokio::test]
 async fn viewers_get_the_movie_though_redis_hangs() {
     let Some(server) = Redis::start("viewers_get_the_movie_though_redis_hangs", &[]).await else { return };
     let store = RedisStore::new(&server.url()).unwrap().timeout(Duration::from_millis(100)).pause(PAUSE);
-    let player = Player::new(store);
-    player.watch().await;
+    let (film, layer) = (Film::of(LENGTH), node(store));
+    film.watch(&layer).await;
     server.hang();
     let began = Instant::now();
-    player.watch().await;
-    player.watch().await;
+    film.watch(&layer).await;
+    film.watch(&layer).await;
     let time = began.elapsed();
     assert!(time < Duration::from_secs(10), "{time:?}");
     server.go_on();
-    soon("it is a hit again", || async { player.watch().await.contains("hit").then_some(()) }).await;
+    soon("it is a hit again", || async { film.watch(&layer).await.contains("hit").then_some(()) }).await;
+}
+
+/// A layer of its own, as another node would have.
+fn node(store: RedisStore) -> VideoCacheLayer {
+    VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
 }
 
 // Leases.
@@ -528,7 +535,7 @@ async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
     let test = "a_lease_granted_just_before_the_wire_broke_is_granted";
     let Some(server) = Redis::start(test, &[]).await else { return };
     let relay = Relay::to(server.port).await;
-    let store = RedisStore::new(&relay.url()).unwrap();
+    let store = store_behind(&relay);
     store.get("m/a").await.unwrap();
     // Not a byte of the answer.
     relay.cut(0, 1);
@@ -543,6 +550,10 @@ async fn a_dead_server_gives_no_lease() {
     store.lease("l/a", ONE, PAUSE).await.unwrap_err();
     store.renew("l/a", ONE, PAUSE).await.unwrap_err();
     store.release("l/a", ONE).await.unwrap_err();
+}
+
+fn store_behind(relay: &Relay) -> RedisStore {
+    RedisStore::new(&format!("redis://127.0.0.1:{}", relay.port)).unwrap()
 }
 
 /// The error, and how long it took.
@@ -561,4 +572,7 @@ fn value(length: usize) -> Bytes {
 
 const ONE: &str = "11111111111111111111111111111111";
 const OTHER: &str = "22222222222222222222222222222222";
+/// Of a film of 48 chunks.
+const LENGTH: usize = 3 << 20;
+const CHUNK: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(300);

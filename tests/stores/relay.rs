@@ -1,60 +1,59 @@
-//! A relay between a store and its server, which breaks answers off, or holds them back.
+//! A relay between a client and its server, which delays questions, and holds answers back or cuts them.
 
-use std::sync::{
-    atomic::{AtomicU64, Ordering},
-    Arc,
-};
+use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
+    time::sleep,
 };
 
+/// Hands on what comes, as it is told to at that moment.
 pub(crate) struct Relay {
     pub(crate) port: u16,
-    left: Arc<AtomicU64>,
-    held: watch::Sender<bool>,
+    manner: watch::Sender<Manner>,
     listening: JoinHandle<()>,
 }
 
 impl Relay {
-    pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let (left, held) = (Arc::new(AtomicU64::new(u64::MAX)), watch::Sender::new(false));
-        let (of_all, waiting) = (Arc::clone(&left), held.subscribe());
+    pub(crate) async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let manner = watch::Sender::new(Manner::default());
+        let shared = manner.clone();
         let listening = tokio::spawn(async move {
-            while let Ok((viewer, _)) = listener.accept().await {
-                let server = TcpStream::connect(("127.0.0.1", port)).await;
-                if let Ok(server) = server {
-                    tokio::spawn(pass(viewer, server, Arc::clone(&of_all), waiting.clone()));
-                }
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(relay(client, server, shared.clone()));
             }
         });
-        Self { port: own, left, held, listening }
+        Self { port, manner, listening }
     }
 
-    /// Lets so many bytes of answers through, and then closes each connection that has more of them.
-    pub(crate) fn break_off_after(&self, bytes: u64) {
-        self.left.store(bytes, Ordering::SeqCst);
-    }
-
-    /// Lets everything through again.
-    pub(crate) fn heal(&self) {
-        self.left.store(u64::MAX, Ordering::SeqCst);
-        self.held.send_replace(false);
-    }
-
-    /// How many bytes of answers it still lets through.
-    pub(crate) fn left(&self) -> u64 {
-        self.left.load(Ordering::SeqCst)
+    /// How long each question is on its way from now on.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.manner.send_modify(|manner| manner.delay = delay);
     }
 
     /// Keeps answers back until it is healed.
     pub(crate) fn hold(&self) {
-        self.held.send_replace(true);
+        self.manner.send_modify(|manner| manner.held = true);
+    }
+
+    /// Lets so many bytes of answers through, and then closes the connection that has more of them; so many times.
+    pub(crate) fn cut(&self, after: usize, times: u32) {
+        self.manner.send_modify(|manner| (manner.after, manner.left, manner.cuts) = (after, after, times));
+    }
+
+    /// How often it is still to cut.
+    pub(crate) fn cuts_left(&self) -> u32 {
+        self.manner.borrow().cuts
+    }
+
+    /// Lets everything through again, at once.
+    pub(crate) fn heal(&self) {
+        self.manner.send_replace(Manner::default());
     }
 }
 
@@ -64,34 +63,65 @@ impl Drop for Relay {
     }
 }
 
-async fn pass(viewer: TcpStream, server: TcpStream, left: Arc<AtomicU64>, mut held: watch::Receiver<bool>) {
-    let (mut asking, mut answering) = viewer.into_split();
-    let (mut answers, mut asked) = server.into_split();
-    let requests = async {
-        let _ = tokio::io::copy(&mut asking, &mut asked).await;
-        let _ = asked.shutdown().await;
+#[derive(Default)]
+struct Manner {
+    delay: Duration,
+    held: bool,
+    /// How many bytes of answers pass before each cut, and how many before the next.
+    after: usize,
+    left: usize,
+    cuts: u32,
+}
+
+impl Manner {
+    /// How many of so many bytes pass: if not all, the connection ends.
+    fn passes(&mut self, bytes: usize) -> usize {
+        if self.cuts == 0 {
+            return bytes;
+        }
+        let passed = bytes.min(self.left);
+        self.left -= passed;
+        if passed < bytes {
+            self.left = self.after;
+            self.cuts -= 1;
+        }
+        passed
+    }
+}
+
+async fn relay(client: TcpStream, server: u16, manner: watch::Sender<Manner>) {
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let questions = async {
+        let mut bytes = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from_client.read(&mut bytes).await {
+            let delay = manner.borrow().delay;
+            if !delay.is_zero() {
+                sleep(delay).await;
+            }
+            if to_server.write_all(&bytes[..read]).await.is_err() {
+                break;
+            }
+        }
+        let _ = to_server.shutdown().await;
     };
-    let responses = async {
-        let mut bytes = vec![0; 4096];
+    let answers = async {
+        let mut bytes = vec![0; 64 << 10];
         loop {
-            let read = answers.read(&mut bytes).await.unwrap_or(0);
-            if held.wait_for(|held| !held).await.is_err() {
-                return;
-            }
-            let now = left.load(Ordering::SeqCst);
-            let passed = read.min(usize::try_from(now).unwrap_or(usize::MAX));
-            if now != u64::MAX {
-                left.store(now - u64::try_from(passed).unwrap(), Ordering::SeqCst);
-            }
-            if passed == 0 || answering.write_all(&bytes[..passed]).await.is_err() || passed < read {
+            let read = from_server.read(&mut bytes).await.unwrap_or(0);
+            let _ = manner.subscribe().wait_for(|manner| !manner.held).await;
+            let mut passed = 0;
+            manner.send_modify(|manner| passed = manner.passes(read));
+            if passed == 0 || to_client.write_all(&bytes[..passed]).await.is_err() || passed < read {
                 return;
             }
         }
     };
-    // A viewer that says no more may still listen; once there is no more to hear, both ends are closed.
-    tokio::pin!(responses);
+    // A client that says no more may still listen; once there is no more to hear, both ends are closed.
+    tokio::pin!(answers);
     tokio::select! {
-        () = &mut responses => {}
-        () = requests => responses.await,
+        () = &mut answers => {}
+        () = questions => answers.await,
     }
 }

@@ -5,28 +5,48 @@ pub(crate) mod redis;
 pub(crate) mod s3;
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
     future::Future,
-    io,
+    io::{BufRead, BufReader},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use tokio::{net::TcpStream, time::sleep};
 
-/// A server that is killed when the test is over, however it ends.
+use crate::folder::Folder;
+
+/// A server, or a test in a process of its own, that is killed when the test is over, however it ends.
 pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts it in `folder`, where it may write what it likes.
-    pub(crate) fn start(program: &Path, arguments: &[String], folder: &Folder) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        folder: &Folder,
+    ) -> Self {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(&folder.0);
+        command.args(arguments).current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
+    }
+
+    /// Starts this program once more, for one of its tests, with a variable of the environment.
+    pub(crate) fn of_test(test: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", test, "--include-ignored", "--nocapture"]).env(variable, value);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    /// The lines that a test says, from where it is now.
+    pub(crate) fn lines(&mut self) -> impl Iterator<Item = String> + '_ {
+        let said = self.0.stdout.as_mut().expect("what servers say is not kept");
+        BufReader::new(said).lines().map_while(Result::ok)
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -55,25 +75,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// A new folder of the system's own for such things; gone with its value.
-pub(crate) struct Folder(pub(crate) PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static MADE: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("tower-video-cache-{}-{}", process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let path = env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _: io::Result<()> = fs::remove_dir_all(&self.0);
     }
 }
 

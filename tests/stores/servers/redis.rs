@@ -2,7 +2,8 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use super::{answers, free_port, left_out, program, soon, Folder, Process};
+use super::{answers, free_port, left_out, program, soon, Process};
+use crate::folder::Folder;
 
 /// One server on loopback, without persistence.
 pub(crate) struct Redis {
@@ -36,7 +37,7 @@ impl Redis {
 
     /// The path of its socket, if it was started with `--unixsocket socket`.
     pub(crate) fn socket(&self) -> String {
-        self.folder.0.join("socket").display().to_string()
+        self.folder.as_ref().join("socket").display().to_string()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -152,7 +153,7 @@ impl Watched {
         let replica = Redis::start(test, &["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await?;
         // A sentinel writes what it learns into its own file.
         let folder = Folder::new();
-        let file = folder.0.join("sentinel.conf");
+        let file = folder.as_ref().join("sentinel.conf");
         let watch = format!(
             "sentinel monitor films 127.0.0.1 {} 1\nsentinel down-after-milliseconds films 300\n",
             master.port

@@ -1,21 +1,21 @@
 //! `s3s-fs`: a bucket in a folder, which checks signatures.
 
 use std::{
+    ffi::OsStr,
     fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
 };
 
 use opendal::{services, Operator};
 
-use super::{answers, free_port, left_out, program};
+use super::{answers, free_port, left_out, program, Process};
 use crate::folder::Folder;
 
 pub(crate) struct S3 {
     program: PathBuf,
-    folder: Folder,
     pub(crate) port: u16,
-    child: Option<Child>,
+    process: Process,
+    folder: Folder,
 }
 
 impl S3 {
@@ -27,30 +27,21 @@ impl S3 {
         };
         opendal::install_default();
         let folder = Folder::new();
-        fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut server = Self { program, folder, port: free_port(), child: None };
-        server.restart().await;
-        Some(server)
+        fs::create_dir(folder.as_ref().join(BUCKET)).unwrap();
+        let port = free_port();
+        let process = run(&program, port, &folder);
+        answers(port).await;
+        Some(Self { program, port, process, folder })
     }
 
     pub(crate) fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.process.kill();
     }
 
     /// Starts it again at its port, with all that it had.
     pub(crate) async fn restart(&mut self) {
         self.stop();
-        let child = Command::new(&self.program)
-            .args(["--host", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY])
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.unwrap());
+        self.process = run(&self.program, self.port, &self.folder);
         answers(self.port).await;
     }
 
@@ -61,13 +52,7 @@ impl S3 {
 
     /// The files of the bucket, whose names have `part` in them.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
-        self.folder.files().into_iter().filter(|path| path.to_string_lossy().contains(part)).collect()
-    }
-}
-
-impl Drop for S3 {
-    fn drop(&mut self) {
-        self.stop();
+        self.folder.files(part)
     }
 }
 
@@ -81,6 +66,14 @@ pub(crate) fn at(port: u16) -> services::S3 {
         .secret_access_key(SECRET_KEY)
         .disable_config_load()
         .disable_ec2_metadata()
+}
+
+fn run(program: &Path, port: u16, folder: &Folder) -> Process {
+    let port = port.to_string();
+    let listening = ["--host", "127.0.0.1", "--port", &port];
+    let keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY];
+    let arguments = listening.into_iter().chain(keys).map(OsStr::new);
+    Process::start(program, arguments.chain([folder.as_ref().as_os_str()]), folder)
 }
 
 const BUCKET: &str = "films";
