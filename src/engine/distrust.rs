@@ -53,7 +53,8 @@ impl Distrust {
         is_out
     }
 
-    fn note(&self, slot: &Slot) {
+    /// What lies at `slot`, or will by then, is taken out once more before anybody here looks at it.
+    pub(crate) fn note(&self, slot: &Slot) {
         let mut slots = self.slots();
         // A store that is down for long must not fill this process's memory.
         if slots.len() < MOST {

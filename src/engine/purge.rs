@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
+    format::key::{commit_key, lease_key},
     semantics::{
         cache_status,
         reference::{resolve, Destination},
@@ -94,7 +95,11 @@ async fn invalidate(engine: &Engine, target: &Target) {
     engine.passes.forget(&target.primary);
     if engine.records.may_lease() {
         // Before the record: a fill that has put one looks for its lease after that.
-        let _ = engine.records.remove_lease(&target.primary).await;
+        for key in [lease_key(&target.primary), commit_key(&target.primary)] {
+            if engine.records.remove_lease(&key).await.is_err() {
+                engine.distrust.note(&target.primary);
+            }
+        }
     }
     engine.distrust.take_out(&engine.records, &target.primary).await;
 }

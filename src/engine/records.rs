@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     format::{
         chunk::{self, Checksum, ChunkName, TRAILER},
-        key::{chunk_key, lease_key, Generation, Slot},
+        key::{chunk_key, Generation, Slot},
         manifest::Record,
     },
     store::{ErasedStore, Lease},
@@ -114,9 +114,8 @@ impl Records {
     }
 
     /// Takes the lease of `slot` from whoever has it.
-    pub(crate) async fn remove_lease(&self, slot: &Slot) -> Result<(), Error> {
-        let key = lease_key(slot);
-        self.call(|store| store.remove(&key)).await
+    pub(crate) async fn remove_lease(&self, key: &str) -> Result<(), Error> {
+        self.call(|store| store.remove(key)).await
     }
 
     fn checksum(&self) -> Checksum {

@@ -136,9 +136,14 @@ pub(crate) fn lease_key(slot: &Slot) -> String {
     format!("l/{digits}")
 }
 
-/// The store's key of the note that whoever had the lease of `slot` got an answer that nobody stores.
-pub(crate) fn passed_key(slot: &Slot) -> String {
-    lease_key(slot) + "/passed"
+/// The store's key of the lease of a commit that changes which variants lie at `primary`, or that none do any more.
+pub(crate) fn commit_key(primary: &Slot) -> String {
+    lease_key(primary) + "/commit"
+}
+
+/// The store's key of the note that whoever had a lease got an answer that nobody stores.
+pub(crate) fn passed_key(lease: &str) -> String {
+    lease.to_owned() + "/passed"
 }
 
 /// Who asks for a lease, as a store sees it.
@@ -293,7 +298,8 @@ mod tests {
             Slot::variant(&key, Generation(u128::MAX), &[field]).0,
             chunk_key(Generation(u128::MAX), u64::MAX),
             lease_key(&Slot::primary(&key)),
-            passed_key(&Slot::primary(&key)),
+            passed_key(&lease_key(&Slot::primary(&key))),
+            commit_key(&Slot::primary(&key)),
             holder(Generation(u128::MAX)),
         ] {
             assert!(name.len() <= 128, "{name}");
@@ -317,7 +323,7 @@ mod tests {
         for slot in [Slot::primary(&key), Slot::variant(&key, Generation(1), &[])] {
             assert_eq!(lease_key(&slot), format!("l/{}", &slot.0[2..]));
             assert_eq!(lease_key(&slot).len(), 34);
-            assert_eq!(passed_key(&slot), format!("l/{}/passed", &slot.0[2..]));
+            assert_eq!(passed_key(&lease_key(&slot)), format!("l/{}/passed", &slot.0[2..]));
         }
         assert_eq!(holder(Generation(0xabc)), format!("{:032x}", 0xabc));
     }

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, StatusCode,
 };
 
-use super::{validate::strong_tag, Fill};
+use super::{lease::Held, validate::strong_tag, Fill};
 use crate::{
     engine::{
         flight::Permit,
@@ -53,6 +53,7 @@ impl Fill {
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
         }
+        let fence = self.fence(permit).await?;
         if self.is_overtaken(permit).await {
             return Err(Refusal::LeaseLost);
         }
@@ -61,22 +62,38 @@ impl Fill {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
             _ => self.target.primary.clone(),
         };
-        let records = &self.engine.records;
-        let put = records.put_record(&slot, &Record::Response(manifest)).await;
+        let (records, record) = (&self.engine.records, Record::Response(manifest));
+        let put = records.put_record(&slot, &record).await;
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
             // Of another node, whoever invalidates takes the lease before the record: whichever of the two is later sees the other.
-            Ok(()) if self.is_overtaken(permit).await => Refusal::LeaseLost,
+            Ok(()) if is_lost(permit.lease()).await || is_lost(fence.as_ref()).await => Refusal::LeaseLost,
             Ok(()) => {
                 self.engine.distrust.forget(&self.target.primary);
                 return Ok(slot);
             }
-            Err(_) => Refusal::StoreFailed,
+            Err(_) => {
+                // A put that failed may have happened all the same: what is not committed must not be found.
+                let _ = records.remove_record(&slot).await;
+                return Err(Refusal::StoreFailed);
+            }
         };
-        // A put that failed may have happened all the same: what is not committed must not be found.
-        let _ = records.remove_record(&slot).await;
+        let is_taken_back = self.take_back(&slot, &record).await;
+        // The marks of the variants that were taken out may have been put back.
+        if !is_taken_back || is_lost(fence.as_ref()).await {
+            self.engine.distrust.take_out(records, &self.target.primary).await;
+        }
         Err(refusal)
+    }
+
+    /// Takes out what was just put, unless another node has put something else since; says whether it is out.
+    async fn take_back(&self, slot: &Slot, record: &Record) -> bool {
+        let records = &self.engine.records;
+        match records.record(slot).await {
+            Ok(found) if found.as_ref() != Some(&record.encode()) => true,
+            Ok(_) | Err(_) => records.remove_record(slot).await.is_ok(),
+        }
     }
 
     /// What the request that was asked selects by this response.
@@ -116,6 +133,13 @@ impl Fill {
             put.map_err(|_| Refusal::StoreFailed)?;
         }
         Ok(slot)
+    }
+}
+
+async fn is_lost(lease: Option<&Held>) -> bool {
+    match lease {
+        Some(lease) => lease.is_lost().await,
+        None => false,
     }
 }
 

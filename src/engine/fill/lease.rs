@@ -2,14 +2,14 @@
 //!
 //! The lease is of the flight's slot, and not of the key: else who wants one variant would wait for the video of another.
 //! So whoever invalidates a key cannot name the leases of its variants; the fill of one looks instead for the mark that
-//! its slot hangs on, which goes with the key's own record.
+//! its slot hangs on, which goes with the key's own record; and has a lease that can be named while it commits.
 
 use std::{
     sync::{
         atomic::{AtomicBool, Ordering},
         Arc,
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -29,7 +29,7 @@ use crate::{
         Engine,
     },
     error::Error,
-    format::key::{holder, lease_key, passed_key, Generation, SelectingField, Slot},
+    format::key::{commit_key, holder, lease_key, passed_key, Generation, SelectingField, Slot},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };
@@ -45,7 +45,7 @@ impl Fill {
     where
         S: Clone,
     {
-        let Some(mut claim) = Claim::new(&self.engine, permit.slot()) else {
+        let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
             return Ok(());
         };
         let elsewhere = |landing| (landing, Delivery::Elsewhere(landing));
@@ -102,7 +102,7 @@ impl Fill {
                 };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {
                     self.stored = Known::Sparse(entry);
-                } else if is_usable || self.stored.is_older_than(&entry) {
+                } else if is_usable || self.stored.is_older_than(&entry, self.began) {
                     // Stale as it may be by now: who waits for a flight gets such, too.
                     return Some(entry.generation());
                 } else {
@@ -112,6 +112,30 @@ impl Fill {
             Look::Nothing(_, _, others) => self.stored = Known::Others(others),
         }
         None
+    }
+
+    /// The lease of a commit that whoever invalidates the key can name, where the flight's own is none.
+    ///
+    /// Before it is asked for, what is known of the key's own record may be old: another node may have taken it out.
+    pub(super) async fn fence(&self, permit: &Permit) -> Result<Option<Held>, Refusal> {
+        let primary = &self.target.primary;
+        if permit.lease().is_none() || permit.slot() == primary {
+            return Ok(None);
+        }
+        let Some(mut claim) = Claim::new(&self.engine, commit_key(primary)) else {
+            return Ok(None);
+        };
+        let mut lease = claim.ask().await;
+        if matches!(lease, Ok(Lease::Taken)) {
+            // A commit is a few calls of the store.
+            let waiting = timeout(self.engine.config.store_limit, claim.wait());
+            lease = waiting.await.unwrap_or(Ok(Lease::Taken));
+        }
+        match lease {
+            Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
+            Ok(Lease::Taken) => Err(Refusal::LeaseLost),
+            Ok(Lease::NotOffered) | Err(_) => Ok(None),
+        }
     }
 
     /// Whether another node has taken from this fill the right to be found: by a lease of its own, or by an invalidation.
@@ -148,13 +172,39 @@ impl Known {
         matches!(self, Self::Gone(generation) if *generation == entry.generation())
     }
 
-    /// Whether `entry` was stored after this was known.
-    fn is_older_than(&self, entry: &Entry) -> bool {
+    /// Whether `entry` was stored after this was known, at `began`: by the clocks of those who stored it, which may be wrong
+    /// by a little. Where they make it older than it is, it is validated once more.
+    fn is_older_than(&self, entry: &Entry, began: SystemTime) -> bool {
+        let received = entry.manifest.exchange.received;
         match self {
-            Self::Gone(_) | Self::Nothing | Self::Others(_) => true,
-            Self::Sparse(known) | Self::Stale(known) => known.record != entry.record,
+            Self::Gone(_) | Self::Nothing | Self::Others(_) => received >= began,
+            Self::Sparse(known) | Self::Stale(known) => {
+                known.record != entry.record && received >= known.manifest.exchange.received
+            }
             Self::Unknown => false,
         }
+    }
+}
+
+/// What becomes of those who wait for a fill that ends so.
+pub(super) fn landing(refusal: Refusal) -> Landing {
+    // The answer may be stored by now: by whoever has the lease.
+    if refusal == Refusal::LeaseLost {
+        Landing::Broken
+    } else {
+        Landing::Passed
+    }
+}
+
+/// The lease of `slot`, if there are leases; an error if another node has it.
+pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
+    let Some(mut claim) = Claim::new(engine, lease_key(slot)) else {
+        return Ok(None);
+    };
+    match claim.ask().await {
+        Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
+        Ok(Lease::Taken) => Err(Refusal::LeaseLost),
+        Ok(Lease::NotOffered) | Err(_) => Ok(None),
     }
 }
 
@@ -168,8 +218,8 @@ pub(crate) struct Held {
 impl Held {
     fn of(claim: Claim) -> Self {
         let is_lost = Arc::new(AtomicBool::new(false));
-        let (records, slot, holder) = (Arc::clone(&claim.records), claim.slot.clone(), claim.holder.clone());
-        let renewing = tokio::spawn(renewed(records, slot, holder, claim.time, Arc::clone(&is_lost)));
+        let (records, key, holder) = (Arc::clone(&claim.records), claim.key.clone(), claim.holder.clone());
+        let renewing = tokio::spawn(renewed(records, key, holder, claim.time, Arc::clone(&is_lost)));
         Self { claim, is_lost, renewing: renewing.abort_handle() }
     }
 
@@ -179,12 +229,12 @@ impl Held {
     }
 
     /// Whether it is the holder's no more. A store that cannot tell does not take it away.
-    async fn is_lost(&self) -> bool {
+    pub(super) async fn is_lost(&self) -> bool {
         if self.is_lost.load(Ordering::SeqCst) {
             return true;
         }
-        let Claim { records, slot, holder, time, .. } = &self.claim;
-        let is_lost = matches!(records.renew(&lease_key(slot), holder, *time).await, Ok(false));
+        let Claim { records, key, holder, time, .. } = &self.claim;
+        let is_lost = matches!(records.renew(key, holder, *time).await, Ok(false));
         self.is_lost.fetch_or(is_lost, Ordering::SeqCst) || is_lost
     }
 }
@@ -198,12 +248,11 @@ impl Drop for Held {
 /// Renews a lease until it is lost, or this is dropped.
 async fn renewed(
     records: Arc<Records>,
-    slot: Slot,
+    key: String,
     holder: String,
     time: Duration,
     is_lost: Arc<AtomicBool>,
 ) {
-    let key = lease_key(&slot);
     while !is_lost.load(Ordering::SeqCst) {
         sleep((time / 3).max(FIRST_PAUSE)).await;
         if let Ok(false) = records.renew(&key, &holder, time).await {
@@ -216,7 +265,7 @@ async fn renewed(
 /// happened.
 struct Claim {
     records: Arc<Records>,
-    slot: Slot,
+    key: String,
     holder: String,
     /// Random bits.
     dice: u128,
@@ -228,19 +277,19 @@ struct Claim {
 
 impl Claim {
     /// `None` where there are no leases to be had.
-    fn new(engine: &Engine, slot: &Slot) -> Option<Self> {
+    fn new(engine: &Engine, key: String) -> Option<Self> {
         let (records, time) = (&engine.records, engine.config.lease_time);
         if time.is_zero() || !records.may_lease() {
             return None;
         }
         let name = Generation::random()?;
-        let (records, slot, holder) = (Arc::clone(records), slot.clone(), holder(name));
-        Some(Self { records, slot, holder, dice: name.0, time, may_be_held: false, has_passed: false })
+        let (records, holder) = (Arc::clone(records), holder(name));
+        Some(Self { records, key, holder, dice: name.0, time, may_be_held: false, has_passed: false })
     }
 
     async fn ask(&mut self) -> Result<Lease, Error> {
         self.may_be_held = true;
-        let lease = self.records.lease(&lease_key(&self.slot), &self.holder, self.time).await;
+        let lease = self.records.lease(&self.key, &self.holder, self.time).await;
         self.may_be_held = !matches!(lease, Ok(Lease::NotOffered | Lease::Taken));
         lease
     }
@@ -262,7 +311,7 @@ impl Claim {
     /// Whether the holder before got an answer that nobody stores. Then all who waited ask for themselves, at once, as
     /// those do who wait for a flight; else they would ask one after another.
     async fn comes_after_a_pass(&self) -> bool {
-        let key = passed_key(&self.slot);
+        let key = passed_key(&self.key);
         match self.records.lease(&key, &self.holder, PASSED_TIME).await {
             Ok(Lease::Taken) => true,
             Ok(Lease::Granted) => {
@@ -281,14 +330,14 @@ impl Drop for Claim {
             // It ends by itself, when its time is over.
             return;
         };
-        let (records, slot, has_passed) = (Arc::clone(&self.records), self.slot.clone(), self.has_passed);
-        let holder = std::mem::take(&mut self.holder);
+        let (records, has_passed) = (Arc::clone(&self.records), self.has_passed);
+        let (key, holder) = (std::mem::take(&mut self.key), std::mem::take(&mut self.holder));
         runtime.spawn(async move {
             if has_passed {
                 // A lease that nobody renews is a note for a while.
-                let _ = records.lease(&passed_key(&slot), &holder, PASSED_TIME).await;
+                let _ = records.lease(&passed_key(&key), &holder, PASSED_TIME).await;
             }
-            let _ = records.release(&lease_key(&slot), &holder).await;
+            let _ = records.release(&key, &holder).await;
         });
     }
 }

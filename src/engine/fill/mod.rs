@@ -13,7 +13,7 @@ mod resume;
 mod store;
 mod validate;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{
@@ -174,7 +174,8 @@ where
     let directives = engine.directives(request);
     let window = window(engine, target, request);
     let (engine, target, place) = (Arc::clone(engine), Arc::clone(target), Some(place));
-    let fill = Fill { engine, target, asked, directives, stored, window, whom, _place: place };
+    let began = engine.config.clock.now();
+    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, _place: place };
     let follower = permit.follower();
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
@@ -217,6 +218,8 @@ struct Fill {
     asked: request::Parts,
     directives: RequestDirectives,
     stored: Known,
+    /// When `stored` was what is stored.
+    began: SystemTime,
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
     whom: For,

@@ -10,7 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::Draft, resume::Resumable, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD,
+    commit::Draft, lease, resume::Resumable, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD,
 };
 use crate::{
     engine::{
@@ -102,7 +102,7 @@ impl Fill {
             return Delivery::Refused(refusal);
         }
         let refuse = |refusal, permit: Permit| {
-            permit.land(Landing::Passed);
+            permit.land(lease::landing(refusal));
             Delivery::Refused(refusal)
         };
         let chunk_size = self.chunk_size();

@@ -14,8 +14,8 @@ use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    commit::Draft, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace, Pour, Poured, Salvage,
-    Stored, CHUNK_OVERHEAD,
+    commit::Draft, lease, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace, Pour, Poured,
+    Salvage, Stored, CHUNK_OVERHEAD,
 };
 use crate::{
     engine::{
@@ -166,7 +166,7 @@ impl Fill {
             }
         };
         self.remember(refusal, &parts.headers);
-        permit.land(Landing::Passed);
+        permit.land(lease::landing(refusal));
         Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest: pour.body, refusal }))
     }
 

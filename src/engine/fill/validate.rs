@@ -12,7 +12,7 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, Called, Delivery, Fill, For, Known, Stored};
+use super::{commit::Draft, lease, Called, Delivery, Fill, For, Known, Stored};
 use crate::{
     engine::{
         flight::{Landing, Permit, Role},
@@ -114,7 +114,7 @@ impl Fill {
                         Err((Landing::Stored(stored.generation), Delivery::Stored(stored)))
                     }
                     Freshened::Unstored(entry, refusal) => {
-                        Err((Landing::Passed, Delivery::Usable(entry, Some(answer.status), refusal)))
+                        Err((lease::landing(refusal), Delivery::Usable(entry, Some(answer.status), refusal)))
                     }
                     Freshened::Forbidden => {
                         forget(&self.engine.records, entry).await;
@@ -263,9 +263,14 @@ pub(crate) async fn freshen_by_head(
     exchange: Exchange,
     revocations: u64,
 ) {
-    let Role::Lead(permit) = engine.flights.join(&entry.slot, &target.primary) else {
+    let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
         return;
     };
+    match lease::at_once(&engine, &entry.slot).await {
+        Ok(Some(held)) => permit.hold(held),
+        Ok(None) => {}
+        Err(_) => return,
+    }
     let in_store = engine.records.record(&entry.slot).await;
     let is_there = matches!(in_store, Ok(Some(record)) if record == entry.record);
     if !is_there || engine.flights.revocations() != revocations {
@@ -277,7 +282,8 @@ pub(crate) async fn freshen_by_head(
             let directives = engine.directives(&asked);
             let stored = Known::Nothing;
             let (window, whom, place) = (None, For::Later, None);
-            let fill = Fill { engine, target, asked, directives, stored, window, whom, _place: place };
+            let began = engine.config.clock.now();
+            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, _place: place };
             fill.freshen(&entry, &answer, exchange, &permit).await;
         }
         // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
