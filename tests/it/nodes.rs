@@ -227,6 +227,45 @@ async fn nor_a_variant_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
+    let mut lost = 0;
+    // Whichever put of the fill is under way when the key is invalidated.
+    for slow in 1..12 {
+        let nodes = Nodes::new(2);
+        let gate = Gate::shut();
+        let variant = |path: &str| {
+            let tag = format!("\"{path}\"");
+            Script::movie(path, LENGTH).header("vary", "accept-language").header("etag", &tag)
+        };
+        nodes.inner.answer_each(
+            PATH,
+            [
+                variant("/de"),
+                variant("/en").step(0, Step::Wait(gate.clone())),
+                Script::absent().status(204),
+                variant("/new"),
+            ],
+        );
+        let get = |node: usize, language: &str| nodes[node].get(PATH).header("accept-language", language);
+        get(0, "de").send().await.whole(&movie("/de", LENGTH));
+        let before = get(0, "en").start();
+        gate.reached_by(1).await;
+        let puts = nodes[0].store.calls(Operation::Put);
+        nodes[0].store.spoil(Operation::Put, puts + slow, Fault::Slow(Duration::from_secs(1)));
+        gate.open();
+        sleep(Duration::from_millis(500)).await;
+        nodes[1].ask(Method::DELETE, PATH).send().await;
+        let before = before.await.unwrap();
+        before.whole(&movie("/en", LENGTH));
+        lost += usize::from(before.cache_status().contains("lease-lost"));
+        for language in ["de", "en"] {
+            get(1, language).send().await.whole(&movie("/new", LENGTH));
+        }
+    }
+    assert!(lost > 2, "{lost}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_wants_one_variant_does_not_wait_for_another() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
