@@ -172,6 +172,10 @@ impl VideoCacheLayer {
     ///
     /// A fill that lost its lease (it was paused for longer, or another node invalidated what it fetches) is not stored,
     /// with the detail `lease-lost`; its viewers get their bytes all the same.
+    ///
+    /// Two caches behind each other must not share a store with leases and the keys in it: what the inner one misses it
+    /// would wait for while the outer one, which holds the lease, waits for it. Give them a store each, or a prefix; or ask
+    /// for no leases in the inner one.
     #[must_use]
     pub fn lease_time(self, time: Duration) -> Self {
         self.set(|config| config.lease_time = time)

@@ -24,7 +24,7 @@ impl FromStr for StoreArg {
         let Some((scheme, rest)) = text.split_once(':') else { return Err(EXPECTED.to_owned()) };
         match scheme {
             "moka" => Ok(Self::Moka(bytes(rest)?)),
-            "redis" | "rediss" => Ok(Self::Redis(text.to_owned())),
+            "redis" => Ok(Self::Redis(text.to_owned())),
             "redis-cluster" => {
                 let nodes = rest.trim_start_matches('/').split(',').filter(|node| !node.is_empty());
                 let nodes: Vec<_> = nodes.map(|node| format!("redis://{node}")).collect();
@@ -156,9 +156,10 @@ mod objects {
     }
 
     pub(super) fn files(directory: &Path) -> Result<Operator, BoxError> {
-        let root = directory.to_str().ok_or("the directory's name is no UTF-8")?;
+        let directory = directory.to_str().ok_or("the directory's name is no UTF-8")?;
+        let (root, unfinished) = (format!("{directory}/values"), format!("{directory}/unfinished"));
         // A file is written beside, and moved to its place once it is whole.
-        let files = Fs::default().root(root).atomic_write_dir(&format!("{root}/.unfinished"));
+        let files = Fs::default().root(&root).atomic_write_dir(&unfinished);
         Ok(patient(Operator::new(files)?))
     }
 
