@@ -603,6 +603,66 @@ async fn a_remove_reaches_the_near_store_even_if_the_far_one_fails() {
     assert_eq!(got(&tiered, RECORD).await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_remove_that_the_far_store_failed_a_put_that_it_fails_too_is_an_error() {
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        for writes in [Writes::FarFirst, Writes::Both] {
+            let (near, far, tiered) = tiers();
+            let tiered = tiered.writes(writes);
+            for key in [RECORD, "v/0"] {
+                tiered.put(key, bytes("purged")).await.unwrap();
+                is_down(&far, fault);
+                assert!(tiered.remove(key).await.is_err());
+                // It would come back with the far store, in place of this.
+                assert!(tiered.put(key, bytes("newer")).await.is_err(), "{fault:?}");
+                assert_eq!(got(near.inner(), key).await, None);
+                assert!(tiered.get(key).await.is_err());
+                // Of others it is the cache still.
+                tiered.put("m/1", bytes("another")).await.unwrap();
+                far.heal();
+                tokio::time::advance(seconds(10)).await;
+                tiered.put(key, bytes("newer")).await.unwrap();
+                is_down(&far, fault);
+                tiered.put(key, bytes("newest")).await.unwrap();
+                assert_eq!(got(&tiered, key).await.unwrap(), "newest");
+                far.heal();
+                tokio::time::advance(seconds(10)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_remove_that_goes_well_in_the_end_settles_the_one_that_failed_or_was_dropped() {
+    for (is_near, fault) in [(false, Fault::Error), (false, Fault::Hang), (true, Fault::Hang)] {
+        let (near, far, tiered) = tiers();
+        let spoiled = if is_near { &near } else { &far };
+        spoiled.spoil(Operation::Remove, 1, fault);
+        let removed = tiered.remove(RECORD).now_or_never();
+        assert_eq!(removed.is_none(), fault == Fault::Hang);
+        far.spoil_from(Operation::Put, 1, Fault::Error);
+        assert!(tiered.put(RECORD, bytes("value")).await.is_err());
+        tiered.remove(RECORD).await.unwrap();
+        tiered.put(RECORD, bytes("value")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
+    let (_, far, tiered) = tiers();
+    let rig = over(Rig::new().movie(PATH, LENGTH), tiered);
+    rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    is_down(&far, Fault::Error);
+    rig.inner.answer(PATH, Script::movie("/new", 1700));
+    rig.ask(Method::PUT, PATH).send().await;
+    rig.get(PATH).send().await.whole(&movie("/new", 1700));
+    far.heal();
+    tokio::time::advance(seconds(3)).await;
+    for _ in 0..2 {
+        rig.get(PATH).send().await.whole(&movie("/new", 1700));
+    }
+}
+
 #[tokio::test]
 async fn with_writes_to_both_at_once_the_near_store_does_not_wait_for_the_far_one() {
     for (writes, at_once) in [(Writes::FarFirst, false), (Writes::Both, true)] {

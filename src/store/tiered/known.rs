@@ -14,6 +14,8 @@ use std::{
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::keys::Keys;
+
 /// A bounded memory: when it is full it forgets, and what it does not know is asked for.
 #[derive(Default)]
 pub(super) struct Known {
@@ -75,6 +77,12 @@ impl Known {
         Writing { known: self, key, number }
     }
 
+    /// Whether the far store may still have what was removed here.
+    pub(super) fn is_doubted(&self, key: &str) -> bool {
+        let shard = self.shard(key);
+        shard.doubted.has(key) || shard.doubted.is_over()
+    }
+
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
         let index = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % SHARDS;
         let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
@@ -98,9 +106,28 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     /// Notes what was written, if nobody else wrote meanwhile; says whether that is so.
     pub(super) fn note(&self, fact: Fact) -> bool {
+        self.alone(|shard| shard.entry(self.key).fact = Some(fact))
+    }
+
+    /// The far store may have what is removed, until it took a put or a remove.
+    pub(super) fn doubt(&self) {
+        self.known.shard(self.key).doubted.add(self.key, MOST_HELD / SHARDS);
+    }
+
+    /// The far store took this, and if nobody else wrote meanwhile it is what it has.
+    pub(super) fn believe(&self) {
+        self.alone(|shard| shard.doubted.settle(self.key));
+    }
+
+    /// Acts if nobody else wrote meanwhile, or does still; says whether that is so.
+    fn alone(&self, act: impl FnOnce(&mut Shard)) -> bool {
         let mut shard = self.known.shard(self.key);
-        let entry = shard.entries.get_mut(self.key).filter(|entry| entry.number == self.number);
-        entry.map(|entry| entry.fact = Some(fact)).is_some()
+        let entry = shard.entries.get(self.key);
+        let is_alone = entry.is_some_and(|entry| entry.number == self.number && entry.writers == 1);
+        if is_alone {
+            act(&mut shard);
+        }
+        is_alone
     }
 }
 
@@ -123,6 +150,8 @@ struct Shard {
     numbers: u64,
     /// How often everything was forgotten.
     forgotten: u64,
+    /// What the far store may still have, though it was removed here.
+    doubted: Keys,
 }
 
 #[derive(Default)]
@@ -156,6 +185,9 @@ const SHARDS: usize = 16;
 
 /// Records that are known at most: some 100 bytes each.
 const MOST_KNOWN: usize = 16 << 10;
+
+/// Records that something is held against at most, each by its name.
+const MOST_HELD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -195,7 +227,7 @@ mod tests {
         let known = Known::default();
         let fact = || Fact::of(b"value", moment());
         let (first, second) = (known.write("m/0"), known.write("m/0"));
-        assert!(!first.note(fact()));
+        assert!(!first.note(fact()) && !second.note(fact()));
         drop(first);
         assert!(!second.note(fact()));
         // One of them is under way still.
@@ -227,5 +259,30 @@ mod tests {
         // Of what is absent and was never noted, nothing is kept.
         assert!(known.note("m/absent", known.mark("m/absent"), None));
         assert!(!known.shard("m/absent").entries.contains_key("m/absent"));
+    }
+
+    #[test]
+    fn a_doubt_lasts_until_the_far_store_took_a_write_that_was_alone() {
+        let known = Known::default();
+        let remove = known.write("m/0");
+        remove.doubt();
+        let put = known.write("m/0");
+        put.believe();
+        remove.believe();
+        assert!(known.is_doubted("m/0") && !known.is_doubted("m/1"));
+        drop((remove, put));
+        known.write("m/0").believe();
+        assert!(!known.is_doubted("m/0"));
+    }
+
+    #[test]
+    fn doubts_that_are_too_many_are_doubts_of_all() {
+        let known = Known::default();
+        for index in 0..3 * MOST_HELD {
+            known.write(&format!("m/{index}")).doubt();
+        }
+        assert!((0..3 * MOST_HELD).all(|index| known.is_doubted(&format!("m/{index}"))));
+        let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().doubted.len()).sum();
+        assert!(held <= MOST_HELD, "{held}");
     }
 }

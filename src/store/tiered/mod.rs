@@ -1,5 +1,6 @@
 //! [`Tiered`]: a store of two, one that is near before one that is far.
 
+mod keys;
 mod known;
 mod reads;
 mod within;
@@ -63,7 +64,8 @@ use crate::{clock::moment, error::BoxError};
 /// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
 ///   hundred chunks does not wait a hundred times.
 /// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
-///   it back.
+///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
+///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
 ///
 /// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else.
 ///
@@ -185,9 +187,17 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         let writing = self.known.write(key);
         let fact = Fact::of(&value, moment());
         let (near, far) = self.put_both(key, value).await;
+        if far.is_ok() {
+            writing.believe();
+        }
+        // The far store would bring back what was to be gone, in place of this.
+        let is_refused = far.is_err() && self.known.is_doubted(key);
         // If others wrote meanwhile, only the far store knows who was last.
-        if near.is_err() || !writing.note(fact) {
+        if is_refused || near.is_err() || !writing.note(fact) {
             let _ = self.at_near(|near| near.remove(key)).await;
+        }
+        if is_refused {
+            return far;
         }
         near.or(far)
     }
@@ -195,9 +205,17 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
         // Nothing that is read before this is over is kept near: so the order does not matter, and what is at hand
         // comes first.
-        let _writing = self.known.write(key);
+        let writing = self.known.write(key);
+        // From now on, for if this is dropped on the way, nobody knows.
+        if is_record(key) {
+            writing.doubt();
+        }
         let _ = self.at_near(|near| near.remove(key)).await;
-        self.at_far(|far| far.remove(key)).await
+        let far = self.at_far(|far| far.remove(key)).await;
+        if far.is_ok() {
+            writing.believe();
+        }
+        far
     }
 
     fn largest_value(&self) -> Option<u64> {
@@ -371,6 +389,11 @@ async fn run(errand: impl Future<Output = ()> + Send + 'static) {
 /// Whether what lies under the key never changes, by the contract of [`Store`].
 fn is_chunk(key: &str) -> bool {
     key.starts_with("c/")
+}
+
+/// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
+fn is_record(key: &str) -> bool {
+    !is_chunk(key) && !key.starts_with("l/")
 }
 
 const RECORD_AGE: Duration = Duration::from_secs(2);
