@@ -663,6 +663,58 @@ async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_sto
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one() {
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        for removed in [true, false] {
+            let (near, far, tiered) = tiers();
+            tiered.put(RECORD, bytes("older")).await.unwrap();
+            is_down(&near, fault);
+            if removed {
+                tiered.remove(RECORD).await.unwrap();
+            } else {
+                tiered.put(RECORD, bytes("newer")).await.unwrap();
+            }
+            near.heal();
+            is_down(&far, Fault::Error);
+            assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
+            assert!(tiered.get(RECORD).await.is_err(), "{fault:?}");
+            // What it takes after that does.
+            tiered.put(RECORD, bytes("newest")).await.unwrap();
+            tokio::time::advance(seconds(60)).await;
+            assert_eq!(got(&tiered, RECORD).await.unwrap(), "newest");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_near_store_did_not_follow_the_far_one_in_does_not_stand_in_for_it() {
+    for theirs in [None, Some(bytes("theirs"))] {
+        let (near, far, tiered) = tiers();
+        tiered.put(RECORD, bytes("older")).await.unwrap();
+        far.inner().remove(RECORD).await.unwrap();
+        if let Some(theirs) = theirs.clone() {
+            far.inner().put(RECORD, theirs).await.unwrap();
+        }
+        near.spoil_from(Operation::Put, 1, Fault::Error);
+        near.spoil_from(Operation::Remove, 1, Fault::Error);
+        tokio::time::advance(seconds(2)).await;
+        assert_eq!(got(&tiered, RECORD).await, theirs);
+        settle().await;
+        is_down(&far, Fault::Error);
+        assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
+        assert!(tiered.get(RECORD).await.is_err());
+        // Until it does follow.
+        near.heal();
+        far.heal();
+        assert_eq!(got(&tiered, RECORD).await, theirs);
+        settle().await;
+        is_down(&far, Fault::Error);
+        tokio::time::advance(seconds(2)).await;
+        assert_eq!(tiered.get(RECORD).await.ok().flatten(), theirs);
+    }
+}
+
 #[tokio::test]
 async fn with_writes_to_both_at_once_the_near_store_does_not_wait_for_the_far_one() {
     for (writes, at_once) in [(Writes::FarFirst, false), (Writes::Both, true)] {

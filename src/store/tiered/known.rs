@@ -65,7 +65,31 @@ impl Known {
         if fact.is_some() || shard.entries.contains_key(key) {
             shard.entry(key).fact = fact;
         }
+        if fact.is_some() {
+            shard.unwanted.settle(key);
+        }
         true
+    }
+
+    /// The near store may have what was removed or replaced, until it took a put or a remove.
+    pub(super) fn distrust(&self, key: &str) {
+        self.shard(key).unwanted.add(key, MOST_HELD / SHARDS);
+    }
+
+    /// The near store has nothing, since this `mark`, if nobody wrote since then.
+    pub(super) fn let_go(&self, key: &str, mark: Mark) {
+        let mut shard = self.shard(key);
+        if mark.is_quiet && shard.mark(key) == mark {
+            shard.unwanted.settle(key);
+        }
+    }
+
+    /// Whether this value, found near, may have been removed or replaced.
+    pub(super) fn is_unwanted(&self, key: &str, value: &Fact) -> bool {
+        let shard = self.shard(key);
+        let fact = shard.entries.get(key).and_then(|entry| entry.fact);
+        let is_known = fact.is_some_and(|fact| fact.fingerprint == value.fingerprint);
+        shard.unwanted.has(key) || (shard.unwanted.is_over() && !is_known)
     }
 
     /// Begins to write: what was known is known no more, and nothing can be until this is over.
@@ -106,7 +130,15 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     /// Notes what was written, if nobody else wrote meanwhile; says whether that is so.
     pub(super) fn note(&self, fact: Fact) -> bool {
-        self.alone(|shard| shard.entry(self.key).fact = Some(fact))
+        self.alone(|shard| {
+            shard.entry(self.key).fact = Some(fact);
+            shard.unwanted.settle(self.key);
+        })
+    }
+
+    /// The near store has nothing now, if nobody else wrote meanwhile.
+    pub(super) fn let_go(&self) {
+        self.alone(|shard| shard.unwanted.settle(self.key));
     }
 
     /// The far store may have what is removed, until it took a put or a remove.
@@ -152,6 +184,8 @@ struct Shard {
     forgotten: u64,
     /// What the far store may still have, though it was removed here.
     doubted: Keys,
+    /// What the near store may still have, though it was removed or replaced.
+    unwanted: Keys,
 }
 
 #[derive(Default)]
@@ -284,5 +318,37 @@ mod tests {
         assert!((0..3 * MOST_HELD).all(|index| known.is_doubted(&format!("m/{index}"))));
         let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().doubted.len()).sum();
         assert!(held <= MOST_HELD, "{held}");
+    }
+
+    #[test]
+    fn once_too_much_is_unwanted_near_only_what_is_known_is_not() {
+        let known = Known::default();
+        let (ours, others) = (Fact::of(b"value", moment()), Fact::of(b"another", moment()));
+        assert!(!known.is_unwanted("m/0", &ours));
+        for index in 0..3 * MOST_HELD {
+            known.distrust(&format!("m/{index}"));
+        }
+        assert!((0..3 * MOST_HELD).all(|index| known.is_unwanted(&format!("m/{index}"), &ours)));
+        let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().unwanted.len()).sum();
+        assert!(held <= MOST_HELD, "{held}");
+        assert!(known.write("m/0").note(ours));
+        assert!(!known.is_unwanted("m/0", &ours) && known.is_unwanted("m/0", &others));
+    }
+
+    #[test]
+    fn what_another_writes_meanwhile_is_not_taken_for_gone() {
+        let known = Known::default();
+        let fact = Fact::of(b"value", moment());
+        let mark = known.mark("m/0");
+        known.distrust("m/0");
+        let (first, second) = (known.write("m/0"), known.write("m/0"));
+        first.let_go();
+        second.let_go();
+        known.let_go("m/0", mark);
+        drop((first, second));
+        known.let_go("m/0", mark);
+        assert!(known.is_unwanted("m/0", &fact));
+        known.let_go("m/0", known.mark("m/0"));
+        assert!(!known.is_unwanted("m/0", &fact));
     }
 }

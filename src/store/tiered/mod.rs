@@ -67,7 +67,8 @@ use crate::{clock::moment, error::BoxError};
 ///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
 ///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
 ///
-/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else.
+/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else. What it did not let
+/// go of when it was removed or replaced does not stand in for the far store, as long as this process remembers that.
 ///
 /// # Sizes
 ///
@@ -194,7 +195,7 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         let is_refused = far.is_err() && self.known.is_doubted(key);
         // If others wrote meanwhile, only the far store knows who was last.
         if is_refused || near.is_err() || !writing.note(fact) {
-            let _ = self.at_near(|near| near.remove(key)).await;
+            self.take_near(key, || writing.let_go()).await;
         }
         if is_refused {
             return far;
@@ -210,7 +211,7 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if is_record(key) {
             writing.doubt();
         }
-        let _ = self.at_near(|near| near.remove(key)).await;
+        self.take_near(key, || writing.let_go()).await;
         let far = self.at_far(|far| far.remove(key)).await;
         if far.is_ok() {
             writing.believe();
@@ -276,9 +277,13 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
         let far = read.outcome().await;
         match (far, near) {
-            (Err(_), Some(value)) => {
+            (Err(error), Some(value)) => {
+                let fact = Fact::of(&value, moment());
+                if self.known.is_unwanted(key, &fact) {
+                    return Err(error);
+                }
                 // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
-                self.known.note(key, mark, Some(Fact::of(&value, moment())));
+                self.known.note(key, mark, Some(fact));
                 Ok(Some(value))
             }
             (far, _) => far,
@@ -312,7 +317,17 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         };
         if !is_kept {
             self.known.note(key, read.mark, None);
-            let _ = self.at_near(|near| near.remove(key)).await;
+            self.take_near(key, || self.known.let_go(key, read.mark)).await;
+        }
+    }
+
+    /// Takes out what is near. If that fails, it does not stand in for the far store any more.
+    async fn take_near(&self, key: &str, gone: impl FnOnce()) {
+        let near = self.at_near(|near| near.remove(key)).await;
+        if near.is_ok() {
+            gone();
+        } else if is_record(key) {
+            self.known.distrust(key);
         }
     }
 
