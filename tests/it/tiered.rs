@@ -779,14 +779,79 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_lease_looks_again_where_the_others_put() {
-    let far = Arc::new(Lending(moka()));
+async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
+    for lease in ["l/0", "l/0/commit", "l/0/passed"] {
+        for record in ["m/0", "v/0"] {
+            let far = Arc::new(Lending(moka()));
+            let tiered = Tiered::new(moka(), Arc::clone(&far));
+            tiered.put(record, bytes("stale")).await.unwrap();
+            far.put(record, bytes("fresh")).await.unwrap();
+            tiered.lease(lease, "you", seconds(1)).await.unwrap();
+            assert_eq!(got(&tiered, record).await.unwrap(), "stale");
+            tiered.lease(lease, "me", seconds(1)).await.unwrap();
+            assert_eq!(got(&tiered, record).await.unwrap(), "fresh", "{lease}");
+        }
+    }
+}
+
+/// A far store whose leases are granted once a gate opens.
+struct Pondering(MokaStore, Gate);
+
+impl Store for Pondering {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.0.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.0.put(key, value).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.0.remove(key).await
+    }
+
+    async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<Lease, BoxError> {
+        self.1.opened().await;
+        Ok(Lease::Granted)
+    }
+
+    async fn renew(&self, _: &str, _: &str, _: Duration) -> Result<bool, BoxError> {
+        self.1.opened().await;
+        Ok(true)
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<(), BoxError> {
+        self.1.opened().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
+    let far = Arc::new(Pondering(moka(), Gate::shut()));
+    far.put(RECORD, bytes("stale")).await.unwrap();
     let tiered = Tiered::new(moka(), Arc::clone(&far));
-    tiered.put(RECORD, bytes("stale")).await.unwrap();
-    far.put(RECORD, bytes("fresh")).await.unwrap();
+    let mut lease = Box::pin(tiered.lease("l/0", "me", seconds(1)));
+    assert!(lease.as_mut().now_or_never().is_none());
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "stale");
-    tiered.lease("l/0", "you", seconds(1)).await.unwrap();
+    settle().await;
+    far.put(RECORD, bytes("fresh")).await.unwrap();
+    far.1.open();
+    assert_eq!(lease.await.unwrap(), Lease::Granted);
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_store_that_does_not_answer_for_a_lease_costs_its_limit() {
+    let tiered = Tiered::new(moka(), Pondering(moka(), Gate::shut()));
+    let began = tokio::time::Instant::now();
+    let calls = async {
+        assert!(tiered.lease("l/0", "me", seconds(60)).await.is_err());
+        assert!(tiered.renew("l/0", "me", seconds(60)).await.is_err());
+        assert!(tiered.release("l/0", "me").await.is_err());
+    };
+    tokio::time::timeout(seconds(60), calls).await.expect("no hanging");
+    assert_eq!(began.elapsed(), seconds(3));
 }
 
 // Under the layer.

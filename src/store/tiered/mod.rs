@@ -51,6 +51,9 @@ use crate::{clock::moment, error::BoxError};
 /// is asked again, and the near one follows it, whatever it says. What this process itself puts or removes it sees at
 /// once.
 ///
+/// Who is granted a lease looks again in the far store, however young the record is that is near. Where tiers are
+/// nested, their ages add up: what the inner two answer may be as old as theirs allows already.
+///
 /// # When the far store is down
 ///
 /// A far store that fails, panics, or takes longer than [`far_limit`](Self::far_limit) leaves a cache of what is near:
@@ -134,7 +137,8 @@ impl<Near, Far> Tiered<Near, Far> {
     }
 
     /// How long a record is answered from the near store before the far one is asked again: how long a purge or a
-    /// refresh by another process may stay unseen. Zero asks each time. Default: 2 seconds.
+    /// refresh by another process may stay unseen; those of nested tiers add up. Zero asks each time. Default: 2
+    /// seconds.
     #[must_use]
     pub fn record_age(mut self, age: Duration) -> Self {
         self.settings.record_age = age;
@@ -231,32 +235,20 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         self.near.can_alter() || self.far.can_alter()
     }
 
-    fn lease(
-        &self,
-        key: &str,
-        holder: &str,
-        time: Duration,
-    ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
-        // Who asks for it is not content with what it found, and will look again: where the others put.
-        if let Some((_, name)) = key.split_once('/') {
-            for kind in ["m", "v"] {
-                drop(self.known.write(&format!("{kind}/{name}")));
-            }
+    async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        let lease = self.at_far(|far| far.lease(key, holder, time)).await?;
+        if lease == Lease::Granted {
+            self.forget(key);
         }
-        self.far.lease(key, holder, time)
+        Ok(lease)
     }
 
-    fn renew(
-        &self,
-        key: &str,
-        holder: &str,
-        time: Duration,
-    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
-        self.far.renew(key, holder, time)
+    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+        self.at_far(|far| far.renew(key, holder, time)).await
     }
 
-    fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
-        self.far.release(key, holder)
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        self.at_far(|far| far.release(key, holder)).await
     }
 }
 
@@ -328,6 +320,16 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
             gone();
         } else if is_record(key) {
             self.known.distrust(key);
+        }
+    }
+
+    /// Forgets what is known of the records that a lease is for: who has it now looks again, where the others put.
+    fn forget(&self, lease: &str) {
+        let name = lease.strip_prefix("l/").and_then(|rest| rest.split('/').next());
+        if let Some(name) = name {
+            for kind in ["m", "v"] {
+                drop(self.known.write(&format!("{kind}/{name}")));
+            }
         }
     }
 
