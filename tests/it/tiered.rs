@@ -603,6 +603,118 @@ async fn a_remove_reaches_the_near_store_even_if_the_far_one_fails() {
     assert_eq!(got(&tiered, RECORD).await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn after_a_remove_that_the_far_store_failed_a_put_that_it_fails_too_is_an_error() {
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        for writes in [Writes::FarFirst, Writes::Both] {
+            let (near, far, tiered) = tiers();
+            let tiered = tiered.writes(writes);
+            for key in [RECORD, "v/0"] {
+                tiered.put(key, bytes("purged")).await.unwrap();
+                is_down(&far, fault);
+                assert!(tiered.remove(key).await.is_err());
+                // It would come back with the far store, in place of this.
+                assert!(tiered.put(key, bytes("newer")).await.is_err(), "{fault:?}");
+                assert_eq!(got(near.inner(), key).await, None);
+                assert!(tiered.get(key).await.is_err());
+                // Of others it is the cache still.
+                tiered.put("m/1", bytes("another")).await.unwrap();
+                far.heal();
+                tokio::time::advance(seconds(10)).await;
+                tiered.put(key, bytes("newer")).await.unwrap();
+                is_down(&far, fault);
+                tiered.put(key, bytes("newest")).await.unwrap();
+                assert_eq!(got(&tiered, key).await.unwrap(), "newest");
+                far.heal();
+                tokio::time::advance(seconds(10)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_remove_that_goes_well_in_the_end_settles_the_one_that_failed_or_was_dropped() {
+    for (is_near, fault) in [(false, Fault::Error), (false, Fault::Hang), (true, Fault::Hang)] {
+        let (near, far, tiered) = tiers();
+        let spoiled = if is_near { &near } else { &far };
+        spoiled.spoil(Operation::Remove, 1, fault);
+        let removed = tiered.remove(RECORD).now_or_never();
+        assert_eq!(removed.is_none(), fault == Fault::Hang);
+        far.spoil_from(Operation::Put, 1, Fault::Error);
+        assert!(tiered.put(RECORD, bytes("value")).await.is_err());
+        tiered.remove(RECORD).await.unwrap();
+        tiered.put(RECORD, bytes("value")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
+    let (_, far, tiered) = tiers();
+    let rig = over(Rig::new().movie(PATH, LENGTH), tiered);
+    rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    is_down(&far, Fault::Error);
+    rig.inner.answer(PATH, Script::movie("/new", 1700));
+    rig.ask(Method::PUT, PATH).send().await;
+    rig.get(PATH).send().await.whole(&movie("/new", 1700));
+    far.heal();
+    tokio::time::advance(seconds(3)).await;
+    for _ in 0..2 {
+        rig.get(PATH).send().await.whole(&movie("/new", 1700));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one() {
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        for removed in [true, false] {
+            let (near, far, tiered) = tiers();
+            tiered.put(RECORD, bytes("older")).await.unwrap();
+            is_down(&near, fault);
+            if removed {
+                tiered.remove(RECORD).await.unwrap();
+            } else {
+                tiered.put(RECORD, bytes("newer")).await.unwrap();
+            }
+            near.heal();
+            is_down(&far, Fault::Error);
+            assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
+            assert!(tiered.get(RECORD).await.is_err(), "{fault:?}");
+            // What it takes after that does.
+            tiered.put(RECORD, bytes("newest")).await.unwrap();
+            tokio::time::advance(seconds(60)).await;
+            assert_eq!(got(&tiered, RECORD).await.unwrap(), "newest");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_near_store_did_not_follow_the_far_one_in_does_not_stand_in_for_it() {
+    for theirs in [None, Some(bytes("theirs"))] {
+        let (near, far, tiered) = tiers();
+        tiered.put(RECORD, bytes("older")).await.unwrap();
+        far.inner().remove(RECORD).await.unwrap();
+        if let Some(theirs) = theirs.clone() {
+            far.inner().put(RECORD, theirs).await.unwrap();
+        }
+        near.spoil_from(Operation::Put, 1, Fault::Error);
+        near.spoil_from(Operation::Remove, 1, Fault::Error);
+        tokio::time::advance(seconds(2)).await;
+        assert_eq!(got(&tiered, RECORD).await, theirs);
+        settle().await;
+        is_down(&far, Fault::Error);
+        assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
+        assert!(tiered.get(RECORD).await.is_err());
+        // Until it does follow.
+        near.heal();
+        far.heal();
+        assert_eq!(got(&tiered, RECORD).await, theirs);
+        settle().await;
+        is_down(&far, Fault::Error);
+        tokio::time::advance(seconds(2)).await;
+        assert_eq!(tiered.get(RECORD).await.ok().flatten(), theirs);
+    }
+}
+
 #[tokio::test]
 async fn with_writes_to_both_at_once_the_near_store_does_not_wait_for_the_far_one() {
     for (writes, at_once) in [(Writes::FarFirst, false), (Writes::Both, true)] {
@@ -667,14 +779,79 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_lease_looks_again_where_the_others_put() {
-    let far = Arc::new(Lending(moka()));
+async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
+    for lease in ["l/0", "l/0/commit", "l/0/passed"] {
+        for record in ["m/0", "v/0"] {
+            let far = Arc::new(Lending(moka()));
+            let tiered = Tiered::new(moka(), Arc::clone(&far));
+            tiered.put(record, bytes("stale")).await.unwrap();
+            far.put(record, bytes("fresh")).await.unwrap();
+            tiered.lease(lease, "you", seconds(1)).await.unwrap();
+            assert_eq!(got(&tiered, record).await.unwrap(), "stale");
+            tiered.lease(lease, "me", seconds(1)).await.unwrap();
+            assert_eq!(got(&tiered, record).await.unwrap(), "fresh", "{lease}");
+        }
+    }
+}
+
+/// A far store whose leases are granted once a gate opens.
+struct Pondering(MokaStore, Gate);
+
+impl Store for Pondering {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.0.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.0.put(key, value).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        self.0.remove(key).await
+    }
+
+    async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<Lease, BoxError> {
+        self.1.opened().await;
+        Ok(Lease::Granted)
+    }
+
+    async fn renew(&self, _: &str, _: &str, _: Duration) -> Result<bool, BoxError> {
+        self.1.opened().await;
+        Ok(true)
+    }
+
+    async fn release(&self, _: &str, _: &str) -> Result<(), BoxError> {
+        self.1.opened().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
+    let far = Arc::new(Pondering(moka(), Gate::shut()));
+    far.put(RECORD, bytes("stale")).await.unwrap();
     let tiered = Tiered::new(moka(), Arc::clone(&far));
-    tiered.put(RECORD, bytes("stale")).await.unwrap();
-    far.put(RECORD, bytes("fresh")).await.unwrap();
+    let mut lease = Box::pin(tiered.lease("l/0", "me", seconds(1)));
+    assert!(lease.as_mut().now_or_never().is_none());
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "stale");
-    tiered.lease("l/0", "you", seconds(1)).await.unwrap();
+    settle().await;
+    far.put(RECORD, bytes("fresh")).await.unwrap();
+    far.1.open();
+    assert_eq!(lease.await.unwrap(), Lease::Granted);
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_store_that_does_not_answer_for_a_lease_costs_its_limit() {
+    let tiered = Tiered::new(moka(), Pondering(moka(), Gate::shut()));
+    let began = tokio::time::Instant::now();
+    let calls = async {
+        assert!(tiered.lease("l/0", "me", seconds(60)).await.is_err());
+        assert!(tiered.renew("l/0", "me", seconds(60)).await.is_err());
+        assert!(tiered.release("l/0", "me").await.is_err());
+    };
+    tokio::time::timeout(seconds(60), calls).await.expect("no hanging");
+    assert_eq!(began.elapsed(), seconds(3));
 }
 
 // Under the layer.

@@ -14,6 +14,8 @@ use std::{
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::keys::Keys;
+
 /// A bounded memory: when it is full it forgets, and what it does not know is asked for.
 #[derive(Default)]
 pub(super) struct Known {
@@ -63,7 +65,31 @@ impl Known {
         if fact.is_some() || shard.entries.contains_key(key) {
             shard.entry(key).fact = fact;
         }
+        if fact.is_some() {
+            shard.unwanted.settle(key);
+        }
         true
+    }
+
+    /// The near store may have what was removed or replaced, until it took a put or a remove.
+    pub(super) fn distrust(&self, key: &str) {
+        self.shard(key).unwanted.add(key, MOST_HELD / SHARDS);
+    }
+
+    /// The near store has nothing, since this `mark`, if nobody wrote since then.
+    pub(super) fn let_go(&self, key: &str, mark: Mark) {
+        let mut shard = self.shard(key);
+        if mark.is_quiet && shard.mark(key) == mark {
+            shard.unwanted.settle(key);
+        }
+    }
+
+    /// Whether this value, found near, may have been removed or replaced.
+    pub(super) fn is_unwanted(&self, key: &str, value: &Fact) -> bool {
+        let shard = self.shard(key);
+        let fact = shard.entries.get(key).and_then(|entry| entry.fact);
+        let is_known = fact.is_some_and(|fact| fact.fingerprint == value.fingerprint);
+        shard.unwanted.has(key) || (shard.unwanted.is_over() && !is_known)
     }
 
     /// Begins to write: what was known is known no more, and nothing can be until this is over.
@@ -73,6 +99,12 @@ impl Known {
         let entry = shard.entry(key);
         *entry = Entry { number, writers: entry.writers + 1, fact: None };
         Writing { known: self, key, number }
+    }
+
+    /// Whether the far store may still have what was removed here.
+    pub(super) fn is_doubted(&self, key: &str) -> bool {
+        let shard = self.shard(key);
+        shard.doubted.has(key) || shard.doubted.is_over()
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
@@ -98,9 +130,36 @@ pub(super) struct Writing<'a> {
 impl Writing<'_> {
     /// Notes what was written, if nobody else wrote meanwhile; says whether that is so.
     pub(super) fn note(&self, fact: Fact) -> bool {
+        self.alone(|shard| {
+            shard.entry(self.key).fact = Some(fact);
+            shard.unwanted.settle(self.key);
+        })
+    }
+
+    /// The near store has nothing now, if nobody else wrote meanwhile.
+    pub(super) fn let_go(&self) {
+        self.alone(|shard| shard.unwanted.settle(self.key));
+    }
+
+    /// The far store may have what is removed, until it took a put or a remove.
+    pub(super) fn doubt(&self) {
+        self.known.shard(self.key).doubted.add(self.key, MOST_HELD / SHARDS);
+    }
+
+    /// The far store took this, and if nobody else wrote meanwhile it is what it has.
+    pub(super) fn believe(&self) {
+        self.alone(|shard| shard.doubted.settle(self.key));
+    }
+
+    /// Acts if nobody else wrote meanwhile, or does still; says whether that is so.
+    fn alone(&self, act: impl FnOnce(&mut Shard)) -> bool {
         let mut shard = self.known.shard(self.key);
-        let entry = shard.entries.get_mut(self.key).filter(|entry| entry.number == self.number);
-        entry.map(|entry| entry.fact = Some(fact)).is_some()
+        let entry = shard.entries.get(self.key);
+        let is_alone = entry.is_some_and(|entry| entry.number == self.number && entry.writers == 1);
+        if is_alone {
+            act(&mut shard);
+        }
+        is_alone
     }
 }
 
@@ -123,6 +182,10 @@ struct Shard {
     numbers: u64,
     /// How often everything was forgotten.
     forgotten: u64,
+    /// What the far store may still have, though it was removed here.
+    doubted: Keys,
+    /// What the near store may still have, though it was removed or replaced.
+    unwanted: Keys,
 }
 
 #[derive(Default)]
@@ -156,6 +219,9 @@ const SHARDS: usize = 16;
 
 /// Records that are known at most: some 100 bytes each.
 const MOST_KNOWN: usize = 16 << 10;
+
+/// Records that something is held against at most, each by its name.
+const MOST_HELD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -195,7 +261,7 @@ mod tests {
         let known = Known::default();
         let fact = || Fact::of(b"value", moment());
         let (first, second) = (known.write("m/0"), known.write("m/0"));
-        assert!(!first.note(fact()));
+        assert!(!first.note(fact()) && !second.note(fact()));
         drop(first);
         assert!(!second.note(fact()));
         // One of them is under way still.
@@ -227,5 +293,62 @@ mod tests {
         // Of what is absent and was never noted, nothing is kept.
         assert!(known.note("m/absent", known.mark("m/absent"), None));
         assert!(!known.shard("m/absent").entries.contains_key("m/absent"));
+    }
+
+    #[test]
+    fn a_doubt_lasts_until_the_far_store_took_a_write_that_was_alone() {
+        let known = Known::default();
+        let remove = known.write("m/0");
+        remove.doubt();
+        let put = known.write("m/0");
+        put.believe();
+        remove.believe();
+        assert!(known.is_doubted("m/0") && !known.is_doubted("m/1"));
+        drop((remove, put));
+        known.write("m/0").believe();
+        assert!(!known.is_doubted("m/0"));
+    }
+
+    #[test]
+    fn doubts_that_are_too_many_are_doubts_of_all() {
+        let known = Known::default();
+        for index in 0..3 * MOST_HELD {
+            known.write(&format!("m/{index}")).doubt();
+        }
+        assert!((0..3 * MOST_HELD).all(|index| known.is_doubted(&format!("m/{index}"))));
+        let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().doubted.len()).sum();
+        assert!(held <= MOST_HELD, "{held}");
+    }
+
+    #[test]
+    fn once_too_much_is_unwanted_near_only_what_is_known_is_not() {
+        let known = Known::default();
+        let (ours, others) = (Fact::of(b"value", moment()), Fact::of(b"another", moment()));
+        assert!(!known.is_unwanted("m/0", &ours));
+        for index in 0..3 * MOST_HELD {
+            known.distrust(&format!("m/{index}"));
+        }
+        assert!((0..3 * MOST_HELD).all(|index| known.is_unwanted(&format!("m/{index}"), &ours)));
+        let held: usize = known.shards.iter().map(|shard| shard.lock().unwrap().unwanted.len()).sum();
+        assert!(held <= MOST_HELD, "{held}");
+        assert!(known.write("m/0").note(ours));
+        assert!(!known.is_unwanted("m/0", &ours) && known.is_unwanted("m/0", &others));
+    }
+
+    #[test]
+    fn what_another_writes_meanwhile_is_not_taken_for_gone() {
+        let known = Known::default();
+        let fact = Fact::of(b"value", moment());
+        let mark = known.mark("m/0");
+        known.distrust("m/0");
+        let (first, second) = (known.write("m/0"), known.write("m/0"));
+        first.let_go();
+        second.let_go();
+        known.let_go("m/0", mark);
+        drop((first, second));
+        known.let_go("m/0", mark);
+        assert!(known.is_unwanted("m/0", &fact));
+        known.let_go("m/0", known.mark("m/0"));
+        assert!(!known.is_unwanted("m/0", &fact));
     }
 }

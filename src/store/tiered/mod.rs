@@ -1,5 +1,6 @@
 //! [`Tiered`]: a store of two, one that is near before one that is far.
 
+mod keys;
 mod known;
 mod reads;
 mod within;
@@ -50,6 +51,9 @@ use crate::{clock::moment, error::BoxError};
 /// is asked again, and the near one follows it, whatever it says. What this process itself puts or removes it sees at
 /// once.
 ///
+/// Who is granted a lease looks again in the far store, however young the record is that is near. Where tiers are
+/// nested, their ages add up: what the inner two answer may be as old as theirs allows already.
+///
 /// # When the far store is down
 ///
 /// A far store that fails, panics, or takes longer than [`far_limit`](Self::far_limit) leaves a cache of what is near:
@@ -63,9 +67,11 @@ use crate::{clock::moment, error::BoxError};
 /// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
 ///   hundred chunks does not wait a hundred times.
 /// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
-///   it back.
+///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
+///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
 ///
-/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else.
+/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else. What it did not let
+/// go of when it was removed or replaced does not stand in for the far store, as long as this process remembers that.
 ///
 /// # Sizes
 ///
@@ -131,7 +137,8 @@ impl<Near, Far> Tiered<Near, Far> {
     }
 
     /// How long a record is answered from the near store before the far one is asked again: how long a purge or a
-    /// refresh by another process may stay unseen. Zero asks each time. Default: 2 seconds.
+    /// refresh by another process may stay unseen; those of nested tiers add up. Zero asks each time. Default: 2
+    /// seconds.
     #[must_use]
     pub fn record_age(mut self, age: Duration) -> Self {
         self.settings.record_age = age;
@@ -185,9 +192,17 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         let writing = self.known.write(key);
         let fact = Fact::of(&value, moment());
         let (near, far) = self.put_both(key, value).await;
+        if far.is_ok() {
+            writing.believe();
+        }
+        // The far store would bring back what was to be gone, in place of this.
+        let is_refused = far.is_err() && self.known.is_doubted(key);
         // If others wrote meanwhile, only the far store knows who was last.
-        if near.is_err() || !writing.note(fact) {
-            let _ = self.at_near(|near| near.remove(key)).await;
+        if is_refused || near.is_err() || !writing.note(fact) {
+            self.take_near(key, || writing.let_go()).await;
+        }
+        if is_refused {
+            return far;
         }
         near.or(far)
     }
@@ -195,9 +210,17 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
         // Nothing that is read before this is over is kept near: so the order does not matter, and what is at hand
         // comes first.
-        let _writing = self.known.write(key);
-        let _ = self.at_near(|near| near.remove(key)).await;
-        self.at_far(|far| far.remove(key)).await
+        let writing = self.known.write(key);
+        // From now on, for if this is dropped on the way, nobody knows.
+        if is_record(key) {
+            writing.doubt();
+        }
+        self.take_near(key, || writing.let_go()).await;
+        let far = self.at_far(|far| far.remove(key)).await;
+        if far.is_ok() {
+            writing.believe();
+        }
+        far
     }
 
     fn largest_value(&self) -> Option<u64> {
@@ -212,32 +235,20 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         self.near.can_alter() || self.far.can_alter()
     }
 
-    fn lease(
-        &self,
-        key: &str,
-        holder: &str,
-        time: Duration,
-    ) -> impl Future<Output = Result<Lease, BoxError>> + Send {
-        // Who asks for it is not content with what it found, and will look again: where the others put.
-        if let Some((_, name)) = key.split_once('/') {
-            for kind in ["m", "v"] {
-                drop(self.known.write(&format!("{kind}/{name}")));
-            }
+    async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        let lease = self.at_far(|far| far.lease(key, holder, time)).await?;
+        if lease == Lease::Granted {
+            self.forget(key);
         }
-        self.far.lease(key, holder, time)
+        Ok(lease)
     }
 
-    fn renew(
-        &self,
-        key: &str,
-        holder: &str,
-        time: Duration,
-    ) -> impl Future<Output = Result<bool, BoxError>> + Send {
-        self.far.renew(key, holder, time)
+    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+        self.at_far(|far| far.renew(key, holder, time)).await
     }
 
-    fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
-        self.far.release(key, holder)
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        self.at_far(|far| far.release(key, holder)).await
     }
 }
 
@@ -258,9 +269,13 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
         let far = read.outcome().await;
         match (far, near) {
-            (Err(_), Some(value)) => {
+            (Err(error), Some(value)) => {
+                let fact = Fact::of(&value, moment());
+                if self.known.is_unwanted(key, &fact) {
+                    return Err(error);
+                }
                 // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
-                self.known.note(key, mark, Some(Fact::of(&value, moment())));
+                self.known.note(key, mark, Some(fact));
                 Ok(Some(value))
             }
             (far, _) => far,
@@ -294,7 +309,27 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         };
         if !is_kept {
             self.known.note(key, read.mark, None);
-            let _ = self.at_near(|near| near.remove(key)).await;
+            self.take_near(key, || self.known.let_go(key, read.mark)).await;
+        }
+    }
+
+    /// Takes out what is near. If that fails, it does not stand in for the far store any more.
+    async fn take_near(&self, key: &str, gone: impl FnOnce()) {
+        let near = self.at_near(|near| near.remove(key)).await;
+        if near.is_ok() {
+            gone();
+        } else if is_record(key) {
+            self.known.distrust(key);
+        }
+    }
+
+    /// Forgets what is known of the records that a lease is for: who has it now looks again, where the others put.
+    fn forget(&self, lease: &str) {
+        let name = lease.strip_prefix("l/").and_then(|rest| rest.split('/').next());
+        if let Some(name) = name {
+            for kind in ["m", "v"] {
+                drop(self.known.write(&format!("{kind}/{name}")));
+            }
         }
     }
 
@@ -371,6 +406,11 @@ async fn run(errand: impl Future<Output = ()> + Send + 'static) {
 /// Whether what lies under the key never changes, by the contract of [`Store`].
 fn is_chunk(key: &str) -> bool {
     key.starts_with("c/")
+}
+
+/// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
+fn is_record(key: &str) -> bool {
+    !is_chunk(key) && !key.starts_with("l/")
 }
 
 const RECORD_AGE: Duration = Duration::from_secs(2);
