@@ -14,7 +14,10 @@ use std::{
 
 use bytes::Bytes;
 use redis::{cmd, Cmd, FromRedisValue};
-use tokio::{sync::Semaphore, time::timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{timeout_at, Instant},
+};
 
 use self::{
     breakers::Breakers,
@@ -183,11 +186,17 @@ impl RedisStore {
         }
     }
 
-    /// Asks for a chunk over the next of their connections, for anything else over the one for records.
     async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
-        // A limit past what the clock can tell.
-        let too_long = || Error::setting("the timeout of redis is too long");
-        let deadline = moment().checked_add(self.timeout).ok_or_else(too_long)?;
+        self.ask_until(self.deadline()?, key, command).await
+    }
+
+    /// Asks for a chunk over the next of their connections, for anything else over the one for records.
+    async fn ask_until<T: FromRedisValue>(
+        &self,
+        deadline: Instant,
+        key: &str,
+        command: Cmd,
+    ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
         let mut connection = &self.records;
@@ -216,6 +225,19 @@ impl RedisStore {
         };
         end(pass, answer.as_ref().err().is_none_or(is_answer));
         Ok(answer?)
+    }
+
+    /// When a call that begins now is given up.
+    fn deadline(&self) -> Result<Instant, Error> {
+        // A limit past what the clock can tell.
+        let too_long = || Error::setting("the timeout of redis is too long");
+        moment().checked_add(self.timeout).ok_or_else(too_long)
+    }
+
+    fn renewal(&self, key: &str, holder: &str, time: Duration) -> Result<Cmd, Error> {
+        let mut command = cmd("EVAL");
+        command.arg(RENEW).arg(1).arg(self.named(key)?).arg(holder).arg(milliseconds(time));
+        Ok(command)
     }
 
     fn named(&self, key: &str) -> Result<String, Error> {
@@ -266,17 +288,19 @@ impl Store for RedisStore {
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
         let mut command = one_key("SET", self.named(key)?);
         command.arg(holder).arg("NX").arg("PX").arg(milliseconds(time));
-        // The server may have granted it, and the connection broken before it could say so.
-        if self.ask(key, command).await? || self.renew(key, holder, time).await? {
+        let deadline = self.deadline()?;
+        if self.ask_until(deadline, key, command).await? {
             return Ok(Lease::Granted);
         }
-        Ok(Lease::Taken)
+        // The server may have granted it, and the connection broken before it could say so. If it does not tell now,
+        // somebody has the lease all the same.
+        let renewal = self.renewal(key, holder, time)?;
+        let is_ours = self.ask_until(deadline, key, renewal).await.unwrap_or(false);
+        Ok(if is_ours { Lease::Granted } else { Lease::Taken })
     }
 
     async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
-        let mut command = cmd("EVAL");
-        command.arg(RENEW).arg(1).arg(self.named(key)?).arg(holder).arg(milliseconds(time));
-        self.ask(key, command).await
+        self.ask(key, self.renewal(key, holder, time)?).await
     }
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
