@@ -39,7 +39,7 @@ use crate::{
 /// default, `noeviction`, a full server refuses what is put until something [expires](Self::expiry) or is removed. It
 /// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
 /// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
-/// [`refreshed_on_use`](Self::refreshed_on_use)).
+/// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may do.
 ///
 /// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
 /// down or hangs costs each of a few calls at most the [`timeout`](Self::timeout), then none for a
@@ -88,7 +88,9 @@ impl RedisStore {
 
     /// A cluster, of which one or more nodes are named; the others are asked for. Chunks are spread over all of them.
     ///
-    /// A node that fails has the [`pause`](Self::pause) for itself: it is taken by sixteenths of the slots.
+    /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
+    /// while `redis` looks for the successor of a node that hangs, the other calls of that connection wait with it, for
+    /// up to a quarter of the [`timeout`](Self::timeout).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -105,6 +107,9 @@ impl RedisStore {
     }
 
     /// Whichever server the sentinels at `urls` call the master of this name, also after a failover.
+    ///
+    /// They are asked in their order, and one that hangs delays a connection by up to a second: all of the default
+    /// [`timeout`](Self::timeout).
     ///
     /// Where the master wants a password, a database or TLS, `master` is a URL whose host is the name:
     /// `redis://:password@mymaster/0`.
@@ -141,7 +146,9 @@ impl RedisStore {
         self
     }
 
-    /// The longest that a call may take, with all waiting and connecting. Default: 1 second.
+    /// The longest that a call may take, with all waiting and connecting. Keep it below the layer's
+    /// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default: a call that the layer gives up first
+    /// tells the store nothing, and a server that hangs is never left alone. Default: 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
