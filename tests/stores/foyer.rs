@@ -272,6 +272,28 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_disk_brings_nothing_back() {
+    let folder = Folder::new();
+    let open = |disk| FoyerOptions::new(0, disk).largest_value(100 * KIB).open(folder.as_ref());
+    let store = open(8 * MIB).await.unwrap();
+    for key in ["m/overwritten", "m/removed"] {
+        store.put(key, patterned(key, 1, 1000)).await.unwrap();
+    }
+    // Into the blocks that the smaller disk has not.
+    for index in 0..50 {
+        store.put(&format!("c/a/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
+    }
+    store.put("m/overwritten", patterned("m/overwritten", 2, 1000)).await.unwrap();
+    store.remove("m/removed").await.unwrap();
+    store.close().await.unwrap();
+
+    let store = open(6 * MIB).await.unwrap();
+    for key in ["m/overwritten", "m/removed", "c/a/0"] {
+        assert_eq!(store.get(key).await.unwrap(), None, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_without_a_clean_block_is_written_again() {
     let folder = Folder::new();
     let store = small(&folder).await;

@@ -545,6 +545,17 @@ async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
 }
 
 #[tokio::test]
+async fn a_lease_whose_holder_is_not_told_is_taken() {
+    let Some(server) = Redis::start("a_lease_whose_holder_is_not_told_is_taken", &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    server.says(&["acl", "setuser", "default", "-eval"]);
+    let minute = Duration::from_secs(60);
+    assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
+    store.renew("l/a", ONE, minute).await.unwrap_err();
+    assert_eq!(store.lease("l/a", OTHER, minute).await.unwrap(), Lease::Taken);
+}
+
+#[tokio::test]
 async fn a_dead_server_gives_no_lease() {
     let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     store.lease("l/a", ONE, PAUSE).await.unwrap_err();

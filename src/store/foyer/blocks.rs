@@ -39,9 +39,10 @@ impl Division {
         (self.blocks - 2) * (self.block - self.largest_record)
     }
 
-    /// How many bytes of records may wait to be written.
+    /// How many bytes of records may wait to be written: no more than a block, so that what foyer writes at once is in
+    /// two blocks at most.
     pub(super) fn buffer(&self) -> u64 {
-        BUFFER.max(self.largest_record * 4).min(self.blocks / 4 * self.block)
+        BUFFER.max(self.largest_record * 4).min(self.block)
     }
 }
 
@@ -57,31 +58,32 @@ fn pages(bytes: u64) -> u64 {
 
 /// Makes the files of an earlier time ready for a division, and tells the order in which their blocks were written.
 ///
-/// Files that are of another division go: were they to come back one day, they would bring back what was removed since.
+/// If one of them is of another division, all of them go: whichever stayed, or came back one day, would bring back what
+/// was replaced or removed in those that went. The oldest goes first, so that this is so wherever it is broken off.
 ///
-/// Of the others the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
+/// Of those that stay the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
 /// taken the last; killed between the two, it would wait for a clean block for ever.
 pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
-    let mut used = Vec::new();
+    let (mut files, mut all_fit) = (Vec::new(), true);
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(block) = name.to_str().and_then(block_of) else {
-            continue;
-        };
-        if u64::from(block) >= division.blocks || entry.metadata()?.len() != division.block {
-            fs::remove_file(entry.path())?;
-        } else if let Some(sequence) = first_sequence(&entry.path())? {
-            used.push((sequence, block, entry.path()));
+        if let Some(block) = name.to_str().and_then(block_of) {
+            all_fit &= u64::from(block) < division.blocks && entry.metadata()?.len() == division.block;
+            files.push((first_sequence(&entry.path())?, block, entry.path()));
         }
     }
-    used.sort();
+    files.sort();
+    if !all_fit {
+        files.drain(..).try_for_each(|(_, _, path)| fs::remove_file(path))?;
+    }
+    files.retain(|(sequence, ..)| sequence.is_some());
     let room = usize::try_from(division.blocks).unwrap_or(usize::MAX);
-    let over = (used.len() + CLEAN_BLOCKS).saturating_sub(room);
-    for (_, _, path) in used.drain(..over) {
+    let over = (files.len() + CLEAN_BLOCKS).saturating_sub(room);
+    for (_, _, path) in files.drain(..over) {
         OpenOptions::new().write(true).open(path)?.write_all(&[0; PAGE_BYTES])?;
     }
-    Ok(OldestFirst::new(used.into_iter().map(|(_, block, _)| block).collect()))
+    Ok(OldestFirst::new(files.into_iter().map(|(_, block, _)| block).collect()))
 }
 
 /// The number of the block in the file of this name; the name is foyer's.
@@ -90,11 +92,11 @@ fn block_of(name: &str) -> Option<u32> {
 }
 
 /// The number of the first record in a block, which foyer counts through; `None` of a clean block, whose first page is
-/// clear. When the file was written last says nothing: foyer touches them all when it opens.
+/// clear, or that has none. When the file was written last says nothing: foyer touches them all when it opens.
 fn first_sequence(path: &Path) -> io::Result<Option<u64>> {
-    let mut page = [0; PAGE_BYTES];
-    fs::File::open(path)?.read_exact(&mut page)?;
-    if page.iter().all(|byte| *byte == 0) {
+    let mut page = Vec::with_capacity(PAGE_BYTES);
+    fs::File::open(path)?.take(PAGE).read_to_end(&mut page)?;
+    if page.len() < PAGE_BYTES || page.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     // A checksum of 8 bytes, a count of 4, and the hash of the first key are before it.

@@ -43,10 +43,11 @@ use crate::error::{BoxError, Error};
 ///   does the same process as long as the first store there is not [closed](Self::close).
 /// - **A restart** keeps all that was written. Call [`close`](Self::close) before the process ends, or what was put in
 ///   the last moments is lost. If the process is killed, only chunks are: the put of a record, and every remove,
-///   ends when it is written. A failure of the machine may lose more, for nothing waits for the disk itself.
+///   ends when it is written. A failure of the machine may lose more, a removal too, for nothing
+///   waits for the disk itself.
 ///   Nothing comes back as what it was not: each value is read with its key and a checksum.
-/// - **Other memory and disk sizes** may be given the next time. If the blocks are of another size then, the disk is
-///   emptied.
+/// - **Other memory and disk sizes** may be given the next time. A disk of another size starts empty, unless it has the
+///   same blocks and more of them.
 /// - **The largest value** is 4 MiB and something unless [`FoyerOptions`] says otherwise; chunks are cut to fit.
 /// - **Beside `memory`**, values that wait to be written take up to 64 MiB in foyer's two buffers each.
 ///

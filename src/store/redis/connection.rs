@@ -66,7 +66,10 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
         ErrorKind::Extension => true,
         ErrorKind::Server(kind) => !matches!(
             kind,
-            ServerErrorKind::BusyLoading
+            // The last of the redirections that were followed.
+            ServerErrorKind::Ask
+                | ServerErrorKind::Moved
+                | ServerErrorKind::BusyLoading
                 | ServerErrorKind::ClusterDown
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ReadOnly

@@ -14,7 +14,10 @@ use std::{
 
 use bytes::Bytes;
 use redis::{cmd, Cmd, FromRedisValue};
-use tokio::{sync::Semaphore, time::timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{timeout_at, Instant},
+};
 
 use self::{
     breakers::Breakers,
@@ -36,7 +39,7 @@ use crate::{
 /// default, `noeviction`, a full server refuses what is put until something [expires](Self::expiry) or is removed. It
 /// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
 /// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
-/// [`refreshed_on_use`](Self::refreshed_on_use)).
+/// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may do.
 ///
 /// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
 /// down or hangs costs each of a few calls at most the [`timeout`](Self::timeout), then none for a
@@ -85,7 +88,9 @@ impl RedisStore {
 
     /// A cluster, of which one or more nodes are named; the others are asked for. Chunks are spread over all of them.
     ///
-    /// A node that fails has the [`pause`](Self::pause) for itself: it is taken by sixteenths of the slots.
+    /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
+    /// while `redis` looks for the successor of a node that hangs, the other calls of that connection wait with it, for
+    /// up to a quarter of the [`timeout`](Self::timeout).
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -102,6 +107,9 @@ impl RedisStore {
     }
 
     /// Whichever server the sentinels at `urls` call the master of this name, also after a failover.
+    ///
+    /// They are asked in their order, and one that hangs delays a connection by up to a second: all of the default
+    /// [`timeout`](Self::timeout).
     ///
     /// Where the master wants a password, a database or TLS, `master` is a URL whose host is the name:
     /// `redis://:password@mymaster/0`.
@@ -138,7 +146,9 @@ impl RedisStore {
         self
     }
 
-    /// The longest that a call may take, with all waiting and connecting. Default: 1 second.
+    /// The longest that a call may take, with all waiting and connecting. Keep it below the layer's
+    /// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default: a call that the layer gives up first
+    /// tells the store nothing, and a server that hangs is never left alone. Default: 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -183,11 +193,17 @@ impl RedisStore {
         }
     }
 
-    /// Asks for a chunk over the next of their connections, for anything else over the one for records.
     async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
-        // A limit past what the clock can tell.
-        let too_long = || Error::setting("the timeout of redis is too long");
-        let deadline = moment().checked_add(self.timeout).ok_or_else(too_long)?;
+        self.ask_until(self.deadline()?, key, command).await
+    }
+
+    /// Asks for a chunk over the next of their connections, for anything else over the one for records.
+    async fn ask_until<T: FromRedisValue>(
+        &self,
+        deadline: Instant,
+        key: &str,
+        command: Cmd,
+    ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
         let mut connection = &self.records;
@@ -216,6 +232,19 @@ impl RedisStore {
         };
         end(pass, answer.as_ref().err().is_none_or(is_answer));
         Ok(answer?)
+    }
+
+    /// When a call that begins now is given up.
+    fn deadline(&self) -> Result<Instant, Error> {
+        // A limit past what the clock can tell.
+        let too_long = || Error::setting("the timeout of redis is too long");
+        moment().checked_add(self.timeout).ok_or_else(too_long)
+    }
+
+    fn renewal(&self, key: &str, holder: &str, time: Duration) -> Result<Cmd, Error> {
+        let mut command = cmd("EVAL");
+        command.arg(RENEW).arg(1).arg(self.named(key)?).arg(holder).arg(milliseconds(time));
+        Ok(command)
     }
 
     fn named(&self, key: &str) -> Result<String, Error> {
@@ -266,17 +295,19 @@ impl Store for RedisStore {
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
         let mut command = one_key("SET", self.named(key)?);
         command.arg(holder).arg("NX").arg("PX").arg(milliseconds(time));
-        // The server may have granted it, and the connection broken before it could say so.
-        if self.ask(key, command).await? || self.renew(key, holder, time).await? {
+        let deadline = self.deadline()?;
+        if self.ask_until(deadline, key, command).await? {
             return Ok(Lease::Granted);
         }
-        Ok(Lease::Taken)
+        // The server may have granted it, and the connection broken before it could say so. If it does not tell now,
+        // somebody has the lease all the same.
+        let renewal = self.renewal(key, holder, time)?;
+        let is_ours = self.ask_until(deadline, key, renewal).await.unwrap_or(false);
+        Ok(if is_ours { Lease::Granted } else { Lease::Taken })
     }
 
     async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
-        let mut command = cmd("EVAL");
-        command.arg(RENEW).arg(1).arg(self.named(key)?).arg(holder).arg(milliseconds(time));
-        self.ask(key, command).await
+        self.ask(key, self.renewal(key, holder, time)?).await
     }
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {

@@ -81,8 +81,9 @@ impl Server {
             Self::Cluster(nodes) => {
                 let client = ClusterClient::builder(nodes.clone())
                     .tcp_settings(tcp(timeout))
-                    // A node that does not answer is not to use up the time of those that do.
-                    .connection_timeout(timeout / 2)
+                    // A node that hangs is waited for twice, when the nodes are met and when the slots are asked for,
+                    // and the rest of the time is for those that answer.
+                    .connection_timeout(timeout / 4)
                     .response_timeout(timeout)
                     .overall_response_timeout(None)
                     // By default 16, and minutes. Each redirection is one.
