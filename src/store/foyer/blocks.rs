@@ -39,10 +39,9 @@ impl Division {
         (self.blocks - 2) * (self.block - self.largest_record)
     }
 
-    /// How many bytes of records may wait to be written: no more than a block, so that what foyer writes at once is in
-    /// two blocks at most.
+    /// How many bytes of records may wait to be written.
     pub(super) fn buffer(&self) -> u64 {
-        BUFFER.max(self.largest_record * 4).min(self.block)
+        BUFFER.max(self.largest_record * 4).min(self.blocks / 4 * self.block)
     }
 }
 
