@@ -10,6 +10,7 @@ use http::{
 };
 
 use super::{
+    control::Control,
     decoding::Asked,
     lineage::end_to_end,
     multipart::number,
@@ -91,6 +92,20 @@ impl Call {
             && (!as_asked
                 || is_other
                 || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
+    }
+
+    /// A further part that came for who asked alone, or for no store: nothing goes on with it.
+    pub(super) fn withholds_a_part(&self, settings: &Settings) -> bool {
+        let control = Control::of_response(&self.headers, settings.targeted);
+        let asked = &self.request.headers;
+        let is_shared = ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name));
+        let varies = self.headers.get_all(header::VARY).iter().any(|line| line.as_bytes().contains(&b'*'));
+        asked.contains_key(header::IF_RANGE)
+            && (control.is_unclear
+                || control.has("no-store")
+                || control.has_whole("private")
+                || varies
+                || asked.contains_key(header::AUTHORIZATION) && !is_shared)
     }
 }
 

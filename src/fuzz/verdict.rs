@@ -333,7 +333,9 @@ impl<'a> Case<'a> {
         let settings = self.judge.settings;
         let no_room = promised > settings.max_size || settings.capacity.is_some();
         self.world.failures.len() > self.failed
-            || self.calls().any(|call| call.is_broken() || call.denies_a_part(self.world))
+            || self.calls().any(|call| {
+                call.is_broken() || call.denies_a_part(self.world) || call.withholds_a_part(settings)
+            })
             || settings.modes.fill != Fill::Whole && no_room
     }
 
