@@ -178,9 +178,33 @@ impl Look {
     }
 }
 
+/// What [`lookup`] will most likely find, by what it found last; only such as may be served from the store at once.
+pub(crate) fn foreseen(
+    engine: &Engine,
+    target: &Target,
+    request: &HeaderMap,
+    directives: &RequestDirectives,
+    accepted: Accepted,
+) -> Option<Arc<Entry>> {
+    let entry = match &*engine.memo.last(target.primary.as_str())? {
+        Decoded::Entry(entry) => Arc::clone(entry),
+        Decoded::Variants(variants) => variants.selecting.iter().find_map(|names| {
+            let selecting = SelectingField::all(names, request);
+            let slot = Slot::variant(&target.key, variants.mark, &selecting);
+            match &*engine.memo.last(slot.as_str())? {
+                Decoded::Entry(entry) => Some(Arc::clone(entry)),
+                Decoded::Variants(_) => None,
+            }
+        })?,
+    };
+    let reuse = reuse(engine, &entry, directives, accepted);
+    (!matches!(reuse, Reuse::Validated(_))).then_some(entry)
+}
+
 /// The record at `slot`, decoded; none if it does not decode.
 pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<Decoded>>, Error> {
     let Some(record) = engine.records.record(slot).await? else {
+        engine.memo.forget(slot.as_str());
         return Ok(None);
     };
     Ok(engine.memo.decoded(slot.as_str(), &record, || {

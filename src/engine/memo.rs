@@ -1,6 +1,6 @@
 //! What was decoded a moment ago, so that a hit need not decode it again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -8,13 +8,15 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A bounded memory of decoded records, each held against the very bytes it was decoded from.
 ///
 /// It can be wrong about nothing: the store is asked first, and only bytes equal to those remembered are taken as
-/// decoded. Keys that fall on one place replace each other.
+/// decoded. What [`last`](Self::last) tells is but a guess. Keys that fall on one place replace each other.
 pub(crate) struct Memo<T> {
     places: Box<[Place<T>]>,
 }
 
-/// The bytes decoded last of the keys that fall here, and what they came to.
-type Place<T> = Mutex<Option<(Bytes, Arc<T>)>>;
+type Place<T> = Mutex<Option<Seen<T>>>;
+
+/// The key seen last of those that fall on a place, by its hash; what was found under it, and what that came to.
+type Seen<T> = (u64, Bytes, Arc<T>);
 
 impl<T> Memo<T> {
     pub(crate) fn new() -> Self {
@@ -28,16 +30,36 @@ impl<T> Memo<T> {
         raw: &Bytes,
         decode: impl FnOnce() -> Option<T>,
     ) -> Option<Arc<T>> {
-        let index = usize::try_from(xxh3_64(key.as_bytes()) % PLACES).unwrap_or_default();
-        let place = self.places.get(index)?;
-        if let Some((known, decoded)) = &*place.lock().unwrap_or_else(PoisonError::into_inner) {
+        let hash = xxh3_64(key.as_bytes());
+        if let Some((_, known, decoded)) = &*self.place(hash)? {
             if known == raw {
                 return Some(Arc::clone(decoded));
             }
         }
         let decoded = Arc::new(decode()?);
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some((raw.clone(), Arc::clone(&decoded)));
+        *self.place(hash)? = Some((hash, raw.clone(), Arc::clone(&decoded)));
         Some(decoded)
+    }
+
+    /// What was found under `key` when it was last looked for, if that is remembered.
+    pub(crate) fn last(&self, key: &str) -> Option<Arc<T>> {
+        let hash = xxh3_64(key.as_bytes());
+        let place = self.place(hash)?;
+        let (_, _, decoded) = place.as_ref().filter(|(seen, ..)| *seen == hash)?;
+        Some(Arc::clone(decoded))
+    }
+
+    /// There is nothing under `key`.
+    pub(crate) fn forget(&self, key: &str) {
+        let hash = xxh3_64(key.as_bytes());
+        if let Some(mut place) = self.place(hash) {
+            place.take_if(|(seen, ..)| *seen == hash);
+        }
+    }
+
+    fn place(&self, hash: u64) -> Option<MutexGuard<'_, Option<Seen<T>>>> {
+        let place = self.places.get(usize::try_from(hash % PLACES).unwrap_or_default())?;
+        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -55,5 +77,16 @@ mod tests {
         let other = memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3)).unwrap();
         assert_eq!((*first, *again, *other), (1, 1, 3));
         assert_eq!(memo.decoded("m/1", &Bytes::from_static(b"c"), || None), None);
+    }
+
+    #[test]
+    fn what_was_found_last_is_told_until_nothing_is_found() {
+        let memo = Memo::new();
+        assert_eq!(memo.last("m/1"), None);
+        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
+        memo.forget("m/2");
+        assert_eq!((memo.last("m/1").as_deref(), memo.last("m/2")), (Some(&1), None));
+        memo.forget("m/1");
+        assert_eq!(memo.last("m/1"), None);
     }
 }

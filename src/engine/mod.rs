@@ -7,6 +7,7 @@ mod budget;
 pub(crate) mod collect;
 mod config;
 mod distrust;
+mod early;
 mod fill;
 mod flight;
 mod forward;
@@ -37,10 +38,11 @@ pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
     distrust::Distrust,
+    early::look_ahead,
     fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
-    lookup::{lookup, Accepted, Decoded, Entry, Look, Target},
+    lookup::{Accepted, Decoded, Entry, Look, Target},
     memo::Memo,
     passes::Passes,
     records::Records,
@@ -228,7 +230,8 @@ impl Engine {
             gone_before: None,
             store_failed: false,
         };
-        let (entry, behind) = match lookup(self, target, &request.headers, directives, accepted).await {
+        let (look, early) = look_ahead(self, target, request, directives, accepted).await;
+        let (entry, behind) = match look {
             Look::Failed => {
                 return Err(Missed { store_failed: true, ..missed(Forwarded::Miss, &target.primary) })
             }
@@ -248,7 +251,7 @@ impl Engine {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
-        match serve::serve(self, &entry, request, serve::served(outcome)).await {
+        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, early }).await {
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             Err(gone) => {
                 let slot = entry.slot.clone();

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
+    early::Early,
     reader::{bytes_in, first, Chunk, Reading, Source},
     supply::Upstream,
 };
@@ -46,11 +47,15 @@ impl Parts {
     /// # Errors
     ///
     /// The first chunk is not to be had.
-    pub(crate) async fn open(source: Source, multipart: Multipart) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        source: Source,
+        multipart: Multipart,
+        early: Option<Early>,
+    ) -> Result<Self, Error> {
         let remaining = multipart.length();
         let mut to_come = multipart.parts.into_iter();
         let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
-        let chunk = source.first(range.start).await?;
+        let chunk = source.first(range.start, early).await?;
         Ok(Self {
             text: head,
             under_way: range,

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    early::Early,
     lookup::Entry,
     purge::forget,
     records::Records,
@@ -66,9 +67,9 @@ impl Reader {
     /// # Errors
     ///
     /// The first chunk is not to be had.
-    pub(crate) async fn open(source: Source, range: ByteRange) -> Result<Self, Error> {
+    pub(crate) async fn open(source: Source, range: ByteRange, early: Option<Early>) -> Result<Self, Error> {
         let length = range.length();
-        let ready = first(&source.first(range.start).await?.from(range.start), length);
+        let ready = first(&source.first(range.start, early).await?.from(range.start), length);
         let offset = range.start.saturating_add(bytes_in(&ready));
         let source = (bytes_in(&ready) < length).then_some(source);
         Ok(Self { ready, remaining: Some(length), offset, source, reading: None })
@@ -81,7 +82,7 @@ impl Reader {
     /// The first chunk is not to be had.
     pub(crate) async fn open_all(mut source: Source) -> Result<Self, Error> {
         source.is_open = true;
-        let ready = source.first(0).await?.bytes;
+        let ready = source.first(0, None).await?.bytes;
         let offset = bytes_in(&ready);
         Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
     }
@@ -170,8 +171,8 @@ impl Source {
         }
     }
 
-    /// The chunk that a body begins with. It is not sought any further than in the store, unless it is to come.
-    pub(super) async fn first(&self, offset: u64) -> Result<Chunk, Error> {
+    /// The chunk that a body begins with, which may be on its way by now. It is not sought any further than in the store, unless it is to come.
+    pub(super) async fn first(&self, offset: u64, early: Option<Early>) -> Result<Chunk, Error> {
         let (index, within) = self.layout.locate(offset);
         let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
         let is_pouring = self.entry.as_ref().is_some_and(|entry| entry.pouring.is_some());
@@ -180,7 +181,17 @@ impl Source {
                 Found::Chunk(chunk) => chunk,
                 Found::Elsewhere(_) | Found::End => return Err(Error::lost()),
             },
-            _ => self.records.chunk(self.layout.chunk(index)).await?,
+            _ => {
+                let name = self.layout.chunk(index);
+                let read = match early {
+                    Some(early) => early.chunk(name).await,
+                    None => None,
+                };
+                match read {
+                    Some(read) => read?,
+                    None => self.records.chunk(name).await?,
+                }
+            }
         };
         Ok(Chunk { start, bytes })
     }

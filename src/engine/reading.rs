@@ -72,7 +72,7 @@ impl Engine {
         }
         outcome.forwarded_status = Some(entry.manifest.status);
         let line = Line::to_fill(Arc::clone(upstream), Arc::clone(&entry), follower.clone(), leads);
-        let service = Service { outcome, line: Some(Arc::new(line)) };
+        let service = Service { outcome, line: Some(Arc::new(line)), early: None };
         let mut response = serve::serve(self, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());
@@ -135,7 +135,7 @@ impl Engine {
         } else {
             outcome
         };
-        let service = Service { outcome, line: Some(line) };
+        let service = Service { outcome, line: Some(line), early: None };
         let served = serve::serve(self, entry, request, service).await;
         served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
     }

@@ -10,6 +10,7 @@ use http::{
 };
 
 use super::{
+    early::Early,
     fill::Salvage,
     lookup::Entry,
     parts::{boundary, Parts},
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
-    format::manifest::Manifest,
+    format::{chunk::ChunkName, manifest::Manifest},
     semantics::{
         cache_status::{Generated, Outcome, Refusal, Signature},
         etag::Validators,
@@ -36,11 +37,13 @@ pub(crate) struct Service {
     pub(crate) outcome: Outcome,
     /// By which chunks are had that the store does not have, if it is known by now that some are missing.
     pub(crate) line: Option<Arc<Line>>,
+    /// The chunk that it begins with, if it is on its way.
+    pub(crate) early: Option<Early>,
 }
 
 /// With nothing known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
-    Service { outcome, line: None }
+    Service { outcome, line: None, early: None }
 }
 
 /// Answers `request` from `entry`, with what turns out to be missing by way of `upstream`; `None` if its first byte is.
@@ -74,29 +77,11 @@ pub(crate) async fn serve<B>(
     request: &request::Parts,
     service: Service,
 ) -> Result<Response<ResponseBody<B>>, Gone> {
-    let Service { mut outcome, line } = service;
+    let Service { mut outcome, line, early } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
     let layout = entry.layout();
-    let validators = Validators::of(&manifest.headers);
-    let most_ranges = engine.config.policy.most_ranges();
-    let everything = match entry.length() {
-        Some(length) => Content::Part(ByteRange { start: 0, end: length }),
-        None => Content::Open,
-    };
-    let selected =
-        select(&request.method, &request.headers, manifest.status, validators, layout.length, most_ranges);
-    let (status, content) = match selected {
-        Selection::Full => (manifest.status, everything),
-        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
-        Selection::Several(ranges) => match multipart(entry, &ranges) {
-            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
-            None => (manifest.status, everything),
-        },
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
-        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
-        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
-    };
+    let (status, content) = content(engine, entry, request);
     let mut headers = fields(entry, status, &content, now);
     let body = if content.length() == Some(0) || request.method == Method::HEAD {
         ResponseBody::stored(Reader::empty())
@@ -110,11 +95,11 @@ pub(crate) async fn serve<B>(
         }
         let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
         let opened = match content {
-            Content::Part(range) => Reader::open(source, range).await.map(ResponseBody::stored),
+            Content::Part(range) => Reader::open(source, range, early).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
             Content::Parts(multipart) => {
-                Box::pin(Parts::open(source, *multipart)).await.map(ResponseBody::parts)
+                Box::pin(Parts::open(source, *multipart, early)).await.map(ResponseBody::parts)
             }
         };
         opened.map_err(|_| Gone { first, until })?
@@ -122,6 +107,37 @@ pub(crate) async fn serve<B>(
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
     Ok(response(status, headers, body))
+}
+
+/// The chunk that the answer to a GET from `entry` begins with; none if it has no content.
+pub(super) fn begins_with(engine: &Engine, entry: &Entry, request: &request::Parts) -> Option<ChunkName> {
+    let (_, content) = content(engine, entry, request);
+    let layout = entry.layout();
+    let (first, _) = layout.locate(content.start());
+    (content.length() != Some(0)).then(|| layout.chunk(first))
+}
+
+/// What of a stored response answers a request, and with which status.
+fn content(engine: &Engine, entry: &Entry, request: &request::Parts) -> (StatusCode, Content) {
+    let Manifest { status, headers, .. } = &entry.manifest;
+    let validators = Validators::of(headers);
+    let length = entry.layout().length;
+    let most_ranges = engine.config.policy.most_ranges();
+    let everything = match entry.length() {
+        Some(length) => Content::Part(ByteRange { start: 0, end: length }),
+        None => Content::Open,
+    };
+    match select(&request.method, &request.headers, *status, validators, length, most_ranges) {
+        Selection::Full => (*status, everything),
+        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
+        Selection::Several(ranges) => match multipart(entry, &ranges) {
+            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
+            None => (*status, everything),
+        },
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
+        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
+        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
+    }
 }
 
 /// These parts of a stored response in one content; `None` where the whole is answered instead: it is no longer, or
@@ -216,7 +232,7 @@ pub(crate) async fn salvage<B>(
         }
         let records = Arc::clone(&engine.records);
         let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
-        Reader::open(source, whole).await.ok()?
+        Reader::open(source, whole, None).await.ok()?
     };
     outcome.append_to(&mut parts.headers, parts.status, by);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))

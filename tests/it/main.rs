@@ -13,6 +13,7 @@ mod abandoning;
 mod budgets;
 mod composing;
 mod crowds;
+mod early;
 mod faults;
 mod filling;
 mod flights;

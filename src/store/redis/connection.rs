@@ -1,7 +1,11 @@
 //! One connection to the server: made when it is first needed, and again when it broke.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    ops::Deref,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+    },
     time::Duration,
 };
 
@@ -12,10 +16,38 @@ use super::server::{Link, Server};
 
 /// The place of a connection. Calls at the same time share it, and the wait until it is made.
 #[derive(Default)]
-pub(super) struct Connection(Mutex<Made>);
+pub(super) struct Connection {
+    place: Mutex<Made>,
+    calls: AtomicUsize,
+}
 
 /// A connection that is made, or about to be.
 pub(super) type Made = Arc<OnceCell<Link>>;
+
+/// One call that a connection is busy with, until it is dropped.
+pub(super) struct Busy<'a>(&'a Connection);
+
+/// The connection with the fewest calls under way, the first of several: its buffers are still in the processor's cache
+/// where the calls come one by one.
+pub(super) fn least_busy(connections: &[Connection]) -> Option<Busy<'_>> {
+    let chosen = connections.iter().min_by_key(|connection| connection.calls.load(Ordering::Relaxed))?;
+    chosen.calls.fetch_add(1, Ordering::Relaxed);
+    Some(Busy(chosen))
+}
+
+impl Deref for Busy<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Connection {
     /// Asks, and once more if the connection broke under the question: a server that was started anew is met so.
@@ -47,12 +79,12 @@ impl Connection {
 
     /// What the next call will use.
     pub(super) fn made(&self) -> Made {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Leaves a connection to those who use it already; the next call makes another.
     pub(super) fn retire(&self, made: &Made) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&place, made) {
             *place = Made::default();
         }

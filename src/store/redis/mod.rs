@@ -5,12 +5,7 @@ mod breakers;
 mod connection;
 mod server;
 
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{fmt, num::NonZeroUsize, time::Duration};
 
 use bytes::Bytes;
 use redis::{cmd, Cmd, FromRedisValue};
@@ -21,7 +16,7 @@ use tokio::{
 
 use self::{
     breakers::Breakers,
-    connection::{is_answer, Connection},
+    connection::{is_answer, least_busy, Connection},
     server::Server,
 };
 use super::{
@@ -69,7 +64,6 @@ pub struct RedisStore {
     /// What is small is not to wait behind what is large: a manifest behind sixty chunks waits a fifth of a second.
     records: Connection,
     chunks: Box<[Connection]>,
-    next: AtomicUsize,
     places: Semaphore,
 }
 
@@ -188,7 +182,6 @@ impl RedisStore {
             timeout: Duration::from_secs(1),
             records: Connection::default(),
             chunks: (0..CHUNK_CONNECTIONS).map(|_| Connection::default()).collect(),
-            next: AtomicUsize::new(0),
             places: Semaphore::new(IN_FLIGHT),
         }
     }
@@ -197,7 +190,7 @@ impl RedisStore {
         self.ask_until(self.deadline()?, key, command).await
     }
 
-    /// Asks for a chunk over the next of their connections, for anything else over the one for records.
+    /// Asks for a chunk over the least busy of their connections, for anything else over the one for records.
     async fn ask_until<T: FromRedisValue>(
         &self,
         deadline: Instant,
@@ -206,14 +199,14 @@ impl RedisStore {
     ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
+        let (_place, busy);
         let mut connection = &self.records;
-        let mut _place = None;
         if is_chunk(key) {
             let place = timeout_at(deadline, self.places.acquire()).await;
             // That so many calls are on their way says nothing about the server: those who have places will tell.
-            _place = Some(place.map_err(|_| "too many calls to redis were on their way")??);
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            connection = self.chunks.get(turn % self.chunks.len().max(1)).unwrap_or(connection);
+            _place = place.map_err(|_| "too many calls to redis were on their way")??;
+            busy = least_busy(&self.chunks);
+            connection = busy.as_deref().unwrap_or(connection);
         }
 
         let time_left = deadline.saturating_duration_since(moment());

@@ -1,0 +1,88 @@
+//! The chunk that an answer begins with, asked for while the store still looks for the record that names it.
+//!
+//! What was decoded a moment ago tells which chunk that most likely is. The record alone decides: where it names another
+//! one, or is gone, the guess is dropped. So a hit from a server takes one way to it and back, and not two.
+
+use std::{
+    future::{poll_fn, Future},
+    pin::{pin, Pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{request, Method};
+
+use super::{
+    lookup::{foreseen, lookup, Accepted, Look, Target},
+    serve::begins_with,
+    Engine,
+};
+use crate::{error::Error, format::chunk::ChunkName, semantics::cache_control::RequestDirectives};
+
+/// A chunk on its way.
+pub(crate) struct Early {
+    name: ChunkName,
+    reading: Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>,
+    read: Option<Result<Bytes, Error>>,
+}
+
+/// Looks, as [`lookup`] does, and begins to read what the answer will most likely begin with, unless the store answers at
+/// once.
+pub(super) async fn look_ahead(
+    engine: &Engine,
+    target: &Target,
+    request: &request::Parts,
+    directives: &RequestDirectives,
+    accepted: Accepted,
+) -> (Look, Option<Early>) {
+    let mut look = pin!(lookup(engine, target, &request.headers, directives, accepted));
+    if let Poll::Ready(look) = poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await {
+        return (look, None);
+    }
+    let mut early = Early::guess(engine, target, request, directives, accepted);
+    let look = poll_fn(|cx| {
+        if let Some(early) = &mut early {
+            early.advance(cx);
+        }
+        look.as_mut().poll(cx)
+    });
+    (look.await, early)
+}
+
+impl Early {
+    fn guess(
+        engine: &Engine,
+        target: &Target,
+        request: &request::Parts,
+        directives: &RequestDirectives,
+        accepted: Accepted,
+    ) -> Option<Self> {
+        if request.method != Method::GET {
+            return None;
+        }
+        let entry = foreseen(engine, target, &request.headers, directives, accepted)?;
+        let name = begins_with(engine, &entry, request)?;
+        let records = Arc::clone(&engine.records);
+        Some(Self { name, reading: Box::pin(async move { records.chunk(name).await }), read: None })
+    }
+
+    fn advance(&mut self, cx: &mut Context<'_>) {
+        if self.read.is_none() {
+            if let Poll::Ready(read) = self.reading.as_mut().poll(cx) {
+                self.read = Some(read);
+            }
+        }
+    }
+
+    /// What came of it, if it is the chunk of this name.
+    pub(super) async fn chunk(self, name: ChunkName) -> Option<Result<Bytes, Error>> {
+        if self.name != name {
+            return None;
+        }
+        Some(match self.read {
+            Some(read) => read,
+            None => self.reading.await,
+        })
+    }
+}

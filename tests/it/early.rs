@@ -1,0 +1,127 @@
+//! A store that takes its time: what an answer will most likely begin with is read while the record is still sought.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
+use tower::{Layer, ServiceExt};
+use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, seconds, Ask, Rig, Script};
+
+const PATH: &str = "/a.mp4";
+const LENGTH: usize = 2500;
+const AWAY: Duration = Duration::from_secs(1);
+
+fn truth() -> Bytes {
+    movie(PATH, LENGTH)
+}
+
+/// A rig whose store has the movie and was asked for it once, and takes a second for each get from now on.
+async fn far(script: Script) -> Rig {
+    let rig = Rig::new().script(PATH, script);
+    rig.get(PATH).send().await.whole(&truth());
+    rig.get(PATH).send().await.is_hit().whole(&truth());
+    rig.store.spoil_from(Operation::Get, 1, Fault::Slow(AWAY));
+    rig
+}
+
+fn fresh() -> Script {
+    Script::movie(PATH, LENGTH).header("cache-control", "max-age=60").header("etag", "\"v1\"")
+}
+
+/// How long the answer took to begin, and how many gets that were.
+async fn begins(rig: &Rig, ask: Ask) -> (Duration, u64) {
+    let (begun, gets) = (Instant::now(), rig.store.calls(Operation::Get));
+    ask.response().await.expect("an answer");
+    (begun.elapsed(), rig.store.calls(Operation::Get) - gets)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_takes_one_way_to_the_store_and_back() {
+    let rig = far(fresh()).await;
+    for (range, expected) in
+        [("bytes=0-", 0..2500), ("bytes=1500-1600", 1500..1601), ("bytes=-1", 2499..2500)]
+    {
+        assert_eq!(begins(&rig, rig.get(PATH).range(range)).await, (AWAY, 2), "{range}");
+        rig.get(PATH).range(range).send().await.partial(&truth(), expected).is_hit();
+    }
+    assert_eq!(begins(&rig, rig.get(PATH).range("bytes=0-0,2000-2000")).await, (AWAY, 2));
+    rig.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_takes_one_way_for_each_of_its_records() {
+    let rig = far(fresh().header("vary", "accept-language")).await;
+    assert_eq!(begins(&rig, rig.get(PATH)).await, (AWAY * 2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_content_reads_no_chunk() {
+    let rig = far(fresh()).await;
+    for ask in [
+        rig.head(PATH),
+        rig.get(PATH).header("if-none-match", "\"v1\""),
+        rig.get(PATH).range("bytes=2500-"),
+        rig.get(PATH).header("if-match", "\"v2\""),
+    ] {
+        assert_eq!(begins(&rig, ask).await, (AWAY, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_is_not_read_before_it_is_validated() {
+    let rig = far(fresh().honours_conditions()).await;
+    rig.clock.advance(seconds(100));
+    // The record, once more in the flight, and freshened: only then a chunk.
+    assert_eq!(begins(&rig, rig.get(PATH)).await, (AWAY * 3, 4));
+    rig.inner.was_called(2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_decides_and_not_the_guess() {
+    let rig = far(fresh()).await;
+    // Another node, of which this one hears nothing.
+    let other =
+        Rig::new().script(PATH, Script::of(&movie("/b.mp4", LENGTH)).header("cache-control", "max-age=60"));
+    let node = rig.layer.clone().store_limit(seconds(3)).layer(other.inner.clone());
+    for method in [Method::PUT, Method::GET] {
+        let request = Request::builder().method(method).uri(PATH).body(Full::default()).unwrap();
+        node.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+    }
+    other.inner.was_called(2);
+    rig.get(PATH).send().await.is_hit().whole(&movie("/b.mp4", LENGTH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_is_guessed_once() {
+    let rig = far(fresh()).await;
+    rig.inner.answer(PATH, Script::movie(PATH, LENGTH).header("cache-control", "no-store"));
+    rig.ask(Method::PUT, PATH).send().await;
+    let gets: Vec<_> = [begins(&rig, rig.get(PATH)).await.1, begins(&rig, rig.get(PATH)).await.1].into();
+    assert_eq!(gets, [3, 1], "with the chunk, and once more in the flight; then but the record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_becomes_of_the_guess_the_bytes_are_true() {
+    for fault in [
+        Fault::Error,
+        Fault::Absent,
+        Fault::Corrupt,
+        Fault::Lost,
+        Fault::Panic,
+        Fault::Hang,
+        Fault::Slow(AWAY * 3),
+    ] {
+        for spoiled in [1, 2] {
+            let rig = far(fresh()).await;
+            rig.store.heal();
+            let next = rig.store.calls(Operation::Get);
+            rig.store.spoil(Operation::Get, next + spoiled, fault);
+            rig.store.spoil_from(Operation::Get, 1, Fault::Slow(AWAY));
+            rig.get(PATH).range("bytes=1-1999").send().await.partial(&truth(), 1..2000);
+        }
+    }
+}
