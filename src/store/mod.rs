@@ -249,3 +249,8 @@ impl<T: Store> Store for Arc<T> {
         (**self).release(key, holder)
     }
 }
+
+/// Whether what lies under the key never changes, by the contract of [`Store`].
+fn is_chunk(key: &str) -> bool {
+    key.starts_with("c/")
+}

@@ -29,7 +29,7 @@ use self::{
     blocks::record,
     code::{Key, Value},
 };
-use super::Store;
+use super::{is_chunk, Store};
 use crate::error::{BoxError, Error};
 
 /// Keeps values in memory and on a disk, and has those of the disk again after a restart.
@@ -317,11 +317,6 @@ impl Stripe {
     const fn new() -> Self {
         Self { reading: Mutex::const_new(()), changes: AtomicU64::new(0) }
     }
-}
-
-/// What lies under the key of a chunk is never another value.
-fn is_chunk(key: &str) -> bool {
-    key.starts_with("c/")
 }
 
 fn length(bytes: usize) -> u64 {

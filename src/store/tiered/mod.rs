@@ -20,7 +20,7 @@ use self::{
     reads::{Errand, Reads},
     within::{both, within, Late},
 };
-use super::{Lease, Store};
+use super::{is_chunk, Lease, Store};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, most often this process's memory, before a far one that several processes share.
@@ -401,11 +401,6 @@ async fn run(errand: impl Future<Output = ()> + Send + 'static) {
         Ok(runtime) => drop(runtime.spawn(errand)),
         Err(_) => errand.await,
     }
-}
-
-/// Whether what lies under the key never changes, by the contract of [`Store`].
-fn is_chunk(key: &str) -> bool {
-    key.starts_with("c/")
 }
 
 /// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
