@@ -16,6 +16,7 @@ mod opendal;
 #[cfg(feature = "redis")]
 mod redis;
 mod tiered;
+mod within;
 
 use std::{
     future::{ready, Future},
@@ -37,6 +38,7 @@ pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use self::tiered::{Tiered, Writes};
+pub(crate) use self::within::{within, Failure};
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.
