@@ -15,6 +15,7 @@ mod policy;
 mod semantics;
 mod service;
 mod store;
+mod stripes;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;

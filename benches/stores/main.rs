@@ -11,7 +11,8 @@
     reason = "a measurement that cannot go on has failed, and is read as it is printed"
 )]
 
-mod server;
+#[path = "../../examples/cluster/redis_server.rs"]
+mod redis_server;
 
 use std::{
     convert::Infallible,
@@ -29,7 +30,7 @@ use tower_video_cache::{
     FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
 };
 
-use self::server::Redis;
+use self::redis_server::RedisServer;
 
 fn main() {
     // As with criterion: no `--bench` where `cargo test` runs it.
@@ -58,22 +59,26 @@ async fn all(rounds: usize) {
     let foyer = std::sync::Arc::new(foyer);
     row("foyer, 16 MiB memory", &cached(foyer.clone()).await, rounds).await;
     foyer.close().await.unwrap();
-    let Some(mut redis) = Redis::start().await else {
-        println!("no redis-server on the PATH: the rows of Redis are left out");
-        return;
+    let redis = match RedisServer::start().await {
+        Ok(redis) => redis,
+        Err(error) => {
+            println!("the rows of Redis are left out: {error}");
+            return;
+        }
     };
-    let service = cached(RedisStore::new(&redis.url()).unwrap()).await;
+    let url = format!("redis://{}", redis.address());
+    let service = cached(RedisStore::new(&url).unwrap()).await;
     row("redis", &service, rounds).await;
-    against_raw("redis", &redis, &service, rounds).await;
-    let near = |bytes| Tiered::new(MokaStore::new(bytes), RedisStore::new(&redis.url()).unwrap());
+    against_raw("redis", &url, &service, rounds).await;
+    let near = |bytes| Tiered::new(MokaStore::new(bytes), RedisStore::new(&url).unwrap());
     row("redis, near", &cached(near(1 << 30)).await, rounds).await;
     // Of room for what is small: the chunks that were read are out again before their turn comes.
     let service = cached(near(16 << 20)).await;
     row("redis, 16 MiB near", &service, rounds).await;
-    against_raw("redis, 16 MiB near", &redis, &service, rounds).await;
+    against_raw("redis, 16 MiB near", &url, &service, rounds).await;
 
-    let dead = RedisStore::new(&redis.url()).unwrap();
-    redis.end();
+    let dead = RedisStore::new(&url).unwrap();
+    drop(redis);
     without_a_server(dead, rounds).await;
 }
 
@@ -140,8 +145,8 @@ async fn row(name: &str, service: &Cached, rounds: usize) {
 }
 
 /// Ranges of one chunk each, in turns with the chunk's value read by the client alone.
-async fn against_raw(name: &str, redis: &Redis, service: &Cached, rounds: usize) {
-    let client = redis::Client::open(redis.url()).unwrap();
+async fn against_raw(name: &str, url: &str, service: &Cached, rounds: usize) {
+    let client = redis::Client::open(url).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*c/*").query_async(&mut raw).await.unwrap();
     let (mut layer, mut alone) = (Vec::new(), Vec::new());

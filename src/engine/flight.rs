@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,13 +11,15 @@ use std::{
 use tokio::sync::watch;
 
 use super::{fill::Held, lookup::Entry};
-use crate::format::key::{Generation, Slot};
+use crate::{
+    format::key::{Generation, Slot},
+    stripes::Stripes,
+};
 
 /// The fills under way.
 #[derive(Default)]
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<Slot, Flight>>; SHARDS],
-    hasher: RandomState,
+    shards: Stripes<Mutex<HashMap<Slot, Flight>>, 16>,
     numbers: AtomicU64,
     revocations: AtomicU64,
 }
@@ -93,7 +94,7 @@ impl Flights {
     pub(crate) fn revoke(&self, primary: &Slot) -> Vec<CommitLock> {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         let mut commits = Vec::new();
-        for shard in &self.shards {
+        for shard in self.shards.iter() {
             lock(shard).retain(|_, flight| {
                 let keep = flight.primary != *primary;
                 if !keep {
@@ -112,8 +113,7 @@ impl Flights {
     }
 
     fn shard(&self, slot: &Slot) -> MutexGuard<'_, HashMap<Slot, Flight>> {
-        let index = usize::try_from(self.hasher.hash_one(slot) & 0xffff).unwrap_or_default() % SHARDS;
-        lock(self.shards.get(index).unwrap_or(&self.shards[0]))
+        lock(self.shards.of(slot))
     }
 }
 
@@ -233,8 +233,6 @@ pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-const SHARDS: usize = 16;
 
 #[cfg(test)]
 mod tests {

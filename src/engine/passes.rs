@@ -1,8 +1,7 @@
 //! Which keys were answered lately by what cannot be stored: their requests pass at once, with their ranges.
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -11,12 +10,12 @@ use http::{header, HeaderMap};
 use crate::{
     format::key::{SelectingField, Slot},
     semantics::{cache_status::Refusal, vary::selecting_value},
+    stripes::Stripes,
 };
 
 /// A bounded, forgetful memory; keys that fall on one place replace each other.
 pub(crate) struct Passes {
-    places: Box<[Mutex<Option<Pass>>]>,
-    hasher: RandomState,
+    places: Stripes<Mutex<Option<Pass>>, 1024>,
     /// How long a key is passed before its answer is judged again.
     ttl: Duration,
 }
@@ -31,7 +30,7 @@ struct Pass {
 
 impl Passes {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), hasher: RandomState::new(), ttl }
+        Self { places: Stripes::default(), ttl }
     }
 
     /// Remembers why the answer for `slot`, selected by these fields, was not stored, if the next answer will hardly
@@ -46,31 +45,26 @@ impl Passes {
         if !is_lasting(refusal) {
             return;
         }
-        if let Some(place) = self.place(slot) {
-            let pass = Pass { slot: slot.clone(), selecting, since: now, refusal };
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(pass);
-        }
+        *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, since: now, refusal });
     }
 
     /// Why a fill for `slot` on behalf of this request would be in vain, if that was found out lately.
     pub(crate) fn recall(&self, slot: &Slot, request: &HeaderMap, now: SystemTime) -> Option<Refusal> {
-        let place = self.place(slot)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.place(slot);
         let pass = place.as_ref().filter(|pass| pass.slot == *slot && pass.is_about(request))?;
         // A clock set back makes a memory of the future: no memory at all.
         (now.duration_since(pass.since).ok()? < self.ttl).then_some(pass.refusal)
     }
 
     pub(crate) fn forget(&self, slot: &Slot) {
-        if let Some(place) = self.place(slot) {
-            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-            if place.as_ref().is_some_and(|pass| pass.slot == *slot) {
-                *place = None;
-            }
+        let mut place = self.place(slot);
+        if place.as_ref().is_some_and(|pass| pass.slot == *slot) {
+            *place = None;
         }
     }
 
-    fn place(&self, slot: &Slot) -> Option<&Mutex<Option<Pass>>> {
-        self.places.get(usize::try_from(self.hasher.hash_one(slot) % PLACES).ok()?)
+    fn place(&self, slot: &Slot) -> MutexGuard<'_, Option<Pass>> {
+        self.places.of(slot).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,8 +82,6 @@ fn is_lasting(refusal: Refusal) -> bool {
     refusal.is_of_the_response()
         || matches!(refusal, Refusal::NoParts | Refusal::StoreLost | Refusal::TooLarge)
 }
-
-const PLACES: u64 = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,27 +1,24 @@
 //! The store as the engine sees it: records of known names, within a time limit, whatever the store does.
 
 use std::{
-    future::{poll_fn, Future},
-    panic::{catch_unwind, AssertUnwindSafe},
-    pin::Pin,
+    future::Future,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    error::Error,
+    error::{BoxError, Error},
     format::{
         chunk::{self, Checksum, ChunkName, TRAILER},
         key::{chunk_key, Generation, Slot},
         manifest::Record,
     },
-    store::{ErasedStore, Lease},
+    store::{within, ErasedStore, Failure, Lease},
 };
 
 /// Chunks and manifests in a store, and its leases.
@@ -129,29 +126,13 @@ impl Records {
     /// One call of the store. That it fails, takes too long or panics is an error like any other.
     async fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a dyn ErasedStore) -> F) -> Result<T, Error>
     where
-        F: Future<Output = Result<T, crate::error::BoxError>> + Unpin,
+        F: Future<Output = Result<T, BoxError>>,
     {
-        let panicked = |_| Error::store("the store panicked".into());
-        let mut under_way = catch_unwind(AssertUnwindSafe(|| call(&*self.store))).map_err(panicked)?;
-        let mut caught = poll_fn(move |cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut under_way).poll(cx)));
-            polled.map_or_else(
-                |payload| Poll::Ready(Err(panicked(payload))),
-                |poll| poll.map(|done| done.map_err(Error::store)),
-            )
-        });
-        // A store in memory answers at once, and needs no timer.
-        if let Some(done) = poll_fn(|cx| Poll::Ready(ready_now(Pin::new(&mut caught).poll(cx)))).await {
-            return done;
-        }
-        tokio::time::timeout(self.limit, caught).await.unwrap_or_else(|_| Err(Error::timed_out()))
-    }
-}
-
-fn ready_now<T>(poll: Poll<T>) -> Option<T> {
-    match poll {
-        Poll::Ready(done) => Some(done),
-        Poll::Pending => None,
+        within(self.limit, || call(&*self.store)).await.map_err(|failure| match failure {
+            Failure::Failed(error) => Error::store(error),
+            Failure::Late => Error::timed_out(),
+            Failure::Panicked => Error::store("the store panicked".into()),
+        })
     }
 }
 

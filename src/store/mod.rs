@@ -16,6 +16,7 @@ mod opendal;
 #[cfg(feature = "redis")]
 mod redis;
 mod tiered;
+mod within;
 
 use std::{
     future::{ready, Future},
@@ -37,6 +38,7 @@ pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 pub use self::tiered::{Tiered, Writes};
+pub(crate) use self::within::{within, Failure};
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.
@@ -248,4 +250,9 @@ impl<T: Store> Store for Arc<T> {
     fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         (**self).release(key, holder)
     }
+}
+
+/// Whether what lies under the key never changes, by the contract of [`Store`].
+fn is_chunk(key: &str) -> bool {
+    key.starts_with("c/")
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -11,7 +10,7 @@ use moka::{future::Cache, policy::EvictionPolicy};
 use tokio::sync::Mutex;
 
 use super::Store;
-use crate::error::BoxError;
+use crate::{error::BoxError, stripes::Stripes};
 
 /// Keeps values in memory, up to a number of bytes; those used least recently go first.
 ///
@@ -23,8 +22,7 @@ use crate::error::BoxError;
 pub struct MokaStore {
     cache: Cache<Box<str>, Bytes>,
     capacity: u64,
-    put_locks: [Mutex<()>; PUT_LOCKS],
-    hasher: RandomState,
+    put_locks: Stripes<Mutex<()>, 64>,
     put_since_maintenance: AtomicU64,
 }
 
@@ -40,8 +38,7 @@ impl MokaStore {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             capacity,
-            put_locks: [const { Mutex::const_new(()) }; PUT_LOCKS],
-            hasher: RandomState::new(),
+            put_locks: Stripes::default(),
             put_since_maintenance: AtomicU64::new(0),
         }
     }
@@ -50,11 +47,6 @@ impl MokaStore {
     pub async fn weighted_size(&self) -> u64 {
         self.cache.run_pending_tasks().await;
         self.cache.weighted_size()
-    }
-
-    fn put_lock(&self, key: &str) -> &Mutex<()> {
-        let stripe = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % PUT_LOCKS;
-        self.put_locks.get(stripe).unwrap_or(&self.put_locks[0])
     }
 }
 
@@ -71,7 +63,7 @@ impl Store for MokaStore {
         }
         {
             // Two inserts of one absent key at the same time would leave moka reckoning the weight of both for ever.
-            let _one_at_a_time = self.put_lock(key).lock().await;
+            let _one_at_a_time = self.put_locks.of(key).lock().await;
             self.cache.insert(key.into(), value).await;
         }
         // moka drops what is over the capacity only every 64 puts, whatever they weigh.
@@ -112,8 +104,6 @@ fn weight(key: &Box<str>, value: &Bytes) -> u32 {
     let bytes = key.len().saturating_add(value.len());
     u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_U32)
 }
-
-const PUT_LOCKS: usize = 64;
 
 /// Bytes put between two rounds of maintenance: seldom enough to cost nothing, often enough that memory stays
 /// within a few chunks of the capacity.

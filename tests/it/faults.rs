@@ -12,7 +12,7 @@ use crate::rig::{movie, settle, Answer, Gate, Rig, Script, Step, CHUNK};
 const LENGTH: usize = 2500;
 
 /// Every fault that a call of a store can have.
-const FAULTS: [Fault; 8] = [
+pub(crate) const FAULTS: [Fault; 8] = [
     Fault::Error,
     Fault::ErrorAfter,
     Fault::Absent,

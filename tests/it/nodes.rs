@@ -43,6 +43,23 @@ async fn all(viewers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
     answers
 }
 
+/// Has the first node store one variant and hold the fill of another at this step; then comes a 204, and what is new.
+/// Gives the gate, and who waits for the second variant.
+async fn hold_a_variant(
+    nodes: &Nodes,
+    variant: impl Fn(&str) -> Script,
+    step: usize,
+) -> (Gate, JoinHandle<Answer>) {
+    let gate = Gate::shut();
+    let held = variant("/en").step(step, Step::Wait(gate.clone()));
+    nodes.inner.answer_each(PATH, [variant("/de"), held, Script::absent().status(204), variant("/new")]);
+    let get = |language: &str| nodes[0].get(PATH).header("accept-language", language);
+    get("de").send().await.whole(&movie("/de", LENGTH));
+    let waiting = get("en").start();
+    gate.reached_by(1).await;
+    (gate, waiting)
+}
+
 fn say(answers: &[Answer], word: &str) -> usize {
     answers.iter().filter(|answer| answer.cache_status().contains(word)).count()
 }
@@ -201,28 +218,16 @@ async fn what_one_node_invalidates_no_other_puts_back() {
 #[tokio::test(start_paused = true)]
 async fn nor_a_variant_of_it() {
     let nodes = Nodes::new(2);
-    let gate = Gate::shut();
     let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
-    nodes.inner.answer_each(
-        PATH,
-        [
-            variant("/de"),
-            variant("/en").step(5, Step::Wait(gate.clone())),
-            Script::absent().status(204),
-            variant("/new"),
-        ],
-    );
-    let get = |node: usize, language: &str| nodes[node].get(PATH).header("accept-language", language);
-    get(0, "de").send().await.whole(&movie("/de", LENGTH));
-    let before = get(0, "en").start();
-    gate.reached_by(1).await;
+    let (gate, before) = hold_a_variant(&nodes, variant, 5).await;
     nodes[1].ask(Method::DELETE, PATH).send().await;
     gate.open();
     let before = before.await.unwrap();
     before.whole(&movie("/en", LENGTH));
     assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
     for language in ["en", "de"] {
-        get(1, language).send().await.whole(&movie("/new", LENGTH));
+        let answer = nodes[1].get(PATH).header("accept-language", language).send().await;
+        answer.whole(&movie("/new", LENGTH));
     }
 }
 
@@ -232,24 +237,11 @@ async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
     // Whichever put of the fill is under way when the key is invalidated.
     for slow in 1..12 {
         let nodes = Nodes::new(2);
-        let gate = Gate::shut();
         let variant = |path: &str| {
             let tag = format!("\"{path}\"");
             Script::movie(path, LENGTH).header("vary", "accept-language").header("etag", &tag)
         };
-        nodes.inner.answer_each(
-            PATH,
-            [
-                variant("/de"),
-                variant("/en").step(0, Step::Wait(gate.clone())),
-                Script::absent().status(204),
-                variant("/new"),
-            ],
-        );
-        let get = |node: usize, language: &str| nodes[node].get(PATH).header("accept-language", language);
-        get(0, "de").send().await.whole(&movie("/de", LENGTH));
-        let before = get(0, "en").start();
-        gate.reached_by(1).await;
+        let (gate, before) = hold_a_variant(&nodes, variant, 0).await;
         let puts = nodes[0].store.calls(Operation::Put);
         nodes[0].store.spoil(Operation::Put, puts + slow, Fault::Slow(Duration::from_secs(1)));
         gate.open();
@@ -259,7 +251,8 @@ async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
         before.whole(&movie("/en", LENGTH));
         lost += usize::from(before.cache_status().contains("lease-lost"));
         for language in ["de", "en"] {
-            get(1, language).send().await.whole(&movie("/new", LENGTH));
+            let answer = nodes[1].get(PATH).header("accept-language", language).send().await;
+            answer.whole(&movie("/new", LENGTH));
         }
     }
     assert!(lost > 2, "{lost}");

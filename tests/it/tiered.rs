@@ -14,7 +14,10 @@ use tower_video_cache::{
     VideoCacheLayer, Writes,
 };
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK};
+use crate::{
+    faults::FAULTS,
+    rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK},
+};
 
 type Faulty = FaultStore<MokaStore>;
 type FaultyTiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
@@ -733,38 +736,60 @@ async fn with_writes_to_both_at_once_the_near_store_does_not_wait_for_the_far_on
 
 // What it says of itself.
 
-/// A far store with leases.
-struct Lending(MokaStore);
+/// A far store with leases; it gives them once the gate opens, if there is one.
+struct Lending {
+    store: MokaStore,
+    gate: Option<Gate>,
+}
+
+impl Lending {
+    fn new() -> Self {
+        Self { store: moka(), gate: None }
+    }
+
+    fn held_by(gate: &Gate) -> Self {
+        Self { gate: Some(gate.clone()), ..Self::new() }
+    }
+
+    async fn pass(&self) {
+        if let Some(gate) = &self.gate {
+            gate.opened().await;
+        }
+    }
+}
 
 impl Store for Lending {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        self.0.get(key).await
+        self.store.get(key).await
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        self.0.put(key, value).await
+        self.store.put(key, value).await
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        self.0.remove(key).await
+        self.store.remove(key).await
     }
 
     async fn lease(&self, _: &str, holder: &str, _: Duration) -> Result<Lease, BoxError> {
+        self.pass().await;
         Ok(if holder == "me" { Lease::Granted } else { Lease::Taken })
     }
 
     async fn renew(&self, _: &str, holder: &str, _: Duration) -> Result<bool, BoxError> {
+        self.pass().await;
         Ok(holder == "me")
     }
 
     async fn release(&self, _: &str, _: &str) -> Result<(), BoxError> {
+        self.pass().await;
         Err("as asked".into())
     }
 }
 
 #[tokio::test]
 async fn sizes_and_leases_are_those_of_the_far_store() {
-    let tiered = Tiered::new(MokaStore::new(1 << 20), Lending(moka()));
+    let tiered = Tiered::new(MokaStore::new(1 << 20), Lending::new());
     assert_eq!((tiered.capacity(), tiered.largest_value()), (None, None));
     assert!(tiered.can_alter());
     assert_eq!(tiered.lease("l/0", "me", seconds(1)).await.unwrap(), Lease::Granted);
@@ -782,7 +807,7 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
 async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
     for lease in ["l/0", "l/0/commit", "l/0/passed"] {
         for record in ["m/0", "v/0"] {
-            let far = Arc::new(Lending(moka()));
+            let far = Arc::new(Lending::new());
             let tiered = Tiered::new(moka(), Arc::clone(&far));
             tiered.put(record, bytes("stale")).await.unwrap();
             far.put(record, bytes("fresh")).await.unwrap();
@@ -794,41 +819,10 @@ async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
     }
 }
 
-/// A far store whose leases are granted once a gate opens.
-struct Pondering(MokaStore, Gate);
-
-impl Store for Pondering {
-    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        self.0.get(key).await
-    }
-
-    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        self.0.put(key, value).await
-    }
-
-    async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        self.0.remove(key).await
-    }
-
-    async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<Lease, BoxError> {
-        self.1.opened().await;
-        Ok(Lease::Granted)
-    }
-
-    async fn renew(&self, _: &str, _: &str, _: Duration) -> Result<bool, BoxError> {
-        self.1.opened().await;
-        Ok(true)
-    }
-
-    async fn release(&self, _: &str, _: &str) -> Result<(), BoxError> {
-        self.1.opened().await;
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
-    let far = Arc::new(Pondering(moka(), Gate::shut()));
+    let gate = Gate::shut();
+    let far = Arc::new(Lending::held_by(&gate));
     far.put(RECORD, bytes("stale")).await.unwrap();
     let tiered = Tiered::new(moka(), Arc::clone(&far));
     let mut lease = Box::pin(tiered.lease("l/0", "me", seconds(1)));
@@ -836,14 +830,14 @@ async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "stale");
     settle().await;
     far.put(RECORD, bytes("fresh")).await.unwrap();
-    far.1.open();
+    gate.open();
     assert_eq!(lease.await.unwrap(), Lease::Granted);
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "fresh");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_far_store_that_does_not_answer_for_a_lease_costs_its_limit() {
-    let tiered = Tiered::new(moka(), Pondering(moka(), Gate::shut()));
+    let tiered = Tiered::new(moka(), Lending::held_by(&Gate::shut()));
     let began = tokio::time::Instant::now();
     let calls = async {
         assert!(tiered.lease("l/0", "me", seconds(60)).await.is_err());
@@ -876,16 +870,7 @@ async fn every_fault_of_either_tier_at_every_moment_is_true_bytes_or_an_error() 
     let truth = movie(PATH, LENGTH);
     for is_near in [true, false] {
         for operation in OPERATIONS {
-            for fault in [
-                Fault::Error,
-                Fault::ErrorAfter,
-                Fault::Absent,
-                Fault::Corrupt,
-                Fault::Lost,
-                Fault::Panic,
-                Fault::Hang,
-                Fault::Slow(seconds(1)),
-            ] {
+            for fault in FAULTS {
                 for nth in 1..=10 {
                     for all_after in [false, true] {
                         for range in [None, Some("bytes=1500-2200")] {

@@ -11,7 +11,6 @@ mod options;
 use std::{
     fmt,
     fs::File,
-    hash::{BuildHasher, RandomState},
     mem,
     path::Path,
     sync::{
@@ -29,8 +28,11 @@ use self::{
     blocks::record,
     code::{Key, Value},
 };
-use super::Store;
-use crate::error::{BoxError, Error};
+use super::{is_chunk, Store};
+use crate::{
+    error::{BoxError, Error},
+    stripes::Stripes,
+};
 
 /// Keeps values in memory and on a disk, and has those of the disk again after a restart.
 ///
@@ -73,8 +75,7 @@ pub struct FoyerStore {
     closed: AtomicBool,
     one_put: Mutex<()>,
     one_flush: Mutex<()>,
-    stripes: [Stripe; STRIPES],
-    hasher: RandomState,
+    stripes: Stripes<Stripe, 64>,
     lock: SyncMutex<Option<File>>,
 }
 
@@ -205,8 +206,7 @@ impl FoyerStore {
     }
 
     fn stripe(&self, key: &str) -> &Stripe {
-        let stripe = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % STRIPES;
-        self.stripes.get(stripe).unwrap_or(&self.stripes[0])
+        self.stripes.of(key)
     }
 
     fn check_open(&self) -> Result<(), BoxError> {
@@ -307,28 +307,16 @@ struct Place {
 }
 
 /// What some of the keys share.
+#[derive(Default)]
 struct Stripe {
     reading: Mutex<()>,
     /// How often one of the keys was put or removed.
     changes: AtomicU64,
 }
 
-impl Stripe {
-    const fn new() -> Self {
-        Self { reading: Mutex::const_new(()), changes: AtomicU64::new(0) }
-    }
-}
-
-/// What lies under the key of a chunk is never another value.
-fn is_chunk(key: &str) -> bool {
-    key.starts_with("c/")
-}
-
 fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
-
-const STRIPES: usize = 64;
 
 #[cfg(test)]
 mod tests {

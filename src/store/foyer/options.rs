@@ -2,7 +2,6 @@
 
 use std::{
     fs::{File, TryLockError},
-    hash::RandomState,
     io,
     path::Path,
     sync::Mutex as SyncMutex,
@@ -16,9 +15,12 @@ use tokio::sync::Mutex;
 use super::{
     blocks::{prepare, Division, OldestFirst},
     code::{Key, Value, LARGEST_VALUE},
-    FoyerStore, Stripe, STRIPES,
+    FoyerStore,
 };
-use crate::error::{BoxError, Error};
+use crate::{
+    error::{BoxError, Error},
+    stripes::Stripes,
+};
 
 /// What a [`FoyerStore`] is opened with, beside its directory.
 ///
@@ -80,8 +82,7 @@ impl FoyerOptions {
             closed: false.into(),
             one_put: Mutex::default(),
             one_flush: Mutex::default(),
-            stripes: [const { Stripe::new() }; STRIPES],
-            hasher: RandomState::new(),
+            stripes: Stripes::default(),
             lock: SyncMutex::new(Some(lock)),
             options: self,
         })

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use crc16::{State, XMODEM};
+
 use crate::store::breaker::Breaker;
 
 /// One for each part of the keys that are likely to be on one node.
@@ -25,11 +27,11 @@ impl Breakers {
 /// The slot of a key without braces, as a cluster reckons it: CRC-16/XMODEM, and of that 14 bits. A node has slots that
 /// follow one another, as long as nobody moves them.
 fn slot(pieces: [&str; 2]) -> u16 {
-    let sum = pieces.iter().flat_map(|piece| piece.bytes()).fold(0, |sum: u16, byte| {
-        (0..8)
-            .fold(sum ^ (u16::from(byte) << 8), |sum, _| (sum << 1) ^ if sum >> 15 == 1 { 0x1021 } else { 0 })
-    });
-    sum % SLOTS
+    let mut sum = State::<XMODEM>::new();
+    for piece in pieces {
+        sum.update(piece.as_bytes());
+    }
+    sum.get() % SLOTS
 }
 
 const FAILURES: NonZeroU32 = NonZeroU32::new(3).unwrap();

@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     breaker::{Breaker, Pass},
-    Lease, Store,
+    is_chunk, Lease, Store,
 };
 use crate::{
     clock::moment,
@@ -325,10 +325,6 @@ fn end(pass: Option<Pass<'_>>, ok: bool) {
     if let Some(pass) = pass {
         pass.ended(ok);
     }
-}
-
-fn is_chunk(key: &str) -> bool {
-    key.starts_with("c/")
 }
 
 fn one_key(name: &str, key: String) -> Cmd {

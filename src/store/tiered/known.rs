@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,12 +14,12 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::keys::Keys;
+use crate::stripes::Stripes;
 
 /// A bounded memory: when it is full it forgets, and what it does not know is asked for.
 #[derive(Default)]
 pub(super) struct Known {
-    shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
+    shards: Stripes<Mutex<Shard>, SHARDS>,
 }
 
 /// That the far store had this value, then.
@@ -108,9 +107,7 @@ impl Known {
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
-        let index = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % SHARDS;
-        let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.of(key).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 mod keys;
 mod known;
 mod reads;
-mod within;
+mod tier;
 
 use std::{
     fmt,
@@ -18,9 +18,9 @@ use tokio::{runtime::Handle, time::Instant};
 use self::{
     known::{Fact, Known},
     reads::{Errand, Reads},
-    within::{both, within, Late},
+    tier::{both, said, Late},
 };
-use super::{Lease, Store};
+use super::{is_chunk, within, Lease, Store};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, most often this process's memory, before a far one that several processes share.
@@ -363,14 +363,14 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        within(self.settings.near_limit, || call(&self.near)).await
+        within(self.settings.near_limit, || call(&self.near)).await.map_err(said)
     }
 
     async fn at_far<'a, T, F>(&'a self, call: impl FnOnce(&'a Far) -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        within(self.settings.far_limit, || call(&self.far)).await
+        within(self.settings.far_limit, || call(&self.far)).await.map_err(said)
     }
 
     /// The same store, for a task.
@@ -401,11 +401,6 @@ async fn run(errand: impl Future<Output = ()> + Send + 'static) {
         Ok(runtime) => drop(runtime.spawn(errand)),
         Err(_) => errand.await,
     }
-}
-
-/// Whether what lies under the key never changes, by the contract of [`Store`].
-fn is_chunk(key: &str) -> bool {
-    key.starts_with("c/")
 }
 
 /// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     error::Error as StdError,
-    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,13 +11,12 @@ use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 
 use super::known::Mark;
-use crate::error::BoxError;
+use crate::{error::BoxError, stripes::Stripes};
 
 /// The reads under way.
 #[derive(Default)]
 pub(super) struct Reads {
-    shards: [Mutex<HashMap<Box<str>, Arc<Read>>>; SHARDS],
-    hasher: RandomState,
+    shards: Stripes<Mutex<HashMap<Box<str>, Arc<Read>>>, 16>,
 }
 
 /// What a far store answered, for as many as asked.
@@ -56,9 +54,7 @@ impl Reads {
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, HashMap<Box<str>, Arc<Read>>> {
-        let index = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % SHARDS;
-        let shard = self.shards.get(index).unwrap_or(&self.shards[0]);
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards.of(key).lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,5 +94,3 @@ impl Drop for Errand {
         }
     }
 }
-
-const SHARDS: usize = 16;

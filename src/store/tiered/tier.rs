@@ -1,33 +1,21 @@
-//! One call of a tier: that it panics or takes too long is an error like any other.
+//! Calls of the tiers: what is said of those that came to nothing, and two at the same time.
 
 use std::{
     error::Error as StdError,
     fmt,
     future::{poll_fn, Future},
-    panic::{catch_unwind, AssertUnwindSafe},
     pin::pin,
     task::Poll,
-    time::Duration,
 };
 
-use crate::error::BoxError;
+use crate::{error::BoxError, store::Failure};
 
-/// What comes of a call that may take so long.
-pub(super) async fn within<T, F>(limit: Duration, call: impl FnOnce() -> F) -> Result<T, BoxError>
-where
-    F: Future<Output = Result<T, BoxError>>,
-{
-    let mut call = pin!(async { call().await });
-    let caught = poll_fn(move |cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx)));
-        polled.unwrap_or_else(|_| Poll::Ready(Err("the tier panicked".into())))
-    });
-    let mut caught = pin!(caught);
-    // A tier in memory answers at once, and needs no timer.
-    let first = poll_fn(|cx| Poll::Ready(caught.as_mut().poll(cx))).await;
-    match first {
-        Poll::Ready(done) => done,
-        Poll::Pending => tokio::time::timeout(limit, caught).await.unwrap_or_else(|_| Err(Late.into())),
+/// What is said of a call that came to nothing.
+pub(super) fn said(failure: Failure) -> BoxError {
+    match failure {
+        Failure::Failed(error) => error,
+        Failure::Late => Late.into(),
+        Failure::Panicked => "the tier panicked".into(),
     }
 }
 
