@@ -4,32 +4,23 @@
 //! So whoever invalidates a key cannot name the leases of its variants; the fill of one looks instead for the mark that
 //! its slot hangs on, which goes with the key's own record; and has a lease that can be named while it commits.
 
-use std::{
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
-    time::{Duration, SystemTime},
-};
+use std::time::SystemTime;
 
-use tokio::{
-    runtime::Handle,
-    task::AbortHandle,
-    time::{sleep, timeout},
-};
+use tokio::time::timeout;
 
-use super::{Delivery, Fill, For, Known};
+use super::{
+    claim::{Claim, Held},
+    Delivery, Fill, For, Known,
+};
 use crate::{
     engine::{
         flight::{Landing, Permit},
         inner::Inner,
         lookup::{decoded, lookup, Accepted, Decoded, Entry, Look, Target},
         race::{race, Raced},
-        records::Records,
         Engine,
     },
-    error::Error,
-    format::key::{commit_key, holder, lease_key, passed_key, Generation, SelectingField, Slot},
+    format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };
@@ -79,7 +70,7 @@ impl Fill {
             return Err(elsewhere(Landing::Stored(generation)));
         }
         if let Some(held) = held {
-            if has_waited && held.claim.comes_after_a_pass().await {
+            if has_waited && held.comes_after_a_pass().await {
                 return Err(elsewhere(Landing::Passed));
             }
             permit.hold(held);
@@ -207,146 +198,3 @@ pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>
         Ok(Lease::NotOffered) | Err(_) => Ok(None),
     }
 }
-
-/// A lease that was granted: renewed while this lives, then given back.
-pub(crate) struct Held {
-    claim: Claim,
-    is_lost: Arc<AtomicBool>,
-    renewing: AbortHandle,
-}
-
-impl Held {
-    fn of(claim: Claim) -> Self {
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let (records, key, holder) = (Arc::clone(&claim.records), claim.key.clone(), claim.holder.clone());
-        let renewing = tokio::spawn(renewed(records, key, holder, claim.time, Arc::clone(&is_lost)));
-        Self { claim, is_lost, renewing: renewing.abort_handle() }
-    }
-
-    /// Gives the lease back, after a flight that landed so.
-    pub(crate) fn end(mut self, landing: Landing) {
-        self.claim.has_passed = landing == Landing::Passed && !self.is_lost.load(Ordering::SeqCst);
-    }
-
-    /// Whether it is the holder's no more. A store that cannot tell does not take it away.
-    pub(super) async fn is_lost(&self) -> bool {
-        if self.is_lost.load(Ordering::SeqCst) {
-            return true;
-        }
-        let Claim { records, key, holder, time, .. } = &self.claim;
-        let is_lost = matches!(records.renew(key, holder, *time).await, Ok(false));
-        self.is_lost.fetch_or(is_lost, Ordering::SeqCst) || is_lost
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.renewing.abort();
-    }
-}
-
-/// Renews a lease until it is lost, or this is dropped.
-async fn renewed(
-    records: Arc<Records>,
-    key: String,
-    holder: String,
-    time: Duration,
-    is_lost: Arc<AtomicBool>,
-) {
-    while !is_lost.load(Ordering::SeqCst) {
-        sleep((time / 3).max(FIRST_PAUSE)).await;
-        if let Ok(false) = records.renew(&key, &holder, time).await {
-            is_lost.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// A lease asked for. Dropped, it is given back, if it may have been granted: a call that was given up may have
-/// happened.
-struct Claim {
-    records: Arc<Records>,
-    key: String,
-    holder: String,
-    /// Random bits.
-    dice: u128,
-    time: Duration,
-    may_be_held: bool,
-    /// Its flight landed as [`Passed`](Landing::Passed).
-    has_passed: bool,
-}
-
-impl Claim {
-    /// `None` where there are no leases to be had.
-    fn new(engine: &Engine, key: String) -> Option<Self> {
-        let (records, time) = (&engine.records, engine.config.lease_time);
-        if time.is_zero() || !records.may_lease() {
-            return None;
-        }
-        let name = Generation::random()?;
-        let (records, holder) = (Arc::clone(records), holder(name));
-        Some(Self { records, key, holder, dice: name.0, time, may_be_held: false, has_passed: false })
-    }
-
-    async fn ask(&mut self) -> Result<Lease, Error> {
-        self.may_be_held = true;
-        let lease = self.records.lease(&self.key, &self.holder, self.time).await;
-        self.may_be_held = !matches!(lease, Ok(Lease::NotOffered | Lease::Taken));
-        lease
-    }
-
-    /// Asks until it is another's no more.
-    async fn wait(&mut self) -> Result<Lease, Error> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
-            self.dice = self.dice.rotate_right(8);
-            sleep(pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
-            match self.ask().await {
-                Ok(Lease::Taken) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
-                lease => return lease,
-            }
-        }
-    }
-
-    /// Whether the holder before got an answer that nobody stores. Then all who waited ask for themselves, at once, as
-    /// those do who wait for a flight; else they would ask one after another.
-    async fn comes_after_a_pass(&self) -> bool {
-        let key = passed_key(&self.key);
-        match self.records.lease(&key, &self.holder, PASSED_TIME).await {
-            Ok(Lease::Taken) => true,
-            Ok(Lease::Granted) => {
-                // Nothing was noted, and nothing is to be.
-                let _ = self.records.release(&key, &self.holder).await;
-                false
-            }
-            Ok(Lease::NotOffered) | Err(_) => false,
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let (true, Ok(runtime)) = (self.may_be_held, Handle::try_current()) else {
-            // It ends by itself, when its time is over.
-            return;
-        };
-        let (records, has_passed) = (Arc::clone(&self.records), self.has_passed);
-        let (key, holder) = (std::mem::take(&mut self.key), std::mem::take(&mut self.holder));
-        runtime.spawn(async move {
-            if has_passed {
-                // A lease that nobody renews is a note for a while.
-                let _ = records.lease(&passed_key(&key), &holder, PASSED_TIME).await;
-            }
-            let _ = records.release(&key, &holder).await;
-        });
-    }
-}
-
-/// The longest wait before the second question for a lease; before each further one, it is twice as long,
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// How long it is known among nodes that an answer was passed on: for whoever waits to ask once more.
-const PASSED_TIME: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! stored already begins with the question whether that is still good (RFC 9111 §4.3); one of what is stored in part
 //! fetches what is missing (§3.4).
 
+mod claim;
 mod commit;
 mod complete;
 mod lease;
@@ -24,13 +25,13 @@ use http_body::Body;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tower_service::Service;
 
-use self::{complete::Completed, part::Judged};
 pub(crate) use self::{
-    lease::Held,
+    claim::Held,
     pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
     validate::{freshen_by_head, question, verdict, Verdict},
 };
+use self::{complete::Completed, part::Judged};
 use super::{
     collect::Collector,
     config::{Abandon, Fill as Mode},
