@@ -639,3 +639,63 @@ async fn leases_of_no_time_are_not_asked_for() {
     nodes[0].get(PATH).send().await.whole(&truth());
     assert_eq!(nodes.leases.asked().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
+    for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            let nodes = Nodes::new(3).layer(|layer| layer.fill(mode));
+            let gate = Gate::shut();
+            nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
+            nodes.leases.spoil(Call::Release, trouble);
+            let viewers = crowd(&nodes, 2);
+            gate.reached_by(1).await;
+            sleep(seconds(2)).await;
+            let begun = Instant::now();
+            gate.open();
+            for answer in all(viewers).await {
+                answer.whole(&truth());
+            }
+            assert!(begun.elapsed() < A_FEW_QUESTIONS, "{trouble:?} {mode:?} {:?}", begun.elapsed());
+            nodes.inner.was_called(1);
+        }
+    }
+}
+
+/// Has the first node store two chunks and no more; then every answer is this one.
+async fn stopped_midway(nodes: &Nodes, then: Script) {
+    let gate = Gate::shut();
+    nodes.inner.answer_each(PATH, [known().step(4, Step::Wait(gate.clone())), then]);
+    let viewer = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    settle().await;
+    viewer.abort();
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
+    for is_made_whole in [false, true] {
+        let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
+        let gate = Gate::shut();
+        let cached = known().header("cache-control", "max-age=60");
+        if is_made_whole {
+            stopped_midway(&nodes, cached.held_by(&gate)).await;
+        } else {
+            nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
+            nodes[0].get(PATH).send().await;
+            nodes.clock.advance(seconds(70));
+        }
+        nodes.leases.spoil(Call::Release, Trouble::Error);
+        let viewers = crowd(&nodes, 2);
+        gate.reached_by(1).await;
+        sleep(seconds(2)).await;
+        let begun = Instant::now();
+        gate.open();
+        for answer in all(viewers).await {
+            answer.whole(&truth());
+        }
+        assert!(begun.elapsed() < A_FEW_QUESTIONS, "{:?}", begun.elapsed());
+        nodes.inner.was_called(2);
+    }
+}

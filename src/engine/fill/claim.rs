@@ -83,6 +83,8 @@ pub(super) struct Claim {
     holder: String,
     /// Random bits.
     dice: u128,
+    /// Before the next question.
+    pause: Duration,
     time: Duration,
     may_be_held: bool,
     /// Its flight landed as [`Passed`](Landing::Passed).
@@ -98,7 +100,16 @@ impl Claim {
         }
         let name = Generation::random()?;
         let (records, holder) = (Arc::clone(records), holder(name));
-        Some(Self { records, key, holder, dice: name.0, time, may_be_held: false, has_passed: false })
+        Some(Self {
+            records,
+            key,
+            holder,
+            dice: name.0,
+            pause: FIRST_PAUSE,
+            time,
+            may_be_held: false,
+            has_passed: false,
+        })
     }
 
     pub(super) async fn ask(&mut self) -> Result<Lease, Error> {
@@ -110,16 +121,21 @@ impl Claim {
 
     /// Asks until it is another's no more.
     pub(super) async fn wait(&mut self) -> Result<Lease, Error> {
-        let mut pause = FIRST_PAUSE;
         loop {
-            // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
-            self.dice = self.dice.rotate_right(8);
-            sleep(pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
-            match self.ask().await {
-                Ok(Lease::Taken) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+            match self.ask_again().await {
+                Ok(Lease::Taken) => {}
                 lease => return lease,
             }
         }
+    }
+
+    /// Asks once more, after a pause that is longer each time.
+    pub(super) async fn ask_again(&mut self) -> Result<Lease, Error> {
+        // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
+        self.dice = self.dice.rotate_right(8);
+        sleep(self.pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
+        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        self.ask().await
     }
 
     /// Whether the holder before got an answer that nobody stores. Then all who waited ask for themselves, at once, as

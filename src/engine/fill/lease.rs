@@ -20,6 +20,7 @@ use crate::{
         race::{race, Raced},
         Engine,
     },
+    error::Error,
     format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
@@ -47,11 +48,14 @@ impl Fill {
                 return Err(elsewhere(Landing::Abandoned));
             }
             inner.release();
-            let waiting = timeout(self.engine.config.follower_limit, claim.wait());
+            let waiting = timeout(self.engine.config.follower_limit, self.wait(&mut claim));
             lease = match race(permit.deserted(), waiting).await {
                 // Whatever is to become of a fill that nobody waits for: this one is another node's.
                 Raced::First(()) => return Err(elsewhere(Landing::Abandoned)),
-                Raced::Second(Ok(lease)) => lease,
+                Raced::Second(Ok(Waited::Brought(generation))) => {
+                    return Err(elsewhere(Landing::Stored(generation)))
+                }
+                Raced::Second(Ok(Waited::Over(lease))) => lease,
                 Raced::Second(Err(_)) => {
                     let delivery = match self.stand_in() {
                         Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
@@ -76,6 +80,19 @@ impl Fill {
             permit.hold(held);
         }
         Ok(())
+    }
+
+    /// Waits for another node's lease to end, or for what it is for to be stored: who died after that gives none back.
+    async fn wait(&mut self, claim: &mut Claim) -> Waited {
+        loop {
+            match claim.ask_again().await {
+                Ok(Lease::Taken) => {}
+                lease => return Waited::Over(lease),
+            }
+            if let Some(generation) = self.brought().await {
+                return Waited::Brought(generation);
+            }
+        }
     }
 
     /// What another node has stored since this fill's request looked. If nothing, the fill goes by what is stored now.
@@ -155,6 +172,14 @@ impl Fill {
         };
         variants.key == *key && variants.selecting.iter().any(|names| place(names) == *slot)
     }
+}
+
+/// What a wait for another node's lease came to.
+enum Waited {
+    /// What it was for is stored.
+    Brought(Generation),
+    /// It ended, or the store cannot tell.
+    Over(Result<Lease, Error>),
 }
 
 impl Known {
