@@ -662,10 +662,11 @@ async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
     }
 }
 
-/// Has the first node store two chunks and no more; then every answer is this one.
-async fn stopped_midway(nodes: &Nodes, then: Script) {
+/// Has the first node store two chunks and no more; then the answers are these.
+async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
     let gate = Gate::shut();
-    nodes.inner.answer_each(PATH, [known().step(4, Step::Wait(gate.clone())), then]);
+    let first = known().step(4, Step::Wait(gate.clone()));
+    nodes.inner.answer_each(PATH, [first].into_iter().chain(then));
     let viewer = nodes[0].get(PATH).start();
     gate.reached_by(1).await;
     settle().await;
@@ -680,7 +681,7 @@ async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
         let gate = Gate::shut();
         let cached = known().header("cache-control", "max-age=60");
         if is_made_whole {
-            stopped_midway(&nodes, cached.held_by(&gate)).await;
+            stopped_midway(&nodes, [cached.held_by(&gate)]).await;
         } else {
             nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
             nodes[0].get(PATH).send().await;
@@ -698,4 +699,67 @@ async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
         assert!(begun.elapsed() < A_FEW_QUESTIONS, "{:?}", begun.elapsed());
         nodes.inner.was_called(2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+        let gate = Gate::shut();
+        nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
+        let slow = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        let mut viewers = Vec::new();
+        for _ in 0..3 {
+            viewers.push(nodes[1].get(PATH).start());
+            sleep(seconds(2)).await;
+        }
+        // The first of them came six seconds ago, the second four.
+        nodes.inner.was_called(2);
+        sleep(Duration::from_millis(1500)).await;
+        nodes.inner.was_called(3);
+        gate.open();
+        let answers = all(viewers).await;
+        for answer in &answers {
+            answer.whole(&truth());
+        }
+        assert_eq!((say(&answers, "waited-too-long"), say(&answers, "; collapsed")), (2, 1), "{mode:?}");
+        slow.await.unwrap().whole(&truth());
+        nodes.inner.was_called(3);
+        settle().await;
+        assert_eq!(nodes.leases.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+        nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
+        nodes.leases.is_a_strangers(seconds(7));
+        let first = nodes[0].get(PATH).start();
+        sleep(seconds(4)).await;
+        let second = nodes[0].get(PATH).start();
+        let begun = Instant::now();
+        assert!(first.await.unwrap().whole(&truth()).cache_status().ends_with("waited-too-long"));
+        assert_eq!(begun.elapsed(), seconds(1));
+        assert!(second.await.unwrap().whole(&truth()).cache_status().contains("; collapsed"));
+        assert!(begun.elapsed() < seconds(3) + A_FEW_QUESTIONS, "{:?}", begun.elapsed());
+        nodes[0].get(PATH).send().await.is_hit().whole(&truth());
+        nodes.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn and_none_where_nobody_is_left() {
+    let nodes = Nodes::new(1).layer(|layer| layer.follower_limit(seconds(5)));
+    nodes.inner.answer(PATH, known());
+    nodes.leases.is_a_strangers(seconds(1000));
+    for answer in all(crowd(&nodes, 3)).await {
+        answer.whole(&truth());
+    }
+    let asked = nodes.leases.asked().len();
+    sleep(seconds(20)).await;
+    assert_eq!(nodes.leases.asked().len(), asked);
+    nodes.inner.was_called(3);
 }

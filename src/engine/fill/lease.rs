@@ -6,7 +6,11 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
 use tokio::time::timeout;
+use tower_service::Service;
 
 use super::{
     claim::{Claim, Held},
@@ -20,79 +24,141 @@ use crate::{
         race::{race, Raced},
         Engine,
     },
-    error::Error,
+    error::{BoxError, Error},
     format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };
 
+/// Why a fill is not to call the inner service.
+enum NotGiven {
+    /// Another node does what it is for, or did: this is how it ends.
+    Elsewhere(Landing),
+    /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
+    Late(Claim),
+}
+
+impl NotGiven {
+    /// Ends the flight, and gives what there is for the request that led it.
+    fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
+        let (landing, delivery) = match self {
+            Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
+            Self::Late(_) => (Landing::Passed, Delivery::Refused(Refusal::WaitedTooLong)),
+        };
+        permit.land(landing);
+        delivery
+    }
+}
+
 impl Fill {
-    /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills; else, how
-    /// this fill ends without a call of the inner service.
-    pub(super) async fn lease<S, B, E>(
-        &mut self,
-        inner: &mut Inner<S>,
-        permit: &mut Permit,
-    ) -> Result<(), (Landing, Delivery<B, E>)>
+    /// Fills once it has the lease, or ends as another node's fill does.
+    pub(super) async fn run<S, A, B>(
+        mut self,
+        mut inner: Inner<S>,
+        mut permit: Permit,
+    ) -> Delivery<B, S::Error>
     where
-        S: Clone,
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
+        let claim = match self.lease(&mut inner, &mut permit).await {
+            Ok(()) => return self.go(inner, permit).await,
+            Err(NotGiven::Late(claim)) => claim,
+            Err(not_given) => return not_given.land(permit),
+        };
+        let delivery = match self.stand_in() {
+            Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
+            None => Delivery::Refused(Refusal::WaitedTooLong),
+        };
+        tokio::spawn(async move {
+            match self.lease_late(claim, &mut permit).await {
+                Ok(()) => drop(self.go(inner, permit).await),
+                Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
+            }
+        });
+        delivery
+    }
+
+    /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
+    async fn lease<S: Clone>(&mut self, inner: &mut Inner<S>, permit: &mut Permit) -> Result<(), NotGiven> {
         let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
             return Ok(());
         };
-        let elsewhere = |landing| (landing, Delivery::Elsewhere(landing));
-        let mut lease = claim.ask().await;
-        let has_waited = matches!(lease, Ok(Lease::Taken));
-        if has_waited {
-            if self.whom == For::Later {
-                return Err(elsewhere(Landing::Abandoned));
-            }
-            inner.release();
-            let waiting = timeout(self.engine.config.follower_limit, self.wait(&mut claim));
-            lease = match race(permit.deserted(), waiting).await {
-                // Whatever is to become of a fill that nobody waits for: this one is another node's.
-                Raced::First(()) => return Err(elsewhere(Landing::Abandoned)),
-                Raced::Second(Ok(Waited::Brought(generation))) => {
-                    return Err(elsewhere(Landing::Stored(generation)))
+        match claim.ask().await {
+            Ok(Lease::Granted) => {
+                let held = Held::of(claim);
+                // Until the lease was this one's, another node may have stored what it is for.
+                if let Some(generation) = self.brought().await {
+                    return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
                 }
-                Raced::Second(Ok(Waited::Over(lease))) => lease,
-                Raced::Second(Err(_)) => {
-                    let delivery = match self.stand_in() {
-                        Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
-                        None => Delivery::Refused(Refusal::WaitedTooLong),
-                    };
-                    return Err((Landing::Passed, delivery));
-                }
-            };
-        }
-        let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
-        if held.is_none() && !has_waited {
-            return Ok(());
-        }
-        // Until the lease was this one's, another node may have stored what it is for.
-        if let Some(generation) = self.brought().await {
-            return Err(elsewhere(Landing::Stored(generation)));
-        }
-        if let Some(held) = held {
-            if has_waited && held.comes_after_a_pass().await {
-                return Err(elsewhere(Landing::Passed));
+                permit.hold(held);
+                Ok(())
             }
-            permit.hold(held);
+            Ok(Lease::Taken) if self.whom == For::Later => Err(NotGiven::Elsewhere(Landing::Abandoned)),
+            Ok(Lease::Taken) => {
+                inner.release();
+                let limit = self.engine.config.follower_limit;
+                match timeout(limit, self.wait(&mut claim, permit)).await {
+                    Ok(waited) => self.after(waited, claim, permit).await,
+                    Err(_) => Err(NotGiven::Late(claim)),
+                }
+            }
+            Ok(Lease::NotOffered) | Err(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Goes on to wait, for those who came after the one that led: each of them waits as long as the limit says.
+    async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+        let waited = self.wait(&mut claim, permit).await;
+        self.after(waited, claim, permit).await
     }
 
     /// Waits for another node's lease to end, or for what it is for to be stored: who died after that gives none back.
-    async fn wait(&mut self, claim: &mut Claim) -> Waited {
-        loop {
-            match claim.ask_again().await {
-                Ok(Lease::Taken) => {}
-                lease => return Waited::Over(lease),
+    async fn wait(&mut self, claim: &mut Claim, permit: &Permit) -> Waited {
+        let asking = async {
+            loop {
+                match claim.ask_again().await {
+                    Ok(Lease::Taken) => {}
+                    lease => return Waited::Over(lease),
+                }
+                if let Some(generation) = self.brought().await {
+                    return Waited::Brought(generation);
+                }
             }
-            if let Some(generation) = self.brought().await {
-                return Waited::Brought(generation);
-            }
+        };
+        match race(permit.deserted(), asking).await {
+            Raced::First(()) => Waited::Deserted,
+            Raced::Second(waited) => waited,
         }
+    }
+
+    /// What comes after a wait.
+    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+        let lease = match waited {
+            Waited::Over(lease) => lease,
+            Waited::Brought(generation) => return Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+            // Whatever is to become of a fill that nobody waits for: this one is another node's.
+            Waited::Deserted => return Err(NotGiven::Elsewhere(Landing::Abandoned)),
+        };
+        let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
+        if let Some(generation) = self.brought().await {
+            return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+        }
+        let comes_after_a_pass = match &held {
+            Some(held) => held.comes_after_a_pass().await,
+            None => false,
+        };
+        if comes_after_a_pass {
+            return Err(NotGiven::Elsewhere(Landing::Passed));
+        }
+        if let Some(held) = held {
+            permit.hold(held);
+        }
+        Ok(())
     }
 
     /// What another node has stored since this fill's request looked. If nothing, the fill goes by what is stored now.
@@ -178,6 +244,8 @@ impl Fill {
 enum Waited {
     /// What it was for is stored.
     Brought(Generation),
+    /// Nobody waits any more.
+    Deserted,
     /// It ended, or the store cannot tell.
     Over(Result<Lease, Error>),
 }

@@ -229,7 +229,8 @@ struct Fill {
 }
 
 impl Fill {
-    async fn run<S, A, B>(mut self, mut inner: Inner<S>, mut permit: Permit) -> Delivery<B, S::Error>
+    /// Fills: it has the lease, if there are any.
+    async fn go<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -238,10 +239,6 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Err((landing, delivery)) = self.lease(&mut inner, &mut permit).await {
-            permit.land(landing);
-            return delivery;
-        }
         if let Known::Sparse(entry) = &self.stored {
             match self.complete(&mut inner, entry, &permit).await {
                 Completed::Stored(stored) => {
