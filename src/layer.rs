@@ -203,7 +203,7 @@ impl VideoCacheLayer {
     }
 
     /// How many fills may be under way at once. What would be one more passes through, with the detail `fills-limit` in
-    /// `Cache-Status`. Default: 256.
+    /// `Cache-Status`. One that waits for another node's [lease](Self::lease_time) is none yet. Default: 256.
     #[must_use]
     pub fn most_fills(self, fills: usize) -> Self {
         self.set(|config| config.most_fills = fills)

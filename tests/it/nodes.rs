@@ -763,3 +763,25 @@ async fn and_none_where_nobody_is_left() {
     assert_eq!(nodes.leases.asked().len(), asked);
     nodes.inner.was_called(3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_lease_takes_no_fills_place() {
+    let nodes = Nodes::new(1).layer(|layer| layer.most_fills(1));
+    let other = Script::movie("/b.mp4", LENGTH);
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, known());
+    nodes.inner.answer("/b.mp4", other.clone().held_by(&gate));
+    nodes.leases.is_a_strangers(seconds(10));
+    let waiting = nodes[0].get(PATH).start();
+    sleep(seconds(2)).await;
+    let filling = nodes[0].get("/b.mp4").start();
+    gate.reached_by(1).await;
+    // It is over, and its place is another's now.
+    let waiting = waiting.await.unwrap();
+    assert!(waiting.whole(&truth()).cache_status().ends_with("fills-limit"), "{}", waiting.cache_status());
+    settle().await;
+    assert_eq!(nodes.leases.held(), 1);
+    gate.open();
+    assert!(filling.await.unwrap().cache_status().contains("; stored"));
+    assert!(nodes[0].get(PATH).send().await.cache_status().contains("; stored"));
+}

@@ -34,6 +34,8 @@ use crate::{
 enum NotGiven {
     /// Another node does what it is for, or did: this is how it ends.
     Elsewhere(Landing),
+    /// Other fills began while it waited, as many as may be.
+    Full,
     /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
     Late(Claim),
 }
@@ -43,6 +45,7 @@ impl NotGiven {
     fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
         let (landing, delivery) = match self {
             Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
+            Self::Full => (Landing::Passed, Delivery::Refused(Refusal::TooManyFills)),
             Self::Late(_) => (Landing::Passed, Delivery::Refused(Refusal::WaitedTooLong)),
         };
         permit.land(landing);
@@ -101,6 +104,8 @@ impl Fill {
             Ok(Lease::Taken) if self.whom == For::Later => Err(NotGiven::Elsewhere(Landing::Abandoned)),
             Ok(Lease::Taken) => {
                 inner.release();
+                // It is no fill as long as it waits.
+                self.place = None;
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
@@ -155,6 +160,7 @@ impl Fill {
         if comes_after_a_pass {
             return Err(NotGiven::Elsewhere(Landing::Passed));
         }
+        self.place = Some(self.engine.place().ok_or(NotGiven::Full)?);
         if let Some(held) = held {
             permit.hold(held);
         }

@@ -167,7 +167,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Ok(place) = Arc::clone(&engine.fills).try_acquire_owned() else {
+    let Some(place) = engine.place() else {
         permit.land(Landing::Passed);
         return None;
     };
@@ -176,7 +176,7 @@ where
     let window = window(engine, target, request);
     let (engine, target, place) = (Arc::clone(engine), Arc::clone(target), Some(place));
     let began = engine.config.clock.now();
-    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, _place: place };
+    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, place };
     let follower = permit.follower();
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
@@ -224,8 +224,9 @@ struct Fill {
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
     whom: For,
-    /// Among the fills that may be under way at once; an update by a HEAD needs none.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Among the fills that may be under way at once; an update by a HEAD needs none, and neither does a wait for another
+    /// node.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Fill {
