@@ -785,3 +785,29 @@ async fn who_waits_for_a_lease_takes_no_fills_place() {
     assert!(filling.await.unwrap().cache_status().contains("; stored"));
     assert!(nodes[0].get(PATH).send().await.cache_status().contains("; stored"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
+    for is_done_first in [true, false] {
+        let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
+        let gates = [Gate::shut(), Gate::shut()];
+        stopped_midway(&nodes, gates.iter().map(|gate| known().held_by(gate))).await;
+        let mut viewers = vec![nodes[0].get(PATH).start(), nodes[0].get(PATH).start()];
+        gates[0].reached_by(1).await;
+        nodes.leases.expire();
+        viewers.push(nodes[1].get(PATH).start());
+        gates[1].reached_by(1).await;
+        let order = if is_done_first { [1, 0] } else { [0, 1] };
+        for index in order {
+            gates[index].open();
+            sleep(seconds(1)).await;
+        }
+        let answers = all(viewers).await;
+        for answer in &answers {
+            answer.whole(&truth());
+        }
+        assert!(answers[0].cache_status().contains("detail=lease-lost"), "{}", answers[0].cache_status());
+        assert_eq!(say(&answers, "; stored"), 1, "{}", answers[2].cache_status());
+        assert_eq!(nodes.inner.ranges(PATH), ["", "bytes=2000-4999", "bytes=2000-4999"]);
+    }
+}

@@ -250,6 +250,10 @@ impl Fill {
                     permit.land(Landing::Abandoned);
                     return Delivery::Refused(Refusal::Abandoned);
                 }
+                Completed::Unstored(refusal) => {
+                    permit.land(lease::landing(refusal));
+                    return Delivery::Usable(Arc::clone(entry), Some(StatusCode::PARTIAL_CONTENT), refusal);
+                }
                 Completed::Not => {}
             }
             self.stored = Known::Nothing;
