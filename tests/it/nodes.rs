@@ -291,7 +291,7 @@ async fn who_wants_one_variant_does_not_wait_for_another() {
 #[tokio::test(start_paused = true)]
 async fn leases_in_trouble_are_no_worse_than_none() {
     for call in [Call::Lease, Call::Renew, Call::Release] {
-        for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic, Trouble::Unanswered] {
             for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
                 let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
                 nodes.inner.answer(PATH, known());
@@ -810,4 +810,55 @@ async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
         assert_eq!(say(&answers, "; stored"), 1, "{}", answers[2].cache_status());
         assert_eq!(nodes.inner.ranges(PATH), ["", "bytes=2000-4999", "bytes=2000-4999"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
+    for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for mode in [Fill::Whole, Fill::Progressive] {
+            let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+            let gate = Gate::shut();
+            let changed = [Script::absent().status(204), Script::movie("/new", LENGTH)];
+            let slow = known().step(5, Step::Wait(gate.clone()));
+            nodes.inner.answer_each(PATH, [slow].into_iter().chain(changed));
+            nodes.leases.spoil(Call::Renew, trouble);
+            let before = nodes[0].get(PATH).start();
+            gate.reached_by(1).await;
+            sleep(seconds(4)).await;
+            // What takes its lease away, it cannot be told.
+            nodes[1].ask(Method::DELETE, PATH).send().await;
+            gate.open();
+            let before = before.await.unwrap();
+            before.whole(&truth());
+            if mode == Fill::Whole {
+                assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
+            }
+            sleep(seconds(10)).await;
+            nodes.leases.mend();
+            for node in &nodes.all {
+                node.get(PATH).send().await.whole(&movie("/new", LENGTH));
+            }
+            nodes.inner.was_called(3);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unless_the_store_says_at_last_that_it_is_not() {
+    let nodes = Nodes::new(2).layer(|layer| layer.lease_time(seconds(3)));
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, known().step(5, Step::Wait(gate.clone())));
+    nodes.leases.spoil(Call::Renew, Trouble::Unanswered);
+    let viewers = crowd(&nodes, 2);
+    gate.reached_by(1).await;
+    // At one renewal after the lease should have ended, and before the next one.
+    sleep(Duration::from_millis(4500)).await;
+    nodes.leases.mend();
+    gate.open();
+    let answers = all(viewers).await;
+    for answer in &answers {
+        answer.whole(&truth());
+    }
+    assert_eq!(say(&answers, "; stored"), 1);
+    nodes.inner.was_called(1);
 }

@@ -1,16 +1,18 @@
 //! A lease that is asked for, and one that is held: renewed till its end, then given back.
 
 use std::{
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::AbortHandle, time::sleep};
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{sleep, Instant},
+};
 
 use crate::{
+    clock::moment,
     engine::{flight::Landing, records::Records, Engine},
     error::Error,
     format::key::{holder, passed_key, Generation},
@@ -20,21 +22,27 @@ use crate::{
 /// A lease that was granted: renewed while this lives, then given back.
 pub(crate) struct Held {
     claim: Claim,
-    is_lost: Arc<AtomicBool>,
+    standing: Arc<Standing>,
     renewing: AbortHandle,
 }
 
 impl Held {
     pub(super) fn of(claim: Claim) -> Self {
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let (records, key, holder) = (Arc::clone(&claim.records), claim.key.clone(), claim.holder.clone());
-        let renewing = tokio::spawn(renewed(records, key, holder, claim.time, Arc::clone(&is_lost)));
-        Self { claim, is_lost, renewing: renewing.abort_handle() }
+        let Claim { records, key, holder, time, asked, .. } = &claim;
+        let standing = Arc::new(Standing {
+            records: Arc::clone(records),
+            key: key.clone(),
+            holder: holder.clone(),
+            time: *time,
+            since: Mutex::new(Some(*asked)),
+        });
+        let renewing = tokio::spawn(renewed(Arc::clone(&standing)));
+        Self { claim, standing, renewing: renewing.abort_handle() }
     }
 
     /// Gives the lease back, after a flight that landed so.
     pub(crate) fn end(mut self, landing: Landing) {
-        self.claim.has_passed = landing == Landing::Passed && !self.is_lost.load(Ordering::SeqCst);
+        self.claim.has_passed = landing == Landing::Passed && !self.standing.is_over();
     }
 
     /// Whether the holder before got an answer that nobody stores.
@@ -42,14 +50,9 @@ impl Held {
         self.claim.comes_after_a_pass().await
     }
 
-    /// Whether it is the holder's no more. A store that cannot tell does not take it away.
+    /// Whether it is the holder's no more.
     pub(super) async fn is_lost(&self) -> bool {
-        if self.is_lost.load(Ordering::SeqCst) {
-            return true;
-        }
-        let Claim { records, key, holder, time, .. } = &self.claim;
-        let is_lost = matches!(records.renew(key, holder, *time).await, Ok(false));
-        self.is_lost.fetch_or(is_lost, Ordering::SeqCst) || is_lost
+        self.standing.is_lost().await
     }
 }
 
@@ -59,19 +62,54 @@ impl Drop for Held {
     }
 }
 
-/// Renews a lease until it is lost, or this is dropped.
-async fn renewed(
+/// What is known of a lease that was granted.
+struct Standing {
     records: Arc<Records>,
     key: String,
     holder: String,
     time: Duration,
-    is_lost: Arc<AtomicBool>,
-) {
-    while !is_lost.load(Ordering::SeqCst) {
-        sleep((time / 3).max(FIRST_PAUSE)).await;
-        if let Ok(false) = records.renew(&key, &holder, time).await {
-            is_lost.store(true, Ordering::SeqCst);
+    /// When the store was asked for what it granted last; none once it said that the lease is the holder's no more.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Standing {
+    /// Renews the lease, and says whether it is the holder's no more. A store that cannot tell does not take it away
+    /// before its time is over.
+    async fn is_lost(&self) -> bool {
+        if self.since().is_none() {
+            return true;
         }
+        let asked = moment();
+        match self.records.renew(&self.key, &self.holder, self.time).await {
+            Ok(true) => {
+                let mut since = self.since();
+                *since = since.map(|since| since.max(asked));
+                since.is_none()
+            }
+            Ok(false) => {
+                *self.since() = None;
+                true
+            }
+            Err(_) => self.is_over(),
+        }
+    }
+
+    /// Whether it is another's for all that is known here. By then it may have been taken by one who invalidated what it
+    /// is for, and this one not have heard of it.
+    fn is_over(&self) -> bool {
+        self.since().is_none_or(|since| moment().saturating_duration_since(since) >= self.time)
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renews a lease until it is lost, or this is dropped.
+async fn renewed(standing: Arc<Standing>) {
+    while standing.since().is_some() {
+        sleep((standing.time / 3).max(FIRST_PAUSE)).await;
+        standing.is_lost().await;
     }
 }
 
@@ -86,6 +124,8 @@ pub(super) struct Claim {
     /// Before the next question.
     pause: Duration,
     time: Duration,
+    /// When it was asked for last.
+    asked: Instant,
     may_be_held: bool,
     /// Its flight landed as [`Passed`](Landing::Passed).
     has_passed: bool,
@@ -107,13 +147,14 @@ impl Claim {
             dice: name.0,
             pause: FIRST_PAUSE,
             time,
+            asked: moment(),
             may_be_held: false,
             has_passed: false,
         })
     }
 
     pub(super) async fn ask(&mut self) -> Result<Lease, Error> {
-        self.may_be_held = true;
+        (self.may_be_held, self.asked) = (true, moment());
         let lease = self.records.lease(&self.key, &self.holder, self.time).await;
         self.may_be_held = !matches!(lease, Ok(Lease::NotOffered | Lease::Taken));
         lease
