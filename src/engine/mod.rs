@@ -7,6 +7,7 @@ mod budget;
 pub(crate) mod collect;
 mod config;
 mod distrust;
+mod elsewhere;
 mod fill;
 mod flight;
 mod forward;
@@ -37,6 +38,7 @@ pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
     distrust::Distrust,
+    elsewhere::Elsewhere,
     fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
@@ -50,6 +52,7 @@ use self::{
 pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
     body::ResponseBody,
+    clock::moment,
     error::BoxError,
     format::key::{Generation, Slot},
     semantics::{
@@ -73,6 +76,7 @@ pub(crate) struct Engine {
     fills: Arc<Semaphore>,
     supplies: Supplies,
     passes: Passes,
+    elsewhere: Elsewhere,
     distrust: Distrust,
     /// What the inner service gives no parts of.
     partless: Passes,
@@ -116,6 +120,7 @@ impl Engine {
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Supplies::default(),
             passes: Passes::new(config.refusal_ttl),
+            elsewhere: Elsewhere::new(config.lease_time),
             distrust: Distrust::default(),
             partless: Passes::new(PARTLESS_TTL),
             config,
@@ -280,6 +285,9 @@ impl Engine {
     {
         // Another question on behalf of such a request would be in vain.
         if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
+            return;
+        }
+        if self.elsewhere.refreshes(&entry, moment()) {
             return;
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {

@@ -862,3 +862,43 @@ async fn unless_the_store_says_at_last_that_it_is_not() {
     assert_eq!(say(&answers, "; stored"), 1);
     nodes.inner.was_called(1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease() {
+    let policy = Policy::default().stale_while_revalidate(seconds(600));
+    let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()).lease_time(seconds(9)));
+    let cached = known().header("cache-control", "max-age=60");
+    let gate = Gate::shut();
+    nodes.inner.answer_each(PATH, [cached.clone(), cached.clone().held_by(&gate), cached]);
+    nodes[0].get(PATH).send().await;
+    nodes.clock.advance(seconds(70));
+    nodes[0].get(PATH).send().await.is_hit();
+    gate.reached_by(1).await;
+    let before = nodes.leases.asked().len();
+    let asked = || nodes.leases.asked().len() - before;
+    for times in 1..4 {
+        for _ in 0..10 {
+            for answer in all(crowd(&nodes, 2)).await {
+                answer.is_hit().whole(&truth());
+            }
+            settle().await;
+        }
+        assert_eq!(asked(), 3 * times, "each of the others asked once more");
+        sleep(seconds(3)).await;
+    }
+    // Who waits is not held back by what the hits heard.
+    nodes[1].get(PATH).send().await.is_hit();
+    settle().await;
+    let now = asked();
+    let waiting = nodes[1].get(PATH).header("cache-control", "max-age=0").start();
+    settle().await;
+    assert_eq!(asked(), now + 1);
+    gate.open();
+    waiting.await.unwrap().whole(&truth());
+    nodes.inner.was_called(2);
+    // Nor is the next refresh by what was heard of the one before.
+    nodes.clock.advance(seconds(70));
+    nodes[1].get(PATH).send().await.is_hit();
+    settle().await;
+    nodes.inner.was_called(3);
+}

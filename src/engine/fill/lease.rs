@@ -17,6 +17,7 @@ use super::{
     Delivery, Fill, For, Known,
 };
 use crate::{
+    clock::moment,
     engine::{
         flight::{Landing, Permit},
         inner::Inner,
@@ -101,7 +102,12 @@ impl Fill {
                 permit.hold(held);
                 Ok(())
             }
-            Ok(Lease::Taken) if self.whom == For::Later => Err(NotGiven::Elsewhere(Landing::Abandoned)),
+            Ok(Lease::Taken) if self.whom == For::Later => {
+                if let Known::Stale(entry) = &self.stored {
+                    self.engine.elsewhere.remember(entry, moment());
+                }
+                Err(NotGiven::Elsewhere(Landing::Abandoned))
+            }
             Ok(Lease::Taken) => {
                 inner.release();
                 // It is no fill as long as it waits.
