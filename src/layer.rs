@@ -170,8 +170,8 @@ impl VideoCacheLayer {
     /// that node alone until all of it is stored: where that takes long, viewers of other nodes wait for as long as the limit
     /// lets them. Of what is [`Fill::Sliced`], the first part is fetched under a lease, and later ones without.
     ///
-    /// A fill that lost its lease (it was paused for longer, or another node invalidated what it fetches) is not stored,
-    /// with the detail `lease-lost`; its viewers get their bytes all the same.
+    /// A fill that lost its lease (it was paused or could not ask the store for longer, or another node invalidated what it
+    /// fetches) is not stored, with the detail `lease-lost`; its viewers get their bytes all the same.
     ///
     /// Two caches behind each other must not share a store with leases and the keys in it: what the inner one misses it
     /// would wait for while the outer one, which holds the lease, waits for it. Give them a store each, or a prefix; or ask
@@ -203,7 +203,7 @@ impl VideoCacheLayer {
     }
 
     /// How many fills may be under way at once. What would be one more passes through, with the detail `fills-limit` in
-    /// `Cache-Status`. Default: 256.
+    /// `Cache-Status`. One that waits for another node's [lease](Self::lease_time) is none yet. Default: 256.
     #[must_use]
     pub fn most_fills(self, fills: usize) -> Self {
         self.set(|config| config.most_fills = fills)

@@ -8,6 +8,7 @@ pub(crate) mod collect;
 mod config;
 mod distrust;
 mod early;
+mod elsewhere;
 mod fill;
 mod flight;
 mod forward;
@@ -31,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 pub use self::config::{Abandon, ChunkSize, Fill};
@@ -39,6 +40,7 @@ use self::{
     budget::Budget,
     distrust::Distrust,
     early::look_ahead,
+    elsewhere::Elsewhere,
     fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
@@ -52,6 +54,7 @@ use self::{
 pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
     body::ResponseBody,
+    clock::moment,
     error::BoxError,
     format::key::{Generation, Slot},
     semantics::{
@@ -75,6 +78,7 @@ pub(crate) struct Engine {
     fills: Arc<Semaphore>,
     supplies: Supplies,
     passes: Passes,
+    elsewhere: Elsewhere,
     distrust: Distrust,
     /// What the inner service gives no parts of.
     partless: Passes,
@@ -118,6 +122,7 @@ impl Engine {
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Supplies::default(),
             passes: Passes::new(config.refusal_ttl),
+            elsewhere: Elsewhere::new(config.lease_time),
             distrust: Distrust::default(),
             partless: Passes::new(PARTLESS_TTL),
             config,
@@ -285,10 +290,18 @@ impl Engine {
         if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
             return;
         }
+        if self.elsewhere.refreshes(&entry, moment()) {
+            return;
+        }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
             drop(fill::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
         }
+    }
+
+    /// A place among the fills that may be under way at once.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.fills).try_acquire_owned().ok()
     }
 
     fn directives(&self, request: &request::Parts) -> RequestDirectives {

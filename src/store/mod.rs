@@ -171,7 +171,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever kept the store from knowing.
+    /// Whatever kept the store from knowing; for the holder, the lease is over after its time then.
     fn renew(
         &self,
         key: &str,

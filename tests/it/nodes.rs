@@ -284,7 +284,7 @@ async fn who_wants_one_variant_does_not_wait_for_another() {
 #[tokio::test(start_paused = true)]
 async fn leases_in_trouble_are_no_worse_than_none() {
     for call in [Call::Lease, Call::Renew, Call::Release] {
-        for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic, Trouble::Unanswered] {
             for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
                 let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
                 nodes.inner.answer(PATH, known());
@@ -631,4 +631,267 @@ async fn leases_of_no_time_are_not_asked_for() {
     nodes.inner.answer(PATH, known());
     nodes[0].get(PATH).send().await.whole(&truth());
     assert_eq!(nodes.leases.asked().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
+    for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            let nodes = Nodes::new(3).layer(|layer| layer.fill(mode));
+            let gate = Gate::shut();
+            nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
+            nodes.leases.spoil(Call::Release, trouble);
+            let viewers = crowd(&nodes, 2);
+            gate.reached_by(1).await;
+            sleep(seconds(2)).await;
+            let begun = Instant::now();
+            gate.open();
+            for answer in all(viewers).await {
+                answer.whole(&truth());
+            }
+            assert!(begun.elapsed() < A_FEW_QUESTIONS, "{trouble:?} {mode:?} {:?}", begun.elapsed());
+            nodes.inner.was_called(1);
+        }
+    }
+}
+
+/// Has the first node store two chunks and no more; then the answers are these.
+async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
+    let gate = Gate::shut();
+    let first = known().step(4, Step::Wait(gate.clone()));
+    nodes.inner.answer_each(PATH, [first].into_iter().chain(then));
+    let viewer = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    settle().await;
+    viewer.abort();
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
+    for is_made_whole in [false, true] {
+        let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
+        let gate = Gate::shut();
+        let cached = known().header("cache-control", "max-age=60");
+        if is_made_whole {
+            stopped_midway(&nodes, [cached.held_by(&gate)]).await;
+        } else {
+            nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
+            nodes[0].get(PATH).send().await;
+            nodes.clock.advance(seconds(70));
+        }
+        nodes.leases.spoil(Call::Release, Trouble::Error);
+        let viewers = crowd(&nodes, 2);
+        gate.reached_by(1).await;
+        sleep(seconds(2)).await;
+        let begun = Instant::now();
+        gate.open();
+        for answer in all(viewers).await {
+            answer.whole(&truth());
+        }
+        assert!(begun.elapsed() < A_FEW_QUESTIONS, "{:?}", begun.elapsed());
+        nodes.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
+    for mode in [Fill::Whole, Fill::Progressive] {
+        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+        let gate = Gate::shut();
+        nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
+        let slow = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        let mut viewers = Vec::new();
+        for _ in 0..3 {
+            viewers.push(nodes[1].get(PATH).start());
+            sleep(seconds(2)).await;
+        }
+        // The first of them came six seconds ago, the second four.
+        nodes.inner.was_called(2);
+        sleep(Duration::from_millis(1500)).await;
+        nodes.inner.was_called(3);
+        gate.open();
+        let answers = all(viewers).await;
+        for answer in &answers {
+            answer.whole(&truth());
+        }
+        assert_eq!((say(&answers, "waited-too-long"), say(&answers, "; collapsed")), (2, 1), "{mode:?}");
+        slow.await.unwrap().whole(&truth());
+        nodes.inner.was_called(3);
+        settle().await;
+        assert_eq!(nodes.leases.held(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+        nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
+        nodes.leases.is_a_strangers(seconds(7));
+        let first = nodes[0].get(PATH).start();
+        sleep(seconds(4)).await;
+        let second = nodes[0].get(PATH).start();
+        let begun = Instant::now();
+        assert!(first.await.unwrap().whole(&truth()).cache_status().ends_with("waited-too-long"));
+        assert_eq!(begun.elapsed(), seconds(1));
+        assert!(second.await.unwrap().whole(&truth()).cache_status().contains("; collapsed"));
+        assert!(begun.elapsed() < seconds(3) + A_FEW_QUESTIONS, "{:?}", begun.elapsed());
+        nodes[0].get(PATH).send().await.is_hit().whole(&truth());
+        nodes.inner.was_called(2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn and_none_where_nobody_is_left() {
+    let nodes = Nodes::new(1).layer(|layer| layer.follower_limit(seconds(5)));
+    nodes.inner.answer(PATH, known());
+    nodes.leases.is_a_strangers(seconds(1000));
+    for answer in all(crowd(&nodes, 3)).await {
+        answer.whole(&truth());
+    }
+    let asked = nodes.leases.asked().len();
+    sleep(seconds(20)).await;
+    assert_eq!(nodes.leases.asked().len(), asked);
+    nodes.inner.was_called(3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_lease_takes_no_fills_place() {
+    let nodes = Nodes::new(1).layer(|layer| layer.most_fills(1));
+    let other = Script::movie("/b.mp4", LENGTH);
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, known());
+    nodes.inner.answer("/b.mp4", other.clone().held_by(&gate));
+    nodes.leases.is_a_strangers(seconds(10));
+    let waiting = nodes[0].get(PATH).start();
+    sleep(seconds(2)).await;
+    let filling = nodes[0].get("/b.mp4").start();
+    gate.reached_by(1).await;
+    // It is over, and its place is another's now.
+    let waiting = waiting.await.unwrap();
+    assert!(waiting.whole(&truth()).cache_status().ends_with("fills-limit"), "{}", waiting.cache_status());
+    settle().await;
+    assert_eq!(nodes.leases.held(), 1);
+    gate.open();
+    assert!(filling.await.unwrap().cache_status().contains("; stored"));
+    assert!(nodes[0].get(PATH).send().await.cache_status().contains("; stored"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
+    for is_done_first in [true, false] {
+        let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
+        let gates = [Gate::shut(), Gate::shut()];
+        stopped_midway(&nodes, gates.iter().map(|gate| known().held_by(gate))).await;
+        let mut viewers = vec![nodes[0].get(PATH).start(), nodes[0].get(PATH).start()];
+        gates[0].reached_by(1).await;
+        nodes.leases.expire();
+        viewers.push(nodes[1].get(PATH).start());
+        gates[1].reached_by(1).await;
+        let order = if is_done_first { [1, 0] } else { [0, 1] };
+        for index in order {
+            gates[index].open();
+            sleep(seconds(1)).await;
+        }
+        let answers = all(viewers).await;
+        for answer in &answers {
+            answer.whole(&truth());
+        }
+        assert!(answers[0].cache_status().contains("detail=lease-lost"), "{}", answers[0].cache_status());
+        assert_eq!(say(&answers, "; stored"), 1, "{}", answers[2].cache_status());
+        assert_eq!(nodes.inner.ranges(PATH), ["", "bytes=2000-4999", "bytes=2000-4999"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
+    for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
+        for mode in [Fill::Whole, Fill::Progressive] {
+            let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+            let gate = Gate::shut();
+            let changed = [Script::absent().status(204), Script::movie("/new", LENGTH)];
+            let slow = known().step(5, Step::Wait(gate.clone()));
+            nodes.inner.answer_each(PATH, [slow].into_iter().chain(changed));
+            nodes.leases.spoil(Call::Renew, trouble);
+            let before = nodes[0].get(PATH).start();
+            gate.reached_by(1).await;
+            sleep(seconds(4)).await;
+            // What takes its lease away, it cannot be told.
+            nodes[1].ask(Method::DELETE, PATH).send().await;
+            gate.open();
+            let before = before.await.unwrap();
+            before.whole(&truth());
+            if mode == Fill::Whole {
+                assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
+            }
+            sleep(seconds(10)).await;
+            nodes.leases.mend();
+            for node in &nodes.all {
+                node.get(PATH).send().await.whole(&movie("/new", LENGTH));
+            }
+            nodes.inner.was_called(3);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unless_the_store_says_at_last_that_it_is_not() {
+    let nodes = Nodes::new(2).layer(|layer| layer.lease_time(seconds(3)));
+    let gate = Gate::shut();
+    nodes.inner.answer(PATH, known().step(5, Step::Wait(gate.clone())));
+    nodes.leases.spoil(Call::Renew, Trouble::Unanswered);
+    let viewers = crowd(&nodes, 2);
+    gate.reached_by(1).await;
+    // At one renewal after the lease should have ended, and before the next one.
+    sleep(Duration::from_millis(4500)).await;
+    nodes.leases.mend();
+    gate.open();
+    let answers = all(viewers).await;
+    for answer in &answers {
+        answer.whole(&truth());
+    }
+    assert_eq!(say(&answers, "; stored"), 1);
+    nodes.inner.was_called(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease() {
+    let policy = Policy::default().stale_while_revalidate(seconds(600));
+    let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()).lease_time(seconds(9)));
+    let cached = known().header("cache-control", "max-age=60");
+    let gate = Gate::shut();
+    nodes.inner.answer_each(PATH, [cached.clone(), cached.clone().held_by(&gate), cached]);
+    nodes[0].get(PATH).send().await;
+    nodes.clock.advance(seconds(70));
+    nodes[0].get(PATH).send().await.is_hit();
+    gate.reached_by(1).await;
+    let before = nodes.leases.asked().len();
+    let asked = || nodes.leases.asked().len() - before;
+    for times in 1..4 {
+        for _ in 0..10 {
+            for answer in all(crowd(&nodes, 2)).await {
+                answer.is_hit().whole(&truth());
+            }
+            settle().await;
+        }
+        assert_eq!(asked(), 3 * times, "each of the others asked once more");
+        sleep(seconds(3)).await;
+    }
+    // Who waits is not held back by what the hits heard.
+    nodes[1].get(PATH).send().await.is_hit();
+    settle().await;
+    let now = asked();
+    let waiting = nodes[1].get(PATH).header("cache-control", "max-age=0").start();
+    settle().await;
+    assert_eq!(asked(), now + 1);
+    gate.open();
+    waiting.await.unwrap().whole(&truth());
+    nodes.inner.was_called(2);
+    // Nor is the next refresh by what was heard of the one before.
+    nodes.clock.advance(seconds(70));
+    nodes[1].get(PATH).send().await.is_hit();
+    settle().await;
+    nodes.inner.was_called(3);
 }

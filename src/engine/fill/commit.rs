@@ -5,7 +5,7 @@ use http::{
     HeaderMap, StatusCode,
 };
 
-use super::{lease::Held, validate::strong_tag, Fill};
+use super::{claim::Held, validate::strong_tag, Fill};
 use crate::{
     engine::{
         flight::Permit,

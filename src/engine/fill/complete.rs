@@ -21,6 +21,7 @@ use crate::{
     },
     error::BoxError,
     format::manifest::Manifest,
+    semantics::cache_status::Refusal,
 };
 
 impl Fill {
@@ -61,8 +62,9 @@ impl Fill {
             }
         }
         let draft = Draft { sparse: false, ..Draft::of(&entry.manifest) };
-        if self.commit(draft, permit).await.is_err() {
-            return Completed::Not;
+        // What came is good for the viewer who asked.
+        if let Err(refusal) = self.commit(draft, permit).await {
+            return Completed::Unstored(refusal);
         }
         let (generation, status) = (layout.generation, StatusCode::PARTIAL_CONTENT);
         Completed::Stored(Stored { generation, status, withheld: HeaderMap::new() })
@@ -76,4 +78,6 @@ pub(super) enum Completed {
     /// It cannot be; then it is as if nothing were stored.
     Not,
     Stored(Stored),
+    /// Its chunks are all there, but nothing says so.
+    Unstored(Refusal),
 }

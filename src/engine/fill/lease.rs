@@ -4,84 +4,170 @@
 //! So whoever invalidates a key cannot name the leases of its variants; the fill of one looks instead for the mark that
 //! its slot hangs on, which goes with the key's own record; and has a lease that can be named while it commits.
 
-use std::{
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Arc,
-    },
-    time::{Duration, SystemTime},
-};
+use std::time::SystemTime;
 
-use tokio::{
-    runtime::Handle,
-    task::AbortHandle,
-    time::{sleep, timeout},
-};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::timeout;
+use tower_service::Service;
 
-use super::{Delivery, Fill, For, Known};
+use super::{
+    claim::{Claim, Held},
+    Delivery, Fill, For, Known,
+};
 use crate::{
+    clock::moment,
     engine::{
         flight::{Landing, Permit},
         inner::Inner,
         lookup::{decoded, lookup, Accepted, Decoded, Entry, Look, Target},
         race::{race, Raced},
-        records::Records,
         Engine,
     },
-    error::Error,
-    format::key::{commit_key, holder, lease_key, passed_key, Generation, SelectingField, Slot},
+    error::{BoxError, Error},
+    format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };
 
+/// Why a fill is not to call the inner service.
+enum NotGiven {
+    /// Another node does what it is for, or did: this is how it ends.
+    Elsewhere(Landing),
+    /// Other fills began while it waited, as many as may be.
+    Full,
+    /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
+    Late(Claim),
+}
+
+impl NotGiven {
+    /// Ends the flight, and gives what there is for the request that led it.
+    fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
+        let (landing, delivery) = match self {
+            Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
+            Self::Full => (Landing::Passed, Delivery::Refused(Refusal::TooManyFills)),
+            Self::Late(_) => (Landing::Passed, Delivery::Refused(Refusal::WaitedTooLong)),
+        };
+        permit.land(landing);
+        delivery
+    }
+}
+
 impl Fill {
-    /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills; else, how
-    /// this fill ends without a call of the inner service.
-    pub(super) async fn lease<S, B, E>(
-        &mut self,
-        inner: &mut Inner<S>,
-        permit: &mut Permit,
-    ) -> Result<(), (Landing, Delivery<B, E>)>
+    /// Fills once it has the lease, or ends as another node's fill does.
+    pub(super) async fn run<S, A, B>(
+        mut self,
+        mut inner: Inner<S>,
+        mut permit: Permit,
+    ) -> Delivery<B, S::Error>
     where
-        S: Clone,
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
+        let claim = match self.lease(&mut inner, &mut permit).await {
+            Ok(()) => return self.go(inner, permit).await,
+            Err(NotGiven::Late(claim)) => claim,
+            Err(not_given) => return not_given.land(permit),
+        };
+        let delivery = match self.stand_in() {
+            Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
+            None => Delivery::Refused(Refusal::WaitedTooLong),
+        };
+        tokio::spawn(async move {
+            match self.lease_late(claim, &mut permit).await {
+                Ok(()) => drop(self.go(inner, permit).await),
+                Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
+            }
+        });
+        delivery
+    }
+
+    /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
+    async fn lease<S: Clone>(&mut self, inner: &mut Inner<S>, permit: &mut Permit) -> Result<(), NotGiven> {
         let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
             return Ok(());
         };
-        let elsewhere = |landing| (landing, Delivery::Elsewhere(landing));
-        let mut lease = claim.ask().await;
-        let has_waited = matches!(lease, Ok(Lease::Taken));
-        if has_waited {
-            if self.whom == For::Later {
-                return Err(elsewhere(Landing::Abandoned));
-            }
-            inner.release();
-            let waiting = timeout(self.engine.config.follower_limit, claim.wait());
-            lease = match race(permit.deserted(), waiting).await {
-                // Whatever is to become of a fill that nobody waits for: this one is another node's.
-                Raced::First(()) => return Err(elsewhere(Landing::Abandoned)),
-                Raced::Second(Ok(lease)) => lease,
-                Raced::Second(Err(_)) => {
-                    let delivery = match self.stand_in() {
-                        Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
-                        None => Delivery::Refused(Refusal::WaitedTooLong),
-                    };
-                    return Err((Landing::Passed, delivery));
+        match claim.ask().await {
+            Ok(Lease::Granted) => {
+                let held = Held::of(claim);
+                // Until the lease was this one's, another node may have stored what it is for.
+                if let Some(generation) = self.brought().await {
+                    return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
                 }
-            };
-        }
-        let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
-        if held.is_none() && !has_waited {
-            return Ok(());
-        }
-        // Until the lease was this one's, another node may have stored what it is for.
-        if let Some(generation) = self.brought().await {
-            return Err(elsewhere(Landing::Stored(generation)));
-        }
-        if let Some(held) = held {
-            if has_waited && held.claim.comes_after_a_pass().await {
-                return Err(elsewhere(Landing::Passed));
+                permit.hold(held);
+                Ok(())
             }
+            Ok(Lease::Taken) if self.whom == For::Later => {
+                if let Known::Stale(entry) = &self.stored {
+                    self.engine.elsewhere.remember(entry, moment());
+                }
+                Err(NotGiven::Elsewhere(Landing::Abandoned))
+            }
+            Ok(Lease::Taken) => {
+                inner.release();
+                // It is no fill as long as it waits.
+                self.place = None;
+                let limit = self.engine.config.follower_limit;
+                match timeout(limit, self.wait(&mut claim, permit)).await {
+                    Ok(waited) => self.after(waited, claim, permit).await,
+                    Err(_) => Err(NotGiven::Late(claim)),
+                }
+            }
+            Ok(Lease::NotOffered) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Goes on to wait, for those who came after the one that led: each of them waits as long as the limit says.
+    async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+        let waited = self.wait(&mut claim, permit).await;
+        self.after(waited, claim, permit).await
+    }
+
+    /// Waits for another node's lease to end, or for what it is for to be stored: who died after that gives none back.
+    async fn wait(&mut self, claim: &mut Claim, permit: &Permit) -> Waited {
+        let asking = async {
+            loop {
+                match claim.ask_again().await {
+                    Ok(Lease::Taken) => {}
+                    lease => return Waited::Over(lease),
+                }
+                if let Some(generation) = self.brought().await {
+                    return Waited::Brought(generation);
+                }
+            }
+        };
+        match race(permit.deserted(), asking).await {
+            Raced::First(()) => Waited::Deserted,
+            Raced::Second(waited) => waited,
+        }
+    }
+
+    /// What comes after a wait.
+    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+        let lease = match waited {
+            Waited::Over(lease) => lease,
+            Waited::Brought(generation) => return Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+            // Whatever is to become of a fill that nobody waits for: this one is another node's.
+            Waited::Deserted => return Err(NotGiven::Elsewhere(Landing::Abandoned)),
+        };
+        let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
+        if let Some(generation) = self.brought().await {
+            return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+        }
+        let comes_after_a_pass = match &held {
+            Some(held) => held.comes_after_a_pass().await,
+            None => false,
+        };
+        if comes_after_a_pass {
+            return Err(NotGiven::Elsewhere(Landing::Passed));
+        }
+        self.place = Some(self.engine.place().ok_or(NotGiven::Full)?);
+        if let Some(held) = held {
             permit.hold(held);
         }
         Ok(())
@@ -166,6 +252,16 @@ impl Fill {
     }
 }
 
+/// What a wait for another node's lease came to.
+enum Waited {
+    /// What it was for is stored.
+    Brought(Generation),
+    /// Nobody waits any more.
+    Deserted,
+    /// It ended, or the store cannot tell.
+    Over(Result<Lease, Error>),
+}
+
 impl Known {
     /// Whether this is a record whose bytes were just found gone.
     fn is_gone(&self, entry: &Entry) -> bool {
@@ -207,146 +303,3 @@ pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>
         Ok(Lease::NotOffered) | Err(_) => Ok(None),
     }
 }
-
-/// A lease that was granted: renewed while this lives, then given back.
-pub(crate) struct Held {
-    claim: Claim,
-    is_lost: Arc<AtomicBool>,
-    renewing: AbortHandle,
-}
-
-impl Held {
-    fn of(claim: Claim) -> Self {
-        let is_lost = Arc::new(AtomicBool::new(false));
-        let (records, key, holder) = (Arc::clone(&claim.records), claim.key.clone(), claim.holder.clone());
-        let renewing = tokio::spawn(renewed(records, key, holder, claim.time, Arc::clone(&is_lost)));
-        Self { claim, is_lost, renewing: renewing.abort_handle() }
-    }
-
-    /// Gives the lease back, after a flight that landed so.
-    pub(crate) fn end(mut self, landing: Landing) {
-        self.claim.has_passed = landing == Landing::Passed && !self.is_lost.load(Ordering::SeqCst);
-    }
-
-    /// Whether it is the holder's no more. A store that cannot tell does not take it away.
-    pub(super) async fn is_lost(&self) -> bool {
-        if self.is_lost.load(Ordering::SeqCst) {
-            return true;
-        }
-        let Claim { records, key, holder, time, .. } = &self.claim;
-        let is_lost = matches!(records.renew(key, holder, *time).await, Ok(false));
-        self.is_lost.fetch_or(is_lost, Ordering::SeqCst) || is_lost
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.renewing.abort();
-    }
-}
-
-/// Renews a lease until it is lost, or this is dropped.
-async fn renewed(
-    records: Arc<Records>,
-    key: String,
-    holder: String,
-    time: Duration,
-    is_lost: Arc<AtomicBool>,
-) {
-    while !is_lost.load(Ordering::SeqCst) {
-        sleep((time / 3).max(FIRST_PAUSE)).await;
-        if let Ok(false) = records.renew(&key, &holder, time).await {
-            is_lost.store(true, Ordering::SeqCst);
-        }
-    }
-}
-
-/// A lease asked for. Dropped, it is given back, if it may have been granted: a call that was given up may have
-/// happened.
-struct Claim {
-    records: Arc<Records>,
-    key: String,
-    holder: String,
-    /// Random bits.
-    dice: u128,
-    time: Duration,
-    may_be_held: bool,
-    /// Its flight landed as [`Passed`](Landing::Passed).
-    has_passed: bool,
-}
-
-impl Claim {
-    /// `None` where there are no leases to be had.
-    fn new(engine: &Engine, key: String) -> Option<Self> {
-        let (records, time) = (&engine.records, engine.config.lease_time);
-        if time.is_zero() || !records.may_lease() {
-            return None;
-        }
-        let name = Generation::random()?;
-        let (records, holder) = (Arc::clone(records), holder(name));
-        Some(Self { records, key, holder, dice: name.0, time, may_be_held: false, has_passed: false })
-    }
-
-    async fn ask(&mut self) -> Result<Lease, Error> {
-        self.may_be_held = true;
-        let lease = self.records.lease(&self.key, &self.holder, self.time).await;
-        self.may_be_held = !matches!(lease, Ok(Lease::NotOffered | Lease::Taken));
-        lease
-    }
-
-    /// Asks until it is another's no more.
-    async fn wait(&mut self) -> Result<Lease, Error> {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
-            self.dice = self.dice.rotate_right(8);
-            sleep(pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
-            match self.ask().await {
-                Ok(Lease::Taken) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
-                lease => return lease,
-            }
-        }
-    }
-
-    /// Whether the holder before got an answer that nobody stores. Then all who waited ask for themselves, at once, as
-    /// those do who wait for a flight; else they would ask one after another.
-    async fn comes_after_a_pass(&self) -> bool {
-        let key = passed_key(&self.key);
-        match self.records.lease(&key, &self.holder, PASSED_TIME).await {
-            Ok(Lease::Taken) => true,
-            Ok(Lease::Granted) => {
-                // Nothing was noted, and nothing is to be.
-                let _ = self.records.release(&key, &self.holder).await;
-                false
-            }
-            Ok(Lease::NotOffered) | Err(_) => false,
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let (true, Ok(runtime)) = (self.may_be_held, Handle::try_current()) else {
-            // It ends by itself, when its time is over.
-            return;
-        };
-        let (records, has_passed) = (Arc::clone(&self.records), self.has_passed);
-        let (key, holder) = (std::mem::take(&mut self.key), std::mem::take(&mut self.holder));
-        runtime.spawn(async move {
-            if has_passed {
-                // A lease that nobody renews is a note for a while.
-                let _ = records.lease(&passed_key(&key), &holder, PASSED_TIME).await;
-            }
-            let _ = records.release(&key, &holder).await;
-        });
-    }
-}
-
-/// The longest wait before the second question for a lease; before each further one, it is twice as long,
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-
-/// up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// How long it is known among nodes that an answer was passed on: for whoever waits to ask once more.
-const PASSED_TIME: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 //! stored already begins with the question whether that is still good (RFC 9111 §4.3); one of what is stored in part
 //! fetches what is missing (§3.4).
 
+mod claim;
 mod commit;
 mod complete;
 mod lease;
@@ -24,13 +25,13 @@ use http_body::Body;
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
 use tower_service::Service;
 
-use self::{complete::Completed, part::Judged};
 pub(crate) use self::{
-    lease::Held,
+    claim::Held,
     pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
     validate::{freshen_by_head, question, verdict, Verdict},
 };
+use self::{complete::Completed, part::Judged};
 use super::{
     collect::Collector,
     config::{Abandon, Fill as Mode},
@@ -166,7 +167,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Ok(place) = Arc::clone(&engine.fills).try_acquire_owned() else {
+    let Some(place) = engine.place() else {
         permit.land(Landing::Passed);
         return None;
     };
@@ -175,7 +176,7 @@ where
     let window = window(engine, target, request);
     let (engine, target, place) = (Arc::clone(engine), Arc::clone(target), Some(place));
     let began = engine.config.clock.now();
-    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, _place: place };
+    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, place };
     let follower = permit.follower();
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
@@ -223,12 +224,14 @@ struct Fill {
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
     whom: For,
-    /// Among the fills that may be under way at once; an update by a HEAD needs none.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Among the fills that may be under way at once; an update by a HEAD needs none, and neither does a wait for another
+    /// node.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Fill {
-    async fn run<S, A, B>(mut self, mut inner: Inner<S>, mut permit: Permit) -> Delivery<B, S::Error>
+    /// Fills: it has the lease, if there are any.
+    async fn go<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -237,10 +240,6 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Err((landing, delivery)) = self.lease(&mut inner, &mut permit).await {
-            permit.land(landing);
-            return delivery;
-        }
         if let Known::Sparse(entry) = &self.stored {
             match self.complete(&mut inner, entry, &permit).await {
                 Completed::Stored(stored) => {
@@ -250,6 +249,10 @@ impl Fill {
                 Completed::Deserted => {
                     permit.land(Landing::Abandoned);
                     return Delivery::Refused(Refusal::Abandoned);
+                }
+                Completed::Unstored(refusal) => {
+                    permit.land(lease::landing(refusal));
+                    return Delivery::Usable(Arc::clone(entry), Some(StatusCode::PARTIAL_CONTENT), refusal);
                 }
                 Completed::Not => {}
             }

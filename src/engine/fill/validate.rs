@@ -283,7 +283,7 @@ pub(crate) async fn freshen_by_head(
             let stored = Known::Nothing;
             let (window, whom, place) = (None, For::Later, None);
             let began = engine.config.clock.now();
-            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, _place: place };
+            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, place };
             fill.freshen(&entry, &answer, exchange, &permit).await;
         }
         // RFC 9111 §3.5: what credentials brought says nothing of what others may have.

@@ -47,6 +47,8 @@ pub(crate) enum Trouble {
     Error,
     Hang,
     Panic,
+    /// It happens, and then there is an error.
+    Unanswered,
 }
 
 impl<S> Leasing<S> {
@@ -62,6 +64,11 @@ impl<S> Leasing<S> {
     /// Every such call has this trouble.
     pub(crate) fn spoil(&self, call: Call, trouble: Trouble) {
         self.state().faults.push((call, trouble));
+    }
+
+    /// No call has any trouble from now on.
+    pub(crate) fn mend(&self) {
+        self.state().faults.clear();
     }
 
     /// Whoever asks next finds the lease a stranger's, who never renews it.
@@ -95,11 +102,13 @@ impl<S> Leasing<S> {
         self.state.lock().unwrap()
     }
 
+    fn trouble(&self, call: Call) -> Option<Trouble> {
+        self.state().faults.iter().find(|(spoilt, _)| *spoilt == call).map(|(_, trouble)| *trouble)
+    }
+
     async fn meets(&self, call: Call) -> Result<(), BoxError> {
-        let trouble =
-            self.state().faults.iter().find(|(spoilt, _)| *spoilt == call).map(|(_, trouble)| *trouble);
-        match trouble {
-            None => Ok(()),
+        match self.trouble(call) {
+            None | Some(Trouble::Unanswered) => Ok(()),
             Some(Trouble::Error) => Err("an injected error".into()),
             Some(Trouble::Hang) => pending().await,
             Some(Trouble::Panic) => panic!("an injected panic"),
@@ -127,6 +136,28 @@ impl<S: Store> Store for Leasing<S> {
     }
 
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        let lease = self.grant(key, holder, time).await?;
+        self.answers(Call::Lease, lease)
+    }
+
+    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+        let is_held = self.prolong(key, holder, time).await?;
+        self.answers(Call::Renew, is_held)
+    }
+
+    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
+        self.meets(Call::Release).await?;
+        let mut state = self.state();
+        if state.leases.get(key).is_some_and(|(other, _)| other == holder) {
+            state.leases.remove(key);
+        }
+        drop(state);
+        self.answers(Call::Release, ())
+    }
+}
+
+impl<S> Leasing<S> {
+    async fn grant(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
         assert!(key.starts_with("l/") && holder.len() == 32 && !time.is_zero());
         self.state().asked.push(key.to_owned());
         self.meets(Call::Lease).await?;
@@ -146,7 +177,7 @@ impl<S: Store> Store for Leasing<S> {
         }
     }
 
-    async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
+    async fn prolong(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
         self.meets(Call::Renew).await?;
         let (mut state, now) = (self.state(), Instant::now());
         let is_held = match state.leases.get_mut(key) {
@@ -167,13 +198,11 @@ impl<S: Store> Store for Leasing<S> {
         Ok(is_held)
     }
 
-    async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
-        self.meets(Call::Release).await?;
-        let mut state = self.state();
-        if state.leases.get(key).is_some_and(|(other, _)| other == holder) {
-            state.leases.remove(key);
+    fn answers<T>(&self, call: Call, answer: T) -> Result<T, BoxError> {
+        match self.trouble(call) {
+            Some(Trouble::Unanswered) => Err("an injected error".into()),
+            _ => Ok(answer),
         }
-        Ok(())
     }
 }
 
