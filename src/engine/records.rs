@@ -124,15 +124,21 @@ impl Records {
     }
 
     /// One call of the store. That it fails, takes too long or panics is an error like any other.
-    async fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a dyn ErasedStore) -> F) -> Result<T, Error>
+    fn call<'a, T, F, C>(&'a self, call: C) -> impl Future<Output = Result<T, Error>> + use<'a, T, F, C>
     where
-        F: Future<Output = Result<T, BoxError>>,
+        F: Future<Output = Result<T, BoxError>> + Unpin,
+        C: FnOnce(&'a dyn ErasedStore) -> F,
     {
-        within(self.limit, || call(&*self.store)).await.map_err(|failure| match failure {
-            Failure::Failed(error) => Error::store(error),
-            Failure::Late => Error::timed_out(),
-            Failure::Panicked => Error::store("the store panicked".into()),
-        })
+        within(self.limit, || call(&*self.store), said)
+    }
+}
+
+/// What is said of a call that came to nothing.
+fn said(failure: Failure) -> Error {
+    match failure {
+        Failure::Failed(error) => Error::store(error),
+        Failure::Late => Error::timed_out(),
+        Failure::Panicked => Error::store("the store panicked".into()),
     }
 }
 

@@ -8,6 +8,7 @@ mod tier;
 use std::{
     fmt,
     future::Future,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -363,14 +364,16 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        within(self.settings.near_limit, || call(&self.near)).await.map_err(said)
+        let asked = pin!(async { call(&self.near).await });
+        within(self.settings.near_limit, || asked, said).await
     }
 
     async fn at_far<'a, T, F>(&'a self, call: impl FnOnce(&'a Far) -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, BoxError>>,
     {
-        within(self.settings.far_limit, || call(&self.far)).await.map_err(said)
+        let asked = pin!(async { call(&self.far).await });
+        within(self.settings.far_limit, || asked, said).await
     }
 
     /// The same store, for a task.
