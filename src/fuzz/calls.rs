@@ -9,10 +9,11 @@ use http::{
 
 use super::{
     bound::{is_for_a_part, is_wanted},
+    conditions::CONDITIONS,
     origin::{Call, World},
     reuse::Wishes,
     sources::target,
-    verdict::{Judge, View, CONDITIONS},
+    verdict::{Judge, View},
 };
 
 impl Judge<'_> {

@@ -145,3 +145,23 @@ fn only_date(request: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
 fn read_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
+
+/// The fields of a request by which it may get something else than the whole.
+pub(super) const CONDITIONS: [HeaderName; 6] = [
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::RANGE,
+];
+
+/// RFC 9110 §15.4.5: what a 304 shows of the fields of a 200.
+pub(super) const SHOWN: [HeaderName; 6] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LOCATION,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::VARY,
+];

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     frames::{Failed, Frames},
-    manner::Ranges,
+    manner::asked,
     script::{date, Answer, Length, Tag},
 };
 
@@ -255,68 +255,6 @@ impl World {
         }
         headers
     }
-}
-
-/// The status of the answer to a request, and the part of the whole that goes with it.
-///
-/// Of the conditions only the tags are heeded, and a date without them; of ranges only one with two positions. An
-/// origin need not do more.
-fn asked(
-    request: &request::Parts,
-    answer: &Answer,
-    headers: &HeaderMap,
-    whole: &[u8],
-) -> (StatusCode, std::ops::Range<usize>, Option<String>) {
-    let all = (answer.status, 0..whole.len(), None);
-    let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if answer.status != StatusCode::OK {
-        return all;
-    }
-    if let Some(status) = conditioned(request, headers).filter(|_| answer.heeds) {
-        return (status, 0..0, None);
-    }
-    if let Some((status, part, place)) = answer.manner.ranges.answer(request, headers, whole.len()) {
-        return (status, part, Some(place));
-    }
-    let positions = || {
-        let (first, last) = field(header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
-        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        (first <= last && last < whole.len()).then(|| first..last + 1)
-    };
-    let is_partial = request.method == Method::GET && !request.headers.contains_key(header::IF_RANGE);
-    match positions() {
-        Some(part) if is_partial && answer.heeds && answer.manner.ranges == Ranges::Plain => {
-            let place = format!("bytes {}-{}/{}", part.start, part.end - 1, whole.len());
-            let place = Some(place).filter(|_| part.len() < whole.len());
-            (StatusCode::PARTIAL_CONTENT, part, place)
-        }
-        _ => all,
-    }
-}
-
-/// The status that conditions lead to, if there is one.
-fn conditioned(request: &request::Parts, headers: &HeaderMap) -> Option<StatusCode> {
-    let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) {
-        if field(header::IF_NONE_MATCH).is_some_and(|named| lists(named, tag)) {
-            return Some(StatusCode::NOT_MODIFIED);
-        }
-        if field(header::IF_MATCH).is_some_and(|named| named != tag && named != "*") {
-            return Some(StatusCode::PRECONDITION_FAILED);
-        }
-    }
-    let since = field(header::IF_MODIFIED_SINCE).filter(|_| field(header::IF_NONE_MATCH).is_none());
-    let is_same =
-        since.is_some_and(|since| headers.get(header::LAST_MODIFIED).is_some_and(|date| date == since));
-    is_same.then_some(StatusCode::NOT_MODIFIED)
-}
-
-fn lists(named: &str, tag: &str) -> bool {
-    named.split(',').any(|named| opaque(named.trim()) == opaque(tag))
-}
-
-fn opaque(tag: &str) -> &str {
-    tag.strip_prefix("W/").unwrap_or(tag)
 }
 
 /// RFC 9110 §6.4.1: statuses without content.

@@ -10,7 +10,7 @@ use http::{
 };
 
 use super::{
-    conditions::{judged, Judged},
+    conditions::{judged, Judged, CONDITIONS, SHOWN},
     lineage::State,
     multipart::{number, slice},
     origin::{has_body, Call, World, LAST},
@@ -362,22 +362,3 @@ impl<'a> Case<'a> {
 pub(super) fn length(bytes: &[u8]) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
-
-pub(super) const CONDITIONS: [HeaderName; 6] = [
-    header::IF_MATCH,
-    header::IF_MODIFIED_SINCE,
-    header::IF_NONE_MATCH,
-    header::IF_RANGE,
-    header::IF_UNMODIFIED_SINCE,
-    header::RANGE,
-];
-
-/// RFC 9110 §15.4.5: what a 304 shows of the fields of a 200.
-const SHOWN: [HeaderName; 6] = [
-    header::CACHE_CONTROL,
-    header::CONTENT_LOCATION,
-    header::DATE,
-    header::ETAG,
-    header::EXPIRES,
-    header::VARY,
-];
