@@ -99,6 +99,11 @@ impl Error {
         matches!(self.kind, Kind::Lost | Kind::Corrupt)
     }
 
+    /// A call of the store ran into its limit.
+    pub(crate) fn is_timed_out(&self) -> bool {
+        matches!(self.kind, Kind::TimedOut)
+    }
+
     fn new(kind: Kind) -> Self {
         Self { kind, source: None }
     }

@@ -155,7 +155,9 @@ impl VideoCacheLayer {
         self.set(|config| config.refusal_ttl = ttl)
     }
 
-    /// How long one call of the store may take before it counts as failed. Default: 2 seconds.
+    /// How long one call of the store may take before it counts as failed. After three in a row that took longer the
+    /// store is left alone for as long again: requests are answered at once, as if nothing were stored. Only what an
+    /// unsafe request invalidates is taken out, or tried to be, at any time. Default: 2 seconds.
     #[must_use]
     pub fn store_limit(self, limit: Duration) -> Self {
         self.set(|config| config.store_limit = limit)

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    num::NonZeroU32,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
@@ -18,7 +19,7 @@ use crate::{
         key::{chunk_key, Generation, Slot},
         manifest::Record,
     },
-    store::{within, ErasedStore, Failure, Lease},
+    store::{within, Breaker, ErasedStore, Failure, Lease},
 };
 
 /// Chunks and manifests in a store, and its leases.
@@ -29,13 +30,16 @@ pub(crate) struct Records {
     damaged: AtomicU64,
     /// The store said that it has no leases.
     has_no_leases: AtomicBool,
+    /// Spares viewers the wait for a store that hangs; none for one in this process's memory.
+    breaker: Option<Breaker>,
 }
 
 impl Records {
     /// `limit` is how long each call of the store may take.
     pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
         let (damaged, has_no_leases) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { store, limit, damaged, has_no_leases }
+        let breaker = store.can_alter().then(|| Breaker::new(LATE_CALLS, limit));
+        Self { store, limit, damaged, has_no_leases, breaker }
     }
 
     /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
@@ -47,12 +51,12 @@ impl Records {
 
     /// The record at `slot` as it lies in the store.
     pub(crate) async fn record(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
-        self.call(|store| store.get(slot.as_str())).await
+        self.asked(|store| store.get(slot.as_str())).await
     }
 
     pub(crate) async fn put_record(&self, slot: &Slot, record: &Record) -> Result<(), Error> {
         let record = record.encode();
-        self.call(|store| store.put(slot.as_str(), record)).await
+        self.asked(|store| store.put(slot.as_str(), record)).await
     }
 
     pub(crate) async fn remove_record(&self, slot: &Slot) -> Result<(), Error> {
@@ -62,7 +66,7 @@ impl Records {
     /// The bytes of one chunk, proved to be those that were put.
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
-        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        let record = self.asked(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open(&record, name, self.checksum()).ok_or_else(|| {
             self.damaged.fetch_add(1, Ordering::Relaxed);
             Error::corrupt()
@@ -84,7 +88,7 @@ impl Records {
         let length = payload.len();
         let key = chunk_key(generation, index);
         let record = chunk::seal(payload, generation, index, self.checksum());
-        let put = self.call(|store| store.put(&key, record.clone())).await;
+        let put = self.asked(|store| store.put(&key, record.clone())).await;
         put.map_err(|error| (record.slice(..length), error))
     }
 
@@ -94,7 +98,7 @@ impl Records {
     }
 
     pub(crate) async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, Error> {
-        let lease = self.call(|store| store.lease(key, holder, time)).await?;
+        let lease = self.asked(|store| store.lease(key, holder, time)).await?;
         if lease == Lease::NotOffered {
             self.has_no_leases.store(true, Ordering::Relaxed);
         }
@@ -103,7 +107,7 @@ impl Records {
 
     /// Whether the lease is still the holder's, from now on for `time`.
     pub(crate) async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, Error> {
-        self.call(|store| store.renew(key, holder, time)).await
+        self.asked(|store| store.renew(key, holder, time)).await
     }
 
     pub(crate) async fn release(&self, key: &str, holder: &str) -> Result<(), Error> {
@@ -121,6 +125,22 @@ impl Records {
         } else {
             Checksum::Omitted
         }
+    }
+
+    /// One call of the store, unless several in a row took too long: then it is left alone for as long as one may take.
+    async fn asked<'a, T, F, C>(&'a self, call: C) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, BoxError>> + Unpin,
+        C: FnOnce(&'a dyn ErasedStore) -> F,
+    {
+        let pass = self.breaker.as_ref().map(Breaker::admit).transpose();
+        let pass = pass.map_err(|open| Error::store(open.into()))?;
+        let done = self.call(call).await;
+        if let Some(pass) = pass {
+            // Any other error is an answer.
+            pass.ended(!done.as_ref().is_err_and(Error::is_timed_out));
+        }
+        done
     }
 
     /// One call of the store. That it fails, takes too long or panics is an error like any other.
@@ -141,6 +161,9 @@ fn said(failure: Failure) -> Error {
         Failure::Panicked => Error::store("the store panicked".into()),
     }
 }
+
+/// In a row, before a store counts as one that hangs.
+const LATE_CALLS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 const TRAILER_BYTES: u64 = 40;
 const _: () = assert!(TRAILER == 40, "the two spell one number in two types");

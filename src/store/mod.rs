@@ -1,6 +1,5 @@
 //! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
 
-#[cfg(any(test, feature = "redis"))]
 mod breaker;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -26,7 +25,6 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use self::erased::ErasedStore;
 #[cfg(feature = "test-util")]
 pub use self::fault::{Fault, FaultStore, Operation};
 #[cfg(feature = "foyer")]
@@ -39,6 +37,7 @@ pub use self::opendal::OpendalStore;
 pub use self::redis::RedisStore;
 pub use self::tiered::{Tiered, Writes};
 pub(crate) use self::within::{within, Failure};
+pub(crate) use self::{breaker::Breaker, erased::ErasedStore};
 use crate::error::BoxError;
 
 /// Where chunks and manifests are kept: three calls on keys and whole values.

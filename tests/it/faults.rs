@@ -313,3 +313,29 @@ async fn a_store_that_hangs_is_asked_once_before_a_fill_and_once_in_it() {
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
     assert_eq!(began.elapsed(), Duration::from_secs(4));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hung_several_times_is_left_alone_for_as_long_as_a_call_may_take() {
+    let limit = Duration::from_secs(2);
+    let rig = Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.store_limit(limit));
+    rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
+    let next = rig.store.calls(Operation::Get) + 1;
+    rig.store.spoil_from(Operation::Get, next, Fault::Hang);
+    rig.store.spoil_from(Operation::Put, 1, Fault::Hang);
+    let took = || async {
+        let began = tokio::time::Instant::now();
+        rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
+        began.elapsed()
+    };
+    // It is asked for the record beside the chunk, and to take what is fetched instead: three calls.
+    assert_eq!(took().await, limit * 2);
+    for _ in 0..10 {
+        assert_eq!(took().await, Duration::ZERO);
+    }
+    rig.store.heal();
+    let asked = rig.store.calls(Operation::Get);
+    took().await;
+    assert_eq!(rig.store.calls(Operation::Get), asked, "it is not asked");
+    tokio::time::advance(limit).await;
+    rig.get("/a.mp4").send().await.is_hit().whole(&movie("/a.mp4", LENGTH));
+}

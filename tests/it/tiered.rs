@@ -571,6 +571,29 @@ async fn a_far_store_that_hangs_does_not_hold_every_put() {
     assert_eq!(far.calls(Operation::Put), puts + 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_far_store_that_hangs_does_not_hold_every_read() {
+    let (_, far, tiered) = tiers();
+    is_down(&far, Fault::Hang);
+    let began = tokio::time::Instant::now();
+    for index in 0..100 {
+        assert!(tiered.get(&format!("c/0/{index}")).await.is_err());
+    }
+    assert_eq!((began.elapsed(), far.calls(Operation::Get)), (seconds(3), 3));
+    // After a while it is tried again.
+    far.heal();
+    far.inner().put(CHUNK_KEY, bytes("chunk")).await.unwrap();
+    tokio::time::advance(seconds(1)).await;
+    assert_eq!(got(&tiered, CHUNK_KEY).await.unwrap(), "chunk");
+    // An error costs no time: there every read tries.
+    far.spoil_from(Operation::Get, 1, Fault::Error);
+    let gets = far.calls(Operation::Get);
+    for index in 0..5 {
+        assert!(tiered.get(&format!("c/1/{index}")).await.is_err());
+    }
+    assert_eq!(far.calls(Operation::Get), gets + 5);
+}
+
 #[tokio::test]
 async fn a_near_store_that_does_not_take_a_newer_value_does_not_answer_with_the_older() {
     for (put, remove) in [(Fault::Error, None), (Fault::Error, Some(Fault::Error)), (Fault::ErrorAfter, None)]

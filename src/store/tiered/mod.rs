@@ -5,13 +5,7 @@ mod known;
 mod reads;
 mod tier;
 
-use std::{
-    fmt,
-    future::Future,
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{runtime::Handle, time::Instant};
@@ -21,7 +15,7 @@ use self::{
     reads::{Errand, Reads},
     tier::{both, said, Late},
 };
-use super::{is_chunk, within, Lease, Store};
+use super::{is_chunk, within, Breaker, Lease, Store};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, most often this process's memory, before a far one that several processes share.
@@ -66,7 +60,8 @@ use crate::{clock::moment, error::BoxError};
 ///   used for as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Chunks that it does not have are
 ///   fetched again when somebody misses them.
 /// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
-///   hundred chunks does not wait a hundred times.
+///   hundred chunks does not wait a hundred times. After three reads in a row that ran into it, those of the next
+///   `far_limit` fail at once.
 /// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
 ///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
 ///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
@@ -94,8 +89,9 @@ pub struct Tiered<Near, Far> {
     far: Arc<Far>,
     known: Arc<Known>,
     reads: Arc<Reads>,
-    /// When a put last ran into the far store's limit.
-    late: Arc<Mutex<Option<Instant>>>,
+    /// How the far store is spared what it had no time for of late.
+    gets: Arc<Breaker>,
+    puts: Arc<Breaker>,
     settings: Settings,
 }
 
@@ -120,7 +116,8 @@ impl<Near, Far> Tiered<Near, Far> {
             far: Arc::new(far),
             known: Arc::default(),
             reads: Arc::default(),
-            late: Arc::default(),
+            gets: Arc::new(Breaker::new(LATE_GETS, FAR_LIMIT)),
+            puts: Arc::new(Breaker::new(LATE_PUTS, FAR_LIMIT.saturating_mul(REST))),
             settings: Settings {
                 writes: Writes::default(),
                 record_age: RECORD_AGE,
@@ -157,6 +154,8 @@ impl<Near, Far> Tiered<Near, Far> {
     #[must_use]
     pub fn far_limit(mut self, limit: Duration) -> Self {
         self.settings.far_limit = limit;
+        self.gets = Arc::new(Breaker::new(LATE_GETS, limit));
+        self.puts = Arc::new(Breaker::new(LATE_PUTS, limit.saturating_mul(REST)));
         self
     }
 
@@ -285,7 +284,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
 
     /// Reads a far value for all who wait for it, and has the near store follow.
     async fn fetch(self, errand: Errand) {
-        let found = self.at_far(|far| far.get(&errand.key)).await.map_err(Into::into);
+        let found = self.spare_far(&self.gets, |far| far.get(&errand.key)).await.map_err(Into::into);
         errand.tell(found.clone());
         // Nobody waits for this. Whoever asks until it is done is told what the others were.
         if let Ok(found) = found {
@@ -336,7 +335,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
 
     /// What came of it near, and what far.
     async fn put_both(&self, key: &str, value: Bytes) -> (Result<(), BoxError>, Result<(), BoxError>) {
-        let far = self.put_far(key, value.clone());
+        let copy = value.clone();
+        let far = self.spare_far(&self.puts, move |far| far.put(key, copy));
         let near = self.at_near(|near| near.put(key, value));
         match self.settings.writes {
             Writes::FarFirst => {
@@ -347,17 +347,19 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    async fn put_far(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        let rest = self.settings.far_limit.saturating_mul(REST);
-        if late.is_some_and(|late| moment().duration_since(late) < rest) {
-            return Err(Late.into());
-        }
-        let put = self.at_far(|far| far.put(key, value)).await;
-        if put.as_ref().is_err_and(|error| error.is::<Late>()) {
-            *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(moment());
-        }
-        put
+    /// Calls the far store, unless such calls ran into its limit of late.
+    async fn spare_far<'a, T, F>(
+        &'a self,
+        breaker: &Breaker,
+        call: impl FnOnce(&'a Far) -> F,
+    ) -> Result<T, BoxError>
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let pass = breaker.admit()?;
+        let done = self.at_far(call).await;
+        pass.ended(!done.as_ref().is_err_and(|error| error.is::<Late>()));
+        done
     }
 
     async fn at_near<'a, T, F>(&'a self, call: impl FnOnce(&'a Near) -> F) -> Result<T, BoxError>
@@ -383,7 +385,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
             far: Arc::clone(&self.far),
             known: Arc::clone(&self.known),
             reads: Arc::clone(&self.reads),
-            late: Arc::clone(&self.late),
+            gets: Arc::clone(&self.gets),
+            puts: Arc::clone(&self.puts),
             settings: self.settings,
         }
     }
@@ -415,5 +418,9 @@ const RECORD_AGE: Duration = Duration::from_secs(2);
 const NEAR_LIMIT: Duration = Duration::from_millis(250);
 const FAR_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many times its limit the far store is left out of puts after one that ran into it.
+/// In a row, before the far store is not asked for as long as a call may take.
+const LATE_GETS: NonZeroU32 = NonZeroU32::new(3).unwrap();
+
+/// One, and the far store is left out of puts for so many times its limit.
+const LATE_PUTS: NonZeroU32 = NonZeroU32::new(1).unwrap();
 const REST: u32 = 10;
