@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    process::{self, Command},
     sync::Arc,
     time::Duration,
 };
@@ -440,6 +441,106 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     (put, removed)
 }
 
+#[tokio::test]
+async fn what_a_full_disk_keeps_has_no_gap() {
+    let folder = Folder::new();
+    let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
+    let value = patterned("", 0, 90 * KIB);
+    let mut put = 0_u64;
+    for round in 0..120 {
+        // On one thread foyer gets as many at once as may wait.
+        for _ in 0..8 + round % 13 {
+            store.put(&format!("c/a/{put}"), value.clone()).await.unwrap();
+            put += 1;
+        }
+        store.put("m/written", Bytes::from_static(b"until here")).await.unwrap();
+        let mut there = Vec::new();
+        for index in put.saturating_sub(120)..put {
+            there.push(store.get(&format!("c/a/{index}")).await.unwrap().is_some());
+        }
+        let first = there.iter().position(|is_there| *is_there).unwrap();
+        assert!(there[first..].iter().all(|is_there| *is_there), "{there:?} of {put}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
+    let folder = Folder::new();
+    // A file-size limit is a signal too, unless that is ignored.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "foyer::fails_to_write", "--include-ignored", "--nocapture"])
+        .env(FAILING_FOLDER, folder.as_ref())
+        .output()
+        .unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// What the child of the test above does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that another test starts"]
+async fn fails_to_write() {
+    let Some(folder) = env::var_os(FAILING_FOLDER) else { return };
+    let folder = PathBuf::from(folder);
+    let store = small(&folder).await;
+    let mut chunk = 0..;
+    for key in ["m/replaced", "m/removed"] {
+        store.put(key, patterned(key, 1, 3000)).await.unwrap();
+    }
+    for _ in 0..6 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        store.put(&key, patterned(&key, 1, 90 * KIB)).await.unwrap();
+    }
+    store.put("m/replaced", patterned("m/replaced", 2, 3000)).await.unwrap();
+    store.remove("m/removed").await.unwrap();
+
+    limit_files("0");
+    // More than the block that is being written.
+    for _ in 0..16 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        let _ = within(store.put(&key, patterned(&key, 1, 90 * KIB))).await;
+        assert!(within(store.put("m/unwritten", patterned("m/unwritten", 1, 3000))).await.is_err());
+    }
+    assert!(within(store.remove("m/replaced")).await.is_err());
+    // Once more, for it may be unknown by now.
+    assert!(within(store.remove("m/replaced")).await.is_err());
+    limit_files("unlimited");
+    for _ in 0..4 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        let _ = within(store.put(&key, patterned(&key, 1, 90 * KIB))).await;
+        let _ = within(store.put("m/late", patterned("m/late", 1, 3000))).await;
+    }
+    for index in 0..chunk.start {
+        let key = format!("c/a/{index}");
+        if let Ok(Some(got)) = within(store.get(&key)).await {
+            assert!(is_true(&key, &got), "{key}");
+        }
+    }
+    for key in ["m/removed", "m/unwritten"] {
+        assert!(within(store.get(key)).await.is_ok_and(|got| got.is_none()), "{key}");
+    }
+    for _ in 0..2 {
+        assert!(within(store.close()).await.unwrap_err().is_store());
+        assert!(store.get("m/replaced").await.is_err());
+    }
+
+    let store = small(&folder).await;
+    assert_eq!(store.get("m/removed").await.unwrap(), None);
+    let replaced = store.get("m/replaced").await.unwrap();
+    assert!(replaced.is_none_or(|got| got == patterned("m/replaced", 2, 3000)));
+    store.put("m/removed", patterned("m/removed", 3, 3000)).await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// Lets this process write files up to so many bytes, and no more.
+fn limit_files(bytes: &str) {
+    let limit = format!("--fsize={bytes}:");
+    let done = Command::new("prlimit").args(["--pid", &process::id().to_string(), &limit]).status();
+    assert!(done.unwrap().success(), "prlimit {limit}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_video_is_served_from_the_disk_after_a_restart() {
     let folder = Folder::new();
@@ -548,3 +649,4 @@ fn first_page_is_clear(block: &Path) -> bool {
 }
 
 const WRITER_FOLDER: &str = "FOYER_WRITER_FOLDER";
+const FAILING_FOLDER: &str = "FOYER_FAILING_FOLDER";
