@@ -48,7 +48,7 @@ impl Division {
     /// earlier one, and what it had replaced or removed would be there again after a restart.
     pub(super) fn buffer(&self) -> u64 {
         let records = self.block / PAGE * INDEXED / (INDEXED + 1) - 1;
-        BUFFER.min(records * PAGE)
+        BUFFER.max(self.largest_record * 4).min(records * PAGE)
     }
 }
 
@@ -70,7 +70,7 @@ fn pages(bytes: u64) -> u64 {
 /// Of those that stay the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
 /// taken the last; killed between the two, it would wait for a clean block for ever.
 pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
-    let mut files = files(directory)?;
+    let mut files = files(directory, First::of)?;
     let mut all_fit = true;
     for (_, block, path) in &files {
         all_fit &= u64::from(*block) < division.blocks && fs::metadata(path)?.len() == division.block;
@@ -94,22 +94,27 @@ pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<Oldest
 
 /// Removes all blocks, the oldest first: whatever is left then has all that was put after it.
 pub(super) fn remove_all(directory: &Path) -> io::Result<()> {
-    files(directory)?.into_iter().try_for_each(|(_, _, path)| fs::remove_file(path))
+    // Which cannot be read must not keep the others.
+    let first = |path: &Path| Ok(First::of(path).unwrap_or(First::Damaged));
+    files(directory, first)?.into_iter().try_for_each(|(_, _, path)| fs::remove_file(path))
 }
 
 /// Has the system write down what was written to the blocks.
 pub(super) fn sync(directory: &Path) -> io::Result<()> {
     let sync = |path| OpenOptions::new().write(true).open(path)?.sync_all();
-    files(directory)?.into_iter().try_for_each(|(_, _, path)| sync(path))
+    files(directory, |_| Ok(First::Clear))?.into_iter().try_for_each(|(_, _, path)| sync(path))
 }
 
 /// The files of the blocks, the oldest first.
-fn files(directory: &Path) -> io::Result<Vec<(First, u32, PathBuf)>> {
+fn files(
+    directory: &Path,
+    first: impl Fn(&Path) -> io::Result<First>,
+) -> io::Result<Vec<(First, u32, PathBuf)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if let Some(block) = entry.file_name().to_str().and_then(block_of) {
-            files.push((First::of(&entry.path())?, block, entry.path()));
+            files.push((first(&entry.path())?, block, entry.path()));
         }
     }
     files.sort();
@@ -243,7 +248,7 @@ mod tests {
                 assert!(division.block * division.blocks <= disk.max(needed));
                 assert!(division.block.is_multiple_of(PAGE) && division.block <= LARGEST_BLOCK);
                 assert!(division.block >= division.largest_record * 4 + PAGE);
-                assert!(division.buffer() >= division.largest_record);
+                assert!(division.buffer() >= division.largest_record * 2);
                 let records = division.buffer() / PAGE;
                 assert!(records + records.div_ceil(INDEXED) <= division.block / PAGE);
                 assert!(

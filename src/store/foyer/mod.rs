@@ -44,9 +44,12 @@ use crate::error::{BoxError, Error};
 ///   does the same process as long as the first store there is not [closed](Self::close).
 /// - **A restart** keeps all that was written. Call [`close`](Self::close) before the process ends, or what was put in
 ///   the last moments is lost. If the process is killed, only chunks are: the put of a record, and every remove,
-///   ends when it is written. A failure of the machine may lose more, a removal too, for nothing
-///   waits for the disk itself.
+///   ends when it is written.
 ///   Nothing comes back as what it was not: each value is read with its key and a checksum.
+/// - **A failure of the machine** may lose what was put or removed since the store was last closed, so that an older
+///   record is there again: only `close` waits for the disk itself.
+/// - **A disk that cannot be written** ends the writing for good: puts and removes are errors, what is there is still read,
+///   and the blocks go, for foyer writes on in places where a removal may be. The next store in the directory starts empty.
 /// - **Other memory and disk sizes** may be given the next time. A disk of another size starts empty, unless it has the
 ///   same blocks and more of them.
 /// - **The largest value** is 4 MiB and something unless [`FoyerOptions`] says otherwise; chunks are cut to fit.
@@ -97,8 +100,8 @@ impl FoyerStore {
         FoyerOptions::new(memory, disk).open(directory).await
     }
 
-    /// Writes all that was put, and gives the directory back. Call it when the process shuts down; from then on, each
-    /// call of the store is an error.
+    /// Writes all that was put, has the system write it to the disk itself, and gives the directory back. Call it when the
+    /// process shuts down; from then on, each call of the store is an error.
     ///
     /// # Errors
     ///
@@ -284,7 +287,9 @@ const TOO_LARGE: &str = "the value is larger than the store was opened for";
 #[cfg(test)]
 mod tests {
     use std::{
-        env, fs, process,
+        env, fs,
+        future::Future,
+        process,
         task::{Context, Waker},
     };
 
@@ -338,6 +343,13 @@ mod tests {
         store.cache.storage().delete("m/key");
         assert!(store.settled("m/key", place).await.is_err());
         assert_eq!(store.get("m/key").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_foyer_is_an_error() {
+        let store = store("panic").await;
+        let error = store.guarded(async { panic!("poisoned") }).await.unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
     }
 
     #[tokio::test]
