@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io::{Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    process::{self, Command},
     sync::Arc,
     time::Duration,
 };
@@ -347,6 +348,30 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_once_is_removed_for_good() {
+    let folder = Folder::new();
+    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let store = options.clone().open(&folder).await.unwrap();
+    store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
+    flip_records(&folder);
+    assert_eq!(store.get("m/a").await.unwrap(), None);
+    flip_records(&folder);
+    store.remove("m/a").await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(options.open(&folder).await.unwrap().get("m/a").await.unwrap(), None);
+}
+
+/// Flips a bit of each page of a block but the first.
+fn flip_records(folder: &Folder) {
+    for block in block_files(folder) {
+        let mut bytes = fs::read(&block).unwrap();
+        bytes.chunks_mut(4096).skip(1).for_each(|page| page[100] ^= 1);
+        // Into the same file, which the store has open.
+        OpenOptions::new().write(true).open(&block).unwrap().write_all(&bytes).unwrap();
+    }
+}
+
 /// Flips bits: a few anywhere, some in the first page, every 40th byte, or all of a page.
 fn spoil(block: &Path, damage: u64, number: usize) {
     let mut file = OpenOptions::new().read(true).write(true).open(block).unwrap();
@@ -438,6 +463,116 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     }
     assert_eq!(put, records, "the writer lives");
     (put, removed)
+}
+
+#[tokio::test]
+async fn what_a_full_disk_keeps_has_no_gap() {
+    let folder = Folder::new();
+    let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
+    let value = patterned("", 0, 90 * KIB);
+    let mut put = 0_u64;
+    for round in 0..120 {
+        // On one thread foyer gets as many at once as may wait.
+        for _ in 0..8 + round % 13 {
+            store.put(&format!("c/a/{put}"), value.clone()).await.unwrap();
+            put += 1;
+        }
+        store.put("m/written", Bytes::from_static(b"until here")).await.unwrap();
+        let mut there = Vec::new();
+        for index in put.saturating_sub(120)..put {
+            there.push(store.get(&format!("c/a/{index}")).await.unwrap().is_some());
+        }
+        let first = there.iter().position(|is_there| *is_there).unwrap();
+        assert!(there[first..].iter().all(|is_there| *is_there), "{there:?} of {put}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
+    let folder = Folder::new();
+    // A file-size limit is a signal too, unless that is ignored.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "foyer::fails_to_write", "--include-ignored", "--nocapture"])
+        .env(FAILING_FOLDER, folder.as_ref())
+        .output()
+        .unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// What the child of the test above does.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that another test starts"]
+async fn fails_to_write() {
+    let Some(folder) = env::var_os(FAILING_FOLDER) else { return };
+    let folder = PathBuf::from(folder);
+    let store = small(&folder).await;
+    let mut chunk = 0..;
+    for key in ["m/replaced", "m/removed"] {
+        store.put(key, patterned(key, 1, 3000)).await.unwrap();
+    }
+    for _ in 0..6 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        store.put(&key, patterned(&key, 1, 90 * KIB)).await.unwrap();
+    }
+    store.put("m/replaced", patterned("m/replaced", 2, 3000)).await.unwrap();
+    store.remove("m/removed").await.unwrap();
+
+    limit_files("0");
+    // More than the block that is being written.
+    for _ in 0..16 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        let _ = within(store.put(&key, patterned(&key, 1, 90 * KIB))).await;
+        assert!(within(store.put("m/unwritten", patterned("m/unwritten", 1, 3000))).await.is_err());
+    }
+    assert!(within(store.remove("m/replaced")).await.is_err());
+    // Once more, for it may be unknown by now.
+    assert!(within(store.remove("m/replaced")).await.is_err());
+    limit_files("unlimited");
+    for _ in 0..4 {
+        let key = format!("c/a/{}", chunk.next().unwrap());
+        let _ = within(store.put(&key, patterned(&key, 1, 90 * KIB))).await;
+        let _ = within(store.put("m/late", patterned("m/late", 1, 3000))).await;
+    }
+    for index in 0..chunk.start {
+        let key = format!("c/a/{index}");
+        if let Ok(Some(got)) = within(store.get(&key)).await {
+            assert!(is_true(&key, &got), "{key}");
+        }
+    }
+    for key in ["m/removed", "m/unwritten"] {
+        assert!(within(store.get(key)).await.is_ok_and(|got| got.is_none()), "{key}");
+    }
+    for _ in 0..2 {
+        assert!(within(store.close()).await.unwrap_err().is_store());
+        assert!(store.get("m/replaced").await.is_err());
+    }
+
+    // A chunk is put before it is written, and is missed at the close.
+    let store = small(&folder).await;
+    for key in ["m/removed", "m/replaced", "c/a/0"] {
+        assert_eq!(store.get(key).await.unwrap(), None, "{key}");
+    }
+    store.put("m/removed", patterned("m/removed", 3, 3000)).await.unwrap();
+    limit_files("0");
+    store.put("c/b/0", patterned("c/b/0", 1, 90 * KIB)).await.unwrap();
+    assert!(within(store.close()).await.unwrap_err().is_store());
+    limit_files("unlimited");
+
+    let store = small(&folder).await;
+    assert_eq!(store.get("m/removed").await.unwrap(), None);
+    store.put("m/removed", patterned("m/removed", 4, 3000)).await.unwrap();
+    store.close().await.unwrap();
+    assert!(small(&folder).await.get("m/removed").await.unwrap().is_some());
+}
+
+/// Lets this process write files up to so many bytes, and no more.
+fn limit_files(bytes: &str) {
+    let limit = format!("--fsize={bytes}:");
+    let done = Command::new("prlimit").args(["--pid", &process::id().to_string(), &limit]).status();
+    assert!(done.unwrap().success(), "prlimit {limit}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -548,3 +683,4 @@ fn first_page_is_clear(block: &Path) -> bool {
 }
 
 const WRITER_FOLDER: &str = "FOYER_WRITER_FOLDER";
+const FAILING_FOLDER: &str = "FOYER_FAILING_FOLDER";

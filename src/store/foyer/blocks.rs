@@ -3,10 +3,11 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use foyer::{EvictionInfo, EvictionPicker};
+use xxhash_rust::xxh64::xxh64;
 
 use super::code::{LONGEST_KEY, OVERHEAD};
 use crate::error::Error;
@@ -39,9 +40,15 @@ impl Division {
         (self.blocks - 2) * (self.block - self.largest_record)
     }
 
-    /// How many bytes of records may wait to be written.
+    /// How many bytes of records may wait to be written: what fits into a block with the pages of its index, so that what
+    /// foyer writes at once is in two blocks at most.
+    ///
+    /// It writes the blocks of one batch all at the same time, and each is as old as its last write. Of two blocks only
+    /// the first is ended, so they are ended in their order; of more, a later one may be ended, and evicted, before an
+    /// earlier one, and what it had replaced or removed would be there again after a restart.
     pub(super) fn buffer(&self) -> u64 {
-        BUFFER.max(self.largest_record * 4).min(self.blocks / 4 * self.block)
+        let records = self.block / PAGE * INDEXED / (INDEXED + 1) - 1;
+        BUFFER.max(self.largest_record * 4).min(records * PAGE)
     }
 }
 
@@ -63,20 +70,20 @@ fn pages(bytes: u64) -> u64 {
 /// Of those that stay the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
 /// taken the last; killed between the two, it would wait for a clean block for ever.
 pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
-    let (mut files, mut all_fit) = (Vec::new(), true);
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if let Some(block) = name.to_str().and_then(block_of) {
-            all_fit &= u64::from(block) < division.blocks && entry.metadata()?.len() == division.block;
-            files.push((first_sequence(&entry.path())?, block, entry.path()));
-        }
+    let mut files = files(directory, First::of)?;
+    let mut all_fit = true;
+    for (_, block, path) in &files {
+        all_fit &= u64::from(*block) < division.blocks && fs::metadata(path)?.len() == division.block;
     }
-    files.sort();
     if !all_fit {
-        files.drain(..).try_for_each(|(_, _, path)| fs::remove_file(path))?;
+        remove_all(directory)?;
+        files.clear();
     }
-    files.retain(|(sequence, ..)| sequence.is_some());
+    for (_, _, path) in files.iter().filter(|(first, ..)| *first == First::Damaged) {
+        // foyer would write it again from its beginning, and might take what is left behind that for newer than it is.
+        fs::remove_file(path)?;
+    }
+    files.retain(|(first, ..)| matches!(first, First::Record(_)));
     let room = usize::try_from(division.blocks).unwrap_or(usize::MAX);
     let over = (files.len() + CLEAN_BLOCKS).saturating_sub(room);
     for (_, _, path) in files.drain(..over) {
@@ -85,21 +92,73 @@ pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<Oldest
     Ok(OldestFirst::new(files.into_iter().map(|(_, block, _)| block).collect()))
 }
 
+/// Removes all blocks, the oldest first: whatever is left then has all that was put after it.
+pub(super) fn remove_all(directory: &Path) -> io::Result<()> {
+    // Which cannot be read must not keep the others.
+    let first = |path: &Path| Ok(First::of(path).unwrap_or(First::Damaged));
+    files(directory, first)?.into_iter().try_for_each(|(_, _, path)| fs::remove_file(path))
+}
+
+/// Has the system write down what was written to the blocks.
+pub(super) fn sync(directory: &Path) -> io::Result<()> {
+    let sync = |path| OpenOptions::new().write(true).open(path)?.sync_all();
+    files(directory, |_| Ok(First::Clear))?.into_iter().try_for_each(|(_, _, path)| sync(path))
+}
+
+/// The files of the blocks, the oldest first.
+fn files(
+    directory: &Path,
+    first: impl Fn(&Path) -> io::Result<First>,
+) -> io::Result<Vec<(First, u32, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if let Some(block) = entry.file_name().to_str().and_then(block_of) {
+            files.push((first(&entry.path())?, block, entry.path()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// The number of the block in the file of this name; the name is foyer's.
 fn block_of(name: &str) -> Option<u32> {
     name.strip_prefix("foyer-storage-direct-fs-")?.parse().ok()
 }
 
-/// The number of the first record in a block, which foyer counts through; `None` of a clean block, whose first page is
-/// clear, or that has none. When the file was written last says nothing: foyer touches them all when it opens.
-fn first_sequence(path: &Path) -> io::Result<Option<u64>> {
-    let mut page = Vec::with_capacity(PAGE_BYTES);
-    fs::File::open(path)?.take(PAGE).read_to_end(&mut page)?;
-    if page.len() < PAGE_BYTES || page.iter().all(|byte| *byte == 0) {
-        return Ok(None);
+/// The first page of a block: the index of its first records. The order is that of age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum First {
+    /// foyer clears it when it makes a block clean.
+    Clear,
+    /// Without its checksum; foyer takes the block for a clean one.
+    ///
+    /// A kill does not leave a page torn, for it is written to the system's memory at once. A failure of the machine or of
+    /// the disk may, and then what was put or removed there is lost.
+    Damaged,
+    /// The number of the first record, which foyer counts through.
+    Record(u64),
+}
+
+impl First {
+    /// When the file was written last says nothing: foyer touches them all when it opens.
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut page = Vec::with_capacity(PAGE_BYTES);
+        fs::File::open(path)?.take(PAGE).read_to_end(&mut page)?;
+        if page.len() < PAGE_BYTES || page.iter().all(|byte| *byte == 0) {
+            return Ok(Self::Clear);
+        }
+        Ok(record_of(&page).map_or(Self::Damaged, Self::Record))
     }
-    // A checksum of 8 bytes, a count of 4, and the hash of the first key are before it.
-    Ok(page.get(20..).and_then(|rest| rest.first_chunk()).map(|bytes| u64::from_be_bytes(*bytes)))
+}
+
+/// A checksum of 8 bytes, a count of 4, and the hash of the first key are before the number.
+fn record_of(page: &[u8]) -> Option<u64> {
+    let (checksum, indexed) = page.split_first_chunk()?;
+    if u64::from_be_bytes(*checksum) != xxh64(indexed, 0) {
+        return None;
+    }
+    Some(u64::from_be_bytes(*indexed.get(12..)?.first_chunk()?))
 }
 
 /// Has the blocks evicted in the order in which they were written, by earlier processes too.
@@ -163,6 +222,9 @@ const CLEAN_BLOCKS: usize = 1;
 /// At most a quarter of a block is lost at its end.
 const RECORDS_PER_BLOCK: u64 = 4;
 
+/// How many records one page of foyer's indexes has.
+const INDEXED: u64 = 170;
+
 /// foyer's offsets in a block have 32 bits.
 const LARGEST_BLOCK: u64 = 2 << 30;
 
@@ -171,7 +233,7 @@ const BUFFER: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, env, process};
 
     use super::*;
 
@@ -187,12 +249,38 @@ mod tests {
                 assert!(division.block.is_multiple_of(PAGE) && division.block <= LARGEST_BLOCK);
                 assert!(division.block >= division.largest_record * 4 + PAGE);
                 assert!(division.buffer() >= division.largest_record * 2);
+                let records = division.buffer() / PAGE;
+                assert!(records + records.div_ceil(INDEXED) <= division.block / PAGE);
                 assert!(
                     division.capacity() > disk / 2 && division.capacity() < disk.max(needed),
                     "{disk} {largest}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_block_with_a_damaged_first_page_is_no_block_of_an_earlier_time() {
+        let folder = env::temp_dir().join(format!("tower-video-cache-{}-damaged", process::id()));
+        fs::create_dir(&folder).unwrap();
+        let division = Division::of(4 << 20, 4096).unwrap();
+        let path = |block: u32| folder.join(format!("foyer-storage-direct-fs-{block:08}"));
+        for (block, number) in [(0, 70), (1, 50), (2, 60)] {
+            // Of one record, and nothing more.
+            let mut page = vec![0; usize::try_from(division.block).unwrap()];
+            page[11] = 1;
+            page[20..28].copy_from_slice(&u64::to_be_bytes(number));
+            let checksum = xxh64(&page[8..4096], 0);
+            page[..8].copy_from_slice(&checksum.to_be_bytes());
+            fs::write(path(block), page).unwrap();
+        }
+        assert_eq!(prepare(&folder, division).unwrap().before, [1, 2, 0]);
+        let mut torn = fs::read(path(2)).unwrap();
+        torn[2048] = 1;
+        fs::write(path(2), torn).unwrap();
+        assert_eq!(prepare(&folder, division).unwrap().before, [1, 0]);
+        assert!(!path(2).exists());
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

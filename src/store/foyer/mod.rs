@@ -7,26 +7,27 @@
 mod blocks;
 mod code;
 mod options;
+mod queue;
 
 use std::{
     fmt,
     fs::File,
     mem,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         Mutex as SyncMutex, MutexGuard, PoisonError,
     },
 };
 
 use bytes::Bytes;
 use foyer::{HybridCache, Load};
-use tokio::sync::Mutex;
+use tokio::{runtime::Handle, sync::Mutex};
 
 pub use self::options::FoyerOptions;
 use self::{
-    blocks::record,
     code::{Key, Value},
+    queue::{Queue, Stripe},
 };
 use super::{is_chunk, Store};
 use crate::{
@@ -45,9 +46,12 @@ use crate::{
 ///   does the same process as long as the first store there is not [closed](Self::close).
 /// - **A restart** keeps all that was written. Call [`close`](Self::close) before the process ends, or what was put in
 ///   the last moments is lost. If the process is killed, only chunks are: the put of a record, and every remove,
-///   ends when it is written. A failure of the machine may lose more, a removal too, for nothing
-///   waits for the disk itself.
+///   ends when it is written.
 ///   Nothing comes back as what it was not: each value is read with its key and a checksum.
+/// - **A failure of the machine** may lose what was put or removed since the store was last closed, so that an older
+///   record is there again: only `close` waits for the disk itself.
+/// - **A disk that cannot be written** ends the writing for good: puts and removes are errors, what is there is still read,
+///   and the blocks go, for foyer writes on in places where a removal may be. The next store in the directory starts empty.
 /// - **Other memory and disk sizes** may be given the next time. A disk of another size starts empty, unless it has the
 ///   same blocks and more of them.
 /// - **The largest value** is 4 MiB and something unless [`FoyerOptions`] says otherwise; chunks are cut to fit.
@@ -69,7 +73,10 @@ use crate::{
 pub struct FoyerStore {
     cache: HybridCache<Key, Value>,
     options: FoyerOptions,
+    directory: PathBuf,
+    runtime: Handle,
     capacity: u64,
+    disk: u64,
     buffer: u64,
     queue: SyncMutex<Queue>,
     closed: AtomicBool,
@@ -94,8 +101,8 @@ impl FoyerStore {
         FoyerOptions::new(memory, disk).open(directory).await
     }
 
-    /// Writes all that was put, and gives the directory back. Call it when the process shuts down; from then on, each
-    /// call of the store is an error.
+    /// Writes all that was put, has the system write it to the disk itself, and gives the directory back. Call it when the
+    /// process shuts down; from then on, each call of the store is an error.
     ///
     /// # Errors
     ///
@@ -110,81 +117,50 @@ impl FoyerStore {
             self.closed.store(true, Ordering::Release);
             queue.put
         };
-        self.written(all).await;
-        self.cache.storage().close().await.map_err(|error| Error::store(error.into()))?;
+        let written = self.written(all).await;
+        let (cache, directory) = (self.cache.clone(), self.directory.clone());
+        let closed = self.guarded(async move { Ok(cache.storage().close().await?) }).await;
+        let cache = self.cache.clone();
         // Does nothing more, but would be done when the cache is dropped.
-        self.cache.close().await.map_err(|error| Error::store(error.into()))?;
-        drop(self.lock().take());
+        let done = self.guarded(async move { Ok(cache.close().await?) }).await;
+        if self.queue().has_failed {
+            self.leave();
+        }
+        written.and(closed).and(done).map_err(Error::store)?;
+        if self.lock().is_some() {
+            let synced = self.runtime.spawn_blocking(move || blocks::sync(&directory)).await;
+            synced.unwrap_or_else(|error| Err(error.into())).map_err(|error| Error::store(error.into()))?;
+            drop(self.lock().take());
+        }
         Ok(())
     }
 
-    /// Puts a value into memory and into the queue of the disk.
-    async fn enqueue(&self, key: &str, value: Value) -> Result<Place, BoxError> {
-        let named = Key::new(key).ok_or("the key is too long")?;
-        let bytes = record(length(named.len()), length(value.len()));
-        // Who comes first has room first: else one of many puts would wait for all the others.
-        let _one_at_a_time = self.one_put.lock().await;
-        loop {
-            let room = {
-                let mut queue = self.queue();
-                self.check_open()?;
-                let grown = queue.put + bytes;
-                if grown - queue.written <= self.buffer {
-                    queue.put = grown;
-                    let change = self.stripe(key).changes.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-                    if !is_chunk(key) {
-                        // Whatever becomes of this value, the one before must not be found any more.
-                        self.cache.storage().delete(key);
-                    }
-                    self.cache.insert(named, value);
-                    return Ok(Place { end: grown, change });
-                }
-                grown - self.buffer
-            };
-            self.written(room).await;
+    /// Gives back the directory of a disk that failed, without the blocks; or keeps it, as long as this process lives.
+    fn leave(&self) {
+        let mut lock = self.lock();
+        if lock.is_some() && blocks::remove_all(&self.directory).is_ok() {
+            drop(lock.take());
         }
-    }
-
-    /// Waits until so much of all that was put is written, or given up. Those who wait share foyer's rounds.
-    async fn written(&self, much: u64) {
-        while self.queue().written < much {
-            let _one_at_a_time = self.one_flush.lock().await;
-            let all = {
-                let queue = self.queue();
-                if queue.written >= much {
-                    return;
-                }
-                queue.put
-            };
-            self.cache.storage().wait().await;
-            self.queue().written = all;
-        }
-    }
-
-    /// Waits until a record or a removal is written; an error if foyer then has nothing under the key.
-    async fn settled(&self, key: &str, place: Place) -> Result<(), BoxError> {
-        self.written(place.end).await;
-        let _no_change = self.queue();
-        let is_last = self.stripe(key).changes.load(Ordering::Relaxed) == place.change;
-        if !is_last || self.cache.storage().may_contains(key) {
-            return Ok(());
-        }
-        self.cache.memory().remove(key);
-        Err("the disk was not written".into())
     }
 
     /// Reads from the disk, into memory too if nothing was put meanwhile.
     async fn load(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        let changes = &self.stripe(key).changes;
-        let before = changes.load(Ordering::Acquire);
+        let stripe = self.stripe(key);
+        let before = stripe.changes();
+        let was_known = self.cache.storage().may_contains(key);
         let value = match self.cache.storage().load(key).await? {
             Load::Entry { value, .. } => value,
             Load::Piece { piece, .. } => return Ok(piece.value().put()),
-            Load::Throttled | Load::Miss => return Ok(None),
+            Load::Throttled | Load::Miss => {
+                if was_known {
+                    stripe.doubt(self.queue().put);
+                }
+                return Ok(None);
+            }
         };
         let found = value.put();
         let _no_change = self.queue();
-        if changes.load(Ordering::Relaxed) == before {
+        if stripe.changes() == before {
             if let Some(key) = Key::new(key) {
                 self.cache.memory().insert(key, value);
             }
@@ -199,8 +175,11 @@ impl FoyerStore {
     /// Whether there can be anything under the key, in memory, in the queue or on the disk.
     fn is_known(&self, key: &str) -> bool {
         let queue = self.queue();
-        // What waits to be written is not in foyer's index yet.
+        let doubted = self.stripe(key).doubted();
+        // What waits to be written is not in foyer's index yet, and what foyer took out of it may be on the disk until that
+        // is written all over.
         queue.put != queue.written
+            || (doubted > 0 && queue.put.saturating_sub(doubted) < self.disk)
             || self.cache.storage().may_contains(key)
             || self.cache.memory().contains(key)
     }
@@ -241,8 +220,9 @@ impl Store for FoyerStore {
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
         if length(value.len()) > self.options.largest_value {
-            return Err("the value is larger than the store was opened for".into());
+            return Err(TOO_LARGE.into());
         }
+        self.check_disk(key)?;
         let place = self.enqueue(key, Value::Put(value)).await?;
         if is_chunk(key) {
             return Ok(());
@@ -253,6 +233,7 @@ impl Store for FoyerStore {
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
         // Anybody can have anything invalidated; what is not there need not be written down.
         self.check_open()?;
+        self.check_disk(key)?;
         if !self.is_known(key) {
             return Ok(());
         }
@@ -290,33 +271,11 @@ impl fmt::Debug for FoyerStore {
     }
 }
 
-/// What was put and what is written, in bytes since the store was opened. Its lock is also held while foyer is told of
-/// a change, so that all changes have one order.
-#[derive(Debug, Default)]
-struct Queue {
-    put: u64,
-    written: u64,
-}
-
-/// Where in the queue something was put.
-struct Place {
-    /// How much must be written until this is.
-    end: u64,
-    /// Which change of its stripe it was.
-    change: u64,
-}
-
-/// What some of the keys share.
-#[derive(Default)]
-struct Stripe {
-    reading: Mutex<()>,
-    /// How often one of the keys was put or removed.
-    changes: AtomicU64,
-}
-
 fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
+
+const TOO_LARGE: &str = "the value is larger than the store was opened for";
 
 #[cfg(test)]
 mod tests {
@@ -371,11 +330,19 @@ mod tests {
     async fn a_record_that_is_not_written_is_an_error_and_the_one_before_is_gone() {
         let store = store("unwritten").await;
         store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
-        // foyer drops what is larger than a block, and says nothing.
-        let dropped = Value::Put(vec![7; 1 << 20].into());
-        let place = store.enqueue("m/key", dropped).await.unwrap();
+        let place = store.enqueue("m/key", Value::Put(Bytes::from_static(b"after"))).await.unwrap();
+        // What foyer drops is not in its index, and it says nothing.
+        store.cache.storage().wait().await;
+        store.cache.storage().delete("m/key");
         assert!(store.settled("m/key", place).await.is_err());
         assert_eq!(store.get("m/key").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_foyer_is_an_error() {
+        let store = store("panic").await;
+        let error = store.guarded(async { panic!("poisoned") }).await.unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
     }
 
     #[tokio::test]

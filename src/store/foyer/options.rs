@@ -10,7 +10,7 @@ use std::{
 use foyer::{
     BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
 };
-use tokio::sync::Mutex;
+use tokio::{runtime::Handle, sync::Mutex};
 
 use super::{
     blocks::{prepare, Division, OldestFirst},
@@ -76,7 +76,10 @@ impl FoyerOptions {
         let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
         Ok(FoyerStore {
             cache,
+            directory: directory.to_owned(),
+            runtime: Handle::current(),
             capacity: division.capacity(),
+            disk: division.block * division.blocks,
             buffer: division.buffer(),
             queue: SyncMutex::default(),
             closed: false.into(),
