@@ -1,8 +1,10 @@
 //! `redis-server`: alone, three in a cluster, or two and a sentinel.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use super::{answers, free_port, left_out, program, soon, Process};
+use tower_video_cache::RedisStore;
+
+use super::{answers, free_port, left_out, program, soon, Process, Server};
 use crate::folder::Folder;
 
 /// One server on loopback, without persistence.
@@ -95,6 +97,31 @@ impl Redis {
         })
         .await;
         started.then_some(Self { port, program, arguments, process, folder })
+    }
+}
+
+impl Server for Redis {
+    type Store = RedisStore;
+
+    async fn begin(test: &str, _: bool) -> Option<Self> {
+        Self::start(test, &[]).await
+    }
+
+    fn store(&self, relay: Option<u16>, limit: Duration) -> RedisStore {
+        let url = format!("redis://127.0.0.1:{}", relay.unwrap_or(self.port));
+        RedisStore::new(&url).unwrap().timeout(limit).pause(limit)
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn begin_again(&mut self) {
+        self.start_again().await;
     }
 }
 
