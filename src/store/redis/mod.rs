@@ -75,7 +75,11 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// One server, as `redis://user:password@host:port/database`, `unix:///path/to/socket?db=0`, or over TLS as
-    /// `rediss://…` (feature `redis-tls`, and the application must have installed a crypto provider of `rustls`).
+    /// `rediss://…`.
+    ///
+    /// TLS needs the feature `redis-tls`, and a crypto provider of `rustls` that the application has installed, unless
+    /// there is just one in its build. The server's certificate must be signed by a public authority, or by one of
+    /// [`root_certificates`](Self::root_certificates).
     ///
     /// Does not connect yet.
     ///
@@ -128,6 +132,29 @@ impl RedisStore {
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
+    }
+
+    /// Trusts servers whose certificate is signed by one of these authorities, in PEM, and no other. Default: the
+    /// authorities that browsers trust, which sign for no name within a private network.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_video_cache::RedisStore;
+    ///
+    /// let authority = std::fs::read("/etc/ssl/internal-ca.pem")?;
+    /// let store = RedisStore::new("rediss://cache.internal:6380")?.root_certificates(&authority)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`; or the master is found
+    /// by sentinels, where this is not offered. [`Error::is_setting`] says so.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.server.trust(pem)?;
+        Ok(self)
     }
 
     /// How many connections the chunks have; manifests and leases have one more. Of a cluster, so many to each node.

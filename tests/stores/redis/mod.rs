@@ -4,6 +4,7 @@ mod cluster;
 mod down;
 mod keeps;
 mod leases;
+mod tls;
 mod viewers;
 mod wire;
 

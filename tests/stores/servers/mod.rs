@@ -1,5 +1,6 @@
 //! What the servers of all stores have in common.
 
+pub(crate) mod authority;
 pub(crate) mod memcached;
 pub(crate) mod redis;
 pub(crate) mod s3;
