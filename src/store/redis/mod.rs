@@ -94,7 +94,8 @@ impl RedisStore {
     ///
     /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
     /// while `redis` looks for the successor of a node that hangs, the other calls of that connection wait with it, for
-    /// up to a quarter of the [`timeout`](Self::timeout).
+    /// up to a quarter of the [`timeout`](Self::timeout). The call that tries after a pause asks for the slots anew, over
+    /// connections of its own; if it is answered, all further calls do.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -233,6 +234,7 @@ impl RedisStore {
     ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
+        let tries = pass.as_ref().is_some_and(Pass::is_try);
         let mut connection = &self.records;
         let mut _place = None;
         if is_chunk(key) {
@@ -242,6 +244,12 @@ impl RedisStore {
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
             connection = self.chunks.get(turn % self.chunks.len().max(1)).unwrap_or(connection);
         }
+
+        // A connection to a cluster never leaves a node that hangs while its kernel acknowledges what is sent, not even
+        // for the one that has its slots by now. So a try asks for the slots anew, and holds up nobody else's calls.
+        let anew = Connection::default();
+        let is_anew = tries && self.server.is_cluster();
+        let connection = if is_anew { &anew } else { connection };
 
         let time_left = deadline.saturating_duration_since(moment());
         let made = connection.made();
@@ -257,8 +265,20 @@ impl RedisStore {
             }
             return Err("redis took too long".into());
         };
-        end(pass, answer.as_ref().err().is_none_or(is_answer));
+        let is_answered = answer.as_ref().err().is_none_or(is_answer);
+        if is_anew && is_answered {
+            self.leave_for(&anew);
+        }
+        end(pass, is_answered);
         Ok(answer?)
+    }
+
+    /// The connections that are there may still lead to a node that this one found a successor of.
+    fn leave_for(&self, anew: &Connection) {
+        for connection in &self.chunks {
+            connection.replace(&Connection::default());
+        }
+        self.records.replace(anew);
     }
 
     /// When a call that begins now is given up.
