@@ -46,7 +46,7 @@ impl Film {
     }
 
     /// The inner service sends no parts, and nothing tells one cut of the film from another.
-    pub(crate) fn as_a_whole_only(self) -> Self {
+    pub(crate) fn without_parts(self) -> Self {
         Self { in_parts: false, ..self }
     }
 

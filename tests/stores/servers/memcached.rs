@@ -55,13 +55,11 @@ impl Memcached {
     }
 
     async fn answers(&self) {
-        match self.port {
-            Some(port) => answers(port).await,
-            None => {
-                let socket = self.socket();
-                soon("memcached answers", || async { UnixStream::connect(&socket).await.ok() }).await;
-            }
+        if let Some(port) = self.port {
+            return answers(port).await;
         }
+        let socket = self.socket();
+        soon("memcached answers", || async { UnixStream::connect(&socket).await.ok() }).await;
     }
 
     fn socket(&self) -> PathBuf {
