@@ -600,9 +600,15 @@ fn sizes_durations_and_lists_are_understood() {
 
 #[test]
 fn a_store_is_named_by_what_it_is_and_where() {
+    let redis = |url: &str, roots: Option<&str>| StoreArg::Redis {
+        url: url.to_owned(),
+        roots: roots.map(Into::into),
+    };
     for (text, expected) in [
         ("moka:512MiB", StoreArg::Moka(512 << 20)),
-        ("redis://:secret@a:6379/1", StoreArg::Redis("redis://:secret@a:6379/1".to_owned())),
+        ("redis://:secret@a:6379/1", redis("redis://:secret@a:6379/1", None)),
+        ("rediss://a:6380", redis("rediss://a:6380", None)),
+        ("rediss://a:6380/1?roots=/etc/ca.pem", redis("rediss://a:6380/1", Some("/etc/ca.pem"))),
         ("redis-cluster://a:7000,b:7001", {
             StoreArg::RedisCluster(vec!["redis://a:7000".to_owned(), "redis://b:7001".to_owned()])
         }),

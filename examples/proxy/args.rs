@@ -33,7 +33,8 @@ pub(crate) struct Args {
     /// Memory for stored responses, where they are stored in memory; one larger than half of it passes through.
     #[arg(long, default_value = "512MiB")]
     memory: ByteSize,
-    /// Where responses are stored, if not in memory: `redis://HOST:PORT`, `redis-cluster://HOST:PORT,…`,
+    /// Where responses are stored, if not in memory: `redis://HOST:PORT`, `rediss://HOST:PORT?roots=FILE` (the
+    /// certificates that it trusts, in PEM, if not the public ones), `redis-cluster://HOST:PORT,…`,
     /// `s3://BUCKET?endpoint=URL&region=NAME&root=PATH` (credentials from the environment), `fs:DIR`,
     /// `foyer:DIR?memory=256MiB&disk=8GiB` or `moka:512MiB`.
     #[arg(long, conflicts_with = "memory")]

@@ -6,13 +6,13 @@ use bytesize::ByteSize;
 use tower_video_cache::{BoxError, MokaStore, Store, Tiered, VideoCacheLayer};
 use url::Url;
 
-/// `moka:512MiB`, `redis://…`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or `foyer:DIR?memory=…&disk=…`.
+/// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or `foyer:DIR?memory=…&disk=…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreArg {
     Foyer { directory: PathBuf, memory: u64, disk: u64 },
     Fs(PathBuf),
     Moka(u64),
-    Redis(String),
+    Redis { url: String, roots: Option<PathBuf> },
     RedisCluster(Vec<String>),
     S3 { bucket: String, settings: Vec<(String, String)> },
 }
@@ -24,7 +24,14 @@ impl FromStr for StoreArg {
         let Some((scheme, rest)) = text.split_once(':') else { return Err(EXPECTED.to_owned()) };
         match scheme {
             "moka" => Ok(Self::Moka(bytes(rest)?)),
-            "redis" => Ok(Self::Redis(text.to_owned())),
+            "redis" => Ok(Self::Redis { url: text.to_owned(), roots: None }),
+            "rediss" => {
+                let (url, query) = text.split_once('?').unwrap_or((text, ""));
+                let mut settings: HashMap<_, _> =
+                    url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+                known(settings.keys(), &["roots"])?;
+                Ok(Self::Redis { url: url.to_owned(), roots: settings.remove("roots").map(PathBuf::from) })
+            }
             "redis-cluster" => {
                 let nodes = rest.trim_start_matches('/').split(',').filter(|node| !node.is_empty());
                 let nodes: Vec<_> = nodes.map(|node| format!("redis://{node}")).collect();
@@ -67,7 +74,13 @@ impl StoreArg {
         match self {
             Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity), near)),
             #[cfg(feature = "all-stores")]
-            Self::Redis(url) => Ok(Opened::of(tower_video_cache::RedisStore::new(url)?, near)),
+            Self::Redis { url, roots } => {
+                let mut store = tower_video_cache::RedisStore::new(url)?;
+                if let Some(roots) = roots {
+                    store = store.root_certificates(&tokio::fs::read(roots).await?)?;
+                }
+                Ok(Opened::of(store, near))
+            }
             #[cfg(feature = "all-stores")]
             Self::RedisCluster(nodes) => Ok(Opened::of(tower_video_cache::RedisStore::cluster(nodes)?, near)),
             #[cfg(feature = "all-stores")]
@@ -185,4 +198,4 @@ fn known<'a>(names: impl IntoIterator<Item = &'a String>, all: &[&str]) -> Resul
     }
 }
 
-const EXPECTED: &str = "expected moka:SIZE, redis://HOST:PORT, redis-cluster://HOST:PORT,…, s3://BUCKET?endpoint=URL, fs:DIR or foyer:DIR";
+const EXPECTED: &str = "expected moka:SIZE, redis://HOST:PORT, rediss://HOST:PORT?roots=FILE, redis-cluster://HOST:PORT,…, s3://BUCKET?endpoint=URL, fs:DIR or foyer:DIR";

@@ -33,12 +33,15 @@ impl Breaker {
     /// Leave for one call, whose end is to be told with [`Pass::ended`].
     pub(crate) fn admit(&self) -> Result<Pass<'_>, Open> {
         let mut position = self.position();
-        match position.state {
-            State::Closed { .. } => {}
-            State::Open { until } if moment() >= until => position.turn_to(State::Trying),
+        let is_try = match position.state {
+            State::Closed { .. } => false,
+            State::Open { until } if moment() >= until => true,
             State::Open { .. } | State::Trying => return Err(Open),
+        };
+        if is_try {
+            position.turn_to(State::Trying);
         }
-        Ok(Pass { breaker: self, turn: position.turn })
+        Ok(Pass { breaker: self, turn: position.turn, is_try })
     }
 
     fn position(&self) -> MutexGuard<'_, Position> {
@@ -58,9 +61,15 @@ impl Breaker {
 pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
     turn: u64,
+    is_try: bool,
 }
 
 impl Pass<'_> {
+    /// Whether it is the one call that tries after a pause.
+    pub(crate) fn is_try(&self) -> bool {
+        self.is_try
+    }
+
     /// Tells how the call ended. An answer counts whenever it comes; a failure only if nothing has changed since the
     /// call began, for else it is old news.
     pub(crate) fn ended(self, ok: bool) {
@@ -168,6 +177,7 @@ mod tests {
         let breaker = opened();
         advance(PAUSE).await;
         let trying = breaker.admit().unwrap();
+        assert!(trying.is_try());
         assert!(breaker.admit().is_err());
         advance(PAUSE * 10).await;
         assert!(breaker.admit().is_err());
@@ -175,7 +185,7 @@ mod tests {
         for _ in 0..2 {
             breaker.admit().unwrap().ended(false);
         }
-        assert!(breaker.admit().is_ok(), "the count began anew");
+        assert!(breaker.admit().is_ok_and(|pass| !pass.is_try()), "the count began anew");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,23 +3,27 @@
 use std::{
     convert::Infallible,
     ops::Range,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{header, request, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tower::{service_fn, Layer, ServiceExt};
-use tower_video_cache::{ResponseBody, VideoCacheLayer};
+use tower_video_cache::{BoxError, ResponseBody, VideoCacheLayer};
 
 #[derive(Clone)]
 pub(crate) struct Film {
     path: String,
     bytes: Bytes,
     asked: Arc<Mutex<Vec<String>>>,
+    in_parts: bool,
 }
 
-pub(crate) type Answer = Response<ResponseBody<Full<Bytes>>>;
+pub(crate) type Answer = Response<ResponseBody<Pieces>>;
 
 impl Film {
     /// A film of so many bytes, without two parts that are alike.
@@ -33,7 +37,17 @@ impl Film {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state.to_be_bytes()[0]
         };
-        Self { path: path.to_owned(), bytes: (0..length).map(next).collect(), asked: Arc::default() }
+        Self {
+            path: path.to_owned(),
+            bytes: (0..length).map(next).collect(),
+            asked: Arc::default(),
+            in_parts: true,
+        }
+    }
+
+    /// The inner service sends no parts, and nothing tells one cut of the film from another.
+    pub(crate) fn without_parts(self) -> Self {
+        Self { in_parts: false, ..self }
     }
 
     pub(crate) fn bytes(&self) -> &Bytes {
@@ -70,6 +84,23 @@ impl Film {
         }
     }
 
+    /// Watches it to the end, or to an error.
+    pub(crate) async fn watch_if_it_can_be(&self, layer: &VideoCacheLayer) -> Result<(), BoxError> {
+        let answer = self.open(layer).await;
+        self.seen_to_an_end(answer, 0..self.bytes.len()).await
+    }
+
+    /// As [`watch_part_or_all`](Self::watch_part_or_all), to the end or to an error.
+    pub(crate) async fn watch_part_if_it_can_be(
+        &self,
+        layer: &VideoCacheLayer,
+        part: Range<usize>,
+    ) -> Result<(), BoxError> {
+        let answer = self.open_part(layer, &part).await;
+        let part = if answer.status() == StatusCode::OK { 0..self.bytes.len() } else { part };
+        self.seen_to_an_end(answer, part).await
+    }
+
     async fn open_part(&self, layer: &VideoCacheLayer, part: &Range<usize>) -> Answer {
         let range = format!("bytes={}-{}", part.start, part.end - 1);
         self.ask(layer, Request::get(&self.path).header(header::RANGE, range)).await
@@ -92,25 +123,69 @@ impl Film {
         said
     }
 
+    /// All that is seen is true; and all is there, or an error says that it is not.
+    async fn seen_to_an_end(&self, answer: Answer, part: Range<usize>) -> Result<(), BoxError> {
+        let head = format!("{answer:?}");
+        assert!(answer.status().is_success(), "{head}");
+        let (film, mut body, mut seen) = (self.bytes.slice(part), answer.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            let data = frame?.into_data().unwrap();
+            assert!(
+                film[seen..].starts_with(&data),
+                "{} bytes at {seen} that are not the film's",
+                data.len()
+            );
+            seen += data.len();
+        }
+        assert_eq!(seen, film.len(), "too few: {head}");
+        Ok(())
+    }
+
     /// What the inner service has: the film, or the one range that is asked for.
-    fn answer(&self, request: &Request<Full<Bytes>>) -> Response<Full<Bytes>> {
+    fn answer(&self, request: &Request<Full<Bytes>>) -> Response<Pieces> {
         let range = request.headers().get(header::RANGE).map_or("", |range| range.to_str().unwrap());
         self.asked.lock().unwrap().push(range.to_owned());
         let response = Response::builder()
             .header(header::CONTENT_TYPE, "video/mp4")
-            .header(header::ETAG, "\"cut-1\"")
-            .header(header::CACHE_CONTROL, "max-age=3600")
-            .header(header::ACCEPT_RANGES, "bytes");
+            .header(header::CACHE_CONTROL, "max-age=3600");
+        if !self.in_parts {
+            return response.body(Pieces(self.bytes.clone())).unwrap();
+        }
+        let response = response.header(header::ETAG, "\"cut-1\"").header(header::ACCEPT_RANGES, "bytes");
         let length = self.bytes.len();
         let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
-            return response.body(Full::new(self.bytes.clone())).unwrap();
+            return response.body(Pieces(self.bytes.clone())).unwrap();
         };
         let first: usize = first.parse().unwrap();
         let last = last.parse().unwrap_or(length - 1).min(length - 1);
         response
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{length}"))
-            .body(Full::new(self.bytes.slice(first..=last)))
+            .body(Pieces(self.bytes.slice(first..=last)))
             .unwrap()
+    }
+}
+
+/// What comes from the inner service, as a network brings it: in no pieces that anybody chose.
+pub(crate) struct Pieces(Bytes);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.0.len().min(10_007);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.0.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len().try_into().unwrap())
     }
 }

@@ -1,4 +1,5 @@
-//! Stores over real servers and disks, which each test starts for itself and ends: a file for each store.
+//! Stores over real servers and disks, which each test starts for itself and ends: a file for each store, and one for how
+//! servers fail.
 //!
 //! A test whose server is not installed is left out, and says so; where `CI` is set, it fails.
 
@@ -11,11 +12,13 @@
     reason = "a test that panics has failed, and says where"
 )]
 
+mod counting;
 mod disk;
 mod film;
 mod folder;
 mod foyer;
 mod kv;
+mod matrix;
 mod memcached;
 mod nodes;
 mod origin;

@@ -17,7 +17,7 @@ use crate::{film::Film, servers::memcached::Memcached};
 
 fn store(server: &Memcached) -> OpendalStore {
     let service = services::Memcached::default()
-        .endpoint(&server.endpoint)
+        .endpoint(&server.endpoint())
         .root("films")
         .default_ttl(Duration::from_secs(3600));
     OpendalStore::new(Operator::new(service).unwrap())

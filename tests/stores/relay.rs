@@ -1,4 +1,4 @@
-//! A relay between a client and its server, which delays questions, and holds answers back or cuts them.
+//! A relay between a client and its server, which delays questions or cuts them, and answers likewise, or holds them back.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -43,12 +43,17 @@ impl Relay {
 
     /// Lets so many bytes of answers through, and then closes the connection that has more of them; so many times.
     pub(crate) fn cut(&self, after: usize, times: u32) {
-        self.manner.send_modify(|manner| (manner.after, manner.left, manner.cuts) = (after, after, times));
+        self.manner.send_modify(|manner| manner.answers = Cuts { after, left: after, times });
     }
 
-    /// How often it is still to cut.
+    /// The same of questions.
+    pub(crate) fn cut_questions(&self, after: usize, times: u32) {
+        self.manner.send_modify(|manner| manner.questions = Cuts { after, left: after, times });
+    }
+
+    /// How often it is still to cut answers.
     pub(crate) fn cuts_left(&self) -> u32 {
-        self.manner.borrow().cuts
+        self.manner.borrow().answers.times
     }
 
     /// Lets everything through again, at once.
@@ -67,23 +72,29 @@ impl Drop for Relay {
 struct Manner {
     delay: Duration,
     held: bool,
-    /// How many bytes of answers pass before each cut, and how many before the next.
-    after: usize,
-    left: usize,
-    cuts: u32,
+    answers: Cuts,
+    questions: Cuts,
 }
 
-impl Manner {
+#[derive(Default)]
+struct Cuts {
+    /// How many bytes pass before each, and how many before the next.
+    after: usize,
+    left: usize,
+    times: u32,
+}
+
+impl Cuts {
     /// How many of so many bytes pass: if not all, the connection ends.
     fn passes(&mut self, bytes: usize) -> usize {
-        if self.cuts == 0 {
+        if self.times == 0 {
             return bytes;
         }
         let passed = bytes.min(self.left);
         self.left -= passed;
         if passed < bytes {
             self.left = self.after;
-            self.cuts -= 1;
+            self.times -= 1;
         }
         passed
     }
@@ -100,11 +111,17 @@ async fn relay(client: TcpStream, server: u16, manner: watch::Sender<Manner>) {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            if to_server.write_all(&bytes[..read]).await.is_err() {
+            let mut passed = 0;
+            manner.send_modify(|manner| passed = manner.questions.passes(read));
+            if to_server.write_all(&bytes[..passed]).await.is_err() {
                 break;
+            }
+            if passed < read {
+                return true;
             }
         }
         let _ = to_server.shutdown().await;
+        false
     };
     let answers = async {
         let mut bytes = vec![0; 64 << 10];
@@ -112,7 +129,7 @@ async fn relay(client: TcpStream, server: u16, manner: watch::Sender<Manner>) {
             let read = from_server.read(&mut bytes).await.unwrap_or(0);
             let _ = manner.subscribe().wait_for(|manner| !manner.held).await;
             let mut passed = 0;
-            manner.send_modify(|manner| passed = manner.passes(read));
+            manner.send_modify(|manner| passed = manner.answers.passes(read));
             if passed == 0 || to_client.write_all(&bytes[..passed]).await.is_err() || passed < read {
                 return;
             }
@@ -122,6 +139,6 @@ async fn relay(client: TcpStream, server: u16, manner: watch::Sender<Manner>) {
     tokio::pin!(answers);
     tokio::select! {
         () = &mut answers => {}
-        () = questions => answers.await,
+        is_cut = questions => if !is_cut { answers.await },
     }
 }

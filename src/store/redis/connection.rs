@@ -82,6 +82,12 @@ impl Connection {
         Arc::clone(&self.place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The next call will use the connection of another place.
+    pub(super) fn replace(&self, other: &Self) {
+        let made = other.made();
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = made;
+    }
+
     /// Leaves a connection to those who use it already; the next call makes another.
     pub(super) fn retire(&self, made: &Made) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);

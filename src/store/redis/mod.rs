@@ -69,7 +69,11 @@ pub struct RedisStore {
 
 impl RedisStore {
     /// One server, as `redis://user:password@host:port/database`, `unix:///path/to/socket?db=0`, or over TLS as
-    /// `rediss://…` (feature `redis-tls`, and the application must have installed a crypto provider of `rustls`).
+    /// `rediss://…`.
+    ///
+    /// TLS needs the feature `redis-tls`, and a crypto provider of `rustls` that the application has installed, unless
+    /// there is just one in its build. The server's certificate must be signed by a public authority, or by one of
+    /// [`root_certificates`](Self::root_certificates).
     ///
     /// Does not connect yet.
     ///
@@ -84,7 +88,8 @@ impl RedisStore {
     ///
     /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
     /// while `redis` looks for the successor of a node that hangs, the other calls of that connection wait with it, for
-    /// up to a quarter of the [`timeout`](Self::timeout).
+    /// up to a quarter of the [`timeout`](Self::timeout). The call that tries after a pause asks for the slots anew, over
+    /// connections of its own; if it is answered, all further calls do.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -122,6 +127,29 @@ impl RedisStore {
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
+    }
+
+    /// Trusts servers whose certificate is signed by one of these authorities, in PEM, and no other. Default: the
+    /// authorities that browsers trust, which sign for no name within a private network.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use tower_video_cache::RedisStore;
+    ///
+    /// let authority = std::fs::read("/etc/ssl/internal-ca.pem")?;
+    /// let store = RedisStore::new("rediss://cache.internal:6380")?.root_certificates(&authority)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`; or the master is found
+    /// by sentinels, where this is not offered. [`Error::is_setting`] says so.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.server.trust(pem)?;
+        Ok(self)
     }
 
     /// How many connections the chunks have; manifests and leases have one more. Of a cluster, so many to each node.
@@ -199,6 +227,7 @@ impl RedisStore {
     ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
         let pass = breaker.map(Breaker::admit).transpose()?;
+        let tries = pass.as_ref().is_some_and(Pass::is_try);
         let (_place, busy);
         let mut connection = &self.records;
         if is_chunk(key) {
@@ -208,6 +237,12 @@ impl RedisStore {
             busy = least_busy(&self.chunks);
             connection = busy.as_deref().unwrap_or(connection);
         }
+
+        // A connection to a cluster never leaves a node that hangs while its kernel acknowledges what is sent, not even
+        // for the one that has its slots by now. So a try asks for the slots anew, and holds up nobody else's calls.
+        let anew = Connection::default();
+        let is_anew = tries && self.server.is_cluster();
+        let connection = if is_anew { &anew } else { connection };
 
         let time_left = deadline.saturating_duration_since(moment());
         let made = connection.made();
@@ -223,8 +258,20 @@ impl RedisStore {
             }
             return Err("redis took too long".into());
         };
-        end(pass, answer.as_ref().err().is_none_or(is_answer));
+        let is_answered = answer.as_ref().err().is_none_or(is_answer);
+        if is_anew && is_answered {
+            self.leave_for(&anew);
+        }
+        end(pass, is_answered);
         Ok(answer?)
+    }
+
+    /// The connections that are there may still lead to a node that this one found a successor of.
+    fn leave_for(&self, anew: &Connection) {
+        for connection in &self.chunks {
+            connection.replace(&Connection::default());
+        }
+        self.records.replace(anew);
     }
 
     /// When a call that begins now is given up.

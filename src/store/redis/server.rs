@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis-tls")]
+use redis::TlsCertificates;
 use redis::{
     aio::MultiplexedConnection,
     cluster::ClusterClient,
@@ -9,7 +11,7 @@ use redis::{
     io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
-    RedisResult, TlsMode,
+    RedisError, RedisResult, TlsMode,
 };
 
 use crate::error::Error;
@@ -17,8 +19,16 @@ use crate::error::Error;
 /// What the URLs given by the application say.
 pub(super) enum Server {
     One(ConnectionInfo),
-    Cluster(Vec<ConnectionInfo>),
-    Sentinels { urls: Vec<ConnectionInfo>, name: String, node: SentinelNodeConnectionInfo },
+    Cluster {
+        nodes: Vec<ConnectionInfo>,
+        #[cfg(feature = "redis-tls")]
+        trusted: Option<TlsCertificates>,
+    },
+    Sentinels {
+        urls: Vec<ConnectionInfo>,
+        name: String,
+        node: SentinelNodeConnectionInfo,
+    },
 }
 
 impl Server {
@@ -30,7 +40,11 @@ impl Server {
         let nodes = all_parsed(urls)?;
         // Also refuses nodes that do not go together: other passwords, or a socket of the file system.
         ClusterClient::builder(nodes.clone()).build().map_err(refused)?;
-        Ok(Self::Cluster(nodes))
+        Ok(Self::Cluster {
+            nodes,
+            #[cfg(feature = "redis-tls")]
+            trusted: None,
+        })
     }
 
     pub(super) fn sentinels(
@@ -57,9 +71,39 @@ impl Server {
         Ok(Self::Sentinels { urls, name: name.clone(), node })
     }
 
+    /// Has the certificates of servers be signed by one of these, and by no other.
+    #[cfg(feature = "redis-tls")]
+    pub(super) fn trust(&mut self, pem: &[u8]) -> Result<(), Error> {
+        let roots = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
+        // Of what is no certificate there would be none to trust, and no word of it.
+        if !pem.windows(CERTIFICATE.len()).any(|text| text == CERTIFICATE) {
+            return Err(Error::setting("the root certificates of redis hold none in pem"));
+        }
+        let trusting = |info: &ConnectionInfo| {
+            let client = Client::build_with_tls(info.clone(), roots.clone());
+            let not_so = |error: RedisError| {
+                Error::refused_setting("redis takes no such root certificates for this url", error.into())
+            };
+            Ok(client.map_err(not_so)?.get_connection_info().clone())
+        };
+        match self {
+            Self::One(info) => *info = trusting(info)?,
+            Self::Cluster { nodes, trusted } => {
+                for node in nodes {
+                    trusting(node)?;
+                }
+                *trusted = Some(roots);
+            }
+            Self::Sentinels { .. } => {
+                return Err(Error::setting("redis takes no root certificates by sentinels"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether one connection leads to several servers, of which one may fail alone.
     pub(super) fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        matches!(self, Self::Cluster { .. })
     }
 
     /// A new connection, or what kept it from being made within `timeout`.
@@ -78,8 +122,18 @@ impl Server {
                 let mut client = SentinelClient::build(urls.clone(), name.clone(), Some(node), of_master)?;
                 client.get_async_connection_with_config(&config).await.map(Link::One)
             }
-            Self::Cluster(nodes) => {
-                let client = ClusterClient::builder(nodes.clone())
+            Self::Cluster {
+                nodes,
+                #[cfg(feature = "redis-tls")]
+                trusted,
+            } => {
+                let client = ClusterClient::builder(nodes.clone());
+                #[cfg(feature = "redis-tls")]
+                let client = match trusted {
+                    Some(trusted) => client.certs(trusted.clone()),
+                    None => client,
+                };
+                let client = client
                     .tcp_settings(tcp(timeout))
                     // A node that hangs is waited for twice, when the nodes are met and when the slots are asked for,
                     // and the rest of the time is for those that answer.
@@ -125,7 +179,7 @@ fn parsed(url: &str) -> Result<ConnectionInfo, Error> {
     url.into_connection_info().map_err(refused)
 }
 
-fn refused(error: redis::RedisError) -> Error {
+fn refused(error: RedisError) -> Error {
     Error::refused_setting("the url is none that redis understands", error.into())
 }
 
@@ -137,6 +191,9 @@ fn tcp(timeout: Duration) -> TcpSettings {
     let _ = timeout;
     settings
 }
+
+#[cfg(feature = "redis-tls")]
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 const CLUSTER_RETRIES: u32 = 3;
 const RETRY_WAIT_MILLISECONDS: u64 = 5;

@@ -1,53 +1,116 @@
 //! `memcached`, with as much memory and as large items as a test says.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use opendal::{services, Operator};
 use tokio::net::UnixStream;
+use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, left_out, program, soon, Process};
+use super::{answers, free_port, left_out, program, soon, Process, Server};
 use crate::folder::Folder;
 
 pub(crate) struct Memcached {
-    /// How a client names it.
-    pub(crate) endpoint: String,
-    _process: Process,
-    _folder: Folder,
+    program: PathBuf,
+    /// None, if it is at a socket.
+    port: Option<u16>,
+    options: Vec<String>,
+    process: Process,
+    folder: Folder,
 }
 
 impl Memcached {
     /// An empty server at a socket in the file system, unless the program is not installed.
     pub(crate) async fn start(test: &str, options: &[&str]) -> Option<Self> {
-        let program = found(test)?;
-        let folder = Folder::new();
-        let socket = folder.as_ref().join("socket");
-        let endpoint = format!("unix://{}", socket.display());
-        let server = Self::run(&program, folder, endpoint, &["-s", socket.to_str().unwrap()], options);
-        soon("memcached answers", || async { UnixStream::connect(&socket).await.ok() }).await;
-        Some(server)
+        Self::run(test, None, options).await
     }
 
     /// An empty server at a port.
     pub(crate) async fn start_at_a_port(test: &str, options: &[&str]) -> Option<Self> {
-        let program = found(test)?;
-        let port = free_port();
-        let endpoint = format!("tcp://127.0.0.1:{port}");
-        let listening = ["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()];
-        let server = Self::run(&program, Folder::new(), endpoint, &listening, options);
-        answers(port).await;
+        Self::run(test, Some(free_port()), options).await
+    }
+
+    /// How a client names it.
+    pub(crate) fn endpoint(&self) -> String {
+        match self.port {
+            Some(port) => format!("tcp://127.0.0.1:{port}"),
+            None => format!("unix://{}", self.socket().display()),
+        }
+    }
+
+    async fn run(test: &str, port: Option<u16>, options: &[&str]) -> Option<Self> {
+        let Some(program) = program("memcached") else {
+            left_out(test, "memcached");
+            return None;
+        };
+        let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let folder = Folder::new();
+        let process = process(&program, port, &options, &folder);
+        let server = Self { program, port, options, process, folder };
+        server.answers().await;
         Some(server)
     }
 
-    fn run(program: &Path, folder: Folder, endpoint: String, listening: &[&str], options: &[&str]) -> Self {
-        // Without it, it does not run as root, which builders often are; to others it means nothing.
-        let process = Process::start(program, [&["-u", "root"], listening, options].concat(), &folder);
-        Self { endpoint, _process: process, _folder: folder }
+    async fn answers(&self) {
+        if let Some(port) = self.port {
+            return answers(port).await;
+        }
+        let socket = self.socket();
+        soon("memcached answers", || async { UnixStream::connect(&socket).await.ok() }).await;
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.as_ref().join(SOCKET)
     }
 }
 
-fn found(test: &str) -> Option<PathBuf> {
-    let found = program("memcached");
-    if found.is_none() {
-        left_out(test, "memcached");
+impl Server for Memcached {
+    type Store = OpendalStore;
+
+    async fn begin(test: &str, at_a_port: bool) -> Option<Self> {
+        if at_a_port {
+            return Self::start_at_a_port(test, &[]).await;
+        }
+        Self::start(test, &[]).await
     }
-    found
+
+    /// The layer alone limits the time of a call: see [`OpendalStore`].
+    fn store(&self, relay: Option<u16>, _: Duration) -> OpendalStore {
+        let endpoint = relay.map_or(self.endpoint(), |port| format!("tcp://127.0.0.1:{port}"));
+        let service =
+            services::Memcached::default().endpoint(&endpoint).default_ttl(Duration::from_secs(3600));
+        OpendalStore::new(Operator::new(service).unwrap()).largest_value((1 << 20) - 512)
+    }
+
+    fn port(&self) -> u16 {
+        self.port.unwrap()
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn begin_again(&mut self) {
+        self.process.kill();
+        // Else it would seem to be there already.
+        let _ = fs::remove_file(self.socket());
+        self.process = process(&self.program, self.port, &self.options, &self.folder);
+        self.answers().await;
+    }
 }
+
+fn process(program: &Path, port: Option<u16>, options: &[String], folder: &Folder) -> Process {
+    let port = port.map(|port| port.to_string());
+    let listening = match &port {
+        Some(port) => vec!["-l", "127.0.0.1", "-U", "0", "-p", port],
+        None => vec!["-s", SOCKET],
+    };
+    // Without it, it does not run as root, which builders often are; to others it means nothing.
+    let always = ["-u", "root"].into_iter().chain(listening);
+    Process::start(program, always.chain(options.iter().map(String::as_str)), folder)
+}
+
+const SOCKET: &str = "socket";

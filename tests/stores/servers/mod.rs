@@ -1,5 +1,6 @@
 //! What the servers of all stores have in common.
 
+pub(crate) mod authority;
 pub(crate) mod memcached;
 pub(crate) mod redis;
 pub(crate) mod s3;
@@ -16,8 +17,27 @@ use std::{
 };
 
 use tokio::{net::TcpStream, time::sleep};
+use tower_video_cache::Store;
 
 use crate::folder::Folder;
+
+/// A server that can fail, and a store over it.
+pub(crate) trait Server: Sized {
+    type Store: Store;
+
+    /// An empty one, unless its program is not installed. Behind a relay, it must listen at a port.
+    fn begin(test: &str, at_a_port: bool) -> impl Future<Output = Option<Self>>;
+
+    /// A store of its own, as another node has, each of whose calls takes no longer than the limit.
+    fn store(&self, relay: Option<u16>, limit: Duration) -> Self::Store;
+
+    fn port(&self) -> u16;
+
+    fn process(&mut self) -> &mut Process;
+
+    /// At the same place.
+    fn begin_again(&mut self) -> impl Future<Output = ()>;
+}
 
 /// A server, or a test in a process of its own, that is killed when the test is over, however it ends.
 pub(crate) struct Process(Child);

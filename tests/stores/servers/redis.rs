@@ -1,8 +1,10 @@
 //! `redis-server`: alone, three in a cluster, or two and a sentinel.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use super::{answers, free_port, left_out, program, soon, Process};
+use tower_video_cache::RedisStore;
+
+use super::{answers, free_port, left_out, program, soon, Process, Server};
 use crate::folder::Folder;
 
 /// One server on loopback, without persistence.
@@ -98,6 +100,31 @@ impl Redis {
     }
 }
 
+impl Server for Redis {
+    type Store = RedisStore;
+
+    async fn begin(test: &str, _: bool) -> Option<Self> {
+        Self::start(test, &[]).await
+    }
+
+    fn store(&self, relay: Option<u16>, limit: Duration) -> RedisStore {
+        let url = format!("redis://127.0.0.1:{}", relay.unwrap_or(self.port));
+        RedisStore::new(&url).unwrap().timeout(limit).pause(limit)
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn begin_again(&mut self) {
+        self.start_again().await;
+    }
+}
+
 /// Three masters, and no replica.
 pub(crate) struct Cluster(pub(crate) Vec<Redis>);
 
@@ -132,6 +159,38 @@ impl Cluster {
             async move { whole.then_some(()) }
         })
         .await;
+    }
+
+    /// One more node, which follows the first.
+    pub(crate) async fn follow_the_first(&self, test: &str) -> Option<Redis> {
+        let bus = free_port().to_string();
+        let arguments =
+            ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+        let at_once = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
+        let follower = Redis::start(test, &[&arguments[..], &at_once].concat()).await?;
+        let first = self.0[0].says(&["cluster", "myid"]);
+        let bus_of_first = self.0[0].says(&["config", "get", "cluster-port"]);
+        let bus_of_first = bus_of_first.lines().last().unwrap();
+        follower.says(&["cluster", "meet", "127.0.0.1", &self.0[0].port.to_string(), bus_of_first]);
+        soon("it follows", || async {
+            (follower.says(&["cluster", "replicate", &first]) == "OK").then_some(())
+        })
+        .await;
+        soon("it has what the first has", || async {
+            follower.says(&["info", "replication"]).contains("master_link_status:up").then_some(())
+        })
+        .await;
+        soon("all know it", || async {
+            let id = follower.says(&["cluster", "myid"]);
+            let known = |node: &Redis| {
+                node.says(&["cluster", "nodes"])
+                    .lines()
+                    .any(|line| line.contains(&id) && line.contains("slave"))
+            };
+            self.0.iter().all(known).then_some(())
+        })
+        .await;
+        Some(follower)
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {

@@ -4,11 +4,16 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use opendal::{services, Operator};
+use opendal::{
+    layers::{RetryLayer, TimeoutLayer},
+    services, Operator,
+};
+use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, left_out, program, Process};
+use super::{answers, free_port, left_out, program, Process, Server};
 use crate::folder::Folder;
 
 pub(crate) struct S3 {
@@ -53,6 +58,35 @@ impl S3 {
     /// The files of the bucket, whose names have `part` in them.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         self.folder.files(part)
+    }
+}
+
+impl Server for S3 {
+    type Store = OpendalStore;
+
+    async fn begin(test: &str, _: bool) -> Option<Self> {
+        Self::start(test).await
+    }
+
+    fn store(&self, relay: Option<u16>, limit: Duration) -> OpendalStore {
+        let operator = Operator::new(at(relay.unwrap_or(self.port))).unwrap();
+        OpendalStore::new(
+            operator
+                .layer(TimeoutLayer::new().with_timeout(limit).with_io_timeout(limit))
+                .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(50))),
+        )
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn begin_again(&mut self) {
+        self.restart().await;
     }
 }
 

@@ -1,0 +1,268 @@
+//! What viewers see while a real server fails: a store takes the first values of a film, and the server behind it is
+//! then killed, paused, restarted, cut off in mid-value, or slow.
+//!
+//! The verdict is always the true bytes, to their end or to an error. The inner service is well all the while, so there
+//! is no error before the first byte; and none at all where nobody reads what is not stored yet, and any part can be had
+//! again.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use tower_video_cache::{conformance, ChunkSize, Fill, Store, VideoCacheLayer};
+
+use crate::{
+    counting::Counting,
+    film::Film,
+    relay::Relay,
+    servers::{memcached::Memcached, redis::Redis, s3::S3, soon, Server},
+};
+
+/// How a server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    Killed,
+    Paused,
+    Restarted,
+    /// The connection ends in the midst of what it answers, or is told, each time.
+    AnswersCut,
+    QuestionsCut,
+    Slow,
+}
+
+impl Failure {
+    fn is_of_the_wire(self) -> bool {
+        matches!(self, Self::AnswersCut | Self::QuestionsCut | Self::Slow)
+    }
+
+    /// How long a call may take: what hangs takes all of it.
+    fn limit(self) -> Duration {
+        if self == Self::Paused {
+            LIMIT / 4
+        } else {
+            LIMIT
+        }
+    }
+}
+
+/// The server, and the wire to it, if that is what fails.
+struct Rig<T> {
+    server: T,
+    relay: Option<Relay>,
+    failure: Failure,
+}
+
+impl<T: Server> Rig<T> {
+    async fn of(test: &str, failure: Failure) -> Option<Self> {
+        let server = T::begin(test, failure.is_of_the_wire()).await?;
+        let relay = if failure.is_of_the_wire() { Some(Relay::to(server.port()).await) } else { None };
+        Some(Self { server, relay, failure })
+    }
+
+    fn store(&self) -> T::Store {
+        self.server.store(self.relay.as_ref().map(|relay| relay.port), self.failure.limit())
+    }
+
+    fn node(&self, store: impl Store, fill: Fill) -> VideoCacheLayer {
+        VideoCacheLayer::new(store)
+            .chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
+            .store_limit(self.failure.limit() * 2)
+            // Neither what was refused nor a lease that could not be released is to be waited for.
+            .refusal_ttl(self.failure.limit())
+            .lease_time(Duration::from_secs(1))
+            .fill(fill)
+    }
+
+    async fn fail(&mut self) {
+        match (self.failure, &self.relay) {
+            (Failure::Killed, _) => self.server.process().kill(),
+            (Failure::Paused, _) => self.server.process().signal("STOP"),
+            (Failure::Restarted, _) => self.server.begin_again().await,
+            // A chunk does not pass; what says that one was stored does, for a while.
+            (Failure::AnswersCut, Some(relay)) => relay.cut(CHUNK / 2, u32::MAX),
+            (Failure::QuestionsCut, Some(relay)) => relay.cut_questions(CHUNK / 2, u32::MAX),
+            (Failure::Slow, Some(relay)) => relay.delay(SLOW),
+            (_, None) => panic!("no wire to fail"),
+        }
+    }
+
+    async fn heal(&mut self) {
+        match self.failure {
+            Failure::Killed => self.server.begin_again().await,
+            Failure::Paused => self.server.process().signal("CONT"),
+            _ => {}
+        }
+        if let Some(relay) = &self.relay {
+            relay.heal();
+        }
+    }
+}
+
+/// A cell of the matrix: the server fails once so many values were put.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    failure: Failure,
+    fill: Fill,
+    puts: usize,
+    /// Whether a viewer of a part leads.
+    part_first: bool,
+    /// Whether the inner service can send parts, and says what the whole is by its tag.
+    in_parts: bool,
+}
+
+impl Cell {
+    /// Gives nothing if there is no server.
+    async fn shown<T: Server>(self, test: &str) -> Option<()> {
+        let mut rig = Rig::<T>::of(test, self.failure).await?;
+        let film = if self.in_parts { Film::of(LENGTH) } else { Film::of(LENGTH).without_parts() };
+        let store = Arc::new(Counting::new(rig.store(), self.puts));
+        let layer = rig.node(Arc::clone(&store), self.fill);
+        let neighbour = rig.node(rig.store(), self.fill);
+
+        let viewers = async {
+            if self.part_first {
+                tokio::join!(self.part(&film, &layer), self.whole(&film, &layer));
+            } else {
+                tokio::join!(self.whole(&film, &layer), self.part(&film, &layer));
+            }
+        };
+        let failing = async {
+            store.has_so_many().await;
+            rig.fail().await;
+            store.go_on();
+        };
+        tokio::pin!(viewers);
+        tokio::select! {
+            // Fewer were put: it fails under those who come next.
+            () = &mut viewers => rig.fail().await,
+            () = failing => viewers.await,
+        }
+        store.go_on();
+        // While it fails, or just after it began anew.
+        tokio::join!(self.whole(&film, &layer), self.part(&film, &neighbour));
+        rig.heal().await;
+        soon(&format!("all is stored again: {self:?}"), || async {
+            film.watch(&layer).await.contains("; hit").then_some(())
+        })
+        .await;
+        film.watch_part_or_all(&neighbour, PART).await;
+        Some(())
+    }
+
+    /// Whether a body that has begun may be without its rest.
+    fn may_break(self) -> bool {
+        self.fill != Fill::Whole || !self.in_parts
+    }
+
+    async fn whole(self, film: &Film, layer: &VideoCacheLayer) {
+        let seen = film.watch_if_it_can_be(layer).await;
+        assert!(seen.is_ok() || self.may_break(), "{self:?}: {seen:?}");
+    }
+
+    async fn part(self, film: &Film, layer: &VideoCacheLayer) {
+        let seen = film.watch_part_if_it_can_be(layer, PART).await;
+        assert!(seen.is_ok() || self.may_break(), "{self:?}: {seen:?}");
+    }
+}
+
+/// All cells of a failure at once, for they mostly wait; and what the store itself does.
+async fn shown<T: Server>(failure: Failure) {
+    let test = &format!("the matrix of {failure:?}");
+    let mut cells = Vec::new();
+    for puts in [0, 1, 2, CHUNKS] {
+        for part_first in [false, true] {
+            for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+                cells.push(Cell { failure, fill, puts, part_first, in_parts: true });
+            }
+            cells.push(Cell { failure, fill: Fill::Whole, puts, part_first, in_parts: false });
+        }
+    }
+    tokio::join!(join_all(cells.into_iter().map(|cell| cell.shown::<T>(test))), mended::<T>(test, failure));
+}
+
+/// What a store gives while its server fails is the value; once the server is well, the store works as before.
+async fn mended<T: Server>(test: &str, failure: Failure) {
+    let Some(mut rig) = Rig::<T>::of(test, failure).await else { return };
+    let store = rig.server.store(rig.relay.as_ref().map(|relay| relay.port), LIMIT);
+    let value = Bytes::from(vec![7; CHUNK]);
+    let put = |key| {
+        let (store, value) = (&store, value.clone());
+        async move { store.put(key, value).await.ok() }
+    };
+    soon("the store works", || put("c/a/0")).await;
+    rig.fail().await;
+    let (store, value) = (&store, &value);
+    let got = |key| async move {
+        if let Ok(Ok(Some(got))) = timeout(LIMIT * 2, store.get(key)).await {
+            assert!(got == value, "{} bytes of {key}", got.len());
+        }
+    };
+    let changed = async {
+        let _ = timeout(LIMIT * 2, async { tokio::join!(put("c/a/1"), store.remove("c/b")) }).await;
+    };
+    tokio::join!(got("c/a/0"), changed, got("c/a/1"));
+    got("c/a/0").await;
+    rig.heal().await;
+    soon("the store works again", || put("c/a/2")).await;
+    if !failure.is_of_the_wire() {
+        return conformance::check(store).await;
+    }
+    // No connection gives another call's answer. The whole contract takes too long at a port: see `OpendalStore`.
+    let kept = |seed: u8| async move {
+        let (key, value) = (format!("c/b/{seed}"), Bytes::from(vec![seed; CHUNK]));
+        store.put(&key, value.clone()).await.unwrap();
+        assert!(store.get(&key).await.unwrap().unwrap() == value, "{key}");
+    };
+    join_all((0..8).map(kept)).await;
+}
+
+macro_rules! over {
+    ($name:ident: $server:ty) => {
+        mod $name {
+            use super::*;
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_it_is_killed() {
+                shown::<$server>(Failure::Killed).await;
+            }
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_it_is_paused() {
+                shown::<$server>(Failure::Paused).await;
+            }
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_it_is_restarted() {
+                shown::<$server>(Failure::Restarted).await;
+            }
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_its_answers_are_cut() {
+                shown::<$server>(Failure::AnswersCut).await;
+            }
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_what_it_is_told_is_cut() {
+                shown::<$server>(Failure::QuestionsCut).await;
+            }
+
+            #[tokio::test]
+            async fn viewers_see_the_true_bytes_though_it_is_slow() {
+                shown::<$server>(Failure::Slow).await;
+            }
+        }
+    };
+}
+
+over!(redis: Redis);
+over!(s3: S3);
+over!(memcached: Memcached);
+
+/// Of a film of so many chunks.
+const CHUNKS: usize = 4;
+const CHUNK: usize = 16 << 10;
+const LENGTH: usize = CHUNKS * CHUNK - 1000;
+const PART: Range<usize> = 2 * CHUNK + 5..3 * CHUNK + 7;
+const LIMIT: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_millis(200);

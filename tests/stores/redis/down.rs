@@ -1,0 +1,120 @@
+//! A server that is down, hangs, or is full.
+
+use std::time::{Duration, Instant};
+
+use tower_video_cache::{RedisStore, Store};
+
+use super::{failed, value, PAUSE};
+use crate::servers::{redis::Redis, soon};
+
+#[tokio::test]
+async fn a_dead_server_costs_next_to_nothing_and_is_found_again() {
+    let test = "a_dead_server_costs_next_to_nothing_and_is_found_again";
+    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap().pause(PAUSE);
+    store.put("m/a", value(10)).await.unwrap();
+    store.put("c/a/0", value(10)).await.unwrap();
+    server.kill();
+    for key in ["m/a", "c/a/0", "m/b"] {
+        let (_, time) = failed(store.get(key)).await;
+        assert!(time < Duration::from_millis(400), "{key}: {time:?}");
+    }
+    let began = Instant::now();
+    for _ in 0..1000 {
+        let error = store.get("m/a").await.unwrap_err();
+        assert!(error.to_string().contains("not asked"), "{error}");
+    }
+    let time = began.elapsed();
+    assert!(time < Duration::from_millis(500), "1000 calls: {time:?}");
+    assert!(store.put("c/a/1", value(10)).await.is_err());
+
+    server.start_again().await;
+    let began = Instant::now();
+    soon("the store works again", || async { store.put("m/a", value(20)).await.ok() }).await;
+    assert!(began.elapsed() < PAUSE + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(20));
+    for _ in 0..8 {
+        assert_eq!(store.get("c/a/0").await.unwrap(), None, "it started empty, and each connection anew");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_anew_between_two_calls_is_met_at_the_first() {
+    let test = "a_server_that_was_started_anew_between_two_calls_is_met_at_the_first";
+    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    for round in 0..3 {
+        for key in ["m/a", "c/a/0", "c/a/1", "c/a/2", "c/a/3"] {
+            assert_eq!(store.get(key).await.unwrap(), None, "round {round}");
+            store.put(key, value(10)).await.unwrap();
+        }
+        server.start_again().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
+    let test = "a_server_that_is_not_there_yet_is_found_when_it_is";
+    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    server.kill();
+    let store = RedisStore::new(&server.url()).unwrap().pause(PAUSE);
+    let (_, time) = failed(store.get("m/a")).await;
+    assert!(time < Duration::from_millis(400), "{time:?}");
+    server.start_again().await;
+    soon("the store works", || async { store.get("m/a").await.ok() }).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_the_timeout_a_few_times() {
+    let test = "a_server_that_hangs_costs_the_timeout_a_few_times";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let limit = Duration::from_millis(100);
+    let store = RedisStore::new(&server.url()).unwrap().timeout(limit).pause(PAUSE);
+    store.put("m/a", value(10)).await.unwrap();
+    server.hang();
+    for _ in 0..3 {
+        let (error, time) = failed(store.get("m/a")).await;
+        assert!(time >= limit && time < limit * 5, "{time:?}: {error}");
+    }
+    let (_, time) = failed(store.get("m/a")).await;
+    assert!(time < Duration::from_millis(90), "at once: {time:?}");
+    server.go_on();
+    let began = Instant::now();
+    soon("the store works again", || async { store.get("m/a").await.ok() }).await;
+    assert!(began.elapsed() < PAUSE + limit * 10, "{:?}", began.elapsed());
+    assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(10));
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_and_still_gives() {
+    let full = ["--maxmemory", "8mb", "--maxmemory-policy", "noeviction"];
+    let Some(server) = Redis::start("a_full_server_refuses_and_still_gives", &full).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    store.put("c/a/0", value(1 << 20)).await.unwrap();
+    let mut refused = 0;
+    for index in 1..20 {
+        refused += u32::from(store.put(&format!("c/a/{index}"), value(1 << 20)).await.is_err());
+        // A refusal is an answer: the server is not left alone for it.
+        assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
+    }
+    assert!(refused > 5, "{refused}");
+    for index in 20..25 {
+        store.put(&format!("c/a/{index}"), value(1 << 20)).await.unwrap_err();
+    }
+    assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
+    store.remove("c/a/0").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_no_reason_to_leave_the_server_alone() {
+    let test = "a_refusal_is_no_reason_to_leave_the_server_alone";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    server.says(&["lpush", "tvc:c/list", "x"]);
+    for _ in 0..10 {
+        let error = store.get("c/list").await.unwrap_err();
+        assert!(error.to_string().contains("WRONGTYPE"), "{error}");
+    }
+    store.put("c/list", value(10)).await.unwrap();
+    assert_eq!(store.get("c/list").await.unwrap().unwrap(), value(10));
+}

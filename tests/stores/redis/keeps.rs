@@ -1,0 +1,115 @@
+//! What a server keeps, for how long, and what the settings are.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tower_video_cache::{conformance, RedisStore, Store};
+
+use super::value;
+use crate::servers::{
+    redis::{Cluster, Redis},
+    soon,
+};
+
+// The contract.
+
+#[tokio::test]
+async fn a_server_keeps_the_contract() {
+    let Some(server) = Redis::start("a_server_keeps_the_contract", &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    conformance::check(&store).await;
+    let refreshed = store.expiry(Duration::from_secs(60)).refreshed_on_use(true).prefix("another:");
+    conformance::check(&refreshed).await;
+    assert!(server.keys("*").iter().all(|key| key.starts_with("tvc:") || key.starts_with("another:")));
+}
+
+#[tokio::test]
+async fn a_server_behind_a_socket_keeps_the_contract() {
+    let started = Redis::start("a_server_behind_a_socket_keeps_the_contract", &["--unixsocket", "socket"]);
+    let Some(server) = started.await else { return };
+    let store = RedisStore::new(&format!("unix://{}?db=3", server.socket())).unwrap();
+    conformance::check(&store).await;
+    assert!(server.says(&["info", "keyspace"]).contains("db3:keys="));
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_the_contract_and_shares_the_chunks() {
+    let Some(cluster) = Cluster::start("a_cluster_keeps_the_contract_and_shares_the_chunks", &[]).await
+    else {
+        return;
+    };
+    let store = RedisStore::cluster(cluster.urls().iter().take(1)).unwrap();
+    conformance::check(&store).await;
+    for index in 0..60 {
+        let key = format!("c/0123456789abcdef0123456789abcdef/{index}");
+        store.put(&key, value(1000)).await.unwrap();
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), value(1000));
+    }
+    for node in &cluster.0 {
+        assert!(node.keys("tvc:c/*").len() > 5, "the chunks of one video are on all nodes");
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_kept_for_its_time() {
+    let Some(server) = Redis::start("a_value_is_kept_for_its_time", &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    store.put("c/ever", value(10)).await.unwrap();
+    assert_eq!(server.number(&["pttl", "tvc:c/ever"]), -1, "until it is evicted");
+
+    let hour = Duration::from_secs(3600);
+    let store = store.expiry(hour);
+    store.put("c/hour", value(10)).await.unwrap();
+    assert!((3_500_000..=3_600_000).contains(&server.number(&["pttl", "tvc:c/hour"])));
+    server.says(&["pexpire", "tvc:c/hour", "60000"]);
+    store.get("c/hour").await.unwrap().unwrap();
+    assert!(server.number(&["pttl", "tvc:c/hour"]) <= 60_000, "since it was put");
+    let store = store.refreshed_on_use(true);
+    assert_eq!(store.get("c/hour").await.unwrap().unwrap(), value(10));
+    assert!(server.number(&["pttl", "tvc:c/hour"]) > 3_500_000, "since it was used");
+
+    let store = store.expiry(Duration::from_millis(30)).refreshed_on_use(false);
+    store.put("c/moment", value(10)).await.unwrap();
+    soon("it expires", || async { store.get("c/moment").await.unwrap().is_none().then_some(()) }).await;
+    // Neither none nor the longest that can be said is an error.
+    for expiry in [Duration::ZERO, Duration::MAX] {
+        RedisStore::new(&server.url()).unwrap().expiry(expiry).put("c/odd", value(10)).await.unwrap();
+    }
+}
+
+// Settings.
+
+#[test]
+fn a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime() {
+    for url in ["", "redis", "http://127.0.0.1", "redis://127.0.0.1/films", "redis://0.0.0.0"] {
+        assert!(RedisStore::new(url).unwrap_err().is_setting(), "{url}");
+        assert!(RedisStore::cluster([url]).unwrap_err().is_setting(), "{url}");
+        assert!(RedisStore::sentinel([url], "films").unwrap_err().is_setting(), "{url}");
+    }
+    assert!(RedisStore::cluster([""; 0]).unwrap_err().is_setting());
+    assert!(RedisStore::sentinel(["redis://127.0.0.1"], "unix:///films").unwrap_err().is_setting());
+    let secret = format!("{:?}", RedisStore::new("redis://me:secret@127.0.0.1:1/2").unwrap());
+    assert!(!secret.contains("secret"), "{secret}");
+    RedisStore::cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap();
+    RedisStore::sentinel(["redis://127.0.0.1:1"], "redis://:secret@films/0").unwrap();
+}
+
+#[tokio::test]
+async fn a_prefix_of_other_characters_is_a_wrong_setting() {
+    for prefix in ["{one node}", "spa ce", "ümlaut", "line\n"] {
+        let store = RedisStore::new("redis://127.0.0.1:1").unwrap().prefix(prefix);
+        for error in [store.get("c/a").await.unwrap_err(), store.put("c/a", value(1)).await.unwrap_err()] {
+            let error = error.downcast::<tower_video_cache::Error>().unwrap();
+            assert!(error.is_setting(), "{prefix}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_redis_does_not_keep_is_declined() {
+    let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
+    let largest = usize::try_from(store.largest_value().unwrap()).unwrap();
+    // Zeros that nobody touches are no memory.
+    let refused = store.put("c/a", Bytes::from(vec![0; largest + 1])).await.unwrap_err();
+    assert!(refused.to_string().contains("larger"), "{refused}");
+}

@@ -1,0 +1,111 @@
+//! Whose a lease is.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tower_video_cache::{Lease, RedisStore, Store};
+
+use super::{store_behind, PAUSE};
+use crate::{
+    relay::Relay,
+    servers::{
+        free_port,
+        redis::{Cluster, Redis},
+        soon,
+    },
+};
+
+#[tokio::test]
+async fn a_lease_is_granted_to_one_of_all_nodes() {
+    let Some(server) = Redis::start("a_lease_is_granted_to_one_of_all_nodes", &[]).await else { return };
+    let stores: Vec<_> = (0..8).map(|_| RedisStore::new(&server.url()).unwrap()).collect();
+    leases_are_exclusive(&stores).await;
+}
+
+#[tokio::test]
+async fn a_lease_of_a_cluster_is_granted_to_one_of_all_nodes() {
+    let test = "a_lease_of_a_cluster_is_granted_to_one_of_all_nodes";
+    let Some(cluster) = Cluster::start(test, &[]).await else { return };
+    let stores: Vec<_> = (0..4).map(|_| RedisStore::cluster(cluster.urls()).unwrap()).collect();
+    leases_are_exclusive(&stores).await;
+}
+
+async fn leases_are_exclusive(stores: &[RedisStore]) {
+    let minute = Duration::from_secs(60);
+    let holders: Vec<_> = (0..stores.len()).map(|number| format!("{number:032x}")).collect();
+    for round in 0..10 {
+        let key = format!("l/{round}");
+        let asked = stores.iter().zip(&holders).map(|(store, holder)| store.lease(&key, holder, minute));
+        let leases: Vec<_> = join_all(asked).await.into_iter().map(Result::unwrap).collect();
+        let granted: Vec<_> =
+            leases.iter().enumerate().filter(|(_, lease)| **lease == Lease::Granted).collect();
+        assert_eq!(granted.len(), 1, "{leases:?}");
+        assert!(leases.iter().all(|lease| *lease != Lease::NotOffered));
+        let holder = granted[0].0;
+        let other = (holder + 1) % stores.len();
+        assert!(stores[holder].renew(&key, &holders[holder], minute).await.unwrap());
+        assert!(!stores[other].renew(&key, &holders[other], minute).await.unwrap());
+        stores[other].release(&key, &holders[other]).await.unwrap();
+        assert_eq!(stores[other].lease(&key, &holders[other], minute).await.unwrap(), Lease::Taken);
+        if round % 2 == 0 {
+            stores[holder].release(&key, &holders[holder]).await.unwrap();
+        } else {
+            stores[other].remove(&key).await.unwrap();
+        }
+        assert_eq!(stores[other].lease(&key, &holders[other], minute).await.unwrap(), Lease::Granted);
+        assert!(!stores[holder].renew(&key, &holders[holder], minute).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_its_time_unless_it_is_renewed() {
+    let test = "a_lease_ends_with_its_time_unless_it_is_renewed";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let [one, other] = [(); 2].map(|()| RedisStore::new(&server.url()).unwrap());
+    let short = Duration::from_millis(500);
+    assert_eq!(one.lease("l/a", ONE, short).await.unwrap(), Lease::Granted);
+    assert!((1..=500).contains(&server.number(&["pttl", "tvc:l/a"])));
+    soon("it is over", || async {
+        (other.lease("l/a", OTHER, short).await.unwrap() == Lease::Granted).then_some(())
+    })
+    .await;
+    assert!(other.renew("l/a", OTHER, Duration::from_secs(60)).await.unwrap());
+    assert!(server.number(&["pttl", "tvc:l/a"]) > 50_000);
+    assert_eq!(one.lease("l/a", ONE, short).await.unwrap(), Lease::Taken);
+}
+
+#[tokio::test]
+async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
+    let test = "a_lease_granted_just_before_the_wire_broke_is_granted";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = store_behind(&relay);
+    store.get("m/a").await.unwrap();
+    // Not a byte of the answer.
+    relay.cut(0, 1);
+    assert_eq!(store.lease("l/a", ONE, Duration::from_secs(60)).await.unwrap(), Lease::Granted);
+    assert_eq!(relay.cuts_left(), 0);
+    assert_eq!(store.lease("l/a", OTHER, Duration::from_secs(60)).await.unwrap(), Lease::Taken);
+}
+
+#[tokio::test]
+async fn a_lease_whose_holder_is_not_told_is_taken() {
+    let Some(server) = Redis::start("a_lease_whose_holder_is_not_told_is_taken", &[]).await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    server.says(&["acl", "setuser", "default", "-eval"]);
+    let minute = Duration::from_secs(60);
+    assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
+    store.renew("l/a", ONE, minute).await.unwrap_err();
+    assert_eq!(store.lease("l/a", OTHER, minute).await.unwrap(), Lease::Taken);
+}
+
+#[tokio::test]
+async fn a_dead_server_gives_no_lease() {
+    let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
+    store.lease("l/a", ONE, PAUSE).await.unwrap_err();
+    store.renew("l/a", ONE, PAUSE).await.unwrap_err();
+    store.release("l/a", ONE).await.unwrap_err();
+}
+
+const ONE: &str = "11111111111111111111111111111111";
+const OTHER: &str = "22222222222222222222222222222222";

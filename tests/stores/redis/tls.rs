@@ -1,0 +1,105 @@
+//! A server that speaks TLS.
+
+use std::time::Duration;
+
+use clap::Parser;
+use tower_video_cache::{conformance, RedisStore, Store, VideoCacheLayer};
+
+use super::{failed, value};
+use crate::{
+    film::Film,
+    proxy::args::Args,
+    servers::{authority::Authority, free_port, redis::Redis},
+};
+
+#[tokio::test]
+async fn a_server_over_tls_keeps_the_contract() {
+    let Some(server) = Tls::start("a_server_over_tls_keeps_the_contract").await else { return };
+    for host in ["127.0.0.1", "localhost"] {
+        let store = server.store(host).root_certificates(&server.authority.pem()).unwrap();
+        conformance::check(&store).await;
+        assert!(format!("{store:?}").len() < 200, "no certificates in {store:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has() {
+    let test = "a_certificate_that_is_not_trusted_is_an_error";
+    let Some(server) = Tls::start(test).await else { return };
+    let Some(stranger) = Authority::new(test) else { return };
+    let public = server.store("127.0.0.1");
+    let other = server.store("127.0.0.1").root_certificates(&stranger.pem()).unwrap();
+    for store in [public, other] {
+        let (error, time) = failed(store.get("m/a")).await;
+        assert!(error.to_string().contains("certificate"), "{error}");
+        assert!(time < Duration::from_secs(2), "{time:?}");
+        failed(store.put("c/a/0", value(10))).await;
+        let (film, layer) = (Film::of(300_000), VideoCacheLayer::new(store));
+        film.watch(&layer).await;
+        film.watch_part_or_all(&layer, 100_000..200_000).await;
+        film.watch(&layer).await;
+    }
+    assert!(server.plain.keys("*").is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_keeps_its_films_over_tls() {
+    let Some(server) = Tls::start("a_proxy_keeps_its_films_over_tls").await else { return };
+    let at = format!("rediss://127.0.0.1:{}?roots={}", server.port, server.authority.path());
+    let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", "http://127.0.0.1:1", "--store", &at];
+    let args = Args::try_parse_from(line).unwrap();
+    let film = Film::of(300_000);
+    film.watch(&args.open().await.unwrap().layer).await;
+    assert!(film.watch(&args.open().await.unwrap().layer).await.contains("; hit"));
+    assert!(!server.plain.keys("tvc:*").is_empty());
+}
+
+#[test]
+fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
+    let Some(authority) = Authority::new("root_certificates_that_are_none") else { return };
+    let pem = authority.pem();
+    let store = || RedisStore::new("rediss://127.0.0.1").unwrap();
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for none in [b"", &b"films"[..], broken] {
+        assert!(store().root_certificates(none).unwrap_err().is_setting());
+    }
+    store().root_certificates(&pem).unwrap();
+    let cluster = |urls: [&str; 2]| RedisStore::cluster(urls).unwrap().root_certificates(&pem);
+    cluster(["rediss://127.0.0.1:1", "rediss://127.0.0.1:2"]).unwrap();
+    assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_setting());
+    let plain = RedisStore::new("redis://127.0.0.1").unwrap();
+    assert!(plain.root_certificates(&pem).unwrap_err().is_setting());
+    let watched = RedisStore::sentinel(["rediss://127.0.0.1"], "films").unwrap();
+    assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
+}
+
+/// A server at two ports, of which one speaks TLS.
+struct Tls {
+    plain: Redis,
+    port: u16,
+    authority: Authority,
+}
+
+impl Tls {
+    async fn start(test: &str) -> Option<Self> {
+        let authority = Authority::new(test)?;
+        let port = free_port();
+        let (listening, files) =
+            (port.to_string(), [authority.certificate(), authority.key(), authority.path()]);
+        let [certificate, key, ca] = &files;
+        let arguments = [
+            ["--tls-port", &listening],
+            ["--tls-cert-file", certificate],
+            ["--tls-key-file", key],
+            ["--tls-ca-cert-file", ca],
+            ["--tls-auth-clients", "no"],
+        ];
+        let plain = Redis::start(test, arguments.as_flattened()).await?;
+        Some(Self { plain, port, authority })
+    }
+
+    /// Trusts public authorities alone.
+    fn store(&self, host: &str) -> RedisStore {
+        RedisStore::new(&format!("rediss://{host}:{}", self.port)).unwrap()
+    }
+}

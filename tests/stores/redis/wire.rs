@@ -1,0 +1,88 @@
+//! The wire between.
+
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tower_video_cache::Store;
+
+use super::{failed, store_behind, value, PAUSE};
+use crate::{
+    relay::Relay,
+    servers::{redis::Redis, soon},
+};
+
+#[tokio::test]
+async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
+    let test = "a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = store_behind(&relay);
+    store.put("c/a/0", value(1 << 20)).await.unwrap();
+    // More than the greeting of a new connection.
+    for after in [1000, 10_000, 100_000, 500_000, (1 << 20) + 5] {
+        relay.cut(after, 1);
+        assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20), "asked once more");
+        relay.cut(after, 2);
+        let error = store.get("c/a/0").await.unwrap_err();
+        assert_eq!(relay.cuts_left(), 0, "asked twice, not more: {error}");
+        assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20), "the next call works");
+    }
+    relay.cut(1000, 1);
+    relay.delay(Duration::from_millis(20));
+    let together = join_all((0..20).map(|_| store.get("c/a/0"))).await;
+    for got in together {
+        assert_eq!(got.unwrap().unwrap(), value(1 << 20));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_wire_costs_its_time_or_the_timeout() {
+    let Some(server) = Redis::start("a_slow_wire_costs_its_time_or_the_timeout", &[]).await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = store_behind(&relay).connections(NonZeroUsize::MIN);
+    let store = store.timeout(Duration::from_secs(5));
+    store.put("c/a/0", value(1 << 20)).await.unwrap();
+    store.get("c/a/0").await.unwrap();
+    let slow = Duration::from_millis(200);
+    relay.delay(slow);
+    let began = Instant::now();
+    assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
+    assert!(began.elapsed() >= slow && began.elapsed() < slow * 5, "{:?}", began.elapsed());
+
+    let limit = Duration::from_millis(80);
+    let store = store.timeout(limit).pause(PAUSE);
+    for _ in 0..2 {
+        let (_, time) = failed(store.get("c/a/0")).await;
+        assert!(time >= limit && time < slow * 3, "{time:?}");
+    }
+    relay.delay(Duration::ZERO);
+    soon("the store works again", || async { store.get("c/a/0").await.ok() }).await;
+    assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
+}
+
+#[tokio::test]
+async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server() {
+    let test = "waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let relay = Relay::to(server.port).await;
+    let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
+    let store = store.connections(NonZeroUsize::MIN).timeout(Duration::from_millis(300));
+    store.put("c/a/0", value(10)).await.unwrap();
+    store.put("m/a", value(10)).await.unwrap();
+    relay.delay(Duration::from_millis(100));
+    let began = Instant::now();
+    let (chunks, record) = tokio::join!(join_all((0..12).map(|_| store.get("c/a/0"))), async {
+        let got = store.get("m/a").await;
+        (got, began.elapsed())
+    });
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    let got = chunks.iter().filter(|chunk| chunk.is_ok()).count();
+    assert!((1..=3).contains(&got), "{got} chunks, one at a time");
+    assert_eq!(record.0.unwrap().unwrap(), value(10));
+    assert!(record.1 < Duration::from_millis(290), "a record waits for no chunk: {:?}", record.1);
+    relay.delay(Duration::ZERO);
+    assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(10));
+}
