@@ -66,6 +66,7 @@ pub(crate) struct Pass<'a> {
 
 impl Pass<'_> {
     /// Whether it is the one call that tries after a pause.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn is_try(&self) -> bool {
         self.is_try
     }
@@ -89,7 +90,7 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut position = self.breaker.position();
-        if position.turn == self.turn && matches!(position.state, State::Trying) {
+        if self.is_try && position.turn == self.turn {
             position.turn_to(State::Open { until: moment() });
         }
     }
