@@ -99,6 +99,15 @@ impl Error {
         matches!(self.kind, Kind::Lost | Kind::Corrupt)
     }
 
+    /// The store was not asked, for it hung a moment ago.
+    pub(crate) fn left_alone(source: BoxError) -> Self {
+        Self { kind: Kind::LeftAlone, source: Some(source) }
+    }
+
+    pub(crate) fn is_left_alone(&self) -> bool {
+        matches!(self.kind, Kind::LeftAlone)
+    }
+
     /// A call of the store ran into its limit.
     pub(crate) fn is_timed_out(&self) -> bool {
         matches!(self.kind, Kind::TimedOut)
@@ -113,6 +122,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
             Kind::Store => "the store failed",
+            Kind::LeftAlone => "the store is left alone for a while",
             Kind::Lost => "the store no longer has this chunk",
             Kind::TimedOut => "the store took too long",
             Kind::Corrupt => "the store gave a value that was not put",
@@ -138,6 +148,7 @@ impl StdError for Error {
 #[derive(Debug)]
 enum Kind {
     Store,
+    LeftAlone,
     Lost,
     TimedOut,
     Corrupt,

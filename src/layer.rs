@@ -156,8 +156,9 @@ impl VideoCacheLayer {
     }
 
     /// How long one call of the store may take before it counts as failed. After three in a row that took longer the
-    /// store is left alone for as long again: requests are answered at once, as if nothing were stored. Only what an
-    /// unsafe request invalidates is taken out, or tried to be, at any time. Default: 2 seconds.
+    /// store is left alone for five times as long: requests are answered at once, as if nothing were stored, and what they
+    /// bring is not; a body that has begun is read to its end. What an unsafe request invalidates is tried to be taken
+    /// out at any time, and again and again if it could not be. Default: 2 seconds.
     #[must_use]
     pub fn store_limit(self, limit: Duration) -> Self {
         self.set(|config| config.store_limit = limit)

@@ -79,7 +79,7 @@ pub(crate) struct Engine {
     supplies: Supplies,
     passes: Passes,
     elsewhere: Elsewhere,
-    distrust: Distrust,
+    distrust: Arc<Distrust>,
     /// What the inner service gives no parts of.
     partless: Passes,
 }
@@ -123,7 +123,7 @@ impl Engine {
             supplies: Supplies::default(),
             passes: Passes::new(config.refusal_ttl),
             elsewhere: Elsewhere::new(config.lease_time),
-            distrust: Distrust::default(),
+            distrust: Arc::default(),
             partless: Passes::new(PARTLESS_TTL),
             config,
         }

@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
-    format::key::{commit_key, lease_key},
     semantics::{
         cache_status,
         reference::{resolve, Destination},
@@ -93,15 +92,7 @@ async fn invalidate(engine: &Engine, target: &Target) {
         drop(commit.lock().await);
     }
     engine.passes.forget(&target.primary);
-    if engine.records.may_lease() {
-        // Before the record: a fill that has put one looks for its lease after that.
-        for key in [lease_key(&target.primary), commit_key(&target.primary)] {
-            if engine.records.remove_lease(&key).await.is_err() {
-                engine.distrust.note(&target.primary);
-            }
-        }
-    }
-    engine.distrust.take_out(&engine.records, &target.primary).await;
+    engine.distrust.invalidate(&engine.records, &target.primary).await;
 }
 
 /// Takes out an entry whose bytes are gone, unless another one has taken its place.

@@ -106,7 +106,9 @@ impl Engine {
         // Of what was stored as a whole for this request, a chunk that is lost at once would be lost again.
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
         if accepted != Accepted::Nothing && !is_of_old {
-            forget(&self.records, entry).await;
+            if gone.is_lost {
+                forget(&self.records, entry).await;
+            }
             return Err(NotHealed::Forgotten);
         }
         let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));

@@ -30,16 +30,25 @@ pub(crate) struct Records {
     damaged: AtomicU64,
     /// The store said that it has no leases.
     has_no_leases: AtomicBool,
-    /// Spares viewers the wait for a store that hangs; none for one in this process's memory.
-    breaker: Option<Breaker>,
+    /// Spare viewers the wait for a store that hangs, in looking and in putting: a store that has no time for a chunk may
+    /// have it for a record.
+    looks: Spared,
+    puts: Spared,
 }
 
 impl Records {
     /// `limit` is how long each call of the store may take.
     pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
         let (damaged, has_no_leases) = (AtomicU64::new(0), AtomicBool::new(false));
-        let breaker = store.can_alter().then(|| Breaker::new(LATE_CALLS, limit));
-        Self { store, limit, damaged, has_no_leases, breaker }
+        // One in this process's memory does not hang.
+        let spared = || store.can_alter().then(|| Breaker::new(LATE_CALLS, limit.saturating_mul(REST)));
+        let (looks, puts) = (spared(), spared());
+        Self { store, limit, damaged, has_no_leases, looks, puts }
+    }
+
+    /// How long each call may take.
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
@@ -51,22 +60,22 @@ impl Records {
 
     /// The record at `slot` as it lies in the store.
     pub(crate) async fn record(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
-        self.asked(|store| store.get(slot.as_str())).await
+        self.spared(&self.looks, |store| store.get(slot.as_str())).await
     }
 
     pub(crate) async fn put_record(&self, slot: &Slot, record: &Record) -> Result<(), Error> {
         let record = record.encode();
-        self.asked(|store| store.put(slot.as_str(), record)).await
+        self.spared(&self.puts, |store| store.put(slot.as_str(), record)).await
     }
 
     pub(crate) async fn remove_record(&self, slot: &Slot) -> Result<(), Error> {
         self.call(|store| store.remove(slot.as_str())).await
     }
 
-    /// The bytes of one chunk, proved to be those that were put.
+    /// The bytes of one chunk, proved to be those that were put. Asked for at any time: whoever reads them has no other way.
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
-        let record = self.asked(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open(&record, name, self.checksum()).ok_or_else(|| {
             self.damaged.fetch_add(1, Ordering::Relaxed);
             Error::corrupt()
@@ -88,7 +97,7 @@ impl Records {
         let length = payload.len();
         let key = chunk_key(generation, index);
         let record = chunk::seal(payload, generation, index, self.checksum());
-        let put = self.asked(|store| store.put(&key, record.clone())).await;
+        let put = self.spared(&self.puts, |store| store.put(&key, record.clone())).await;
         put.map_err(|error| (record.slice(..length), error))
     }
 
@@ -98,7 +107,7 @@ impl Records {
     }
 
     pub(crate) async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, Error> {
-        let lease = self.asked(|store| store.lease(key, holder, time)).await?;
+        let lease = self.spared(&self.looks, |store| store.lease(key, holder, time)).await?;
         if lease == Lease::NotOffered {
             self.has_no_leases.store(true, Ordering::Relaxed);
         }
@@ -107,7 +116,7 @@ impl Records {
 
     /// Whether the lease is still the holder's, from now on for `time`.
     pub(crate) async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, Error> {
-        self.asked(|store| store.renew(key, holder, time)).await
+        self.call(|store| store.renew(key, holder, time)).await
     }
 
     pub(crate) async fn release(&self, key: &str, holder: &str) -> Result<(), Error> {
@@ -127,14 +136,14 @@ impl Records {
         }
     }
 
-    /// One call of the store, unless several in a row took too long: then it is left alone for as long as one may take.
-    async fn asked<'a, T, F, C>(&'a self, call: C) -> Result<T, Error>
+    /// One call of the store, unless several such in a row took too long: then it is left alone for a while.
+    async fn spared<'a, T, F, C>(&'a self, breaker: &Spared, call: C) -> Result<T, Error>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
         C: FnOnce(&'a dyn ErasedStore) -> F,
     {
-        let pass = self.breaker.as_ref().map(Breaker::admit).transpose();
-        let pass = pass.map_err(|open| Error::store(open.into()))?;
+        let pass = breaker.as_ref().map(Breaker::admit).transpose();
+        let pass = pass.map_err(|open| Error::left_alone(open.into()))?;
         let done = self.call(call).await;
         if let Some(pass) = pass {
             // Any other error is an answer.
@@ -153,6 +162,9 @@ impl Records {
     }
 }
 
+/// What a store hung in of late; nothing for one that does not hang.
+type Spared = Option<Breaker>;
+
 /// What is said of a call that came to nothing.
 fn said(failure: Failure) -> Error {
     match failure {
@@ -164,6 +176,9 @@ fn said(failure: Failure) -> Error {
 
 /// In a row, before a store counts as one that hangs.
 const LATE_CALLS: NonZeroU32 = NonZeroU32::new(3).unwrap();
+
+/// How many times as long as a call may take it is left alone then.
+const REST: u32 = 5;
 
 const TRAILER_BYTES: u64 = 40;
 const _: () = assert!(TRAILER == 40, "the two spell one number in two types");

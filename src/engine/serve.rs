@@ -64,6 +64,8 @@ pub(crate) struct Gone {
     pub(crate) first: u64,
     /// The chunk after the last that the answer would be made of.
     pub(crate) until: u64,
+    /// The store knows that it does not have it, or has something else.
+    pub(crate) is_lost: bool,
 }
 
 /// Answers `request` from `entry`.
@@ -102,7 +104,7 @@ pub(crate) async fn serve<B>(
                 Box::pin(Parts::open(source, *multipart, early)).await.map(ResponseBody::parts)
             }
         };
-        opened.map_err(|_| Gone { first, until })?
+        opened.map_err(|error| Gone { first, until, is_lost: error.is_lost() })?
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));

@@ -1,7 +1,8 @@
 //! [`Breaker`]: spares callers the wait for something that has just failed several times in a row.
 //!
 //! Closed, it lets every call pass and counts failures. After so many of them with no success between, it is open:
-//! calls fail at once. When the pause is over one call may try; what comes of it closes the breaker, or opens it anew.
+//! calls fail at once. When the pause is over one call may try, and the next after another pause; the first answer closes
+//! the breaker, and a try that fails opens it anew.
 
 use std::{
     error::Error as StdError,
@@ -36,10 +37,11 @@ impl Breaker {
         let is_try = match position.state {
             State::Closed { .. } => false,
             State::Open { until } if moment() >= until => true,
-            State::Open { .. } | State::Trying => return Err(Open),
+            State::Open { .. } => return Err(Open),
         };
         if is_try {
-            position.turn_to(State::Trying);
+            // Whoever tries may not be heard of again, or not soon: then another one may.
+            self.open(&mut position);
         }
         Ok(Pass { breaker: self, turn: position.turn, is_try })
     }
@@ -89,9 +91,11 @@ impl Pass<'_> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let mut position = self.breaker.position();
-        if self.is_try && position.turn == self.turn {
-            position.turn_to(State::Open { until: moment() });
+        if self.is_try {
+            let mut position = self.breaker.position();
+            if position.turn == self.turn {
+                position.turn_to(State::Open { until: moment() });
+            }
         }
     }
 }
@@ -126,7 +130,6 @@ impl Position {
 enum State {
     Closed { failed: u32 },
     Open { until: Instant },
-    Trying,
 }
 
 #[cfg(test)]
@@ -180,8 +183,6 @@ mod tests {
         let trying = breaker.admit().unwrap();
         assert!(trying.is_try());
         assert!(breaker.admit().is_err());
-        advance(PAUSE * 10).await;
-        assert!(breaker.admit().is_err());
         trying.ended(true);
         for _ in 0..2 {
             breaker.admit().unwrap().ended(false);
@@ -206,6 +207,20 @@ mod tests {
         advance(PAUSE).await;
         drop(breaker.admit().unwrap());
         breaker.admit().unwrap().ended(true);
+        assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_is_not_heard_of_is_followed_by_another() {
+        let breaker = opened();
+        advance(PAUSE).await;
+        let silent = breaker.admit().unwrap();
+        advance(PAUSE).await;
+        let trying = breaker.admit().unwrap();
+        assert!(trying.is_try() && breaker.admit().is_err());
+        silent.ended(false);
+        assert!(breaker.admit().is_err(), "old news");
+        trying.ended(true);
         assert!(breaker.admit().is_ok());
     }
 

@@ -170,7 +170,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever kept the store from knowing; for the holder, the lease is over after its time then.
+    /// Whatever kept the store from knowing; for the holder, the lease is over after its time then, and what it put last is
+    /// taken out again: another node may have invalidated it.
     fn renew(
         &self,
         key: &str,

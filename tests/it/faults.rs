@@ -315,7 +315,7 @@ async fn a_store_that_hangs_is_asked_once_before_a_fill_and_once_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_hung_several_times_is_left_alone_for_as_long_as_a_call_may_take() {
+async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
     let limit = Duration::from_secs(2);
     let rig = Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.store_limit(limit));
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
@@ -327,8 +327,10 @@ async fn a_store_that_hung_several_times_is_left_alone_for_as_long_as_a_call_may
         rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
         began.elapsed()
     };
-    // It is asked for the record beside the chunk, and to take what is fetched instead: three calls.
-    assert_eq!(took().await, limit * 2);
+    // It is asked for the record, and to take what is fetched instead.
+    for _ in 0..3 {
+        assert_eq!(took().await, limit * 2);
+    }
     for _ in 0..10 {
         assert_eq!(took().await, Duration::ZERO);
     }
@@ -336,6 +338,6 @@ async fn a_store_that_hung_several_times_is_left_alone_for_as_long_as_a_call_may
     let asked = rig.store.calls(Operation::Get);
     took().await;
     assert_eq!(rig.store.calls(Operation::Get), asked, "it is not asked");
-    tokio::time::advance(limit).await;
+    tokio::time::advance(limit * 5).await;
     rig.get("/a.mp4").send().await.is_hit().whole(&movie("/a.mp4", LENGTH));
 }

@@ -17,6 +17,7 @@ mod early;
 mod faults;
 mod filling;
 mod flights;
+mod hanging;
 mod harm;
 mod healing;
 mod house;

@@ -292,16 +292,21 @@ async fn leases_in_trouble_are_no_worse_than_none() {
                 let begun = Instant::now();
                 let answer = nodes[0].get(PATH).send().await;
                 answer.whole(&truth());
+                let status = answer.cache_status();
+                // What another node may have invalidated is not stored, though its viewer may have been told before.
+                let is_kept = call != Call::Renew;
+                let is_told_so = !is_kept && mode != Fill::Whole;
                 assert!(
-                    answer.cache_status().contains("; stored"),
-                    "{call:?} {trouble:?} {mode:?} {}",
-                    answer.cache_status()
+                    status.contains("; stored") == is_kept || is_told_so,
+                    "{call:?} {trouble:?} {mode:?} {status}"
                 );
-                // The limit for a call of the store; two of them for a commit.
-                assert!(begun.elapsed() <= seconds(4), "{call:?} {trouble:?} {:?}", begun.elapsed());
+                // The limit for a call of the store; three of them for a commit.
+                assert!(begun.elapsed() <= seconds(6), "{call:?} {trouble:?} {:?}", begun.elapsed());
                 // Its viewer may have had all of it before that.
-                sleep(seconds(5)).await;
-                nodes[1].get(PATH).send().await.is_hit().whole(&truth());
+                sleep(seconds(10)).await;
+                let next = nodes[1].get(PATH).send().await;
+                next.whole(&truth());
+                assert!(!is_kept || next.cache_status().contains("; hit"), "{call:?} {trouble:?} {mode:?}");
             }
         }
     }

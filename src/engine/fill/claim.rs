@@ -54,6 +54,14 @@ impl Held {
     pub(super) async fn is_lost(&self) -> bool {
         self.standing.is_lost().await
     }
+
+    /// Whether it is the holder's still, if the store can tell; asked twice.
+    pub(super) async fn is_certain(&self) -> Option<bool> {
+        match self.standing.renew().await {
+            None => self.standing.renew().await,
+            told => told,
+        }
+    }
 }
 
 impl Drop for Held {
@@ -76,21 +84,26 @@ impl Standing {
     /// Renews the lease, and says whether it is the holder's no more. A store that cannot tell does not take it away
     /// before its time is over.
     async fn is_lost(&self) -> bool {
+        self.renew().await.map_or_else(|| self.is_over(), |is_held| !is_held)
+    }
+
+    /// Renews the lease, and says whether it is the holder's, if the store can tell.
+    async fn renew(&self) -> Option<bool> {
         if self.since().is_none() {
-            return true;
+            return Some(false);
         }
         let asked = moment();
         match self.records.renew(&self.key, &self.holder, self.time).await {
             Ok(true) => {
                 let mut since = self.since();
                 *since = since.map(|since| since.max(asked));
-                since.is_none()
+                Some(since.is_some())
             }
             Ok(false) => {
                 *self.since() = None;
-                true
+                Some(false)
             }
-            Err(_) => self.is_over(),
+            Err(_) => None,
         }
     }
 
@@ -156,7 +169,10 @@ impl Claim {
     pub(super) async fn ask(&mut self) -> Result<Lease, Error> {
         (self.may_be_held, self.asked) = (true, moment());
         let lease = self.records.lease(&self.key, &self.holder, self.time).await;
-        self.may_be_held = !matches!(lease, Ok(Lease::NotOffered | Lease::Taken));
+        self.may_be_held = match &lease {
+            Ok(lease) => *lease == Lease::Granted,
+            Err(error) => !error.is_left_alone(),
+        };
         lease
     }
 

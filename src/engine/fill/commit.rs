@@ -67,21 +67,24 @@ impl Fill {
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
-            // Of another node, whoever invalidates takes the lease before the record: whichever of the two is later sees the other.
-            Ok(()) if is_lost(permit.lease()).await || is_lost(fence.as_ref()).await => Refusal::LeaseLost,
-            Ok(()) => {
-                self.engine.distrust.forget(&self.target.primary);
-                return Ok(slot);
-            }
-            Err(_) => {
+            Ok(()) => match are_certain([permit.lease(), fence.as_ref()]).await {
+                Ok(()) => {
+                    self.engine.distrust.forget(&self.target.primary);
+                    return Ok(slot);
+                }
+                Err(refusal) => refusal,
+            },
+            Err(error) => {
                 // A put that failed may have happened all the same: what is not committed must not be found.
-                let _ = records.remove_record(&slot).await;
+                if !error.is_left_alone() {
+                    let _ = records.remove_record(&slot).await;
+                }
                 return Err(Refusal::StoreFailed);
             }
         };
         let is_taken_back = self.take_back(&slot, &record).await;
         // The marks of the variants that were taken out may have been put back.
-        if !is_taken_back || is_lost(fence.as_ref()).await {
+        if !is_taken_back || are_certain([fence.as_ref(), None]).await.is_err() {
             self.engine.distrust.take_out(records, &self.target.primary).await;
         }
         Err(refusal)
@@ -136,11 +139,19 @@ impl Fill {
     }
 }
 
-async fn is_lost(lease: Option<&Held>) -> bool {
-    match lease {
-        Some(lease) => lease.is_lost().await,
-        None => false,
+/// Whether these leases are their holder's still, as far as there are any.
+///
+/// Of another node, whoever invalidates takes the lease before the record: whichever of the two is later sees the other.
+/// Where the store does not tell, this may have been the one to see it.
+async fn are_certain(leases: [Option<&Held>; 2]) -> Result<(), Refusal> {
+    for lease in leases.into_iter().flatten() {
+        match lease.is_certain().await {
+            Some(true) => {}
+            Some(false) => return Err(Refusal::LeaseLost),
+            None => return Err(Refusal::StoreFailed),
+        }
     }
+    Ok(())
 }
 
 /// The known sets of names with `names` put first, and no more of them than a lookup should try.

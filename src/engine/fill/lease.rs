@@ -220,7 +220,9 @@ impl Fill {
         match lease {
             Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
             Ok(Lease::Taken) => Err(Refusal::LeaseLost),
-            Ok(Lease::NotOffered) | Err(_) => Ok(None),
+            Ok(Lease::NotOffered) => Ok(None),
+            // What could not be named could not be told from what was invalidated.
+            Err(_) => Err(Refusal::StoreFailed),
         }
     }
 

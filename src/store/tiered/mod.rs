@@ -60,8 +60,8 @@ use crate::{clock::moment, error::BoxError};
 ///   used for as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Chunks that it does not have are
 ///   fetched again when somebody misses them.
 /// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
-///   hundred chunks does not wait a hundred times. After three reads in a row that ran into it, those of the next
-///   `far_limit` fail at once.
+///   hundred chunks does not wait a hundred times. After three reads of records in a row that ran into it, those
+///   of the next five times `far_limit` fail at once, and leases are not asked for.
 /// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
 ///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
 ///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
@@ -89,8 +89,9 @@ pub struct Tiered<Near, Far> {
     far: Arc<Far>,
     known: Arc<Known>,
     reads: Arc<Reads>,
-    /// How the far store is spared what it had no time for of late.
-    gets: Arc<Breaker>,
+    /// How the far store is spared what it had no time for of late: looks, that is gets of records and leases; and puts.
+    /// Chunks are asked for at any time: whoever reads them has no other way.
+    looks: Arc<Breaker>,
     puts: Arc<Breaker>,
     settings: Settings,
 }
@@ -116,7 +117,7 @@ impl<Near, Far> Tiered<Near, Far> {
             far: Arc::new(far),
             known: Arc::default(),
             reads: Arc::default(),
-            gets: Arc::new(Breaker::new(LATE_GETS, FAR_LIMIT)),
+            looks: Arc::new(Breaker::new(LATE_LOOKS, FAR_LIMIT.saturating_mul(LOOKS_REST))),
             puts: Arc::new(Breaker::new(LATE_PUTS, FAR_LIMIT.saturating_mul(REST))),
             settings: Settings {
                 writes: Writes::default(),
@@ -154,7 +155,7 @@ impl<Near, Far> Tiered<Near, Far> {
     #[must_use]
     pub fn far_limit(mut self, limit: Duration) -> Self {
         self.settings.far_limit = limit;
-        self.gets = Arc::new(Breaker::new(LATE_GETS, limit));
+        self.looks = Arc::new(Breaker::new(LATE_LOOKS, limit.saturating_mul(LOOKS_REST)));
         self.puts = Arc::new(Breaker::new(LATE_PUTS, limit.saturating_mul(REST)));
         self
     }
@@ -236,7 +237,7 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
-        let lease = self.at_far(|far| far.lease(key, holder, time)).await?;
+        let lease = self.spare_far(&self.looks, |far| far.lease(key, holder, time)).await?;
         if lease == Lease::Granted {
             self.forget(key);
         }
@@ -284,7 +285,12 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
 
     /// Reads a far value for all who wait for it, and has the near store follow.
     async fn fetch(self, errand: Errand) {
-        let found = self.spare_far(&self.gets, |far| far.get(&errand.key)).await.map_err(Into::into);
+        let found = if is_chunk(&errand.key) {
+            self.at_far(|far| far.get(&errand.key)).await
+        } else {
+            self.spare_far(&self.looks, |far| far.get(&errand.key)).await
+        };
+        let found = found.map_err(Into::into);
         errand.tell(found.clone());
         // Nobody waits for this. Whoever asks until it is done is told what the others were.
         if let Ok(found) = found {
@@ -385,7 +391,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
             far: Arc::clone(&self.far),
             known: Arc::clone(&self.known),
             reads: Arc::clone(&self.reads),
-            gets: Arc::clone(&self.gets),
+            looks: Arc::clone(&self.looks),
             puts: Arc::clone(&self.puts),
             settings: self.settings,
         }
@@ -418,8 +424,9 @@ const RECORD_AGE: Duration = Duration::from_secs(2);
 const NEAR_LIMIT: Duration = Duration::from_millis(250);
 const FAR_LIMIT: Duration = Duration::from_secs(1);
 
-/// In a row, before the far store is not asked for as long as a call may take.
-const LATE_GETS: NonZeroU32 = NonZeroU32::new(3).unwrap();
+/// In a row, before the far store is not looked into for so many times its limit.
+const LATE_LOOKS: NonZeroU32 = NonZeroU32::new(3).unwrap();
+const LOOKS_REST: u32 = 5;
 
 /// One, and the far store is left out of puts for so many times its limit.
 const LATE_PUTS: NonZeroU32 = NonZeroU32::new(1).unwrap();

@@ -1,0 +1,163 @@
+//! A store that hangs is left alone for a while; what that must not cost anybody.
+
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::{advance, Instant};
+use tower_video_cache::{Fault, Operation};
+
+use crate::rig::{movie, seconds, Call, Gate, Nodes, Rig, Script, Step, Trouble};
+
+const PATH: &str = "/a.mp4";
+const LENGTH: usize = 5500;
+
+/// Longer than a call of the store may take.
+const TOO_LONG: Fault = Fault::Slow(Duration::from_millis(2500));
+
+fn film() -> Script {
+    Script::movie(PATH, LENGTH).header("cache-control", "max-age=60")
+}
+
+/// The film is stored, and there are three others to be put.
+async fn stored(film: Script) -> Rig {
+    let rig = Rig::new().script(PATH, film).movie("/1", 900).movie("/2", 900).movie("/3", 900);
+    rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    rig
+}
+
+/// Three puts at once take too long.
+async fn are_put_slowly(rig: &Rig) {
+    rig.store.spoil_from(Operation::Put, rig.store.calls(Operation::Put) + 1, TOO_LONG);
+    let others: Vec<_> = ["/1", "/2", "/3"].map(|path| rig.get(path).start()).into();
+    for other in others {
+        other.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_puts_cut_off_nobody_who_reads() {
+    let rig = stored(film()).await;
+    let mut reading = rig.get(PATH).reading().await;
+    reading.next().await.unwrap().unwrap();
+    are_put_slowly(&rig).await;
+    reading.rest().await.whole(&movie(PATH, LENGTH));
+    rig.get(PATH).send().await.is_hit().whole(&movie(PATH, LENGTH));
+    rig.inner.was_called(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_begun_to_read_is_not_refused() {
+    let rig = stored(film()).await;
+    let mut reading = rig.get(PATH).reading().await;
+    reading.next().await.unwrap().unwrap();
+    let gets = rig.store.calls(Operation::Get);
+    rig.store.spoil_from(Operation::Get, gets + 1, Fault::Hang);
+    let others: Vec<_> = ["/1", "/2", "/3"].map(|path| rig.get(path).start()).into();
+    for other in others {
+        other.await.unwrap();
+    }
+    rig.store.heal();
+    let calls = rig.inner.calls().len();
+    reading.rest().await.whole(&movie(PATH, LENGTH));
+    rig.inner.was_called(calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_asked_for_is_not_taken_out() {
+    let gate = Gate::shut();
+    let known = || film().header("etag", "\"v1\"").honours_conditions();
+    let rig = stored(known()).await;
+    rig.clock.advance(seconds(100));
+    rig.inner.answer(PATH, known().held_by(&gate));
+    let validated = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    are_put_slowly(&rig).await;
+    let removes = rig.store.calls(Operation::Remove);
+    gate.open();
+    validated.await.unwrap().whole(&movie(PATH, LENGTH));
+    assert_eq!(rig.store.calls(Operation::Remove), removes);
+    rig.store.heal();
+    advance(seconds(10)).await;
+    rig.inner.answer(PATH, known());
+    let next = rig.get(PATH).send().await;
+    next.whole(&movie(PATH, LENGTH));
+    assert!(next.cache_status().contains("fwd-status=304"), "{}", next.cache_status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_taken_out_is_tried_by_one_viewer_at_a_time() {
+    let rig = Rig::new().movie(PATH, 900);
+    rig.get(PATH).send().await;
+    for operation in [Operation::Get, Operation::Put, Operation::Remove] {
+        rig.store.spoil_from(operation, 1, Fault::Hang);
+    }
+    rig.ask(Method::PUT, PATH).send().await;
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        rig.get(PATH).send().await.whole(&movie(PATH, 900));
+        waits.push(began.elapsed());
+    }
+    waits.sort();
+    assert!(waits[15].is_zero(), "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_taken_out_is_tried_though_nobody_asks_for_it() {
+    let nodes = Nodes::new(2);
+    nodes.inner.answer(PATH, film());
+    nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    nodes[0].store.spoil_from(Operation::Remove, 1, Fault::Error);
+    nodes[0].ask(Method::DELETE, PATH).send().await;
+    nodes[0].store.heal();
+    tokio::time::sleep(seconds(11)).await;
+    let status = nodes[1].get(PATH).send().await.cache_status().to_owned();
+    assert!(status.contains("fwd=uri-miss"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_of_another_node_whose_lease_could_not_be_taken_then_is_not_believed_later() {
+    let nodes = Nodes::new(2);
+    let gate = Gate::shut();
+    let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
+    nodes.inner.answer_each(
+        PATH,
+        [of("/old").step(2, Step::Wait(gate.clone())), Script::absent().status(204), of("/new")],
+    );
+    let before = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    nodes[1].store.spoil_from(Operation::Remove, 1, Fault::Error);
+    nodes[1].ask(Method::DELETE, PATH).send().await;
+    nodes[1].store.heal();
+    let after = nodes[1].get(PATH).start();
+    tokio::time::sleep(seconds(1)).await;
+    gate.open();
+    before.await.unwrap().whole(&movie("/old", LENGTH));
+    after.await.unwrap().whole(&movie("/new", LENGTH));
+    nodes[1].get(PATH).send().await.is_hit().whole(&movie("/new", LENGTH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
+    let nodes = Nodes::new(2);
+    let gate = Gate::shut();
+    let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
+    nodes.inner.answer_each(
+        PATH,
+        [of("/old").step(4, Step::Wait(gate.clone())), Script::absent().status(204), of("/new")],
+    );
+    let before = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    let puts = nodes[0].store.calls(Operation::Put);
+    nodes[0].store.spoil_from(Operation::Put, puts + 1, Fault::Slow(seconds(1)));
+    gate.open();
+    // The two chunks that were left are put, and the record is on its way.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(nodes[0].store.calls(Operation::Put) - puts, 3);
+    nodes[1].ask(Method::DELETE, PATH).send().await;
+    nodes.leases.spoil(Call::Renew, Trouble::Error);
+    before.await.unwrap().whole(&movie("/old", LENGTH));
+    nodes.leases.mend();
+    nodes[0].store.heal();
+    nodes[1].get(PATH).send().await.whole(&movie("/new", LENGTH));
+}
