@@ -24,6 +24,8 @@ pub(crate) struct Distrust {
     slots: Mutex<HashMap<Slot, Option<Instant>>>,
     /// Whether there are any: a hit looks no further.
     any: AtomicBool,
+    /// Whether a task tries to take them out by and by.
+    is_clearing: AtomicBool,
 }
 
 impl Distrust {
@@ -79,10 +81,16 @@ impl Distrust {
         // A store that is down for long must not fill this process's memory.
         if slots.len() < MOST {
             slots.insert(slot.clone(), None);
-            if !self.any.swap(true, Ordering::AcqRel) {
+            self.any.store(true, Ordering::Release);
+            if !self.is_clearing.swap(true, Ordering::AcqRel) {
                 tokio::spawn(cleared(Arc::downgrade(self), Arc::downgrade(records)));
             }
         }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_clearing(&self) -> bool {
+        self.is_clearing.load(Ordering::Acquire)
     }
 
     /// Whether it is this one's turn to try; then it is nobody else's for a while.
@@ -123,10 +131,14 @@ async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
         let (Some(distrust), Some(records)) = (distrust.upgrade(), records.upgrade()) else {
             return;
         };
-        let mut slots: Vec<_> = distrust.slots().iter().map(|(slot, tried)| (*tried, slot.clone())).collect();
-        if slots.is_empty() {
-            return;
-        }
+        let mut slots = {
+            let slots = distrust.slots();
+            if slots.is_empty() {
+                distrust.is_clearing.store(false, Ordering::Release);
+                return;
+            }
+            slots.iter().map(|(slot, tried)| (*tried, slot.clone())).collect::<Vec<_>>()
+        };
         slots.sort_unstable_by_key(|(tried, _)| *tried);
         pause = FIRST_PAUSE;
         for (_, slot) in slots {

@@ -129,6 +129,12 @@ impl Engine {
         }
     }
 
+    /// Whether a task of its own waits to take out what could not be.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_clearing(&self) -> bool {
+        self.distrust.is_clearing()
+    }
+
     pub(crate) fn damaged_chunks(&self) -> u64 {
         self.records.damaged()
     }

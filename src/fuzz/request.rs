@@ -44,7 +44,8 @@ async fn play(script: Script) {
     let Script { settings, steps } = script;
     let (origin, clock) = (Origin::new(), Hand::new());
     let shelf = Shelf::new(settings.can_alter, settings.capacity);
-    let service = VideoCache::new(origin.clone(), Arc::new(engine(&settings, &shelf, &clock)));
+    let engine = Arc::new(engine(&settings, &shelf, &clock));
+    let service = VideoCache::new(origin.clone(), Arc::clone(&engine));
     origin.world().delay = settings.delay;
     let mut judge = Judge::of(&settings);
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
@@ -75,7 +76,7 @@ async fn play(script: Script) {
         }
         poll_fn(|cx| seated(&mut crowd, cx)).await;
         // What was begun behind an answer ends before the world turns.
-        settle().await;
+        settle(&engine).await;
         let views = crowd.into_iter().map(|(viewer, request, seat)| View {
             viewer,
             request,
@@ -94,10 +95,10 @@ async fn play(script: Script) {
     }
 }
 
-/// Until nothing is under way any more.
-async fn settle() {
+/// Until nothing is under way any more but what waits for a better day.
+async fn settle(engine: &Engine) {
     for turn in 0.. {
-        if Handle::current().metrics().num_alive_tasks() == 0 {
+        if Handle::current().metrics().num_alive_tasks() <= usize::from(engine.is_clearing()) {
             return;
         }
         assert!(turn < TURNS + WAITS, "nobody waits for it, and it does not end");
