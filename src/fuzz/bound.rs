@@ -135,9 +135,11 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let end = last.map(|last| last.saturating_add(1));
         first % size == 0 && end.is_some_and(|end| end <= total && (end % size == 0 || end == total))
     };
+    // Or gave less than it was asked for.
     let died_there = |before: &Call| {
-        let start = before.part().map_or(0, |(place, _)| place.start);
-        before.is_broken() && start.checked_add(length(&before.sent)) == Some(first)
+        let part = before.part();
+        let start = part.as_ref().map_or(0, |(place, _)| place.start);
+        (before.is_broken() || part.is_some()) && start.checked_add(length(&before.sent)) == Some(first)
     };
     let mut bound = before().filter(|before| before.binding().as_ref() == Some(validator));
     of_one && bound.any(|bound| is_aligned(bound.total()) || before().any(died_there))
