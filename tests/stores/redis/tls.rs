@@ -9,7 +9,10 @@ use super::{failed, value};
 use crate::{
     film::Film,
     proxy::args::Args,
-    servers::{authority::Authority, free_port, redis::Redis},
+    servers::{
+        authority::Authority,
+        redis::{Redis, A_PORT},
+    },
 };
 
 #[tokio::test]
@@ -83,18 +86,17 @@ struct Tls {
 impl Tls {
     async fn start(test: &str) -> Option<Self> {
         let authority = Authority::new(test)?;
-        let port = free_port();
-        let (listening, files) =
-            (port.to_string(), [authority.certificate(), authority.key(), authority.path()]);
+        let files = [authority.certificate(), authority.key(), authority.path()];
         let [certificate, key, ca] = &files;
         let arguments = [
-            ["--tls-port", &listening],
+            ["--tls-port", A_PORT],
             ["--tls-cert-file", certificate],
             ["--tls-key-file", key],
             ["--tls-ca-cert-file", ca],
             ["--tls-auth-clients", "no"],
         ];
         let plain = Redis::start(test, arguments.as_flattened()).await?;
+        let port = plain.setting("tls-port").parse().unwrap();
         Some(Self { plain, port, authority })
     }
 
