@@ -80,6 +80,10 @@ impl Server {
             return Err(Error::setting("the root certificates of redis hold none in pem"));
         }
         let trusting = |info: &ConnectionInfo| {
+            // It would be trusted whoever signs for it.
+            if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+                return Err(Error::setting("redis checks no certificate where a url says #insecure"));
+            }
             let client = Client::build_with_tls(info.clone(), roots.clone());
             let not_so = |error: RedisError| {
                 Error::refused_setting("redis takes no such root certificates for this url", error.into())

@@ -70,6 +70,9 @@ fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
     assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_setting());
     let plain = RedisStore::new("redis://127.0.0.1").unwrap();
     assert!(plain.root_certificates(&pem).unwrap_err().is_setting());
+    let any = RedisStore::new("rediss://127.0.0.1#insecure").unwrap();
+    assert!(any.root_certificates(&pem).unwrap_err().is_setting());
+    assert!(cluster(["rediss://127.0.0.1:1/#insecure"; 2]).unwrap_err().is_setting());
     let watched = RedisStore::sentinel(["rediss://127.0.0.1"], "films").unwrap();
     assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
 }
