@@ -98,6 +98,7 @@ impl Server {
                 }
                 *trusted = Some(roots);
             }
+            // There is a builder that takes them, but only one user and password for all sentinels, and not their urls.
             Self::Sentinels { .. } => {
                 return Err(Error::setting("redis takes no root certificates by sentinels"));
             }
