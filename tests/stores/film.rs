@@ -84,8 +84,8 @@ impl Film {
         }
     }
 
-    /// Watches it to the end, or to an error.
-    pub(crate) async fn watch_if_it_can_be(&self, layer: &VideoCacheLayer) -> Result<(), BoxError> {
+    /// Watches it to the end, or to an error; gives what the cache says of it.
+    pub(crate) async fn watch_if_it_can_be(&self, layer: &VideoCacheLayer) -> Result<String, BoxError> {
         let answer = self.open(layer).await;
         self.seen_to_an_end(answer, 0..self.bytes.len()).await
     }
@@ -95,7 +95,7 @@ impl Film {
         &self,
         layer: &VideoCacheLayer,
         part: Range<usize>,
-    ) -> Result<(), BoxError> {
+    ) -> Result<String, BoxError> {
         let answer = self.open_part(layer, &part).await;
         let part = if answer.status() == StatusCode::OK { 0..self.bytes.len() } else { part };
         self.seen_to_an_end(answer, part).await
@@ -117,15 +117,15 @@ impl Film {
 
     async fn seen(&self, answer: Answer, status: StatusCode, part: Range<usize>) -> String {
         assert_eq!(answer.status(), status, "{answer:?}");
-        let said = answer.headers()["cache-status"].to_str().unwrap().to_owned();
+        let said = said(&answer);
         let seen = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(seen == self.bytes.slice(part), "{} bytes that are not the film's", seen.len());
         said
     }
 
     /// All that is seen is true; and all is there, or an error says that it is not.
-    async fn seen_to_an_end(&self, answer: Answer, part: Range<usize>) -> Result<(), BoxError> {
-        let head = format!("{answer:?}");
+    async fn seen_to_an_end(&self, answer: Answer, part: Range<usize>) -> Result<String, BoxError> {
+        let (head, said) = (format!("{answer:?}"), said(&answer));
         assert!(answer.status().is_success(), "{head}");
         let (film, mut body, mut seen) = (self.bytes.slice(part), answer.into_body(), 0);
         while let Some(frame) = body.frame().await {
@@ -138,7 +138,7 @@ impl Film {
             seen += data.len();
         }
         assert_eq!(seen, film.len(), "too few: {head}");
-        Ok(())
+        Ok(said)
     }
 
     /// What the inner service has: the film, or the one range that is asked for.
@@ -164,6 +164,10 @@ impl Film {
             .body(Pieces(self.bytes.slice(first..=last)))
             .unwrap()
     }
+}
+
+fn said(answer: &Answer) -> String {
+    answer.headers()["cache-status"].to_str().unwrap().to_owned()
 }
 
 /// What comes from the inner service, as a network brings it: in no pieces that anybody chose.

@@ -143,10 +143,11 @@ impl Cell {
         tokio::join!(self.whole(&film, &layer), self.part(&film, &neighbour));
         rig.heal().await;
         soon(&format!("all is stored again: {self:?}"), || async {
-            film.watch(&layer).await.contains("; hit").then_some(())
+            // What it reads of the store may still take too long, as long as the machine is busy.
+            self.whole(&film, &layer).await?.contains("; hit").then_some(())
         })
         .await;
-        film.watch_part_or_all(&neighbour, PART).await;
+        soon(&format!("another node has it, too: {self:?}"), || self.part(&film, &neighbour)).await;
         Some(())
     }
 
@@ -155,14 +156,17 @@ impl Cell {
         self.fill != Fill::Whole || !self.in_parts
     }
 
-    async fn whole(self, film: &Film, layer: &VideoCacheLayer) {
+    /// What the cache says of what was seen to its end.
+    async fn whole(self, film: &Film, layer: &VideoCacheLayer) -> Option<String> {
         let seen = film.watch_if_it_can_be(layer).await;
         assert!(seen.is_ok() || self.may_break(), "{self:?}: {seen:?}");
+        seen.ok()
     }
 
-    async fn part(self, film: &Film, layer: &VideoCacheLayer) {
+    async fn part(self, film: &Film, layer: &VideoCacheLayer) -> Option<String> {
         let seen = film.watch_part_if_it_can_be(layer, PART).await;
         assert!(seen.is_ok() || self.may_break(), "{self:?}: {seen:?}");
+        seen.ok()
     }
 }
 

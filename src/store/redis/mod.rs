@@ -87,9 +87,9 @@ impl RedisStore {
     /// A cluster, of which one or more nodes are named; the others are asked for. Chunks are spread over all of them.
     ///
     /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
-    /// while `redis` looks for the successor of a node that hangs, the other calls of that connection wait with it, for
-    /// up to a quarter of the [`timeout`](Self::timeout). The call that tries after a pause asks for the slots anew, over
-    /// connections of its own; if it is answered, all further calls do.
+    /// while `redis` asks for the slots anew, the other calls of that connection wait with it; where it asks a node that
+    /// hangs, for up to the [`timeout`](Self::timeout), which fails them as well. The call that tries after a pause asks
+    /// for the slots over connections of its own; if it is answered, all further calls do.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -144,8 +144,8 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`; or the master is found
-    /// by sentinels, where this is not offered. [`Error::is_setting`] says so.
+    /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`, or ends with
+    /// `#insecure`; or the master is found by sentinels, where this is not offered. [`Error::is_setting`] says so.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.server.trust(pem)?;

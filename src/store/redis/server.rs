@@ -80,6 +80,10 @@ impl Server {
             return Err(Error::setting("the root certificates of redis hold none in pem"));
         }
         let trusting = |info: &ConnectionInfo| {
+            // It would be trusted whoever signs for it.
+            if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+                return Err(Error::setting("redis checks no certificate where a url says #insecure"));
+            }
             let client = Client::build_with_tls(info.clone(), roots.clone());
             let not_so = |error: RedisError| {
                 Error::refused_setting("redis takes no such root certificates for this url", error.into())
@@ -94,6 +98,7 @@ impl Server {
                 }
                 *trusted = Some(roots);
             }
+            // There is a builder that takes them, but only one user and password for all sentinels, and not their urls.
             Self::Sentinels { .. } => {
                 return Err(Error::setting("redis takes no root certificates by sentinels"));
             }

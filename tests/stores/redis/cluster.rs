@@ -1,10 +1,10 @@
 //! A cluster, and sentinels.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tower_video_cache::{conformance, ChunkSize, RedisStore, Store, VideoCacheLayer};
 
-use super::{failed, value, PAUSE};
+use super::{failed, is_not_asked, value, BUSY, LONG_PAUSE, PAUSE};
 use crate::{
     film::Film,
     servers::{
@@ -29,7 +29,7 @@ async fn a_node_of_a_cluster_that_dies_and_comes_back_is_found_again() {
         let began = Instant::now();
         match store.get(key).await {
             Ok(got) => assert_eq!(got.unwrap(), value(1000)),
-            Err(error) => assert!(began.elapsed() < Duration::from_secs(2), "{error}"),
+            Err(error) => assert!(began.elapsed() < BUSY, "{error}"),
         }
     }
     soon("what is on other nodes is there", || async {
@@ -53,7 +53,8 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_aga
     let partly = ["--cluster-require-full-coverage", "no"];
     let Some(cluster) = Cluster::start(test, &partly).await else { return };
     let film = Film::of(400_000);
-    let nodes = [(); 2].map(|()| RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE).pause(PAUSE));
+    let nodes =
+        [(); 2].map(|()| RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE * 2).pause(PAUSE));
     let [store, behind] = nodes;
     let layer = VideoCacheLayer::new(behind).chunk_size(ChunkSize::new(64 << 10).unwrap());
     film.watch(&layer).await;
@@ -68,7 +69,7 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_aga
     for key in &keys {
         let began = Instant::now();
         let got = store.get(key).await;
-        assert!(began.elapsed() < PAUSE * 5, "{key}: {:?}", began.elapsed());
+        assert!(began.elapsed() < BUSY, "{key}: {:?}", began.elapsed());
         assert!(got.is_err() || !is_lost(key), "{key}");
     }
     film.watch(&layer).await;
@@ -94,7 +95,7 @@ async fn the_successor_of_a_node_that_hangs_is_found() {
     let test = "the_successor_of_a_node_that_hangs_is_found";
     let Some(cluster) = Cluster::start(test, &[]).await else { return };
     let Some(follower) = cluster.follow_the_first(test).await else { return };
-    let store = RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE * 2).pause(PAUSE);
+    let store = RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE * 3).pause(PAUSE);
     let keys: Vec<_> = (0..16).map(|index| format!("c/a/{index}")).collect();
     for key in keys.iter().map(String::as_str).chain(["m/a", "m/b", "m/c"]) {
         store.put(key, value(1000)).await.unwrap();
@@ -119,22 +120,21 @@ async fn the_successor_of_a_node_that_hangs_is_found() {
 async fn a_cluster_that_was_started_anew_is_found_again() {
     let test = "a_cluster_that_was_started_anew_is_found_again";
     let Some(mut cluster) = Cluster::start(test, &[]).await else { return };
-    let store = RedisStore::cluster(cluster.urls()).unwrap().pause(PAUSE);
+    let store = RedisStore::cluster(cluster.urls()).unwrap().pause(LONG_PAUSE);
     store.put("m/a", value(10)).await.unwrap();
     cluster.0.iter_mut().for_each(Redis::kill);
     for _ in 0..3 {
         let (error, time) = failed(store.get("m/a")).await;
-        assert!(time < Duration::from_secs(2), "{time:?}: {error}");
+        assert!(time < BUSY, "{time:?}: {error}");
     }
-    let (_, time) = failed(store.get("m/a")).await;
-    assert!(time < Duration::from_millis(90), "at once: {time:?}");
+    is_not_asked(store.get("m/a")).await;
     for node in &mut cluster.0 {
         node.start_again().await;
     }
     cluster.is_whole().await;
     let began = Instant::now();
     soon("the store works again", || async { store.put("m/a", value(20)).await.ok() }).await;
-    assert!(began.elapsed() < PAUSE + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < LONG_PAUSE + BUSY, "{:?}", began.elapsed());
     assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(20));
 }
 

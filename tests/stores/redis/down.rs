@@ -4,34 +4,30 @@ use std::time::{Duration, Instant};
 
 use tower_video_cache::{RedisStore, Store};
 
-use super::{failed, value, PAUSE};
+use super::{failed, is_not_asked, value, BUSY, LONG_PAUSE, PAUSE};
 use crate::servers::{redis::Redis, soon};
 
 #[tokio::test]
 async fn a_dead_server_costs_next_to_nothing_and_is_found_again() {
     let test = "a_dead_server_costs_next_to_nothing_and_is_found_again";
     let Some(mut server) = Redis::start(test, &[]).await else { return };
-    let store = RedisStore::new(&server.url()).unwrap().pause(PAUSE);
+    let store = RedisStore::new(&server.url()).unwrap().timeout(BUSY * 2).pause(LONG_PAUSE);
     store.put("m/a", value(10)).await.unwrap();
     store.put("c/a/0", value(10)).await.unwrap();
     server.kill();
     for key in ["m/a", "c/a/0", "m/b"] {
         let (_, time) = failed(store.get(key)).await;
-        assert!(time < Duration::from_millis(400), "{key}: {time:?}");
+        assert!(time < BUSY, "{key}: {time:?}");
     }
-    let began = Instant::now();
     for _ in 0..1000 {
-        let error = store.get("m/a").await.unwrap_err();
-        assert!(error.to_string().contains("not asked"), "{error}");
+        is_not_asked(store.get("m/a")).await;
     }
-    let time = began.elapsed();
-    assert!(time < Duration::from_millis(500), "1000 calls: {time:?}");
     assert!(store.put("c/a/1", value(10)).await.is_err());
 
     server.start_again().await;
     let began = Instant::now();
     soon("the store works again", || async { store.put("m/a", value(20)).await.ok() }).await;
-    assert!(began.elapsed() < PAUSE + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < LONG_PAUSE + BUSY, "{:?}", began.elapsed());
     assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(20));
     for _ in 0..8 {
         assert_eq!(store.get("c/a/0").await.unwrap(), None, "it started empty, and each connection anew");
@@ -57,9 +53,9 @@ async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
     let test = "a_server_that_is_not_there_yet_is_found_when_it_is";
     let Some(mut server) = Redis::start(test, &[]).await else { return };
     server.kill();
-    let store = RedisStore::new(&server.url()).unwrap().pause(PAUSE);
+    let store = RedisStore::new(&server.url()).unwrap().timeout(BUSY * 2).pause(PAUSE);
     let (_, time) = failed(store.get("m/a")).await;
-    assert!(time < Duration::from_millis(400), "{time:?}");
+    assert!(time < BUSY, "{time:?}");
     server.start_again().await;
     soon("the store works", || async { store.get("m/a").await.ok() }).await;
 }
@@ -68,21 +64,20 @@ async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
 async fn a_server_that_hangs_costs_the_timeout_a_few_times() {
     let test = "a_server_that_hangs_costs_the_timeout_a_few_times";
     let Some(server) = Redis::start(test, &[]).await else { return };
-    let limit = Duration::from_millis(100);
-    let store = RedisStore::new(&server.url()).unwrap().timeout(limit).pause(PAUSE);
-    store.put("m/a", value(10)).await.unwrap();
+    let limit = Duration::from_millis(300);
+    let store = RedisStore::new(&server.url()).unwrap().timeout(limit).pause(LONG_PAUSE);
+    soon("it is kept", || async { store.put("m/a", value(10)).await.ok() }).await;
     server.hang();
     for _ in 0..3 {
         let (error, time) = failed(store.get("m/a")).await;
-        assert!(time >= limit && time < limit * 5, "{time:?}: {error}");
+        assert!(time >= limit && time < BUSY, "{time:?}: {error}");
     }
-    let (_, time) = failed(store.get("m/a")).await;
-    assert!(time < Duration::from_millis(90), "at once: {time:?}");
+    is_not_asked(store.get("m/a")).await;
     server.go_on();
     let began = Instant::now();
-    soon("the store works again", || async { store.get("m/a").await.ok() }).await;
-    assert!(began.elapsed() < PAUSE + limit * 10, "{:?}", began.elapsed());
-    assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(10));
+    let got = soon("the store works again", || async { store.get("m/a").await.ok() }).await;
+    assert!(began.elapsed() < LONG_PAUSE + BUSY, "{:?}", began.elapsed());
+    assert_eq!(got.unwrap(), value(10));
 }
 
 #[tokio::test]

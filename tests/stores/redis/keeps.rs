@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tower_video_cache::{conformance, RedisStore, Store};
+use tower_video_cache::{conformance, Lease, RedisStore, Store};
 
 use super::value;
 use crate::servers::{
@@ -75,6 +75,31 @@ async fn a_value_is_kept_for_its_time() {
     for expiry in [Duration::ZERO, Duration::MAX] {
         RedisStore::new(&server.url()).unwrap().expiry(expiry).put("c/odd", value(10)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contract() {
+    let test = "a_user_who_may_do_no_more_than_the_documentation_says";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let allow = |server: &Redis, more: &[&str]| {
+        let user = ["acl", "setuser", "films", "on", ">secret", "~tvc:*"];
+        let commands = ["+get", "+getex", "+set", "+unlink", "+eval", "+pexpire", "+del"];
+        assert_eq!(server.says(&[&user[..], &commands, more].concat()), "OK");
+        server.url().replace("//", "//films:secret@")
+    };
+    let keeps = |store: RedisStore| async move {
+        let store = store.expiry(Duration::from_secs(60)).refreshed_on_use(true);
+        conformance::check(&store).await;
+        let minute = Duration::from_secs(60);
+        assert_eq!(store.lease("l/a", "me", minute).await.unwrap(), Lease::Granted);
+        assert!(store.renew("l/a", "me", minute).await.unwrap());
+        store.release("l/a", "me").await.unwrap();
+        assert_eq!(store.lease("l/a", "you", minute).await.unwrap(), Lease::Granted);
+    };
+    keeps(RedisStore::new(&allow(&server, &[])).unwrap()).await;
+    let Some(cluster) = Cluster::start(test, &[]).await else { return };
+    let urls = cluster.0.iter().map(|node| allow(node, &["+cluster|slots", "+ping", "+asking"]));
+    keeps(RedisStore::cluster(urls).unwrap()).await;
 }
 
 // Settings.

@@ -23,6 +23,12 @@ fn store_behind(relay: &Relay) -> RedisStore {
     RedisStore::new(&format!("redis://127.0.0.1:{}", relay.port)).unwrap()
 }
 
+/// The server is left alone. The error tells, and not the time, which may be long on a busy machine.
+async fn is_not_asked<T: Debug>(call: impl Future<Output = Result<T, BoxError>>) {
+    let error = call.await.unwrap_err();
+    assert!(error.to_string().contains("not asked"), "{error}");
+}
+
 /// The error, and how long it took.
 async fn failed<T: Debug>(call: impl Future<Output = Result<T, BoxError>>) -> (BoxError, Duration) {
     let began = Instant::now();
@@ -36,3 +42,9 @@ fn value(length: usize) -> Bytes {
 }
 
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// One that is not over before the next call, though others have the processor.
+const LONG_PAUSE: Duration = Duration::from_secs(3);
+
+/// More than anything takes on a busy machine but what has to be waited for.
+const BUSY: Duration = Duration::from_secs(8);

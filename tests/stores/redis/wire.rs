@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use tower_video_cache::Store;
 
-use super::{failed, store_behind, value, PAUSE};
+use super::{failed, store_behind, value, BUSY, PAUSE};
 use crate::{
     relay::Relay,
     servers::{redis::Redis, soon},
@@ -43,24 +43,24 @@ async fn a_slow_wire_costs_its_time_or_the_timeout() {
     let Some(server) = Redis::start("a_slow_wire_costs_its_time_or_the_timeout", &[]).await else { return };
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay).connections(NonZeroUsize::MIN);
-    let store = store.timeout(Duration::from_secs(5));
+    let store = store.timeout(BUSY * 2);
     store.put("c/a/0", value(1 << 20)).await.unwrap();
     store.get("c/a/0").await.unwrap();
-    let slow = Duration::from_millis(200);
+    let slow = Duration::from_secs(1);
     relay.delay(slow);
     let began = Instant::now();
     assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
-    assert!(began.elapsed() >= slow && began.elapsed() < slow * 5, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= slow && began.elapsed() < BUSY, "{:?}", began.elapsed());
 
-    let limit = Duration::from_millis(80);
+    let limit = Duration::from_millis(300);
     let store = store.timeout(limit).pause(PAUSE);
     for _ in 0..2 {
         let (_, time) = failed(store.get("c/a/0")).await;
-        assert!(time >= limit && time < slow * 3, "{time:?}");
+        assert!(time >= limit && time < BUSY, "{time:?}");
     }
     relay.delay(Duration::ZERO);
-    soon("the store works again", || async { store.get("c/a/0").await.ok() }).await;
-    assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
+    let got = soon("the store works again", || async { store.get("c/a/0").await.ok() }).await;
+    assert_eq!(got.unwrap(), value(1 << 20));
 }
 
 #[tokio::test]
@@ -69,20 +69,21 @@ async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_serv
     let Some(server) = Redis::start(test, &[]).await else { return };
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
-    let store = store.connections(NonZeroUsize::MIN).timeout(Duration::from_millis(300));
+    let slow = Duration::from_millis(800);
+    let store = store.connections(NonZeroUsize::MIN).timeout(slow * 3);
     store.put("c/a/0", value(10)).await.unwrap();
     store.put("m/a", value(10)).await.unwrap();
-    relay.delay(Duration::from_millis(100));
+    relay.delay(slow);
     let began = Instant::now();
     let (chunks, record) = tokio::join!(join_all((0..12).map(|_| store.get("c/a/0"))), async {
         let got = store.get("m/a").await;
         (got, began.elapsed())
     });
-    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    assert!(began.elapsed() < slow * 9, "{:?}", began.elapsed());
     let got = chunks.iter().filter(|chunk| chunk.is_ok()).count();
     assert!((1..=3).contains(&got), "{got} chunks, one at a time");
     assert_eq!(record.0.unwrap().unwrap(), value(10));
-    assert!(record.1 < Duration::from_millis(290), "a record waits for no chunk: {:?}", record.1);
+    assert!(record.1 < slow * 2, "a record waits for no chunk: {:?}", record.1);
     relay.delay(Duration::ZERO);
     assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(10));
 }

@@ -10,7 +10,7 @@ use opendal::{services, Operator};
 use tokio::net::UnixStream;
 use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, left_out, program, soon, Process, Server};
+use super::{answers, free_port, left_out, program, says, soon, up, Process, Server};
 use crate::folder::Folder;
 
 pub(crate) struct Memcached {
@@ -25,12 +25,12 @@ pub(crate) struct Memcached {
 impl Memcached {
     /// An empty server at a socket in the file system, unless the program is not installed.
     pub(crate) async fn start(test: &str, options: &[&str]) -> Option<Self> {
-        Self::run(test, None, options).await
+        Self::run(test, false, options).await
     }
 
     /// An empty server at a port.
     pub(crate) async fn start_at_a_port(test: &str, options: &[&str]) -> Option<Self> {
-        Self::run(test, Some(free_port()), options).await
+        Self::run(test, true, options).await
     }
 
     /// How a client names it.
@@ -41,29 +41,23 @@ impl Memcached {
         }
     }
 
-    async fn run(test: &str, port: Option<u16>, options: &[&str]) -> Option<Self> {
+    async fn run(test: &str, at_a_port: bool, options: &[&str]) -> Option<Self> {
         let Some(program) = program("memcached") else {
             left_out(test, "memcached");
             return None;
         };
         let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
         let folder = Folder::new();
-        let process = process(&program, port, &options, &folder);
-        let server = Self { program, port, options, process, folder };
-        server.answers().await;
-        Some(server)
-    }
-
-    async fn answers(&self) {
-        if let Some(port) = self.port {
-            return answers(port).await;
-        }
-        let socket = self.socket();
-        soon("memcached answers", || async { UnixStream::connect(&socket).await.ok() }).await;
+        let (port, process) = soon("memcached starts", || async {
+            let port = at_a_port.then(free_port);
+            Some((port, process(&program, port, &options, &folder).await?))
+        })
+        .await;
+        Some(Self { program, port, options, process, folder })
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.as_ref().join(SOCKET)
+        socket(&self.folder)
     }
 }
 
@@ -97,20 +91,36 @@ impl Server for Memcached {
         self.process.kill();
         // Else it would seem to be there already.
         let _ = fs::remove_file(self.socket());
-        self.process = process(&self.program, self.port, &self.options, &self.folder);
-        self.answers().await;
+        let (program, port, options, folder) = (&self.program, self.port, &self.options, &self.folder);
+        self.process = soon("it has its place again", || process(program, port, options, folder)).await;
     }
 }
 
-fn process(program: &Path, port: Option<u16>, options: &[String], folder: &Folder) -> Process {
-    let port = port.map(|port| port.to_string());
-    let listening = match &port {
+/// None if it could not have the port.
+async fn process(program: &Path, port: Option<u16>, options: &[String], folder: &Folder) -> Option<Process> {
+    let at = port.map(|port| port.to_string());
+    let listening = match &at {
         Some(port) => vec!["-l", "127.0.0.1", "-U", "0", "-p", port],
         None => vec!["-s", SOCKET],
     };
     // Without it, it does not run as root, which builders often are; to others it means nothing.
     let always = ["-u", "root"].into_iter().chain(listening);
-    Process::start(program, always.chain(options.iter().map(String::as_str)), folder)
+    let process = Process::start(program, always.chain(options.iter().map(String::as_str)), folder);
+    let is_ours = format!("STAT pid {}\r", process.id());
+    let is_up = || async {
+        match port {
+            Some(port) => says(port, "stats\r\n", &is_ours).await,
+            None => match UnixStream::connect(socket(folder)).await {
+                Ok(server) => answers(server, "stats\r\n", &is_ours).await,
+                Err(_) => false,
+            },
+        }
+    };
+    up(process, is_up).await
+}
+
+fn socket(folder: &Folder) -> PathBuf {
+    folder.as_ref().join(SOCKET)
 }
 
 const SOCKET: &str = "socket";

@@ -9,14 +9,20 @@ use std::{
     env,
     ffi::OsStr,
     future::Future,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     net::{Ipv4Addr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 use tower_video_cache::Store;
 
 use crate::folder::Folder;
@@ -104,14 +110,67 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// A port that nobody listens at, unless somebody takes it before the server does.
+/// A port that nobody listens at, below those that the system hands out by itself.
+///
+/// One that the system chooses is for who keeps it. A server gives its port up when it is killed, and wants it back: until
+/// then any socket could have it, even that of a client who tries to connect to it, and so meets itself.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Another process begins elsewhere.
+        let number = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(process::id().wrapping_mul(101));
+        let port = PORTS.start + u16::try_from(number % u32::from(PORTS.end - PORTS.start)).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
-/// Waits until a server listens at `port`.
-pub(crate) async fn answers(port: u16) {
-    soon("the server answers", || async { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok() }).await;
+/// A process that is up; none if it ended first, most likely since another program has its port.
+pub(crate) async fn up<F: Future<Output = bool>>(
+    mut process: Process,
+    is_up: impl Fn() -> F,
+) -> Option<Process> {
+    let is_up = soon("the server answers", || {
+        let (ended, is_up) = (process.has_ended().then_some(false), is_up());
+        async move {
+            if ended.is_some() {
+                ended
+            } else {
+                is_up.await.then_some(true)
+            }
+        }
+    })
+    .await;
+    // Else another had the port, and answered.
+    (is_up && !process.has_ended()).then_some(process)
+}
+
+/// Whether who listens at `port` says what is expected.
+pub(crate) async fn says(port: u16, question: &str, expected: &str) -> bool {
+    match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        Ok(server) => answers(server, question, expected).await,
+        Err(_) => false,
+    }
+}
+
+/// Whether who is at the other end says what is expected.
+pub(crate) async fn answers(
+    mut server: impl AsyncRead + AsyncWrite + Unpin,
+    question: &str,
+    expected: &str,
+) -> bool {
+    let answer = async {
+        server.write_all(question.as_bytes()).await?;
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains(expected) {
+            if server.read_buf(&mut said).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok::<_, io::Error>(true)
+    };
+    matches!(timeout(Duration::from_secs(1), answer).await, Ok(Ok(true)))
 }
 
 /// Tries until there is something: real servers take their time, though never for long.
@@ -131,3 +190,6 @@ pub(crate) fn left_out(test: &str, program: &str) {
     eprintln!("LEFT OUT: {test}, for there is no {program} on PATH");
     assert!(env::var_os("CI").is_none(), "{test} needs {program}");
 }
+
+/// Systems choose ports above these.
+const PORTS: Range<u16> = 10_000..32_000;

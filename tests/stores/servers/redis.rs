@@ -1,10 +1,15 @@
 //! `redis-server`: alone, three in a cluster, or two and a sentinel.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use tower_video_cache::RedisStore;
 
-use super::{answers, free_port, left_out, program, soon, Process, Server};
+use super::{free_port, left_out, program, says, soon, up, Process, Server};
 use crate::folder::Folder;
 
 /// One server on loopback, without persistence.
@@ -17,7 +22,8 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// None where there is no `redis-server`; the test is then left out, and says so.
+    /// None where there is no `redis-server`; the test is then left out, and says so. Where an argument is [`A_PORT`], it
+    /// has one more.
     pub(crate) async fn start(test: &str, arguments: &[&str]) -> Option<Self> {
         for needed in ["redis-server", "redis-cli"] {
             if program(needed).is_none() {
@@ -25,12 +31,17 @@ impl Redis {
                 return None;
             }
         }
-        loop {
-            let more = arguments.iter().map(ToString::to_string).collect();
-            if let Some(started) = Self::at(free_port(), more).await {
-                return Some(started);
+        // All anew: it may have been any of them that another program has.
+        let port = |argument: &&str| {
+            if *argument == A_PORT {
+                free_port().to_string()
+            } else {
+                argument.to_string()
             }
-        }
+        };
+        let started =
+            soon("redis-server starts", || Self::at(free_port(), arguments.iter().map(port).collect()));
+        Some(started.await)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -49,8 +60,8 @@ impl Redis {
     /// At the same port, and empty.
     pub(crate) async fn start_again(&mut self) {
         self.kill();
-        self.process = Process::start(&self.program, &self.arguments, &self.folder);
-        answers(self.port).await;
+        let (program, port, arguments, folder) = (&self.program, self.port, &self.arguments, &self.folder);
+        self.process = soon("it has its port again", || run(program, port, arguments, folder)).await;
     }
 
     /// It no longer answers, though its connections stay.
@@ -74,6 +85,11 @@ impl Redis {
         said.parse().unwrap_or_else(|_| panic!("{command:?} says {said}"))
     }
 
+    /// What it was told of this name, or took by itself.
+    pub(crate) fn setting(&self, name: &str) -> String {
+        self.says(&["config", "get", name]).lines().last().unwrap().to_owned()
+    }
+
     /// The keys that match.
     pub(crate) fn keys(&self, pattern: &str) -> Vec<String> {
         self.says(&["--scan", "--pattern", pattern]).lines().map(ToOwned::to_owned).collect()
@@ -85,18 +101,8 @@ impl Redis {
         let fixed = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let arguments: Vec<_> = fixed.map(ToOwned::to_owned).into_iter().chain(more).collect();
         let folder = Folder::new();
-        let mut process = Process::start(&program, &arguments, &folder);
-        let pid = process.id().to_string();
-        let started = soon("redis-server starts", || {
-            let ended = process.has_ended().then_some(false);
-            let mut client = Command::new("redis-cli");
-            let said = client.args(["-p", &port.to_string(), "info", "server"]).output().unwrap();
-            // Another's server at this port would answer as well.
-            let ours = String::from_utf8_lossy(&said.stdout).contains(&format!("process_id:{pid}\r"));
-            async move { ended.or(ours.then_some(true)) }
-        })
-        .await;
-        started.then_some(Self { port, program, arguments, process, folder })
+        let process = run(&program, port, &arguments, &folder).await?;
+        Some(Self { port, program, arguments, process, folder })
     }
 }
 
@@ -132,8 +138,7 @@ impl Cluster {
     pub(crate) async fn start(test: &str, more: &[&str]) -> Option<Self> {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            let bus = free_port().to_string();
-            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-port", &bus];
+            let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-port", A_PORT];
             arguments.extend(["--cluster-node-timeout", "1000"]);
             arguments.extend(more);
             nodes.push(Redis::start(test, &arguments).await?);
@@ -163,15 +168,13 @@ impl Cluster {
 
     /// One more node, which follows the first.
     pub(crate) async fn follow_the_first(&self, test: &str) -> Option<Redis> {
-        let bus = free_port().to_string();
         let arguments =
-            ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
+            ["--cluster-enabled", "yes", "--cluster-port", A_PORT, "--cluster-node-timeout", "1000"];
         let at_once = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
         let follower = Redis::start(test, &[&arguments[..], &at_once].concat()).await?;
         let first = self.0[0].says(&["cluster", "myid"]);
-        let bus_of_first = self.0[0].says(&["config", "get", "cluster-port"]);
-        let bus_of_first = bus_of_first.lines().last().unwrap();
-        follower.says(&["cluster", "meet", "127.0.0.1", &self.0[0].port.to_string(), bus_of_first]);
+        let bus_of_first = self.0[0].setting("cluster-port");
+        follower.says(&["cluster", "meet", "127.0.0.1", &self.0[0].port.to_string(), &bus_of_first]);
         soon("it follows", || async {
             (follower.says(&["cluster", "replicate", &first]) == "OK").then_some(())
         })
@@ -223,9 +226,7 @@ impl Watched {
             let program = program("redis-server")?;
             let arguments: Vec<_> =
                 [file.to_str()?, "--sentinel", "--port", &port.to_string()].map(ToOwned::to_owned).into();
-            let mut process = Process::start(&program, &arguments, &folder);
-            answers(port).await;
-            if !process.has_ended() {
+            if let Some(process) = run(&program, port, &arguments, &folder).await {
                 break Redis { port, program, arguments, process, folder };
             }
         };
@@ -238,3 +239,19 @@ impl Watched {
         Some(Self { master, replica, sentinel })
     }
 }
+
+/// None if it could not have the port.
+async fn run(program: &Path, port: u16, arguments: &[String], folder: &Folder) -> Option<Process> {
+    let process = Process::start(program, arguments, folder);
+    let is_ours = format!("process_id:{}\r", process.id());
+    up(process, || says(port, "INFO server\r\n", &is_ours)).await
+}
+
+#[tokio::test]
+async fn another_at_the_port_is_not_taken_for_the_server() {
+    let Some(other) = Redis::start("another_at_the_port", &[]).await else { return };
+    assert!(Redis::at(other.port, Vec::new()).await.is_none());
+}
+
+/// What stands for a port among the arguments, to be chosen when the server starts.
+pub(crate) const A_PORT: &str = "a port";

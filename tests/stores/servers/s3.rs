@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,9 +12,10 @@ use opendal::{
     layers::{RetryLayer, TimeoutLayer},
     services, Operator,
 };
+use tokio::net::TcpStream;
 use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, left_out, program, Process, Server};
+use super::{free_port, left_out, program, soon, up, Process, Server};
 use crate::folder::Folder;
 
 pub(crate) struct S3 {
@@ -33,9 +35,11 @@ impl S3 {
         opendal::install_default();
         let folder = Folder::new();
         fs::create_dir(folder.as_ref().join(BUCKET)).unwrap();
-        let port = free_port();
-        let process = run(&program, port, &folder);
-        answers(port).await;
+        let (port, process) = soon("s3s-fs starts", || async {
+            let port = free_port();
+            Some((port, run(&program, port, &folder).await?))
+        })
+        .await;
         Some(Self { program, port, process, folder })
     }
 
@@ -46,8 +50,8 @@ impl S3 {
     /// Starts it again at its port, with all that it had.
     pub(crate) async fn restart(&mut self) {
         self.stop();
-        self.process = run(&self.program, self.port, &self.folder);
-        answers(self.port).await;
+        let (program, port, folder) = (&self.program, self.port, &self.folder);
+        self.process = soon("it has its port again", || run(program, port, folder)).await;
     }
 
     /// What speaks to the server, without any layer.
@@ -102,12 +106,14 @@ pub(crate) fn at(port: u16) -> services::S3 {
         .disable_ec2_metadata()
 }
 
-fn run(program: &Path, port: u16, folder: &Folder) -> Process {
-    let port = port.to_string();
-    let listening = ["--host", "127.0.0.1", "--port", &port];
+/// None if it could not have the port.
+async fn run(program: &Path, port: u16, folder: &Folder) -> Option<Process> {
+    let at = port.to_string();
+    let listening = ["--host", "127.0.0.1", "--port", &at];
     let keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY];
     let arguments = listening.into_iter().chain(keys).map(OsStr::new);
-    Process::start(program, arguments.chain([folder.as_ref().as_os_str()]), folder)
+    let process = Process::start(program, arguments.chain([folder.as_ref().as_os_str()]), folder);
+    up(process, || async move { TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() }).await
 }
 
 const BUCKET: &str = "films";
