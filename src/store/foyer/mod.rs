@@ -197,6 +197,7 @@ mod tests {
         future::Future,
         process,
         task::{Context, Waker},
+        time::Duration,
     };
 
     use super::{queue::Waiting, *};
@@ -323,13 +324,16 @@ mod tests {
             store.put(&format!("c/{index}"), Bytes::from_static(b"chunk")).await.unwrap();
         }
         let put = store.inside.queue().put;
-        while store.inside.queue().written < put {
-            tokio::task::yield_now().await;
-        }
-        // And the task ends, and leaves nothing behind.
-        while Arc::strong_count(&store.inside) > 1 {
-            tokio::task::yield_now().await;
-        }
+        let ended = async {
+            while store.inside.queue().written < put {
+                tokio::task::yield_now().await;
+            }
+            // And the task ends, and leaves nothing behind.
+            while Arc::strong_count(&store.inside) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
     }
 
     #[tokio::test]
