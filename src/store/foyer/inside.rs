@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         Mutex as SyncMutex, MutexGuard, PoisonError,
     },
-    task::{ready, Poll},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -66,13 +66,20 @@ impl Inside {
         let storage = self.cache.storage();
         let was_known = storage.may_contains(key);
         let mut load = pin!(storage.load(key));
+        let mut has_read = false;
         let found = poll_fn(|context| {
             let _turn = stripe.turn();
-            let found = ready!(load.as_mut().poll(context));
+            let Poll::Ready(found) = load.as_mut().poll(context) else {
+                has_read = true;
+                return Poll::Pending;
+            };
             if was_known && matches!(found, Ok(Load::Throttled | Load::Miss)) {
                 let queue = self.queue();
                 stripe.doubt(queue.put);
-                queue.lose(key);
+                // Without a look at the disk it was not in the index: a write may have failed since it was known.
+                if has_read {
+                    queue.lose(key);
+                }
             }
             Poll::Ready(found)
         });
