@@ -490,12 +490,17 @@ async fn what_a_full_disk_keeps_has_no_gap() {
 #[test]
 fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
     let folder = Folder::new();
+    run_with_limits("foyer::fails_to_write", FAILING_FOLDER, folder.as_ref());
+}
+
+/// Runs one of the tests below in a process of its own, which may limit its files.
+fn run_with_limits(test: &str, variable: &str, folder: &Path) {
     // A file-size limit is a signal too, unless that is ignored.
     let child = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(env::current_exe().unwrap())
-        .args(["--exact", "foyer::fails_to_write", "--include-ignored", "--nocapture"])
-        .env(FAILING_FOLDER, folder.as_ref())
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(variable, folder)
         .output()
         .unwrap();
     let said = [child.stdout, child.stderr].concat();
@@ -566,6 +571,84 @@ async fn fails_to_write() {
     store.put("m/removed", patterned("m/removed", 4, 3000)).await.unwrap();
     store.close().await.unwrap();
     assert!(small(&folder).await.get("m/removed").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back() {
+    for variable in [READ_FOLDER, UNREAD_FOLDER] {
+        let folder = Folder::new();
+        run_with_limits("foyer::fails_to_write_once", variable, folder.as_ref());
+        let store = small(&folder).await;
+        for key in ["m/removed", "m/replaced"] {
+            assert_eq!(store.get(key).await.unwrap(), None, "{key} of {variable}");
+        }
+    }
+}
+
+/// What the children of the test above do.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that another test starts"]
+async fn fails_to_write_once() {
+    let is_read = env::var_os(READ_FOLDER);
+    let Some(folder) = is_read.clone().or_else(|| env::var_os(UNREAD_FOLDER)) else { return };
+    let folder = PathBuf::from(folder);
+    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let store = Arc::new(options.open(&folder).await.unwrap());
+    let large = |index: u64| {
+        let store = Arc::clone(&store);
+        async move {
+            let key = format!("c/a/{index}");
+            within(store.put(&key, patterned(&key, 1, 90 * KIB))).await
+        }
+    };
+    // A block has 105 pages: 1 of its index, 23 for each large value, 1 for each small one.
+    for key in ["m/removed", "m/replaced"] {
+        store.put(key, patterned(key, 1, 3000)).await.unwrap();
+    }
+    let small = |index| format!("c/s/{index}");
+    for index in 0..96 {
+        store.put(&small(index), patterned("", 0, 500)).await.unwrap();
+    }
+    store.put("m/written", patterned("m/written", 0, 90)).await.unwrap();
+    // In the second block.
+    large(4).await.unwrap();
+    store.remove("m/removed").await.unwrap();
+    store.put("m/replaced", patterned("m/replaced", 2, 3000)).await.unwrap();
+    for index in 5..8 {
+        large(index).await.unwrap();
+        store.put("m/written", patterned("m/written", index, 90)).await.unwrap();
+    }
+    if is_read.is_some() {
+        for index in 0..4 * 96 {
+            let (store, key) = (Arc::clone(&store), small(index % 96));
+            tokio::spawn(async move {
+                while store.get(&key).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+    }
+    limit_files("0");
+    large(8).await.unwrap();
+    // It is there until it is written, and is not when that has failed.
+    within(async { while store.get("c/a/8").await.unwrap().is_some() {} }).await;
+    limit_files("unlimited");
+    if is_read.is_some() {
+        assert!(within(store.put("m/after", patterned("m/after", 1, 90))).await.is_err());
+        assert!(large(9).await.is_err());
+        assert!(within(store.close()).await.unwrap_err().is_store());
+        return;
+    }
+    // Nobody asks for anything any more: the blocks go all the same.
+    within(async {
+        while fs::read_dir(&folder).unwrap().count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(large(9).await.is_err());
+    // As if it were killed.
+    process::exit(0);
 }
 
 /// Lets this process write files up to so many bytes, and no more.
@@ -684,3 +767,5 @@ fn first_page_is_clear(block: &Path) -> bool {
 
 const WRITER_FOLDER: &str = "FOYER_WRITER_FOLDER";
 const FAILING_FOLDER: &str = "FOYER_FAILING_FOLDER";
+const READ_FOLDER: &str = "FOYER_READ_FOLDER";
+const UNREAD_FOLDER: &str = "FOYER_UNREAD_FOLDER";

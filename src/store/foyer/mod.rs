@@ -6,34 +6,22 @@
 
 mod blocks;
 mod code;
+mod inside;
 mod options;
 mod queue;
 
 use std::{
-    fmt,
-    fs::File,
-    mem,
-    path::{Path, PathBuf},
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        Mutex as SyncMutex, MutexGuard, PoisonError,
-    },
+    fmt, mem,
+    path::Path,
+    sync::{atomic::Ordering, Arc},
 };
 
 use bytes::Bytes;
-use foyer::{HybridCache, Load};
-use tokio::{runtime::Handle, sync::Mutex};
 
 pub use self::options::FoyerOptions;
-use self::{
-    code::{Key, Value},
-    queue::{Queue, Stripe},
-};
+use self::{code::Value, inside::Inside};
 use super::{is_chunk, Store};
-use crate::{
-    error::{BoxError, Error},
-    stripes::Stripes,
-};
+use crate::error::{BoxError, Error};
 
 /// Keeps values in memory and on a disk, and has those of the disk again after a restart.
 ///
@@ -71,19 +59,9 @@ use crate::{
 /// # }
 /// ```
 pub struct FoyerStore {
-    cache: HybridCache<Key, Value>,
+    inside: Arc<Inside>,
     options: FoyerOptions,
-    directory: PathBuf,
-    runtime: Handle,
     capacity: u64,
-    disk: u64,
-    buffer: u64,
-    queue: SyncMutex<Queue>,
-    closed: AtomicBool,
-    one_put: Mutex<()>,
-    one_flush: Mutex<()>,
-    stripes: Stripes<Stripe, 64>,
-    lock: SyncMutex<Option<File>>,
 }
 
 impl FoyerStore {
@@ -112,133 +90,68 @@ impl FoyerStore {
     ///
     /// Dropped, it leaves the store closed to calls; another call of it does the rest.
     pub async fn close(&self) -> Result<(), Error> {
+        let inside = &self.inside;
         let all = {
-            let queue = self.queue();
-            self.closed.store(true, Ordering::Release);
+            let queue = inside.queue();
+            inside.closed.store(true, Ordering::Release);
             queue.put
         };
-        let written = self.written(all).await;
-        let (cache, directory) = (self.cache.clone(), self.directory.clone());
-        let closed = self.guarded(async move { Ok(cache.storage().close().await?) }).await;
-        let cache = self.cache.clone();
+        let written = inside.written(all).await;
+        let (cache, directory) = (inside.cache.clone(), inside.directory.clone());
+        let closed = inside.guarded(async move { Ok(cache.storage().close().await?) }).await;
+        let cache = inside.cache.clone();
         // Does nothing more, but would be done when the cache is dropped.
-        let done = self.guarded(async move { Ok(cache.close().await?) }).await;
-        if self.queue().has_failed {
-            self.leave();
+        let done = inside.guarded(async move { Ok(cache.close().await?) }).await;
+        if inside.queue().has_failed {
+            inside.leave();
         }
         written.and(closed).and(done).map_err(Error::store)?;
-        if self.lock().is_some() {
-            let synced = self.runtime.spawn_blocking(move || blocks::sync(&directory)).await;
+        if inside.lock().is_some() {
+            let synced = inside.runtime.spawn_blocking(move || blocks::sync(&directory)).await;
             synced.unwrap_or_else(|error| Err(error.into())).map_err(|error| Error::store(error.into()))?;
-            drop(self.lock().take());
+            drop(inside.lock().take());
         }
         Ok(())
-    }
-
-    /// Gives back the directory of a disk that failed, without the blocks; or keeps it, as long as this process lives.
-    fn leave(&self) {
-        let mut lock = self.lock();
-        if lock.is_some() && blocks::remove_all(&self.directory).is_ok() {
-            drop(lock.take());
-        }
-    }
-
-    /// Reads from the disk, into memory too if nothing was put meanwhile.
-    async fn load(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        let stripe = self.stripe(key);
-        let before = stripe.changes();
-        let was_known = self.cache.storage().may_contains(key);
-        let value = match self.cache.storage().load(key).await? {
-            Load::Entry { value, .. } => value,
-            Load::Piece { piece, .. } => return Ok(piece.value().put()),
-            Load::Throttled | Load::Miss => {
-                if was_known {
-                    stripe.doubt(self.queue().put);
-                }
-                return Ok(None);
-            }
-        };
-        let found = value.put();
-        let _no_change = self.queue();
-        if stripe.changes() == before {
-            if let Some(key) = Key::new(key) {
-                self.cache.memory().insert(key, value);
-            }
-        }
-        Ok(found)
-    }
-
-    fn in_memory(&self, key: &str) -> Option<Value> {
-        self.cache.memory().get(key).map(|entry| entry.value().clone())
-    }
-
-    /// Whether there can be anything under the key, in memory, in the queue or on the disk.
-    fn is_known(&self, key: &str) -> bool {
-        let queue = self.queue();
-        let doubted = self.stripe(key).doubted();
-        // What waits to be written is not in foyer's index yet, and what foyer took out of it may be on the disk until that
-        // is written all over.
-        queue.put != queue.written
-            || (doubted > 0 && queue.put.saturating_sub(doubted) < self.disk)
-            || self.cache.storage().may_contains(key)
-            || self.cache.memory().contains(key)
-    }
-
-    fn stripe(&self, key: &str) -> &Stripe {
-        self.stripes.of(key)
-    }
-
-    fn check_open(&self) -> Result<(), BoxError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err("the store is closed".into());
-        }
-        Ok(())
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<File>> {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for FoyerStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        self.check_open()?;
-        if let Some(value) = self.in_memory(key) {
+        let inside = &self.inside;
+        inside.check_open()?;
+        if let Some(value) = inside.in_memory(key) {
             return Ok(value.put());
         }
         // A crowd that comes for one chunk reads it once.
-        let _one_at_a_time = self.stripe(key).reading.lock().await;
-        if let Some(value) = self.in_memory(key) {
+        let _one_at_a_time = inside.stripe(key).reading.lock().await;
+        if let Some(value) = inside.in_memory(key) {
             return Ok(value.put());
         }
-        self.load(key).await
+        inside.load(key).await
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
         if length(value.len()) > self.options.largest_value {
             return Err(TOO_LARGE.into());
         }
-        self.check_disk(key)?;
-        let place = self.enqueue(key, Value::Put(value)).await?;
+        let place = self.inside.enqueue(key, Value::Put(value)).await?;
+        self.inside.watch();
         if is_chunk(key) {
             return Ok(());
         }
-        self.settled(key, place).await
+        self.inside.settled(&place).await
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
         // Anybody can have anything invalidated; what is not there need not be written down.
-        self.check_open()?;
-        self.check_disk(key)?;
-        if !self.is_known(key) {
+        self.inside.check_open()?;
+        self.inside.check_disk(key)?;
+        if !self.inside.is_known(key) {
             return Ok(());
         }
-        let place = self.enqueue(key, Value::Removed).await?;
-        self.settled(key, place).await
+        let place = self.inside.enqueue(key, Value::Removed).await?;
+        self.inside.watch();
+        self.inside.settled(&place).await
     }
 
     fn largest_value(&self) -> Option<u64> {
@@ -259,7 +172,7 @@ impl Drop for FoyerStore {
     /// Without [`close`](FoyerStore::close), foyer goes on writing behind our back: the directory stays locked as long as
     /// this process lives.
     fn drop(&mut self) {
-        if let Some(lock) = self.lock().take() {
+        if let Some(lock) = self.inside.lock().take() {
             mem::forget(lock);
         }
     }
@@ -284,9 +197,10 @@ mod tests {
         future::Future,
         process,
         task::{Context, Waker},
+        time::Duration,
     };
 
-    use super::*;
+    use super::{queue::Waiting, *};
 
     async fn store(name: &str) -> FoyerStore {
         let folder = env::temp_dir().join(format!("tower-video-cache-{}-{name}", process::id()));
@@ -304,8 +218,8 @@ mod tests {
             store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
             // A read that is done when it is polled for the first time proves nothing.
             let read = loop {
-                store.cache.memory().remove("m/key");
-                let mut read = Box::pin(store.load("m/key"));
+                store.inside.cache.memory().remove("m/key");
+                let mut read = Box::pin(store.inside.load("m/key"));
                 if read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                     break read;
                 }
@@ -316,32 +230,116 @@ mod tests {
             }
             read.await.unwrap();
             assert_eq!(store.get("m/key").await.unwrap(), after);
-            store.cache.memory().remove("m/key");
+            store.inside.cache.memory().remove("m/key");
             assert_eq!(
                 store.get("m/key").await.unwrap(),
                 after,
                 "and what is on the disk comes back to memory"
             );
-            assert!(store.cache.memory().contains("m/key"));
+            assert!(store.inside.cache.memory().contains("m/key"));
         }
+    }
+
+    /// As foyer leaves it when it could not write: what it drops is not in its index, and it says nothing. Nobody watches
+    /// who would look before that.
+    async fn unwritten(store: &FoyerStore, key: &str, value: Value) -> Arc<Waiting> {
+        let waiting = store.inside.enqueue(key, value).await.unwrap();
+        store.inside.cache.storage().wait().await;
+        store.inside.cache.storage().delete(key);
+        waiting
     }
 
     #[tokio::test]
     async fn a_record_that_is_not_written_is_an_error_and_the_one_before_is_gone() {
         let store = store("unwritten").await;
-        store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
-        let place = store.enqueue("m/key", Value::Put(Bytes::from_static(b"after"))).await.unwrap();
-        // What foyer drops is not in its index, and it says nothing.
-        store.cache.storage().wait().await;
-        store.cache.storage().delete("m/key");
-        assert!(store.settled("m/key", place).await.is_err());
+        let before = store.inside.enqueue("m/key", Value::Put(Bytes::from_static(b"before"))).await.unwrap();
+        store.inside.settled(&before).await.unwrap();
+        let waiting = unwritten(&store, "m/key", Value::Put(Bytes::from_static(b"after"))).await;
+        assert!(store.inside.settled(&waiting).await.is_err());
         assert_eq!(store.get("m/key").await.unwrap(), None);
+        assert!(store.put("m/other", Bytes::new()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_is_noticed_while_others_of_its_stripe_are_read_and_put() {
+        let store = store("busy").await;
+        let before = store.inside.enqueue("m/key", Value::Put(Bytes::from_static(b"before"))).await.unwrap();
+        store.inside.settled(&before).await.unwrap();
+        let waiting = unwritten(&store, "m/key", Value::Removed).await;
+        // One that nobody asks how far it is, as of a viewer who is slow.
+        let _read = store.inside.stripe("m/key").reading.lock().await;
+        store.inside.stripe("m/key").change();
+        assert!(store.inside.settled(&waiting).await.is_err());
+        assert!(store.put("m/other", Bytes::new()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_written_is_noticed_when_its_key_is_put_again() {
+        for key in ["c/key", "m/key"] {
+            let store = store(&format!("again-{}", &key[..1])).await;
+            unwritten(&store, key, Value::Put(Bytes::from_static(b"before"))).await;
+            assert!(store.put(key, Bytes::from_static(b"after")).await.is_err());
+            assert_eq!(store.get(key).await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_a_read_finds_damaged_is_an_error_and_no_failure_of_the_disk() {
+        let store = store("damaged").await;
+        let lost = unwritten(&store, "m/key", Value::Put(Bytes::from_static(b"lost"))).await;
+        store.inside.queue().lose("m/key");
+        let other = store.inside.enqueue("m/other", Value::Removed).await.unwrap();
+        assert!(store.inside.settled(&lost).await.is_err());
+        store.inside.settled(&other).await.unwrap();
+        store.put("m/key", Bytes::from_static(b"after")).await.unwrap();
+        assert_eq!(store.get("m/key").await.unwrap().unwrap(), "after");
+    }
+
+    #[tokio::test]
+    async fn a_put_or_remove_that_waits_for_room_when_the_disk_fails_leaves_nothing_older() {
+        for value in [Value::Removed, Value::Put(Bytes::from_static(b"after"))] {
+            let store = store(&format!("room-{}", value.len())).await;
+            store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
+            let round = store.inside.one_flush.lock().await;
+            let full = store.inside.queue().written + store.inside.buffer;
+            let chunk = Bytes::from(vec![7; 4000]);
+            while store.inside.queue().put < full {
+                let key = format!("c/{}", store.inside.queue().put);
+                store.put(&key, chunk.clone()).await.unwrap();
+            }
+            let mut waiting = Box::pin(store.inside.enqueue("m/key", value));
+            let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            store.inside.fail();
+            drop(round);
+            assert!(waiting.await.is_err());
+            assert_eq!(store.get("m/key").await.unwrap(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_are_looked_after_when_nobody_waits() {
+        let store = store("watched").await;
+        for index in 0..3 {
+            store.put(&format!("c/{index}"), Bytes::from_static(b"chunk")).await.unwrap();
+        }
+        let put = store.inside.queue().put;
+        let ended = async {
+            while store.inside.queue().written < put {
+                tokio::task::yield_now().await;
+            }
+            // And the task ends, and leaves nothing behind.
+            while Arc::strong_count(&store.inside) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_of_foyer_is_an_error() {
         let store = store("panic").await;
-        let error = store.guarded(async { panic!("poisoned") }).await.unwrap_err();
+        let error = store.inside.guarded(async { panic!("poisoned") }).await.unwrap_err();
         assert!(error.to_string().contains("panicked"), "{error}");
     }
 
@@ -349,10 +347,10 @@ mod tests {
     async fn what_was_never_put_is_not_written_down_when_it_is_removed() {
         let store = store("unknown").await;
         store.put("m/key", Bytes::from_static(b"here")).await.unwrap();
-        let put = store.queue().put;
+        let put = store.inside.queue().put;
         store.remove("m/absent").await.unwrap();
-        assert_eq!(store.queue().put, put);
+        assert_eq!(store.inside.queue().put, put);
         store.remove("m/key").await.unwrap();
-        assert!(store.queue().put > put);
+        assert!(store.inside.queue().put > put);
     }
 }

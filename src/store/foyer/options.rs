@@ -4,7 +4,7 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
-    sync::Mutex as SyncMutex,
+    sync::{Arc, Mutex as SyncMutex},
 };
 
 use foyer::{
@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::Mutex};
 use super::{
     blocks::{prepare, Division, OldestFirst},
     code::{Key, Value, LARGEST_VALUE},
+    inside::Inside,
     FoyerStore,
 };
 use crate::{
@@ -74,11 +75,10 @@ impl FoyerOptions {
         let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
         let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
         let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
-        Ok(FoyerStore {
+        let inside = Inside {
             cache,
             directory: directory.to_owned(),
             runtime: Handle::current(),
-            capacity: division.capacity(),
             disk: division.block * division.blocks,
             buffer: division.buffer(),
             queue: SyncMutex::default(),
@@ -87,8 +87,8 @@ impl FoyerOptions {
             one_flush: Mutex::default(),
             stripes: Stripes::default(),
             lock: SyncMutex::new(Some(lock)),
-            options: self,
-        })
+        };
+        Ok(FoyerStore { inside: Arc::new(inside), capacity: division.capacity(), options: self })
     }
 
     async fn cache(

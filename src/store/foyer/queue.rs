@@ -1,9 +1,13 @@
 //! The way to the disk: what was put and is not written yet, and whether it is then.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::Future,
-    sync::atomic::{AtomicU64, Ordering},
+    mem,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex as SyncMutex, MutexGuard, PoisonError,
+    },
 };
 
 use tokio::sync::Mutex;
@@ -11,13 +15,20 @@ use tokio::sync::Mutex;
 use super::{
     blocks::{record, remove_all},
     code::{Key, Value},
-    length, FoyerStore, TOO_LARGE,
+    inside::Inside,
+    length, TOO_LARGE,
 };
 use crate::{error::BoxError, store::is_chunk};
 
-impl FoyerStore {
-    /// Puts a value into memory and into the queue of the disk.
-    pub(super) async fn enqueue(&self, key: &str, value: Value) -> Result<Place, BoxError> {
+impl Inside {
+    /// Puts a value into memory and into the queue of the disk. If that cannot be because the disk failed, nothing is under
+    /// the key any more.
+    pub(super) async fn enqueue(&self, key: &str, value: Value) -> Result<Arc<Waiting>, BoxError> {
+        let queued = self.queued(key, value).await;
+        queued.or_else(|error| self.check_disk(key).and(Err(error)))
+    }
+
+    async fn queued(&self, key: &str, value: Value) -> Result<Arc<Waiting>, BoxError> {
         let named = Key::new(key).ok_or("the key is too long")?;
         let bytes = record(length(named.len()), length(value.len()));
         if bytes > self.buffer {
@@ -26,26 +37,51 @@ impl FoyerStore {
         // Who comes first has room first: else one of many puts would wait for all the others.
         let _one_at_a_time = self.one_put.lock().await;
         loop {
-            let room = {
+            let needed = {
                 let mut queue = self.queue();
                 self.check_open()?;
                 queue.check()?;
-                let grown = queue.put + bytes;
-                if grown - queue.written <= self.buffer {
-                    let change = self.stripe(key).change();
-                    let place = Place { end: grown, change };
-                    queue.push(Waiting { key: key.into(), place });
+                let end = queue.put + bytes;
+                // Two under one key could not be told apart, when it is asked what was written.
+                let needed = queue.end_of(key).max(end.saturating_sub(self.buffer));
+                if needed <= queue.written {
+                    let waiting = queue.push(key, end);
+                    self.stripe(key).change();
                     if !is_chunk(key) {
                         // Whatever becomes of this value, the one before must not be found any more.
                         self.cache.storage().delete(key);
                     }
                     self.cache.insert(named, value);
-                    return Ok(place);
+                    return Ok(waiting);
                 }
-                grown - self.buffer
+                needed
             };
-            self.written(room).await?;
+            self.written(needed).await?;
         }
+    }
+
+    /// Has a task go from round to round until all that was put is written, whoever waits for it: a write that failed must
+    /// be noticed at once, for what foyer writes next is over what it wrote before.
+    pub(super) fn watch(self: &Arc<Self>) {
+        if mem::replace(&mut self.queue().is_watched, true) {
+            return;
+        }
+        let inside = Arc::clone(self);
+        self.runtime.spawn(async move {
+            while let Some(end) = inside.unwritten() {
+                // Without a failed disk it is the runtime that ends, and this with it.
+                if inside.written(end).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// The end of what waits, if anything does; else it is watched no more.
+    fn unwritten(&self) -> Option<u64> {
+        let mut queue = self.queue();
+        queue.is_watched = queue.put != queue.written;
+        queue.is_watched.then_some(queue.put)
     }
 
     /// Waits until so much of all that was put is written; an error if some of it is not. Those who wait share foyer's
@@ -69,7 +105,7 @@ impl FoyerStore {
                 Ok(())
             })
             .await;
-        if waited.is_ok() && self.queue().pass(all, |waiting| self.is_indexed(waiting)) {
+        if waited.is_ok() && self.pass(all) {
             return Ok(());
         }
         // While the runtime ends foyer writes nothing, and the disk is not to blame.
@@ -78,37 +114,42 @@ impl FoyerStore {
         self.queue().check()
     }
 
-    /// Whether foyer has something under the key of what it was to write, as far as it can be told.
+    /// Takes as written what was put until `end`, after a round, unless some of it is not, as far as it can be told.
     ///
-    /// It says nothing of a write that failed, but has in its index only what was written. What it finds damaged it takes
-    /// out, too, and also what it found moved while it read.
-    fn is_indexed(&self, waiting: &Waiting) -> bool {
-        let stripe = self.stripe(&waiting.key);
-        let is_replaced = !is_chunk(&waiting.key) && !stripe.is_last(waiting.place);
-        is_replaced
-            || stripe.reading.try_lock().is_err()
-            || stripe.doubted() >= waiting.place.end
-            || self.cache.storage().may_contains(&*waiting.key)
+    /// foyer says nothing of a write that failed, but has in its index only what was written. A read may have taken that
+    /// out, and says so in the same turn.
+    fn pass(&self, end: u64) -> bool {
+        let is_absent = |waiting: &&Arc<Waiting>| !self.cache.storage().may_contains(&*waiting.key);
+        let absent: Vec<_> = self.queue().until(end).filter(is_absent).cloned().collect();
+        let all_are = absent.iter().all(|waiting| {
+            drop(self.stripe(&waiting.key).turn());
+            waiting.is_lost()
+        });
+        if all_are {
+            self.queue().pass(end);
+        }
+        all_are
     }
 
     /// Ends the writing, for good. After a write that failed foyer goes on in the block before, over what is there, and
     /// what was removed or replaced by that would be there again after a restart: so nothing must be found then.
-    fn fail(&self) {
+    pub(super) fn fail(&self) {
+        // Until the blocks are gone the directory is not given back.
+        let _lock = self.lock();
         self.queue().has_failed = true;
         // What is left, if anything, is tried again at the close.
         let _ = remove_all(&self.directory);
     }
 
     /// Waits until a record or a removal is written; an error if foyer then has nothing under the key.
-    pub(super) async fn settled(&self, key: &str, place: Place) -> Result<(), BoxError> {
-        let written = self.written(place.end).await;
+    pub(super) async fn settled(&self, waiting: &Waiting) -> Result<(), BoxError> {
+        let written = self.written(waiting.end).await;
         let queue = self.queue();
-        let stripe = self.stripe(key);
-        if written.is_ok() && (!stripe.is_last(place) || self.cache.storage().may_contains(key)) {
+        if written.is_ok() && !waiting.is_lost() {
             return Ok(());
         }
-        stripe.doubt(queue.put);
-        self.cache.memory().remove(key);
+        self.stripe(&waiting.key).doubt(queue.put);
+        self.cache.memory().remove(&*waiting.key);
         written.and(Err(NOT_WRITTEN.into()))
     }
 
@@ -142,24 +183,44 @@ pub(super) struct Queue {
     pub(super) written: u64,
     /// That something was not written. Nothing is from then on.
     pub(super) has_failed: bool,
-    waiting: VecDeque<Waiting>,
+    /// That a task waits until all is written.
+    is_watched: bool,
+    waiting: VecDeque<Arc<Waiting>>,
+    by_key: HashMap<Arc<str>, Arc<Waiting>>,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, waiting: Waiting) {
-        self.put = waiting.place.end;
-        self.waiting.push_back(waiting);
+    fn push(&mut self, key: &str, end: u64) -> Arc<Waiting> {
+        let waiting = Arc::new(Waiting { key: key.into(), end, is_lost: false.into() });
+        self.put = end;
+        self.waiting.push_back(Arc::clone(&waiting));
+        self.by_key.insert(Arc::clone(&waiting.key), Arc::clone(&waiting));
+        waiting
     }
 
-    /// Takes as written what was put until `end`, unless some of it is not.
-    pub(super) fn pass(&mut self, end: u64, is_written: impl Fn(&Waiting) -> bool) -> bool {
-        let count = self.waiting.partition_point(|waiting| waiting.place.end <= end);
-        let all_are = self.waiting.iter().take(count).all(is_written);
-        if all_are {
-            self.waiting.drain(..count);
-            self.written = end;
+    /// How much must be written until nothing waits under the key.
+    fn end_of(&self, key: &str) -> u64 {
+        self.by_key.get(key).map_or(0, |waiting| waiting.end)
+    }
+
+    fn until(&self, end: u64) -> impl Iterator<Item = &Arc<Waiting>> {
+        self.waiting.iter().take_while(move |waiting| waiting.end <= end)
+    }
+
+    /// Takes as written what was put until `end`.
+    fn pass(&mut self, end: u64) {
+        let count = self.until(end).count();
+        for waiting in self.waiting.drain(..count) {
+            self.by_key.remove(&waiting.key);
         }
-        all_are
+        self.written = end;
+    }
+
+    /// Notes that foyer may have taken the key out of its index.
+    pub(super) fn lose(&self, key: &str) {
+        if let Some(waiting) = self.by_key.get(key) {
+            waiting.is_lost.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_written(&self, much: u64) -> Result<bool, BoxError> {
@@ -175,26 +236,26 @@ impl Queue {
     }
 }
 
-/// Something that is to be written.
+/// Something that is to be written; one of each key at a time.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) key: Box<str>,
-    pub(super) place: Place,
+    key: Arc<str>,
+    /// How much must be written until this is.
+    end: u64,
+    is_lost: AtomicBool,
 }
 
-/// Where in the queue something was put.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// How much must be written until this is.
-    pub(super) end: u64,
-    /// Which change of its stripe it was.
-    pub(super) change: u64,
+impl Waiting {
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
 }
 
 /// What some of the keys share.
 #[derive(Default)]
 pub(super) struct Stripe {
     pub(super) reading: Mutex<()>,
+    turn: SyncMutex<()>,
     /// How often one of the keys was put or removed.
     changes: AtomicU64,
     /// How much was put when foyer may have lost one of the keys that is on the disk; 0 if it never did.
@@ -202,17 +263,19 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    /// Counts a change; which one it is.
-    pub(super) fn change(&self) -> u64 {
-        self.changes.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    /// A turn of foyer's in which it may take one of the keys out of its index. Who reads waits for the disk between two
+    /// of them, or for as long as nobody asks how far the read is; so who must know what was taken out waits for a turn.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a change.
+    pub(super) fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_last(&self, place: Place) -> bool {
-        self.changes() == place.change
     }
 
     pub(super) fn doubt(&self, put: u64) {
