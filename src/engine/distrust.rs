@@ -61,6 +61,9 @@ impl Distrust {
     /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
     /// moment ago.
     pub(crate) async fn clears(&self, records: &Records, slot: &Slot) -> bool {
+        if !self.holds(slot) {
+            return true;
+        }
         if !self.may_try(slot, records.limit()) {
             return false;
         }
