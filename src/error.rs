@@ -65,7 +65,7 @@ impl Error {
 
     /// The store failed, took too long, or no longer has a chunk that it had.
     pub fn is_store(&self) -> bool {
-        matches!(self.kind, Kind::Store | Kind::Lost | Kind::TimedOut)
+        matches!(self.kind, Kind::Store | Kind::LeftAlone | Kind::Lost | Kind::TimedOut)
     }
 
     /// The store gave a value that does not prove to be the one that was put.

@@ -1,7 +1,8 @@
 //! What a hit costs from each store: the time to its first byte, and what the bytes come at.
 //!
 //! `cargo bench --features all-stores --bench stores` measures; with `-- --test` each measurement is made a few times, to
-//! see that it can be. A `redis-server` on the `PATH` is started on loopback for it; without one, its rows are left out.
+//! see that it can be. Servers that are on the `PATH`, a `redis-server`, `memcached` and `s3s-fs`, are started on loopback for
+//! it; without one, its rows are left out.
 //! `raw` is the same value read by the redis client alone, in turns with the rows of Redis.
 
 #![expect(
@@ -11,8 +12,18 @@
     reason = "a measurement that cannot go on has failed, and is read as it is printed"
 )]
 
+#[path = "../../tests/stores/folder.rs"]
+mod folder;
 #[path = "../../examples/cluster/redis_server.rs"]
 mod redis_server;
+#[allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the tests need more of them, and fail by a panic"
+)]
+#[path = "../../tests/stores/servers/mod.rs"]
+mod servers;
 
 use std::{
     convert::Infallible,
@@ -24,13 +35,16 @@ use std::{
 use bytes::Bytes;
 use http::{header, Request, Response};
 use http_body_util::{BodyExt, Full};
-use opendal::{services::Fs, Operator};
+use opendal::{services, Operator};
 use tower::{Layer, Service, ServiceExt};
 use tower_video_cache::{
     FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
 };
 
-use self::redis_server::RedisServer;
+use self::{
+    redis_server::RedisServer,
+    servers::{memcached::Memcached, s3::S3},
+};
 
 fn main() {
     // As with criterion: no `--bench` where `cargo test` runs it.
@@ -49,7 +63,9 @@ async fn all(rounds: usize) {
     );
     row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
     let files = || {
-        let files = Fs::default().root(&scratch.text("files")).atomic_write_dir(&scratch.text("unfinished"));
+        let files = services::Fs::default()
+            .root(&scratch.text("files"))
+            .atomic_write_dir(&scratch.text("unfinished"));
         OpendalStore::new(Operator::new(files).unwrap())
     };
     row("fs", &cached(files()).await, rounds).await;
@@ -59,6 +75,16 @@ async fn all(rounds: usize) {
     let foyer = std::sync::Arc::new(foyer);
     row("foyer, 16 MiB memory", &cached(foyer.clone()).await, rounds).await;
     foyer.close().await.unwrap();
+    if let Some(memcached) = Memcached::start("a row", &["-m", "512", "-I", "8m"]).await {
+        let server = services::Memcached::default().endpoint(&memcached.endpoint());
+        row("memcached", &cached(OpendalStore::new(Operator::new(server).unwrap())).await, rounds).await;
+    }
+    if let Some(s3) = S3::start("a row").await {
+        let files = || OpendalStore::new(s3.operator());
+        // The server takes its time.
+        row("s3", &cached(files()).await, rounds.div_ceil(8)).await;
+        row("s3, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+    }
     let redis = match RedisServer::start().await {
         Ok(redis) => redis,
         Err(error) => {

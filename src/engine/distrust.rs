@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError, Weak,
     },
     time::Duration,
@@ -20,27 +20,40 @@ use crate::{
 /// Slots whose records are untrue, as long as the store may still have them.
 #[derive(Default)]
 pub(crate) struct Distrust {
-    /// With each, when it was tried last to take it out.
-    slots: Mutex<HashMap<Slot, Option<Instant>>>,
+    slots: Mutex<HashMap<Slot, Doubt>>,
     /// Whether there are any: a hit looks no further.
     any: AtomicBool,
+    /// How often one was noted.
+    notes: AtomicU64,
     /// Whether a task tries to take them out by and by.
     is_clearing: AtomicBool,
+}
+
+/// What is to be done about a slot.
+struct Doubt {
+    /// Which note it was.
+    note: u64,
+    /// Whether the leases of those who would put it again are to be taken, too.
+    leases: bool,
+    /// When it was tried last.
+    tried: Option<Instant>,
 }
 
 impl Distrust {
     /// Takes the record at `slot` out, and before it the right of other nodes to commit there; if the store cannot,
     /// nobody here believes it any more.
     pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
-        if !is_out(records, slot).await {
-            self.note(records, slot);
+        // In this order: a fill that has put a record looks for its lease after that.
+        let are_taken = !records.may_lease() || take_leases(records, slot).await;
+        if records.remove_record(slot).await.is_err() || !are_taken {
+            self.note(records, slot, !are_taken);
         }
     }
 
     /// Takes the record at `slot` out; if the store cannot, nobody here believes it any more.
     pub(crate) async fn take_out(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
         if records.remove_record(slot).await.is_err() {
-            self.note(records, slot);
+            self.note(records, slot, false);
         }
     }
 
@@ -49,42 +62,68 @@ impl Distrust {
         self.any.load(Ordering::Acquire) && self.slots().contains_key(slot)
     }
 
-    /// What lies at `slot` is true again: something else was put there.
-    pub(crate) fn forget(&self, slot: &Slot) {
+    /// How much was noted so far.
+    pub(crate) fn notes(&self) -> u64 {
+        self.notes.load(Ordering::Acquire)
+    }
+
+    /// What lies at `slot` is true again, as far as it was noted by then: something else was put there.
+    pub(crate) fn forget(&self, slot: &Slot, notes: u64) {
         if self.any.load(Ordering::Acquire) {
             let mut slots = self.slots();
-            slots.remove(slot);
-            self.any.store(!slots.is_empty(), Ordering::Release);
+            if slots.get(slot).is_some_and(|doubt| doubt.note < notes) {
+                slots.remove(slot);
+                self.any.store(!slots.is_empty(), Ordering::Release);
+            }
         }
     }
 
     /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
     /// moment ago.
     pub(crate) async fn clears(&self, records: &Records, slot: &Slot) -> bool {
-        if !self.holds(slot) {
-            return true;
+        let (note, leases) = match self.slots().get_mut(slot) {
+            None => return true,
+            Some(doubt) => {
+                let now = moment();
+                let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
+                if doubt.tried.replace(now).is_some_and(is_early) {
+                    return false;
+                }
+                (doubt.note, doubt.leases)
+            }
+        };
+        // A store that does not even do that has no time for the record either.
+        let are_taken = !leases || take_leases(records, slot).await;
+        if are_taken {
+            self.has_leases(slot, note);
         }
-        if !self.may_try(slot, records.limit()) {
-            return false;
-        }
-        let is_out = is_out(records, slot).await;
+        let is_out = are_taken && records.remove_record(slot).await.is_ok();
         if is_out {
-            self.forget(slot);
+            self.forget(slot, note + 1);
         }
-        is_out
+        is_out && !self.holds(slot)
     }
 
     /// What lies at `slot`, or will by then, is taken out once more before anybody here looks at it; and if nobody does,
     /// by and by, for other nodes may.
-    fn note(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
+    fn note(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot, leases: bool) {
         let mut slots = self.slots();
         // A store that is down for long must not fill this process's memory.
         if slots.len() < MOST {
-            slots.insert(slot.clone(), None);
+            let note = self.notes.fetch_add(1, Ordering::AcqRel);
+            let leases = leases || slots.get(slot).is_some_and(|doubt| doubt.leases);
+            slots.insert(slot.clone(), Doubt { note, leases, tried: None });
             self.any.store(true, Ordering::Release);
             if !self.is_clearing.swap(true, Ordering::AcqRel) {
                 tokio::spawn(cleared(Arc::downgrade(self), Arc::downgrade(records)));
             }
+        }
+    }
+
+    /// The leases of this note are taken. Those who have them from now on are not to be kept from anything.
+    fn has_leases(&self, slot: &Slot, note: u64) {
+        if let Some(doubt) = self.slots().get_mut(slot).filter(|doubt| doubt.note == note) {
+            (doubt.leases, doubt.tried) = (false, Some(moment()));
         }
     }
 
@@ -93,34 +132,19 @@ impl Distrust {
         self.is_clearing.load(Ordering::Acquire)
     }
 
-    /// Whether it is this one's turn to try; then it is nobody else's for a while.
-    fn may_try(&self, slot: &Slot, pause: Duration) -> bool {
-        let now = moment();
-        match self.slots().get_mut(slot) {
-            Some(Some(tried)) if now.saturating_duration_since(*tried) < pause => false,
-            Some(tried) => {
-                *tried = Some(now);
-                true
-            }
-            None => true,
-        }
-    }
-
-    fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Option<Instant>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Doubt>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes a record out, and before it the leases of those who would put it again; says whether all are out.
-async fn is_out(records: &Records, slot: &Slot) -> bool {
-    let mut are_out = true;
-    if records.may_lease() {
-        for key in [lease_key(slot), commit_key(slot)] {
-            are_out &= records.remove_lease(&key).await.is_ok();
+/// Takes the leases of those who would put a record at `slot`; says whether they are gone.
+async fn take_leases(records: &Records, slot: &Slot) -> bool {
+    for key in [lease_key(slot), commit_key(slot)] {
+        if records.remove_lease(&key).await.is_err() {
+            return false;
         }
     }
-    // In this order: a fill that has put a record looks for its lease after that.
-    records.remove_record(slot).await.is_ok() && are_out
+    true
 }
 
 /// Tries again and again to take out what should be, until all is.
@@ -137,7 +161,7 @@ async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
                 distrust.is_clearing.store(false, Ordering::Release);
                 return;
             }
-            slots.iter().map(|(slot, tried)| (*tried, slot.clone())).collect::<Vec<_>>()
+            slots.iter().map(|(slot, doubt)| (doubt.tried, slot.clone())).collect::<Vec<_>>()
         };
         slots.sort_unstable_by_key(|(tried, _)| *tried);
         pause = FIRST_PAUSE;

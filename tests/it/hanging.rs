@@ -6,7 +6,7 @@ use http::Method;
 use tokio::time::{advance, Instant};
 use tower_video_cache::{Fault, Operation};
 
-use crate::rig::{movie, seconds, Call, Gate, Nodes, Rig, Script, Step, Trouble};
+use crate::rig::{movie, seconds, settle, Call, Gate, Nodes, Rig, Script, Step, Trouble};
 
 const PATH: &str = "/a.mp4";
 const LENGTH: usize = 5500;
@@ -160,4 +160,46 @@ async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
     nodes.leases.mend();
     nodes[0].store.heal();
     nodes[1].get(PATH).send().await.whole(&movie("/new", LENGTH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_told_before_the_put_leaves_what_is_stored() {
+    let nodes = Nodes::new(1);
+    let known = || film().header("etag", "\"v1\"").honours_conditions();
+    nodes.inner.answer(PATH, known());
+    nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    nodes.clock.advance(seconds(100));
+    nodes.leases.spoil(Call::Renew, Trouble::Error);
+    nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    nodes.leases.mend();
+    let next = nodes[0].get(PATH).send().await;
+    next.whole(&movie(PATH, LENGTH));
+    assert!(next.cache_status().contains("fwd-status=304"), "{}", next.cache_status());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_again_takes_no_lease_of_who_fills_since() {
+    let nodes = Nodes::new(1);
+    let gate = Gate::shut();
+    let new = Script::movie("/new", LENGTH).step(2, Step::Wait(gate.clone()));
+    nodes.inner.answer_each(PATH, [film(), Script::absent().status(204), new]);
+    nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
+    // Of the DELETE, a lease and the record; of each further try, the record alone.
+    let removes = nodes[0].store.calls(Operation::Remove);
+    for nth in [1, 2, 5, 6, 7] {
+        nodes[0].store.spoil(Operation::Remove, removes + nth, Fault::Error);
+    }
+    nodes[0].ask(Method::DELETE, PATH).send().await;
+    let first = nodes[0].get(PATH).start();
+    gate.reached_by(1).await;
+    tokio::time::sleep(seconds(3)).await;
+    let second = nodes[0].get(PATH).start();
+    settle().await;
+    assert!(nodes[0].store.calls(Operation::Remove) - removes > 5, "it was tried again");
+    gate.open();
+    for viewer in [first, second] {
+        viewer.await.unwrap().whole(&movie("/new", LENGTH));
+    }
+    nodes[0].get(PATH).send().await.is_hit().whole(&movie("/new", LENGTH));
+    nodes.inner.was_called(3);
 }

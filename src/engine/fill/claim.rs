@@ -50,15 +50,13 @@ impl Held {
         self.claim.comes_after_a_pass().await
     }
 
-    /// Whether it is the holder's no more.
-    pub(super) async fn is_lost(&self) -> bool {
-        self.standing.is_lost().await
-    }
-
-    /// Whether it is the holder's still, if the store can tell; asked twice.
+    /// Whether it is the holder's still, if the store can tell, or the time is over; asked twice.
     pub(super) async fn is_certain(&self) -> Option<bool> {
         match self.standing.renew().await {
-            None => self.standing.renew().await,
+            None => {
+                sleep(FIRST_PAUSE).await;
+                self.standing.renew().await.or_else(|| self.standing.is_over().then_some(false))
+            }
             told => told,
         }
     }
@@ -81,12 +79,6 @@ struct Standing {
 }
 
 impl Standing {
-    /// Renews the lease, and says whether it is the holder's no more. A store that cannot tell does not take it away
-    /// before its time is over.
-    async fn is_lost(&self) -> bool {
-        self.renew().await.map_or_else(|| self.is_over(), |is_held| !is_held)
-    }
-
     /// Renews the lease, and says whether it is the holder's, if the store can tell.
     async fn renew(&self) -> Option<bool> {
         if self.since().is_none() {
@@ -122,7 +114,7 @@ impl Standing {
 async fn renewed(standing: Arc<Standing>) {
     while standing.since().is_some() {
         sleep((standing.time / 3).max(FIRST_PAUSE)).await;
-        standing.is_lost().await;
+        standing.renew().await;
     }
 }
 

@@ -54,9 +54,12 @@ impl Fill {
             return Err(Refusal::Invalidated);
         }
         let fence = self.fence(permit).await?;
-        if self.is_overtaken(permit).await {
+        // Before anything is replaced: what could not be confirmed would only have to be taken out again.
+        are_certain([permit.lease(), None]).await?;
+        if permit.lease().is_some() && !self.has_its_mark(permit.slot()).await {
             return Err(Refusal::LeaseLost);
         }
+        let notes = self.engine.distrust.notes();
         let manifest = self.manifest(&draft)?;
         let slot = match Vary::of(&manifest.headers) {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
@@ -69,7 +72,7 @@ impl Fill {
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
             Ok(()) => match are_certain([permit.lease(), fence.as_ref()]).await {
                 Ok(()) => {
-                    self.engine.distrust.forget(&self.target.primary);
+                    self.engine.distrust.forget(&self.target.primary, notes);
                     return Ok(slot);
                 }
                 Err(refusal) => refusal,

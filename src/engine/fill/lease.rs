@@ -176,6 +176,10 @@ impl Fill {
     /// What another node has stored since this fill's request looked. If nothing, the fill goes by what is stored now.
     async fn brought(&mut self) -> Option<Generation> {
         let Self { engine, target, asked, directives, .. } = &*self;
+        // It is out before this fill commits, and takes nobody's lease until then.
+        if engine.distrust.holds(&target.primary) {
+            return None;
+        }
         match lookup(engine, target, &asked.headers, directives, Accepted::Nothing).await {
             Look::Failed => {}
             Look::Found(entry, _) if self.stored.is_gone(&entry) => {}
@@ -226,16 +230,8 @@ impl Fill {
         }
     }
 
-    /// Whether another node has taken from this fill the right to be found: by a lease of its own, or by an invalidation.
-    pub(super) async fn is_overtaken(&self, permit: &Permit) -> bool {
-        match permit.lease() {
-            Some(lease) => lease.is_lost().await || !self.has_its_mark(permit.slot()).await,
-            None => false,
-        }
-    }
-
     /// Whether the variants are still there that `slot` is one of, if it is one.
-    async fn has_its_mark(&self, slot: &Slot) -> bool {
+    pub(super) async fn has_its_mark(&self, slot: &Slot) -> bool {
         let Target { key, primary } = &*self.target;
         if slot == primary {
             return true;
