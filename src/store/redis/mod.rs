@@ -34,7 +34,8 @@ use crate::{
 /// default, `noeviction`, a full server refuses what is put until something [expires](Self::expiry) or is removed. It
 /// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
 /// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
-/// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may do.
+/// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may
+/// do: without it nothing is stored unless [`lease_time`](crate::VideoCacheLayer::lease_time) is zero.
 ///
 /// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
 /// down or hangs costs each of a few calls at most the [`timeout`](Self::timeout), then none for a
