@@ -95,7 +95,7 @@ impl Distrust {
         // A store that does not even do that has no time for the record either.
         let are_taken = !leases || take_leases(records, slot).await;
         if are_taken {
-            self.has_leases(slot, note);
+            self.leases_are_taken(slot, note);
         }
         let is_out = are_taken && records.remove_record(slot).await.is_ok();
         if is_out {
@@ -120,8 +120,8 @@ impl Distrust {
         }
     }
 
-    /// The leases of this note are taken. Those who have them from now on are not to be kept from anything.
-    fn has_leases(&self, slot: &Slot, note: u64) {
+    /// Those who have the leases from now on are not to be kept from anything by this note.
+    fn leases_are_taken(&self, slot: &Slot, note: u64) {
         if let Some(doubt) = self.slots().get_mut(slot).filter(|doubt| doubt.note == note) {
             (doubt.leases, doubt.tried) = (false, Some(moment()));
         }

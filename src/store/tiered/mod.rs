@@ -112,13 +112,14 @@ pub enum Writes {
 impl<Near, Far> Tiered<Near, Far> {
     /// A store of these two.
     pub fn new(near: Near, far: Far) -> Self {
+        let (looks, puts) = spared(FAR_LIMIT);
         Self {
             near: Arc::new(near),
             far: Arc::new(far),
             known: Arc::default(),
             reads: Arc::default(),
-            looks: Arc::new(Breaker::new(LATE_LOOKS, FAR_LIMIT.saturating_mul(LOOKS_REST))),
-            puts: Arc::new(Breaker::new(LATE_PUTS, FAR_LIMIT.saturating_mul(REST))),
+            looks,
+            puts,
             settings: Settings {
                 writes: Writes::default(),
                 record_age: RECORD_AGE,
@@ -155,8 +156,7 @@ impl<Near, Far> Tiered<Near, Far> {
     #[must_use]
     pub fn far_limit(mut self, limit: Duration) -> Self {
         self.settings.far_limit = limit;
-        self.looks = Arc::new(Breaker::new(LATE_LOOKS, limit.saturating_mul(LOOKS_REST)));
-        self.puts = Arc::new(Breaker::new(LATE_PUTS, limit.saturating_mul(REST)));
+        (self.looks, self.puts) = spared(limit);
         self
     }
 
@@ -415,6 +415,12 @@ async fn run(errand: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
+/// The breakers of looks and of puts, where a call may take so long.
+fn spared(limit: Duration) -> (Arc<Breaker>, Arc<Breaker>) {
+    let breaker = |late, rest| Arc::new(Breaker::new(late, limit.saturating_mul(rest)));
+    (breaker(LATE_LOOKS, LOOKS_REST), breaker(LATE_PUTS, PUTS_REST))
+}
+
 /// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
 fn is_record(key: &str) -> bool {
     !is_chunk(key) && !key.starts_with("l/")
@@ -430,4 +436,4 @@ const LOOKS_REST: u32 = 5;
 
 /// One, and the far store is left out of puts for so many times its limit.
 const LATE_PUTS: NonZeroU32 = NonZeroU32::new(1).unwrap();
-const REST: u32 = 10;
+const PUTS_REST: u32 = 10;
