@@ -48,7 +48,7 @@ impl ResponseDirectives {
                 for (name, value) in &directives {
                     parsed.read_item(name, value);
                 }
-                parsed
+                parsed.named_once()
             }
         }
     }
@@ -64,7 +64,15 @@ impl ResponseDirectives {
                 parsed.read(&name, argument);
             }
         }
-        parsed
+        parsed.named_once()
+    }
+
+    /// Each withheld field once: the viewer who asked gets the lines of each that is here. Once for all of them, since an
+    /// answer may name tens of thousands.
+    fn named_once(mut self) -> Self {
+        self.withheld.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        self.withheld.dedup();
+        self
     }
 
     fn read(&mut self, name: &str, argument: &str) {
@@ -111,12 +119,7 @@ impl ResponseDirectives {
         let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
         match names.map(str::parse).collect::<Result<Vec<HeaderName>, _>>() {
             Ok(names) if !names.is_empty() && !names.iter().any(is_indispensable) => {
-                // Each once: the viewer who asked gets the lines of each that is here.
-                for name in names {
-                    if !self.withheld.contains(&name) {
-                        self.withheld.push(name);
-                    }
-                }
+                self.withheld.extend(names);
                 true
             }
             _ => false,

@@ -3,6 +3,8 @@
 //! RFC 9651 §4.2 (parsing), §4.2.2 (dictionaries), §4.1.6 (strings). What does not parse is no field at all: §4.2
 //! has it fail as a whole, so that no two readers take different parts of it for the truth.
 
+use std::collections::HashMap;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// The value of one member, without its parameters.
@@ -46,6 +48,7 @@ pub(crate) fn push_string(text: &mut String, characters: impl IntoIterator<Item 
 
 fn parse(text: &[u8]) -> Option<Vec<(String, Item)>> {
     let mut members: Vec<(String, Item)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     let mut input = Input { rest: text };
     input.every(is_space);
     while !input.rest.is_empty() {
@@ -53,9 +56,10 @@ fn parse(text: &[u8]) -> Option<Vec<(String, Item)>> {
         let item = if input.takes(b'=') { input.value()? } else { Item::Boolean(true) };
         input.parameters()?;
         // §4.2.2: a key that comes again has its last value, in its first place.
-        if let Some((_, value)) = members.iter_mut().find(|(known, _)| known == key) {
+        if let Some((_, value)) = places.get(key).and_then(|place| members.get_mut(*place)) {
             *value = item;
         } else if members.len() < MOST_MEMBERS {
+            places.insert(key, members.len());
             members.push((key.to_owned(), item));
         } else {
             return None;
@@ -282,7 +286,7 @@ fn is_optional_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// As many as §3.2 has every reader take. Each new one is looked for among all that came before.
+/// As many as §3.2 has every reader take.
 const MOST_MEMBERS: usize = 1024;
 
 #[cfg(test)]
