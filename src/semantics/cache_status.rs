@@ -248,7 +248,7 @@ impl Outcome {
             member.push_str("; fwd-status=");
             member.push_str(forwarded.as_str());
         }
-        if let Some(ttl) = self.ttl {
+        if let Some(ttl) = self.ttl.map(|ttl| ttl.clamp(-MOST_SECONDS, MOST_SECONDS)) {
             // Writing to a String does not fail.
             let _ = write!(member, "; ttl={ttl}");
         }
@@ -327,6 +327,9 @@ const LONGEST_NAME: usize = 128;
 /// Room for the parameters of nearly every member that shows no key.
 const PARAMETERS: usize = 64;
 
+/// RFC 9651 §3.3.1: an integer has 15 digits at most.
+const MOST_SECONDS: i64 = 999_999_999_999_999;
+
 #[cfg(test)]
 mod tests {
     use sfv::{BareItem, List, ListEntry, Parser};
@@ -343,6 +346,12 @@ mod tests {
     fn a_member_says_what_happened() {
         let (ok, partial) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
         for (rule, outcome, status, expected) in [
+            (
+                "RFC 9651 §3.3.1 fifteen digits",
+                Outcome { ttl: Some(i64::MIN), ..Outcome::default() },
+                ok,
+                "hit; ttl=-999999999999999",
+            ),
             ("§2.1, §2.4", Outcome { ttl: Some(299), ..Outcome::default() }, ok, "hit; ttl=299"),
             (
                 "§2.5",

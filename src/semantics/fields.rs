@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §5 (fields), §7.6.1 (`Connection`); RFC 9111 §3.1 (storing header fields).
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{
     header::{self, HeaderMap, HeaderName},
@@ -77,6 +77,14 @@ pub(crate) fn is_whitespace(character: char) -> bool {
 pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let text = single(headers, name)?;
     httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_date_case(text))).ok()
+}
+
+/// A time as a field says it (RFC 9110 §5.6.7); none before 1970 or after 9999, which cannot be said so. RFC 9110 §6.6.1
+/// has no `Date` from whoever has no clock.
+pub(crate) fn http_date(time: SystemTime) -> Option<HeaderValue> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let text = (since < YEAR_10000).then(|| httpdate::fmt_http_date(time))?;
+    HeaderValue::try_from(text).ok()
 }
 
 /// Names of days and months with one capital letter, as dates have them, and `GMT`.
@@ -180,7 +188,7 @@ pub(crate) fn stored_fields(headers: &HeaderMap, withheld: &[HeaderName], receiv
         stored.remove(name);
     }
     if !stored.contains_key(header::DATE) {
-        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(received)) {
+        if let Some(date) = http_date(received) {
             stored.insert(header::DATE, date);
         }
     }
@@ -215,6 +223,9 @@ const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
 ];
+
+/// In seconds from 1970.
+const YEAR_10000: u64 = 253_402_300_800;
 
 const MADE_ANEW: [HeaderName; 3] = [header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::CONTENT_RANGE];
 
@@ -277,6 +288,22 @@ pub(crate) mod tests {
         }
         for text in ["Sun, 22 Nov 2026 10:00:00 UTC", "Sun, 22 Nov 2026 10:00:00 CEST", "22 Nov", "0", ""] {
             assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_field_can_say_is_not_said() {
+        use std::time::Duration;
+        let after = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
+        for (time, expected) in [
+            (UNIX_EPOCH, Some("Thu, 01 Jan 1970 00:00:00 GMT")),
+            (UNIX_EPOCH - Duration::from_nanos(1), None),
+            (UNIX_EPOCH - Duration::from_secs(1 << 40), None),
+            (after(253_402_300_799), Some("Fri, 31 Dec 9999 23:59:59 GMT")),
+            (after(253_402_300_800), None),
+            (after(i64::MAX.unsigned_abs()), None),
+        ] {
+            assert_eq!(http_date(time), expected.map(HeaderValue::from_static), "{time:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use http::{
 
 use super::{
     etag::{has_validator, EntityTag},
-    fields::{declared_length, remove_hop_by_hop, DeclaredLength},
+    fields::{declared_length, http_date, remove_hop_by_hop, DeclaredLength},
 };
 
 /// Makes a request one for validation: with the stored response's own validators, as they came (RFC 9111 §4.3.1).
@@ -82,12 +82,13 @@ pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTi
         update.remove(name);
     }
     // Age and Date are of the message that came last, also where it does not say them (§4.2.3).
-    let date = HeaderValue::from_str(&httpdate::fmt_http_date(received));
-    if let (false, Ok(date)) = (update.contains_key(header::DATE), date) {
-        update.insert(header::DATE, date);
+    if !update.contains_key(header::DATE) {
+        update.extend(http_date(received).map(|date| (header::DATE, date)));
     }
     let mut headers = stored.clone();
-    headers.remove(header::AGE);
+    for name in [header::AGE, header::DATE] {
+        headers.remove(name);
+    }
     for name in update.keys() {
         headers.remove(name);
     }

@@ -11,6 +11,7 @@
 
 mod abandoning;
 mod budgets;
+mod clocks;
 mod composing;
 mod crowds;
 mod early;
@@ -23,6 +24,7 @@ mod healing;
 mod house;
 mod invalidating;
 mod keys;
+mod many;
 mod matrix;
 mod nodes;
 mod progressive;
