@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError, Weak,
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::time::{sleep, Instant};
@@ -27,6 +27,10 @@ pub(crate) struct Distrust {
     notes: AtomicU64,
     /// Whether a task tries to take them out by and by.
     is_clearing: AtomicBool,
+    /// How often one was not noted, for there were too many.
+    unnoted: AtomicU64,
+    /// How often by the time at which that was seen, and the time.
+    seen: Mutex<Option<(u64, SystemTime)>>,
 }
 
 /// What is to be done about a slot.
@@ -60,6 +64,23 @@ impl Distrust {
     /// Whether what lies at `slot` is not to be believed.
     pub(crate) fn holds(&self, slot: &Slot) -> bool {
         self.any.load(Ordering::Acquire) && self.slots().contains_key(slot)
+    }
+
+    /// Whether a response that was received then may be believed, as far as it depends on what was not noted: that may
+    /// be any which was stored by the time at which this is seen. Whatever is received later may.
+    pub(crate) fn may_believe(&self, received: SystemTime, now: impl FnOnce() -> SystemTime) -> bool {
+        let unnoted = self.unnoted.load(Ordering::Acquire);
+        if unnoted == 0 {
+            return true;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match *seen {
+            Some((count, since)) if count == unnoted => since,
+            // A record from before 1970 says 1970.
+            _ => now().max(UNIX_EPOCH),
+        };
+        *seen = Some((unnoted, since));
+        received > since
     }
 
     /// How much was noted so far.
@@ -108,8 +129,10 @@ impl Distrust {
     /// by and by, for other nodes may.
     fn note(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot, leases: bool) {
         let mut slots = self.slots();
-        // A store that is down for long must not fill this process's memory.
-        if slots.len() < MOST {
+        // A store that is down for long must not fill this process's memory. Then all that it holds is in doubt.
+        if slots.len() >= MOST && !slots.contains_key(slot) {
+            self.unnoted.fetch_add(1, Ordering::AcqRel);
+        } else {
             let note = self.notes.fetch_add(1, Ordering::AcqRel);
             let leases = leases || slots.get(slot).is_some_and(|doubt| doubt.leases);
             slots.insert(slot.clone(), Doubt { note, leases, tried: None });
@@ -175,7 +198,117 @@ async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
     }
 }
 
-const MOST: usize = 65_536;
+/// Slots in doubt, each with some hundred bytes; a test has not the time to fill them all.
+const MOST: usize = if cfg!(test) { 16 } else { 65_536 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LATER_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        engine::{
+            lookup::{lookup, Accepted, Look, Target},
+            Config, Engine,
+        },
+        error::BoxError,
+        format::{
+            key::{CacheKey, Generation},
+            manifest::{Layout, Manifest, Record},
+        },
+        semantics::{cache_control::RequestDirectives, freshness::Exchange},
+        store::Store,
+    };
+
+    /// A store that takes nothing out.
+    #[derive(Default)]
+    struct Sticky(Mutex<HashMap<String, Bytes>>);
+
+    impl Store for Sticky {
+        async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+            Ok(self.0.lock().unwrap().get(key).cloned())
+        }
+
+        async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+            self.0.lock().unwrap().insert(key.to_owned(), value);
+            Ok(())
+        }
+
+        async fn remove(&self, _: &str) -> Result<(), BoxError> {
+            Err("it is full".into())
+        }
+    }
+
+    #[derive(Clone)]
+    struct At(Arc<Mutex<SystemTime>>);
+
+    impl Clock for At {
+        fn now(&self) -> SystemTime {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    fn target(name: usize) -> Target {
+        Target::new(CacheKey::new(name.to_string()))
+    }
+
+    async fn put(engine: &Engine, target: &Target, now: SystemTime) {
+        let record = Record::Response(Manifest {
+            key: target.key.clone(),
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            selecting: Vec::new(),
+            exchange: Exchange { requested: now, received: now },
+            layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
+            own_etag: false,
+            sparse: false,
+            digest: None,
+        });
+        engine.records.put_record(&target.primary, &record).await.unwrap();
+    }
+
+    async fn finds(engine: &Engine, target: &Target, accepted: Accepted) -> bool {
+        let (request, directives) = (HeaderMap::new(), RequestDirectives::default());
+        matches!(lookup(engine, target, &request, &directives, accepted).await, Look::Found(..))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_there_is_too_much_in_doubt_nothing_is_believed_that_was_stored_before() {
+        for start in [UNIX_EPOCH + Duration::from_secs(1_795_000_000), UNIX_EPOCH - Duration::from_secs(9)] {
+            let clock = At(Arc::new(Mutex::new(start)));
+            let engine = Engine::new(Config::new(clock.clone()), Arc::new(Sticky::default()));
+            for name in 0..MOST + 3 {
+                put(&engine, &target(name), start).await;
+            }
+            let (distrust, records) = (&engine.distrust, &engine.records);
+            for name in 0..MOST {
+                distrust.invalidate(records, &target(name).primary).await;
+                assert!(!finds(&engine, &target(name), Accepted::Nothing).await);
+            }
+            // One of those that are noted, once more: that takes no room.
+            distrust.invalidate(records, &target(0).primary).await;
+            assert!(finds(&engine, &target(MOST), Accepted::Nothing).await);
+
+            distrust.invalidate(records, &target(MOST).primary).await;
+            for name in 0..MOST + 3 {
+                assert!(!finds(&engine, &target(name), Accepted::Nothing).await, "{name}");
+            }
+            // Who has just fetched it knows better, and so does everybody about what comes later.
+            assert!(finds(&engine, &target(MOST), Accepted::Own(Generation(1))).await);
+            let later = start.max(UNIX_EPOCH) + Duration::from_secs(1);
+            *clock.0.lock().unwrap() = later;
+            put(&engine, &target(MOST), later).await;
+            assert!(finds(&engine, &target(MOST), Accepted::Nothing).await);
+            assert!(!finds(&engine, &target(MOST + 1), Accepted::Nothing).await);
+
+            // The next one puts that in doubt again.
+            distrust.invalidate(records, &target(MOST + 2).primary).await;
+            assert!(!finds(&engine, &target(MOST), Accepted::Nothing).await);
+        }
+    }
+}

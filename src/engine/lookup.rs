@@ -138,7 +138,11 @@ pub(crate) async fn lookup(
     let judge =
         |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
     let variants = match primary.as_deref() {
-        Some(Decoded::Entry(entry)) if entry.manifest.key == target.key => return judge(entry),
+        Some(Decoded::Entry(entry))
+            if entry.manifest.key == target.key && may_be(engine, entry, accepted) =>
+        {
+            return judge(entry)
+        }
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // Another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
@@ -152,7 +156,9 @@ pub(crate) async fn lookup(
         let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
         let look = match variant.ok().flatten().as_deref() {
             Some(Decoded::Entry(entry))
-                if entry.manifest.key == target.key && entry.manifest.selecting == selecting =>
+                if entry.manifest.key == target.key
+                    && entry.manifest.selecting == selecting
+                    && may_be(engine, entry, accepted) =>
             {
                 judge(entry)
             }
@@ -218,6 +224,17 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
             }
         })
     }))
+}
+
+/// Whether it is not in doubt together with all that was stored by some time.
+fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
+    let is_new = match accepted {
+        Accepted::Nothing => false,
+        Accepted::Own(generation) | Accepted::Shared(generation) | Accepted::StandIn(generation) => {
+            generation == entry.generation()
+        }
+    };
+    is_new || engine.distrust.may_believe(entry.manifest.exchange.received, || engine.config.clock.now())
 }
 
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
