@@ -9,6 +9,8 @@
     reason = "a test may panic and print"
 )]
 
+#[path = "memory/beside.rs"]
+mod beside;
 #[path = "memory/fills.rs"]
 mod fills;
 #[path = "memory/movie.rs"]

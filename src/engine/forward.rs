@@ -188,7 +188,7 @@ impl Engine {
         outcome.refusal = Some(Refusal::StoreLost);
         if *led {
             let now = self.config.clock.now();
-            self.passes.remember(&target.primary, Vec::new(), Refusal::StoreLost, now);
+            self.passes.remember(&target.primary, Vec::new(), &HeaderMap::new(), Refusal::StoreLost, now);
         }
         true
     }

@@ -8,7 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A bounded memory of decoded records, each held against the very bytes it was decoded from.
 ///
 /// It can be wrong about nothing: the store is asked first, and only bytes equal to those remembered are taken as
-/// decoded. What [`last`](Self::last) tells is but a guess. Keys that fall on one place replace each other.
+/// decoded. What [`last`](Self::last) tells is but a guess. Keys that fall on one place replace each other. A record of
+/// more than 16 KiB is decoded each time: clients choose how long a URL and a selecting value are.
 pub(crate) struct Memo<T> {
     places: Box<[Place<T>]>,
 }
@@ -37,6 +38,11 @@ impl<T> Memo<T> {
             }
         }
         let decoded = Arc::new(decode()?);
+        if raw.len() > MOST_BYTES {
+            // What was there before is of no more use, if it was of this key.
+            self.place(hash)?.take_if(|(seen, ..)| *seen == hash);
+            return Some(decoded);
+        }
         *self.place(hash)? = Some((hash, raw.clone(), Arc::clone(&decoded)));
         Some(decoded)
     }
@@ -65,6 +71,9 @@ impl<T> Memo<T> {
 
 const PLACES: u64 = 512;
 
+/// The longest record that is kept. The memo holds 8 MiB of records at most, and a few times as much that they decode to.
+const MOST_BYTES: usize = 16 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +86,17 @@ mod tests {
         let other = memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3)).unwrap();
         assert_eq!((*first, *again, *other), (1, 1, 3));
         assert_eq!(memo.decoded("m/1", &Bytes::from_static(b"c"), || None), None);
+    }
+
+    #[test]
+    fn a_record_of_more_than_16_kib_is_decoded_each_time_and_not_kept() {
+        let memo = Memo::new();
+        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
+        for (length, is_kept) in [(MOST_BYTES + 1, false), (400_000, false), (MOST_BYTES, true)] {
+            let raw = Bytes::from(vec![0; length]);
+            assert_eq!(memo.decoded("m/1", &raw, || Some(2)).as_deref(), Some(&2));
+            assert_eq!(memo.last("m/1").is_some(), is_kept, "{length}");
+        }
     }
 
     #[test]

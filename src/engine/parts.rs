@@ -101,7 +101,7 @@ impl Parts {
     /// The next slice of the part under way.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
         let offset = self.under_way.start;
-        let after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
+        let mut after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
         if !(self.chunk.start..after).contains(&offset) {
             let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(offset)));
             let (elsewhere, chunk) = ready!(reading.as_mut().poll(cx));
@@ -110,6 +110,7 @@ impl Parts {
                 self.source = elsewhere;
             }
             self.chunk = chunk?.ok_or_else(Error::lost)?;
+            after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
         }
         let slice = first(&self.chunk.from(offset), self.under_way.length());
         // Never so of a chunk that proved its length; it would be asked for without end.
@@ -117,6 +118,13 @@ impl Parts {
             return Poll::Ready(Err(Error::lost()));
         }
         self.under_way.start = self.under_way.start.saturating_add(bytes_in(&slice));
+        // A body that nobody reads on holds no chunk that it is through with.
+        let is_in_it = |offset: u64| (self.chunk.start..after).contains(&offset);
+        let next = self.to_come.as_slice().first().map(|part| part.range.start);
+        let goes_on = self.under_way.length() > 0 && is_in_it(self.under_way.start);
+        if !goes_on && !next.is_some_and(is_in_it) {
+            self.chunk.bytes = Bytes::new();
+        }
         Poll::Ready(Ok(slice))
     }
 }

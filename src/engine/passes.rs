@@ -1,57 +1,65 @@
 //! Which keys were answered lately by what cannot be stored: their requests pass at once, with their ranges.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use http::{header, HeaderMap};
+use http::{header, HeaderMap, HeaderName};
 
 use crate::{
-    format::key::{SelectingField, Slot},
+    format::key::Slot,
     semantics::{cache_status::Refusal, vary::selecting_value},
     stripes::Stripes,
 };
 
 /// A bounded, forgetful memory; keys that fall on one place replace each other.
+///
+/// A place holds a few hundred bytes as a rule, and 5 KiB at most: of the values that a client sent it holds a hash.
 pub(crate) struct Passes {
     places: Stripes<Mutex<Option<Pass>>, 1024>,
+    /// Hashes values; nobody outside of this process can make two that meet.
+    hasher: RandomState,
     /// How long a key is passed before its answer is judged again.
     ttl: Duration,
 }
 
 struct Pass {
     slot: Slot,
-    /// What the answer was selected by: it says nothing of requests that differ in it.
-    selecting: Vec<SelectingField>,
+    /// By which fields the answer was selected, and a hash of their values: it says nothing of requests that differ.
+    selecting: Vec<HeaderName>,
+    values: u64,
     since: SystemTime,
     refusal: Refusal,
 }
 
 impl Passes {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self { places: Stripes::default(), ttl }
+        Self { places: Stripes::default(), hasher: RandomState::new(), ttl }
     }
 
-    /// Remembers why the answer for `slot`, selected by these fields, was not stored, if the next answer will hardly
-    /// be another.
+    /// Remembers why the answer for `slot`, selected by these fields of this request, was not stored, if the next answer
+    /// will hardly be another.
     pub(crate) fn remember(
         &self,
         slot: &Slot,
-        selecting: Vec<SelectingField>,
+        selecting: Vec<HeaderName>,
+        request: &HeaderMap,
         refusal: Refusal,
         now: SystemTime,
     ) {
         if !is_lasting(refusal) {
             return;
         }
-        *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, since: now, refusal });
+        let values = self.values(&selecting, request);
+        *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, values, since: now, refusal });
     }
 
     /// Why a fill for `slot` on behalf of this request would be in vain, if that was found out lately.
     pub(crate) fn recall(&self, slot: &Slot, request: &HeaderMap, now: SystemTime) -> Option<Refusal> {
         let place = self.place(slot);
-        let pass = place.as_ref().filter(|pass| pass.slot == *slot && pass.is_about(request))?;
+        let pass = place.as_ref().filter(|pass| pass.slot == *slot && self.is_about(pass, request))?;
         // A clock set back makes a memory of the future: no memory at all.
         (now.duration_since(pass.since).ok()? < self.ttl).then_some(pass.refusal)
     }
@@ -63,17 +71,21 @@ impl Passes {
         }
     }
 
+    fn is_about(&self, pass: &Pass, request: &HeaderMap) -> bool {
+        // One viewer's credentials say nothing of those who have none.
+        let of_credentials = pass.refusal == Refusal::Authorization;
+        (!of_credentials || request.contains_key(header::AUTHORIZATION))
+            && self.values(&pass.selecting, request) == pass.values
+    }
+
+    /// A hash of the values that a request has of these fields.
+    fn values(&self, names: &[HeaderName], request: &HeaderMap) -> u64 {
+        let values = names.iter().map(|name| selecting_value(request, name));
+        self.hasher.hash_one(values.collect::<Vec<_>>())
+    }
+
     fn place(&self, slot: &Slot) -> MutexGuard<'_, Option<Pass>> {
         self.places.of(slot).lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pass {
-    fn is_about(&self, request: &HeaderMap) -> bool {
-        // One viewer's credentials say nothing of those who have none.
-        let of_credentials = self.refusal == Refusal::Authorization;
-        let selects = |field: &SelectingField| selecting_value(request, &field.name) == field.value;
-        (!of_credentials || request.contains_key(header::AUTHORIZATION)) && self.selecting.iter().all(selects)
     }
 }
 
@@ -97,10 +109,10 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let any = HeaderMap::new();
         for passing in [Refusal::InnerStalled, Refusal::NoRoom, Refusal::StoreFailed] {
-            passes.remember(&slot, Vec::new(), passing, at(100));
+            passes.remember(&slot, Vec::new(), &any, passing, at(100));
             assert_eq!(passes.recall(&slot, &any, at(100)), None, "{passing:?}");
         }
-        passes.remember(&slot, Vec::new(), Refusal::NoStore, at(100));
+        passes.remember(&slot, Vec::new(), &any, Refusal::NoStore, at(100));
         assert_eq!(passes.recall(&slot, &any, at(109)), Some(Refusal::NoStore));
         assert_eq!(passes.recall(&slot, &any, at(110)), None);
         assert_eq!(passes.recall(&slot, &any, at(99)), None);
@@ -114,17 +126,15 @@ mod tests {
         let passes = Passes::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let by = |name: &'static str, value: &'static str| {
-            HeaderMap::from_iter([(
-                header::HeaderName::from_static(name),
-                header::HeaderValue::from_static(value),
-            )])
+            HeaderMap::from_iter([(HeaderName::from_static(name), header::HeaderValue::from_static(value))])
         };
-        let selecting = SelectingField::all(&[header::COOKIE], &by("cookie", "user=1"));
-        passes.remember(&slot, selecting, Refusal::Private, UNIX_EPOCH);
+        passes.remember(&slot, vec![header::COOKIE], &by("cookie", "user=1"), Refusal::Private, UNIX_EPOCH);
         assert_eq!(passes.recall(&slot, &by("cookie", "user=1"), UNIX_EPOCH), Some(Refusal::Private));
-        assert_eq!(passes.recall(&slot, &by("cookie", "user=2"), UNIX_EPOCH), None);
+        for other in [by("cookie", "user=2"), by("cookie", ""), HeaderMap::new()] {
+            assert_eq!(passes.recall(&slot, &other, UNIX_EPOCH), None, "{other:?}");
+        }
 
-        passes.remember(&slot, Vec::new(), Refusal::Authorization, UNIX_EPOCH);
+        passes.remember(&slot, Vec::new(), &HeaderMap::new(), Refusal::Authorization, UNIX_EPOCH);
         assert_eq!(passes.recall(&slot, &by("authorization", "x"), UNIX_EPOCH), Some(Refusal::Authorization));
         assert_eq!(passes.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None);
     }

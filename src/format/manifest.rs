@@ -138,6 +138,10 @@ impl Record {
         }
         let sum = xxh3_64(&out);
         out.put_u64(sum);
+        // A buffer that grew holds up to as much again, which no store knows of.
+        if out.capacity() / 5 > out.len() / 4 && out.len() > 512 {
+            return Bytes::copy_from_slice(&out);
+        }
         out.freeze()
     }
 

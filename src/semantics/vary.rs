@@ -30,7 +30,7 @@ impl Vary {
             Err(()) => Self::Anything,
             Ok(names) if names.is_empty() => Self::Nothing,
             // Nobody selects by so many; a record could not hold them all.
-            Ok(names) if names.len() > MOST_FIELDS => Self::Anything,
+            Ok(names) if names.len() > MOST_FIELDS || bytes_of(&names) > MOST_BYTES => Self::Anything,
             Ok(mut names) => {
                 names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
                 names.dedup();
@@ -104,11 +104,18 @@ fn preference(member: &[u8]) -> Vec<u8> {
     preference
 }
 
+fn bytes_of(names: &[HeaderName]) -> usize {
+    names.iter().map(|name| name.as_str().len()).sum()
+}
+
 /// Bytes; nobody has so many preferences, and to sort those of somebody who has takes time.
 const LONGEST_PREFERENCE: usize = 1024;
 
 /// Selecting fields of one response.
 const MOST_FIELDS: usize = 64;
+
+/// Bytes of their names: what is remembered of a response is small.
+const MOST_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +128,7 @@ mod tests {
     #[test]
     fn vary_is_nothing_or_anything_or_named_fields() {
         let crowd = (0..65).map(|index| format!("x-{index}")).collect::<Vec<_>>().join(",");
+        let long = "x".repeat(4097);
         for (lines, expected) in [
             (vec![], Vary::Nothing),
             (vec![""], Vary::Nothing),
@@ -130,6 +138,7 @@ mod tests {
             (vec!["origin", "*"], Vary::Anything),
             (vec!["not a name"], Vary::Anything),
             (vec![crowd.as_str()], Vary::Anything),
+            (vec![long.as_str()], Vary::Anything),
         ] {
             let lines: Vec<_> = lines.into_iter().map(|value| ("vary", value)).collect();
             assert_eq!(Vary::of(&headers(&lines)), expected, "{lines:?}");

@@ -82,7 +82,7 @@ fn every_test_that_the_readme_names_is_there() {
     let named: Vec<_> = rows.filter(|word| word.matches('_').count() > 3).collect();
     assert!(named.len() > 10, "the reading found the tests");
     let mut tests = String::new();
-    for folder in ["tests", "tests/it"] {
+    for folder in ["tests", "tests/it", "tests/memory"] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             tests += &fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
         }

@@ -43,7 +43,7 @@ use super::{
 use crate::{
     error::BoxError,
     format::{
-        key::{Generation, SelectingField},
+        key::Generation,
         manifest::{Layout, Tagged},
     },
     semantics::{
@@ -349,17 +349,18 @@ impl Fill {
     /// Spares the next requests like this one a fill in vain.
     fn remember(&self, refusal: Refusal, response: &HeaderMap) {
         let selecting = match Vary::of(response) {
-            Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
+            Vary::Fields(names) => names,
             Vary::Anything | Vary::Nothing => Vec::new(),
         };
         let now = self.engine.config.clock.now();
-        self.engine.passes.remember(&self.target.primary, selecting, refusal, now);
+        self.engine.passes.remember(&self.target.primary, selecting, &self.asked.headers, refusal, now);
     }
 
     /// Has the next fills like this one ask for the whole at once.
     fn remember_partless(&self) {
         let now = self.engine.config.clock.now();
-        self.engine.partless.remember(&self.target.primary, Vec::new(), Refusal::NoParts, now);
+        let partless = &self.engine.partless;
+        partless.remember(&self.target.primary, Vec::new(), &self.asked.headers, Refusal::NoParts, now);
     }
 }
 
