@@ -9,6 +9,7 @@ use super::{
     flight::Follower,
     lookup::{Accepted, Entry},
     purge::forget,
+    race::{race, Raced},
     serve::{self, Gone, Service},
     supply::{Found, Line, Missing, Upstream},
     Engine,
@@ -65,9 +66,11 @@ impl Engine {
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
                 let bytes = certain_from(&request.headers)?;
-                let (last, _) = supply.layout().locate(bytes.saturating_sub(1));
-                supply.is_read(last);
-                supply.reaches(bytes).await;
+                // Where it is poured no faster than it is read, who waits must not move it.
+                match race(supply.reaches(bytes), supply.paced()).await {
+                    Raced::First(()) => {}
+                    Raced::Second(()) => return None,
+                }
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);
@@ -114,7 +117,9 @@ impl Engine {
         let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
         match timeout(self.config.follower_limit, line.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
-            Ok(Err(Missing::TooLate)) | Err(_) => return Err(NotHealed::Now(Refusal::WaitedTooLong)),
+            Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
+                return Err(NotHealed::Now(Refusal::WaitedTooLong))
+            }
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
                 return Err(NotHealed::Now(Refusal::StoreLost))
             }

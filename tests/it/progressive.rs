@@ -701,6 +701,64 @@ async fn where_room_is_scarce_a_far_range_does_not_wait_for_somebody_to_read_up_
 }
 
 #[tokio::test]
+async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_reads() {
+    let truth = movie(PATH, LONG);
+    let known = || Script::movie(PATH, LONG).header("etag", "\"v1\"");
+    let far = ["bytes=15000-15999", "bytes=15000-", "bytes=-1"];
+    // Of a length that is known, these are all of it, and who asks for that reads.
+    let unknown = ["bytes=0-99999999999", "bytes=4000-4000,9000-9000"];
+    for (script, asked) in [
+        (known(), &far[..]),
+        (known().honours_ranges(), &far),
+        (Script::of(&truth), &far),
+        (Script::of(&truth).honours_ranges(), &far),
+        (Script::of(&truth), &unknown),
+        (Script::of(&truth).honours_ranges(), &unknown),
+    ] {
+        for asked in asked {
+            let rig = scarce(script.clone());
+            let mut slow = rig.get(PATH).reading().await;
+            settle().await;
+            let mut far = Vec::new();
+            for chunk in 0..20 {
+                // Until what is asked for is near.
+                let is_pouring = chunk < 10;
+                if is_pouring && chunk % 3 == 1 {
+                    far.push(rig.get(PATH).range(asked).start());
+                }
+                settle().await;
+                // Of a length that is not known, there is room for the first seven.
+                let most = if is_pouring { (chunk + 1 + AHEAD).max(7) } else { u64::MAX };
+                assert!(rig.puts() <= most, "{asked}: {} puts at {chunk}", rig.puts());
+                assert_eq!(slow.next().await.unwrap().unwrap().len(), 1000, "{asked}");
+            }
+            slow.rest().await.whole(&truth);
+            for far in far {
+                let answer = far.await.unwrap();
+                assert!(answer.error.is_none(), "{asked}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_room_is_scarce_who_joins_ahead_and_reads_on_moves_the_pace_step_by_step() {
+    let truth = movie(PATH, LONG);
+    let rig = scarce(Script::movie(PATH, LONG));
+    let mut slow = rig.get(PATH).reading().await;
+    settle().await;
+    let mut ahead = rig.get(PATH).range("bytes=3000-").reading().await;
+    assert_eq!(ahead.next().await.unwrap().unwrap(), truth[3000..4000]);
+    for chunk in 4..10_usize {
+        settle().await;
+        assert!(rig.puts() <= chunk as u64 + 1, "{} puts at {chunk}", rig.puts());
+        assert_eq!(ahead.next().await.unwrap().unwrap(), truth[1000 * chunk..][..1000]);
+    }
+    assert_eq!(slow.next().await.unwrap().unwrap(), truth[..1000]);
+    ahead.rest().await.partial(&truth, 3000..LONG);
+}
+
+#[tokio::test]
 async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
     for (length, script) in [
         (1000, Script::movie(PATH, 1000).step(usize::MAX, Step::Data(Bytes::from_static(b"more")))),

@@ -54,7 +54,8 @@ impl Fill {
                     return Completed::Not;
                 }
                 Raced::First(
-                    Ok(Found::Elsewhere(_) | Found::End) | Err(Missing::Failed(_) | Missing::TooLate),
+                    Ok(Found::Elsewhere(_) | Found::End)
+                    | Err(Missing::Failed(_) | Missing::OutOfReach | Missing::TooLate),
                 ) => {
                     return Completed::Not;
                 }

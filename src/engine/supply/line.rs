@@ -50,6 +50,8 @@ pub(crate) enum Missing {
     Changed,
     /// The inner service failed, or did not answer in time.
     Failed(Error),
+    /// It is to come, and nobody knows when: the fill keeps pace with those who read, and they are not near it.
+    OutOfReach,
     /// Too many other chunks of it were asked for, for too long.
     TooLate,
     /// The inner service gives no parts of it.
@@ -92,7 +94,8 @@ impl Line {
         match self.sought(index).await {
             Ok(found) => Ok(found),
             Err(Missing::Failed(error)) => Err(error),
-            Err(Missing::TooLate) => Err(Error::timed_out()),
+            // Only before a body begins, and there is another way then.
+            Err(Missing::OutOfReach | Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
                 forget(&self.upstream.engine().records, &self.entry).await;
                 Err(Error::changed())
@@ -164,6 +167,8 @@ struct Seat {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
+    /// The chunk after the last that the viewer got; it has got none at 0.
+    next: AtomicU64,
     /// The inner service was asked for a missing chunk on behalf of this viewer.
     fetched: AtomicBool,
     /// It was asked on behalf of another one, for whose chunk this one waited.
@@ -185,19 +190,31 @@ struct Ahead {
 impl Seat {
     fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
         let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { supply, until, leads, fetched, collapsed, ahead: Mutex::default() }
+        let next = AtomicU64::new(0);
+        Self { supply, until, leads, next, fetched, collapsed, ahead: Mutex::default() }
     }
 
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
+        // A fill that keeps its pace by its readers goes on for one who reads on, and for nobody who only waits.
+        if index > 0 && self.next.load(Ordering::Relaxed) == index {
+            self.supply.is_read_on(index);
+        }
+        let found = self.sought(upstream, index).await;
+        self.next.store(index.saturating_add(1), Ordering::Relaxed);
+        found
+    }
+
+    async fn sought(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
         let engine = upstream.engine();
         let mut error = Error::lost();
-        // A fill that keeps its pace by its readers goes on for one who waits.
-        self.supply.is_read(index);
         let (mut own, mut begun, mut waits) = (0, None, 0);
         while waits < WAITS {
             // One that was begun here may have ended by now, and what it brought may be in its last word alone.
             let is_own = begun.is_some();
             if let Some(run) = begun.take().or_else(|| self.supply.bringing(index)) {
+                if !is_own && self.supply.is_out_of_reach(index) {
+                    return Err(Missing::OutOfReach);
+                }
                 waits += 1;
                 let end = landing(run.clone(), index).await;
                 if run.borrow().called {

@@ -90,7 +90,7 @@ pub(crate) struct Supply {
     withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
     poured: watch::Sender<u64>,
-    /// The farthest chunk that a viewer reads, or waits for.
+    /// The farthest chunk up to which viewers have read on.
     farthest: watch::Sender<u64>,
     /// It is poured no faster than it is read.
     paced: watch::Sender<bool>,
@@ -195,13 +195,20 @@ impl Supply {
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// A viewer reads `chunk`, or waits for it.
-    pub(crate) fn is_read(&self, chunk: u64) {
+    /// A viewer has read the chunk before `chunk`, and goes on with it. A step at a time: who began far ahead must not pull
+    /// the pace along by a leap.
+    pub(crate) fn is_read_on(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
-            *farthest = chunk.max(*farthest);
+            *farthest += u64::from(is_farther);
             is_farther
         });
+    }
+
+    /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
+    fn is_out_of_reach(&self, chunk: u64) -> bool {
+        let reach = self.farthest.borrow().saturating_add(self.engine.config.fill_ahead);
+        *self.paced.borrow() && chunk > reach
     }
 
     /// From now on it is poured no faster than it is read.
