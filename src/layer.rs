@@ -184,7 +184,7 @@ impl VideoCacheLayer {
         self.set(|config| config.lease_time = time)
     }
 
-    /// What becomes of a fill when its last viewer has gone. Default: [`Abandon::Finish`].
+    /// What becomes of a fill when its last viewer has gone. Default: [`Abandon::FinishWithin`] 8 MiB.
     #[must_use]
     pub fn abandon(self, abandon: Abandon) -> Self {
         self.set(|config| config.abandon = abandon)
@@ -199,21 +199,22 @@ impl VideoCacheLayer {
     }
 
     /// With [`Fill::Progressive`], and where the store has no room for the whole: how many chunks a fill may be ahead of
-    /// the viewer that is farthest. Default: 32.
+    /// the viewer that is farthest. Only who reads on moves it; who wants a part farther ahead goes to the inner service by
+    /// itself, with the detail `no-room`. Default: 32.
     #[must_use]
     pub fn fill_ahead(self, chunks: u64) -> Self {
         self.set(|config| config.fill_ahead = chunks)
     }
 
-    /// How many fills may be under way at once. What would be one more passes through, with the detail `fills-limit` in
-    /// `Cache-Status`. One that waits for another node's [lease](Self::lease_time) is none yet. Default: 256.
+    /// How many fills may be under way at once. What would be one more takes the place of the oldest that nobody waits for;
+    /// if there is none, it passes through, with the detail `fills-limit` in `Cache-Status`. One that waits for another node's [lease](Self::lease_time) is none yet. Default: 256.
     #[must_use]
     pub fn most_fills(self, fills: usize) -> Self {
         self.set(|config| config.most_fills = fills)
     }
 
-    /// How many bytes all fills under way may have promised to the store together; what does not fit passes through,
-    /// with the detail `no-room`. Default: half of the store's [capacity](Store::capacity), or no limit where that is not
+    /// How many bytes all fills under way may have promised to the store together. For what does not fit, those that nobody
+    /// waits for yield, if that is enough; else it passes through, with the detail `no-room`. Default: half of the store's [capacity](Store::capacity), or no limit where that is not
     /// known.
     #[must_use]
     pub fn most_promised(self, bytes: u64) -> Self {

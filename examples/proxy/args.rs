@@ -99,7 +99,7 @@ pub(crate) struct Args {
     fill: FillArg,
     /// What becomes of a fill whose last viewer has gone: `finish` or `stop` it, finish it from PERCENT% on that are
     /// stored, or where no more than BYTES (with their unit, such as 8MiB) are missing.
-    #[arg(long, default_value = "finish", value_name = "finish|stop|PERCENT%|BYTES", value_parser = abandon)]
+    #[arg(long, default_value = "8MiB", value_name = "finish|stop|PERCENT%|BYTES", value_parser = abandon)]
     abandon: Abandon,
     /// Bytes fetched for a viewer beyond those that it has read, at most; where responses are fetched in parts.
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]

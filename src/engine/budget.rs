@@ -1,15 +1,28 @@
-//! How much the fills under way have promised to the store.
+//! How much the fills under way have of what there is for all: places, and bytes promised to the store.
 
-use std::sync::{
-    atomic::{AtomicU64, Ordering},
-    Arc,
+use std::{
+    collections::BTreeMap,
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+    },
 };
+
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 /// A bound on the bytes of all fills under way together: were they to fill more than half of the store, they
 /// would push out each other's first chunks before the last were there.
 pub(crate) struct Budget {
     limit: u64,
     promised: AtomicU64,
+    shares: Mutex<Shares>,
+}
+
+/// Those who have a share, in the order in which they began.
+#[derive(Default)]
+struct Shares {
+    by_number: BTreeMap<u64, Weak<Share>>,
+    numbers: u64,
 }
 
 impl Budget {
@@ -20,7 +33,7 @@ impl Budget {
 
     /// For at most `limit` bytes.
     pub(crate) fn of(limit: u64) -> Self {
-        Self { limit, promised: AtomicU64::new(0) }
+        Self { limit, promised: AtomicU64::new(0), shares: Mutex::default() }
     }
 
     /// Whether `bytes` would ever fit, were nothing else promised.
@@ -28,61 +41,221 @@ impl Budget {
         bytes <= self.limit
     }
 
-    /// A promise of `bytes`, if there is room for it.
-    pub(crate) fn promise(self: &Arc<Self>, bytes: u64) -> Option<Promise> {
-        let mut promise = Promise { budget: Arc::clone(self), bytes: 0 };
-        promise.grow(bytes).then_some(promise)
+    /// A share with nothing in it yet, of one who is waited for as long as `is_wanted` says so.
+    pub(crate) fn share(
+        self: &Arc<Self>,
+        is_wanted: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Arc<Share> {
+        let mut shares = lock(&self.shares);
+        shares.numbers += 1;
+        let number = shares.numbers;
+        let share = Arc::new(Share {
+            budget: Arc::clone(self),
+            number,
+            is_wanted: Box::new(is_wanted),
+            holds: Mutex::default(),
+            yielded: watch::Sender::new(false),
+        });
+        shares.by_number.insert(number, Arc::downgrade(&share));
+        share
     }
-}
 
-/// Bytes promised to the store; given back when dropped.
-pub(crate) struct Promise {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl Promise {
-    /// Bytes promised so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    fn reserve(&self, more: u64) -> bool {
+        let grown = |promised: u64| promised.checked_add(more).filter(|sum| *sum <= self.limit);
+        self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
     }
 
-    /// Promises `more` bytes; `false`, and nothing changes, if there is no room for them.
-    pub(crate) fn grow(&mut self, more: u64) -> bool {
-        let grown = |promised: u64| promised.checked_add(more).filter(|sum| *sum <= self.budget.limit);
-        let fits = self.budget.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok();
-        if fits {
-            self.bytes += more;
+    /// The same; if there is no room, those whom nobody waits for yield theirs, the oldest first, if that is enough.
+    fn reserve_for_one_who_is_waited_for(&self, more: u64) -> bool {
+        let unwanted = self.unwanted();
+        let theirs = unwanted.iter().map(|share| lock(&share.holds).promised).fold(0, u64::saturating_add);
+        let others = self.promised.load(Ordering::Relaxed).saturating_sub(theirs);
+        if others.checked_add(more).is_none_or(|sum| sum > self.limit) {
+            return false;
         }
-        fits
+        let has_promised = |share: &&Arc<Share>| lock(&share.holds).promised > 0;
+        for share in unwanted.iter().filter(has_promised) {
+            share.yields();
+            if self.reserve(more) {
+                return true;
+            }
+        }
+        self.reserve(more)
+    }
+
+    /// The place of the oldest whom nobody waits for.
+    fn yielded_place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let has_place = |share: &&Arc<Share>| {
+            lock(&share.holds).place.as_ref().is_some_and(|place| Arc::ptr_eq(place.semaphore(), places))
+        };
+        self.unwanted().iter().filter(has_place).find_map(|share| share.yields())
+    }
+
+    fn unwanted(&self) -> Vec<Arc<Share>> {
+        let all: Vec<_> = lock(&self.shares).by_number.values().filter_map(Weak::upgrade).collect();
+        all.into_iter().filter(|share| !share.is_wanted()).collect()
     }
 }
 
-impl Drop for Promise {
-    fn drop(&mut self) {
-        self.budget.promised.fetch_sub(self.bytes, Ordering::Relaxed);
+/// What one fill has: a place among the fills, and bytes promised to the store. Given back when dropped.
+///
+/// While nobody waits for the fill, it yields both, at once and for good, to one that somebody waits for.
+pub(crate) struct Share {
+    budget: Arc<Budget>,
+    number: u64,
+    is_wanted: Box<dyn Fn() -> bool + Send + Sync>,
+    holds: Mutex<Holds>,
+    yielded: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Holds {
+    place: Option<OwnedSemaphorePermit>,
+    promised: u64,
+    has_yielded: bool,
+}
+
+impl Share {
+    /// Takes one of the `places`, if there is one, or another yields its own.
+    pub(crate) fn takes_place(&self, places: &Arc<Semaphore>) -> bool {
+        let free = Arc::clone(places).try_acquire_owned().ok();
+        let place = free.or_else(|| self.is_wanted().then(|| self.budget.yielded_place(places)).flatten());
+        let has_place = place.is_some();
+        lock(&self.holds).place = place;
+        has_place
     }
+
+    pub(crate) fn leaves_place(&self) {
+        lock(&self.holds).place = None;
+    }
+
+    /// Promises `more` bytes; `false`, and nothing changes, if there is no room for them, and nobody yields it.
+    pub(crate) fn promises(&self, more: u64) -> bool {
+        let fits = self.budget.reserve(more)
+            || self.is_wanted() && self.budget.reserve_for_one_who_is_waited_for(more);
+        let mut holds = lock(&self.holds);
+        // Somebody else may have taken it for unwanted meanwhile.
+        if fits && holds.has_yielded {
+            self.budget.promised.fetch_sub(more, Ordering::Relaxed);
+        } else if fits {
+            holds.promised += more;
+        }
+        fits && !holds.has_yielded
+    }
+
+    /// Bytes promised so far.
+    pub(crate) fn promised(&self) -> u64 {
+        lock(&self.holds).promised
+    }
+
+    /// Until it had to yield.
+    pub(crate) async fn yielded(&self) {
+        // The sender is here, so there is no end of it.
+        let _ = self.yielded.subscribe().wait_for(|yielded| *yielded).await;
+    }
+
+    fn is_wanted(&self) -> bool {
+        (self.is_wanted)()
+    }
+
+    fn yields(&self) -> Option<OwnedSemaphorePermit> {
+        let Holds { place, promised, .. } =
+            std::mem::replace(&mut *lock(&self.holds), Holds { has_yielded: true, ..Holds::default() });
+        self.budget.promised.fetch_sub(promised, Ordering::Relaxed);
+        self.yielded.send_replace(true);
+        place
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        lock(&self.budget.shares).by_number.remove(&self.number);
+        self.budget.promised.fetch_sub(self.promised(), Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+
+    /// One who is waited for until the flag says otherwise.
+    fn wanted(budget: &Arc<Budget>) -> (Arc<Share>, Arc<AtomicBool>) {
+        let flag = Arc::new(AtomicBool::new(true));
+        let told = Arc::clone(&flag);
+        (budget.share(move || told.load(Ordering::SeqCst)), flag)
+    }
+
+    fn has_yielded(share: &Share) -> bool {
+        *share.yielded.borrow()
+    }
 
     #[test]
     fn promises_never_exceed_half_the_capacity_and_come_back() {
         let budget = Arc::new(Budget::for_capacity(Some(100)));
-        let mut first = budget.promise(30).unwrap();
-        assert!(budget.promise(21).is_none());
-        assert!(first.grow(20));
-        assert!(!first.grow(1));
-        assert!(!first.grow(u64::MAX));
+        let [(first, _), (second, _)] = [wanted(&budget), wanted(&budget)];
+        assert!(first.promises(30));
+        assert!(!second.promises(21));
+        assert!(first.promises(20));
+        assert!(!first.promises(1));
+        assert!(!first.promises(u64::MAX));
         drop(first);
-        assert!(budget.promise(50).is_some());
+        assert!(second.promises(50));
+        assert_eq!(lock(&budget.shares).by_number.len(), 1);
     }
 
     #[test]
     fn an_unknown_capacity_holds_nothing_back() {
         let budget = Arc::new(Budget::for_capacity(None));
-        assert!(budget.promise(u64::MAX).is_some());
+        assert!(wanted(&budget).0.promises(u64::MAX));
+    }
+
+    #[test]
+    fn the_oldest_whom_nobody_waits_for_yield_and_no_more_of_them_than_it_takes() {
+        let budget = Arc::new(Budget::of(100));
+        let [(one, one_flag), (two, two_flag), (three, three_flag), (new, new_flag)] =
+            std::array::from_fn(|_| wanted(&budget));
+        for share in [&one, &two, &three] {
+            assert!(share.promises(30));
+        }
+        assert!(!new.promises(30));
+        for flag in [one_flag, two_flag, three_flag] {
+            flag.store(false, Ordering::SeqCst);
+        }
+        // All of them together are not enough, so none of them yields in vain.
+        assert!(!new.promises(101));
+        assert!(![&one, &two, &three].into_iter().any(|share| has_yielded(share)));
+        assert!(new.promises(60));
+        assert_eq!([&one, &two, &three].map(|share| has_yielded(share)), [true, true, false]);
+        assert_eq!([&one, &two, &three].map(|share| share.promised()), [0, 0, 30]);
+        // One that has yielded gets nothing more, and one that nobody waits for makes nobody yield.
+        assert!(!one.promises(1));
+        new_flag.store(false, Ordering::SeqCst);
+        assert!(!new.promises(30));
+        drop([one, two, three, new]);
+        assert_eq!(budget.promised.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_place_goes_from_one_whom_nobody_waits_for_to_one_who_is_waited_for() {
+        let budget = Arc::new(Budget::for_capacity(None));
+        let places = Arc::new(Semaphore::new(1));
+        let elsewhere = Arc::new(Semaphore::new(1));
+        let [(other, other_flag), (one, one_flag), (new, _)] = std::array::from_fn(|_| wanted(&budget));
+        assert!(other.takes_place(&elsewhere) && one.takes_place(&places));
+        other_flag.store(false, Ordering::SeqCst);
+        assert!(!new.takes_place(&places));
+        one_flag.store(false, Ordering::SeqCst);
+        assert!(new.takes_place(&places));
+        assert_eq!([&other, &one].map(|share| has_yielded(share)), [false, true]);
+        drop(one);
+        assert_eq!(places.available_permits(), 0);
+        new.leaves_place();
+        assert_eq!(places.available_permits(), 1);
     }
 }

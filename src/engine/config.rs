@@ -93,28 +93,43 @@ pub enum Fill {
 
 /// What becomes of a fill when the last viewer who waits for it has gone.
 ///
+/// Whatever is set, a fill that nobody waits for gives its place ([`most_fills`](crate::VideoCacheLayer::most_fills)) and
+/// its room ([`most_promised`](crate::VideoCacheLayer::most_promised)) to one that somebody waits for and that finds none:
+/// the oldest first, and no more of them than it takes. That stops it.
+///
 /// A fill that is stopped leaves its chunks for later viewers where a strong validator binds them to what is fetched
 /// then; else they are lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Abandon {
-    /// It is finished, for the viewers to come.
-    #[default]
+    /// It is finished, for the viewers to come. So a client that asks for a byte of a large object and leaves makes the
+    /// inner service send all of it; for origins whose clients are trusted.
     Finish,
     /// It is stopped at once.
     Stop,
     /// It is finished if at least so many percent are stored, of a length that is known; else stopped.
     FinishFromPercent(u8),
-    /// It is finished if at most so many bytes are missing, of a length that is known; else stopped.
+    /// It is finished if at most so many bytes are missing, else stopped. Where the length is not known, it goes on for so
+    /// many bytes, rounded up to chunks, and is stopped if it has not ended by then.
     FinishWithin(u64),
 }
 
+impl Default for Abandon {
+    /// `FinishWithin` 8 MiB: what is small, or nearly stored, is finished. A client who leaves costs the inner service no
+    /// more than that; and what is stopped of a large object is gone on with where a strong validator allows it.
+    fn default() -> Self {
+        Self::FinishWithin(8 << 20)
+    }
+}
+
 impl Abandon {
-    /// Whether a fill that nobody waits for is stopped, with so many bytes `stored` of `length`.
-    pub(crate) fn stops(self, stored: u64, length: Option<u64>) -> bool {
+    /// Whether a fill that nobody waits for is stopped, with so many bytes `stored` of `length`, and so many `since` the
+    /// last viewer left.
+    pub(crate) fn stops(self, stored: u64, length: Option<u64>, since: u64) -> bool {
         match (self, length) {
             (Self::Finish, _) => false,
-            (Self::Stop, _) | (Self::FinishFromPercent(_) | Self::FinishWithin(_), None) => true,
+            (Self::Stop, _) | (Self::FinishFromPercent(_), None) => true,
+            (Self::FinishWithin(bytes), None) => since >= bytes,
             (Self::FinishFromPercent(percent), Some(length)) => {
                 u128::from(stored) * 100 < u128::from(length) * u128::from(percent)
             }

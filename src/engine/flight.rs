@@ -168,6 +168,17 @@ impl Permit {
         Follower(self.sender.subscribe())
     }
 
+    /// Whether somebody waits, or reads what has come, whenever that is asked.
+    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let sender = self.sender.clone();
+        move || !sender.is_closed()
+    }
+
+    /// Whether nobody waits, and nobody reads what has come.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Until nobody waits, and nobody reads what has come.
     pub(crate) async fn deserted(&self) {
         self.sender.closed().await;

@@ -32,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 pub use self::config::{Abandon, ChunkSize, Fill};
@@ -303,11 +303,6 @@ impl Engine {
             // A fill goes on whoever waits for it, and here nobody does.
             drop(fill::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
         }
-    }
-
-    /// A place among the fills that may be under way at once.
-    fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.fills).try_acquire_owned().ok()
     }
 
     fn directives(&self, request: &request::Parts) -> RequestDirectives {

@@ -1,7 +1,7 @@
 //! What becomes of a fill when its last viewer has gone.
 
 use bytes::Bytes;
-use tower_video_cache::{Abandon, Fill, Policy};
+use tower_video_cache::{Abandon, ChunkSize, Fill, Policy, VideoCacheLayer};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK};
 
@@ -58,7 +58,7 @@ async fn one_leaves_after(rig: &Rig, script: &Script, chunks: usize) {
 }
 
 #[tokio::test]
-async fn by_default_it_is_finished() {
+async fn by_default_what_is_small_is_finished() {
     for mode in MODES {
         for chunks in 0..5 {
             for script in [known()].into_iter().chain(unbound()) {
@@ -224,11 +224,26 @@ async fn it_is_finished_if_no_more_is_missing_than_was_set() {
 #[tokio::test]
 async fn one_of_unknown_length_is_finished_by_no_share_of_it() {
     for mode in MODES {
-        for abandon in [Abandon::FinishFromPercent(1), Abandon::FinishWithin(u64::MAX)] {
-            let rig = rig(mode, abandon);
-            one_leaves_after(&rig, &Script::of(&truth()), 4).await;
+        let rig = rig(mode, Abandon::FinishFromPercent(1));
+        one_leaves_after(&rig, &Script::of(&truth()), 4).await;
+        rig.get(PATH).send().await.whole(&truth());
+        rig.inner.was_called(2);
+    }
+}
+
+#[tokio::test]
+async fn one_of_unknown_length_goes_on_for_so_many_bytes() {
+    for mode in MODES {
+        // The chunk under way when the viewer left is not counted.
+        for (bytes, chunks, stored) in
+            [(0, 1, 1), (1, 1, 3), (1000, 1, 3), (2000, 1, 4), (3001, 1, 5), (1000, 2, 4), (u64::MAX, 0, 5)]
+        {
+            let rig = rig(mode, Abandon::FinishWithin(bytes));
+            one_leaves_after(&rig, &Script::of(&truth()), chunks).await;
+            let is_finished = stored == 5;
+            assert_eq!(rig.puts(), stored + u64::from(is_finished), "{mode:?}, {bytes} bytes");
             rig.get(PATH).send().await.whole(&truth());
-            rig.inner.was_called(2);
+            rig.inner.was_called(if is_finished { 1 } else { 2 });
         }
     }
 }
@@ -372,5 +387,169 @@ async fn what_is_stale_and_may_be_used_is_not_given_up_for_a_part_of_the_new() {
         settle().await;
         rig.inner.answer(PATH, Script::absent().status(503));
         rig.get(PATH).send().await.whole(&truth());
+    }
+}
+
+#[tokio::test]
+async fn by_default_a_client_who_leaves_costs_the_inner_service_no_more_than_8_mib() {
+    const MOVIE: usize = 12 << 20;
+    for mode in MODES {
+        for says_length in [true, false] {
+            let script =
+                if says_length { Script::movie(PATH, MOVIE) } else { Script::of(&movie(PATH, MOVIE)) };
+            for (frames, is_finished) in [(4, false), ((5 << 20) / 617, true)] {
+                let rig =
+                    Rig::new().fill(mode).layer(|layer| layer.chunk_size(ChunkSize::new(1 << 20).unwrap()));
+                let gate = Gate::shut();
+                rig.inner.answer(PATH, script.clone().step(frames, Step::Wait(gate.clone())));
+                let viewer = rig.get(PATH).range("bytes=0-0").start();
+                gate.reached_by(1).await;
+                let taken = rig.inner.bytes_of(PATH);
+                viewer.abort();
+                settle().await;
+                gate.open();
+                settle().await;
+                let fetched = rig.inner.bytes_of(PATH);
+                // Of what length it is, nobody knows: the chunk under way, 8 MiB, and what came of the next.
+                let most = if says_length { taken } else { (9 << 20) + 617 };
+                assert!(
+                    is_finished == (fetched == MOVIE as u64),
+                    "{mode:?} after {frames} frames: {fetched}"
+                );
+                assert!(is_finished || fetched <= most, "{mode:?} after {frames} frames: {fetched}");
+            }
+        }
+    }
+}
+
+const OTHER: &str = "/b.mp4";
+
+fn other() -> Bytes {
+    movie(OTHER, LENGTH)
+}
+
+/// Another movie, with room for one of the two.
+fn crowded(mode: Fill, layer: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Rig {
+    rig(mode, Abandon::Finish).layer(layer).script(OTHER, Script::movie(OTHER, LENGTH))
+}
+
+fn one_place(layer: VideoCacheLayer) -> VideoCacheLayer {
+    layer.most_fills(1)
+}
+
+/// Each chunk is reckoned with 512 bytes beside its own.
+fn room_for_one(layer: VideoCacheLayer) -> VideoCacheLayer {
+    layer.most_promised(5 * 1512 + 1000)
+}
+
+const CROWDS: [fn(VideoCacheLayer) -> VideoCacheLayer; 2] = [one_place, room_for_one];
+
+#[tokio::test]
+async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
+    for mode in MODES {
+        for crowd in CROWDS {
+            for is_bound in [true, false] {
+                let script = if is_bound { known() } else { Script::movie(PATH, LENGTH) };
+                let rig = crowded(mode, crowd);
+                // It never comes to its end.
+                let gate = held(&rig, &script, 2);
+                let viewer = rig.get(PATH).start();
+                gate.reached_by(1).await;
+                viewer.abort();
+                settle().await;
+                let taken = rig.inner.bytes_of(PATH);
+                rig.get(OTHER).send().await.whole(&other());
+                rig.get(OTHER).send().await.is_hit().whole(&other());
+                gate.open();
+                settle().await;
+                assert_eq!(rig.inner.bytes_of(PATH), taken, "it takes no more of the inner body");
+                rig.get(PATH).send().await.whole(&truth());
+                let is_gone_on_with = rig.inner.ranges(PATH) == ["", "bytes=2000-4999"];
+                assert_eq!(is_gone_on_with, is_bound);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_nobody_waits_for_yields_before_the_inner_service_has_answered() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        let rig = crowded(mode, one_place);
+        let gate = Gate::shut();
+        rig.inner.answer_each(PATH, [known().held_by(&gate), known()]);
+        let viewer = rig.get(PATH).start();
+        gate.reached_by(1).await;
+        viewer.abort();
+        settle().await;
+        rig.get(OTHER).send().await.whole(&other());
+        rig.get(OTHER).send().await.is_hit();
+        // And who comes for it now does not wait for what was given up.
+        rig.get(PATH).send().await.whole(&truth());
+        rig.get(PATH).send().await.is_hit().whole(&truth());
+    }
+}
+
+#[tokio::test]
+async fn one_that_somebody_waits_for_yields_to_nobody() {
+    for mode in MODES {
+        for crowd in CROWDS {
+            let rig = crowded(mode, crowd);
+            let gate = held(&rig, &known(), 2);
+            let leader = rig.get(PATH).start();
+            gate.reached_by(1).await;
+            let follower = rig.get(PATH).start();
+            settle().await;
+            leader.abort();
+            settle().await;
+            let passed = rig.get(OTHER).send().await;
+            passed.whole(&other());
+            assert!(passed.cache_status().contains("detail="), "{}", passed.cache_status());
+            gate.open();
+            follower.await.unwrap().whole(&truth());
+            rig.get(PATH).send().await.is_hit().whole(&truth());
+            assert_eq!(rig.inner.ranges(PATH), [""]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_that_nobody_waits_for_keep_nobody_from_being_stored() {
+    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        let rig = crowded(mode, |layer| room_for_one(layer).most_fills(3));
+        let gate = Gate::shut();
+        for number in 0..20 {
+            let path = format!("/left?{number}");
+            rig.inner.answer(&path, Script::movie(PATH, LENGTH).step(2, Step::Wait(gate.clone())));
+            let viewer = rig.get(&path).range("bytes=0-0").start();
+            settle().await;
+            viewer.abort();
+            settle().await;
+        }
+        let answer = rig.get(OTHER).send().await;
+        answer.whole(&other());
+        assert!(!answer.cache_status().contains("detail"), "{}", answer.cache_status());
+        rig.get(OTHER).send().await.is_hit().whole(&other());
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_nobody_waits_for_yields_too() {
+    for mode in MODES {
+        for crowd in CROWDS {
+            let policy = Policy::default().stale_while_revalidate(seconds(60));
+            let rig = crowded(mode, |layer| crowd(layer).policy(policy));
+            rig.inner.answer(PATH, Script::movie(PATH, LENGTH).header("cache-control", "max-age=60"));
+            rig.get(PATH).send().await.whole(&truth());
+            rig.clock.advance(seconds(70));
+            let gate = Gate::shut();
+            rig.inner.answer(PATH, Script::movie(PATH, LENGTH).step(4, Step::Wait(gate.clone())));
+            rig.get(PATH).send().await.is_hit().whole(&truth());
+            gate.reached_by(1).await;
+            rig.get(OTHER).send().await.whole(&other());
+            rig.get(OTHER).send().await.is_hit();
+            // What was stale is served as before, and refreshed once more.
+            rig.inner.answer(PATH, Script::movie(PATH, LENGTH));
+            rig.get(PATH).send().await.whole(&truth());
+        }
     }
 }

@@ -47,7 +47,8 @@ impl Fill {
         let audience = Audience::Flight(permit, self.abandon(), Some(layout.length));
         for index in 0..layout.chunks() {
             let so_far = layout.bytes(&(0..index)).end;
-            match race(line.sought(index), audience.leaves(so_far, false)).await {
+            let leaving = race(audience.leaves(so_far, 0, false), self.share.yielded());
+            match race(line.sought(index), leaving).await {
                 Raced::First(Ok(Found::Chunk(_))) => {}
                 Raced::First(Err(Missing::Changed | Missing::NoParts(_))) => {
                     forget(&self.engine.records, entry).await;
@@ -59,7 +60,7 @@ impl Fill {
                 ) => {
                     return Completed::Not;
                 }
-                Raced::Second(()) => return Completed::Deserted,
+                Raced::Second(_) => return Completed::Deserted,
             }
         }
         let draft = Draft { sparse: false, ..Draft::of(&entry.manifest) };

@@ -111,7 +111,7 @@ impl Fill {
             Ok(Lease::Taken) => {
                 inner.release();
                 // It is no fill as long as it waits.
-                self.place = None;
+                self.share.leaves_place();
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
@@ -166,7 +166,9 @@ impl Fill {
         if comes_after_a_pass {
             return Err(NotGiven::Elsewhere(Landing::Passed));
         }
-        self.place = Some(self.engine.place().ok_or(NotGiven::Full)?);
+        if !self.share.takes_place(&self.engine.fills) {
+            return Err(NotGiven::Full);
+        }
         if let Some(held) = held {
             permit.hold(held);
         }

@@ -22,7 +22,7 @@ use http::{
     request, response, Method, Request, Response, StatusCode,
 };
 use http_body::Body;
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use tower_service::Service;
 
 pub(crate) use self::{
@@ -33,11 +33,13 @@ pub(crate) use self::{
 };
 use self::{complete::Completed, part::Judged};
 use super::{
+    budget::Share,
     collect::Collector,
     config::{Abandon, Fill as Mode},
     flight::{Follower, Landing, Permit},
     inner::Inner,
     lookup::{Entry, Target},
+    race::{race, Raced},
     Engine,
 };
 use crate::{
@@ -167,17 +169,20 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Some(place) = engine.place() else {
+    // A viewer's fill makes those yield that nobody waits for.
+    let waiting = (whom == For::Now).then(|| permit.follower());
+    let share = engine.budget.share(permit.waited_for());
+    if !share.takes_place(&engine.fills) {
         permit.land(Landing::Passed);
         return None;
-    };
+    }
     let asked = request_of_its_own(engine, request);
     let directives = engine.directives(request);
     let window = window(engine, target, request);
-    let (engine, target, place) = (Arc::clone(engine), Arc::clone(target), Some(place));
+    let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     let began = engine.config.clock.now();
-    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, place };
-    let follower = permit.follower();
+    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
+    let follower = waiting.unwrap_or_else(|| permit.follower());
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
 
@@ -224,9 +229,9 @@ struct Fill {
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
     whom: For,
-    /// Among the fills that may be under way at once; an update by a HEAD needs none, and neither does a wait for another
-    /// node.
-    place: Option<OwnedSemaphorePermit>,
+    /// Its place among the fills that may be under way at once, and what it promised to the store. An update by a HEAD
+    /// needs no place, and neither does a wait for another node.
+    share: Arc<Share>,
 }
 
 impl Fill {
@@ -293,7 +298,9 @@ impl Fill {
         match answer {
             Ok((response, exchange)) => self.store(&mut inner, response, exchange, permit).await,
             Err(delivery) => {
-                permit.land(Landing::Passed);
+                // A request that joined after it had yielded tries again.
+                let has_yielded = matches!(delivery, Delivery::Refused(Refusal::Abandoned));
+                permit.land(if has_yielded { Landing::Abandoned } else { Landing::Passed });
                 delivery
             }
         }
@@ -315,12 +322,14 @@ impl Fill {
         let (mut inner, request) = (inner.take(), Request::from_parts(asked, A::default()));
         let requested = clock.now();
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
-        match timeout(self.engine.config.idle_limit, answering.as_mut()).await {
-            Ok(Ok(response)) => Ok((response, Exchange { requested, received: clock.now() })),
-            Ok(Err(error)) => Err(Delivery::Failed(error)),
+        let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
+        match race(answered, self.share.yielded()).await {
+            Raced::First(Ok(Ok(response))) => Ok((response, Exchange { requested, received: clock.now() })),
+            Raced::First(Ok(Err(error))) => Err(Delivery::Failed(error)),
             // It would be a part, and not the one that the viewer asked for.
-            Err(_) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
-            Err(_) => Err(Delivery::Late(answering)),
+            Raced::First(Err(_)) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
+            Raced::First(Err(_)) => Err(Delivery::Late(answering)),
+            Raced::Second(()) => Err(Delivery::Refused(Refusal::Abandoned)),
         }
     }
 

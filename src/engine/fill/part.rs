@@ -114,9 +114,6 @@ impl Fill {
             return refuse(Refusal::StoreFailed, permit);
         };
         let weight = (chunks.end - chunks.start).saturating_mul(CHUNK_OVERHEAD);
-        let Some(promise) = self.engine.budget.promise(part.range.length().saturating_add(weight)) else {
-            return refuse(Refusal::NoRoom, permit);
-        };
         let layout = Layout { generation, chunk_size, length: part.complete };
         let withheld = self.withheld(&fields);
         let draft = Draft {
@@ -135,11 +132,16 @@ impl Fill {
         let supply =
             self.engine.supplies.open(&self.engine, &manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour(chunks.clone());
+        let (flight, run) = (permit.waited_for(), running.waited_for());
+        // Not the fill's own, for it goes on after that; and has no place among the fills then.
+        let share = self.engine.budget.share(move || flight() || run());
+        if !share.promises(part.range.length().saturating_add(weight)) {
+            return refuse(Refusal::NoRoom, permit);
+        }
         let mut body = Collector::new(body, Some(part.range.length()));
         let before = layout.bytes(&chunks).start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
-        let mut pour =
-            Pour::new(&self.engine, generation, chunk_size, body, Some(promise)).of(chunks.clone());
+        let mut pour = Pour::new(&self.engine, generation, chunk_size, body, Some(share)).of(chunks.clone());
         let mut first = match skipped {
             Ok(()) => pour.one(&Audience::Later, Some(&running)).await,
             Err(_) => Poured::Stopped(Refusal::InnerFailed, Bytes::new()),

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        budget::Promise,
+        budget::Share,
         collect::{Collected, Collector},
         config::Abandon,
         flight::Permit,
@@ -31,12 +31,14 @@ pub(crate) struct Pour<B> {
     ended: bool,
     pub(crate) body: Collector<B>,
     /// What the store was promised; without it, nothing is put.
-    pub(crate) promise: Option<Promise>,
+    pub(crate) share: Option<Arc<Share>>,
     /// The promise was made for the whole length at once.
     pub(crate) promised_whole: bool,
     pub(crate) pace: Pace,
     /// The sum by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
+    /// How much was stored when the last viewer left.
+    left_at: Option<u64>,
 }
 
 /// How fast a body is poured.
@@ -81,7 +83,7 @@ where
         generation: Generation,
         chunk_size: u32,
         body: Collector<B>,
-        promise: Option<Promise>,
+        share: Option<Arc<Share>>,
     ) -> Self {
         Self {
             engine: Arc::clone(engine),
@@ -89,10 +91,11 @@ where
             chunks: 0..u64::MAX,
             ended: false,
             body,
-            promise,
+            share,
             promised_whole: true,
             pace: Pace::Own,
             sum: None,
+            left_at: None,
         }
     }
 
@@ -131,6 +134,7 @@ where
     pub(crate) async fn all(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
         // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
         let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
+        let share = self.share.clone();
         while !self.ended && !self.chunks.is_empty() {
             // The chunk under way is always finished: it would be fetched twice.
             if let Audience::Run(run) = audience {
@@ -138,16 +142,20 @@ where
                     return Poured::Deserted;
                 }
             }
+            self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.layout.length));
+            let since = self.layout.length.saturating_sub(self.left_at.unwrap_or(self.layout.length));
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 run.supply().is_paced();
                 let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
-                if let Raced::Second(()) = race(near, audience.leaves(self.layout.length, paced)).await {
+                let leaving = audience.leaves(self.layout.length, since, paced);
+                if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;
                 }
             }
             // An inner body that never waits would not let anybody see that all have left.
-            let leaving = audience.leaves(self.layout.length, paced);
+            let leaving = audience.leaves(self.layout.length, since, paced);
+            let leaving = race(leaving, yielded(share.as_ref()));
             let payload = match race(leaving, self.body.chunk(size, limit)).await {
                 Raced::Second(Ok(Collected::Chunk(payload))) => payload,
                 Raced::Second(Ok(Collected::End)) => {
@@ -161,7 +169,7 @@ where
                     return Poured::Broken(Refusal::ChangedLength);
                 }
                 Raced::Second(Err(_)) => return Poured::Broken(Refusal::InnerFailed),
-                Raced::First(()) => return Poured::Deserted,
+                Raced::First(_) => return Poured::Deserted,
             };
             let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
             if self.body.taken() > self.engine.config.policy.largest_body() {
@@ -189,33 +197,47 @@ where
     /// Promises the store one more chunk, where not all of them are promised yet. Where there is no room for more, one that
     /// is read while it is poured goes on no faster than it is read.
     fn make_room(&mut self, weight: u64, is_read: bool) -> Result<(), Refusal> {
-        let Some(promise) = &mut self.promise else {
+        let Some(share) = &self.share else {
             return Err(Refusal::NoRoom);
         };
-        if self.promised_whole || self.pace == Pace::OfReaders || promise.grow(weight) {
+        if self.promised_whole || self.pace == Pace::OfReaders || share.promises(weight) {
             return Ok(());
         }
         if is_read && self.pace == Pace::OfReadersIfNeeded {
             self.pace = Pace::OfReaders;
             return Ok(());
         }
-        let in_all = promise.bytes().saturating_add(weight);
+        let in_all = share.promised().saturating_add(weight);
         let could_be = self.engine.budget.could_hold(in_all);
         Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge })
     }
 }
 
 impl Audience<'_> {
-    /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes.
-    pub(super) async fn leaves(&self, stored: u64, paced: bool) {
+    /// Whether nobody waits for it now.
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Flight(permit, ..) if permit.is_deserted())
+    }
+
+    /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes; so many of them `since`
+    /// the last one left.
+    pub(super) async fn leaves(&self, stored: u64, since: u64, paced: bool) {
         match self {
             // With nobody who reads, there is no pace.
             Self::Flight(permit, ..) if paced => permit.deserted().await,
-            Self::Flight(permit, abandon, length) if abandon.stops(stored, *length) => {
+            Self::Flight(permit, abandon, length) if abandon.stops(stored, *length, since) => {
                 permit.deserted().await;
             }
             Self::Flight(..) | Self::Later | Self::Run(_) => pending().await,
         }
+    }
+}
+
+/// Until its share is another's, who is waited for.
+async fn yielded(share: Option<&Arc<Share>>) {
+    match share {
+        Some(share) => share.yielded().await,
+        None => pending().await,
     }
 }
 

@@ -12,7 +12,10 @@ use tower_service::Service;
 
 use super::{Fill, Pour};
 use crate::{
-    engine::inner::Inner,
+    engine::{
+        inner::Inner,
+        race::{race, Raced},
+    },
     error::BoxError,
     semantics::{
         partial::{further, Binding, Further},
@@ -63,9 +66,11 @@ impl Fill {
             *of.failures += 1;
             let mut asked = self.asked.clone();
             binding.ask(range, &mut asked.headers);
-            let calling = inner.call(Request::from_parts(asked, A::default()));
-            let Ok(Ok(answer)) = timeout(config.idle_limit, calling).await else {
-                continue;
+            let calling = timeout(config.idle_limit, inner.call(Request::from_parts(asked, A::default())));
+            let answer = match race(self.share.yielded(), calling).await {
+                Raced::First(()) => return false,
+                Raced::Second(Ok(Ok(answer))) => answer,
+                Raced::Second(_) => continue,
             };
             let (answer, body) = answer.into_parts();
             match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {

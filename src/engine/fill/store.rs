@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     engine::{
-        budget::Promise,
         collect::Collector,
         config::Fill as Mode,
         flight::{Landing, Permit},
@@ -47,7 +46,6 @@ use crate::{
 struct Admitted {
     length: Option<u64>,
     generation: Generation,
-    promise: Promise,
     /// There is no room for the whole.
     paced: bool,
 }
@@ -80,7 +78,7 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = response.into_parts();
-        let Admitted { length, generation, promise, paced } =
+        let Admitted { length, generation, paced } =
             match self.admit(&parts, body.size_hint().exact(), exchange) {
                 Ok(admitted) => admitted,
                 Err(refusal) => {
@@ -93,7 +91,8 @@ impl Fill {
         // RFC 9110 §14.2: there are parts of a 200 alone.
         let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
         let body = Collector::new(body, length);
-        let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(promise));
+        let share = Arc::clone(&self.share);
+        let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(share));
         pour.promised_whole = length.is_some() && !paced;
         pour.pace = match (paced, self.whom) {
             (true, _) => Pace::OfReaders,
@@ -220,7 +219,7 @@ impl Fill {
                             draft.tag(tag);
                         }
                     }
-                    way.running = self.publish(draft, way, pour.layout(), permit);
+                    way.running = self.publish(draft, way, pour, permit);
                     // What cannot be read while it comes is poured as a whole.
                     if way.running.is_none() {
                         return pour.all(&audience, None).await;
@@ -232,11 +231,20 @@ impl Fill {
     }
 
     /// Lets those who wait read what is stored of the body, and what will be.
-    fn publish(&self, draft: &Draft, way: &Way, stored: Layout, permit: &Permit) -> Option<Running> {
+    fn publish<B>(&self, draft: &Draft, way: &Way, pour: &Pour<B>, permit: &Permit) -> Option<Running>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let stored = pour.layout();
         let manifest = self.manifest(draft).ok()?;
         let supply = self.engine.supplies.open(&self.engine, &manifest, way.length, way.withheld.clone());
         let running = supply.pour(0..u64::MAX);
         running.landed(stored.chunks(), stored.length);
+        // Before anybody sees it: who comes for what is far ahead must not wait for it.
+        if pour.pace == Pace::OfReaders {
+            supply.is_paced();
+        }
         let mut entry = Entry::of(&self.engine, manifest, self.target.primary.clone(), Bytes::new());
         entry.pouring = Some(supply);
         permit.pour(Arc::new(entry));
@@ -294,18 +302,18 @@ impl Fill {
         let size = u64::from(self.chunk_size());
         let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
         let bytes = weight(length.unwrap_or(0));
-        let (promise, paced) = match budget.promise(bytes) {
-            Some(promise) => (promise, false),
+        let paced = !self.share.promises(bytes);
+        if paced {
             // One that is read while it comes needs no more room than lies between the store and its readers.
-            None if config.fill != Mode::Whole && self.whom == For::Now => {
-                let ahead = weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
-                (budget.promise(ahead).ok_or(Refusal::NoRoom)?, true)
+            let is_read = config.fill != Mode::Whole && self.whom == For::Now;
+            let ahead = || weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
+            if !(is_read && self.share.promises(ahead())) {
+                let could_be = is_read || budget.could_hold(bytes);
+                return Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge });
             }
-            None if budget.could_hold(bytes) => return Err(Refusal::NoRoom),
-            None => return Err(Refusal::TooLarge),
-        };
+        }
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
-        Ok(Admitted { length, generation, promise, paced })
+        Ok(Admitted { length, generation, paced })
     }
 
     /// What is to be found of a response, but for its bytes.

@@ -281,9 +281,9 @@ pub(crate) async fn freshen_by_head(
             asked.method = Method::GET;
             let directives = engine.directives(&asked);
             let stored = Known::Nothing;
-            let (window, whom, place) = (None, For::Later, None);
+            let (window, whom, share) = (None, For::Later, engine.budget.share(|| false));
             let began = engine.config.clock.now();
-            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, place };
+            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
             fill.freshen(&entry, &answer, exchange, &permit).await;
         }
         // RFC 9111 §3.5: what credentials brought says nothing of what others may have.

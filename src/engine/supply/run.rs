@@ -74,6 +74,12 @@ impl Running {
         self.progress.send_modify(|progress| progress.called = true);
     }
 
+    /// Whether somebody waits for a chunk of this run, whenever that is asked.
+    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let progress = self.progress.clone();
+        move || !progress.is_closed()
+    }
+
     /// Whether nobody waits for any chunk of this run.
     pub(crate) fn is_deserted(&self) -> bool {
         self.progress.is_closed()

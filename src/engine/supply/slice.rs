@@ -147,9 +147,10 @@ impl Slice {
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
         let body = Collector::new(body, Some(part.range.length()));
-        let promise = engine.budget.promise(weight);
+        let share = engine.budget.share(self.running.waited_for());
+        let share = share.promises(weight).then_some(share);
         let mut pour =
-            Pour::new(engine, layout.generation, layout.chunk_size, body, promise).of(whole_chunks.clone());
+            Pour::new(engine, layout.generation, layout.chunk_size, body, share).of(whole_chunks.clone());
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
             Poured::All => Ok(whole_chunks.end),
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
