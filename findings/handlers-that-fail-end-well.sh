@@ -52,7 +52,7 @@ PY
 cat <<'TEXT'
 version: PyPI tornado 6.6.1, sanic 25.12.1; for comparison aiohttp 3.14.5
 behaviour: A handler has sent half of a chunked body and raises. Tornado and Sanic log the error and then send the last
-  chunk, so that each client takes the half for the whole; aiohttp (and uvicorn, gunicorn, Express) close without one.
+  chunk, so that each client takes the half for the whole; aiohttp (and uvicorn, gunicorn, Fastify) closes without one.
   RFC 9112 section 8 has the last chunk tell a complete body from an incomplete one. No cache can see this: it stores a
   short film with a 200, for as long as it is fresh. Only a Content-Length that the handler sets before shows the break.
 output seen:
