@@ -62,6 +62,9 @@ impl ResponseDirectives {
             parsed.is_unreadable |= !quotes_end(&line);
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
+                if !is_directive(&name, argument) {
+                    words(&name).chain(words(argument)).for_each(|word| parsed.read_stray(word));
+                }
             }
         }
         parsed.named_once()
@@ -93,6 +96,26 @@ impl ResponseDirectives {
                 self.stale_while_revalidate = self.stale_while_revalidate.or(Some(delta_seconds(argument)));
             }
             _ => {}
+        }
+    }
+
+    /// A word of what is no directive by the grammar (`private;max-age=60`, `no-store;`, `private max-age=0`). The separator
+    /// is wrong and the intent is plain, so it may forbid, but it allows nothing (RFC 9111 §4.2.1): a freshness that cannot
+    /// be read is none.
+    fn read_stray(&mut self, word: &str) {
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        if is("no-store") {
+            // `must-understand` takes the word of what is well said alone.
+            self.is_unreadable = true;
+        } else if is("private") {
+            self.private = true;
+        } else if is("no-cache") {
+            self.no_cache = true;
+        } else if is("must-revalidate") || is("proxy-revalidate") {
+            // Both forbid the same, and this one gives no leave (RFC 9111 §3.5).
+            self.proxy_revalidate = true;
+        } else if is("max-age") || is("s-maxage") {
+            self.max_age.get_or_insert_default();
         }
     }
 
@@ -193,6 +216,34 @@ fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
+/// Whether it is written as §5.2 has it: a token, and after the `=`, if there is one, a token or a string in quotes.
+fn is_directive(name: &str, argument: &str) -> bool {
+    let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_character);
+    let argument = argument.trim_matches(is_whitespace);
+    let inside = argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let is_quoted = inside.is_some_and(|inside| !inside.contains('"'));
+    is_token(name) && (argument.is_empty() || is_token(argument) || is_quoted)
+}
+
+/// What is written as a token, outside of quotes.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |character: char| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return quoted || !u8::try_from(character).is_ok_and(is_token_character),
+        }
+        true
+    })
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// §4.2.1: a number of seconds that is none makes the response stale.
 fn delta_seconds(argument: &str) -> Duration {
     seconds(argument).unwrap_or_default()
@@ -269,6 +320,44 @@ mod tests {
         }
         let readable = of(b"ext=\"a, \\\" no-store\", max-age=60");
         assert!(!readable.no_store && !readable.is_unreadable);
+    }
+
+    #[test]
+    fn a_member_that_is_no_directive_may_forbid_and_allows_nothing() {
+        let nothing = ResponseDirectives::default();
+        let unreadable = ResponseDirectives { is_unreadable: true, ..nothing.clone() };
+        let private = ResponseDirectives { private: true, ..nothing.clone() };
+        let stale = ResponseDirectives { max_age: Some(Duration::ZERO), ..nothing.clone() };
+        for (line, expected) in [
+            ("private;max-age=600", ResponseDirectives { private: true, ..stale.clone() }),
+            ("Private max-age=0", ResponseDirectives { private: true, ..stale.clone() }),
+            ("private;", private.clone()),
+            ("x=\"a\" private", private.clone()),
+            ("x=\"a\\\", \" private", private.clone()),
+            ("private: x", private.clone()),
+            ("{private}", private.clone()),
+            ("no-store;", unreadable.clone()),
+            ("NO-STORE; public", unreadable.clone()),
+            ("no-cache; no-store", ResponseDirectives { no_cache: true, ..unreadable.clone() }),
+            ("\"x\" no-cache", ResponseDirectives { no_cache: true, ..nothing.clone() }),
+            ("must-revalidate;", ResponseDirectives { proxy_revalidate: true, ..nothing.clone() }),
+            ("public;max-age=600", stale.clone()),
+            ("public s-maxage=600", stale.clone()),
+            ("max-age=600;", stale.clone()),
+            ("max-age=600; private", ResponseDirectives { private: true, ..stale.clone() }),
+            ("public;", nothing.clone()),
+            ("must-understand;", nothing.clone()),
+            ("x=\"private; no-store\"", nothing.clone()),
+            ("\"private; no-store\" x", nothing.clone()),
+            ("x=private", nothing.clone()),
+            ("xprivate;", nothing.clone()),
+            ("private-x;", nothing.clone()),
+            (", ,", nothing.clone()),
+        ] {
+            assert_eq!(of(line), expected, "{line}");
+        }
+        let aged = of("max-age=60, public;max-age=600");
+        assert_eq!(aged.max_age, Some(Duration::from_secs(60)), "§4.2.1 the first of two counts");
     }
 
     #[test]
