@@ -160,16 +160,19 @@ const SHARED: [HeaderName; 8] = [
     header::VARY,
 ];
 
-/// RFC 9111 §3.2: the length, and what else the stored bytes depend on, stay as they are. A 304 that was about other
-/// bytes would not be about this response.
-const KEPT: [HeaderName; 7] = [
+/// RFC 9111 §3.2: the length, and the form of the stored bytes, stay as they are. A 304 that was about other bytes would
+/// not be about this response, and there are servers that write into each 304 the type of an answer without content.
+const KEPT: [HeaderName; 10] = [
     header::ACCEPT_RANGES,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
     header::ETAG,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
 ];
 
 #[cfg(test)]
@@ -251,6 +254,7 @@ mod tests {
             ("x-both", "2"),
             ("content-encoding", "br"),
             ("content-type", "video/mp4"),
+            ("content-language", "en"),
             ("age", "50"),
             ("date", LATER),
         ]);
@@ -262,7 +266,9 @@ mod tests {
             ("content-encoding", "gzip"),
             ("content-length", "0"),
             ("content-range", "bytes 0-0/1"),
-            ("content-type", "video/webm"),
+            ("content-type", "application/xml"),
+            ("content-language", "de"),
+            ("repr-digest", "sha-256=:AA==:"),
             ("connection", "x-hop"),
             ("x-hop", "6"),
         ]);
@@ -271,10 +277,11 @@ mod tests {
             ("etag", "\"a\""),
             ("x-old", "kept"),
             ("content-encoding", "br"),
+            ("content-type", "video/mp4"),
             ("x-both", "3"),
             ("x-both", "4"),
             ("x-new", "5"),
-            ("content-type", "video/webm"),
+            ("content-language", "de"),
             ("date", "Thu, 01 Jan 1970 00:00:01 GMT"),
         ]);
         assert_eq!(updated(&stored, &answer, received), expected);

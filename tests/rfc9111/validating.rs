@@ -90,7 +90,8 @@ async fn a_304_updates_the_fields_that_it_has_and_none_that_the_bytes_depend_on(
     let news = [
         ("cache-control", "max-age=100"),
         ("etag", "W/\"a\""),
-        ("content-type", "text/html"),
+        ("content-type", "application/xml"),
+        ("content-language", "de"),
         ("content-encoding", "gzip"),
         ("content-md5", "BBBB"),
         ("content-range", "bytes 0-0/1"),
@@ -109,7 +110,8 @@ async fn a_304_updates_the_fields_that_it_has_and_none_that_the_bytes_depend_on(
     for (name, value) in [
         ("cache-control", "max-age=100"),
         ("etag", "\"a\""),
-        ("content-type", "text/html"),
+        ("content-type", "text/plain"),
+        ("content-language", "de"),
         ("content-encoding", "identity"),
         ("content-md5", "AAAA"),
         ("content-range", ""),
