@@ -84,6 +84,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+impl<B> Default for ResponseBody<B> {
+    /// An empty body, for the answers that a layer around the cache makes by itself.
+    fn default() -> Self {
+        Self::stored(Reader::empty())
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,

@@ -16,6 +16,7 @@ mod inner;
 pub(crate) mod leading;
 mod lookup;
 mod memo;
+mod message;
 pub(crate) mod parts;
 mod passes;
 mod purge;

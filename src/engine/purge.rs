@@ -13,15 +13,13 @@ use tower_service::Service;
 use super::{
     inner::Inner,
     lookup::{Entry, Target},
+    message::pass_unsafe,
     records::Records,
     Engine,
 };
 use crate::{
     body::ResponseBody,
-    semantics::{
-        cache_status,
-        reference::{resolve, Destination},
-    },
+    semantics::reference::{resolve, Destination},
 };
 
 impl Engine {
@@ -39,7 +37,7 @@ impl Engine {
     {
         let target = Target::new((self.config.key)(&parts));
         let (request, member) = (parts.clone(), self.config.name.method().clone());
-        let mut response = inner.call(Request::from_parts(parts, body)).await?.map(ResponseBody::inner);
+        let response = inner.call(Request::from_parts(parts, body)).await?;
         if response.status().is_success() || response.status().is_redirection() {
             let references = references(response.headers());
             // What has happened has happened, whether the client stays to hear of it or not.
@@ -55,8 +53,7 @@ impl Engine {
             // for a URI that nobody has asked for.
             let _ = invalidation.await;
         }
-        cache_status::append(response.headers_mut(), member);
-        Ok(response)
+        Ok(pass_unsafe(response, member))
     }
 }
 

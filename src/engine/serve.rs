@@ -13,6 +13,7 @@ use super::{
     early::Early,
     fill::Salvage,
     lookup::Entry,
+    message::settled,
     parts::{boundary, Parts},
     reader::{Reader, Source},
     supply::{Line, Upstream},
@@ -24,7 +25,7 @@ use crate::{
     semantics::{
         cache_status::{Generated, Outcome, Refusal, Signature},
         etag::Validators,
-        fields::{media_type, only},
+        fields::{media_type, only, settle_length, without_content},
         multipart::Multipart,
         range::ByteRange,
         select::{select, Selection},
@@ -236,6 +237,7 @@ pub(crate) async fn salvage<B>(
         let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
         Reader::open(source, whole, None).await.ok()?
     };
+    settle_length(&mut parts.headers);
     outcome.append_to(&mut parts.headers, parts.status, by);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
@@ -246,7 +248,14 @@ pub(crate) fn pass<B>(
     mut outcome: Outcome,
     by: Signature<'_>,
 ) -> Response<ResponseBody<B>> {
-    let mut response = response.map(ResponseBody::inner);
+    let came = response.status();
+    let mut response = match settled(response) {
+        Ok(response) => response,
+        Err(refusal) => {
+            (outcome.refusal, outcome.forwarded_status) = (Some(refusal), Some(came));
+            return bad_gateway(refusal, outcome, by);
+        }
+    };
     let status = response.status();
     let headers = response.headers_mut();
     let is_video = media_type(headers).is_some_and(|media| media.to_ascii_lowercase().starts_with("video/"));
@@ -268,6 +277,8 @@ pub(crate) fn bad_gateway<B>(
 ) -> Response<ResponseBody<B>> {
     let text = match refusal {
         Refusal::ChangedLength => "The body of the inner response is not as long as its Content-Length.\n",
+        // The request may have been a HEAD.
+        Refusal::InvalidLength => "",
         _ => "The body of the inner response ended with an error.\n",
     };
     let mut response = own(StatusCode::BAD_GATEWAY, text);
@@ -286,7 +297,7 @@ pub(crate) fn gateway_timeout<B>(method: &Method, by: Signature<'_>) -> Response
 }
 
 /// An answer of the cache's own.
-fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
+pub(super) fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
@@ -299,18 +310,6 @@ fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
-}
-
-/// These fields, and those that let a page of another origin see the answer at all.
-fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let mut headers = only(stored, names);
-    for (name, value) in stored {
-        let is_cross_origin = ["access-control-", "cross-origin-", "timing-allow-origin"];
-        if is_cross_origin.iter().any(|prefix| name.as_str().starts_with(prefix)) {
-            headers.append(name, value.clone());
-        }
-    }
-    headers
 }
 
 /// Digits and ASCII punctuation are a valid field value.

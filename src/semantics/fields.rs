@@ -23,6 +23,15 @@ pub(crate) fn single_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
     values.next().is_none().then(|| value.trim_ascii())
 }
 
+/// What a field says that may occur only once; `None` if it is absent, or if its lines differ.
+///
+/// A server and the gateway before it may each write the field: lines that are equal say one thing.
+pub(crate) fn agreed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
+    let value = values.next()?;
+    values.all(|other| other == value).then_some(value)
+}
+
 /// The members of a list field, over all its lines, without the empty ones (RFC 9110 §5.6.1).
 ///
 /// Commas inside quoted strings do not split; a line that is not visible ASCII gives no members.
@@ -75,7 +84,7 @@ pub(crate) fn is_whitespace(character: char) -> bool {
 
 /// A date in any of the three forms of RFC 9110 §5.6.7; in any case (RFC 9111 §4.2), and in GMT alone.
 pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    let text = single(headers, name)?;
+    let text = std::str::from_utf8(agreed(headers, name)?).ok()?;
     httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_date_case(text))).ok()
 }
 
@@ -135,11 +144,40 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> DeclaredLength {
     said
 }
 
+/// Leaves one line of `Content-Length` where an inner service repeats it; false if no length can be made of it.
+///
+/// RFC 9110 §8.6: a list of one repeated number is replaced by that number, or the message is rejected.
+pub(crate) fn settle_length(headers: &mut HeaderMap) -> bool {
+    match declared_length(headers) {
+        DeclaredLength::Unsaid => true,
+        DeclaredLength::Bytes(length) => {
+            let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+            if !single(headers, &header::CONTENT_LENGTH).is_some_and(is_plain) {
+                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            true
+        }
+        DeclaredLength::Invalid => false,
+    }
+}
+
 /// The values of these fields alone.
 pub(crate) fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     let values =
         |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
     names.iter().flat_map(values).collect()
+}
+
+/// These fields, and those that let a page of another origin see the answer at all.
+pub(crate) fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut headers = only(stored, names);
+    for (name, value) in stored {
+        let is_cross_origin = ["access-control-", "cross-origin-", "timing-allow-origin"];
+        if is_cross_origin.iter().any(|prefix| name.as_str().starts_with(prefix)) {
+            headers.append(name, value.clone());
+        }
+    }
+    headers
 }
 
 /// Takes off what is a matter of one connection: the fields that `Connection` lists, and those that always are.
@@ -258,6 +296,46 @@ pub(crate) mod tests {
         ] {
             let lines: Vec<_> = lines.into_iter().map(|value| ("content-length", value)).collect();
             assert_eq!(declared_length(&headers(&lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_length_becomes_one_and_lengths_that_differ_none() {
+        for (lines, settled) in [
+            (&[][..], Some(None)),
+            (&["5"], Some(Some("5"))),
+            (&["5, 5"], Some(Some("5"))),
+            (&["5", "5"], Some(Some("5"))),
+            (&["5", "05 ,5"], Some(Some("5"))),
+            (&["5", "6"], None),
+            (&["5, 6"], None),
+            (&["5,"], None),
+            (&["five"], None),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|value| ("content-length", *value)).collect();
+            let mut headers = headers(&lines);
+            let is_settled = settle_length(&mut headers);
+            assert_eq!(is_settled, settled.is_some(), "{lines:?}");
+            if let Some(settled) = settled {
+                let left: Vec<_> = headers.get_all("content-length").iter().collect();
+                assert_eq!(left, settled.into_iter().collect::<Vec<_>>(), "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_alike_is_said_once() {
+        for (lines, one) in [
+            (&["\"a\""][..], Some("\"a\"")),
+            (&["\"a\"", " \"a\" "], Some("\"a\"")),
+            (&["\"a\"", "\"a\"", "\"a\""], Some("\"a\"")),
+            (&["\"a\"", "\"b\""], None),
+            (&["\"a\"", ""], None),
+            (&[], None),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|value| ("etag", *value)).collect();
+            let headers = headers(&lines);
+            assert_eq!(agreed(&headers, &header::ETAG), one.map(str::as_bytes), "{lines:?}");
         }
     }
 

@@ -395,3 +395,40 @@ async fn a_page_of_another_origin_may_see_every_answer_it_may_see_one_of() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_length_that_is_said_twice_is_one_and_lengths_that_differ_are_a_502() {
+    let rig = Rig::new();
+    let twice: [&[&str]; 3] = [&["2500", "2500"], &["2500, 2500"], &["2500", "2500,2500", "2500"]];
+    let differing: [&[&str]; 4] = [&["2500", "2499"], &["2500, 2499"], &["2500", "x"], &["2500,"]];
+    for (lengths, is_valid) in
+        twice.map(|lengths| (lengths, true)).into_iter().chain(differing.map(|l| (l, false)))
+    {
+        // Stored, not to be stored, and asked for by another method.
+        for (method, kind) in [
+            (Method::HEAD, "video/mp4"),
+            (Method::GET, "text/html"),
+            (Method::POST, "video/mp4"),
+            (Method::GET, "video/mp4"),
+        ] {
+            let path = format!("/{}/{method}/{kind}", lengths.join("-").replace([' ', ','], "_"));
+            let script =
+                Script::of(&movie("/a.mp4", 2500)).without("content-type").header("content-type", kind);
+            let script =
+                lengths.iter().fold(script, |script, length| script.header("content-length", length));
+            rig.inner.answer(&path, script);
+            let answer = rig.ask(method.clone(), &path).send().await;
+            let said: Vec<_> =
+                answer.headers.get_all("content-length").iter().map(|said| said.to_str().unwrap()).collect();
+            let about = format!("{method} {kind} {lengths:?}: {answer:?}");
+            if is_valid {
+                assert_eq!((answer.status.as_u16(), said), (200, vec!["2500"]), "{about}");
+            } else {
+                assert_eq!((answer.status.as_u16(), said), (502, vec!["0"]), "{about}");
+                assert!(answer.bytes.is_empty() && answer.error.is_none(), "{about}");
+                let explained = answer.cache_status().contains("; detail=invalid-content-length");
+                assert_eq!(explained, method != Method::POST, "{about}");
+            }
+        }
+    }
+}
