@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{date, single_bytes};
+use super::fields::{agreed, date};
 
 /// An entity tag: whether it is weak, and its opaque part with the quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,12 @@ impl<'a> EntityTag<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named<'a> {
     Any,
+    /// No tag by the grammar.
+    Other(&'a [u8]),
     Tag(EntityTag<'a>),
 }
 
-/// What a list of tags names, over all its lines (RFC 9110 §13.1.1, §13.1.2); what is no tag names nothing.
+/// What a list of tags names, over all its lines (RFC 9110 §13.1.1, §13.1.2).
 pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Named<'a>> {
     let lines = headers.get_all(field).iter();
     let members = lines.flat_map(|line| {
@@ -61,9 +63,9 @@ pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iter
             *byte == b',' && !quoted
         })
     });
-    members.filter_map(|member| match member.trim_ascii() {
-        b"*" => Some(Named::Any),
-        member => EntityTag::parse(member).map(Named::Tag),
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).map(|member| match member {
+        b"*" => Named::Any,
+        member => EntityTag::parse(member).map_or(Named::Other(member), Named::Tag),
     })
 }
 
@@ -77,7 +79,12 @@ impl<'a> Validators<'a> {
     }
 
     pub(crate) fn entity_tag(self) -> Option<EntityTag<'a>> {
-        single_bytes(self.0, &header::ETAG).and_then(EntityTag::parse)
+        agreed(self.0, &header::ETAG).and_then(EntityTag::parse)
+    }
+
+    /// An `ETag` that is no tag by the grammar. There are servers that send it without quotes, or with a space within.
+    pub(crate) fn malformed_tag(self) -> Option<&'a [u8]> {
+        agreed(self.0, &header::ETAG).filter(|text| !text.is_empty() && EntityTag::parse(text).is_none())
     }
 
     pub(crate) fn last_modified(self) -> Option<SystemTime> {
@@ -130,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_names_its_tags_and_nothing_else() {
+    fn a_list_names_its_tags_and_tells_what_is_none() {
         let tag = |text: &'static str| Named::Tag(EntityTag::parse(text.as_bytes()).unwrap());
         let mut list = HeaderMap::new();
         for line in ["\"a,b\" , W/\"c\",,d,\"e", "*", "\"back\\\", \"slash\"", "\"caf\u{e9}\""] {
@@ -141,6 +148,8 @@ mod tests {
         let expected = [
             tag("\"a,b\""),
             tag("W/\"c\""),
+            Named::Other(b"d"),
+            Named::Other(b"\"e"),
             Named::Any,
             tag("\"back\\\""),
             tag("\"slash\""),

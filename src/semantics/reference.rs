@@ -135,7 +135,14 @@ fn authority(request: &request::Parts) -> Option<&str> {
         Some(authority) => authority,
         None => hosts.next()??,
     };
-    hosts.all(|host| host.is_some_and(|host| host.eq_ignore_ascii_case(said))).then_some(said)
+    let scheme = request.uri.scheme_str();
+    let default_port =
+        DEFAULT_PORTS.iter().find(|(name, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(name)));
+    let default_port = default_port.map(|(_, port)| *port);
+    let is_said = |host: &str| {
+        host.eq_ignore_ascii_case(said) || is_same_authority(Some(host), Some(said), default_port)
+    };
+    hosts.all(|host| host.is_some_and(is_said)).then_some(said)
 }
 
 fn is_same_authority(one: Option<&str>, other: Option<&str>, default_port: Option<u16>) -> bool {
@@ -296,6 +303,18 @@ mod tests {
             ("/v/./a.mp4", host, "?y", "/v/./a.mp4?y"),
             ("http://one.example/v/a.mp4", &[], "b.mp4", "http://one.example/v/b.mp4"),
             ("http://one.example/a.mp4", host, "http://ONE.example:80/b.mp4", "http://one.example/b.mp4"),
+            (
+                "http://one.example/a.mp4",
+                &["one.example:80"],
+                "//one.example/b.mp4",
+                "http://one.example/b.mp4",
+            ),
+            (
+                "https://one.example/a.mp4",
+                &["one.example:"],
+                "//one.example/b.mp4",
+                "https://one.example/b.mp4",
+            ),
             ("https://one.example:443/a.mp4", &[], "//one.example/b.mp4", "https://one.example:443/b.mp4"),
         ] {
             assert_eq!(lead(target, hosts, reference), same(expected), "{target} {hosts:?} {reference}");
@@ -325,6 +344,12 @@ mod tests {
             ("/a", &["one.example", "two.example"], "http://one.example/b", Destination::AnotherOrigin),
             ("/a", &["one.example", "two.example"], "http://two.example/b", Destination::AnotherOrigin),
             ("http://one.example/a", &[], "https://one.example/b", Destination::AnotherOrigin),
+            (
+                "https://one.example/a",
+                &["one.example:80"],
+                "https://one.example/b",
+                Destination::AnotherOrigin,
+            ),
             ("http://one.example/a", &["two.example"], "http://two.example/b", Destination::AnotherOrigin),
             ("http://one.example/a", &["two.example"], "http://one.example/b", Destination::AnotherOrigin),
             ("/a", host, "/b c", Destination::Nowhere),

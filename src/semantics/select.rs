@@ -69,7 +69,8 @@ fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
 /// Steps 3 and 4 of §13.2.2: `If-None-Match`, and only in its absence `If-Modified-Since`.
 fn is_not_modified(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
-        return names_any(request, &header::IF_NONE_MATCH, stored, EntityTag::weakly_equals);
+        return names_any(request, &header::IF_NONE_MATCH, stored, EntityTag::weakly_equals)
+            || gives_back(request, stored);
     }
     date(request, &header::IF_MODIFIED_SINCE)
         .is_some_and(|since| stored.modified_or_sent().is_some_and(|modified| modified <= since))
@@ -85,8 +86,20 @@ fn names_any<'a>(
     let stored = stored.entity_tag();
     named(request, name).any(|named| match named {
         Named::Any => true,
+        Named::Other(_) => false,
         Named::Tag(tag) => stored.is_some_and(|stored| equal(tag, stored)),
     })
+}
+
+/// Whether `If-None-Match` has, byte for byte, a stored tag that is none by the grammar: as a whole line, for there may be
+/// commas in it, or as a member of a list. It is what the client was given to ask by, and good for nothing stronger.
+fn gives_back(request: &HeaderMap, stored: Validators<'_>) -> bool {
+    let Some(malformed) = stored.malformed_tag() else {
+        return false;
+    };
+    let mut lines = request.get_all(header::IF_NONE_MATCH).iter();
+    lines.any(|line| line.as_bytes().trim_ascii() == malformed)
+        || named(request, &header::IF_NONE_MATCH).any(|named| named == Named::Other(malformed))
 }
 
 /// Step 5 of §13.2.2. §13.1.5: a strong tag, or exactly the strong date; a weak one never holds.
@@ -178,6 +191,35 @@ mod tests {
         for (rule, request, expected) in rows {
             assert_eq!(get(&stored, request), *expected, "{rule}");
         }
+    }
+
+    #[test]
+    fn a_tag_that_is_none_by_the_grammar_is_good_to_ask_by_and_for_nothing_else() {
+        use Selection::{Full, NotModified, PreconditionFailed};
+
+        let rows = [
+            ("the etagc of a list has commas", "\"a,b,c\"", "\"x\", \"a,b,c\"", NotModified),
+            ("a space is no etagc", "\"a, b,c\"", "\"x\", \"a, b,c\"", NotModified),
+            ("without quotes", "v1", "v1", NotModified),
+            ("without quotes, in a list", "v1", "\"x\", v1", NotModified),
+            ("without quotes, and with a comma", "v,1", "v,1", NotModified),
+            ("half a quote", "\"v1", "\"v1", NotModified),
+            ("a w in lower case", "w/\"v1\"", "w/\"v1\"", NotModified),
+            ("another one", "v1", "v2", Full),
+            ("the start of it", "v1", "v", Full),
+            ("with quotes, it is another", "v1", "\"v1\"", Full),
+            ("without quotes, it is another", "\"v1\"", "v1", Full),
+            ("in another case", "v1", "V1", Full),
+            ("an empty field is of no representation", "", "", Full),
+            ("nothing of nothing", "v1", "", Full),
+        ];
+        for (rule, stored, asked, expected) in rows {
+            assert_eq!(get(&[("etag", stored)], &[("if-none-match", asked)]), expected, "{rule}");
+        }
+        let stored = [("etag", "v1")];
+        assert_eq!(get(&stored, &[("if-match", "v1")]), PreconditionFailed);
+        assert_eq!(get(&stored, &[RANGE, ("if-range", "v1")]), Full);
+        assert_eq!(get(&[("etag", "\"a\""), ("etag", "\"a\"")], &[("if-none-match", "\"a\"")]), NotModified);
     }
 
     #[test]

@@ -199,8 +199,8 @@ pub(super) const KNOWN: &[Known] = &[
         touches: &[Lifetime, Fresh, Reused],
         applies: |of| of.case.answer.values("expires").count() > 1 && of.ours.lifetime == 0,
         example: || {
-            let expires = ("expires", "Sun, 22 Nov 2026 10:10:00 GMT");
-            Case::of(&[]).field(expires.0, expires.1).field(expires.0, expires.1)
+            let first = Case::of(&[]).field("expires", "Sun, 22 Nov 2026 10:10:00 GMT");
+            first.field("expires", "Sun, 22 Nov 2026 10:20:00 GMT")
         },
     },
     Known {

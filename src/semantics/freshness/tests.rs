@@ -36,6 +36,22 @@ fn lifetime_and_age_follow_the_rfc() {
         ("§5.6.7 Expires of asctime", &[("expires", "Sun Nov 22 10:01:00 2026")], 60, 0),
         ("§5.3 Expires 0 is past", &[("expires", "0")], 0, 0),
         (
+            "a Date that is there twice is one",
+            &[
+                ("expires", "Sun, 22 Nov 2026 10:01:00 GMT"),
+                ("date", "Sun, 22 Nov 2026 09:59:30 GMT"),
+                ("date", "Sun, 22 Nov 2026 09:59:30 GMT"),
+            ],
+            90,
+            30,
+        ),
+        (
+            "and so is an Expires",
+            &[("expires", "Sun, 22 Nov 2026 10:01:00 GMT"), ("expires", "Sun, 22 Nov 2026 10:01:00 GMT")],
+            60,
+            0,
+        ),
+        (
             "§5.3 Expires twice is invalid",
             &[("expires", "Sun, 22 Nov 2026 10:01:00 GMT"), ("expires", "0")],
             0,
