@@ -25,7 +25,11 @@ pub struct CacheKey(Vec<u8>);
 
 impl CacheKey {
     /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
-    /// the `Host` field), then path and query, byte for byte. A viewer can make up any host and query.
+    /// the `Host` field), then path and query, byte for byte, but for the parameter `CMCD` of a query, in which players tell
+    /// how they fare. A viewer can make up any host and query.
+    ///
+    /// A port that goes without saying is left out (RFC 9110 §4.2.3): `example.org:80`, `example.org:` and `example.org` are
+    /// one where the scheme is `http` or not known, and `example.org:443` is one with them where it is known to be `https`.
     ///
     /// An HTTP/2 request tells its scheme, and a plain HTTP/1.1 request does not. So that both find the same
     /// response, and both invalidate it, the scheme counts only in the absolute form of an HTTP/1.1 target. A server
@@ -222,10 +226,39 @@ mod tests {
         assert_eq!(key("/a", Some("ONE.example")), key("/a", Some("one.example")));
         assert_eq!(key("http://one.example/a", None), key("http://ONE.example/a", Some("One.example")));
         assert_ne!(key("http://one.example/a", None), key("https://one.example/a", None));
-        assert_ne!(key("/a", Some("one.example")), key("/a", Some("one.example:80")));
         assert_ne!(key("/a", Some("one.example:443")), key("/a", Some("one.example:80")));
         assert_ne!(key("/a", Some("one.example")), key("/a", Some("one.example.")));
         assert_ne!(key("/a", Some("")), key("/a", Some("one.example")));
+    }
+
+    #[test]
+    fn a_port_that_goes_without_saying_is_none() {
+        for (why, target, host, other, other_host, same) in [
+            ("the port of http", "/a", "h:80", "/a", "h", true),
+            ("no port", "/a", "h:", "/a", "h", true),
+            ("whatever the case", "/a", "H:80", "/a", "h:", true),
+            ("of an address", "/a", "[::1]:80", "/a", "[::1]", true),
+            ("of an address of old", "/a", "127.0.0.1:80", "/a", "127.0.0.1", true),
+            ("in a target", "http://h:80/a", "", "http://h/a", "", true),
+            ("in a target and beside it", "http://h/a", "h:80", "http://h:/a", "h", true),
+            ("the port of https", "https://h:443/a", "h", "https://h/a", "h:443", true),
+            ("of https no other", "https://h:80/a", "", "https://h/a", "", false),
+            ("of http no other", "http://h:443/a", "", "http://h/a", "", false),
+            ("of nothing known no other", "/a", "h:443", "/a", "h", false),
+            ("another port", "/a", "h:8080", "/a", "h", false),
+            ("another port beside it", "http://h/a", "h:8080", "http://h/a", "h", false),
+            ("the end of another port", "/a", "h:180", "/a", "h", false),
+            ("the end of an address", "/a", "[::80]", "/a", "[:]", false),
+            ("an address without brackets is no host", "/a", "::80", "/a", ":", false),
+            ("a port and no host", "/a", ":80", "/a", "", false),
+            ("a name with a dot at its end", "/a", "h.:80", "/a", "h.", true),
+            ("which is another", "/a", "h.:80", "/a", "h", false),
+            ("one of two hosts", "/a", "h:80, i", "/a", "h, i", false),
+        ] {
+            let said = |host: &'static str| Some(host).filter(|host| !host.is_empty());
+            let (one, other) = (key(target, said(host)), key(other, said(other_host)));
+            assert_eq!(one == other, same, "{why}: {one:?} {other:?}");
+        }
     }
 
     #[test]

@@ -3,4 +3,5 @@
 pub(crate) mod chunk;
 pub(crate) mod key;
 pub(crate) mod manifest;
+pub(crate) mod signed_url;
 pub(crate) mod target_uri;

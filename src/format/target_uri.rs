@@ -4,10 +4,10 @@
 
 use http::{
     header::{self, HeaderName},
-    request, uri, HeaderValue, Version,
+    request, uri, Version,
 };
 
-use super::key::CacheKey;
+use super::{key::CacheKey, signed_url::schemes};
 
 /// Ready-made key functions: the target URI, less what the video does not depend on.
 ///
@@ -43,17 +43,22 @@ use super::key::CacheKey;
 /// does not name `to%6ben` or `Token`. Where a service could read a query in another way than this, the query
 /// stays in the key as it is: fewer viewers share, and none gets what was made for another. So it is with a
 /// query that has a `;`, which some services take for a `&`.
+///
+/// The parameter `CMCD` is left out unless [`with_cmcd`](Self::with_cmcd) says otherwise: players write into it how they
+/// fare, so that no two of their requests have the same URI (CTA-5004).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetUri {
     query: Query,
+    cmcd: bool,
     sorted: bool,
     forwarded: bool,
+    unsigned: bool,
 }
 
 impl TargetUri {
-    /// The whole target URI, as [`CacheKey::of`] has it.
+    /// The whole target URI, less `CMCD`, as [`CacheKey::of`] has it.
     pub const fn new() -> Self {
-        Self { query: Query::Whole, sorted: false, forwarded: false }
+        Self { query: Query::Whole, cmcd: false, sorted: false, forwarded: false, unsigned: false }
     }
 
     /// Leaves the query out. Of this and the two setters for parameters, the last one counts.
@@ -91,6 +96,35 @@ impl TargetUri {
         I::Item: AsRef<str>,
     {
         self.query = Query::Only(Names::of(names));
+        self
+    }
+
+    /// Keeps the parameter `CMCD` in the key, as far as the query is, for an inner service that answers by it.
+    /// Default: it is left out of every key, spelled so; `cmcd` and `%43MCD` are parameters like others.
+    #[must_use]
+    pub fn with_cmcd(mut self) -> Self {
+        self.cmcd = true;
+        self
+    }
+
+    /// Leaves out what proves who may see the object, in the URLs that S3 (Signature Versions 4 and 2), CloudFront, Google
+    /// Cloud Storage, Google Cloud CDN and Azure (shared access signatures) sign, so that all who hold one share a stored
+    /// response. It adds to the setters for parameters. Parameters that change the answer (`response-content-type`, `rsct`,
+    /// `versionId`) stay, and those of a URL that none of these has signed. Default: they are part of the key.
+    ///
+    /// **Whoever checks the signature must stand outside of the cache.** Where the inner service checks it, as those services
+    /// themselves do, a viewer with a made-up signature gets what is stored. Without this setter no check is needed: only who
+    /// has a URL finds what it brought.
+    ///
+    /// Until when a URL holds is heeded either way, by [`VideoCacheLayer::expiry`](crate::VideoCacheLayer::expiry).
+    ///
+    /// ```
+    /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(TargetUri::new().without_signatures().into_fn());
+    /// ```
+    #[must_use]
+    pub fn without_signatures(mut self) -> Self {
+        self.unsigned = true;
         self
     }
 
@@ -150,46 +184,70 @@ impl TargetUri {
     /// inner service believes is not known here, so all of them are in the key: such a request shares with nobody
     /// who says one thing.
     fn append_authority(&self, request: &request::Parts, key: &mut Vec<u8>) {
+        let port = self.default_port(request);
+        let lines =
+            |name| request.headers.get_all(name).iter().map(|line| without_port(line.as_bytes(), port));
         if self.forwarded && request.headers.contains_key(&FORWARDED_HOST) {
-            for line in request.headers.get_all(&FORWARDED_HOST) {
-                append_line(key, AUTHORITY, line.as_bytes());
-            }
+            lines(&FORWARDED_HOST).for_each(|host| append_line(key, AUTHORITY, host));
             return;
         }
-        let hosts = || request.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+        let hosts = || lines(&header::HOST);
         let Some(authority) = request.uri.authority().map(uri::Authority::as_str) else {
             hosts().for_each(|host| append_line(key, AUTHORITY, host));
             return;
         };
-        append_line(key, AUTHORITY, authority.as_bytes());
-        if hosts().any(|host| !host.eq_ignore_ascii_case(authority.as_bytes())) {
+        let authority = without_port(authority.as_bytes(), port);
+        append_line(key, AUTHORITY, authority);
+        if hosts().any(|host| !host.eq_ignore_ascii_case(authority)) {
             hosts().for_each(|host| append_line(key, OTHER_HOST, host));
         }
     }
 
+    /// The port that need not be said (RFC 9110 §4.2.1, §4.2.2). Where the scheme is not known it is that of `http`, which is
+    /// what a plain request to this process has.
+    fn default_port(&self, request: &request::Parts) -> &'static [u8] {
+        let forwarded = request.headers.get(&FORWARDED_PROTO).filter(|_| self.forwarded);
+        let scheme = match forwarded {
+            Some(scheme) => scheme.as_bytes(),
+            None => request.uri.scheme_str().unwrap_or("http").as_bytes(),
+        };
+        if scheme.eq_ignore_ascii_case(b"https") {
+            b"443"
+        } else {
+            b"80"
+        }
+    }
+
     fn append_query(&self, query: &str, key: &mut Vec<u8>) {
-        let as_it_is = self.query == Query::Whole && !self.sorted;
         if self.query == Query::Nothing {
             return;
         }
+        let has_all = self.query == Query::Whole && !self.unsigned && (self.cmcd || !query.contains(CMCD));
+        let as_it_is = has_all && !self.sorted;
         if as_it_is || query.contains(';') {
             key.push(b'?');
             key.extend_from_slice(query.as_bytes());
             return;
         }
-        let mut parameters: Vec<&str> =
-            query.split('&').filter(|parameter| self.query.has(name(parameter))).collect();
-        if self.sorted && parameters.iter().all(|parameter| is_plain(name(parameter))) {
-            // To a service that ignores case, `A` and `a` are of one name.
-            parameters.sort_by_cached_key(|parameter| name(parameter).to_ascii_lowercase());
-        }
+        let signs = |name: &str| self.unsigned && schemes(query).any(|scheme| scheme.has(name));
+        let is_kept = |name: &str| self.query.has(name) && (self.cmcd || name != CMCD) && !signs(name);
+        let kept = query.split('&').filter(|parameter| is_kept(name(parameter)));
         // No parameter is no query; one that is empty is an empty query.
         let mut separator = b'?';
-        for parameter in parameters {
+        let append = |parameter: &str| {
             key.push(separator);
             key.extend_from_slice(parameter.as_bytes());
             separator = b'&';
+        };
+        if !self.sorted {
+            return kept.for_each(append);
         }
+        let mut parameters: Vec<&str> = kept.collect();
+        if parameters.iter().all(|parameter| is_plain(name(parameter))) {
+            // To a service that ignores case, `A` and `a` are of one name.
+            parameters.sort_by_cached_key(|parameter| name(parameter).to_ascii_lowercase());
+        }
+        parameters.into_iter().for_each(append);
     }
 }
 
@@ -244,6 +302,25 @@ impl Names {
     }
 }
 
+/// An authority without a port that goes without saying (RFC 9110 §4.2.3).
+///
+/// A dot at the end stays: to a server whose names are looked up letter by letter, it is another host.
+fn without_port<'a>(authority: &'a [u8], default: &[u8]) -> &'a [u8] {
+    let Some(colon) = authority.iter().rposition(|byte| *byte == b':') else {
+        return authority;
+    };
+    let (host, port) = authority.split_at(colon);
+    let port = port.strip_prefix(b":").unwrap_or_default();
+    // Without a host before it, or in the midst of an IPv6 address, it is no port.
+    let is_host =
+        !host.is_empty() && !host.ends_with(b"@") && (host.ends_with(b"]") || !host.contains(&b':'));
+    if is_host && (port.is_empty() || port == default) {
+        host
+    } else {
+        authority
+    }
+}
+
 fn name(parameter: &str) -> &str {
     parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
@@ -267,6 +344,9 @@ fn append_line(key: &mut Vec<u8>, tells: u8, value: &[u8]) {
     key.extend(host.iter().map(u8::to_ascii_lowercase));
     key.push(b'\n');
 }
+
+/// Common Media Client Data: one parameter, in upper case.
+const CMCD: &str = "CMCD";
 
 const SCHEME: u8 = b':';
 const AUTHORITY: u8 = b'@';
@@ -301,6 +381,9 @@ mod tests {
         let only = TargetUri::new().only_parameters(["v", "q_*"]);
         let sorted = TargetUri::new().sorted_parameters();
         let sorted_without = without.clone().sorted_parameters();
+        let cmcd = TargetUri::new().with_cmcd();
+        let unsigned = TargetUri::new().without_signatures();
+        let unsigned_without = without.clone().without_signatures();
         for (why, uri, one, other, same) in [
             ("byte for byte", &whole, "/a?b=1&a=2", "/a?a=2&b=1", false),
             ("no query", &bare, "/a?b=1", "/a", true),
@@ -340,6 +423,33 @@ mod tests {
             ("a sorted query is not another", &sorted, "/a?a=1&b=2", "/a?a=1%26b=2", false),
             ("no query", &sorted, "/a?", "/a", false),
             ("both", &sorted_without, "/a?b=1&token=x&a=2", "/a?utm_x&a=2&b=1", true),
+            ("what players tell is no part of it", &whole, "/a?v=1&CMCD=br%3D1", "/a?CMCD=br%3D2&v=1", true),
+            ("nor if it is all", &whole, "/a?CMCD=br%3D1", "/a", true),
+            ("nor without a value", &whole, "/a?CMCD", "/a", true),
+            ("the rest stays byte for byte", &whole, "/a?b&&a&CMCD=x", "/a?b&&a", true),
+            ("the rest stays", &whole, "/a?b=1&CMCD=x", "/a?b=2&CMCD=x", false),
+            ("in another case it is another", &whole, "/a?cmcd=1", "/a", false),
+            ("in another spelling it is another", &whole, "/a?%43MCD=1", "/a", false),
+            ("a longer name is another", &whole, "/a?CMCDv2=1", "/a", false),
+            ("as a value it is another thing", &whole, "/a?v=CMCD", "/a", false),
+            ("some split at a semicolon", &whole, "/a?CMCD=1;v=2", "/a", false),
+            ("nor with other setters", &without, "/a?CMCD=1&token=x&v=2", "/a?v=2", true),
+            ("nor with the one that names others", &only, "/a?CMCD=1&v=2", "/a?v=2", true),
+            ("nor where it would be sorted", &sorted, "/a?b=1&CMCD=1&a=2", "/a?a=2&b=1", true),
+            ("unless it is to be", &cmcd, "/a?CMCD=1", "/a?CMCD=2", false),
+            (
+                "a signature",
+                &unsigned,
+                "/a?v=1&X-Amz-Signature=a&X-Amz-Date=b&X-Amz-Expires=3",
+                "/a?v=1",
+                true,
+            ),
+            ("another kind", &unsigned, "/a?sv=1&sig=a&se=b&sp=r&v=1", "/a?v=1", true),
+            ("what a signature says of the answer", &unsigned, "/a?sv=1&sig=a&rsct=x", "/a", false),
+            ("names that sign nothing", &unsigned, "/a?se=1&sp=2", "/a", false),
+            ("names of another kind", &unsigned, "/a?X-Amz-Signature=a&se=1", "/a", false),
+            ("a signature is part of the key by default", &whole, "/a?X-Amz-Signature=a", "/a", false),
+            ("a signature and others", &unsigned_without, "/a?X-Amz-Signature=a&token=1&v=1", "/a?v=1", true),
         ] {
             assert_eq!(key(uri, one) == key(uri, other), same, "{why}: {one} {other}");
         }
