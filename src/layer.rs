@@ -1,6 +1,10 @@
 //! [`VideoCacheLayer`]: what an application names, sets and applies.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::request;
 use tower_layer::Layer;
@@ -60,7 +64,8 @@ impl VideoCacheLayer {
     /// Requests with equal keys get each other's responses, so **the key must have all that the inner service
     /// looks at**; what it leaves out shows one viewer what was made for another.
     ///
-    /// - *Signed URLs.* If the key leaves the signature out, whatever checks it must stand outside of the cache.
+    /// - *Signed URLs.* If the key leaves the signature out, whatever checks it must stand outside of the cache; so it does with
+    ///   [`TargetUri::without_signatures`](crate::TargetUri::without_signatures). Their end is heeded by [`expiry`](Self::expiry).
     /// - *Fields.* The inner service is asked with the fields of whoever came first. If it answers by one of them
     ///   (`X-Forwarded-Host`, `X-Original-URL`, `Cookie`, ...), it must name it in `Vary` or say `private`, or the
     ///   field must be in the key, or be taken off before the request comes here. `Authorization` alone is safe
@@ -82,10 +87,40 @@ impl VideoCacheLayer {
     /// `Cache-Status`. Default: none.
     ///
     /// Bypassed in any case, since their answers are no answers to a GET: a GET or HEAD with content, with `Upgrade`,
-    /// or with a field that asks for another method (`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`).
+    /// or with a field that asks for another method (`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`). Likewise
+    /// one whose URL has [ended](Self::expiry).
     #[must_use]
     pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.set(|config| config.bypass = Some(Arc::new(bypass)))
+    }
+
+    /// Until when the URI of a request holds, for URLs that end by what they say themselves. Default: the end of URLs signed as
+    /// S3, CloudFront, Google Cloud Storage, Google Cloud CDN or Azure have it (see
+    /// [`TargetUri::without_signatures`](crate::TargetUri::without_signatures)), none for others.
+    ///
+    /// From then on the request goes to the inner service untouched, as those that [`bypass`](Self::bypass) names, however
+    /// fresh what is stored; and what a URL brought is fresh no longer than that URL holds, whichever requests share it. A URL
+    /// that is read as signed, and whose end cannot be read, holds no more.
+    ///
+    /// Ends are by the layer's [`clock`](Self::clock). A body that has begun is sent to its end; where chunks of it have to be
+    /// fetched after the URL has ended, as with [`Fill::Sliced`] they may, the inner service decides whether it goes on.
+    ///
+    /// ```
+    /// # use std::time::{Duration, UNIX_EPOCH};
+    /// # use tower_video_cache::{MokaStore, VideoCacheLayer};
+    /// // Of one's own making: `?until=1795341600&proof=…`.
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).expiry(|request| {
+    ///     let mut parameters = request.uri.query()?.split('&');
+    ///     let seconds = parameters.find_map(|parameter| parameter.strip_prefix("until="))?;
+    ///     Some(UNIX_EPOCH + Duration::from_secs(seconds.parse().unwrap_or(0).min(1 << 40)))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn expiry(
+        self,
+        expiry: impl Fn(&request::Parts) -> Option<SystemTime> + Send + Sync + 'static,
+    ) -> Self {
+        self.set(|config| config.expiry = Arc::new(expiry))
     }
 
     /// What this cache calls itself in `Cache-Status`. Default: `tower-video-cache`.

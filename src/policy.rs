@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+use crate::semantics::media::by_ending;
+
 /// Which responses may be stored, for how long one that does not say is fresh, and how many parts one request gets.
 ///
 /// Plain data; each setter takes and returns it.
@@ -26,6 +28,7 @@ pub struct Policy {
     max_ranges: usize,
     max_size: u64,
     media: Vec<String>,
+    media_by_ending: bool,
     stale_if_error: Duration,
     stale_while_revalidate: Duration,
     statuses: Statuses,
@@ -41,7 +44,7 @@ impl Policy {
     ///
     /// RFC 9111 §4.2.2 allows it for the statuses that are heuristically cacheable, and for what says `public`.
     ///
-    /// HLS and DASH manifests have none: a live one changes every few seconds, and a viewer of an old one stands
+    /// HLS and DASH manifests, by their type or [ending](Self::media_by_ending), have none: a live one changes every few seconds, and a viewer of an old one stands
     /// still. They are as fresh as the inner service says.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
@@ -93,7 +96,8 @@ impl Policy {
     }
 
     /// The media types that are stored: `type/subtype`, `type/*` or `*/*`, in any case; parameters are not
-    /// looked at. A response without `Content-Type` is stored under `*/*` only.
+    /// looked at. Where the type tells nothing, or what is known to be a mistake, the type of the path's
+    /// [ending](Self::media_by_ending) counts, too.
     /// Default: `video/*`, `audio/*`, `application/mp4`, HLS and DASH manifests (`application/vnd.apple.mpegurl`,
     /// `application/x-mpegurl`, `application/mpegurl`, `application/dash+xml`), `text/vtt`.
     #[must_use]
@@ -103,6 +107,29 @@ impl Policy {
         I::Item: AsRef<str>,
     {
         self.media = types.into_iter().map(|media| media.as_ref().trim().to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Whether the ending of the path, in any case of its letters, decides which type a response is taken for, where its
+    /// `Content-Type` is missing, is one of any bytes (`application/octet-stream`, `binary/octet-stream`, `application/binary`,
+    /// `unknown/unknown`, and those of downloads), or is known to be given to this ending in error. It decides whether the
+    /// response is stored, and whether it is a manifest, which has no [`default_ttl`](Self::default_ttl). The
+    /// `Content-Type` that viewers get is the inner service's (RFC 9110 §8.3). Default: true.
+    ///
+    /// | ending | is taken for | types in error |
+    /// |---|---|---|
+    /// | `mpd` | `application/dash+xml` | `application/xml`, `text/xml`, `text/plain`, `video/vnd.mpeg.dash.mpd` |
+    /// | `m3u8`, `m3u` | `application/vnd.apple.mpegurl` | `text/plain`, `video/mpegurl`, `video/x-mpegurl` |
+    /// | `vtt`, `webvtt` | `text/vtt` | `text/plain` |
+    /// | `ts`, `m2t`, `m2ts`, `mts` | `video/mp2t` | `text/vnd.trolltech.linguist`, `text/vnd.qt.linguist`, `application/x-linguist`, `text/texmacs`, `video/vnd.dlna.mpeg-tts` |
+    /// | `mp4`, `m4s`, `m4v`, `m4f`, `cmfv`, `cmfa`, `cmft` | `video/mp4` | `application/x-mp4` |
+    /// | `mkv`, `mka` | `video/x-matroska` | `application/x-matroska` |
+    /// | `ogv`, `ogg`, `oga`, `opus` | `video/ogg` | `application/ogg` |
+    /// | `m4a`, `m4b`; `mp3`; `aac`, `ac3`, `ec3`, `flac`, `wav` | `audio/mp4`; `audio/mpeg`; `audio/aac` | |
+    /// | `webm`, `weba`; `mov`, `qt`; `mpg`, `mpeg`; `avi`, `flv`, `wmv`, `3gp` | `video/webm`; `video/quicktime`; `video/mpeg`; `video/x-msvideo` | |
+    #[must_use]
+    pub fn media_by_ending(mut self, by_ending: bool) -> Self {
+        self.media_by_ending = by_ending;
         self
     }
 
@@ -173,13 +200,21 @@ impl Policy {
 
     /// `media_type` is the essence (`type/subtype`, no parameters), if there is one.
     pub(crate) fn ttl_by_default(&self, media_type: Option<&str>) -> Duration {
-        let is_manifest =
-            |media_type: &str| MANIFESTS.iter().any(|name| media_type.eq_ignore_ascii_case(name));
         if media_type.is_some_and(is_manifest) {
             Duration::ZERO
         } else {
             self.default_ttl
         }
+    }
+
+    /// The type that the path of a request tells, where `said` by the response tells none.
+    pub(crate) fn media_by_path(&self, path: &str, said: Option<&str>) -> Option<&'static str> {
+        by_ending(path, said).filter(|_| self.media_by_ending)
+    }
+
+    /// Whether a response is a manifest by the path of its request, and not by what it says.
+    pub(crate) fn is_manifest_by_path(&self, path: &str, said: Option<&str>) -> bool {
+        self.media_by_path(path, said).is_some_and(is_manifest)
     }
 
     pub(crate) fn most_ranges(&self) -> usize {
@@ -243,6 +278,7 @@ impl Default for Policy {
             max_ranges: 16,
             max_size: 8 << 30,
             media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
+            media_by_ending: true,
             stale_if_error: Duration::ZERO,
             stale_while_revalidate: Duration::ZERO,
             statuses: Statuses::Named(vec![StatusCode::OK]),
@@ -262,6 +298,10 @@ struct Heuristics {
 enum Statuses {
     Any,
     Named(Vec<StatusCode>),
+}
+
+fn is_manifest(media_type: &str) -> bool {
+    MANIFESTS.iter().any(|name| media_type.eq_ignore_ascii_case(name))
 }
 
 fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {

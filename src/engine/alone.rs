@@ -67,7 +67,14 @@ where
         // whole would be.
         None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
             && (outcome.refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT)
-            && would_be_storable(&parts.headers, status, answer.headers(), exchange, policy) =>
+            && would_be_storable(
+                &parts.headers,
+                parts.uri.path(),
+                status,
+                answer.headers(),
+                exchange,
+                policy,
+            ) =>
         {
             engine.passes.forget(&target.primary);
         }

@@ -1,15 +1,22 @@
 //! What the layer's setters set.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use http::request;
+use http::{request, HeaderMap};
 
 use crate::{
     clock::Clock,
     error::Error,
-    format::key::CacheKey,
+    format::{key::CacheKey, signed_url},
     policy::Policy,
-    semantics::cache_status::{CacheName, Signature},
+    semantics::{
+        cache_status::{CacheName, Signature},
+        fields::media_type,
+        freshness::ByUri,
+    },
 };
 
 /// Everything about an engine that a setter can change.
@@ -18,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     pub(crate) key: Arc<OfRequest<CacheKey>>,
     pub(crate) bypass: Option<Arc<OfRequest<bool>>>,
+    pub(crate) expiry: Arc<OfRequest<Option<SystemTime>>>,
     pub(crate) name: CacheName,
     pub(crate) show_key: bool,
     pub(crate) chunk_size: ChunkSize,
@@ -47,6 +55,7 @@ impl Config {
             policy: Policy::default(),
             key: Arc::new(CacheKey::of),
             bypass: None,
+            expiry: Arc::new(signed_url::expiry),
             name: CacheName::default(),
             show_key: false,
             chunk_size: ChunkSize::default(),
@@ -66,6 +75,17 @@ impl Config {
             resumes: 3,
             resume_pause: Duration::from_millis(100),
         }
+    }
+
+    /// Whether the request's own URI holds no more: what is stored is not for it.
+    pub(crate) fn is_expired(&self, request: &request::Parts) -> bool {
+        (self.expiry)(request).is_some_and(|until| until <= self.clock.now())
+    }
+
+    /// What the URI of a request tells of the response with these fields.
+    pub(crate) fn by_uri(&self, request: &request::Parts, response: &HeaderMap) -> ByUri {
+        let is_manifest = self.policy.is_manifest_by_path(request.uri.path(), media_type(response));
+        ByUri { is_manifest, until: (self.expiry)(request) }
     }
 
     /// How `Cache-Status` names this cache, and the key that it looked for, if it did.

@@ -48,7 +48,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, .. } = &manifest;
-        let freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy);
+        let freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
         Self { manifest, freshness, slot, record, pouring: None }
     }
 
@@ -259,6 +259,7 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         engine::{Config, Engine},
+        semantics::freshness::ByUri,
         store::MokaStore,
     };
 
@@ -277,6 +278,7 @@ mod tests {
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
+            by_uri: ByUri::default(),
             digest: None,
         })
     }

@@ -152,7 +152,8 @@ impl Engine {
             Method::GET | Method::HEAD
                 if has_content
                     || request.headers.contains_key(header::UPGRADE)
-                    || overrides_method(&request.headers) =>
+                    || overrides_method(&request.headers)
+                    || self.config.is_expired(request) =>
             {
                 Treatment::Bypass(self.config.name.bypass())
             }

@@ -4,8 +4,8 @@
 //! "TVCM" │ version 1 │ kind 1 │ key │ … │ xxh3-64 8
 //!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
-//!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest) │ digest 16, if so
-//!                       │ the rest as in kind 0
+//!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 5: a
+//!                       playlist by its path, bit 6: with an end) │ digest 16, if so │ end 12, if so │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -29,7 +29,10 @@ use super::{
     chunk::ChunkName,
     key::{CacheKey, Generation, SelectingField, Slot},
 };
-use crate::semantics::{freshness::Exchange, range::ByteRange};
+use crate::semantics::{
+    freshness::{ByUri, Exchange},
+    range::ByteRange,
+};
 
 /// What lies at a slot of the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +54,8 @@ pub(crate) struct Manifest {
     pub(crate) own_etag: bool,
     /// Not all of its chunks have been stored yet.
     pub(crate) sparse: bool,
+    /// What the URI of the request told, when the response was stored.
+    pub(crate) by_uri: ByUri,
     /// The xxh3-128 sum of the body, where the inner service gave no strong validator to know it by.
     pub(crate) digest: Option<u128>,
 }
@@ -169,7 +174,11 @@ impl Record {
 impl Manifest {
     fn flags(&self) -> u8 {
         let flag = |set, flag| if set { flag } else { 0 };
-        flag(self.own_etag, OWN_ETAG) | flag(self.sparse, SPARSE) | flag(self.digest.is_some(), DIGEST)
+        flag(self.own_etag, OWN_ETAG)
+            | flag(self.sparse, SPARSE)
+            | flag(self.digest.is_some(), DIGEST)
+            | flag(self.by_uri.is_manifest, PLAYLIST)
+            | flag(self.by_uri.until.is_some(), END)
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -179,6 +188,9 @@ impl Manifest {
         }
         if let Some(digest) = self.digest {
             out.put_u128(digest);
+        }
+        if let Some(until) = self.by_uri.until {
+            put_time(out, until);
         }
         out.put_u16(self.status.as_u16());
         out.put_u64(self.layout.length);
@@ -203,11 +215,13 @@ impl Manifest {
         let key = CacheKey::new(input.bytes()?);
         let flags = if flagged { input.number::<1>()? } else { 0 };
         // What the other bits mean, a later version knows.
-        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST) {
+        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST | PLAYLIST | END) {
             return None;
         }
         let is_set = |flag| flags & u64::from(flag) != 0;
         let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
+        let until = if is_set(END) { Some(input.time()?) } else { None };
+        let by_uri = ByUri { is_manifest: is_set(PLAYLIST), until };
         let status = StatusCode::from_u16(u16::try_from(input.number::<2>()?).ok()?).ok()?;
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
@@ -228,7 +242,7 @@ impl Manifest {
         }
         let layout = Layout { generation, chunk_size, length };
         let (own_etag, sparse) = (is_set(OWN_ETAG), is_set(SPARSE));
-        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, digest })
+        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, digest })
     }
 }
 
@@ -329,6 +343,8 @@ const TAGGED_VARIANTS: u8 = 3;
 const OWN_ETAG: u8 = 1;
 const SPARSE: u8 = 2;
 const DIGEST: u8 = 4;
+const PLAYLIST: u8 = 32;
+const END: u8 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -358,6 +374,7 @@ mod tests {
             layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
             own_etag,
             sparse: false,
+            by_uri: ByUri::default(),
             digest: None,
         })
     }
@@ -366,6 +383,18 @@ mod tests {
     fn manifest_with(sparse: bool, digest: Option<u128>) -> Record {
         match manifest(digest.is_some()) {
             Record::Response(manifest) => Record::Response(Manifest { sparse, digest, ..manifest }),
+            variants @ Record::Variants(_) => variants,
+        }
+    }
+
+    /// A playlist by its path, found under a URI that ends.
+    fn manifest_by_uri() -> Record {
+        let until = UNIX_EPOCH + Duration::new(1_795_000_600, 0);
+        match manifest(false) {
+            Record::Response(manifest) => Record::Response(Manifest {
+                by_uri: ByUri { is_manifest: true, until: Some(until) },
+                ..manifest
+            }),
             variants @ Record::Variants(_) => variants,
         }
     }
@@ -385,8 +414,9 @@ mod tests {
     fn records_come_back_as_they_went() {
         let with = [(true, None), (false, Some(5)), (true, Some(u128::MAX))]
             .map(|(sparse, digest)| manifest_with(sparse, digest));
-        for record in
-            [manifest(false), manifest(true), variants(false), variants(true)].into_iter().chain(with)
+        for record in [manifest(false), manifest(true), manifest_by_uri(), variants(false), variants(true)]
+            .into_iter()
+            .chain(with)
         {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
@@ -396,11 +426,12 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 6] = [
+        let golden: [(Record, &[u8]); 7] = [
             (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
             (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),
             (manifest_with(false, Some(5)), include_bytes!("../../tests/golden/manifest-v1-digest.bin")),
+            (manifest_by_uri(), include_bytes!("../../tests/golden/manifest-v1-uri.bin")),
             (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
             (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
         ];

@@ -173,12 +173,15 @@ pub(super) const HOP_BY_HOP: [&str; 10] = [
 ];
 
 /// §3.2: what says how the stored bytes are to be read stays with them.
-const KEPT: [HeaderName; 7] = [
+const KEPT: [HeaderName; 10] = [
     header::ACCEPT_RANGES,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
     header::ETAG,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("content-md5"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
 ];

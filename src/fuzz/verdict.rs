@@ -221,6 +221,15 @@ impl<'a> Case<'a> {
             for name in &added {
                 headers.remove(name);
             }
+            // RFC 9110 §8.6: a list of one length, again and again, is that length.
+            if let Some((first, rest)) =
+                headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.split_once(", "))
+            {
+                if first == rest {
+                    let first = HeaderValue::from_str(first).unwrap();
+                    headers.insert(header::CONTENT_LENGTH, first);
+                }
+            }
             headers
         };
         let Viewed { status, headers, body, failed, .. } = self.viewed;

@@ -8,6 +8,7 @@ pub(crate) mod cache_status;
 pub(crate) mod etag;
 pub(crate) mod fields;
 pub(crate) mod freshness;
+pub(crate) mod media;
 pub(crate) mod multipart;
 pub(crate) mod partial;
 pub(crate) mod range;

@@ -13,12 +13,13 @@ use super::{
     cache_status::Refusal,
     etag::has_validator,
     fields::{declared_length, media_type, DeclaredLength},
-    freshness::{is_heuristically_cacheable, Exchange, Freshness},
+    freshness::{is_heuristically_cacheable, ByUri, Exchange, Freshness},
     vary::Vary,
 };
 use crate::policy::Policy;
 
-/// Whether the response to a GET request may be stored; `body_length` is what the body itself knows of its length.
+/// Whether the response to a GET request for `path` may be stored; `body_length` is what the body itself knows of its
+/// length.
 ///
 /// Gives the length that the body must prove to have, where one is known.
 ///
@@ -27,6 +28,7 @@ use crate::policy::Policy;
 /// The first rule that forbids it.
 pub(crate) fn storable(
     request: &HeaderMap,
+    path: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body_length: Option<u64>,
@@ -37,14 +39,16 @@ pub(crate) fn storable(
     if !policy.admits_status(status) || headers.contains_key(header::CONTENT_RANGE) {
         return Err(Refusal::Status);
     }
-    if !policy.admits_media(media_type(headers)) {
+    let said = media_type(headers);
+    if !policy.admits_media(said) && !policy.admits_media(policy.media_by_path(path, said)) {
         return Err(Refusal::Media);
     }
     may_be_shared(request, status, headers, policy)?;
     if !says_or_lets_guess(status, headers, policy) {
         return Err(Refusal::NeverFresh);
     }
-    let freshness = Freshness::of(status, headers, exchange, policy);
+    let by_uri = ByUri { is_manifest: policy.is_manifest_by_path(path, said), until: None };
+    let freshness = Freshness::of(status, headers, exchange, policy).by(by_uri);
     if !freshness.is_of_use(has_validator(headers), exchange.received) {
         let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
@@ -64,18 +68,19 @@ pub(crate) fn storable(
 /// may be stored by now.
 pub(crate) fn would_be_storable(
     request: &HeaderMap,
+    path: &str,
     status: StatusCode,
     headers: &HeaderMap,
     exchange: Exchange,
     policy: &Policy,
 ) -> bool {
     if status != StatusCode::PARTIAL_CONTENT {
-        return storable(request, status, headers, None, exchange, policy).is_ok();
+        return storable(request, path, status, headers, None, exchange, policy).is_ok();
     }
     let mut whole = headers.clone();
     whole.remove(header::CONTENT_RANGE);
     whole.remove(header::CONTENT_LENGTH);
-    storable(request, StatusCode::OK, &whole, None, exchange, policy).is_ok()
+    storable(request, path, StatusCode::OK, &whole, None, exchange, policy).is_ok()
 }
 
 /// Whether the bytes of a further part may go to those who have the first one. Its fields are not kept, and so a cookie in
@@ -157,7 +162,7 @@ mod tests {
         response.entry("content-type").or_insert("video/mp4".parse().unwrap());
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
         let policy = Policy::default().max_size(1000);
-        storable(&headers(request), status, &response, body_length, exchange, &policy)
+        storable(&headers(request), "/a", status, &response, body_length, exchange, &policy)
     }
 
     #[test]
@@ -251,7 +256,7 @@ mod tests {
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
         let judge = |status, lines: &[(&str, &str)]| {
             let lines = headers(lines);
-            storable(&HeaderMap::new(), status, &lines, None, exchange, &policy).is_ok()
+            storable(&HeaderMap::new(), "/a", status, &lines, None, exchange, &policy).is_ok()
         };
         let etag = ("etag", "\"a\"");
         assert!(!judge(StatusCode::FOUND, &[etag]));
@@ -259,6 +264,36 @@ mod tests {
         assert!(judge(StatusCode::FOUND, &[("cache-control", "max-age=1")]));
         assert!(judge(StatusCode::FOUND, &[("expires", "Thu, 01 Jan 1970 00:00:09 GMT")]));
         assert!(judge(StatusCode::GONE, &[etag]));
+    }
+
+    #[test]
+    fn where_the_type_tells_nothing_the_ending_of_the_path_does() {
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
+        let judge = |policy: &Policy, path, kind: Option<&str>| {
+            let lines: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
+            let lines = headers(&lines);
+            storable(&HeaderMap::new(), path, StatusCode::OK, &lines, None, exchange, policy).err()
+        };
+        let octets = Some("application/octet-stream");
+        for (path, kind, refusal) in [
+            ("/a.m4s", octets, None),
+            ("/a.mkv", None, None),
+            ("/a", None, Some(Refusal::Media)),
+            ("/a.html", octets, Some(Refusal::Media)),
+            ("/a.mp4", Some("text/html"), Some(Refusal::Media)),
+            // A manifest has no default, whatever its type tells.
+            ("/a.m3u8", octets, Some(Refusal::NeverFresh)),
+            ("/a.mpd", Some("text/xml"), Some(Refusal::NeverFresh)),
+            ("/a.m3u8", Some("application/x-mpegurl"), Some(Refusal::NeverFresh)),
+        ] {
+            assert_eq!(judge(&Policy::default(), path, kind), refusal, "{path} {kind:?}");
+        }
+        let by_type = Policy::default().media_by_ending(false);
+        assert_eq!(judge(&by_type, "/a.m4s", octets), Some(Refusal::Media));
+        let named = Policy::default().media(["application/octet-stream"]);
+        assert_eq!(judge(&named, "/a.m4s", octets), None, "what is named is what is said, too");
+        assert_eq!(judge(&named, "/a.m3u8", octets), Some(Refusal::NeverFresh));
+        assert_eq!(judge(&named.media_by_ending(false), "/a.m3u8", octets), None);
     }
 
     #[test]

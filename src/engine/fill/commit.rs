@@ -110,8 +110,9 @@ impl Fill {
             Vary::Nothing => Vec::new(),
             Vary::Anything => return Err(Refusal::VaryAnything),
         };
+        let by_uri = self.engine.config.by_uri(&self.asked, headers);
         let (key, headers) = (self.target.key.clone(), headers.clone());
-        Ok(Manifest { key, status, headers, selecting, exchange, layout, own_etag, sparse, digest })
+        Ok(Manifest { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, digest })
     }
 
     /// The slot of a variant, entered among the key's variants.

@@ -96,8 +96,8 @@ impl Fill {
     {
         let (parts, body) = response.into_parts();
         let fields = of_the_whole(&parts.headers, part.complete);
-        let (asked, policy) = (&self.asked.headers, &self.engine.config.policy);
-        if let Err(refusal) = storable(asked, StatusCode::OK, &fields, None, exchange, policy) {
+        let (asked, path, policy) = (&self.asked.headers, self.asked.uri.path(), &self.engine.config.policy);
+        if let Err(refusal) = storable(asked, path, StatusCode::OK, &fields, None, exchange, policy) {
             self.refused(refusal, StatusCode::OK, &fields, permit).await;
             return Delivery::Refused(refusal);
         }

@@ -297,8 +297,9 @@ impl Fill {
         exchange: Exchange,
     ) -> Result<Admitted, Refusal> {
         let (config, budget) = (&self.engine.config, &self.engine.budget);
-        let asked = &self.asked.headers;
-        let length = storable(asked, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
+        let (asked, path) = (&self.asked.headers, self.asked.uri.path());
+        let length =
+            storable(asked, path, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
         let size = u64::from(self.chunk_size());
         let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
         let bytes = weight(length.unwrap_or(0));

@@ -198,7 +198,8 @@ impl Fill {
         let policy = &self.engine.config.policy;
         let updated = Arc::new(entry.updated(&self.engine, answer, exchange));
         let Manifest { status, headers, layout, .. } = &updated.manifest;
-        match storable(&self.asked.headers, *status, headers, Some(layout.length), exchange, policy) {
+        let (asked, path) = (&self.asked.headers, self.asked.uri.path());
+        match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
             Ok(_) => {}
             // §3.5: what credentials brought is not for others; what was stored without them still is.
             Err(Refusal::Authorization) => return Freshened::Unstored(updated, Refusal::Authorization),

@@ -96,7 +96,7 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
     let status = StatusCode::from_u16(case.status).unwrap();
     let exchange = Exchange { requested: received() - Duration::from_secs(case.delay), received: received() };
 
-    let refusal = storable(&asked, status, &answer, None, exchange, &policy).err();
+    let refusal = storable(&asked, "/", status, &answer, None, exchange, &policy).err();
     let stored = refusal.is_none() && !RequestDirectives::of(&asked).no_store;
     let freshness = Freshness::of(status, &answer, exchange, &policy);
     let lifetime = freshness.ttl(received()) + i64::try_from(freshness.age(received()).as_secs()).unwrap();

@@ -24,10 +24,21 @@ pub(crate) struct Exchange {
     pub(crate) received: SystemTime,
 }
 
+/// What the URI of its request tells of a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ByUri {
+    /// It is an HLS or DASH manifest, though its `Content-Type` does not say so.
+    pub(crate) is_manifest: bool,
+    /// When the URI, a signed one, ceases to hold.
+    pub(crate) until: Option<SystemTime>,
+}
+
 /// What of freshness does not change while a response is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Freshness {
     lifetime: Duration,
+    /// It is the policy's default: nothing said how long it is, and nothing lets it be guessed.
+    by_default: bool,
     initial_age: Duration,
     received: SystemTime,
     /// RFC 9111 §5.2.2.4: `no-cache`.
@@ -54,8 +65,10 @@ impl Freshness {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
         let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
         let (while_revalidate, if_error) = policy.stale_windows();
+        let lifetime = lifetime(status, headers, &directives, exchange, policy);
         Self {
-            lifetime: lifetime(status, headers, &directives, exchange, policy),
+            lifetime: lifetime.unwrap_or_else(|| policy.ttl_by_default(media_type(headers))),
+            by_default: lifetime.is_none(),
             initial_age: initial_age(headers, exchange),
             received: exchange.received,
             always_validate: directives.no_cache,
@@ -64,6 +77,18 @@ impl Freshness {
             if_error: directives.stale_if_error.unwrap_or(if_error),
             never_stale: directives.forbid_stale(),
         }
+    }
+
+    /// The same, with what the URI tells.
+    pub(crate) fn by(mut self, uri: ByUri) -> Self {
+        if uri.is_manifest && self.by_default {
+            self.lifetime = Duration::ZERO;
+        }
+        if let Some(until) = uri.until {
+            let left = until.duration_since(self.received).unwrap_or_default();
+            self.lifetime = self.lifetime.min(self.initial_age.saturating_add(left));
+        }
+        self
     }
 
     /// The current age (RFC 9111 §4.2.3); a clock set back counts as no time at all.
@@ -148,32 +173,30 @@ impl Freshness {
 }
 
 /// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`, else, where it is allowed
-/// to guess, the policy's.
+/// to guess, a guess; none where the policy's default is to be taken.
 fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     exchange: Exchange,
     policy: &Policy,
-) -> Duration {
+) -> Option<Duration> {
     if let Some(explicit) = directives.s_maxage.or(directives.max_age) {
-        return explicit;
+        return Some(explicit);
     }
     let sent = date(headers, &header::DATE).unwrap_or(exchange.received);
     if !directives.is_targeted && headers.contains_key(header::EXPIRES) {
         // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
         let expires = date(headers, &header::EXPIRES);
-        return expires.and_then(|expires| expires.duration_since(sent).ok()).unwrap_or_default();
+        return Some(expires.and_then(|expires| expires.duration_since(sent).ok()).unwrap_or_default());
     }
     // §4.2.2: guessing is for these statuses, and for what is marked as public.
     if !is_heuristically_cacheable(status) && !directives.public {
-        return Duration::ZERO;
+        return Some(Duration::ZERO);
     }
     let unmodified =
         date(headers, &header::LAST_MODIFIED).and_then(|modified| sent.duration_since(modified).ok());
-    unmodified
-        .and_then(|unmodified| policy.heuristic_ttl(unmodified))
-        .unwrap_or_else(|| policy.ttl_by_default(media_type(headers)))
+    unmodified.and_then(|unmodified| policy.heuristic_ttl(unmodified))
 }
 
 /// RFC 9110 §15.1, but for 206, which is never stored.

@@ -74,6 +74,33 @@ fn lifetime_and_age_follow_the_rfc() {
 }
 
 #[test]
+fn the_uri_of_its_request_may_shorten_a_lifetime() {
+    let manifest = |is_manifest| ByUri { is_manifest, until: None };
+    let until = |second| ByUri { is_manifest: false, until: Some(ten() + seconds(second)) };
+    let aged = [("age", "40"), ("cache-control", "max-age=600")];
+    for (rule, lines, uri, lifetime) in [
+        ("nothing told", &[][..], ByUri::default(), 300),
+        ("a manifest has no default", &[], manifest(true), 0),
+        ("but what it says itself", &[("cache-control", "max-age=5")], manifest(true), 5),
+        (
+            "and what can be guessed",
+            &[("last-modified", "Sun, 22 Nov 2026 09:50:00 GMT")],
+            manifest(true),
+            60,
+        ),
+        ("a URI that holds for longer", &[], until(301), 300),
+        ("one that holds for less", &[], until(299), 299),
+        ("reckoned from when it came", &aged, until(10), 50),
+        ("one that holds no more", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
+    ] {
+        let freshness = of(200, lines, &Policy::default().heuristics(10, seconds(3600))).by(uri);
+        assert_eq!(freshness.lifetime, seconds(lifetime), "{rule}");
+    }
+    let freshness = of(200, &aged, &Policy::default()).by(until(10));
+    assert!(freshness.is_fresh(ten() + seconds(9)) && !freshness.is_fresh(ten() + seconds(10)));
+}
+
+#[test]
 fn the_time_that_the_answer_took_counts_as_age() {
     let exchange = Exchange { requested: ten(), received: ten() + seconds(3) };
     let freshness = Freshness::of(StatusCode::OK, &headers(&[("age", "40")]), exchange, &Policy::default());
