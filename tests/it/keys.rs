@@ -157,3 +157,40 @@ async fn a_check_outside_of_the_cache_keeps_signed_urls_safe() {
     }
     assert_eq!(calls.load(Ordering::Relaxed), 1, "all who may see it share one stored response");
 }
+
+#[tokio::test]
+async fn what_a_player_tells_of_itself_makes_no_other_video() {
+    let asks = ["/a.mp4?CMCD=br%3D1", "/a.mp4?CMCD=br%3D2%2Csid%3D%22x%22", "/a.mp4"];
+    let by_default = Rig::new().movie("/a.mp4", 2500);
+    assert!(!hits(by_default.get(asks[0])).await);
+    for ask in &asks[1..] {
+        assert!(hits(by_default.get(ask)).await, "{ask}");
+    }
+    // The inner service is told as the player told it.
+    assert_eq!(by_default.inner.calls()[0].uri, asks[0]);
+    let kept = rig(TargetUri::new().with_cmcd());
+    for ask in asks {
+        assert!(!hits(kept.get(ask)).await, "{ask}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_with_the_port_that_goes_without_saying_is_the_host() {
+    let rig = Rig::new().movie("/a.mp4", 2500);
+    let ask = |method: http::Method, host: &str| rig.ask(method, "/a.mp4").header("host", host);
+    for (first, others) in [
+        ("h", ["h:80", "h:", "H:80"]),
+        ("[::1]:80", ["[::1]", "[::1]:", "[::1]:80"]),
+        ("i:", ["i", "i:80", "I"]),
+    ] {
+        assert!(!hits(ask(http::Method::GET, first)).await, "{first}");
+        for other in others {
+            assert!(hits(ask(http::Method::GET, other)).await, "{first} {other}");
+            ask(http::Method::DELETE, other).send().await;
+            assert!(!hits(ask(http::Method::GET, first)).await, "{first} {other}");
+        }
+    }
+    for other in ["h:443", "h:8080", "h.", "h:080"] {
+        assert!(!hits(ask(http::Method::GET, other)).await, "{other}");
+    }
+}

@@ -432,3 +432,23 @@ async fn a_length_that_is_said_twice_is_one_and_lengths_that_differ_are_a_502() 
         }
     }
 }
+
+#[tokio::test]
+async fn a_tag_that_is_none_by_the_grammar_is_good_to_ask_by() {
+    for tag in ["5f3a-1b", "\"a, b,c\"", "a,b", "W/5f3a", "\"5f3a", "*x"] {
+        let script = Script::movie("/a.mp4", 2500).header("etag", tag);
+        let rig = Rig::new().script("/a.mp4", script);
+        let given = rig.get("/a.mp4").send().await;
+        assert_eq!(given.field("etag"), tag);
+        for asked in [tag.to_owned(), format!("\"x\", {tag}"), format!("{tag} ,W/\"y\"")] {
+            // With a comma and no quotes, or with half of them, it is one tag only where it stands alone.
+            let is_found =
+                !["a,b", "\"5f3a"].contains(&tag) || asked.starts_with("\"x") && tag != "a,b" || asked == tag;
+            let expected = if is_found { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+            let answer = rig.get("/a.mp4").header("if-none-match", &asked).send().await;
+            assert_eq!(answer.status, expected, "{tag} {asked}");
+        }
+        let other = rig.get("/a.mp4").header("if-none-match", "5f3b, \"a,b,c\"").send().await;
+        assert_eq!(other.status, StatusCode::OK, "{tag}");
+    }
+}
