@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Stores responses with Set-Cookie, cookie and all.
     #[arg(long)]
     set_cookie: Option<bool>,
+    /// Whether the ending of a path decides where the media type is missing, generic or a known mistake [default: true].
+    #[arg(long)]
+    media_by_ending: Option<bool>,
     /// How long a response is fresh that does not say [default: 5m].
     #[arg(long, value_parser = parse_duration)]
     default_ttl: Option<Duration>,
@@ -201,6 +204,9 @@ impl Args {
                 Some(named) => policy.statuses(named),
                 None => policy.any_status(),
             };
+        }
+        if let Some(by_ending) = self.media_by_ending {
+            policy = policy.media_by_ending(by_ending);
         }
         if let Some(store) = self.set_cookie {
             policy = policy.set_cookie(store);

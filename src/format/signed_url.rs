@@ -27,8 +27,9 @@ enum Until {
     EpochOrPolicy(&'static str, &'static str),
     /// As a date, and in seconds after it.
     After(&'static str, &'static str),
-    /// As dates, of which the first counts that comes; without one, somewhere else.
-    Dates(&'static [&'static str]),
+    /// As dates, of which the first counts that comes; without one, somewhere else. The first parameter is the version, a date
+    /// as well: by it, the short names are known for what they are.
+    Dates(&'static str, &'static [&'static str]),
 }
 
 /// Until when the URL of a request holds, if it is signed by a scheme that is known here. One that says it in a way that
@@ -47,7 +48,11 @@ pub(super) fn schemes(query: &str) -> impl Iterator<Item = &'static Scheme> + '_
 
 impl Scheme {
     fn signs(&self, query: &str) -> bool {
-        self.marks.iter().all(|mark| values(query, mark).next().is_some())
+        let is_versioned = match self.until {
+            Until::Dates(version, _) => values(query, version).any(|version| date(&version).is_some()),
+            Until::After(..) | Until::Epoch(_) | Until::EpochOrPolicy(..) => true,
+        };
+        is_versioned && self.marks.iter().all(|mark| values(query, mark).next().is_some())
     }
 
     /// Whether a parameter of this name is a part of the signature.
@@ -71,7 +76,7 @@ impl Scheme {
                     .and_then(|begin| begin.checked_add(Duration::from_secs(after)))
                     .or(Some(UNIX_EPOCH))
             }
-            Until::Dates(names) => names.iter().filter_map(|name| all(name, &date)).min(),
+            Until::Dates(_, names) => names.iter().filter_map(|name| all(name, &date)).min(),
         }
     }
 }
@@ -192,8 +197,8 @@ const SCHEMES: [Scheme; 7] = [
     },
     Scheme { marks: &["GoogleAccessId", "Signature"], others: &["Expires"], until: Until::Epoch("Expires") },
     Scheme {
-        marks: &["KeyName", "Signature"],
-        others: &["Expires", "URLPrefix"],
+        marks: &["Expires", "KeyName", "Signature"],
+        others: &["URLPrefix"],
         until: Until::Epoch("Expires"),
     },
     Scheme {
@@ -202,7 +207,7 @@ const SCHEMES: [Scheme; 7] = [
             "saoid", "scid", "sdd", "se", "ses", "si", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv",
             "sp", "spr", "sr", "srt", "ss", "st", "suoid",
         ],
-        until: Until::Dates(&["se", "ske"]),
+        until: Until::Dates("sv", &["se", "ske"]),
     },
 ];
 
@@ -293,6 +298,7 @@ mod tests {
             ("no end", "X-Amz-Date=20261122T100000Z&X-Amz-Signature=a".into(), Some(TEN)),
             ("past all time", "AWSAccessKeyId=A&Expires=18446744073709551615&Signature=a".into(), Some(PAST)),
             ("a parameter of that name signs nothing", format!("Expires={EPOCH}"), None),
+            ("nor do short names of another", "sv=3&sig=a&se=1&sp=2".into(), None),
             ("nor does half a signature", format!("Expires={EPOCH}&Signature=a"), None),
             ("nor another case", format!("expires={EPOCH}&signature=a&awsaccesskeyid=b"), None),
             ("no query to speak of", "v=1".into(), None),

@@ -63,7 +63,9 @@ impl ResponseDirectives {
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
                 if !is_directive(&name, argument) {
-                    words(&name).chain(words(argument)).for_each(|word| parsed.read_stray(word));
+                    // A name in quotes is none, and somebody has put all of it into quotes.
+                    let name_words = words(&name, name.starts_with('"'));
+                    name_words.chain(words(argument, false)).for_each(|word| parsed.read_stray(word));
                 }
             }
         }
@@ -216,24 +218,29 @@ fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// Whether it is written as §5.2 has it: a token, and after the `=`, if there is one, a token or a string in quotes.
+/// Whether it is written as §5.2 has it: a token, and after the `=`, if there is one, a token or a string in quotes. No
+/// directive has an apostrophe, though a token may.
 fn is_directive(name: &str, argument: &str) -> bool {
     let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_character);
     let argument = argument.trim_matches(is_whitespace);
     let inside = argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let is_quoted = inside.is_some_and(|inside| !inside.contains('"'));
-    is_token(name) && (argument.is_empty() || is_token(argument) || is_quoted)
+    is_token(name) && !name.contains('\'') && (argument.is_empty() || is_token(argument) || is_quoted)
 }
 
-/// What is written as a token, outside of quotes.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+/// What is written as a token, outside of quotes, or `within` them, too.
+fn words(text: &str, within: bool) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {
         match character {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
             '"' => quoted = !quoted,
-            _ => return quoted || !u8::try_from(character).is_ok_and(is_token_character),
+            '\'' => {}
+            _ => {
+                let is_character = u8::try_from(character).is_ok_and(is_token_character);
+                return quoted && !within || !is_character;
+            }
         }
         true
     })
@@ -339,6 +346,9 @@ mod tests {
             ("no-store;", unreadable.clone()),
             ("NO-STORE; public", unreadable.clone()),
             ("no-cache; no-store", ResponseDirectives { no_cache: true, ..unreadable.clone() }),
+            ("\"private, max-age=0\"", ResponseDirectives { private: true, ..stale.clone() }),
+            ("\"no-store\"", unreadable.clone()),
+            ("'private, max-age=5'", ResponseDirectives { private: true, ..stale.clone() }),
             ("\"x\" no-cache", ResponseDirectives { no_cache: true, ..nothing.clone() }),
             ("must-revalidate;", ResponseDirectives { proxy_revalidate: true, ..nothing.clone() }),
             ("public;max-age=600", stale.clone()),
@@ -348,7 +358,7 @@ mod tests {
             ("public;", nothing.clone()),
             ("must-understand;", nothing.clone()),
             ("x=\"private; no-store\"", nothing.clone()),
-            ("\"private; no-store\" x", nothing.clone()),
+            ("y \"private; no-store\" x", nothing.clone()),
             ("x=private", nothing.clone()),
             ("xprivate;", nothing.clone()),
             ("private-x;", nothing.clone()),

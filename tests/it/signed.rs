@@ -8,17 +8,17 @@ use tower_video_cache::{Fill, TargetUri};
 use crate::rig::{movie, noon, seconds, Ask, Rig, Script};
 
 const PATH: &str = "/a.mp4";
-/// Of the rigs' day, a minute past noon.
-const ENDS: &str = "20261122T120000Z";
+/// Of the day that all rigs live in.
+const NOON: &str = "20261122T120000Z";
 
 /// URLs of the movie that hold for a minute from noon, as services sign them.
 fn for_a_minute() -> [String; 4] {
     let end = noon() + seconds(60);
     let epoch = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
     [
-        format!("{PATH}?X-Amz-Date={ENDS}&X-Amz-Expires=60&X-Amz-Signature=ab"),
+        format!("{PATH}?X-Amz-Date={NOON}&X-Amz-Expires=60&X-Amz-Signature=ab"),
         format!("{PATH}?AWSAccessKeyId=a&Signature=b&Expires={epoch}"),
-        format!("{PATH}?X-Goog-Date={ENDS}&X-Goog-Expires=60&X-Goog-Signature=ab"),
+        format!("{PATH}?X-Goog-Date={NOON}&X-Goog-Expires=60&X-Goog-Signature=ab"),
         format!("{PATH}?sv=2022-11-02&se=2026-11-22T12%3A01%3A00Z&sr=b&sp=r&sig=ab"),
     ]
 }

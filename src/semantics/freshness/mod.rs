@@ -3,6 +3,8 @@
 //! RFC 9111 §4.2 (freshness), §4.2.1 (lifetime), §4.2.2 (heuristics), §4.2.3 (age), §4.2.4 (serving stale), §5.1
 //! (`Age`), §5.2.1 (request directives); RFC 5861 (stale windows); RFC 8246 (`immutable`).
 
+mod by_uri;
+
 use std::time::{Duration, SystemTime};
 
 use http::{
@@ -10,6 +12,7 @@ use http::{
     StatusCode,
 };
 
+pub(crate) use self::by_uri::ByUri;
 use super::{
     cache_control::{seconds, RequestDirectives, ResponseDirectives},
     cache_status::Forwarded,
@@ -22,15 +25,6 @@ use crate::policy::Policy;
 pub(crate) struct Exchange {
     pub(crate) requested: SystemTime,
     pub(crate) received: SystemTime,
-}
-
-/// What the URI of its request tells of a response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ByUri {
-    /// It is an HLS or DASH manifest, though its `Content-Type` does not say so.
-    pub(crate) is_manifest: bool,
-    /// When the URI, a signed one, ceases to hold.
-    pub(crate) until: Option<SystemTime>,
 }
 
 /// What of freshness does not change while a response is stored.
@@ -77,18 +71,6 @@ impl Freshness {
             if_error: directives.stale_if_error.unwrap_or(if_error),
             never_stale: directives.forbid_stale(),
         }
-    }
-
-    /// The same, with what the URI tells.
-    pub(crate) fn by(mut self, uri: ByUri) -> Self {
-        if uri.is_manifest && self.by_default {
-            self.lifetime = Duration::ZERO;
-        }
-        if let Some(until) = uri.until {
-            let left = until.duration_since(self.received).unwrap_or_default();
-            self.lifetime = self.lifetime.min(self.initial_age.saturating_add(left));
-        }
-        self
     }
 
     /// The current age (RFC 9111 §4.2.3); a clock set back counts as no time at all.

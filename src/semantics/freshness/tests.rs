@@ -46,12 +46,6 @@ fn lifetime_and_age_follow_the_rfc() {
             30,
         ),
         (
-            "and so is an Expires",
-            &[("expires", "Sun, 22 Nov 2026 10:01:00 GMT"), ("expires", "Sun, 22 Nov 2026 10:01:00 GMT")],
-            60,
-            0,
-        ),
-        (
             "§5.3 Expires twice is invalid",
             &[("expires", "Sun, 22 Nov 2026 10:01:00 GMT"), ("expires", "0")],
             0,
@@ -71,33 +65,6 @@ fn lifetime_and_age_follow_the_rfc() {
         assert_eq!(freshness.lifetime, seconds(*lifetime), "{rule}");
         assert_eq!(freshness.age(ten()), seconds(*age), "{rule}");
     }
-}
-
-#[test]
-fn the_uri_of_its_request_may_shorten_a_lifetime() {
-    let manifest = |is_manifest| ByUri { is_manifest, until: None };
-    let until = |second| ByUri { is_manifest: false, until: Some(ten() + seconds(second)) };
-    let aged = [("age", "40"), ("cache-control", "max-age=600")];
-    for (rule, lines, uri, lifetime) in [
-        ("nothing told", &[][..], ByUri::default(), 300),
-        ("a manifest has no default", &[], manifest(true), 0),
-        ("but what it says itself", &[("cache-control", "max-age=5")], manifest(true), 5),
-        (
-            "and what can be guessed",
-            &[("last-modified", "Sun, 22 Nov 2026 09:50:00 GMT")],
-            manifest(true),
-            60,
-        ),
-        ("a URI that holds for longer", &[], until(301), 300),
-        ("one that holds for less", &[], until(299), 299),
-        ("reckoned from when it came", &aged, until(10), 50),
-        ("one that holds no more", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
-    ] {
-        let freshness = of(200, lines, &Policy::default().heuristics(10, seconds(3600))).by(uri);
-        assert_eq!(freshness.lifetime, seconds(lifetime), "{rule}");
-    }
-    let freshness = of(200, &aged, &Policy::default()).by(until(10));
-    assert!(freshness.is_fresh(ten() + seconds(9)) && !freshness.is_fresh(ten() + seconds(10)));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! What the URI of its request tells of how long a response is fresh.
+//!
+//! RFC 9111 §4.2.2: what is guessed is the cache's own, and so it may be less.
+
+use std::time::{Duration, SystemTime};
+
+use super::Freshness;
+
+/// What the URI of its request tells of a response.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ByUri {
+    /// It is an HLS or DASH manifest, though its `Content-Type` does not say so.
+    pub(crate) is_manifest: bool,
+    /// When the URI, a signed one, ceases to hold.
+    pub(crate) until: Option<SystemTime>,
+}
+
+impl Freshness {
+    /// The same, with what the URI tells.
+    pub(crate) fn by(mut self, uri: ByUri) -> Self {
+        if uri.is_manifest && self.by_default {
+            self.lifetime = Duration::ZERO;
+        }
+        if let Some(until) = uri.until {
+            let left = until.duration_since(self.received).unwrap_or_default();
+            self.lifetime = self.lifetime.min(self.initial_age.saturating_add(left));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use http::StatusCode;
+
+    use super::{
+        super::{super::fields::tests::headers, Exchange},
+        *,
+    };
+    use crate::policy::Policy;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn the_uri_of_its_request_may_shorten_a_lifetime() {
+        let ten = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
+        let (exchange, policy) =
+            (Exchange { requested: ten, received: ten }, Policy::default().heuristics(10, seconds(3600)));
+        let of = |lines: &[(&str, &str)]| Freshness::of(StatusCode::OK, &headers(lines), exchange, &policy);
+        let manifest = |is_manifest| ByUri { is_manifest, until: None };
+        let until = |second| ByUri { is_manifest: false, until: Some(ten + seconds(second)) };
+        let aged = [("age", "40"), ("cache-control", "max-age=600")];
+        for (rule, lines, uri, lifetime) in [
+            ("nothing told", &[][..], ByUri::default(), 300),
+            ("a manifest has no default", &[], manifest(true), 0),
+            ("but what it says itself", &[("cache-control", "max-age=5")], manifest(true), 5),
+            (
+                "and what can be guessed",
+                &[("last-modified", "Sun, 22 Nov 2026 09:50:00 GMT")],
+                manifest(true),
+                60,
+            ),
+            ("a URI that holds for longer", &[], until(301), 300),
+            ("one that holds for less", &[], until(299), 299),
+            ("reckoned from when it came", &aged, until(10), 50),
+            ("one that holds no more", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
+        ] {
+            assert_eq!(of(lines).by(uri).lifetime, seconds(lifetime), "{rule}");
+        }
+        let freshness = of(&aged).by(until(10));
+        assert!(freshness.is_fresh(ten + seconds(9)) && !freshness.is_fresh(ten + seconds(10)));
+    }
+}
