@@ -95,7 +95,7 @@ impl VideoCacheLayer {
     }
 
     /// Until when the URI of a request holds, for URLs that end by what they say themselves. Default: the end of URLs signed as
-    /// S3, CloudFront, Google Cloud Storage, Google Cloud CDN or Azure have it (see
+    /// S3, `CloudFront`, Google Cloud Storage, Google Cloud CDN or Azure have it (see
     /// [`TargetUri::without_signatures`](crate::TargetUri::without_signatures)), none for others.
     ///
     /// From then on the request goes to the inner service untouched, as those that [`bypass`](Self::bypass) names, however
@@ -108,7 +108,7 @@ impl VideoCacheLayer {
     /// ```
     /// # use std::time::{Duration, UNIX_EPOCH};
     /// # use tower_video_cache::{MokaStore, VideoCacheLayer};
-    /// // Of one's own making: `?until=1795341600&proof=…`.
+    /// // A URL of one's own making: `?until=1795341600&proof=…`.
     /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).expiry(|request| {
     ///     let mut parameters = request.uri.query()?.split('&');
     ///     let seconds = parameters.find_map(|parameter| parameter.strip_prefix("until="))?;

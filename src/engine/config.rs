@@ -82,7 +82,7 @@ impl Config {
         (self.expiry)(request).is_some_and(|until| until <= self.clock.now())
     }
 
-    /// What the URI of a request tells of the response with these fields.
+    /// The facts about the response with these fields that the URI of its request tells.
     pub(crate) fn by_uri(&self, request: &request::Parts, response: &HeaderMap) -> ByUri {
         let is_manifest = self.policy.is_manifest_by_path(request.uri.path(), media_type(response));
         ByUri { is_manifest, until: (self.expiry)(request) }

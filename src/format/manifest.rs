@@ -54,7 +54,7 @@ pub(crate) struct Manifest {
     pub(crate) own_etag: bool,
     /// Not all of its chunks have been stored yet.
     pub(crate) sparse: bool,
-    /// What the URI of the request told, when the response was stored.
+    /// The facts that the URI of the request told, when the response was stored.
     pub(crate) by_uri: ByUri,
     /// The xxh3-128 sum of the body, where the inner service gave no strong validator to know it by.
     pub(crate) digest: Option<u128>,

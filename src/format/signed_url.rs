@@ -1,6 +1,6 @@
 //! Signed URLs: which parameters prove that somebody may see the object, and until when they do.
 //!
-//! Written down by the services' own documentation: Signature Versions 4 and 2 of S3, signed URLs of CloudFront, Google Cloud
+//! Written down by the services' own documentation: Signature Versions 4 and 2 of S3, signed URLs of `CloudFront`, Google Cloud
 //! Storage and Google Cloud CDN, shared access signatures of Azure.
 
 use std::{
@@ -41,7 +41,7 @@ pub(crate) fn expiry(request: &request::Parts) -> Option<SystemTime> {
 
 /// The schemes by which a query is signed: one, if anybody is to take it for valid.
 pub(super) fn schemes(query: &str) -> impl Iterator<Item = &'static Scheme> + '_ {
-    // What each of them has, since most queries have neither.
+    // Each of them has one of these, and most queries have neither.
     let may_be_signed = query.contains("ignature=") || query.contains("sig=");
     SCHEMES.iter().filter(move |scheme| may_be_signed && scheme.signs(query))
 }
@@ -132,7 +132,7 @@ fn date(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
-/// The first `DateLessThan` to come of a CloudFront policy: JSON in Base64 with other signs for `+`, `=` and `/`.
+/// The first `DateLessThan` to come of a `CloudFront` policy: JSON in Base64 with other signs for `+`, `=` and `/`.
 fn policy_end(text: &str) -> Option<SystemTime> {
     let (mut policy, mut bits, mut filled) = (String::new(), 0_u32, 0);
     for sign in text.bytes().filter(|sign| !matches!(sign, b'_' | b'=')) {
@@ -223,7 +223,7 @@ mod tests {
 
     fn until(query: &str) -> Option<String> {
         let request = Request::get(format!("/a.mp4?{query}")).body(()).unwrap();
-        expiry(&request.into_parts().0).map(|until| httpdate::fmt_http_date(until))
+        expiry(&request.into_parts().0).map(httpdate::fmt_http_date)
     }
 
     const TEN: &str = "Sun, 22 Nov 2026 10:00:00 GMT";

@@ -47,6 +47,7 @@ use super::{key::CacheKey, signed_url::schemes};
 /// The parameter `CMCD` is left out unless [`with_cmcd`](Self::with_cmcd) says otherwise: players write into it how they
 /// fare, so that no two of their requests have the same URI (CTA-5004).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setter's, called or not")]
 pub struct TargetUri {
     query: Query,
     cmcd: bool,
@@ -107,12 +108,12 @@ impl TargetUri {
         self
     }
 
-    /// Leaves out what proves who may see the object, in the URLs that S3 (Signature Versions 4 and 2), CloudFront, Google
+    /// Leaves out what proves who may see the object, in the URLs that S3 (Signature Versions 4 and 2), `CloudFront`, Google
     /// Cloud Storage, Google Cloud CDN and Azure (shared access signatures) sign, so that all who hold one share a stored
     /// response. It adds to the setters for parameters. Parameters that change the answer (`response-content-type`, `rsct`,
     /// `versionId`) stay, and those of a URL that none of these has signed. Default: they are part of the key.
     ///
-    /// **Whoever checks the signature must stand outside of the cache.** Where the inner service checks it, as those services
+    /// **The check of the signature must stand outside of the cache.** Where the inner service checks it, as those services
     /// themselves do, a viewer with a made-up signature gets what is stored. Without this setter no check is needed: only who
     /// has a URL finds what it brought.
     ///

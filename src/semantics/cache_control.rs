@@ -228,7 +228,7 @@ fn is_directive(name: &str, argument: &str) -> bool {
     is_token(name) && !name.contains('\'') && (argument.is_empty() || is_token(argument) || is_quoted)
 }
 
-/// What is written as a token, outside of quotes, or `within` them, too.
+/// The words that are written as tokens, outside of quotes, or `within` them, too.
 fn words(text: &str, within: bool) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {

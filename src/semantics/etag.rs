@@ -52,7 +52,7 @@ pub(crate) enum Named<'a> {
     Tag(EntityTag<'a>),
 }
 
-/// What a list of tags names, over all its lines (RFC 9110 §13.1.1, §13.1.2).
+/// The names in a list of tags, over all its lines (RFC 9110 §13.1.1, §13.1.2).
 pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Named<'a>> {
     let lines = headers.get_all(field).iter();
     let members = lines.flat_map(|line| {

@@ -23,7 +23,7 @@ pub(crate) fn single_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
     values.next().is_none().then(|| value.trim_ascii())
 }
 
-/// What a field says that may occur only once; `None` if it is absent, or if its lines differ.
+/// The value of a field that may occur only once; `None` if it is absent, or if its lines differ.
 ///
 /// A server and the gateway before it may each write the field: lines that are equal say one thing.
 pub(crate) fn agreed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
@@ -324,7 +324,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_said_twice_alike_is_said_once() {
+    fn lines_that_are_equal_say_one_thing() {
         for (lines, one) in [
             (&["\"a\""][..], Some("\"a\"")),
             (&["\"a\"", " \"a\" "], Some("\"a\"")),

@@ -35,7 +35,7 @@ const SAYING_NOTHING: [&str; 8] = [
     "unknown/unknown",
 ];
 
-/// What players fetch. The types that are in error are of lists that servers read: a Qt translation and a TeXmacs document end
+/// The types that players fetch. Those that are in error are of lists that servers read: a Qt translation and another document end
 /// in `.ts`, too, and to a server that knows no playlists these are text, or XML.
 const KINDS: [Kind; 14] = [
     Kind {
@@ -99,7 +99,7 @@ mod tests {
             ("/v/a.ts", None, Some("video/mp2t")),
             ("/v/a.b.mp4", Some("application/force-download"), Some("video/mp4")),
             (".mp4", None, Some("video/mp4")),
-            // What is said counts, where it says something and is no known mistake.
+            // The type counts, where it says something and is no known mistake.
             ("/v/a.mp4", Some("text/html"), None),
             ("/v/a.mp4", Some("text/plain"), None),
             ("/v/a.mp4", Some("text/vnd.trolltech.linguist"), None),

@@ -159,7 +159,7 @@ async fn a_check_outside_of_the_cache_keeps_signed_urls_safe() {
 }
 
 #[tokio::test]
-async fn what_a_player_tells_of_itself_makes_no_other_video() {
+async fn the_reports_of_a_player_make_no_other_video() {
     let asks = ["/a.mp4?CMCD=br%3D1", "/a.mp4?CMCD=br%3D2%2Csid%3D%22x%22", "/a.mp4"];
     let by_default = Rig::new().movie("/a.mp4", 2500);
     assert!(!hits(by_default.get(asks[0])).await);

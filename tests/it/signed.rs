@@ -8,7 +8,7 @@ use tower_video_cache::{Fill, TargetUri};
 use crate::rig::{movie, noon, seconds, Ask, Rig, Script};
 
 const PATH: &str = "/a.mp4";
-/// Of the day that all rigs live in.
+/// The day that all rigs live in.
 const NOON: &str = "20261122T120000Z";
 
 /// URLs of the movie that hold for a minute from noon, as services sign them.
@@ -60,7 +60,7 @@ async fn a_url_that_has_ended_goes_to_the_inner_service_however_fresh_what_is_st
 }
 
 #[tokio::test]
-async fn what_a_url_brought_is_fresh_no_longer_than_that_url_holds() {
+async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
     let rig = Rig::new().layer(|layer| layer.key(TargetUri::new().without_signatures().into_fn()));
     rig.inner.answer(PATH, fresh_for_an_hour().honours_conditions());
     let [short, _, long, _] = for_a_minute();
@@ -69,7 +69,7 @@ async fn what_a_url_brought_is_fresh_no_longer_than_that_url_holds() {
     let hit = rig.get(&long).send().await;
     assert_eq!(hit.is_hit().cache_status(), "tower-video-cache; hit; ttl=60");
     rig.clock.advance(seconds(60));
-    // Whoever signs may have taken it back meanwhile: the longer URL asks for itself, and then it counts.
+    // The signer may have taken it back meanwhile: the longer URL asks for itself, and then it counts.
     let validated = rig.get(&long).send().await;
     assert_eq!(validated.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=3600");
     assert!(rig.inner.calls()[1].headers.contains_key("if-none-match"));

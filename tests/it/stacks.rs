@@ -1,7 +1,7 @@
 //! Every layer of tower and tower-http, outside of the cache and inside of it: it compiles, and the viewer notices nothing.
 //!
-//! What changes the type of the request's body needs a `MapRequestBodyLayer` between itself and the cache, for the cache makes
-//! request bodies of its own. What cannot be cloned needs a buffer around it, if it is inside.
+//! A layer that changes the type of the request's body needs a `MapRequestBodyLayer` between itself and the cache, for the cache makes
+//! request bodies of its own. A service that cannot be cloned needs a buffer around it, if it is inside.
 
 use std::{
     convert::Infallible,
@@ -328,7 +328,7 @@ async fn a_layer_that_wraps_the_body_of_requests_needs_another_to_unwrap_it() {
 }
 
 #[tokio::test]
-async fn what_a_layer_answers_by_itself_has_an_empty_body() {
+async fn the_answer_that_a_layer_makes_by_itself_has_an_empty_body() {
     let inner = Counted::default();
     let stack = ServiceBuilder::new()
         .layer(CorsLayer::permissive())

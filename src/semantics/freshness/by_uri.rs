@@ -1,4 +1,4 @@
-//! What the URI of its request tells of how long a response is fresh.
+//! How long a response is fresh, by the URI of its request.
 //!
 //! RFC 9111 §4.2.2: what is guessed is the cache's own, and so it may be less.
 
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Freshness;
 
-/// What the URI of its request tells of a response.
+/// Facts about a response that the URI of its request tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ByUri {
     /// It is an HLS or DASH manifest, though its `Content-Type` does not say so.

@@ -29,6 +29,7 @@ pub(crate) struct Exchange {
 
 /// What of freshness does not change while a response is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own, said or not")]
 pub(crate) struct Freshness {
     lifetime: Duration,
     /// It is the policy's default: nothing said how long it is, and nothing lets it be guessed.
