@@ -222,13 +222,10 @@ impl<'a> Case<'a> {
                 headers.remove(name);
             }
             // RFC 9110 §8.6: a list of one length, again and again, is that length.
-            if let Some((first, rest)) =
-                headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.split_once(", "))
-            {
-                if first == rest {
-                    let first = HeaderValue::from_str(first).unwrap();
-                    headers.insert(header::CONTENT_LENGTH, first);
-                }
+            let said = headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
+            let is_twice = said.and_then(|said| said.split_once(", ")).filter(|(one, other)| one == other);
+            if let Some(one) = is_twice.and_then(|(one, _)| HeaderValue::from_str(one).ok()) {
+                headers.insert(header::CONTENT_LENGTH, one);
             }
             headers
         };

@@ -97,8 +97,8 @@ async fn all_who_hold_a_url_share_if_the_signature_is_left_out_and_nobody_else_d
 #[tokio::test]
 async fn an_application_has_ends_of_its_own_or_none() {
     let until = |request: &http::request::Parts| -> Option<SystemTime> {
-        let parameters = request.uri.query()?.split('&');
-        let text = parameters.filter_map(|parameter| parameter.strip_prefix("until=")).next()?;
+        let mut parameters = request.uri.query()?.split('&');
+        let text = parameters.find_map(|parameter| parameter.strip_prefix("until="))?;
         Some(noon() + Duration::from_secs(text.parse().unwrap_or(0)))
     };
     let rig = Rig::new().layer(|layer| layer.expiry(until));
