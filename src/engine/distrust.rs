@@ -221,7 +221,10 @@ mod tests {
             key::{CacheKey, Generation},
             manifest::{Layout, Manifest, Record},
         },
-        semantics::{cache_control::RequestDirectives, freshness::Exchange},
+        semantics::{
+            cache_control::RequestDirectives,
+            freshness::{ByUri, Exchange},
+        },
         store::Store,
     };
 
@@ -267,6 +270,7 @@ mod tests {
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
+            by_uri: ByUri::default(),
             digest: None,
         });
         engine.records.put_record(&target.primary, &record).await.unwrap();
