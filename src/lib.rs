@@ -33,7 +33,7 @@ pub use self::{
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
     layer::VideoCacheLayer,
-    policy::Policy,
+    policy::{Invalidate, Policy},
     semantics::cache_status::CacheName,
     service::VideoCache,
     store::{Lease, Store, Tiered, Writes},

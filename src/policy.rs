@@ -25,11 +25,14 @@ pub struct Policy {
     default_ttl: Duration,
     heuristics: Heuristics,
     heeds_requests: bool,
+    invalidate: Invalidate,
     max_ranges: usize,
     max_size: u64,
     media: Vec<String>,
     media_by_ending: bool,
+    shares_with_the_authorized: bool,
     stale_if_error: Duration,
+    stale_on_request: Duration,
     stale_while_revalidate: Duration,
     statuses: Statuses,
     stores_set_cookie: bool,
@@ -46,6 +49,12 @@ impl Policy {
     ///
     /// HLS and DASH manifests, by their type or [ending](Self::media_by_ending), have none: a live one changes every few seconds, and a viewer of an old one stands
     /// still. They are as fresh as the inner service says.
+    ///
+    /// The answer to a request with a `Cookie` has none either, nor a guess by [`heuristics`](Self::heuristics), nor a
+    /// window of [`stale_while_revalidate`](Self::stale_while_revalidate) or [`stale_if_error`](Self::stale_if_error): it may
+    /// be its owner's alone. It is stored if it has a strong `ETag`, to be validated before each use; a 304 to a request
+    /// without a `Cookie` then shows that it is everybody's. An answer that says how long it is fresh, or says `public` or
+    /// `Vary: Cookie`, is like others. Where cookies are known to change nothing, take them off before the layer.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
@@ -55,6 +64,9 @@ impl Policy {
     /// Whether the `Cache-Control` (and, without one, the `Pragma`) of requests is heeded: `no-cache`, `no-store`,
     /// `max-age`, `max-stale`, `min-fresh`, `only-if-cached`, `stale-if-error` (RFC 9111 §5.2.1). Default: true.
     ///
+    /// Requests may want less than a response allows. They get more, by `max-stale` or by a `stale-if-error` longer than the
+    /// response's, only as far as [`stale_on_request`](Self::stale_on_request) lets them.
+    ///
     /// Any viewer can then make the inner service work. With `no-cache` or `max-age=0`, as browsers send them with a
     /// reload, that is a validation, shared by all who wait for it; but where the inner service gives no validators, it
     /// is the whole response, stored anew (an `ETag` made here says nothing to it). With `no-store`, it is the answer to each such request by itself. Where viewers
@@ -62,6 +74,17 @@ impl Policy {
     #[must_use]
     pub fn heed_requests(mut self, heed: bool) -> Self {
         self.heeds_requests = heed;
+        self
+    }
+
+    /// When an unsafe request, such as a POST, takes out what is stored for its URI, and for those that its answer names.
+    /// Default: [`Invalidate::OnSuccess`].
+    ///
+    /// With [`Invalidate::Never`], no client can take out what others get: for where anybody may send unsafe requests, and
+    /// their success says nothing of the videos.
+    #[must_use]
+    pub fn invalidate(mut self, invalidate: Invalidate) -> Self {
+        self.invalidate = invalidate;
         self
     }
 
@@ -143,11 +166,38 @@ impl Policy {
         self
     }
 
+    /// Whether a request with `Authorization` gets what others have stored, whatever that response says. Default: false.
+    ///
+    /// Without it, such a request gets what says `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). Of anything else
+    /// the inner service is asked with the request's own credentials whether it is good for them, too; if its answer is a 304
+    /// under a strong `ETag`, the stored bytes are served, and any other answer passes and is not stored. RFC 9111 would let a
+    /// cache share what came without credentials; but where the inner service looks at them, a viewer who has paid would get
+    /// what was made for those who have not. Set it where the inner service does not look at `Authorization`.
+    #[must_use]
+    pub fn share_with_authorized(mut self, share: bool) -> Self {
+        self.shares_with_the_authorized = share;
+        self
+    }
+
+    /// How long after it went stale a response may be used because a request says so, by `max-stale` (RFC 9111 §5.2.1.2)
+    /// or by a `stale-if-error` longer than the response's (RFC 5861 §4). Default: zero, so that no request can bring back
+    /// what the inner service has withdrawn.
+    ///
+    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale, nor is what the inner
+    /// service has refused since with 401, 403, 404, 410 or 451.
+    #[must_use]
+    pub fn stale_on_request(mut self, window: Duration) -> Self {
+        self.stale_on_request = window;
+        self
+    }
+
     /// How long after it went stale a response may stand in where the inner service fails, is silent for longer than
     /// the layer's limits, or answers 500, 502, 503 or 504, if neither the response nor the request says (RFC 5861 §4);
     /// for a request with `no-cache`, nothing does. Default: zero, only where the response says so.
     ///
-    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale.
+    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale. Nor is what the inner
+    /// service, asked whether it is still good, has refused with 401, 403, 404, 410 or 451, until it says that it is good; a
+    /// 401 or 403 to a request with `Authorization` or `Cookie` is about that client, and ends nothing.
     #[must_use]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = window;
@@ -248,8 +298,21 @@ impl Policy {
         self.stores_set_cookie
     }
 
-    pub(crate) fn stale_windows(&self) -> (Duration, Duration) {
-        (self.stale_while_revalidate, self.stale_if_error)
+    pub(crate) fn shares_with_the_authorized(&self) -> bool {
+        self.shares_with_the_authorized
+    }
+
+    pub(crate) fn invalidates_on(&self, status: StatusCode) -> bool {
+        match self.invalidate {
+            Invalidate::Never => false,
+            Invalidate::OnSuccess => status.is_success(),
+            Invalidate::OnNonError => status.is_success() || status.is_redirection(),
+        }
+    }
+
+    /// While it is validated, instead of an error, and because a request says so.
+    pub(crate) fn stale_windows(&self) -> (Duration, Duration, Duration) {
+        (self.stale_while_revalidate, self.stale_if_error, self.stale_on_request)
     }
 
     pub(crate) fn targeted_fields(&self) -> &[HeaderName] {
@@ -275,17 +338,35 @@ impl Default for Policy {
             default_ttl: Duration::from_secs(300),
             heuristics: Heuristics { percent: 0, limit: Duration::ZERO },
             heeds_requests: true,
+            invalidate: Invalidate::default(),
             max_ranges: 16,
             max_size: 8 << 30,
             media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
             media_by_ending: true,
+            shares_with_the_authorized: false,
             stale_if_error: Duration::ZERO,
+            stale_on_request: Duration::ZERO,
             stale_while_revalidate: Duration::ZERO,
             statuses: Statuses::Named(vec![StatusCode::OK]),
             stores_set_cookie: false,
             targeted: Vec::new(),
         }
     }
+}
+
+/// Which answers to unsafe requests invalidate what is stored (RFC 9111 §4.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalidate {
+    /// None.
+    Never,
+    /// Those with a 2xx status. A redirection to a page for logging in, to `https` or to another spelling of the path has
+    /// changed nothing, and anybody gets one.
+    #[default]
+    OnSuccess,
+    /// Those with a 2xx or 3xx status, which RFC 9111 §4.4 calls non-error: for an inner service that answers what it has
+    /// done with 303 (See Other).
+    OnNonError,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

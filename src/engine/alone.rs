@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{request, Method, Request, Response, StatusCode};
+use http::{
+    header::{self, HeaderMap},
+    request, Method, Request, Response, StatusCode,
+};
 use tower_service::Service;
 
 use super::{
@@ -12,15 +15,17 @@ use super::{
     lookup::Entry,
     serve,
     supply::Upstream,
-    Engine,
+    Engine, Fill,
 };
 use crate::{
     body::ResponseBody,
     semantics::{
         cache_status::{Outcome, Refusal},
+        etag::has_strong_tag,
         fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
         storable::would_be_storable,
+        validation::{ask_by_tag, has_same_tag, News},
     },
 };
 
@@ -42,7 +47,8 @@ where
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
     let requested = clock.now();
     let answer = inner.call(Request::from_parts(inwards, body)).await;
-    let exchange = Exchange { requested, received: clock.now() };
+    let with_cookie = parts.headers.contains_key(header::COOKIE);
+    let exchange = Exchange { requested, received: clock.now(), with_cookie };
     if let Some(entry) = &stale {
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
         if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
@@ -55,11 +61,13 @@ where
     }
     let answer = answer?;
     let (status, policy) = (answer.status(), &engine.config.policy);
-    match stale.filter(|_| parts.method == Method::HEAD && status == StatusCode::OK) {
+    let is_told_by_head = parts.method == Method::HEAD && status == StatusCode::OK;
+    let is_news = is_told_by_head || News::of(&parts.headers, status, Refusal::Status) == News::Withdrawn;
+    match stale.filter(|_| is_news) {
         Some(entry) => {
-            let headers = answer.headers().clone();
+            let seen = (status, answer.headers().clone());
             let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
-            let news = fill::freshen_by_head(engine, target, parts, entry, headers, exchange, revocations);
+            let news = fill::heed(engine, target, parts, entry, seen, exchange, revocations);
             // Whatever becomes of it, the answer is the inner service's.
             let _ = tokio::spawn(news).await;
         }
@@ -83,12 +91,63 @@ where
     Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))))
 }
 
-/// Asks whether `entry` is still good for this request alone, and stores nothing.
+/// What a request asks for itself alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether what is stored is still good.
+    OfAny,
+    /// Whether it is what this request's credentials would bring (RFC 9111 §3.5).
+    OfTheAuthorized,
+}
+
+impl Question {
+    /// The request that puts it; none where there is nothing to ask by, and the answer would be a whole that this viewer may
+    /// not have asked for.
+    fn about(self, entry: &Entry, engine: &Engine, request: &request::Parts) -> Option<request::Parts> {
+        let mut asked = request.clone();
+        engine.mark(&mut asked.extensions);
+        match self {
+            Self::OfAny if entry.manifest.own_etag => None,
+            Self::OfAny => {
+                remove_conditions_and_ranges(&mut asked.headers);
+                Some(fill::question(entry, &asked))
+            }
+            Self::OfTheAuthorized => {
+                let is_whole = !entry.manifest.sparse || engine.config.fill != Fill::Whole;
+                let has_tag = !entry.manifest.own_etag && has_strong_tag(&entry.manifest.headers);
+                (is_whole && has_tag).then(|| {
+                    ask_by_tag(&entry.manifest.headers, &mut asked.headers);
+                    asked
+                })
+            }
+        }
+    }
+
+    /// Whether a 304 answers it: what credentials bring is told by a strong tag alone.
+    fn is_answered_by(self, entry: &Entry, answer: Option<(StatusCode, &HeaderMap)>) -> bool {
+        let has_tag = |headers| has_same_tag(&entry.manifest.headers, headers);
+        self == Self::OfAny || answer.is_some_and(|(_, headers)| has_tag(headers))
+    }
+
+    /// Whether the inner service did not get to see all that this request asked.
+    fn hid_something_of(self, request: &request::Parts) -> bool {
+        match self {
+            Self::OfAny => has_conditions_or_ranges(&request.headers),
+            Self::OfTheAuthorized => {
+                let validators = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+                validators.iter().any(|name| request.headers.contains_key(name))
+            }
+        }
+    }
+}
+
+/// Asks the `question` about `entry` for this request alone, and stores nothing.
 pub(crate) async fn validate<S, A, B>(
     engine: &Arc<Engine>,
     mut inner: Inner<S>,
     asked: Asked<A>,
     entry: Arc<Entry>,
+    question: Question,
     upstream: &Arc<dyn Upstream>,
     mut outcome: Outcome,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
@@ -97,20 +156,21 @@ where
     A: Default,
 {
     outcome.collapsed = false;
-    // There is nothing to ask by, and the answer would be a whole that this viewer may not have asked for.
-    if entry.manifest.own_etag {
-        return pass(engine, inner, asked, Some(entry), upstream, outcome).await;
+    if question == Question::OfTheAuthorized {
+        outcome.refusal = Some(Refusal::Authorization);
     }
+    let Some(putting) = question.about(&entry, engine, &asked.parts) else {
+        let stale = (question == Question::OfAny).then_some(entry);
+        return pass(engine, inner, asked, stale, upstream, outcome).await;
+    };
     let Asked { parts, directives, target, .. } = &asked;
-    let mut question = parts.clone();
-    remove_conditions_and_ranges(&mut question.headers);
-    engine.mark(&mut question.extensions);
-    let question = fill::question(&entry, &question);
+    let with_cookie = parts.headers.contains_key(header::COOKIE);
     let requested = engine.config.clock.now();
-    let answer = inner.call(Request::from_parts(question, A::default())).await;
-    let exchange = Exchange { requested, received: engine.config.clock.now() };
+    let answer = inner.call(Request::from_parts(putting, A::default())).await;
+    let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };
     let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
     let usable = match fill::verdict(&entry, directives, seen, exchange.received) {
+        Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
         Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
         Verdict::StandsIn => {
             outcome.refusal = Some(Refusal::StaleIfError);
@@ -118,7 +178,7 @@ where
         }
         Verdict::New => {
             let answer = answer?;
-            if is_for_another_try(&answer, parts) {
+            if answer.status().is_success() && question.hid_something_of(parts) {
                 // An inner service may wait for the end of one answer before it gives the next.
                 drop(answer);
                 return pass(engine, inner, asked, None, upstream, outcome).await;

@@ -31,6 +31,8 @@ pub(crate) enum Landing {
     Abandoned,
     /// The inner response did not live up to its own word, or is for its owner alone; another try may bring a better one.
     Broken,
+    /// What is stored is good for the request that asked, which has credentials or a cookie: whoever followed asks for itself.
+    ForOne(Generation),
     /// The inner answer cannot be stored: every follower needs one of its own.
     Passed,
     /// A stored response stands in for an error, for those who may have it stale.

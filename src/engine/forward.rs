@@ -8,7 +8,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    alone::{pass, validate},
+    alone::{pass, validate, Question},
     fill::{self, For, Known},
     flight::{Landing, Role},
     inner::Inner,
@@ -22,7 +22,6 @@ use super::{
 use crate::{
     body::ResponseBody,
     error::BoxError,
-    format::key::Generation,
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome, Refusal},
@@ -65,11 +64,10 @@ where
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
         // Another one's answer, which is good for nobody else: this request needs one of its own.
-        if let (Accepted::Shared(generation), Known::Stale(entry)) = (accepted, &missed.stored) {
-            if generation == entry.generation() {
-                let entry = Arc::clone(entry);
-                return validate(&engine, inner, asked, entry, &upstream, outcome).await;
-            }
+        if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
+            let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
+            let entry = Arc::clone(entry);
+            return validate(&engine, inner, asked, entry, question, &upstream, outcome).await;
         }
         // It may not have what stood in for an error: the error, or a better answer, is its own to get.
         if matches!(accepted, Accepted::StandIn(_)) {
@@ -108,10 +106,10 @@ where
                 engine.follow(follower, &upstream, parts, &mut outcome).await
             }
             Role::Lead(permit) => {
-                if let Some(generation) =
+                if let Some(landing) =
                     engine.landed_before(target, parts, directives, accepted, &mut missed).await
                 {
-                    permit.land(Landing::Stored(generation));
+                    permit.land(landing);
                     // Nothing was forwarded: the next look is the first to count.
                     outcome.forwarded = None;
                     Turn::LookAgain
@@ -223,7 +221,7 @@ impl Engine {
         directives: &RequestDirectives,
         accepted: Accepted,
         missed: &mut Missed,
-    ) -> Option<Generation> {
+    ) -> Option<Landing> {
         // What was found before the flight was joined may have been taken out since, and nothing would tell.
         if matches!(missed.stored, Known::Sparse(_)) {
             missed.stored = Known::Unknown;
@@ -240,14 +238,27 @@ impl Engine {
                 None
             }
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
-                Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before)
+                let generation = Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before);
+                generation.map(Landing::Stored)
             }
+            // It is to be asked about by this request alone.
+            Look::Found(_, Reuse::ValidatedForOne(_)) => Some(Landing::Broken),
             Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
         }
     }
 }
 
 impl Missed {
+    /// Whether the stored response is to be asked about by this request alone.
+    fn is_for_one(&self, accepted: Accepted) -> bool {
+        match (accepted, &self.stored) {
+            (Accepted::Shared(found) | Accepted::Another(found), Known::Stale(entry)) => {
+                self.for_one || found == entry.generation()
+            }
+            _ => self.for_one,
+        }
+    }
+
     /// What a fill is to know of the store.
     fn known(&mut self) -> Known {
         match (std::mem::take(&mut self.stored), self.gone_before) {

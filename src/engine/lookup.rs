@@ -48,7 +48,10 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, .. } = &manifest;
-        let freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
+        let mut freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
+        if manifest.withdrawn {
+            freshness = freshness.withdrawn();
+        }
         Self { manifest, freshness, slot, record, pouring: None }
     }
 
@@ -114,6 +117,8 @@ pub(crate) enum Accepted {
     Own(Generation),
     /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
     Shared(Generation),
+    /// Found to be good for another one, and that says nothing of this one.
+    Another(Generation),
     /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
     StandIn(Generation),
 }
@@ -177,8 +182,8 @@ impl Look {
     fn beats(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Found(one, reuse), Self::Found(other, other_reuse)) => {
-                let usable = |reuse: &Reuse| !matches!(reuse, Reuse::Validated(_));
-                let rank = |entry: &Entry, reuse| (usable(reuse), entry.manifest.exchange.received);
+                let rank =
+                    |entry: &Entry, reuse: &Reuse| (reuse.is_usable(), entry.manifest.exchange.received);
                 rank(one, reuse) > rank(other, other_reuse)
             }
             (Self::Found(..), _) => true,
@@ -206,8 +211,7 @@ pub(crate) fn foreseen(
             }
         })?,
     };
-    let reuse = reuse(engine, &entry, directives, accepted);
-    (!matches!(reuse, Reuse::Validated(_))).then_some(entry)
+    reuse(engine, &entry, directives, accepted).is_usable().then_some(entry)
 }
 
 /// The record at `slot`, decoded; none if it does not decode.
@@ -240,9 +244,12 @@ fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
     let now = engine.config.clock.now();
     let is_accepted = match accepted {
-        Accepted::Nothing => false,
+        Accepted::Nothing | Accepted::Another(_) => false,
         Accepted::Own(generation) => generation == entry.generation(),
-        Accepted::Shared(generation) => generation == entry.generation() && !entry.freshness.is_for_one(),
+        Accepted::Shared(generation) => {
+            let Entry { freshness, .. } = entry;
+            generation == entry.generation() && !freshness.is_for_one() && freshness.is_for(directives)
+        }
         Accepted::StandIn(generation) => generation == entry.generation() && entry.stands_in(directives, now),
     };
     if is_accepted {
@@ -274,11 +281,12 @@ mod tests {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             selecting,
-            exchange: Exchange { requested: now, received: now },
+            exchange: Exchange { requested: now, received: now, with_cookie: false },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
             by_uri: ByUri::default(),
+            withdrawn: false,
             digest: None,
         })
     }

@@ -61,7 +61,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome},
-        fields::overrides_method,
+        fields::{overrides_method, remove_listed},
         freshness::Reuse,
     },
     store::ErasedStore,
@@ -186,6 +186,7 @@ impl Engine {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        remove_listed(&mut parts.headers);
         let mut outcome = Outcome::default();
         let directives = self.directives(&parts);
         // RFC 9111 §5.2.1.5: nothing of this request or its response is to be stored.
@@ -239,6 +240,7 @@ impl Engine {
             reason,
             slot: slot.clone(),
             stored: Known::Nothing,
+            for_one: false,
             gone: None,
             gone_before: None,
             store_failed: false,
@@ -251,11 +253,10 @@ impl Engine {
             Look::Nothing(reason, slot, others) => {
                 return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
             }
-            Look::Found(entry, Reuse::Validated(reason)) => {
-                return Err(Missed {
-                    stored: Known::Stale(Arc::clone(&entry)),
-                    ..missed(reason, &entry.slot)
-                })
+            Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
+                let for_one = matches!(reuse, Reuse::ValidatedForOne(_));
+                let missed = missed(reason, &entry.slot);
+                return Err(Missed { stored: Known::Stale(entry), for_one, ..missed });
             }
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
@@ -308,11 +309,11 @@ impl Engine {
     }
 
     fn directives(&self, request: &request::Parts) -> RequestDirectives {
-        if self.config.policy.heeds_requests() {
-            RequestDirectives::of(&request.headers)
-        } else {
-            RequestDirectives::default()
-        }
+        let (policy, headers) = (&self.config.policy, &request.headers);
+        let heeded = policy.heeds_requests().then(|| RequestDirectives::of(headers)).unwrap_or_default();
+        let is_authorized =
+            !policy.shares_with_the_authorized() && headers.contains_key(header::AUTHORIZATION);
+        RequestDirectives { is_authorized, ..heeded }
     }
 
     /// Marks a request that goes inwards. Should it come to this cache again, applied twice on its way, it would
@@ -342,6 +343,8 @@ struct Missed {
     slot: Slot,
     /// What may be used once the inner service says that it is good.
     stored: Known,
+    /// Only if it says so to this very request (RFC 9111 §3.5).
+    for_one: bool,
     /// The response that was found without its bytes.
     gone: Option<(Arc<Entry>, Gone)>,
     /// That, once another try was made to have them.

@@ -30,8 +30,28 @@ struct Pass {
     /// By which fields the answer was selected, and a hash of their values: it says nothing of requests that differ.
     selecting: Vec<HeaderName>,
     values: u64,
+    of: Client,
     since: SystemTime,
     refusal: Refusal,
+}
+
+/// By which fields the client said who it is. Its answer says nothing of clients that have none of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    authorization: bool,
+    cookie: bool,
+}
+
+impl Client {
+    pub(crate) fn of(request: &HeaderMap) -> Self {
+        let has = |name| request.contains_key(name);
+        Self { authorization: has(header::AUTHORIZATION), cookie: has(header::COOKIE) }
+    }
+
+    fn is_like(self, request: &HeaderMap) -> bool {
+        let other = Self::of(request);
+        (!self.authorization || other.authorization) && (!self.cookie || other.cookie)
+    }
 }
 
 impl Passes {
@@ -52,8 +72,8 @@ impl Passes {
         if !is_lasting(refusal) {
             return;
         }
-        let values = self.values(&selecting, request);
-        *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, values, since: now, refusal });
+        let (values, of) = (self.values(&selecting, request), Client::of(request));
+        *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, values, of, since: now, refusal });
     }
 
     /// Why a fill for `slot` on behalf of this request would be in vain, if that was found out lately.
@@ -72,10 +92,7 @@ impl Passes {
     }
 
     fn is_about(&self, pass: &Pass, request: &HeaderMap) -> bool {
-        // One viewer's credentials say nothing of those who have none.
-        let of_credentials = pass.refusal == Refusal::Authorization;
-        (!of_credentials || request.contains_key(header::AUTHORIZATION))
-            && self.values(&pass.selecting, request) == pass.values
+        pass.of.is_like(request) && self.values(&pass.selecting, request) == pass.values
     }
 
     /// A hash of the values that a request has of these fields.
@@ -134,8 +151,15 @@ mod tests {
             assert_eq!(passes.recall(&slot, &other, UNIX_EPOCH), None, "{other:?}");
         }
 
-        passes.remember(&slot, Vec::new(), &HeaderMap::new(), Refusal::Authorization, UNIX_EPOCH);
-        assert_eq!(passes.recall(&slot, &by("authorization", "x"), UNIX_EPOCH), Some(Refusal::Authorization));
-        assert_eq!(passes.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None);
+        for (name, other, refusal) in [
+            ("authorization", "cookie", Refusal::Authorization),
+            ("cookie", "authorization", Refusal::SetCookie),
+            ("cookie", "x-user", Refusal::NoStore),
+        ] {
+            passes.remember(&slot, Vec::new(), &by(name, "x"), refusal, UNIX_EPOCH);
+            assert_eq!(passes.recall(&slot, &by(name, "y"), UNIX_EPOCH), Some(refusal), "{name}");
+            assert_eq!(passes.recall(&slot, &by(other, "x"), UNIX_EPOCH), None, "{name}");
+            assert_eq!(passes.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None, "{name}");
+        }
     }
 }

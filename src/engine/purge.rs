@@ -25,7 +25,7 @@ use crate::{
 impl Engine {
     /// Forwards an unsafe request, and takes out what its success makes untrue.
     ///
-    /// RFC 9111 §4.4: on a non-error answer, that is a 2xx or 3xx; of its target, and of what it says it was about.
+    /// RFC 9111 §4.4: of its target, and of what it says it was about. The policy says which answers are a success.
     pub(crate) async fn forward_unsafe<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
@@ -38,7 +38,7 @@ impl Engine {
         let target = Target::new((self.config.key)(&parts));
         let (request, member) = (parts.clone(), self.config.name.method().clone());
         let response = inner.call(Request::from_parts(parts, body)).await?;
-        if response.status().is_success() || response.status().is_redirection() {
+        if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());
             // What has happened has happened, whether the client stays to hear of it or not.
             let invalidation = tokio::spawn(async move {

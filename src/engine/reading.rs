@@ -24,8 +24,12 @@ use crate::{
 };
 
 impl Engine {
-    /// The answer from a fill under way, once there is one. Never, if the fill has to land first; `None` if that waits for
-    /// those who read.
+    /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
+    ///
+    /// # Errors
+    ///
+    /// Why this request is not to wait for that: the fill waits for those who read, or nothing that it brings is for who has
+    /// credentials.
     pub(super) async fn reads<B>(
         &self,
         upstream: &Arc<dyn Upstream>,
@@ -33,14 +37,17 @@ impl Engine {
         leads: bool,
         request: &request::Parts,
         outcome: Outcome,
-    ) -> Option<Response<ResponseBody<B>>> {
+    ) -> Result<Response<ResponseBody<B>>, Refusal> {
         if let Some(entry) = follower.pouring().await {
+            if !leads && !entry.freshness.is_for(&self.directives(request)) {
+                return Err(Refusal::Authorization);
+            }
             if let Some(response) = self.read(upstream, entry, &follower, leads, request, outcome).await {
-                return Some(response);
+                return Ok(response);
             }
         }
         paced(follower).await;
-        None
+        Err(Refusal::NoRoom)
     }
 
     /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
@@ -54,8 +61,9 @@ impl Engine {
         mut outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
         // What must be validated before each use is for the one alone who asked.
-        let is_its_own =
-            entry.manifest.key == upstream.target().key && entry.is_selected_by(&request.headers);
+        let is_its_own = entry.manifest.key == upstream.target().key
+            && entry.is_selected_by(&request.headers)
+            && entry.freshness.is_for(&self.directives(request));
         if !leads && (entry.freshness.is_for_one() || !is_its_own) {
             return None;
         }

@@ -45,9 +45,9 @@ impl Engine {
         let read = Outcome { collapsed: true, ..*outcome };
         let reading = self.reads(upstream, reader, false, request, read);
         match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
-            Ok(Raced::Second(Some(response))) => Turn::Answer(response),
-            Ok(Raced::Second(None)) => {
-                outcome.refusal = Some(Refusal::NoRoom);
+            Ok(Raced::Second(Ok(response))) => Turn::Answer(response),
+            Ok(Raced::Second(Err(refusal))) => {
+                outcome.refusal = Some(refusal);
                 Turn::Forward
             }
             Ok(Raced::First(landing)) => landed_elsewhere(landing, outcome),
@@ -80,11 +80,11 @@ impl Engine {
         // What can be read need not have been kept.
         let landed = match race(reading, &mut task).await {
             Raced::Second(landed) => landed,
-            Raced::First(None) => {
-                outcome.refusal = Some(Refusal::NoRoom);
+            Raced::First(Err(refusal)) => {
+                outcome.refusal = Some(refusal);
                 return Ok(Turn::Forward);
             }
-            Raced::First(Some(response)) => {
+            Raced::First(Ok(response)) => {
                 let rest = async move {
                     match task.await {
                         Ok(Delivery::Salvaged(salvage)) => Some(salvage),
@@ -156,6 +156,7 @@ fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Turn<R> {
             outcome.collapsed = true;
             Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
         }
+        Landing::ForOne(generation) => Turn::LookFor(Accepted::Another(generation), HeaderMap::new()),
         Landing::StoodIn(generation) => {
             (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
             Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())

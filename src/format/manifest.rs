@@ -4,8 +4,9 @@
 //! "TVCM" │ version 1 │ kind 1 │ key │ … │ xxh3-64 8
 //!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
-//!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 5: a
-//!                       playlist by its path, bit 6: with an end) │ digest 16, if so │ end 12, if so │ the rest as in kind 0
+//!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 3: asked for
+//!                       with a cookie, bit 4: withdrawn, bit 5: a playlist by its path, bit 6: with an end)
+//!                       │ digest 16, if so │ end 12, if so │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -56,6 +57,8 @@ pub(crate) struct Manifest {
     pub(crate) sparse: bool,
     /// The facts that the URI of the request told, when the response was stored.
     pub(crate) by_uri: ByUri,
+    /// The inner service has refused it since, and may have done so for everybody: it is not to be used stale.
+    pub(crate) withdrawn: bool,
     /// The xxh3-128 sum of the body, where the inner service gave no strong validator to know it by.
     pub(crate) digest: Option<u128>,
 }
@@ -179,6 +182,8 @@ impl Manifest {
             | flag(self.digest.is_some(), DIGEST)
             | flag(self.by_uri.is_manifest, PLAYLIST)
             | flag(self.by_uri.until.is_some(), END)
+            | flag(self.exchange.with_cookie, COOKIE)
+            | flag(self.withdrawn, WITHDRAWN)
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -215,7 +220,7 @@ impl Manifest {
         let key = CacheKey::new(input.bytes()?);
         let flags = if flagged { input.number::<1>()? } else { 0 };
         // What the other bits mean, a later version knows.
-        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST | PLAYLIST | END) {
+        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST | COOKIE | WITHDRAWN | PLAYLIST | END) {
             return None;
         }
         let is_set = |flag| flags & u64::from(flag) != 0;
@@ -226,7 +231,8 @@ impl Manifest {
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
         let generation = Generation(u128::from_be_bytes(*input.array()?));
-        let exchange = Exchange { requested: input.time()?, received: input.time()? };
+        let exchange =
+            Exchange { requested: input.time()?, received: input.time()?, with_cookie: is_set(COOKIE) };
         let mut selecting = Vec::new();
         for _ in 0..input.number::<2>()? {
             let name = HeaderName::from_bytes(input.bytes()?).ok()?;
@@ -241,8 +247,8 @@ impl Manifest {
             headers.try_append(name, value).ok()?;
         }
         let layout = Layout { generation, chunk_size, length };
-        let (own_etag, sparse) = (is_set(OWN_ETAG), is_set(SPARSE));
-        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, digest })
+        let (own_etag, sparse, withdrawn) = (is_set(OWN_ETAG), is_set(SPARSE), is_set(WITHDRAWN));
+        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, withdrawn, digest })
     }
 }
 
@@ -343,6 +349,8 @@ const TAGGED_VARIANTS: u8 = 3;
 const OWN_ETAG: u8 = 1;
 const SPARSE: u8 = 2;
 const DIGEST: u8 = 4;
+const COOKIE: u8 = 8;
+const WITHDRAWN: u8 = 16;
 const PLAYLIST: u8 = 32;
 const END: u8 = 64;
 
@@ -370,11 +378,13 @@ mod tests {
             exchange: Exchange {
                 requested: UNIX_EPOCH + Duration::new(1_795_000_000, 1),
                 received: UNIX_EPOCH + Duration::new(1_795_000_000, 999_999_999),
+                with_cookie: false,
             },
             layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
             own_etag,
             sparse: false,
             by_uri: ByUri::default(),
+            withdrawn: false,
             digest: None,
         })
     }
@@ -399,6 +409,17 @@ mod tests {
         }
     }
 
+    /// Asked for with a cookie, and refused since.
+    fn manifest_of_a_cookie() -> Record {
+        match manifest(false) {
+            Record::Response(manifest) => {
+                let exchange = Exchange { with_cookie: true, ..manifest.exchange };
+                Record::Response(Manifest { exchange, withdrawn: true, ..manifest })
+            }
+            variants @ Record::Variants(_) => variants,
+        }
+    }
+
     fn variants(tagged: bool) -> Record {
         let slot = Slot::variant(&CacheKey::new("k"), Generation(3), &[]);
         let tagged = if tagged { vec![Tagged { slot, etag: b"\"v1\"".to_vec() }] } else { Vec::new() };
@@ -414,9 +435,15 @@ mod tests {
     fn records_come_back_as_they_went() {
         let with = [(true, None), (false, Some(5)), (true, Some(u128::MAX))]
             .map(|(sparse, digest)| manifest_with(sparse, digest));
-        for record in [manifest(false), manifest(true), manifest_by_uri(), variants(false), variants(true)]
-            .into_iter()
-            .chain(with)
+        let records = [
+            manifest(false),
+            manifest(true),
+            manifest_by_uri(),
+            manifest_of_a_cookie(),
+            variants(false),
+            variants(true),
+        ];
+        for record in records.into_iter().chain(with)
         {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
@@ -432,6 +459,7 @@ mod tests {
             (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),
             (manifest_with(false, Some(5)), include_bytes!("../../tests/golden/manifest-v1-digest.bin")),
             (manifest_by_uri(), include_bytes!("../../tests/golden/manifest-v1-uri.bin")),
+            (manifest_of_a_cookie(), include_bytes!("../../tests/golden/manifest-v1-cookie.bin")),
             (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
             (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
         ];

@@ -70,7 +70,11 @@ async fn play(script: Script) {
             let asked = asked(&step, viewer, &world.seen, now);
             drop(world);
             let viewing = Some(Box::pin(view(service.clone(), asked.clone())));
-            crowd.push((viewer, asked.into_parts().0, Seat { viewing, leaves: step.leaves, end: None }));
+            crowd.push((
+                viewer,
+                judged(asked.into_parts().0),
+                Seat { viewing, leaves: step.leaves, end: None },
+            ));
             viewer += 1;
             next = steps.next_if(|step| step.together);
         }
@@ -203,6 +207,22 @@ fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String
         }
     }
     request.headers_mut().insert(VIEWER, HeaderValue::from(viewer));
+    request
+}
+
+/// The request as the layer is to take it: RFC 9110 §7.6.1, without what its `Connection` lists. But for one that is not for
+/// the layer.
+fn judged(mut request: Parts) -> Parts {
+    let names = ["upgrade", "x-http-method", "x-http-method-override", "x-method-override"];
+    let is_bypassed = names.iter().any(|name| request.headers.contains_key(*name));
+    if [Method::GET, Method::HEAD].contains(&request.method) && !is_bypassed {
+        let lines: Vec<_> = request.headers.get_all(header::CONNECTION).iter().cloned().collect();
+        for name in lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
+            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
+                request.headers.remove(name);
+            }
+        }
+    }
     request
 }
 

@@ -20,6 +20,7 @@ use super::{
 pub(super) struct Life {
     pub(super) age: u64,
     pub(super) lifetime: u64,
+    is_of_a_cookie: bool,
 }
 
 impl Life {
@@ -39,10 +40,10 @@ impl Life {
             (None, One::Unclear) if !control.is_targeted => return None,
             (None, One::Is(expires)) if !control.is_targeted => expires.saturating_sub(sent),
             (None, One::Invalid) if !control.is_targeted => 0,
-            _ if !may_be_guessed(state) => 0,
+            _ if is_of_a_cookie(state) || !may_be_guessed(state) => 0,
             _ => guessed(headers, sent, settings),
         };
-        Some(Self { age, lifetime })
+        Some(Self { age, lifetime, is_of_a_cookie: is_of_a_cookie(state) })
     }
 
     pub(super) fn is_fresh(self) -> bool {
@@ -54,6 +55,18 @@ impl Life {
 pub(super) fn may_be_guessed(state: &State<'_>) -> bool {
     let heuristic = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
     heuristic.contains(&state.status().as_u16()) || state.control.has("public")
+}
+
+/// The request had a cookie, and nothing in the answer says that others may have it, as the policy's documentation has it.
+pub(super) fn is_of_a_cookie(state: &State<'_>) -> bool {
+    let State { last, headers, control, .. } = state;
+    let says_when = headers.contains_key(header::EXPIRES) && !control.is_targeted;
+    let says = ["max-age", "s-maxage", "public"].iter().any(|name| control.has(name));
+    let varies = headers.get_all(header::VARY).iter().any(|line| {
+        line.to_str().is_ok_and(|line| line.split(',').any(|name| name.trim().eq_ignore_ascii_case("cookie")))
+    });
+    last.request.headers.contains_key(header::COOKIE)
+        && !(says_when || says || varies || control.has_whole("no-cache"))
 }
 
 /// As the policy's documentation says.
@@ -167,21 +180,25 @@ impl Wishes {
         }
         let staleness = life.age - life.lifetime;
         let within = |window: u64| staleness < window;
-        // RFC 5861 §4: what a request says of it is for that request, be it more or less.
-        let window = wanted.seconds("stale-if-error").or_else(|| said.seconds("stale-if-error"));
-        if failed && !wanted.has("no-cache") && within(window.unwrap_or(settings.stale_if_error)) {
+        let by_policy = |window: u64| if life.is_of_a_cookie { 0 } else { window };
+        // RFC 5861 §4: what a request says of it is for that request; more than is allowed it gets from nobody here.
+        let allowed = said.seconds("stale-if-error").unwrap_or(by_policy(settings.stale_if_error));
+        let window = wanted.seconds("stale-if-error").map_or(allowed, |window| window.min(allowed));
+        if failed && !wanted.has("no-cache") && within(window) {
             return None;
         }
-        let window = said.seconds("stale-while-revalidate").unwrap_or(settings.stale_while_revalidate);
+        let window =
+            said.seconds("stale-while-revalidate").unwrap_or(by_policy(settings.stale_while_revalidate));
         // A wish for what is not stale is for nothing newer than this.
         if is_shared && within(window) {
             return None;
         }
-        if wanted.has("max-stale") && !too_old && !wanted.has("min-fresh") {
-            let is_welcome = wanted.seconds("max-stale").is_none_or(|most| staleness <= most);
-            return (!is_welcome).then_some("RFC 9111 §5.2.1.2: staler than the request allows");
+        if wanted.seconds("max-stale").is_some_and(|most| staleness > most) {
+            return Some("RFC 9111 §5.2.1.2: staler than the request allows");
         }
-        if ["max-age", "min-fresh"].iter().any(|name| wanted.has(name)) {
+        // §5.2.1.1: with max-stale, what is stale is welcome; whether it may be had is for others to say.
+        let is_welcome = wanted.has("max-stale") || !wanted.has("max-age");
+        if too_old || wanted.has("min-fresh") || !is_welcome {
             return Some("RFC 9111 §5.2.1: stale, and the request wants what is not");
         }
         (!within(window)).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")

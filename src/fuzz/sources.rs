@@ -9,10 +9,11 @@ use http::{
 
 use super::{
     bound::is_for_a_part,
+    control::Control,
     lineage::{State, HOP_BY_HOP},
     multipart::number,
     origin::{Call, LAST, SERIAL},
-    reuse::{is_error, may_be_guessed, Life, Wishes},
+    reuse::{is_error, is_of_a_cookie, may_be_guessed, Life, Wishes},
     verdict::Case,
 };
 use crate::Fill;
@@ -160,9 +161,12 @@ impl<'a> Case<'a> {
         if control.has("no-store") || control.has_whole("private") {
             return Err("RFC 9111 §5.2.2: no-store or private");
         }
-        let is_shared = ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name));
-        if asked(&header::AUTHORIZATION) && !is_shared {
+        if asked(&header::AUTHORIZATION) && !is_shared(control) {
             return Err("RFC 9111 §3.5: one viewer's answer");
+        }
+        let tag = headers.get(header::ETAG).map(HeaderValue::as_bytes);
+        if is_of_a_cookie(state) && !tag.is_some_and(|tag| tag.starts_with(b"\"")) {
+            return Err("RFC 9111 §4.2.2: nothing lets others have what a cookie got");
         }
         let keeps_cookie = settings.set_cookie || withheld.contains(&header::SET_COOKIE);
         if headers.contains_key(header::SET_COOKIE) && !keeps_cookie {
@@ -189,6 +193,10 @@ impl<'a> Case<'a> {
             return Some("RFC 9111 §4.4: invalidated");
         }
         let was_asked = self.is_own(last);
+        let is_authorized = self.request.headers.contains_key(header::AUTHORIZATION);
+        if is_authorized && !was_asked && !state.control.is_unclear && !is_shared(&state.control) {
+            return Some("RFC 9111 §3.5: not for who has credentials");
+        }
         let wishes = Wishes::of(&self.request.headers, self.judge.settings);
         if was_asked || wishes.are_unclear() {
             return None;
@@ -298,6 +306,11 @@ impl<'a> Case<'a> {
         let mut parameters = self.member()?.split(';').map(str::trim);
         parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
     }
+}
+
+/// RFC 9111 §3.5
+fn is_shared(control: &Control) -> bool {
+    ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name))
 }
 
 /// The target URI, but for its scheme: the authority, the path and the query.

@@ -122,7 +122,7 @@ impl<'s> Judge<'s> {
         if is_safe || view.viewed().is_none() {
             return;
         }
-        if call.status.is_success() || call.status.is_redirection() {
+        if call.status.is_success() {
             let own = [written(&view.request)];
             let targets = own.into_iter().chain(references(call));
             self.invalidated.extend(targets.map(|target| (target, call.serial)));

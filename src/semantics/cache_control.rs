@@ -151,6 +151,11 @@ impl ResponseDirectives {
         }
     }
 
+    /// §3.5: whether one of the directives is there by which what credentials brought may be shared.
+    pub(crate) fn share_with_the_authorized(&self) -> bool {
+        self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
     /// §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10: whether it may not be used stale, whatever anybody allows.
     pub(crate) fn forbid_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some() || self.no_cache
@@ -160,6 +165,8 @@ impl ResponseDirectives {
 /// What a request says of the response that it wants (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestDirectives {
+    /// No directive, but it decides as they do: the request has an `Authorization`, and that counts (§3.5).
+    pub(crate) is_authorized: bool,
     pub(crate) max_age: Option<Duration>,
     /// How stale the response may be; [`Duration::MAX`] where any staleness is welcome.
     pub(crate) max_stale: Option<Duration>,

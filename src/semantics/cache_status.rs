@@ -105,6 +105,7 @@ pub(crate) enum Refusal {
     Abandoned,
     Authorization,
     ChangedLength,
+    Cookie,
     InnerFailed,
     InnerStalled,
     Invalidated,
@@ -135,6 +136,7 @@ impl Refusal {
         matches!(
             self,
             Self::Authorization
+                | Self::Cookie
                 | Self::Media
                 | Self::NeverFresh
                 | Self::NoCache
@@ -146,12 +148,18 @@ impl Refusal {
         )
     }
 
+    /// Whether the response is for the client alone who asked: another one may get another.
+    pub(crate) fn is_of_the_client(self) -> bool {
+        matches!(self, Self::Authorization | Self::Cookie | Self::Private | Self::SetCookie)
+    }
+
     /// The `detail` of RFC 9211 §2.8, a token.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Abandoned => "abandoned",
             Self::Authorization => "authorization",
             Self::ChangedLength => "inner-length-mismatch",
+            Self::Cookie => "cookie",
             Self::InnerFailed => "inner-body-failed",
             Self::InnerStalled => "inner-stalled",
             Self::Invalidated => "invalidated",
@@ -479,7 +487,8 @@ mod tests {
         let next = |refusal| match refusal {
             Refusal::Abandoned => Some(Refusal::Authorization),
             Refusal::Authorization => Some(Refusal::ChangedLength),
-            Refusal::ChangedLength => Some(Refusal::InnerFailed),
+            Refusal::ChangedLength => Some(Refusal::Cookie),
+            Refusal::Cookie => Some(Refusal::InnerFailed),
             Refusal::InnerFailed => Some(Refusal::InnerStalled),
             Refusal::InnerStalled => Some(Refusal::Invalidated),
             Refusal::Invalidated => Some(Refusal::InvalidLength),
@@ -577,7 +586,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(members, 9 * 26 * 8 * 4);
+        assert_eq!(members, 9 * 27 * 8 * 4);
         for name in &names {
             for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
                 let read = appended(name, |headers| append(headers, member.clone()));

@@ -112,6 +112,11 @@ pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
+/// Whether the response has one entity tag, and that is strong: whatever has it too has the same bytes.
+pub(crate) fn has_strong_tag(headers: &HeaderMap) -> bool {
+    single_bytes(headers, &header::ETAG).and_then(EntityTag::parse).is_some_and(|tag| !tag.is_weak())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -189,6 +189,29 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes off a request what its `Connection` lists, and the list: such a field is for this hop, selects nothing and asks for
+/// nothing (RFC 9110 §7.6.1).
+///
+/// The list goes whole, with what cannot be read of it. The cache asks by fields of its own (`Range`, `If-None-Match`),
+/// and no client is to have the next hop take them off. A list that names no field stays.
+pub(crate) fn remove_listed(request: &mut HeaderMap) {
+    let mut lines = request.get_all(header::CONNECTION).iter().peekable();
+    if lines.peek().is_none() || lines.all(names_no_field) {
+        return;
+    }
+    let lines = request.get_all(header::CONNECTION).iter();
+    let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let listed: Vec<_> = options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
+    for name in listed.iter().chain([&header::CONNECTION]) {
+        request.remove(name);
+    }
+}
+
+/// Nearly all that clients say: how long the connection is to last.
+fn names_no_field(line: &HeaderValue) -> bool {
+    ["keep-alive", "close"].iter().any(|option| line.as_bytes().eq_ignore_ascii_case(option.as_bytes()))
+}
+
 /// Takes off what would make the inner service answer with less than the whole representation.
 ///
 /// RFC 9110 §13.1 and §14.2: the conditions and ranges are this viewer's; what is stored is for every viewer.
@@ -352,6 +375,31 @@ pub(crate) mod tests {
             headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, self::headers(&[("x-end", "2")]));
+    }
+
+    #[test]
+    fn what_connection_lists_of_a_request_goes_with_the_list() {
+        // RFC 9110 §7.6.1
+        let fields = [("range", "bytes=0-1"), ("x-q", "a"), ("host", "h")];
+        for (lines, left) in [
+            (&[][..], &["range", "x-q", "host"][..]),
+            (&["keep-alive"], &["range", "x-q", "host", "connection"]),
+            (&["Close", "Keep-Alive"], &["range", "x-q", "host", "connection"]),
+            (&["close, X-Q"], &["range", "host"]),
+            (&["keep-alive", ", Range ,,"], &["x-q", "host"]),
+            (&["if-none-match"], &["range", "x-q", "host"]),
+            (&["\"x, range, y\""], &["x-q", "host"]),
+            (&["\u{e9}, range, host"], &["x-q"]),
+            (&["a b"], &["range", "x-q", "host"]),
+        ] {
+            let mut request = headers(&fields);
+            for line in lines {
+                request.append("connection", HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            remove_listed(&mut request);
+            assert_eq!(request.keys().collect::<Vec<_>>().len(), left.len(), "{lines:?}: {request:?}");
+            assert!(left.iter().all(|name| request.contains_key(*name)), "{lines:?}: {request:?}");
+        }
     }
 
     #[test]

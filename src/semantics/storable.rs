@@ -11,7 +11,7 @@ use http::{
 use super::{
     cache_control::ResponseDirectives,
     cache_status::Refusal,
-    etag::has_validator,
+    etag::{has_strong_tag, has_validator},
     fields::{declared_length, media_type, DeclaredLength},
     freshness::{is_heuristically_cacheable, ByUri, Exchange, Freshness},
     vary::Vary,
@@ -49,6 +49,10 @@ pub(crate) fn storable(
     }
     let by_uri = ByUri { is_manifest: policy.is_manifest_by_path(path, said), until: None };
     let freshness = Freshness::of(status, headers, exchange, policy).by(by_uri);
+    // A cookie's answer is found out to be others' by its strong tag alone: many answers have one date.
+    if freshness.is_of_a_cookie() && !has_strong_tag(headers) {
+        return Err(Refusal::Cookie);
+    }
     if !freshness.is_of_use(has_validator(headers), exchange.received) {
         let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
@@ -121,8 +125,7 @@ pub(crate) fn may_be_shared(
         return Err(Refusal::VaryAnything);
     }
     // RFC 9111 §3.5: what was asked for with credentials is shared only if the response says that it may be.
-    let shared = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
-    if request.contains_key(header::AUTHORIZATION) && !shared {
+    if request.contains_key(header::AUTHORIZATION) && !directives.share_with_the_authorized() {
         return Err(Refusal::Authorization);
     }
     Ok(())
@@ -160,7 +163,7 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let mut response = headers(response);
         response.entry("content-type").or_insert("video/mp4".parse().unwrap());
-        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let policy = Policy::default().max_size(1000);
         storable(&headers(request), "/a", status, &response, body_length, exchange, &policy)
     }
@@ -253,7 +256,7 @@ mod tests {
     fn what_may_not_be_guessed_about_must_say_how_long_it_is_fresh() {
         // RFC 9111 §3: the last of the conditions; a validator does not help.
         let policy = Policy::default().any_status().media(["*/*"]).stale_if_error(Duration::from_secs(9));
-        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let judge = |status, lines: &[(&str, &str)]| {
             let lines = headers(lines);
             storable(&HeaderMap::new(), "/a", status, &lines, None, exchange, &policy).is_ok()
@@ -301,6 +304,27 @@ mod tests {
         assert_eq!(judge(200, &[], &[], Some(7)), Ok(Some(7)));
         assert_eq!(judge(200, &[], &[], Some(1001)), Err(Refusal::TooLarge));
         assert_eq!(judge(200, &[], &[("content-length", "8")], Some(7)), Ok(Some(8)));
+    }
+
+    #[test]
+    fn what_a_cookie_got_is_kept_where_a_strong_tag_tells_whose_it_is() {
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: true };
+        for (response, stored) in [
+            (&[][..], false),
+            (&[("last-modified", "Sun, 22 Nov 2026 09:00:00 GMT")], false),
+            (&[("etag", "W/\"a\"")], false),
+            (&[("etag", "\"a\""), ("etag", "\"b\"")], false),
+            (&[("etag", "\"a\"")], true),
+            (&[("cache-control", "max-age=60")], true),
+            (&[("cache-control", "public")], true),
+            (&[("vary", "cookie")], true),
+        ] {
+            let mut response = headers(response);
+            response.insert("content-type", "video/mp4".parse().unwrap());
+            let request = headers(&[("cookie", "a=b")]);
+            let judged = storable(&request, StatusCode::OK, &response, None, exchange, &Policy::default());
+            assert_eq!(judged, if stored { Ok(None) } else { Err(Refusal::Cookie) }, "{response:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::{
 };
 
 use super::{
+    cache_status::Refusal,
     etag::{has_validator, EntityTag},
     fields::{declared_length, http_date, remove_hop_by_hop, DeclaredLength},
 };
@@ -26,6 +27,20 @@ pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
             request.insert(condition, value.clone());
         }
     }
+}
+
+/// Makes a request one that gets a 304 if it would get the bytes that are stored under a strong tag. Its ranges stay, so that
+/// any other answer is what it asked for; but not its other questions about a copy of its own.
+pub(crate) fn ask_by_tag(stored: &HeaderMap, request: &mut HeaderMap) {
+    request.remove(header::IF_MODIFIED_SINCE);
+    if let Some(tag) = stored.get(header::ETAG) {
+        request.insert(header::IF_NONE_MATCH, tag.clone());
+    }
+}
+
+/// Whether a 304 names no other tag than the one that it was asked about.
+pub(crate) fn has_same_tag(stored: &HeaderMap, answer: &HeaderMap) -> bool {
+    answer.get_all(header::ETAG).iter().all(|tag| Some(tag) == stored.get(header::ETAG))
 }
 
 /// Whether a 304, or the header of a 200, is about the stored response (RFC 9111 §4.3.4).
@@ -141,11 +156,34 @@ pub(crate) fn is_error(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// Whether an answer to a GET that was not stored shows that what is stored is no more.
-pub(crate) fn supersedes(status: StatusCode) -> bool {
-    status == StatusCode::NOT_FOUND
-        || status == StatusCode::GONE
-        || status.is_success() && status != StatusCode::PARTIAL_CONTENT
+/// What an answer that was not stored says of the stored response that it was asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing that others need to know.
+    Nothing,
+    /// Another one has taken its place.
+    Replaced,
+    /// The inner service does not give it any more.
+    Withdrawn,
+}
+
+impl News {
+    /// `refusal` is why the answer was not stored.
+    pub(crate) fn of(request: &HeaderMap, status: StatusCode, refusal: Refusal) -> Self {
+        match status.as_u16() {
+            // RFC 9110 §15.5.2, §15.5.4: about credentials, and so about whoever has them.
+            401 | 403 if is_of_a_client(request) => Self::Nothing,
+            401 | 403 | 404 | 410 | 451 => Self::Withdrawn,
+            206 => Self::Nothing,
+            200..=299 if !refusal.is_of_the_client() => Self::Replaced,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Whether the request says whose it is, by credentials or by a cookie.
+pub(crate) fn is_of_a_client(request: &HeaderMap) -> bool {
+    [header::AUTHORIZATION, header::COOKIE].iter().any(|name| request.contains_key(name))
 }
 
 /// What variants of the same bytes share, beside what is said of their content.
@@ -325,23 +363,75 @@ mod tests {
 
     #[test]
     fn some_statuses_are_errors_to_stand_in_for_and_some_make_the_stored_response_untrue() {
+        use News::{Nothing, Replaced, Withdrawn};
         let status = |code| StatusCode::from_u16(code).unwrap();
-        for (code, error, superseding) in [
-            (200, false, true),
-            (203, false, true),
-            (206, false, false),
-            (304, false, false),
-            (403, false, false),
-            (404, false, true),
-            (410, false, true),
-            (429, false, false),
-            (500, true, false),
-            (501, false, false),
-            (502, true, false),
-            (503, true, false),
-            (504, true, false),
+        for (code, error, news) in [
+            (200, false, Replaced),
+            (203, false, Replaced),
+            (206, false, Nothing),
+            (302, false, Nothing),
+            (304, false, Nothing),
+            (401, false, Withdrawn),
+            (403, false, Withdrawn),
+            (404, false, Withdrawn),
+            (410, false, Withdrawn),
+            (429, false, Nothing),
+            (451, false, Withdrawn),
+            (500, true, Nothing),
+            (501, false, Nothing),
+            (502, true, Nothing),
+            (503, true, Nothing),
+            (504, true, Nothing),
         ] {
-            assert_eq!((is_error(status(code)), supersedes(status(code))), (error, superseding), "{code}");
+            let of = News::of(&HeaderMap::new(), status(code), Refusal::NoStore);
+            assert_eq!((is_error(status(code)), of), (error, news), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_one_client_is_told_about_itself_is_no_news_of_what_others_get() {
+        use News::{Nothing, Replaced, Withdrawn};
+        for (request, status, refusal, news) in [
+            (&[("authorization", "x")][..], 401, Refusal::Status, Nothing),
+            (&[("cookie", "a=b")], 403, Refusal::Status, Nothing),
+            (&[("cookie", "a=b")], 404, Refusal::Status, Withdrawn),
+            (&[("authorization", "x")], 451, Refusal::Status, Withdrawn),
+            (&[("x-original-url", "/b")], 403, Refusal::Status, Withdrawn),
+            (&[], 200, Refusal::SetCookie, Nothing),
+            (&[], 200, Refusal::Private, Nothing),
+            (&[("cookie", "a=b")], 200, Refusal::Cookie, Nothing),
+            (&[("authorization", "x")], 200, Refusal::Authorization, Nothing),
+            (&[("cookie", "a=b")], 200, Refusal::NoStore, Replaced),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(
+                News::of(&headers(request), status, refusal),
+                news,
+                "{request:?} {status} {refusal:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_authorized_ask_by_is_a_strong_tag_and_what_they_asked_for_stays() {
+        let mut request = headers(&[
+            ("range", "bytes=5-9"),
+            ("if-range", "\"mine\""),
+            ("if-none-match", "\"mine\""),
+            ("if-modified-since", MODIFIED),
+        ]);
+        ask_by_tag(&headers(&[("etag", "\"v1\""), ("last-modified", MODIFIED)]), &mut request);
+        let asked = [("range", "bytes=5-9"), ("if-range", "\"mine\""), ("if-none-match", "\"v1\"")];
+        assert_eq!(request, headers(&asked));
+        let stored = headers(&[("etag", "\"v1\"")]);
+        for (answer, same) in [
+            (&[][..], true),
+            (&[("etag", "\"v1\"")], true),
+            (&[("etag", "W/\"v1\"")], false),
+            (&[("etag", "\"v2\"")], false),
+            (&[("etag", "\"v1\""), ("etag", "\"v2\"")], false),
+        ] {
+            assert_eq!(has_same_tag(&stored, &headers(answer)), same, "{answer:?}");
         }
     }
 }

@@ -42,7 +42,8 @@ impl Held {
 
     /// Gives the lease back, after a flight that landed so.
     pub(crate) fn end(mut self, landing: Landing) {
-        self.claim.has_passed = landing == Landing::Passed && !self.standing.is_over();
+        let is_for_nobody_else = matches!(landing, Landing::ForOne(_) | Landing::Passed);
+        self.claim.has_passed = is_for_nobody_else && !self.standing.is_over();
     }
 
     /// Whether the holder before got an answer that nobody stores.

@@ -26,14 +26,16 @@ pub(super) struct Draft {
     pub(super) layout: Layout,
     pub(super) own_etag: bool,
     pub(super) sparse: bool,
+    pub(super) withdrawn: bool,
     pub(super) digest: Option<u128>,
 }
 
 impl Draft {
     /// What would put the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let Manifest { status, exchange, layout, own_etag, sparse, digest, .. } = *manifest;
-        Self { status, headers: manifest.headers.clone(), exchange, layout, own_etag, sparse, digest }
+        let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, digest, .. } = *manifest;
+        let headers = manifest.headers.clone();
+        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, digest }
     }
 
     /// Gives the response a tag of ours.
@@ -104,7 +106,7 @@ impl Fill {
 
     /// What the request that was asked selects by this response.
     pub(super) fn manifest(&self, draft: &Draft) -> Result<Manifest, Refusal> {
-        let Draft { status, exchange, layout, own_etag, sparse, digest, ref headers } = *draft;
+        let Draft { status, exchange, layout, own_etag, sparse, withdrawn, digest, ref headers } = *draft;
         let selecting = match Vary::of(headers) {
             Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
             Vary::Nothing => Vec::new(),
@@ -112,7 +114,19 @@ impl Fill {
         };
         let by_uri = self.engine.config.by_uri(&self.asked, headers);
         let (key, headers) = (self.target.key.clone(), headers.clone());
-        Ok(Manifest { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, digest })
+        Ok(Manifest {
+            key,
+            status,
+            headers,
+            selecting,
+            exchange,
+            layout,
+            own_etag,
+            sparse,
+            by_uri,
+            withdrawn,
+            digest,
+        })
     }
 
     /// The slot of a variant, entered among the key's variants.

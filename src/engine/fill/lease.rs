@@ -190,7 +190,7 @@ impl Fill {
                     Reuse::AsItIs => true,
                     // Its refresh is what this fill is for.
                     Reuse::WhileRevalidated => self.whom == For::Now,
-                    Reuse::Validated(_) => false,
+                    Reuse::Validated(_) | Reuse::ValidatedForOne(_) => false,
                 };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {
                     self.stored = Known::Sparse(entry);

@@ -13,6 +13,7 @@ mod pour;
 mod resume;
 mod store;
 mod validate;
+mod withdraw;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
@@ -29,7 +30,7 @@ pub(crate) use self::{
     claim::Held,
     pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
-    validate::{freshen_by_head, question, verdict, Verdict},
+    validate::{heed, question, verdict, Verdict},
 };
 use self::{complete::Completed, part::Judged};
 use super::{
@@ -319,12 +320,13 @@ impl Fill {
             ask(window, &mut asked.headers);
         }
         let clock = &self.engine.config.clock;
+        let with_cookie = asked.headers.contains_key(header::COOKIE);
         let (mut inner, request) = (inner.take(), Request::from_parts(asked, A::default()));
         let requested = clock.now();
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
         let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
         match race(answered, self.share.yielded()).await {
-            Raced::First(Ok(Ok(response))) => Ok((response, Exchange { requested, received: clock.now() })),
+            Raced::First(Ok(Ok(response))) => Ok((response, Exchange { requested, received: clock.now(), with_cookie })),
             Raced::First(Ok(Err(error))) => Err(Delivery::Failed(error)),
             // It would be a part, and not the one that the viewer asked for.
             Raced::First(Err(_)) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
@@ -369,7 +371,7 @@ impl Fill {
     fn remember_partless(&self) {
         let now = self.engine.config.clock.now();
         let partless = &self.engine.partless;
-        partless.remember(&self.target.primary, Vec::new(), &self.asked.headers, Refusal::NoParts, now);
+        partless.remember(&self.target.primary, Vec::new(), &HeaderMap::new(), Refusal::NoParts, now);
     }
 }
 

@@ -123,6 +123,7 @@ impl Fill {
             layout,
             own_etag: false,
             sparse: chunks != (0..1) || layout.chunks() > 1,
+            withdrawn: false,
             digest: None,
         };
         let manifest = match self.manifest(&draft) {

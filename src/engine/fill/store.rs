@@ -24,7 +24,6 @@ use crate::{
         flight::{Landing, Permit},
         inner::Inner,
         lookup::Entry,
-        purge::forget,
         supply::{End, Running},
     },
     error::BoxError,
@@ -34,11 +33,11 @@ use crate::{
         cache_status::Refusal,
         etag::has_validator,
         fields::{only, stored_fields},
-        freshness::Exchange,
+        freshness::{Exchange, Freshness},
         partial::{gives_parts, Binding},
         range::ByteRange,
         storable::storable,
-        validation::supersedes,
+        validation::is_of_a_client,
     },
 };
 
@@ -279,14 +278,10 @@ impl Fill {
         if refusal != Refusal::Status || status.is_success() {
             self.remember(refusal, headers);
         }
-        // RFC 9111 §3.5: those without credentials may get what can be stored; the others have been remembered.
-        let is_for_owner = refusal == Refusal::Authorization;
+        self.heed(refusal, status, &permit).await;
+        // Those without credentials or cookies may get what can be stored; the others have been remembered.
+        let is_for_owner = refusal.is_of_the_client() && is_of_a_client(&self.asked.headers);
         permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
-        // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
-        let is_news = supersedes(status) && refusal != Refusal::Authorization;
-        if let (Known::Stale(stale), true) = (&self.stored, is_news) {
-            forget(&self.engine.records, stale).await;
-        }
     }
 
     /// Whether the response may be stored and there is room for it.
@@ -300,6 +295,13 @@ impl Fill {
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         let length =
             storable(asked, path, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
+        // What is one client's, for all that is known, does not take the place of what others may use without a word.
+        if let Known::Stale(stale) = &self.stored {
+            let comes = Freshness::of(parts.status, &parts.headers, exchange, &config.policy);
+            if comes.is_of_a_cookie() && stale.freshness.is_fresh(exchange.received) {
+                return Err(Refusal::Cookie);
+            }
+        }
         let size = u64::from(self.chunk_size());
         let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
         let bytes = weight(length.unwrap_or(0));
@@ -327,6 +329,7 @@ impl Fill {
             layout: Layout { generation: Generation(0), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
+            withdrawn: false,
             digest: None,
         }
     }

@@ -30,7 +30,7 @@ use crate::{
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
-        validation::{ask, head_says, is_about, is_error, says_all, HeadSays},
+        validation::{ask, head_says, is_about, is_error, is_of_a_client, says_all, HeadSays, News},
     },
 };
 
@@ -114,7 +114,12 @@ impl Fill {
                         Err((Landing::Stored(stored.generation), Delivery::Stored(stored)))
                     }
                     Freshened::Unstored(entry, refusal) => {
-                        Err((lease::landing(refusal), Delivery::Usable(entry, Some(answer.status), refusal)))
+                        let landing = if refusal.is_of_the_client() {
+                            Landing::ForOne(entry.generation())
+                        } else {
+                            lease::landing(refusal)
+                        };
+                        Err((landing, Delivery::Usable(entry, Some(answer.status), refusal)))
                     }
                     Freshened::Forbidden => {
                         forget(&self.engine.records, entry).await;
@@ -200,14 +205,21 @@ impl Fill {
         let Manifest { status, headers, layout, .. } = &updated.manifest;
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
+            // A cookie's owner was told that it is good for him. Others have their own word for it, or ask.
+            Ok(_) if updated.freshness.is_of_a_cookie() => {
+                return Freshened::Unstored(updated, Refusal::Cookie);
+            }
             Ok(_) => {}
-            // §3.5: what credentials brought is not for others; what was stored without them still is.
-            Err(Refusal::Authorization) => return Freshened::Unstored(updated, Refusal::Authorization),
+            // §3.5: what credentials brought is not for others; what was stored without them still is. No client takes
+            // out what others may use without a word.
+            Err(refusal) if refusal.is_of_the_client() || entry.freshness.is_fresh(exchange.received) => {
+                return Freshened::Unstored(updated, refusal);
+            }
             Err(_) => return Freshened::Forbidden,
         }
         let withheld = self.withheld(headers);
         let headers = stored_fields(headers, &withheld, exchange.received);
-        let draft = Draft { headers, ..Draft::of(&updated.manifest) };
+        let draft = Draft { headers, withdrawn: false, ..Draft::of(&updated.manifest) };
         match self.commit(draft, permit).await {
             Ok(slot) => {
                 // With another Vary it is another variant, and the one before it is no more: whoever waits for this
@@ -246,21 +258,21 @@ enum Freshened {
     Unstored(Arc<Entry>, Refusal),
 }
 
-/// Takes the answer to a HEAD for news of the stored response that a GET would have found: updates it, or takes it out
-/// (RFC 9111 §4.3.5).
+/// Takes the answer to a request that went alone for news of the stored response: of a HEAD's 200, updates what a GET would
+/// have found, or takes it out (RFC 9111 §4.3.5); of a refusal, ends its use as stale.
 ///
-/// `revocations` is their count when the HEAD was forwarded: what was invalidated since is not put back. Where a fill is
+/// `revocations` is their count when the request was forwarded: what was invalidated since is not put back. Where a fill is
 /// under way, its news is better.
 ///
 /// # Cancel safety
 ///
 /// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
-pub(crate) async fn freshen_by_head(
+pub(crate) async fn heed(
     engine: Arc<Engine>,
     target: Arc<Target>,
     mut asked: request::Parts,
     entry: Arc<Entry>,
-    answer: HeaderMap,
+    (status, answer): (StatusCode, HeaderMap),
     exchange: Exchange,
     revocations: u64,
 ) {
@@ -277,19 +289,21 @@ pub(crate) async fn freshen_by_head(
     if !is_there || engine.flights.revocations() != revocations {
         return;
     }
-    match head_says(&entry.manifest.headers, entry.manifest.layout.length, &answer) {
-        HeadSays::Same => {
-            asked.method = Method::GET;
-            let directives = engine.directives(&asked);
-            let stored = Known::Nothing;
-            let (window, whom, share) = (None, For::Later, engine.budget.share(|| false));
-            let began = engine.config.clock.now();
-            let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
-            fill.freshen(&entry, &answer, exchange, &permit).await;
-        }
-        // RFC 9111 §3.5: what credentials brought says nothing of what others may have.
-        HeadSays::Another if !asked.headers.contains_key(header::AUTHORIZATION) => {
-            forget(&engine.records, &entry).await;
+    let says = head_says(&entry.manifest.headers, entry.manifest.layout.length, &answer);
+    let is_fresh = entry.freshness.is_fresh(exchange.received);
+    let (news, records) = (News::of(&asked.headers, status, Refusal::Status), Arc::clone(&engine.records));
+    asked.method = Method::GET;
+    let directives = engine.directives(&asked);
+    let (stored, window, whom) = (Known::Nothing, None, For::Later);
+    let share = engine.budget.share(|| false);
+    let began = engine.config.clock.now();
+    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
+    match says {
+        _ if news == News::Withdrawn => fill.withdraw(&entry, &permit).await,
+        HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
+        // What one client was told says nothing of what others may have, nor of what may be used without a word.
+        HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {
+            forget(&records, &entry).await;
         }
         HeadSays::Another | HeadSays::Nothing => {}
     }

@@ -23,6 +23,7 @@ use crate::{
         partial::{further, Further, Part},
         range::ByteRange,
         storable::{may_be_shared, may_go_on},
+        validation::is_of_a_client,
     },
 };
 
@@ -50,10 +51,10 @@ impl Slice {
         if may_be_shared(&asked.headers, StatusCode::OK, stored, policy) == Err(Refusal::Authorization) {
             asked.headers.remove(header::AUTHORIZATION);
         }
-        let is_credentialed = asked.headers.contains_key(header::AUTHORIZATION);
+        let is_of_a_client = is_of_a_client(&asked.headers);
         let end = match self.fetch(&mut inner, asked).await {
-            // What credentials brought says nothing of what others may have.
-            End::Changed if is_credentialed => End::Failed,
+            // What one client was told says nothing of what others may have.
+            End::Changed if is_of_a_client => End::Failed,
             end => end,
         };
         match end {

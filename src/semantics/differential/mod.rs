@@ -21,7 +21,7 @@ use self::{
 use super::{
     cache_control::RequestDirectives,
     cache_status::Refusal,
-    freshness::{Exchange, Freshness, Reuse},
+    freshness::{Exchange, Freshness},
     storable::storable,
     vary::{selecting_value, Vary},
 };
@@ -91,10 +91,12 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
         .default_ttl(Duration::ZERO)
         .heuristics(10, Duration::MAX)
         .media(["*/*"])
-        .set_cookie(true);
+        .set_cookie(true)
+        .stale_on_request(Duration::MAX);
     let (asked, answer, presented) = (case.asked.headers(), case.answer.headers(), case.presented.headers());
     let status = StatusCode::from_u16(case.status).unwrap();
-    let exchange = Exchange { requested: received() - Duration::from_secs(case.delay), received: received() };
+    let requested = received() - Duration::from_secs(case.delay);
+    let exchange = Exchange { requested, received: received(), with_cookie: false };
 
     let refusal = storable(&asked, "/", status, &answer, None, exchange, &policy).err();
     let stored = refusal.is_none() && !RequestDirectives::of(&asked).no_store;
@@ -113,7 +115,7 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
         lifetime: u64::try_from(lifetime).unwrap(),
         age: freshness.age(case.now()).as_secs(),
         fresh: freshness.is_fresh(case.now()),
-        reused: selected && !matches!(reuse, Reuse::Validated(_)),
+        reused: selected && reuse.is_usable(),
     };
     (verdict, refusal)
 }

@@ -17,14 +17,16 @@ use super::{
     cache_control::{seconds, RequestDirectives, ResponseDirectives},
     cache_status::Forwarded,
     fields::{date, media_type, members},
+    vary::Vary,
 };
 use crate::policy::Policy;
 
-/// When a response was asked for and when its header arrived.
+/// When a response was asked for and when its header arrived, and whether the request had a `Cookie`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) requested: SystemTime,
     pub(crate) received: SystemTime,
+    pub(crate) with_cookie: bool,
 }
 
 /// What of freshness does not change while a response is stored.
@@ -39,9 +41,15 @@ pub(crate) struct Freshness {
     /// RFC 9111 §5.2.2.4: `no-cache`.
     always_validate: bool,
     immutable: bool,
+    /// It answers a request with a `Cookie`, and nothing says that others may have it.
+    is_of_a_cookie: bool,
+    /// RFC 9111 §3.5: requests with `Authorization` may have it, too.
+    is_for_the_authorized: bool,
     /// For how long after its lifetime it may be served while it is validated, and instead of an error.
     while_revalidate: Duration,
     if_error: Duration,
+    /// For how long after its lifetime a request may ask for it.
+    on_request: Duration,
     /// §4.2.4: nobody may allow it to be used stale.
     never_stale: bool,
 }
@@ -52,15 +60,34 @@ pub(crate) enum Reuse {
     AsItIs,
     /// Only after the inner service has been asked; and why.
     Validated(Forwarded),
+    /// RFC 9111 §3.5: only if the inner service says to this very request that it is good; and why.
+    ValidatedForOne(Forwarded),
     /// RFC 5861 §3: at once, while the inner service is asked behind the viewer's back.
     WhileRevalidated,
+}
+
+impl Reuse {
+    /// Whether the response goes out at once.
+    pub(crate) fn is_usable(self) -> bool {
+        matches!(self, Self::AsItIs | Self::WhileRevalidated)
+    }
 }
 
 impl Freshness {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
         let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
-        let (while_revalidate, if_error) = policy.stale_windows();
-        let lifetime = lifetime(status, headers, &directives, exchange, policy);
+        let is_of_a_cookie = is_of_a_cookie(headers, &directives, exchange);
+        // What the operator allows of responses that do not say is for those that are everybody's.
+        let windows = || if is_of_a_cookie { NO_WINDOWS } else { policy.stale_windows() };
+        let (while_revalidate, if_error, on_request) = windows();
+        let guess = || {
+            if is_of_a_cookie {
+                Some(Duration::ZERO)
+            } else {
+                guessed(status, headers, &directives, exchange, policy)
+            }
+        };
+        let lifetime = explicit_lifetime(headers, &directives, exchange).or_else(guess);
         Self {
             lifetime: lifetime.unwrap_or_else(|| policy.ttl_by_default(media_type(headers))),
             by_default: lifetime.is_none(),
@@ -68,10 +95,18 @@ impl Freshness {
             received: exchange.received,
             always_validate: directives.no_cache,
             immutable: directives.immutable,
+            is_of_a_cookie,
+            is_for_the_authorized: directives.share_with_the_authorized(),
             while_revalidate: directives.stale_while_revalidate.unwrap_or(while_revalidate),
             if_error: directives.stale_if_error.unwrap_or(if_error),
+            on_request,
             never_stale: directives.forbid_stale(),
         }
+    }
+
+    /// The same of a response that the inner service has refused since: it is used as long as it is fresh, and no longer.
+    pub(crate) fn withdrawn(self) -> Self {
+        Self { never_stale: true, ..self }
     }
 
     /// The current age (RFC 9111 §4.2.3); a clock set back counts as no time at all.
@@ -93,6 +128,10 @@ impl Freshness {
 
     /// What a request gets of it now.
     pub(crate) fn reuse(&self, request: &RequestDirectives, now: SystemTime) -> Reuse {
+        let is_fresh = || self.is_fresh(now) && !self.always_validate;
+        if !self.is_for(request) {
+            return Reuse::ValidatedForOne(if is_fresh() { Forwarded::Request } else { Forwarded::Stale });
+        }
         if self.always_validate {
             return Reuse::Validated(Forwarded::Stale);
         }
@@ -119,23 +158,41 @@ impl Freshness {
         match request.max_stale {
             // §5.2.1.2: so stale and no staler, whatever the response allows.
             Some(most) if staleness > most => Reuse::Validated(Forwarded::Stale),
-            Some(_) => Reuse::AsItIs,
-            None if staleness < self.while_revalidate => Reuse::WhileRevalidated,
-            None => Reuse::Validated(Forwarded::Stale),
+            Some(_) if staleness < self.on_request => Reuse::AsItIs,
+            _ if staleness < self.while_revalidate => Reuse::WhileRevalidated,
+            _ => Reuse::Validated(Forwarded::Stale),
         }
+    }
+
+    /// RFC 9111 §3.5: whether a request may have it without a word of the inner service to that request. The section is
+    /// about what credentials brought; what came without any may be less than they would bring.
+    pub(crate) fn is_for(&self, request: &RequestDirectives) -> bool {
+        !request.is_authorized || self.is_for_the_authorized
+    }
+
+    /// Whether it may be used stale at all.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        let windows = [self.while_revalidate, self.if_error, self.on_request];
+        !self.never_stale && windows.iter().any(|window| !window.is_zero())
+    }
+
+    /// Whether it answers a request with a `Cookie`, and nothing says that others may have it.
+    pub(crate) fn is_of_a_cookie(&self) -> bool {
+        self.is_of_a_cookie
     }
 
     /// Whether it may stand in for an error of the inner service (RFC 5861 §4; RFC 9111 §4.3.3).
     pub(crate) fn stands_in(&self, request: &RequestDirectives, now: SystemTime) -> bool {
-        if self.always_validate || request.no_cache {
+        if self.always_validate || request.no_cache || !self.is_for(request) {
             return false;
         }
         if self.is_fresh(now) {
             return true;
         }
         let staleness = self.age(now).saturating_sub(self.lifetime);
-        // What the request says of itself counts for it, be it more or less.
-        let window = request.stale_if_error.unwrap_or(self.if_error);
+        // A request may want less than the response allows, or more, as far as the operator lets it.
+        let most = self.if_error.max(self.on_request);
+        let window = request.stale_if_error.map_or(self.if_error, |window| window.min(most));
         !self.never_stale && staleness < window
     }
 
@@ -155,31 +212,54 @@ impl Freshness {
     }
 }
 
-/// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`, else, where it is allowed
-/// to guess, a guess; none where the policy's default is to be taken.
-fn lifetime(
+/// Whether nobody but the owner of the request's `Cookie` is known to have the same answer: it neither says how long it is
+/// fresh, nor that it is public or to be validated each time, nor that it varies by the field. RFC 9111 §4.2.2 lets a cache
+/// guess, and does not ask it to.
+fn is_of_a_cookie(headers: &HeaderMap, directives: &ResponseDirectives, exchange: Exchange) -> bool {
+    exchange.with_cookie
+        && !directives.public
+        && !directives.no_cache
+        && explicit_lifetime(headers, directives, exchange).is_none()
+        && !matches!(Vary::of(headers), Vary::Fields(names) if names.contains(&header::COOKIE))
+}
+
+/// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`.
+fn explicit_lifetime(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    exchange: Exchange,
+) -> Option<Duration> {
+    if let Some(explicit) = directives.s_maxage.or(directives.max_age) {
+        return Some(explicit);
+    }
+    if directives.is_targeted || !headers.contains_key(header::EXPIRES) {
+        return None;
+    }
+    // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
+    let expires = date(headers, &header::EXPIRES);
+    Some(expires.and_then(|expires| expires.duration_since(sent(headers, exchange)).ok()).unwrap_or_default())
+}
+
+/// Where it is allowed to guess, a guess; `None` where the policy's default is to be taken.
+fn guessed(
     status: StatusCode,
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     exchange: Exchange,
     policy: &Policy,
 ) -> Option<Duration> {
-    if let Some(explicit) = directives.s_maxage.or(directives.max_age) {
-        return Some(explicit);
-    }
-    let sent = date(headers, &header::DATE).unwrap_or(exchange.received);
-    if !directives.is_targeted && headers.contains_key(header::EXPIRES) {
-        // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
-        let expires = date(headers, &header::EXPIRES);
-        return Some(expires.and_then(|expires| expires.duration_since(sent).ok()).unwrap_or_default());
-    }
     // §4.2.2: guessing is for these statuses, and for what is marked as public.
     if !is_heuristically_cacheable(status) && !directives.public {
         return Some(Duration::ZERO);
     }
+    let sent = sent(headers, exchange);
     let unmodified =
         date(headers, &header::LAST_MODIFIED).and_then(|modified| sent.duration_since(modified).ok());
     unmodified.and_then(|unmodified| policy.heuristic_ttl(unmodified))
+}
+
+fn sent(headers: &HeaderMap, exchange: Exchange) -> SystemTime {
+    date(headers, &header::DATE).unwrap_or(exchange.received)
 }
 
 /// RFC 9110 §15.1, but for 206, which is never stored.
@@ -202,6 +282,8 @@ fn age_field(headers: &HeaderMap) -> Duration {
     let first = members(headers, &header::AGE).next().filter(|age| !age.starts_with('"'));
     first.and_then(seconds).unwrap_or_default()
 }
+
+const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
 
 #[cfg(test)]
 mod tests;

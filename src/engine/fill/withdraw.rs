@@ -1,0 +1,46 @@
+//! What a refusal of the inner service makes of the stored response that it was asked about.
+//!
+//! RFC 9111 §4.2.4 (stale responses), §4.3.3 (answers to a validation).
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::{commit::Draft, Fill, Known};
+use crate::{
+    engine::{flight::Permit, lookup::Entry, purge::forget},
+    semantics::{cache_status::Refusal, validation::News},
+};
+
+impl Fill {
+    /// Has the stored response that was asked about go the way of an answer that was not stored.
+    ///
+    /// As long as it is fresh it stays: the answer may have been selected by a field that is in no key, and nobody is to take
+    /// out for all what all may use without a word.
+    pub(super) async fn heed(&self, refusal: Refusal, status: StatusCode, permit: &Permit) {
+        let Known::Stale(stale) = &self.stored else {
+            return;
+        };
+        let is_fresh = || stale.freshness.is_fresh(self.engine.config.clock.now());
+        match News::of(&self.asked.headers, status, refusal) {
+            News::Withdrawn => self.withdraw(stale, permit).await,
+            News::Replaced if !is_fresh() => forget(&self.engine.records, stale).await,
+            News::Replaced | News::Nothing => {}
+        }
+    }
+
+    /// Ends the use of a stored response as stale. Its bytes stay: the inner service may say one day that they are good, and
+    /// then none of them is fetched again.
+    pub(super) async fn withdraw(&self, entry: &Arc<Entry>, permit: &Permit) {
+        let records = &self.engine.records;
+        let in_store = records.record(&entry.slot).await;
+        let is_there = matches!(in_store, Ok(Some(record)) if record == entry.record);
+        if !is_there || !entry.freshness.may_be_stale() {
+            return;
+        }
+        let draft = Draft { withdrawn: true, ..Draft::of(&entry.manifest) };
+        if self.commit(draft, permit).await.is_err() {
+            forget(records, entry).await;
+        }
+    }
+}
