@@ -175,7 +175,9 @@ impl News {
             401 | 403 if is_of_a_client(request) => Self::Nothing,
             401 | 403 | 404 | 410 | 451 => Self::Withdrawn,
             206 => Self::Nothing,
-            200..=299 if !refusal.is_of_the_client() => Self::Replaced,
+            // One client's answer says nothing of what another one gets.
+            200..=299 if refusal.is_of_the_client() && is_of_a_client(request) => Self::Nothing,
+            200..=299 => Self::Replaced,
             _ => Self::Nothing,
         }
     }
@@ -397,8 +399,10 @@ mod tests {
             (&[("cookie", "a=b")], 404, Refusal::Status, Withdrawn),
             (&[("authorization", "x")], 451, Refusal::Status, Withdrawn),
             (&[("x-original-url", "/b")], 403, Refusal::Status, Withdrawn),
-            (&[], 200, Refusal::SetCookie, Nothing),
-            (&[], 200, Refusal::Private, Nothing),
+            (&[("cookie", "a=b")], 200, Refusal::SetCookie, Nothing),
+            (&[("cookie", "a=b")], 200, Refusal::Private, Nothing),
+            (&[], 200, Refusal::SetCookie, Replaced),
+            (&[], 200, Refusal::Private, Replaced),
             (&[("cookie", "a=b")], 200, Refusal::Cookie, Nothing),
             (&[("authorization", "x")], 200, Refusal::Authorization, Nothing),
             (&[("cookie", "a=b")], 200, Refusal::NoStore, Replaced),

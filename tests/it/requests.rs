@@ -1,5 +1,7 @@
 //! What a request says of the answer that it wants (RFC 9111 §5.2.1).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tower_video_cache::Policy;
 
@@ -23,6 +25,7 @@ async fn each_directive_is_heeded() {
     const HIT: &str = "hit";
     const REQUEST: &str = "fwd=request; fwd-status=304";
     const STALE: &str = "fwd=stale; fwd-status=304";
+    let willing = Policy::default().stale_on_request(Duration::MAX);
     for (rule, stored, age, field, asked, expected) in [
         ("no directive", "max-age=60", 59, "cache-control", "", HIT),
         ("§5.2.1.1 old enough", "max-age=60", 20, "cache-control", "max-age=20", HIT),
@@ -61,7 +64,7 @@ async fn each_directive_is_heeded() {
         ("RFC 8246 unless forced", "max-age=60, immutable", 1, "cache-control", "no-cache", REQUEST),
         ("RFC 8246 once stale, it is stale", "max-age=60, immutable", 60, "cache-control", "", STALE),
     ] {
-        let rig = Rig::new().script(PATH, script(stored));
+        let rig = Rig::new().layer(|layer| layer.policy(willing.clone())).script(PATH, script(stored));
         rig.get(PATH).send().await;
         rig.clock.advance(seconds(age));
         let answer = rig.get(PATH).header(field, asked).send().await;

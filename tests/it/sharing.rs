@@ -1,7 +1,7 @@
 //! What one viewer's question does to the answers of others, and what it may not.
 
 use bytes::Bytes;
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{Fault, Operation, Policy};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
 
@@ -99,7 +99,8 @@ async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer()
 #[tokio::test]
 async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
     // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
-    let rig = stale(Rig::new(), script()).await;
+    let policy = Policy::default().stale_on_request(seconds(600));
+    let rig = stale(Rig::new().layer(|layer| layer.policy(policy)), script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, Script::absent().status(503).held_by(&gate));
     let leader = rig.get(PATH).header("cache-control", "stale-if-error=600").start();
@@ -179,7 +180,8 @@ async fn credentials_take_out_nothing_that_others_may_have() {
 
 #[tokio::test]
 async fn a_refresh_by_credentials_takes_out_nothing_either() {
-    let rig = stale(Rig::new(), saying("max-age=60, stale-while-revalidate=60")).await;
+    let rig = Rig::new().layer(|layer| layer.policy(Policy::default().share_with_authorized(true)));
+    let rig = stale(rig, saying("max-age=60, stale-while-revalidate=60")).await;
     rig.inner.answer(
         PATH,
         Script::movie("/b.mp4", 900).header("etag", "\"mine\"").header("cache-control", "max-age=60"),

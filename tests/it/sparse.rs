@@ -224,7 +224,8 @@ async fn each_variant_is_an_object_of_its_own() {
 async fn what_was_stored_without_credentials_is_fetched_without_them() {
     // RFC 9111 §3.5
     for (control, sends) in [("max-age=60", false), ("public, max-age=60", true)] {
-        let rig = begun(parted().header("cache-control", control)).await;
+        let policy = Policy::default().share_with_authorized(true);
+        let rig = begun(parted().header("cache-control", control)).await.layer(|layer| layer.policy(policy));
         let answer = rig.get(PATH).header("authorization", "Basic eDp5").send().await;
         answer.whole(&truth()).is_hit();
         assert_eq!(asked(&rig)[1], "1000-9499 \"v1\"");

@@ -103,7 +103,8 @@ async fn within_its_window_it_stands_in_for_errors() {
         let by_field = stale(Rig::new(), "max-age=60, stale-if-error=30", 29).await;
         let by_policy = with(Policy::default().stale_if_error(seconds(30)));
         let by_policy = stale(by_policy, "max-age=60", 29).await;
-        let by_request = stale(Rig::new(), "max-age=60", 29).await;
+        let by_request = with(Policy::default().stale_on_request(seconds(30)));
+        let by_request = stale(by_request, "max-age=60", 29).await;
         for (rig, directive) in [(by_field, "x"), (by_policy, "x"), (by_request, "stale-if-error=30")] {
             rig.inner.answer(PATH, error.clone());
             let answer = rig.get(PATH).header("cache-control", directive).range("bytes=5-9").send().await;

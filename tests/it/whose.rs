@@ -169,19 +169,21 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
     for fill in FILLS {
         for held in [false, true] {
             let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
+            // A part has no body to wait in.
+            let held = held || fill == Fill::Sliced;
             let free = script("max-age=60");
             // Before its answer, or within its body.
             let free =
                 if held { free.held_by(&gate) } else { free.step(3, crate::rig::Step::Wait(gate.clone())) };
             rig.inner.answer(PATH, free);
-            let leader = rig.get(PATH).start();
+            let leader = rig.get(PATH).range("bytes=0-499").start();
             gate.reached_by(1).await;
+            rig.inner.answer(PATH, paid());
             let owner = rig.get(PATH).header("authorization", "Bearer x").start();
             settle().await;
-            rig.inner.answer(PATH, paid());
             gate.open();
             owner.await.unwrap().whole(&movie("/paid", 5000));
-            leader.await.unwrap().whole(&truth());
+            leader.await.unwrap().partial(&truth(), 0..500);
             settle().await;
             rig.inner.answer(PATH, script("max-age=60"));
             rig.get(PATH).send().await.whole(&truth());

@@ -212,7 +212,11 @@ impl Fill {
             Ok(_) => {}
             // §3.5: what credentials brought is not for others; what was stored without them still is. No client takes
             // out what others may use without a word.
-            Err(refusal) if refusal.is_of_the_client() || entry.freshness.is_fresh(exchange.received) => {
+            Err(refusal)
+                if refusal.is_of_the_client() && is_of_a_client(&self.asked.headers)
+                    || refusal == Refusal::SetCookie
+                    || entry.freshness.is_fresh(exchange.received) =>
+            {
                 return Freshened::Unstored(updated, refusal);
             }
             Err(_) => return Freshened::Forbidden,

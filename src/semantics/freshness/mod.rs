@@ -286,4 +286,6 @@ fn age_field(headers: &HeaderMap) -> Duration {
 const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
 
 #[cfg(test)]
+mod allowing;
+#[cfg(test)]
 mod tests;
