@@ -64,12 +64,18 @@ impl VideoCacheLayer {
     /// Requests with equal keys get each other's responses, so **the key must have all that the inner service
     /// looks at**; what it leaves out shows one viewer what was made for another.
     ///
+    /// - *What alters request fields* belongs outside of the cache: a proxy's own handling of `Connection`, `X-Forwarded-For`
+    ///   or `Via`, a rewriting of `Host` or `Cookie`. Behind the cache, the inner service answers by fields that the cache
+    ///   has not seen, and that answer is stored for those that it has. Fields that `Connection` lists (RFC 9110 §7.6.1) are
+    ///   for this hop: of a GET or HEAD, the cache takes them off, and the list, before it does anything else with them;
+    ///   neither the key nor the inner service sees them.
     /// - *Signed URLs.* If the key leaves the signature out, whatever checks it must stand outside of the cache; so it does with
     ///   [`TargetUri::without_signatures`](crate::TargetUri::without_signatures). Their end is heeded by [`expiry`](Self::expiry).
     /// - *Fields.* The inner service is asked with the fields of whoever came first. If it answers by one of them
     ///   (`X-Forwarded-Host`, `X-Original-URL`, `Cookie`, ...), it must name it in `Vary` or say `private`, or the
     ///   field must be in the key, or be taken off before the request comes here. `Authorization` alone is safe
-    ///   by itself (RFC 9111 §3.5).
+    ///   by itself (RFC 9111 §3.5; [`share_with_authorized`](Policy::share_with_authorized)), and of what a `Cookie`
+    ///   brought nothing is [guessed](Policy::default_ttl).
     ///
     /// ```
     /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};

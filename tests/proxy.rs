@@ -568,7 +568,8 @@ fn sizes_durations_and_lists_are_understood() {
                 --statuses 200,404 --stale-if-error 1d --targeted My-CDN-Cache-Control,cdn-cache-control \
                 --heed-requests false --name edge-1 --max-ranges 4 --read-ahead 2MiB --fill-ahead 8 \
                 --most-fills 0 --most-promised 64MB --most-slices 1 --resumes 0 --resume-pause 1s \
-                --follower-limit 5s --idle-limit 2m";
+                --follower-limit 5s --idle-limit 2m --stale-on-request 30s --share-with-authorized \
+                --invalidate non-error";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
@@ -578,6 +579,9 @@ fn sizes_durations_and_lists_are_understood() {
         "default_ttl: Some(5400s)",
         "statuses: Some([Some(200), Some(404)])",
         "stale_if_error: Some(86400s)",
+        "stale_on_request: Some(30s)",
+        "share_with_authorized: true",
+        "invalidate: Some(NonError)",
         "targeted: Some([\"my-cdn-cache-control\", \"cdn-cache-control\"])",
         "heed_requests: Some(false)",
         "name: CacheName(edge-1)",

@@ -17,7 +17,7 @@ use super::{
     origin::Origin,
     server::Limits,
     store::{Opened, StoreArg},
-    values::{abandon, chunk_size, media, origin, status, FillArg, StatusArg},
+    values::{abandon, chunk_size, media, origin, status, FillArg, InvalidateArg, StatusArg},
 };
 
 /// A caching reverse proxy for video.
@@ -52,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', value_parser = media)]
     media: Option<Vec<String>>,
     /// A plain shared cache, as RFC 9111 allows one: all media types and statuses, cookies too, heuristics (10 %)
-    /// instead of a default freshness, and CDN-Cache-Control. Other options come on top of it.
+    /// instead of a default freshness, CDN-Cache-Control, whatever staleness a request asks for, and redirections that
+    /// invalidate. Other options come on top of it.
     #[arg(long)]
     rfc9111: bool,
     /// The status codes that are stored, or `any` [default: 200].
@@ -79,6 +80,16 @@ pub(crate) struct Args {
     /// How long a stale response stands in for errors of the origin, if it does not say.
     #[arg(long, value_parser = parse_duration)]
     stale_if_error: Option<Duration>,
+    /// How long a stale response may be used because a viewer's request says so, by max-stale or stale-if-error
+    /// [default: 0s].
+    #[arg(long, value_parser = parse_duration)]
+    stale_on_request: Option<Duration>,
+    /// Requests with Authorization get what is stored without asking the origin, whatever that says.
+    #[arg(long)]
+    share_with_authorized: bool,
+    /// Which answers to POST, PUT and the like take out what is stored [default: success].
+    #[arg(long, value_enum)]
+    invalidate: Option<InvalidateArg>,
     /// Fields heeded instead of Cache-Control, in this order, such as CDN-Cache-Control [default: none].
     #[arg(long, value_delimiter = ',')]
     targeted: Option<Vec<HeaderName>>,
@@ -194,6 +205,8 @@ impl Args {
                 .any_status()
                 .set_cookie(true)
                 .default_ttl(Duration::ZERO)
+                .stale_on_request(Duration::MAX)
+                .invalidate(InvalidateArg::NonError.into())
                 .targeted([HeaderName::from_static("cdn-cache-control")]);
         }
         if let Some(media) = &self.media {
@@ -223,6 +236,13 @@ impl Args {
         if let Some(window) = self.stale_if_error {
             policy = policy.stale_if_error(window);
         }
+        if let Some(window) = self.stale_on_request {
+            policy = policy.stale_on_request(window);
+        }
+        if let Some(invalidate) = self.invalidate {
+            policy = policy.invalidate(invalidate.into());
+        }
+        policy = policy.share_with_authorized(self.share_with_authorized);
         if let Some(targeted) = &self.targeted {
             policy = policy.targeted(targeted.iter().cloned());
         }

@@ -6,7 +6,7 @@ use http::{
     uri::{Authority, Scheme},
     StatusCode, Uri,
 };
-use tower_video_cache::{Abandon, ChunkSize, Fill};
+use tower_video_cache::{Abandon, ChunkSize, Fill, Invalidate};
 
 /// [`Fill`], by the names of its modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -25,6 +25,27 @@ impl From<FillArg> for Fill {
             FillArg::Whole => Self::Whole,
             FillArg::Progressive => Self::Progressive,
             FillArg::Sliced => Self::Sliced,
+        }
+    }
+}
+
+/// [`Invalidate`], by the answers that do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum InvalidateArg {
+    /// None.
+    Never,
+    /// Those with a 2xx status.
+    Success,
+    /// Those with a 2xx or 3xx status.
+    NonError,
+}
+
+impl From<InvalidateArg> for Invalidate {
+    fn from(invalidate: InvalidateArg) -> Self {
+        match invalidate {
+            InvalidateArg::Never => Self::Never,
+            InvalidateArg::Success => Self::OnSuccess,
+            InvalidateArg::NonError => Self::OnNonError,
         }
     }
 }

@@ -62,7 +62,8 @@ where
     let answer = answer?;
     let (status, policy) = (answer.status(), &engine.config.policy);
     let is_told_by_head = parts.method == Method::HEAD && status == StatusCode::OK;
-    let is_news = is_told_by_head || News::of(&parts.headers, status, Refusal::Status) == News::Withdrawn;
+    let news = News::of(&parts.headers, status, Refusal::Status);
+    let is_news = is_told_by_head || matches!(news, News::Gone | News::Withdrawn);
     match stale.filter(|_| is_news) {
         Some(entry) => {
             let seen = (status, answer.headers().clone());

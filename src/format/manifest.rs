@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 7] = [
+        let golden: [(Record, &[u8]); 8] = [
             (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
             (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),

@@ -159,11 +159,13 @@ pub(crate) fn is_error(status: StatusCode) -> bool {
 /// What an answer that was not stored says of the stored response that it was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
+    /// The inner service does not have it any more.
+    Gone,
     /// Nothing that others need to know.
     Nothing,
     /// Another one has taken its place.
     Replaced,
-    /// The inner service does not give it any more.
+    /// The inner service has it, or may have, and does not give it any more.
     Withdrawn,
 }
 
@@ -173,7 +175,8 @@ impl News {
         match status.as_u16() {
             // RFC 9110 §15.5.2, §15.5.4: about credentials, and so about whoever has them.
             401 | 403 if is_of_a_client(request) => Self::Nothing,
-            401 | 403 | 404 | 410 | 451 => Self::Withdrawn,
+            401 | 403 | 451 => Self::Withdrawn,
+            404 | 410 => Self::Gone,
             206 => Self::Nothing,
             // One client's answer says nothing of what another one gets.
             200..=299 if refusal.is_of_the_client() && is_of_a_client(request) => Self::Nothing,
@@ -365,7 +368,7 @@ mod tests {
 
     #[test]
     fn some_statuses_are_errors_to_stand_in_for_and_some_make_the_stored_response_untrue() {
-        use News::{Nothing, Replaced, Withdrawn};
+        use News::{Gone, Nothing, Replaced, Withdrawn};
         let status = |code| StatusCode::from_u16(code).unwrap();
         for (code, error, news) in [
             (200, false, Replaced),
@@ -375,8 +378,8 @@ mod tests {
             (304, false, Nothing),
             (401, false, Withdrawn),
             (403, false, Withdrawn),
-            (404, false, Withdrawn),
-            (410, false, Withdrawn),
+            (404, false, Gone),
+            (410, false, Gone),
             (429, false, Nothing),
             (451, false, Withdrawn),
             (500, true, Nothing),
@@ -392,11 +395,11 @@ mod tests {
 
     #[test]
     fn what_one_client_is_told_about_itself_is_no_news_of_what_others_get() {
-        use News::{Nothing, Replaced, Withdrawn};
+        use News::{Gone, Nothing, Replaced, Withdrawn};
         for (request, status, refusal, news) in [
             (&[("authorization", "x")][..], 401, Refusal::Status, Nothing),
             (&[("cookie", "a=b")], 403, Refusal::Status, Nothing),
-            (&[("cookie", "a=b")], 404, Refusal::Status, Withdrawn),
+            (&[("cookie", "a=b")], 404, Refusal::Status, Gone),
             (&[("authorization", "x")], 451, Refusal::Status, Withdrawn),
             (&[("x-original-url", "/b")], 403, Refusal::Status, Withdrawn),
             (&[("cookie", "a=b")], 200, Refusal::SetCookie, Nothing),

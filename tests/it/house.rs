@@ -111,8 +111,9 @@ fn every_test_that_the_conformance_table_names_is_there() {
         };
         let file = root.join(folder).join(file);
         // A file, or a folder that keeps its tests by themselves.
-        let tests = [file.with_extension("rs"), file.join("tests.rs")];
-        let tests: String = tests.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+        let inside = fs::read_dir(&file).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let tests = [file.with_extension("rs")].into_iter().chain(inside);
+        let tests: String = tests.filter_map(|path| fs::read_to_string(path).ok()).collect();
         assert!(tests.contains(&format!("fn {function}(")), "{word}");
         named += 1;
     }

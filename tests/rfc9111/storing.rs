@@ -157,13 +157,33 @@ async fn a_response_is_reused_only_if_it_may_be_shared() {
     }
 }
 
-// §3.5, the other way round: without credentials of their own, viewers share what came without any.
+// §3.5, the other way round: what came without credentials is for those who have some by the same leave, by a 304 to their
+// own question, or by the operator's word.
 #[tokio::test]
-async fn what_came_without_credentials_is_for_those_who_have_some_too() {
-    let rig = Rig::new().await;
+async fn what_came_without_credentials_is_for_those_who_have_some_only_by_leave() {
+    let unchanged = answer(304, &[("etag", "\"a\"")]);
+    for (index, (cache_control, etag, second, text)) in [
+        ("public, max-age=60", "\"a\"", cached("max-age=60"), "answer 1"),
+        ("s-maxage=60", "\"a\"", cached("max-age=60"), "answer 1"),
+        ("must-revalidate, max-age=60", "\"a\"", cached("max-age=60"), "answer 1"),
+        ("max-age=60", "\"a\"", unchanged, "answer 1"),
+        ("max-age=60", "\"a\"", cached("max-age=60"), "answer 2"),
+        ("max-age=60", "W/\"a\"", cached("max-age=60"), "answer 2"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (rig, path) = (Rig::new().await, format!("/{index}"));
+        rig.script(&path, [cached(cache_control).field("etag", etag), second]);
+        rig.get(&path).await;
+        assert_eq!(rig.get_with(&path, AUTHORIZED).await.text(), text, "{cache_control} {etag}");
+        let others = rig.get(&path).await;
+        assert_eq!((others.is_hit(), others.text()), (true, "answer 1"), "{cache_control} {etag}");
+    }
+    let rig = Rig::with(&["--share-with-authorized"]).await;
     rig.script("/a", [cached("max-age=60")]);
     rig.get("/a").await;
-    assert!(rig.get_with("/a", &[("authorization", "Basic YTpi")]).await.is_hit());
+    assert!(rig.get_with("/a", AUTHORIZED).await.is_hit());
 }
 
 // §5.2.2.4, §5.2.2.7

@@ -303,7 +303,8 @@ pub(crate) async fn heed(
     let began = engine.config.clock.now();
     let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
     match says {
-        _ if news == News::Withdrawn => fill.withdraw(&entry, &permit).await,
+        _ if news == News::Gone && !is_fresh => forget(&records, &entry).await,
+        _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,
         HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
         // What one client was told says nothing of what others may have, nor of what may be used without a word.
         HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {

@@ -21,10 +21,10 @@ impl Fill {
         let Known::Stale(stale) = &self.stored else {
             return;
         };
-        let is_fresh = || stale.freshness.is_fresh(self.engine.config.clock.now());
+        let is_fresh = stale.freshness.is_fresh(self.engine.config.clock.now());
         match News::of(&self.asked.headers, status, refusal) {
-            News::Withdrawn => self.withdraw(stale, permit).await,
-            News::Replaced if !is_fresh() => forget(&self.engine.records, stale).await,
+            News::Gone | News::Replaced if !is_fresh => forget(&self.engine.records, stale).await,
+            News::Gone | News::Withdrawn => self.withdraw(stale, permit).await,
             News::Replaced | News::Nothing => {}
         }
     }

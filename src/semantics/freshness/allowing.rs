@@ -1,3 +1,5 @@
+//! What requests may get of a stored response, and who lets them.
+
 use super::{
     super::fields::tests::headers,
     tests::{asking, saying, seconds, ten},
