@@ -310,7 +310,8 @@ impl Engine {
 
     fn directives(&self, request: &request::Parts) -> RequestDirectives {
         let (policy, headers) = (&self.config.policy, &request.headers);
-        let heeded = policy.heeds_requests().then(|| RequestDirectives::of(headers)).unwrap_or_default();
+        let of = RequestDirectives::of;
+        let heeded = if policy.heeds_requests() { of(headers) } else { RequestDirectives::default() };
         let is_authorized =
             !policy.shares_with_the_authorized() && headers.contains_key(header::AUTHORIZATION);
         RequestDirectives { is_authorized, ..heeded }

@@ -164,6 +164,10 @@ impl ResponseDirectives {
 
 /// What a request says of the response that it wants (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive, present or not, but for one field that counts"
+)]
 pub(crate) struct RequestDirectives {
     /// No directive, but it decides as they do: the request has an `Authorization`, and that counts (§3.5).
     pub(crate) is_authorized: bool,
