@@ -130,8 +130,13 @@ impl Question {
         self == Self::OfAny || answer.is_some_and(|(_, headers)| has_tag(headers))
     }
 
-    /// Whether the inner service did not get to see all that this request asked.
-    fn hid_something_of(self, request: &request::Parts) -> bool {
+    /// Whether the inner service did not get to see all that this request asked, and would have answered otherwise: of an
+    /// error there is nothing else to be had.
+    fn hid_something_of(self, request: &request::Parts, status: StatusCode) -> bool {
+        let by_condition = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
+        if !status.is_success() && !by_condition.contains(&status) {
+            return false;
+        }
         match self {
             Self::OfAny => has_conditions_or_ranges(&request.headers),
             Self::OfTheAuthorized => {
@@ -179,7 +184,7 @@ where
         }
         Verdict::New => {
             let answer = answer?;
-            if answer.status().is_success() && question.hid_something_of(parts) {
+            if question.hid_something_of(parts, answer.status()) {
                 // An inner service may wait for the end of one answer before it gives the next.
                 drop(answer);
                 return pass(engine, inner, asked, None, upstream, outcome).await;

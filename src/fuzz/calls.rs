@@ -40,6 +40,7 @@ impl Judge<'_> {
             rule(
                 "RFC 9111 §4.3.1: its conditions",
                 is_forwarded(&request.headers, call)
+                    || is_asked_by_credentials(world, &request.headers, call)
                     || is_asked(world, call) && !is_ranged(call)
                     || (is_further(call) || is_asked(world, call))
                         && is_for_a_part(world, call, self.settings)
@@ -53,6 +54,26 @@ impl Judge<'_> {
 fn is_forwarded(request: &HeaderMap, call: &Call) -> bool {
     let same = |name: &HeaderName| request.get_all(name).iter().eq(call.request.headers.get_all(name));
     CONDITIONS.iter().all(same)
+}
+
+/// RFC 9111 §3.5: whether what is stored is what these credentials get. In the place of the viewer's validators stands one
+/// strong tag that the inner service has given.
+pub(super) fn is_asked_by_credentials(world: &World, request: &HeaderMap, call: &Call) -> bool {
+    let validators = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+    let headers = &call.request.headers;
+    let same = |name: &HeaderName| request.get_all(name).iter().eq(headers.get_all(name));
+    let others_stay = CONDITIONS.iter().filter(|name| !validators.contains(name)).all(same);
+    let mut tags = lines(headers, &header::IF_NONE_MATCH);
+    let (tag, other) = (tags.next(), tags.next());
+    let gave = |tag: &[u8]| {
+        let mut before = world.calls.iter().filter(|before| before.serial < call.serial);
+        before.any(|before| before.headers.get(header::ETAG).is_some_and(|given| given.as_bytes() == tag))
+    };
+    request.contains_key(header::AUTHORIZATION)
+        && others_stay
+        && !headers.contains_key(header::IF_MODIFIED_SINCE)
+        && other.is_none()
+        && tag.is_some_and(|tag| tag.starts_with(b"\"") && gave(tag))
 }
 
 fn is_ranged(call: &Call) -> bool {

@@ -10,6 +10,7 @@ use http::{
 };
 
 use super::{
+    calls::is_asked_by_credentials,
     conditions::{judged, Judged, CONDITIONS, SHOWN},
     lineage::State,
     multipart::{number, slice},
@@ -251,7 +252,16 @@ impl<'a> Case<'a> {
             && call.status == *status
             && but_for_added(&call.headers) == but_for_added(headers)
             && (is_whole || is_cut)
-            && (!is_conditional || CONDITIONS.iter().all(|name| self.same_lines(name, &call.request.headers)))
+            && (!is_conditional
+                || CONDITIONS.iter().all(|name| self.same_lines(name, &call.request.headers))
+                || *status != StatusCode::NOT_MODIFIED && self.is_asked_with_ranges(call))
+    }
+
+    /// The call asked for what the viewer asked, beside whether what is stored is that; and the viewer has no copy of its own.
+    fn is_asked_with_ranges(&self, call: &Call) -> bool {
+        let copies = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+        let has_copy = copies.iter().any(|name| self.request.headers.contains_key(name));
+        !has_copy && is_asked_by_credentials(self.world, &self.request.headers, call)
     }
 
     fn made_here(&self, has_cause: bool) {
