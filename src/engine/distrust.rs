@@ -266,11 +266,12 @@ mod tests {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             selecting: Vec::new(),
-            exchange: Exchange { requested: now, received: now },
+            exchange: Exchange { requested: now, received: now, with_cookie: false },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
             by_uri: ByUri::default(),
+            withdrawn: false,
             digest: None,
         });
         engine.records.put_record(&target.primary, &record).await.unwrap();

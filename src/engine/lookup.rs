@@ -233,7 +233,7 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
 /// Whether it is not in doubt together with all that was stored by some time.
 fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
     let is_new = match accepted {
-        Accepted::Nothing => false,
+        Accepted::Nothing | Accepted::Another(_) => false,
         Accepted::Own(generation) | Accepted::Shared(generation) | Accepted::StandIn(generation) => {
             generation == entry.generation()
         }

@@ -326,7 +326,9 @@ impl Fill {
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
         let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
         match race(answered, self.share.yielded()).await {
-            Raced::First(Ok(Ok(response))) => Ok((response, Exchange { requested, received: clock.now(), with_cookie })),
+            Raced::First(Ok(Ok(response))) => {
+                Ok((response, Exchange { requested, received: clock.now(), with_cookie }))
+            }
             Raced::First(Ok(Err(error))) => Err(Delivery::Failed(error)),
             // It would be a part, and not the one that the viewer asked for.
             Raced::First(Err(_)) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
