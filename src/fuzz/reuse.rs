@@ -21,6 +21,8 @@ pub(super) struct Life {
     pub(super) age: u64,
     pub(super) lifetime: u64,
     is_of_a_cookie: bool,
+    /// It came later than now: the clock was set back.
+    is_of_the_future: bool,
 }
 
 impl Life {
@@ -43,11 +45,12 @@ impl Life {
             _ if is_of_a_cookie(state) || !may_be_guessed(state) => 0,
             _ => guessed(headers, sent, settings),
         };
-        Some(Self { age, lifetime, is_of_a_cookie: is_of_a_cookie(state) })
+        let is_of_the_future = last.at > now + 2;
+        Some(Self { age, lifetime, is_of_a_cookie: is_of_a_cookie(state), is_of_the_future })
     }
 
     pub(super) fn is_fresh(self) -> bool {
-        self.age < self.lifetime
+        self.age < self.lifetime && !self.is_of_the_future
     }
 }
 

@@ -117,7 +117,13 @@ impl Freshness {
 
     /// RFC 9111 §4.2: fresh while the lifetime is greater than the age.
     pub(crate) fn is_fresh(&self, now: SystemTime) -> bool {
-        self.lifetime > self.age(now)
+        self.lifetime > self.age(now) && !self.is_of_the_future(now)
+    }
+
+    /// Whether it came later than `now`, by the clock of the node that stored it: the clocks differ, and nobody here
+    /// can tell how old it is.
+    fn is_of_the_future(&self, now: SystemTime) -> bool {
+        self.received.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_DIFFERENCE)
     }
 
     /// Seconds of freshness left; negative once stale (RFC 9211 §2.4).
@@ -137,6 +143,10 @@ impl Freshness {
         }
         if request.no_cache {
             return Reuse::Validated(Forwarded::Request);
+        }
+        // RFC 9111 §4.2.3: an age that cannot be told is no age within any limit.
+        if self.is_of_the_future(now) {
+            return Reuse::Validated(Forwarded::Stale);
         }
         let age = self.age(now);
         let left = self.lifetime.saturating_sub(age);
@@ -282,6 +292,9 @@ fn age_field(headers: &HeaderMap) -> Duration {
     let first = members(headers, &header::AGE).next().filter(|age| !age.starts_with('"'));
     first.and_then(seconds).unwrap_or_default()
 }
+
+/// By how much the clocks of nodes may differ before that counts; those that a time server sets differ by far less.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
 const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
 

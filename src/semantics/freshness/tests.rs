@@ -96,6 +96,20 @@ fn a_clock_set_back_makes_nothing_negative() {
     assert_eq!(freshness.ttl(UNIX_EPOCH), 300);
 }
 
+#[test]
+fn a_response_of_the_future_is_stale_whatever_allows_more() {
+    let policy = Policy::default();
+    let much = Duration::from_millis(2001);
+    for (response, request) in
+        [("max-age=600, immutable, stale-while-revalidate=600", "max-stale"), ("max-age=600", "")]
+    {
+        let reuse = |ahead| saying(response, &policy).reuse(&asking(request), ten() - ahead);
+        assert_eq!(reuse(seconds(2)), Reuse::AsItIs);
+        assert_eq!(reuse(much), Reuse::Validated(Forwarded::Stale));
+    }
+    assert!(!saying("max-age=600", &policy).stands_in(&asking(""), ten() - much));
+}
+
 /// What 10:00:00 brought, on a day in 2026.
 fn of(status: u16, lines: &[(&str, &str)], policy: &Policy) -> Freshness {
     let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
