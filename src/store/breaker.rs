@@ -46,6 +46,26 @@ impl Breaker {
         Ok(Pass { breaker: self, turn: position.turn, is_try })
     }
 
+    /// Leave for a call that no pause is to hold up: one that must happen, so that nobody is told what is untrue. While the
+    /// breaker is open, such a call is the one that tries.
+    #[cfg(any(test, feature = "redis"))]
+    pub(crate) fn admit_at_once(&self) -> Pass<'_> {
+        let mut position = self.position();
+        let is_try = matches!(position.state, State::Open { .. });
+        if is_try {
+            self.open(&mut position);
+        }
+        Pass { breaker: self, turn: position.turn, is_try }
+    }
+
+    /// Some other call of the same thing was answered.
+    pub(crate) fn answered(&self) {
+        let mut position = self.position();
+        if matches!(position.state, State::Open { .. }) {
+            position.turn_to(State::Closed { failed: 0 });
+        }
+    }
+
     fn position(&self) -> MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -222,6 +242,18 @@ mod tests {
         assert!(breaker.admit().is_err(), "old news");
         trying.ended(true);
         assert!(breaker.admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_must_happen_is_a_try_before_the_pause_is_over() {
+        let breaker = opened();
+        let urgent = breaker.admit_at_once();
+        assert!(urgent.is_try() && breaker.admit().is_err());
+        urgent.ended(false);
+        assert!(breaker.admit().is_err(), "it is open still");
+        breaker.admit_at_once().ended(true);
+        assert!(breaker.admit().is_ok(), "an answer closes it");
+        assert!(!breaker.admit_at_once().is_try(), "where it is closed it is a call as any other");
     }
 
     #[tokio::test(start_paused = true)]

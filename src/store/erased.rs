@@ -21,6 +21,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
     fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool>;
     fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()>;
+    fn is_down(&self) -> bool;
 }
 
 impl<S: Store> ErasedStore for S {
@@ -58,5 +59,9 @@ impl<S: Store> ErasedStore for S {
 
     fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()> {
         Box::pin(Store::release(self, key, holder))
+    }
+
+    fn is_down(&self) -> bool {
+        Store::is_down(self)
     }
 }

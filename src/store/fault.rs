@@ -201,6 +201,10 @@ impl<S: Store> Store for FaultStore<S> {
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
         self.store.release(key, holder).await
     }
+
+    fn is_down(&self) -> bool {
+        self.store.is_down()
+    }
 }
 
 #[derive(Debug, Default)]

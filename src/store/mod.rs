@@ -51,7 +51,9 @@ use crate::error::BoxError;
 /// - A [`remove`](Self::remove) of an absent key is `Ok`.
 /// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are up to one chunk and 40 bytes long.
 /// - What lies under a key that begins with `c/` is never put with another value: it is there, or it is not. What lies
-///   under any other key may change, here or by another process.
+///   under any other key may change, here or by another process. One that begins with `i/` is the mark of an
+///   invalidation: whoever puts it must be believed at once wherever it is asked for, or other nodes put back what was
+///   taken out.
 /// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them. The cache
 ///   does not remove the chunks of a response that another one replaced, for a viewer may still read them: a store
 ///   must evict or expire what is no longer read.
@@ -191,6 +193,13 @@ pub trait Store: Send + Sync + 'static {
         let _ = (key, holder);
         ready(Ok(()))
     }
+
+    /// Whether a part of the store is known to be down, so that it has what is at hand and no more. What is stored is
+    /// then used only where all of it is at hand, or the inner service has the rest. It is asked at each hit, and must
+    /// answer at once. Default: `false`.
+    fn is_down(&self) -> bool {
+        false
+    }
 }
 
 /// What came of a request for a [lease](Store::lease).
@@ -250,6 +259,15 @@ impl<T: Store> Store for Arc<T> {
     fn release(&self, key: &str, holder: &str) -> impl Future<Output = Result<(), BoxError>> + Send {
         (**self).release(key, holder)
     }
+
+    fn is_down(&self) -> bool {
+        (**self).is_down()
+    }
+}
+
+/// Whether the key is that of an invalidation's mark, which says nothing but to those who look where all others do.
+fn is_mark(key: &str) -> bool {
+    key.starts_with("i/")
 }
 
 /// Whether what lies under the key never changes, by the contract of [`Store`].

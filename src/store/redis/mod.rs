@@ -3,6 +3,7 @@
 
 mod breakers;
 mod connection;
+mod scripts;
 mod server;
 
 use std::{fmt, num::NonZeroUsize, time::Duration};
@@ -17,11 +18,12 @@ use tokio::{
 use self::{
     breakers::Breakers,
     connection::{is_answer, least_busy, Connection},
+    scripts::Scripts,
     server::Server,
 };
 use super::{
     breaker::{Breaker, Pass},
-    is_chunk, Lease, Store,
+    is_chunk, is_mark, Lease, Store,
 };
 use crate::{
     clock::moment,
@@ -35,7 +37,7 @@ use crate::{
 /// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
 /// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
 /// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may
-/// do: without it nothing is stored unless [`lease_time`](crate::VideoCacheLayer::lease_time) is zero.
+/// do: without it the store offers none, and each node fills for itself.
 ///
 /// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
 /// down or hangs costs each of a few calls at most the [`timeout`](Self::timeout), then none for a
@@ -62,6 +64,7 @@ pub struct RedisStore {
     refreshed_on_use: bool,
     timeout: Duration,
     breakers: Breakers,
+    scripts: Scripts,
     /// What is small is not to wait behind what is large: a manifest behind sixty chunks waits a fifth of a second.
     records: Connection,
     chunks: Box<[Connection]>,
@@ -209,6 +212,7 @@ impl RedisStore {
             expiry: None,
             refreshed_on_use: false,
             timeout: Duration::from_secs(1),
+            scripts: Scripts::default(),
             records: Connection::default(),
             chunks: (0..CHUNK_CONNECTIONS).map(|_| Connection::default()).collect(),
             places: Semaphore::new(IN_FLIGHT),
@@ -216,7 +220,11 @@ impl RedisStore {
     }
 
     async fn ask<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
-        self.ask_until(self.deadline()?, key, command).await
+        self.ask_until(self.deadline()?, key, command, Urgency::CanWait).await
+    }
+
+    async fn ask_at_once<T: FromRedisValue>(&self, key: &str, command: Cmd) -> Result<T, BoxError> {
+        self.ask_until(self.deadline()?, key, command, Urgency::AtOnce).await
     }
 
     /// Asks for a chunk over the least busy of their connections, for anything else over the one for records.
@@ -225,9 +233,13 @@ impl RedisStore {
         deadline: Instant,
         key: &str,
         command: Cmd,
+        urgency: Urgency,
     ) -> Result<T, BoxError> {
         let breaker = self.breakers.of([&self.prefix, key]);
-        let pass = breaker.map(Breaker::admit).transpose()?;
+        let pass = match urgency {
+            Urgency::CanWait => breaker.map(Breaker::admit).transpose()?,
+            Urgency::AtOnce => breaker.map(Breaker::admit_at_once),
+        };
         let tries = pass.as_ref().is_some_and(Pass::is_try);
         let (_place, busy);
         let mut connection = &self.records;
@@ -321,11 +333,15 @@ impl Store for RedisStore {
         if let Some(expiry) = self.expiry {
             command.arg("PX").arg(milliseconds(expiry));
         }
+        if is_mark(key) {
+            return self.ask_at_once(key, command).await;
+        }
         self.ask(key, command).await
     }
 
+    /// What is taken out is untrue: that holds up nobody but who waits for it to be out.
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        self.ask(key, one_key("UNLINK", self.named(key)?)).await
+        self.ask_at_once(key, one_key("UNLINK", self.named(key)?)).await
     }
 
     fn largest_value(&self) -> Option<u64> {
@@ -334,27 +350,52 @@ impl Store for RedisStore {
 
     /// The lease is a value under its key, which is the holder's name.
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
+        if self.scripts.are_forbidden() {
+            return Ok(Lease::NotOffered);
+        }
         let mut command = one_key("SET", self.named(key)?);
         command.arg(holder).arg("NX").arg("PX").arg(milliseconds(time));
         let deadline = self.deadline()?;
-        if self.ask_until(deadline, key, command).await? {
+        let is_granted: bool = self.ask_until(deadline, key, command, Urgency::CanWait).await?;
+        if is_granted && self.scripts.are_allowed() {
             return Ok(Lease::Granted);
         }
-        // The server may have granted it, and the connection broken before it could say so. If it does not tell now,
-        // somebody has the lease all the same.
+        // Of a lease that is refused: the server may have granted it, and the connection broken before it could say so. If
+        // it does not tell now, somebody has the lease all the same. Of the first that is granted: whoever cannot renew it
+        // cannot use it.
         let renewal = self.renewal(key, holder, time)?;
-        let is_ours = self.ask_until(deadline, key, renewal).await.unwrap_or(false);
+        let renewed = self.ask_until(deadline, key, renewal, Urgency::CanWait).await;
+        if self.scripts.heard(&renewed) {
+            if is_granted {
+                self.ask_at_once::<()>(key, one_key("UNLINK", self.named(key)?)).await?;
+            }
+            return Ok(Lease::NotOffered);
+        }
+        let is_ours = is_granted || renewed.unwrap_or(false);
         Ok(if is_ours { Lease::Granted } else { Lease::Taken })
     }
 
     async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, BoxError> {
-        self.ask(key, self.renewal(key, holder, time)?).await
+        let renewed = self.ask(key, self.renewal(key, holder, time)?).await;
+        self.scripts.heard(&renewed);
+        renewed
     }
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
-        let mut command = cmd("EVAL");
-        command.arg(RELEASE).arg(1).arg(self.named(key)?).arg(holder);
-        self.ask(key, command).await
+        if !self.scripts.are_forbidden() {
+            let mut command = cmd("EVAL");
+            command.arg(RELEASE).arg(1).arg(self.named(key)?).arg(holder);
+            let released = self.ask_at_once(key, command).await;
+            if !self.scripts.heard(&released) {
+                return released;
+            }
+        }
+        // The permission was taken away meanwhile. It may become another's between the two; then two nodes fill.
+        let found: Option<String> = self.ask(key, one_key("GET", self.named(key)?)).await?;
+        if found.as_deref() == Some(holder) {
+            self.ask_at_once::<()>(key, one_key("UNLINK", self.named(key)?)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -367,6 +408,14 @@ impl fmt::Debug for RedisStore {
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a call may be left out while the server is left alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    /// An answer would be untrue, or somebody wait, for as long as it is.
+    AtOnce,
+    CanWait,
 }
 
 fn end(pass: Option<Pass<'_>>, ok: bool) {

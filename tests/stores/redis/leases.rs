@@ -88,15 +88,59 @@ async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
     assert_eq!(store.lease("l/a", OTHER, Duration::from_secs(60)).await.unwrap(), Lease::Taken);
 }
 
+/// What a user may not do, or a server not understand.
+const WITHOUT_SCRIPTS: [&[&str]; 3] = [&["-eval"], &["-pexpire"], &["-@scripting"]];
+
 #[tokio::test]
-async fn a_lease_whose_holder_is_not_told_is_taken() {
-    let Some(server) = Redis::start("a_lease_whose_holder_is_not_told_is_taken", &[]).await else { return };
-    let store = RedisStore::new(&server.url()).unwrap();
-    server.says(&["acl", "setuser", "default", "-eval"]);
+async fn a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind() {
+    let test = "a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind";
+    let Some(server) = Redis::start(test, &[]).await else { return };
     let minute = Duration::from_secs(60);
+    for rules in WITHOUT_SCRIPTS {
+        server.says(&[&["acl", "setuser", "default", "+@all"], rules].concat());
+        let store = RedisStore::new(&server.url()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::NotOffered, "{rules:?}");
+            assert!(server.keys("*").is_empty(), "{rules:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_the_command_offers_no_lease() {
+    let started =
+        Redis::start("a_server_without_the_command_offers_no_lease", &["--rename-command", "EVAL", ""]);
+    let Some(server) = started.await else { return };
+    let store = RedisStore::new(&server.url()).unwrap();
+    assert_eq!(store.lease("l/a", ONE, PAUSE).await.unwrap(), Lease::NotOffered);
+    assert!(server.keys("*").is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other() {
+    let test = "a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other";
+    let Some(server) = Redis::start(test, &[]).await else { return };
+    let (store, minute) = (RedisStore::new(&server.url()).unwrap(), Duration::from_secs(60));
     assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
+    server.says(&["acl", "setuser", "default", "-eval"]);
     store.renew("l/a", ONE, minute).await.unwrap_err();
-    assert_eq!(store.lease("l/a", OTHER, minute).await.unwrap(), Lease::Taken);
+    store.release("l/a", OTHER).await.unwrap();
+    assert_eq!(server.keys("*").len(), 1, "it is not the other's");
+    store.release("l/a", ONE).await.unwrap();
+    assert!(server.keys("*").is_empty());
+    assert_eq!(store.lease("l/a", OTHER, minute).await.unwrap(), Lease::NotOffered);
+}
+
+#[tokio::test]
+async fn a_full_server_says_nothing_of_scripts() {
+    let Some(server) = Redis::start("a_full_server_says_nothing_of_scripts", &[]).await else { return };
+    let (store, minute) = (RedisStore::new(&server.url()).unwrap(), Duration::from_secs(60));
+    assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
+    server.says(&["config", "set", "maxmemory", "1"]);
+    store.lease("l/b", ONE, minute).await.unwrap_err();
+    let _ = store.renew("l/a", ONE, minute).await;
+    server.says(&["config", "set", "maxmemory", "0"]);
+    assert_eq!(store.lease("l/b", ONE, minute).await.unwrap(), Lease::Granted);
 }
 
 #[tokio::test]
