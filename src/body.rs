@@ -30,31 +30,31 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
+        // What it ends with, once what came before has had its chance to leave.
+        ending: Option<Error>,
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self::of(Kind::Inner { body })
     }
 
     pub(crate) fn stored(reader: Reader) -> Self {
-        Self { kind: Kind::Stored { reader } }
+        Self::of(Kind::Stored { reader })
     }
 
     /// What a fill brings for the viewer who leads it; `rest` is what it brings if storing stops.
     pub(crate) fn leading(stored: Reader, rest: Rest<B>) -> Self {
-        Self { kind: Kind::Leading { leading: Box::new(Leading::new(stored, rest)) } }
+        Self::of(Kind::Leading { leading: Box::new(Leading::new(stored, rest)) })
     }
 
     pub(crate) fn parts(parts: Parts) -> Self {
-        Self { kind: Kind::Parts { parts: Box::new(parts) } }
+        Self::of(Kind::Parts { parts: Box::new(parts) })
     }
 
     pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: Collector<B>) -> Self {
-        Self {
-            kind: Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) },
-        }
+        Self::of(Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) })
     }
 
     /// Whether more is to be read from the store than what is ready.
@@ -79,8 +79,12 @@ impl<B> ResponseBody<B> {
     pub(crate) fn led(self, rest: Rest<B>) -> Self {
         match self.kind {
             Kind::Stored { reader } if reader.remaining() != Some(0) => Self::leading(reader, rest),
-            kind => Self { kind },
+            kind => Self::of(kind),
         }
+    }
+
+    fn of(kind: Kind<B>) -> Self {
+        Self { kind, ending: None }
     }
 }
 
@@ -100,18 +104,36 @@ where
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.project().kind.project() {
+        let this = self.project();
+        if let Some(error) = this.ending.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let frame = ready!(match this.kind.project() {
             Projected::Inner { body } => {
-                body.poll_frame(cx).map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))))
+                return body
+                    .poll_frame(cx)
+                    .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
             }
             Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
             Projected::Leading { leading } => leading.poll_frame(cx),
+        });
+        match frame {
+            // A server that is given an error drops what it has not sent yet, be it the status line.
+            Some(Err(error)) => {
+                *this.ending = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == Some(0),

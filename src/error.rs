@@ -1,6 +1,6 @@
 //! The one error type: what went wrong while a body was stored or read back.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 /// Any error, owned and sendable: what stores fail with.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -59,13 +59,18 @@ impl Error {
         Self { kind: Kind::Store, source: Some(source) }
     }
 
+    /// The store failed, and took so long for it.
+    pub(crate) fn late_store(source: BoxError, waited: Duration) -> Self {
+        Self { kind: Kind::LateStore(waited), source: Some(source) }
+    }
+
     pub(crate) fn inner(source: BoxError) -> Self {
         Self { kind: Kind::Inner, source: Some(source) }
     }
 
     /// The store failed, took too long, or no longer has a chunk that it had.
     pub fn is_store(&self) -> bool {
-        matches!(self.kind, Kind::Store | Kind::LeftAlone | Kind::Lost | Kind::TimedOut)
+        matches!(self.kind, Kind::Store | Kind::LateStore(_) | Kind::LeftAlone | Kind::Lost | Kind::TimedOut)
     }
 
     /// The store gave a value that does not prove to be the one that was put.
@@ -113,6 +118,16 @@ impl Error {
         matches!(self.kind, Kind::TimedOut)
     }
 
+    /// How long the store was waited for in vain, if that is worth a word.
+    pub(crate) fn waited(&self) -> Duration {
+        match self.kind {
+            Kind::LateStore(waited) => waited,
+            // As long as a call may take.
+            Kind::TimedOut => Duration::MAX,
+            _ => Duration::ZERO,
+        }
+    }
+
     fn new(kind: Kind) -> Self {
         Self { kind, source: None }
     }
@@ -121,7 +136,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Store => "the store failed",
+            Kind::Store | Kind::LateStore(_) => "the store failed",
             Kind::LeftAlone => "the store is left alone for a while",
             Kind::Lost => "the store no longer has this chunk",
             Kind::TimedOut => "the store took too long",
@@ -148,6 +163,7 @@ impl StdError for Error {
 #[derive(Debug)]
 enum Kind {
     Store,
+    LateStore(Duration),
     LeftAlone,
     Lost,
     TimedOut,

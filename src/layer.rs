@@ -196,7 +196,8 @@ impl VideoCacheLayer {
         self.set(|config| config.refusal_ttl = ttl)
     }
 
-    /// How long one call of the store may take before it counts as failed. After three in a row that took longer the
+    /// How long one call of the store may take before it counts as failed, and about how long all that fails for one answer
+    /// may take before its first byte: then the inner service answers. After three in a row that took longer the
     /// store is left alone for five times as long: requests are answered at once, as if nothing were stored, and what they
     /// bring is not; a body that has begun is read to its end. What an unsafe request invalidates is tried to be taken
     /// out at any time, and again and again if it could not be. Default: 2 seconds.

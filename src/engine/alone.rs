@@ -45,6 +45,10 @@ where
     let mut inwards = parts.clone();
     engine.mark(&mut inwards.extensions);
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
+    let mark = match &stale {
+        Some(_) => fill::Seen::before_a_question(engine, &target.primary).await,
+        None => fill::Seen::Nothing,
+    };
     let requested = clock.now();
     let answer = inner.call(Request::from_parts(inwards, body)).await;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
@@ -66,9 +70,10 @@ where
     let is_news = is_told_by_head || matches!(news, News::Gone | News::Withdrawn);
     match stale.filter(|_| is_news) {
         Some(entry) => {
-            let seen = (status, answer.headers().clone());
+            let said = (status, answer.headers().clone());
             let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
-            let news = fill::heed(engine, target, parts, entry, seen, exchange, revocations);
+            let before = (revocations, mark);
+            let news = fill::heed(engine, target, parts, entry, said, exchange, before);
             // Whatever becomes of it, the answer is the inner service's.
             let _ = tokio::spawn(news).await;
         }

@@ -109,6 +109,31 @@ where
         Ok(())
     }
 
+    /// Takes what of the body is there already, `most` bytes or a frame more, without waiting for any; it is kept for whoever
+    /// takes it next.
+    ///
+    /// # Errors
+    ///
+    /// The body breaks there.
+    pub(crate) async fn look_ahead(&mut self, most: usize) -> Result<(), Error> {
+        let taken = self.taken;
+        let mut ahead = BytesMut::new();
+        let looked = poll_fn(|cx| {
+            while ahead.len() < most {
+                match self.poll_data(cx, usize::MAX) {
+                    Poll::Ready(Some(Ok(data))) => ahead.extend_from_slice(&data),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            Poll::Ready(Ok(()))
+        });
+        looked.await?;
+        ahead.extend_from_slice(&self.leftover);
+        (self.leftover, self.taken) = (ahead.freeze(), taken);
+        Ok(())
+    }
+
     /// Goes on with another body that begins where this one failed, and ends as far from the start as was declared, or
     /// after `complete` bytes.
     pub(crate) fn go_on(&mut self, body: B, complete: u64) {

@@ -6,10 +6,10 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError, Weak,
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::time::{sleep, Instant};
+use tokio::time::{timeout, Instant};
 
 use super::records::Records;
 use crate::{
@@ -37,20 +37,24 @@ pub(crate) struct Distrust {
 struct Doubt {
     /// Which note it was.
     note: u64,
-    /// Whether the leases of those who would put it again are to be taken, too.
+    /// Whether those who would put it again are to be kept from it, too.
     leases: bool,
     /// When it was tried last.
     tried: Option<Instant>,
 }
 
 impl Distrust {
-    /// Takes the record at `slot` out, and before it the right of other nodes to commit there; if the store cannot,
-    /// nobody here believes it any more.
+    /// Takes the record at `slot` out, and before it the right of other nodes to commit there; if the store cannot, or not
+    /// within the time for one call, nobody here believes it any more.
     pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
         // In this order: a fill that has put a record looks for its lease after that.
-        let are_taken = !records.may_lease() || take_leases(records, slot).await;
-        if records.remove_record(slot).await.is_err() || !are_taken {
-            self.note(records, slot, !are_taken);
+        let invalidation = timeout(records.limit(), async {
+            let are_barred = bar_others(records, slot).await;
+            (are_barred, records.remove_record(slot).await.is_ok())
+        });
+        let (are_barred, is_out) = invalidation.await.unwrap_or_default();
+        if !is_out || !are_barred {
+            self.note(records, slot, !are_barred);
         }
     }
 
@@ -102,19 +106,26 @@ impl Distrust {
     /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
     /// moment ago.
     pub(crate) async fn clears(&self, records: &Records, slot: &Slot) -> bool {
+        let now = moment();
+        let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
+        let tried = match self.slots().get_mut(slot) {
+            None => return true,
+            Some(doubt) => doubt.tried.replace(now),
+        };
+        !tried.is_some_and(is_early) && self.tries(records, slot).await
+    }
+
+    /// Tries once more to take out what lies at `slot`; says whether that may be believed now.
+    async fn tries(&self, records: &Records, slot: &Slot) -> bool {
         let (note, leases) = match self.slots().get_mut(slot) {
             None => return true,
             Some(doubt) => {
-                let now = moment();
-                let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
-                if doubt.tried.replace(now).is_some_and(is_early) {
-                    return false;
-                }
+                doubt.tried = Some(moment());
                 (doubt.note, doubt.leases)
             }
         };
         // A store that does not even do that has no time for the record either.
-        let are_taken = !leases || take_leases(records, slot).await;
+        let are_taken = !leases || bar_others(records, slot).await;
         if are_taken {
             self.leases_are_taken(slot, note);
         }
@@ -150,6 +161,24 @@ impl Distrust {
         }
     }
 
+    /// The slot that is to be tried next; if there is none, nobody tries from now on.
+    fn longest_untried(&self) -> Option<Slot> {
+        let slots = self.slots();
+        let first = slots.iter().min_by_key(|(_, doubt)| doubt.tried).map(|(slot, _)| slot.clone());
+        if first.is_none() {
+            self.is_clearing.store(false, Ordering::Release);
+        }
+        first
+    }
+
+    /// All slots, those first that were not tried for longest.
+    fn in_order(&self) -> Vec<Slot> {
+        let mut slots: Vec<_> =
+            self.slots().iter().map(|(slot, doubt)| (doubt.tried, slot.clone())).collect();
+        slots.sort_unstable_by_key(|(tried, _)| *tried);
+        slots.into_iter().map(|(_, slot)| slot).collect()
+    }
+
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_clearing(&self) -> bool {
         self.is_clearing.load(Ordering::Acquire)
@@ -160,8 +189,15 @@ impl Distrust {
     }
 }
 
-/// Takes the leases of those who would put a record at `slot`; says whether they are gone.
-async fn take_leases(records: &Records, slot: &Slot) -> bool {
+/// Keeps other nodes from putting what they fetched for `slot` before now: those who fill without a lease see the mark, the
+/// others lose theirs. Says whether that is done.
+async fn bar_others(records: &Records, slot: &Slot) -> bool {
+    if records.mark_invalidation(slot).await.is_err() {
+        return false;
+    }
+    if !records.may_lease() {
+        return true;
+    }
     for key in [lease_key(slot), commit_key(slot)] {
         if records.remove_lease(&key).await.is_err() {
             return false;
@@ -170,28 +206,25 @@ async fn take_leases(records: &Records, slot: &Slot) -> bool {
     true
 }
 
-/// Tries again and again to take out what should be, until all is.
+/// Tries again and again to take out what should be, until all is: with the first call that the store answers, and after a
+/// second at the latest, for other nodes may believe it.
 async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
-    let mut pause = FIRST_PAUSE;
     loop {
-        sleep(pause).await;
+        if let Some(records) = records.upgrade() {
+            records.next_try().await;
+        }
         let (Some(distrust), Some(records)) = (distrust.upgrade(), records.upgrade()) else {
             return;
         };
-        let mut slots = {
-            let slots = distrust.slots();
-            if slots.is_empty() {
-                distrust.is_clearing.store(false, Ordering::Release);
-                return;
-            }
-            slots.iter().map(|(slot, doubt)| (doubt.tried, slot.clone())).collect::<Vec<_>>()
+        let Some(first) = distrust.longest_untried() else {
+            return;
         };
-        slots.sort_unstable_by_key(|(tried, _)| *tried);
-        pause = FIRST_PAUSE;
-        for (_, slot) in slots {
-            if !distrust.clears(&records, &slot).await {
+        if !distrust.tries(&records, &first).await {
+            continue;
+        }
+        for slot in distrust.in_order() {
+            if !distrust.tries(&records, &slot).await {
                 // The others would most likely fail as well, and come first the next time.
-                pause = LATER_PAUSE;
                 break;
             }
         }
@@ -201,11 +234,10 @@ async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
 /// Slots in doubt, each with some hundred bytes; a test has not the time to fill them all.
 const MOST: usize = if cfg!(test) { 16 } else { 65_536 };
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LATER_PAUSE: Duration = Duration::from_secs(10);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use http::{HeaderMap, StatusCode};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{header::HeaderMap, request, Method, Request, Response, StatusCode};
 use http_body::Body;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{
@@ -12,8 +13,9 @@ use super::{
     fill::{self, For, Known},
     flight::{Landing, Role},
     inner::Inner,
-    lookup::{lookup, Accepted, Look, Target},
+    lookup::{lookup, Accepted, Entry, Look, Target},
     reading::NotHealed,
+    records::Waited,
     serve,
     supply::{Upstream, Viewer},
     turn::Turn,
@@ -63,6 +65,11 @@ where
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
+        // One answer waits once for a store that does not come to an end.
+        if engine.has_waited_enough(&missed) {
+            outcome.refusal = Some(Refusal::StoreFailed);
+            break;
+        }
         // Another one's answer, which is good for nobody else: this request needs one of its own.
         if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
             let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
@@ -113,6 +120,10 @@ where
                     // Nothing was forwarded: the next look is the first to count.
                     outcome.forwarded = None;
                     Turn::LookAgain
+                } else if engine.has_waited_enough(&missed) {
+                    permit.land(Landing::Passed);
+                    outcome.refusal = Some(Refusal::StoreFailed);
+                    break;
                 } else {
                     let stored = missed.known();
                     led = true;
@@ -134,7 +145,7 @@ where
             // The fields are those of the answer that brought it, not of one that completed it.
             Turn::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
             Turn::LookAgain | Turn::LookFor(..) => {}
-            Turn::Serve(entry) => match serve::supplied(&engine, &entry, parts, outcome, &upstream).await {
+            Turn::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &upstream).await {
                 Some(response) => return Ok(response),
                 None => break,
             },
@@ -191,6 +202,27 @@ impl Engine {
         true
     }
 
+    /// The answer from what the store does not say may be used.
+    async fn serve_unstored<B>(
+        &self,
+        entry: &Arc<Entry>,
+        request: &request::Parts,
+        outcome: Outcome,
+        upstream: &Arc<dyn Upstream>,
+    ) -> Option<Response<ResponseBody<B>>> {
+        let serving = serve::supplied(self, entry, request, outcome, upstream);
+        // The store may have been waited for long enough; what it has at hand it gives at once.
+        if outcome.refusal == Some(Refusal::StoreFailed) {
+            return timeout(self.records.limit() / 4, serving).await.ok()?;
+        }
+        serving.await
+    }
+
+    /// Whether the store was waited for long enough, on behalf of this answer.
+    fn has_waited_enough(&self, missed: &Missed) -> bool {
+        missed.store_failed.is_some_and(|waited| self.records.is_enough(waited))
+    }
+
     /// What is stale, for one who waited too long for something better. For any other it is of no more use: who led has
     /// heard it called untrue, or failed without its help.
     async fn stand_in<B>(
@@ -224,10 +256,10 @@ impl Engine {
     ) -> Option<Landing> {
         // What was found before the flight was joined may have been taken out since, and nothing would tell.
         if matches!(missed.stored, Known::Sparse(_)) {
-            missed.stored = Known::Unknown;
+            missed.stored = Known::Unknown(Waited::default());
         }
         // A store that failed a moment ago is not asked again: it may take its time to fail.
-        if missed.store_failed {
+        if missed.store_failed.is_some() {
             return None;
         }
         match lookup(self, target, &request.headers, directives, accepted).await {
@@ -243,7 +275,11 @@ impl Engine {
             }
             // It is to be asked about by this request alone.
             Look::Found(_, Reuse::ValidatedForOne(_)) => Some(Landing::Broken),
-            Look::Found(_, Reuse::Validated(_)) | Look::Failed | Look::Nothing(..) => None,
+            Look::Failed(waited) if self.records.is_enough(waited) => {
+                missed.store_failed = Some(waited);
+                None
+            }
+            Look::Found(_, Reuse::Validated(_)) | Look::Failed(_) | Look::Nothing(..) => None,
         }
     }
 }
@@ -261,10 +297,10 @@ impl Missed {
 
     /// What a fill is to know of the store.
     fn known(&mut self) -> Known {
-        match (std::mem::take(&mut self.stored), self.gone_before) {
-            (Known::Nothing, Some(gone)) => Known::Gone(gone),
-            (Known::Nothing, None) if self.store_failed => Known::Unknown,
-            (stored, _) => stored,
+        match (std::mem::take(&mut self.stored), self.gone_before, self.store_failed) {
+            (Known::Nothing, Some(gone), _) => Known::Gone(gone),
+            (Known::Nothing, None, Some(waited)) => Known::Unknown(waited),
+            (stored, ..) => stored,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{supply::Supply, Engine};
+use super::{records::Waited, supply::Supply, Engine};
 use crate::{
     error::Error,
     format::{
@@ -102,8 +102,8 @@ pub(crate) enum Decoded {
 
 /// What the store has for a request.
 pub(crate) enum Look {
-    /// The store could not tell what it has.
-    Failed,
+    /// The store could not tell what it has, and took so long for that.
+    Failed(Waited),
     Found(Arc<Entry>, Reuse),
     /// Nothing that this request selects: why, the slot where it would be, and what other requests selected.
     Nothing(Forwarded, Slot, Vec<Tagged>),
@@ -135,10 +135,11 @@ pub(crate) async fn lookup(
     if engine.distrust.holds(&target.primary)
         && !Box::pin(engine.distrust.clears(&engine.records, &target.primary)).await
     {
-        return Look::Failed;
+        return Look::Failed(Waited::default());
     }
-    let Ok(primary) = decoded(engine, &target.primary).await else {
-        return Look::Failed;
+    let primary = match decoded(engine, &target.primary).await {
+        Ok(primary) => primary,
+        Err(error) => return Look::Failed(Waited::of(&error)),
     };
     let judge =
         |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
@@ -157,6 +158,11 @@ pub(crate) async fn lookup(
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
         let variant = decoded(engine, &slot).await;
+        let waited = variant.as_ref().err().map(Waited::of).unwrap_or_default();
+        // Each of them would take as long.
+        if waited != Waited::default() {
+            return Look::Failed(waited);
+        }
         // A store that cannot tell what it has here would hardly tell what it has of the others.
         let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
         let look = match variant.ok().flatten().as_deref() {

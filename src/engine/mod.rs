@@ -48,7 +48,7 @@ use self::{
     lookup::{Accepted, Decoded, Entry, Look, Target},
     memo::Memo,
     passes::Passes,
-    records::Records,
+    records::{Records, Waited},
     serve::Gone,
     supply::{Supplies, Viewer},
 };
@@ -243,12 +243,13 @@ impl Engine {
             for_one: false,
             gone: None,
             gone_before: None,
-            store_failed: false,
+            store_failed: None,
         };
         let (look, early) = look_ahead(self, target, request, directives, accepted).await;
         let (entry, behind) = match look {
-            Look::Failed => {
-                return Err(Missed { store_failed: true, ..missed(Forwarded::Miss, &target.primary) })
+            Look::Failed(waited) => {
+                let store_failed = Some(waited);
+                return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
             }
             Look::Nothing(reason, slot, others) => {
                 return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
@@ -265,8 +266,17 @@ impl Engine {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
+        // In a box of its own, so that a hit has a small one.
+        if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {
+            let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
+            return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
+        }
         match serve::serve(self, &entry, request, serve::Service { outcome, line: None, early }).await {
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
+            Err(gone) if self.records.is_enough(gone.waited) => {
+                let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));
+                Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) })
+            }
             Err(gone) => {
                 let slot = entry.slot.clone();
                 Err(Missed { gone: Some((entry, gone)), ..missed(Forwarded::Partial, &slot) })
@@ -350,7 +360,8 @@ struct Missed {
     gone: Option<(Arc<Entry>, Gone)>,
     /// That, once another try was made to have them.
     gone_before: Option<Generation>,
-    store_failed: bool,
+    /// How long that took, if the store did.
+    store_failed: Option<Waited>,
 }
 
 /// How long it is remembered that the inner service gives no parts of something.

@@ -8,12 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::{
     early::Early,
     lookup::Entry,
     purge::forget,
-    records::Records,
+    records::{Records, Waited},
     supply::{Found, Line, Upstream},
 };
 use crate::{error::Error, format::manifest::Layout, semantics::range::ByteRange};
@@ -85,6 +86,30 @@ impl Reader {
         let ready = source.first(0, None).await?.bytes;
         let offset = bytes_in(&ready);
         Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
+    }
+
+    /// Opens all that is stored of a body, with each chunk read once: before the first byte leaves, the inner service can
+    /// still be asked again; after it, nobody can. A store that was waited for already may have the time for reads, or it
+    /// hangs.
+    pub(crate) async fn open_proved(records: &Arc<Records>, stored: Layout, waited: Waited) -> Option<Self> {
+        let whole = ByteRange { start: 0, end: stored.length };
+        if whole.length() == 0 {
+            return Some(Self::empty());
+        }
+        let reading = async {
+            for index in 1..stored.chunks() {
+                records.chunk(stored.chunk(index)).await.ok()?;
+            }
+            let records = Arc::clone(records);
+            let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
+            Self::open(source, whole, None).await.ok()
+        };
+        // The time for one call is no measure for all of a long body.
+        if waited == Waited::default() {
+            return reading.await;
+        }
+        let limit = records.limit();
+        timeout(limit.saturating_sub(waited.0).max(limit / 4), reading).await.ok()?
     }
 
     /// Bytes still to come, if that is known.

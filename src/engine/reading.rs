@@ -11,7 +11,7 @@ use super::{
     purge::forget,
     race::{race, Raced},
     serve::{self, Gone, Service},
-    supply::{Found, Line, Missing, Upstream},
+    supply::{binding, Found, Line, Missing, Upstream},
     Engine,
 };
 use crate::{
@@ -24,6 +24,27 @@ use crate::{
 };
 
 impl Engine {
+    /// Whether an answer from `entry` would come to its end while the store has only what is at hand: the inner service is
+    /// known to have the rest, or there is none.
+    pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
+        let (manifest, now) = (&entry.manifest, self.config.clock.now());
+        // What is stored in part came as a part. Of anything else it is not known whether the rest is to be had, and while
+        // the store is down there would be nothing to compare another fill with.
+        let primary = Slot::primary(&manifest.key);
+        if manifest.sparse
+            && binding(manifest).is_some()
+            && self.partless.recall(&primary, &request.headers, now).is_none()
+        {
+            return true;
+        }
+        for index in serve::chunks(self, entry, request) {
+            if self.records.chunk(manifest.layout.chunk(index)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
     ///
     /// # Errors

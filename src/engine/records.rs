@@ -11,12 +11,18 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout, Instant},
+};
 
 use crate::{
+    clock::moment,
     error::{BoxError, Error},
     format::{
         chunk::{self, Checksum, ChunkName, TRAILER},
-        key::{chunk_key, Generation, Slot},
+        invalidation,
+        key::{chunk_key, invalidation_key, Generation, Slot},
         manifest::Record,
     },
     store::{within, Breaker, ErasedStore, Failure, Lease},
@@ -34,6 +40,8 @@ pub(crate) struct Records {
     /// have it for a record.
     looks: Spared,
     puts: Spared,
+    /// Told of each answer, while somebody waits to try again what the store failed.
+    answers: watch::Sender<()>,
 }
 
 impl Records {
@@ -43,7 +51,8 @@ impl Records {
         // One in this process's memory does not hang.
         let spared = || store.can_alter().then(|| Breaker::new(LATE_CALLS, limit.saturating_mul(REST)));
         let (looks, puts) = (spared(), spared());
-        Self { store, limit, damaged, has_no_leases, looks, puts }
+        let answers = watch::Sender::new(());
+        Self { store, limit, damaged, has_no_leases, looks, puts, answers }
     }
 
     /// How long each call may take.
@@ -70,6 +79,19 @@ impl Records {
     pub(crate) async fn put_record(&self, slot: &Slot, record: &Record) -> Result<(), Error> {
         let record = record.encode();
         self.spared(&self.puts, |store| store.put(slot.as_str(), record)).await
+    }
+
+    /// The mark that the last invalidation of the key at `primary` left, if there was one that the store remembers.
+    pub(crate) async fn last_invalidation(&self, primary: &Slot) -> Result<Option<Bytes>, Error> {
+        let key = invalidation_key(primary);
+        self.spared(&self.looks, |store| store.get(&key)).await
+    }
+
+    /// Leaves a mark by which fills of the key at `primary` can tell that it was invalidated.
+    pub(crate) async fn mark_invalidation(&self, primary: &Slot) -> Result<(), Error> {
+        let mark = Generation::random().ok_or_else(|| Error::store("there are no random bytes".into()))?;
+        let key = invalidation_key(primary);
+        self.call(|store| store.put(&key, invalidation::mark(mark))).await
     }
 
     pub(crate) async fn remove_record(&self, slot: &Slot) -> Result<(), Error> {
@@ -132,6 +154,26 @@ impl Records {
         self.call(|store| store.remove(key)).await
     }
 
+    /// How long a call that came to nothing was waited for, if that is worth a word.
+    pub(crate) fn waited_since(&self, asked: Instant) -> Waited {
+        let waited = moment().saturating_duration_since(asked);
+        Waited(if waited < self.limit / 4 { Duration::ZERO } else { waited })
+    }
+
+    /// Whether an answer has been held up for long enough by a store that does not answer: nothing more is to be asked of it
+    /// on its behalf.
+    pub(crate) fn is_enough(&self, Waited(waited): Waited) -> bool {
+        waited > self.limit.saturating_sub(self.limit / 4)
+    }
+
+    /// Until the store answers some call, or a second has passed: then what it failed is to be tried again.
+    pub(crate) async fn next_try(&self) {
+        let mut answers = self.answers.subscribe();
+        // A store that answers, but not to this, is not to be asked without end.
+        sleep(LEAST_PAUSE).await;
+        let _ = timeout(LONGEST_PAUSE - LEAST_PAUSE, answers.changed()).await;
+    }
+
     fn checksum(&self) -> Checksum {
         if self.store.can_alter() {
             Checksum::Required
@@ -149,6 +191,9 @@ impl Records {
         let pass = breaker.as_ref().map(Breaker::admit).transpose();
         let pass = pass.map_err(|open| Error::left_alone(open.into()))?;
         let done = self.call(call).await;
+        if done.is_ok() && self.answers.receiver_count() > 0 {
+            self.answers.send_replace(());
+        }
         if let Some(pass) = pass {
             // Any other error is an answer.
             pass.ended(!done.as_ref().is_err_and(Error::is_timed_out));
@@ -162,7 +207,25 @@ impl Records {
         F: Future<Output = Result<T, BoxError>> + Unpin,
         C: FnOnce(&'a dyn ErasedStore) -> F,
     {
-        within(self.limit, || call(&*self.store), said)
+        let limit = self.limit;
+        within(limit, || call(&*self.store), move |failure, waited| said(failure, waited, limit))
+    }
+}
+
+/// How long a store was waited for in vain, for one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waited(pub(crate) Duration);
+
+impl Waited {
+    /// Long enough, whatever the limit.
+    pub(crate) const LONG: Self = Self(Duration::MAX);
+
+    pub(crate) fn of(error: &Error) -> Self {
+        Self(error.waited())
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
     }
 }
 
@@ -170,8 +233,10 @@ impl Records {
 type Spared = Option<Breaker>;
 
 /// What is said of a call that came to nothing.
-fn said(failure: Failure) -> Error {
+fn said(failure: Failure, waited: Duration, limit: Duration) -> Error {
     match failure {
+        // A store that has a limit of its own fails by that.
+        Failure::Failed(error) if waited >= limit / 4 => Error::late_store(error, waited),
         Failure::Failed(error) => Error::store(error),
         Failure::Late => Error::timed_out(),
         Failure::Panicked => Error::store("the store panicked".into()),
@@ -183,6 +248,10 @@ const LATE_CALLS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
 /// How many times as long as a call may take it is left alone then.
 const REST: u32 = 5;
+
+/// Between two tries of what a store failed: so long at least, and so long at most.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const TRAILER_BYTES: u64 = 40;
 const _: () = assert!(TRAILER == 40, "the two spell one number in two types");

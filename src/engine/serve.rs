@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, ops::Range, sync::Arc, time::SystemTime};
 
 use http::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -16,6 +16,7 @@ use super::{
     message::settled,
     parts::{boundary, Parts},
     reader::{Reader, Source},
+    records::Waited,
     supply::{Line, Upstream},
     Engine,
 };
@@ -67,6 +68,8 @@ pub(crate) struct Gone {
     pub(crate) until: u64,
     /// The store knows that it does not have it, or has something else.
     pub(crate) is_lost: bool,
+    /// How long the store that did not give it was waited for.
+    pub(crate) waited: Waited,
 }
 
 /// Answers `request` from `entry`.
@@ -105,7 +108,7 @@ pub(crate) async fn serve<B>(
                 Box::pin(Parts::open(source, *multipart, early)).await.map(ResponseBody::parts)
             }
         };
-        opened.map_err(|error| Gone { first, until, is_lost: error.is_lost() })?
+        opened.map_err(|error| Gone { first, until, is_lost: error.is_lost(), waited: Waited::of(&error) })?
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
@@ -118,6 +121,18 @@ pub(super) fn begins_with(engine: &Engine, entry: &Entry, request: &request::Par
     let layout = entry.layout();
     let (first, _) = layout.locate(content.start());
     (content.length() != Some(0)).then(|| layout.chunk(first))
+}
+
+/// From the first to the last chunk that the answer to a request from `entry` is made of.
+pub(super) fn chunks(engine: &Engine, entry: &Entry, request: &request::Parts) -> Range<u64> {
+    let (_, content) = content(engine, entry, request);
+    let layout = entry.layout();
+    if content.length() == Some(0) || request.method == Method::HEAD {
+        return 0..0;
+    }
+    let (first, _) = layout.locate(content.start());
+    let size = u64::from(layout.chunk_size.max(1));
+    first..content.end().map_or_else(|| layout.chunks(), |end| end.div_ceil(size))
 }
 
 /// What of a stored response answers a request, and with which status.
@@ -224,19 +239,8 @@ pub(crate) async fn salvage<B>(
     outcome: Outcome,
     by: Signature<'_>,
 ) -> Option<Response<ResponseBody<B>>> {
-    let Salvage { mut parts, stored, in_hand, rest, refusal: _ } = salvage;
-    let whole = ByteRange { start: 0, end: stored.length };
-    let reader = if whole.length() == 0 {
-        Reader::empty()
-    } else {
-        // Before the first byte leaves, the inner service can still be asked again; after it, nobody can.
-        for index in 1..stored.chunks() {
-            engine.records.chunk(stored.chunk(index)).await.ok()?;
-        }
-        let records = Arc::clone(&engine.records);
-        let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
-        Reader::open(source, whole, None).await.ok()?
-    };
+    let Salvage { mut parts, stored, in_hand, rest, refusal: _, waited } = salvage;
+    let reader = Reader::open_proved(&engine.records, stored, waited).await?;
     settle_length(&mut parts.headers);
     outcome.append_to(&mut parts.headers, parts.status, by);
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))

@@ -145,6 +145,12 @@ pub(crate) fn commit_key(primary: &Slot) -> String {
     lease_key(primary) + "/commit"
 }
 
+/// The store's key of the mark that the last invalidation of what lies at `primary` left.
+pub(crate) fn invalidation_key(primary: &Slot) -> String {
+    let (_, digits) = primary.0.split_once('/').unwrap_or_default();
+    format!("i/{digits}")
+}
+
 /// The store's key of the note that whoever had a lease got an answer that nobody stores.
 pub(crate) fn passed_key(lease: &str) -> String {
     lease.to_owned() + "/passed"

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::error::BoxError;
+use crate::{clock::moment, error::BoxError};
 
 /// Why a call came to nothing.
 #[derive(Debug)]
@@ -20,27 +20,28 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-/// What comes of a call that may take so long; `said` makes an error of its failure.
+/// What comes of a call that may take so long; `said` makes an error of its failure, and of how long it was waited for.
 pub(crate) async fn within<T, E, F>(
     limit: Duration,
     call: impl FnOnce() -> F,
-    said: impl FnOnce(Failure) -> E,
+    said: impl FnOnce(Failure, Duration) -> E,
 ) -> Result<T, E>
 where
     F: Future<Output = Result<T, BoxError>> + Unpin,
 {
     let called = catch_unwind(AssertUnwindSafe(call));
-    let Ok(mut under_way) = called else { return Err(said(Failure::Panicked)) };
+    let Ok(mut under_way) = called else { return Err(said(Failure::Panicked, Duration::ZERO)) };
     // A store in memory answers at once, and needs no timer.
     let first = poll_fn(|cx| Poll::Ready(polled(&mut under_way, cx))).await;
-    let done = match first {
-        Poll::Ready(done) => done,
+    match first {
+        Poll::Ready(done) => done.map_err(|failure| said(failure, Duration::ZERO)),
         Poll::Pending => {
+            let began = moment();
             let rest = poll_fn(|cx| polled(&mut under_way, cx));
-            tokio::time::timeout(limit, rest).await.unwrap_or(Err(Failure::Late))
+            let done = tokio::time::timeout(limit, rest).await.unwrap_or(Err(Failure::Late));
+            done.map_err(|failure| said(failure, moment().saturating_duration_since(began)))
         }
-    };
-    done.map_err(said)
+    }
 }
 
 /// One poll, for which a panic is a failure. Inlined, for every hit comes here a few times.

@@ -24,7 +24,8 @@ async fn every_call_of_the_inner_service_is_of_a_ready_one() {
     // a bypass, for an unsafe method.
     let rig = Rig::new().movie("/a.mp4", 2500);
     rig.store.spoil(tower_video_cache::Operation::Put, 3, tower_video_cache::Fault::Error);
-    rig.store.spoil_from(tower_video_cache::Operation::Get, 3, tower_video_cache::Fault::Error);
+    // After two looks, and the mark that the fill goes by.
+    rig.store.spoil_from(tower_video_cache::Operation::Get, 4, tower_video_cache::Fault::Error);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
     rig.inner.was_called(2);
     rig.ask(http::Method::POST, "/a.mp4").send().await;
@@ -73,7 +74,7 @@ async fn through_a_buffer_a_second_call_waits_for_a_place_of_its_own() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     // Putting fails, and so does reading back: the inner service is called a second time.
     rig.store.spoil(tower_video_cache::Operation::Put, 2, tower_video_cache::Fault::Error);
-    rig.store.spoil_from(tower_video_cache::Operation::Get, 3, tower_video_cache::Fault::Error);
+    rig.store.spoil_from(tower_video_cache::Operation::Get, 4, tower_video_cache::Fault::Error);
     let buffered = BufferLayer::new(1).layer(rig.inner.clone());
     let answer = rig.layer.layer(buffered).oneshot(get("/a.mp4")).await.unwrap();
     Answer::of(answer).await.whole(&movie("/a.mp4", 2500));

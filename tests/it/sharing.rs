@@ -131,8 +131,8 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
-    // look 2, look again 2, variant's record, commit's look, record 2, chunk
-    for nth in 9..=12 {
+    // look 2, look again 2, mark, variant's record, mark, commit's look, mark, record 2, chunk
+    for nth in 12..=15 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
     }
     let answer = rig.get(PATH).header("x-a", "2").send().await;
@@ -152,7 +152,8 @@ async fn what_another_one_has_replaced_was_not_lost() {
     let slow = rig.get(PATH).start();
     gate.reached_by(1).await;
     let gets = rig.store.calls(Operation::Get);
-    rig.store.spoil(Operation::Get, gets + 1, Fault::Slow(seconds(1)));
+    // A mark is looked for before and after the commit.
+    rig.store.spoil(Operation::Get, gets + 3, Fault::Slow(seconds(1)));
     gate.open();
     settle().await;
     rig.inner.answer(PATH, always("\"v3\""));

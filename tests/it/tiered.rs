@@ -939,6 +939,54 @@ fn judge(answer: &Answer, truth: &Bytes) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_served_to_its_end_is_a_miss() {
+    let truth = movie(PATH, LENGTH);
+    let partless = || Script::movie(PATH, LENGTH).header("etag", "\"v1\"");
+    for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
+        for script in [partless(), Script::movie(PATH, LENGTH), partless().honours_ranges()] {
+            // Stored by another node; this one has read no more than its first chunk.
+            let far = faulty();
+            let other = over(Rig::new().script(PATH, script.clone()), Arc::clone(&far));
+            other.get(PATH).send().await.whole(&truth);
+            let rig = over(Rig::new().script(PATH, script.clone()), Tiered::new(moka(), Arc::clone(&far)));
+            rig.get(PATH).range("bytes=0-9").send().await.is_hit().partial(&truth, 0..10);
+            is_down(&far, fault);
+            tokio::time::advance(seconds(3)).await;
+            for _ in 0..3 {
+                let answer = rig.get(PATH).send().await;
+                answer.whole(&truth);
+                assert!(!answer.cache_status().contains("; hit"), "{}", answer.cache_status());
+                // All of this is near.
+                rig.get(PATH).range("bytes=0-9").send().await.is_hit().partial(&truth, 0..10);
+                tokio::time::advance(seconds(3)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_far_store_without_leases_is_told_of_an_invalidation_before_a_fill_puts_it_back() {
+    let far = Held::new();
+    let rig = Rig::new();
+    let (one, other) = (node(&rig, &far), node(&rig, &far));
+    let gate = Gate::shut();
+    let next = [
+        Script::movie("/old", LENGTH).held_by(&gate),
+        Script::absent().status(204),
+        Script::movie("/new", LENGTH),
+    ];
+    rig.inner.answer_each(PATH, next);
+    let before = one.get(PATH).start();
+    gate.reached_by(1).await;
+    other.ask(Method::DELETE, PATH).send().await;
+    gate.open();
+    before.await.unwrap().whole(&movie("/old", LENGTH));
+    for node in [&one, &other] {
+        node.get(PATH).send().await.whole(&movie("/new", LENGTH));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_far_store_that_is_down_leaves_a_cache_in_memory() {
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         let (_, far, tiered) = tiers();

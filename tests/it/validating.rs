@@ -271,7 +271,7 @@ async fn a_variant_that_the_store_lost_is_fetched() {
     rig.get(PATH).header("x-a", "1").send().await;
     // The look finds no variant for this request; then the store does not find the other one.
     let gets = rig.store.calls(tower_video_cache::Operation::Get);
-    rig.store.spoil(tower_video_cache::Operation::Get, gets + 5, tower_video_cache::Fault::Absent);
+    rig.store.spoil(tower_video_cache::Operation::Get, gets + 6, tower_video_cache::Fault::Absent);
     let answer = rig.get(PATH).header("x-a", "2").send().await;
     answer.whole(&truth());
     assert!(answer.cache_status().ends_with("stored"), "{}", answer.cache_status());

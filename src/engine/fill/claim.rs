@@ -53,13 +53,14 @@ impl Held {
 
     /// Whether it is the holder's still, if the store can tell, or the time is over; asked twice.
     pub(super) async fn is_certain(&self) -> Option<bool> {
-        match self.standing.renew().await {
-            None => {
-                sleep(FIRST_PAUSE).await;
-                self.standing.renew().await.or_else(|| self.standing.is_over().then_some(false))
-            }
-            told => told,
+        let asked = moment();
+        let mut told = self.standing.renew().await;
+        // A store that took its time for that is not waited for a second time.
+        if told.is_none() && moment().saturating_duration_since(asked) < self.standing.records.limit() / 4 {
+            sleep(FIRST_PAUSE).await;
+            told = self.standing.renew().await;
         }
+        told.or_else(|| self.standing.is_over().then_some(false))
     }
 }
 
@@ -210,14 +211,20 @@ impl Drop for Claim {
             // It ends by itself, when its time is over.
             return;
         };
-        let (records, has_passed) = (Arc::clone(&self.records), self.has_passed);
+        let (records, has_passed, time) = (Arc::clone(&self.records), self.has_passed, self.time);
         let (key, holder) = (std::mem::take(&mut self.key), std::mem::take(&mut self.holder));
         runtime.spawn(async move {
             if has_passed {
                 // A lease that nobody renews is a note for a while.
                 let _ = records.lease(&passed_key(&key), &holder, PASSED_TIME).await;
             }
-            let _ = records.release(&key, &holder).await;
+            // Other nodes wait for it, for as long as the lease lasts.
+            let dropped = moment();
+            while records.release(&key, &holder).await.is_err()
+                && moment().saturating_duration_since(dropped) < time
+            {
+                records.next_try().await;
+            }
         });
     }
 }

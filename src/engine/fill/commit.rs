@@ -1,5 +1,8 @@
 //! The put that makes a response one that is found: its manifest, and the mark that its variants hang on.
 
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
 use http::{
     header::{self, HeaderName, HeaderValue},
     HeaderMap, StatusCode,
@@ -7,9 +10,12 @@ use http::{
 
 use super::{claim::Held, validate::strong_tag, Fill};
 use crate::{
+    clock::moment,
     engine::{
         flight::Permit,
-        lookup::{decoded, Decoded},
+        lookup::{decoded, Decoded, Target},
+        records::Waited,
+        Engine,
     },
     format::{
         key::{Generation, SelectingField, Slot},
@@ -51,6 +57,9 @@ impl Draft {
 impl Fill {
     /// Makes it a stored response, and says where; or why not.
     pub(super) async fn commit(&self, draft: Draft, permit: &Permit) -> Result<Slot, Refusal> {
+        if self.forgoes {
+            return Err(Refusal::StoreFailed);
+        }
         let _committing = permit.commit().lock().await;
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);
@@ -58,6 +67,7 @@ impl Fill {
         let fence = self.fence(permit).await?;
         // Before anything is replaced: what could not be confirmed would only have to be taken out again.
         are_certain([permit.lease(), None]).await?;
+        self.is_valid_still(permit).await?;
         if permit.lease().is_some() && !self.has_its_mark(permit.slot()).await {
             return Err(Refusal::LeaseLost);
         }
@@ -67,12 +77,13 @@ impl Fill {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
             _ => self.target.primary.clone(),
         };
-        let (records, record) = (&self.engine.records, Record::Response(manifest));
-        let put = records.put_record(&slot, &record).await;
+        let record = Record::Response(manifest);
+        let put = self.engine.records.put_record(&slot, &record).await;
+        let asked = moment();
         let refusal = match put {
             // Whoever invalidates waits until this is over, and takes the key's own record out.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
-            Ok(()) => match are_certain([permit.lease(), fence.as_ref()]).await {
+            Ok(()) => match self.confirm(permit, fence.as_ref()).await {
                 Ok(()) => {
                     self.engine.distrust.forget(&self.target.primary, notes);
                     return Ok(slot);
@@ -82,26 +93,39 @@ impl Fill {
             Err(error) => {
                 // A put that failed may have happened all the same: what is not committed must not be found.
                 if !error.is_left_alone() {
-                    let _ = records.remove_record(&slot).await;
+                    let records = Arc::clone(&self.engine.records);
+                    let removal = async move { drop(records.remove_record(&slot).await) };
+                    self.unless_late(Waited::of(&error), removal).await;
                 }
                 return Err(Refusal::StoreFailed);
             }
         };
-        let is_taken_back = self.take_back(&slot, &record).await;
-        // The marks of the variants that were taken out may have been put back.
-        if !is_taken_back || are_certain([fence.as_ref(), None]).await.is_err() {
-            self.engine.distrust.take_out(records, &self.target.primary).await;
-        }
+        let waited = self.engine.records.waited_since(asked);
+        let undone = Commit {
+            engine: Arc::clone(&self.engine),
+            target: Arc::clone(&self.target),
+            slot,
+            record: record.encode(),
+            is_leased: permit.lease().is_some(),
+            fence,
+        };
+        self.unless_late(waited, undone.take_back()).await;
         Err(refusal)
     }
 
-    /// Takes out what was just put, unless another node has put something else since; says whether it is out.
-    async fn take_back(&self, slot: &Slot, record: &Record) -> bool {
-        let records = &self.engine.records;
-        match records.record(slot).await {
-            Ok(found) if found.as_ref() != Some(&record.encode()) => true,
-            Ok(_) | Err(_) => records.remove_record(slot).await.is_ok(),
+    /// Does this before it goes on; unless the viewer has waited for the store long enough.
+    async fn unless_late(&self, waited: Waited, deed: impl Future<Output = ()> + Send + 'static) {
+        if self.engine.records.is_enough(self.waited.and(waited)) {
+            drop(tokio::spawn(deed));
+        } else {
+            deed.await;
         }
+    }
+
+    /// Whether what was put may stay.
+    async fn confirm(&self, permit: &Permit, fence: Option<&Held>) -> Result<(), Refusal> {
+        are_certain([permit.lease(), fence]).await?;
+        self.is_valid_still(permit).await
     }
 
     /// What the request that was asked selects by this response.
@@ -154,6 +178,32 @@ impl Fill {
             put.map_err(|_| Refusal::StoreFailed)?;
         }
         Ok(slot)
+    }
+}
+
+/// What was put, and may not stay.
+struct Commit {
+    engine: Arc<Engine>,
+    target: Arc<Target>,
+    slot: Slot,
+    record: Bytes,
+    is_leased: bool,
+    fence: Option<Held>,
+}
+
+impl Commit {
+    /// Takes out what was just put, unless another node has put something else since.
+    async fn take_back(self) {
+        let (records, primary) = (&self.engine.records, &self.target.primary);
+        let is_taken_back = match records.record(&self.slot).await {
+            Ok(found) if found.as_ref() != Some(&self.record) => true,
+            Ok(_) | Err(_) => records.remove_record(&self.slot).await.is_ok(),
+        };
+        // The marks of the variants that were taken out may have been put back.
+        let may_be_back = !self.is_leased && self.slot != *primary;
+        if !is_taken_back || may_be_back || are_certain([self.fence.as_ref(), None]).await.is_err() {
+            self.engine.distrust.take_out(records, primary).await;
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         inner::Inner,
         lookup::{decoded, lookup, Accepted, Decoded, Entry, Look, Target},
         race::{race, Raced},
-        Engine,
+        records, Engine,
     },
     error::{BoxError, Error},
     format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
@@ -37,6 +37,8 @@ enum NotGiven {
     Elsewhere(Landing),
     /// Other fills began while it waited, as many as may be.
     Full,
+    /// The store does not answer, so nothing can be stored: who wants something asks for it alone.
+    Unstorable,
     /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
     Late(Claim),
 }
@@ -48,6 +50,7 @@ impl NotGiven {
             Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
             Self::Full => (Landing::Passed, Delivery::Refused(Refusal::TooManyFills)),
             Self::Late(_) => (Landing::Passed, Delivery::Refused(Refusal::WaitedTooLong)),
+            Self::Unstorable => (Landing::Passed, Delivery::Refused(Refusal::StoreFailed)),
         };
         permit.land(landing);
         delivery
@@ -90,13 +93,13 @@ impl Fill {
     /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
     async fn lease<S: Clone>(&mut self, inner: &mut Inner<S>, permit: &mut Permit) -> Result<(), NotGiven> {
         let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
-            return Ok(());
+            return self.go_without().await;
         };
         match claim.ask().await {
             Ok(Lease::Granted) => {
                 let held = Held::of(claim);
                 // Until the lease was this one's, another node may have stored what it is for.
-                if let Some(generation) = self.brought().await {
+                if let Some(generation) = self.brought().await? {
                     return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
                 }
                 permit.hold(held);
@@ -118,7 +121,44 @@ impl Fill {
                     Err(_) => Err(NotGiven::Late(claim)),
                 }
             }
-            Ok(Lease::NotOffered) | Err(_) => Ok(()),
+            Ok(Lease::NotOffered) => self.go_without().await,
+            Err(error) if self.has_waited_enough(records::Waited::of(&error)) => self.forgo(),
+            Err(_) => self.go_without().await,
+        }
+    }
+
+    /// Sees what a fill without a lease goes by.
+    async fn go_without(&mut self) -> Result<(), NotGiven> {
+        match self.see().await {
+            Ok(()) => {}
+            Err(error) if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) => {
+                return self.forgo();
+            }
+            // It may have been the error of a moment.
+            Err(_) => {}
+        }
+        // It is completed without a question about the whole, and may have been taken out before that was seen.
+        match &self.stored {
+            Known::Sparse(_) => match self.brought().await? {
+                Some(generation) => Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this was one wait too many for a store that fails.
+    fn has_waited_enough(&mut self, waited: records::Waited) -> bool {
+        self.waited = self.waited.and(waited);
+        self.engine.records.is_enough(self.waited)
+    }
+
+    /// Nothing can be stored. What is stale may be good still, or stand in for an error; else there is nothing to do.
+    fn forgo(&mut self) -> Result<(), NotGiven> {
+        self.forgoes = true;
+        match self.stored {
+            Known::Stale(_) => Ok(()),
+            _ => Err(NotGiven::Unstorable),
         }
     }
 
@@ -136,8 +176,10 @@ impl Fill {
                     Ok(Lease::Taken) => {}
                     lease => return Waited::Over(lease),
                 }
-                if let Some(generation) = self.brought().await {
-                    return Waited::Brought(generation);
+                match self.brought().await {
+                    Ok(None) => {}
+                    Ok(Some(generation)) => return Waited::Brought(generation),
+                    Err(not_given) => return Waited::InVain(not_given),
                 }
             }
         };
@@ -154,9 +196,13 @@ impl Fill {
             Waited::Brought(generation) => return Err(NotGiven::Elsewhere(Landing::Stored(generation))),
             // Whatever is to become of a fill that nobody waits for: this one is another node's.
             Waited::Deserted => return Err(NotGiven::Elsewhere(Landing::Abandoned)),
+            Waited::InVain(not_given) => return Err(not_given),
         };
         let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
-        if let Some(generation) = self.brought().await {
+        if held.is_none() {
+            self.go_without().await?;
+        }
+        if let Some(generation) = self.brought().await? {
             return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
         }
         let comes_after_a_pass = match &held {
@@ -176,14 +222,18 @@ impl Fill {
     }
 
     /// What another node has stored since this fill's request looked. If nothing, the fill goes by what is stored now.
-    async fn brought(&mut self) -> Option<Generation> {
+    async fn brought(&mut self) -> Result<Option<Generation>, NotGiven> {
         let Self { engine, target, asked, directives, .. } = &*self;
         // It is out before this fill commits, and takes nobody's lease until then.
         if engine.distrust.holds(&target.primary) {
-            return None;
+            return Ok(None);
         }
         match lookup(engine, target, &asked.headers, directives, Accepted::Nothing).await {
-            Look::Failed => {}
+            Look::Failed(waited) => {
+                if self.has_waited_enough(waited) {
+                    self.forgo()?;
+                }
+            }
             Look::Found(entry, _) if self.stored.is_gone(&entry) => {}
             Look::Found(entry, reuse) => {
                 let is_usable = match reuse {
@@ -196,14 +246,14 @@ impl Fill {
                     self.stored = Known::Sparse(entry);
                 } else if is_usable || self.stored.is_older_than(&entry, self.began) {
                     // Stale as it may be by now: who waits for a flight gets such, too.
-                    return Some(entry.generation());
+                    return Ok(Some(entry.generation()));
                 } else {
                     self.stored = Known::Stale(entry);
                 }
             }
             Look::Nothing(_, _, others) => self.stored = Known::Others(others),
         }
-        None
+        Ok(None)
     }
 
     /// The lease of a commit that whoever invalidates the key can name, where the flight's own is none.
@@ -258,6 +308,8 @@ enum Waited {
     Brought(Generation),
     /// Nobody waits any more.
     Deserted,
+    /// The store does not answer any more.
+    InVain(NotGiven),
     /// It ended, or the store cannot tell.
     Over(Result<Lease, Error>),
 }
@@ -277,15 +329,15 @@ impl Known {
             Self::Sparse(known) | Self::Stale(known) => {
                 known.record != entry.record && received >= known.manifest.exchange.received
             }
-            Self::Unknown => false,
+            Self::Unknown(_) => false,
         }
     }
 }
 
 /// What becomes of those who wait for a fill that ends so.
 pub(super) fn landing(refusal: Refusal) -> Landing {
-    // The answer may be stored by now: by whoever has the lease.
-    if refusal == Refusal::LeaseLost {
+    // The answer may be stored by now: by whoever has the lease, or asked after the invalidation.
+    if matches!(refusal, Refusal::LeaseLost | Refusal::Invalidated) {
         Landing::Broken
     } else {
         Landing::Passed

@@ -7,6 +7,7 @@
 mod claim;
 mod commit;
 mod complete;
+mod invalidated;
 mod lease;
 mod part;
 mod pour;
@@ -28,19 +29,24 @@ use tower_service::Service;
 
 pub(crate) use self::{
     claim::Held,
+    invalidated::Seen,
     pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
     resume::pause,
     validate::{heed, question, verdict, Verdict},
 };
-use self::{complete::Completed, part::Judged};
+use self::{
+    complete::Completed,
+    part::{window, Judged},
+};
 use super::{
     budget::Share,
     collect::Collector,
-    config::{Abandon, Fill as Mode},
+    config::Abandon,
     flight::{Follower, Landing, Permit},
     inner::Inner,
     lookup::{Entry, Target},
     race::{race, Raced},
+    records::Waited,
     Engine,
 };
 use crate::{
@@ -50,13 +56,8 @@ use crate::{
         manifest::{Layout, Tagged},
     },
     semantics::{
-        cache_control::RequestDirectives,
-        cache_status::Refusal,
-        fields::remove_conditions_and_ranges,
-        freshness::Exchange,
-        partial::ask,
-        range::{wanted, ByteRange},
-        vary::Vary,
+        cache_control::RequestDirectives, cache_status::Refusal, fields::remove_conditions_and_ranges,
+        freshness::Exchange, partial::ask, range::ByteRange, vary::Vary,
     },
 };
 
@@ -107,8 +108,8 @@ pub(crate) enum Known {
     Sparse(Arc<Entry>),
     /// What the request selects, and may be good still.
     Stale(Arc<Entry>),
-    /// The store could not tell.
-    Unknown,
+    /// The store could not tell, and took so long for that.
+    Unknown(Waited),
 }
 
 impl Known {
@@ -116,7 +117,7 @@ impl Known {
     pub(crate) fn stale(self) -> Option<Arc<Entry>> {
         match self {
             Self::Stale(entry) => Some(entry),
-            Self::Gone(_) | Self::Nothing | Self::Others(_) | Self::Sparse(_) | Self::Unknown => None,
+            Self::Gone(_) | Self::Nothing | Self::Others(_) | Self::Sparse(_) | Self::Unknown(_) => None,
         }
     }
 }
@@ -130,6 +131,8 @@ pub(crate) struct Salvage<B> {
     pub(crate) in_hand: Bytes,
     pub(crate) rest: Collector<B>,
     pub(crate) refusal: Refusal,
+    /// How long the store was waited for in vain.
+    pub(crate) waited: Waited,
 }
 
 /// For whom a fill is.
@@ -182,7 +185,13 @@ where
     let window = window(engine, target, request);
     let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     let began = engine.config.clock.now();
-    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
+    let (seen, forgoes) = (Seen::Nothing, false);
+    let waited = match stored {
+        Known::Unknown(waited) => waited,
+        _ => Waited::default(),
+    };
+    let fill =
+        Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
     let follower = waiting.unwrap_or_else(|| permit.follower());
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
@@ -199,25 +208,6 @@ pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> r
     asked
 }
 
-/// The bytes to ask for first, in whole chunks, where not all are to be fetched: those that the request wants, no more
-/// than are read ahead.
-fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
-    let config = &engine.config;
-    let gives_parts =
-        || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
-    if config.fill != Mode::Sliced || !gives_parts() {
-        return None;
-    }
-    let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
-    let (start, end) = wanted(&request.headers);
-    let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
-    // Who wants all that follows may leave soon.
-    let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
-    let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
-    Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })
-        .filter(|window| window.start < window.end)
-}
-
 struct Fill {
     engine: Arc<Engine>,
     target: Arc<Target>,
@@ -227,6 +217,12 @@ struct Fill {
     stored: Known,
     /// When `stored` was what is stored.
     began: SystemTime,
+    /// By which it can tell whether the key was invalidated since, where no lease does.
+    seen: Seen,
+    /// How long the store was waited for in vain.
+    waited: Waited,
+    /// That was long enough: nothing more is asked of it, and nothing stored.
+    forgoes: bool,
     /// What is asked for first, if not all is.
     window: Option<ByteRange>,
     whom: For,
@@ -269,7 +265,7 @@ impl Fill {
             Known::Others(variants) if !variants.is_empty() => {
                 self.validate_any(&mut inner, variants, &permit).await
             }
-            Known::Gone(_) | Known::Nothing | Known::Others(_) | Known::Sparse(_) | Known::Unknown => {
+            Known::Gone(_) | Known::Nothing | Known::Others(_) | Known::Sparse(_) | Known::Unknown(_) => {
                 Ok(self.call(&mut inner, self.asked.clone()).await)
             }
         };
@@ -352,6 +348,16 @@ impl Fill {
             Known::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
             _ => None,
         }
+    }
+
+    /// Ends the flight of a body that broke its word before anything left.
+    fn broken<B, E>(&self, status: StatusCode, refusal: Refusal, permit: Permit) -> Delivery<B, E> {
+        if let Some(entry) = self.stand_in() {
+            permit.land(Landing::StoodIn(entry.generation()));
+            return Delivery::Usable(entry, Some(status), Refusal::StaleIfError);
+        }
+        permit.land(Landing::Broken);
+        Delivery::Broken(status, refusal)
     }
 
     /// As large as was set, and as the store can hold.

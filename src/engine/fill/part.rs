@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{request, HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
@@ -15,9 +15,12 @@ use super::{
 use crate::{
     engine::{
         collect::Collector,
+        config::Fill as Mode,
         flight::{Landing, Permit},
         inner::Inner,
+        lookup::Target,
         supply::{whole_chunks, End, Running},
+        Engine,
     },
     error::BoxError,
     format::{key::Generation, manifest::Layout},
@@ -26,7 +29,7 @@ use crate::{
         fields::{only, stored_fields},
         freshness::Exchange,
         partial::{of_the_whole, Binding, Part},
-        range::ByteRange,
+        range::{wanted, ByteRange},
         storable::storable,
     },
 };
@@ -96,6 +99,10 @@ impl Fill {
     {
         let (parts, body) = response.into_parts();
         let fields = of_the_whole(&parts.headers, part.complete);
+        if self.forgoes {
+            permit.land(Landing::Passed);
+            return Delivery::Refused(Refusal::StoreFailed);
+        }
         let (asked, path, policy) = (&self.asked.headers, self.asked.uri.path(), &self.engine.config.policy);
         if let Err(refusal) = storable(asked, path, StatusCode::OK, &fields, None, exchange, policy) {
             self.refused(refusal, StatusCode::OK, &fields, permit).await;
@@ -174,6 +181,25 @@ impl Fill {
         let withheld = only(&parts.headers, &withheld);
         Delivery::Stored(Stored { generation, status: parts.status, withheld })
     }
+}
+
+/// The bytes to ask for first, in whole chunks, where not all are to be fetched: those that the request wants, no more
+/// than are read ahead.
+pub(super) fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
+    let config = &engine.config;
+    let gives_parts =
+        || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
+    if config.fill != Mode::Sliced || !gives_parts() {
+        return None;
+    }
+    let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
+    let (start, end) = wanted(&request.headers);
+    let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
+    // Who wants all that follows may leave soon.
+    let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
+    let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
+    Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })
+        .filter(|window| window.start < window.end)
 }
 
 /// Stores the rest of a first part. Should it break, whoever needs the rest asks for it by itself.

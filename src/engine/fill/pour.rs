@@ -13,10 +13,11 @@ use crate::{
         config::Abandon,
         flight::Permit,
         race::{race, Raced},
+        records::Waited,
         supply::Running,
         Engine,
     },
-    error::BoxError,
+    error::{BoxError, Error},
     format::{key::Generation, manifest::Layout},
     semantics::cache_status::Refusal,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Pour<B> {
     /// The promise was made for the whole length at once.
     pub(crate) promised_whole: bool,
     pub(crate) pace: Pace,
+    /// How long the store was waited for that did not take a chunk.
+    pub(crate) waited: Waited,
     /// The sum by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
     /// How much was stored when the last viewer left.
@@ -94,6 +97,7 @@ where
             share,
             promised_whole: true,
             pace: Pace::Own,
+            waited: Waited::default(),
             sum: None,
             left_at: None,
         }
@@ -165,10 +169,7 @@ where
                 Raced::Second(Ok(Collected::Stalled(payload))) => {
                     return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
                 }
-                Raced::Second(Err(error)) if error.is_truncated() => {
-                    return Poured::Broken(Refusal::ChangedLength);
-                }
-                Raced::Second(Err(_)) => return Poured::Broken(Refusal::InnerFailed),
+                Raced::Second(Err(error)) => return Poured::Broken(broken_by(&error)),
                 Raced::First(_) => return Poured::Deserted,
             };
             let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
@@ -182,7 +183,8 @@ where
                 sum.update(&payload);
             }
             let put = self.engine.records.put_chunk(self.layout.generation, self.chunks.start, payload);
-            if let Err((in_hand, _)) = put.await {
+            if let Err((in_hand, error)) = put.await {
+                self.waited = Waited::of(&error);
                 return Poured::Stopped(Refusal::StoreFailed, in_hand);
             }
             self.layout.length = self.layout.length.saturating_add(length);
@@ -238,6 +240,15 @@ async fn yielded(share: Option<&Arc<Share>>) {
     match share {
         Some(share) => share.yielded().await,
         None => pending().await,
+    }
+}
+
+/// What is said of a body that broke so.
+pub(super) fn broken_by(error: &Error) -> Refusal {
+    if error.is_truncated() {
+        Refusal::ChangedLength
+    } else {
+        Refusal::InnerFailed
     }
 }
 

@@ -14,10 +14,11 @@ use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    commit::Draft, lease, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace, Pour, Poured,
-    Salvage, Stored, CHUNK_OVERHEAD,
+    commit::Draft, lease, pour::broken_by, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace,
+    Pour, Poured, Salvage, Stored, CHUNK_OVERHEAD,
 };
 use crate::{
+    clock::moment,
     engine::{
         collect::Collector,
         config::Fill as Mode,
@@ -106,7 +107,8 @@ impl Fill {
         let poured = self.pour(inner, &mut draft, &mut pour, &mut way, &permit).await;
         let Way { binding, tags, withheld, running, .. } = way;
         let stored = pour.layout();
-        let (refusal, in_hand) = match poured {
+        let is_read = running.is_some();
+        let (refusal, in_hand, waited) = match poured {
             Poured::All => {
                 let digest = pour.sum.take().map(|sum| sum.digest128());
                 draft.layout = stored;
@@ -122,6 +124,7 @@ impl Fill {
                 }
                 // Some of it is gone by now, and who finds it must be able to have that again.
                 let is_of_use = !draft.sparse || binding.is_some() && gives_parts(&parts.headers);
+                let asked = moment();
                 let committed =
                     if is_of_use { self.commit(draft, &permit).await } else { Err(Refusal::NoRoom) };
                 match committed {
@@ -129,19 +132,16 @@ impl Fill {
                         permit.land(Landing::Stored(generation));
                         return Delivery::Stored(Stored { generation, status: parts.status, withheld });
                     }
-                    Err(refusal) => (refusal, Bytes::new()),
+                    Err(refusal) => (refusal, Bytes::new(), self.engine.records.waited_since(asked)),
                 }
             }
             Poured::Broken(refusal) => {
-                if let Some(entry) = self.stand_in() {
-                    permit.land(Landing::StoodIn(entry.generation()));
-                    return Delivery::Usable(entry, Some(parts.status), Refusal::StaleIfError);
-                }
                 // One that is longer than it said is not known to have any length.
                 let bound = binding.and(length).filter(|length| pour.body.taken() <= *length);
-                self.keep(draft, stored, bound, &permit).await;
-                permit.land(Landing::Broken);
-                return Delivery::Broken(parts.status, refusal);
+                if self.stand_in().is_none() {
+                    self.keep(draft, stored, bound, &permit).await;
+                }
+                return self.broken(parts.status, refusal, permit);
             }
             Poured::Deserted => {
                 let is_kept = self.keep(draft, stored, binding.and(length), &permit).await;
@@ -160,12 +160,18 @@ impl Fill {
                         _ => End::Unstored(pour.next(), in_hand.clone()),
                     });
                 }
-                (refusal, in_hand)
+                (refusal, in_hand, pour.waited)
             }
         };
+        // What breaks before any of it has left is no answer, but an error that can still be told.
+        let broken = if is_read { Ok(()) } else { pour.body.look_ahead(in_hand.len()).await };
+        if let Err(error) = broken {
+            return self.broken(parts.status, broken_by(&error), permit);
+        }
         self.remember(refusal, &parts.headers);
         permit.land(lease::landing(refusal));
-        Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest: pour.body, refusal }))
+        let (rest, waited) = (pour.body, self.waited.and(waited));
+        Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest, refusal, waited }))
     }
 
     /// Pours the body, its rest from another answer if the first one dies; from the first chunk on for all who wait, where
@@ -291,6 +297,9 @@ impl Fill {
         body_length: Option<u64>,
         exchange: Exchange,
     ) -> Result<Admitted, Refusal> {
+        if self.forgoes {
+            return Err(Refusal::StoreFailed);
+        }
         let (config, budget) = (&self.engine.config, &self.engine.budget);
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         let length =

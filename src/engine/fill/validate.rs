@@ -12,13 +12,14 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, lease, Called, Delivery, Fill, For, Known, Stored};
+use super::{commit::Draft, lease, Called, Delivery, Fill, For, Known, Seen, Stored};
 use crate::{
     engine::{
         flight::{Landing, Permit, Role},
         inner::Inner,
         lookup::{decoded, Decoded, Entry, Target},
         purge::forget,
+        records::Waited,
         Engine,
     },
     error::BoxError,
@@ -265,7 +266,8 @@ enum Freshened {
 /// Takes the answer to a request that went alone for news of the stored response: of a HEAD's 200, updates what a GET would
 /// have found, or takes it out (RFC 9111 §4.3.5); of a refusal, ends its use as stale.
 ///
-/// `revocations` is their count when the request was forwarded: what was invalidated since is not put back. Where a fill is
+/// `revocations` is their count when the request was forwarded, and `seen` the mark that was there: what was invalidated
+/// since, here or elsewhere, is not put back. Where a fill is
 /// under way, its news is better.
 ///
 /// # Cancel safety
@@ -278,7 +280,7 @@ pub(crate) async fn heed(
     entry: Arc<Entry>,
     (status, answer): (StatusCode, HeaderMap),
     exchange: Exchange,
-    revocations: u64,
+    (revocations, seen): (u64, Seen),
 ) {
     let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
         return;
@@ -301,7 +303,9 @@ pub(crate) async fn heed(
     let (stored, window, whom) = (Known::Nothing, None, For::Later);
     let share = engine.budget.share(|| false);
     let began = engine.config.clock.now();
-    let fill = Fill { engine, target, asked, directives, stored, began, window, whom, share };
+    let (waited, forgoes) = (Waited::default(), false);
+    #[rustfmt::skip]
+    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
     match says {
         _ if news == News::Gone && !is_fresh => forget(&records, &entry).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,

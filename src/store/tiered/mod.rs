@@ -5,17 +5,26 @@ mod known;
 mod reads;
 mod tier;
 
-use std::{fmt, future::Future, num::NonZeroU32, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 
 use self::{
     known::{Fact, Known},
     reads::{Errand, Reads},
-    tier::{both, said, Late},
+    tier::{both, run, said, spared, Late, Settings, FAR_LIMIT},
 };
-use super::{is_chunk, within, Breaker, Lease, Store};
+use super::{is_chunk, is_mark, within, Breaker, Lease, Store};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, most often this process's memory, before a far one that several processes share.
@@ -93,6 +102,8 @@ pub struct Tiered<Near, Far> {
     /// Chunks are asked for at any time: whoever reads them has no other way.
     looks: Arc<Breaker>,
     puts: Arc<Breaker>,
+    /// The far store failed the last read.
+    is_down: Arc<AtomicBool>,
     settings: Settings,
 }
 
@@ -120,12 +131,8 @@ impl<Near, Far> Tiered<Near, Far> {
             reads: Arc::default(),
             looks,
             puts,
-            settings: Settings {
-                writes: Writes::default(),
-                record_age: RECORD_AGE,
-                near_limit: NEAR_LIMIT,
-                far_limit: FAR_LIMIT,
-            },
+            is_down: Arc::default(),
+            settings: Settings::default(),
         }
     }
 
@@ -173,6 +180,16 @@ impl<Near, Far> Tiered<Near, Far> {
 
 impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        if is_mark(key) {
+            // What is near says nothing of what other processes do. While the far store is down they are not heard, and
+            // what is put is put near alone.
+            if self.is_down.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let mark = self.spare_far(&self.looks, |far| far.get(key)).await;
+            self.is_down.store(mark.is_err(), Ordering::Relaxed);
+            return Ok(mark.unwrap_or_default());
+        }
         let near = self.at_near(|near| near.get(key)).await.ok().flatten();
         if near.is_some() && is_chunk(key) {
             return Ok(near);
@@ -189,6 +206,9 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if is_chunk(key) {
             let (near, far) = self.put_both(key, value).await;
             return near.or(far);
+        }
+        if is_mark(key) {
+            return self.at_far(|far| far.put(key, value)).await;
         }
         let writing = self.known.write(key);
         let fact = Fact::of(&value, moment());
@@ -251,6 +271,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
         self.at_far(|far| far.release(key, holder)).await
     }
+
+    fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed) || self.far.is_down()
+    }
 }
 
 impl<Near, Far> fmt::Debug for Tiered<Near, Far> {
@@ -290,6 +314,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         } else {
             self.spare_far(&self.looks, |far| far.get(&errand.key)).await
         };
+        self.is_down.store(found.is_err(), Ordering::Relaxed);
         let found = found.map_err(Into::into);
         errand.tell(found.clone());
         // Nobody waits for this. Whoever asks until it is done is told what the others were.
@@ -365,6 +390,11 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         let pass = breaker.admit()?;
         let done = self.at_far(call).await;
         pass.ended(!done.as_ref().is_err_and(|error| error.is::<Late>()));
+        if done.is_ok() {
+            // What was put for all to see is followed by a look for who has invalidated it meanwhile.
+            self.is_down.store(false, Ordering::Relaxed);
+            self.looks.answered();
+        }
         done
     }
 
@@ -393,47 +423,13 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
             reads: Arc::clone(&self.reads),
             looks: Arc::clone(&self.looks),
             puts: Arc::clone(&self.puts),
+            is_down: Arc::clone(&self.is_down),
             settings: self.settings,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    writes: Writes,
-    record_age: Duration,
-    near_limit: Duration,
-    far_limit: Duration,
-}
-
-/// Runs it in a task of its own: of those who wait for a value, the one who began may be reading for a viewer that
-/// has no room for more just now, and is not polled until it has.
-async fn run(errand: impl Future<Output = ()> + Send + 'static) {
-    match Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(errand)),
-        Err(_) => errand.await,
-    }
-}
-
-/// The breakers of looks and of puts, where a call may take so long.
-fn spared(limit: Duration) -> (Arc<Breaker>, Arc<Breaker>) {
-    let breaker = |late, rest| Arc::new(Breaker::new(late, limit.saturating_mul(rest)));
-    (breaker(LATE_LOOKS, LOOKS_REST), breaker(LATE_PUTS, PUTS_REST))
 }
 
 /// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
 fn is_record(key: &str) -> bool {
     !is_chunk(key) && !key.starts_with("l/")
 }
-
-const RECORD_AGE: Duration = Duration::from_secs(2);
-const NEAR_LIMIT: Duration = Duration::from_millis(250);
-const FAR_LIMIT: Duration = Duration::from_secs(1);
-
-/// In a row, before the far store is not looked into for so many times its limit.
-const LATE_LOOKS: NonZeroU32 = NonZeroU32::new(3).unwrap();
-const LOOKS_REST: u32 = 5;
-
-/// One, and the far store is left out of puts for so many times its limit.
-const LATE_PUTS: NonZeroU32 = NonZeroU32::new(1).unwrap();
-const PUTS_REST: u32 = 10;
