@@ -121,6 +121,27 @@ fn every_test_that_the_conformance_table_names_is_there() {
 }
 
 #[test]
+fn a_test_under_the_harness_of_our_own_is_in_a_list() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut to_see = vec![tests.join("browser.rs"), tests.join("stores")];
+    let mut files = 0;
+    while let Some(path) = to_see.pop() {
+        if path.is_dir() {
+            to_see.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let code = fs::read_to_string(&path).unwrap();
+        // Rust drops a function with such an attribute from a binary that has not Rust's harness, and says nothing.
+        let lost = code
+            .lines()
+            .find(|line| ["#[test]", "#[tokio::test"].iter().any(|sign| line.trim().starts_with(sign)));
+        assert_eq!(lost, None, "{}", path.display());
+        files += 1;
+    }
+    assert!(files > 20, "the reading found the tests");
+}
+
+#[test]
 fn the_declared_rust_version_is_true_of_every_dependency() {
     let rustc = std::process::Command::new("rustc").arg("-vV").output().unwrap();
     let about = String::from_utf8(rustc.stdout).unwrap();

@@ -14,7 +14,23 @@ use opendal::{services, Operator};
 use tokio::task::yield_now;
 use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
 
-use crate::{film::Film, folder::Folder, servers::Process};
+use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
+
+tests! {
+    &[] => on_one_thread:
+        a_folder_keeps_the_contract,
+        what_was_put_is_there_after_a_restart,
+        keys_that_a_path_cannot_tell_apart_are_refused,
+        a_value_does_not_keep_the_buffer_it_was_read_into,
+        a_dropped_put_leaves_nothing_but_an_unfinished_file,
+        a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file,
+        what_was_stored_before_a_restart_is_a_hit_after_it,
+        files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same;
+    &[] => on_threads:
+        a_reader_never_sees_a_part_of_a_value_that_is_being_put;
+    &[] => process:
+        put_until_killed;
+}
 
 fn store(folder: &impl AsRef<Path>) -> OpendalStore {
     let path = |name| folder.as_ref().join(name).to_str().unwrap().to_owned();
@@ -32,20 +48,17 @@ fn value(seed: u8) -> Bytes {
 
 // The store.
 
-#[tokio::test]
 async fn a_folder_keeps_the_contract() {
     let folder = Folder::new();
     conformance::check(&store(&folder)).await;
 }
 
-#[tokio::test]
 async fn what_was_put_is_there_after_a_restart() {
     let folder = Folder::new();
     store(&folder).put("c/1/0", value(1)).await.unwrap();
     assert!(store(&folder).get("c/1/0").await.unwrap().unwrap() == value(1));
 }
 
-#[tokio::test]
 async fn keys_that_a_path_cannot_tell_apart_are_refused() {
     let folder = Folder::new();
     let store = store(&folder);
@@ -57,7 +70,6 @@ async fn keys_that_a_path_cannot_tell_apart_are_refused() {
     assert!(folder.files("").is_empty());
 }
 
-#[tokio::test]
 async fn a_value_does_not_keep_the_buffer_it_was_read_into() {
     let folder = Folder::new();
     let store = store(&folder);
@@ -70,7 +82,6 @@ async fn a_value_does_not_keep_the_buffer_it_was_read_into() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_a_part_of_a_value_that_is_being_put() {
     let folder = Folder::new();
     let store = store(&folder);
@@ -97,7 +108,6 @@ async fn a_reader_never_sees_a_part_of_a_value_that_is_being_put() {
     assert!(store.get("m/1").await.unwrap().unwrap() == value(10));
 }
 
-#[tokio::test]
 async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
     let folder = Folder::new();
     let store = store(&folder);
@@ -119,7 +129,6 @@ async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
 }
 
 /// What the child of the test below does: puts until it is killed. Alone, it does nothing.
-#[tokio::test]
 async fn put_until_killed() {
     let Some(root) = env::var_os(UNTIL_KILLED) else { return };
     let store = store(&PathBuf::from(root));
@@ -128,7 +137,6 @@ async fn put_until_killed() {
     }
 }
 
-#[tokio::test]
 async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file() {
     let folder = Folder::new();
     let store = store(&folder);
@@ -157,7 +165,6 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
 
 // The whole layer.
 
-#[tokio::test]
 async fn what_was_stored_before_a_restart_is_a_hit_after_it() {
     let folder = Folder::new();
     let film = Film::of(300_000);
@@ -166,7 +173,6 @@ async fn what_was_stored_before_a_restart_is_a_hit_after_it() {
     assert_eq!(film.asked().len(), 1);
 }
 
-#[tokio::test]
 async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same() {
     let damages: [Damage; 6] = [
         ("cut in half", |bytes| bytes.truncate(bytes.len() / 2)),

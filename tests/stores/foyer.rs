@@ -14,12 +14,44 @@ use std::{
 use bytes::Bytes;
 use tower_video_cache::{conformance, Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer};
 
-use crate::{film::Film, folder::Folder, servers::Process};
+use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
+
+tests! {
+    &[] => on_threads:
+        the_store_keeps_the_contract,
+        a_burst_of_puts_loses_nothing_now_or_after_a_restart,
+        a_full_disk_drops_what_was_put_first_and_holds_its_capacity,
+        what_was_put_last_or_removed_is_so_after_a_restart,
+        an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened,
+        racing_calls_leave_what_a_restart_finds,
+        after_a_close_every_call_is_an_error_and_the_directory_is_free,
+        a_store_that_was_dropped_open_keeps_its_directory,
+        a_disk_of_another_size_keeps_its_blocks_or_none_of_them,
+        a_smaller_disk_brings_nothing_back,
+        a_disk_without_a_clean_block_is_written_again,
+        a_damaged_disk_gives_the_truth_or_nothing,
+        what_could_not_be_read_once_is_removed_for_good,
+        a_killed_process_leaves_the_truth_or_nothing,
+        a_video_is_served_from_the_disk_after_a_restart,
+        a_video_that_does_not_fit_the_disk_is_true;
+    &[] => on_one_thread:
+        the_store_keeps_the_contract_on_one_thread_and_a_small_disk,
+        a_value_or_key_over_the_limit_is_an_error,
+        what_cannot_work_is_refused_when_the_store_is_opened,
+        what_a_full_disk_keeps_has_no_gap;
+    &[] => process:
+        writes_until_it_is_killed,
+        fails_to_write,
+        fails_to_write_once;
+    &["prlimit"] => on_threads:
+        a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back;
+    &["prlimit"] => plain:
+        a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back;
+}
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_store_keeps_the_contract() {
     for memory in [0, 64 * KIB, 64 * MIB] {
         let folder = Folder::new();
@@ -31,14 +63,12 @@ async fn the_store_keeps_the_contract() {
     }
 }
 
-#[tokio::test]
 async fn the_store_keeps_the_contract_on_one_thread_and_a_small_disk() {
     let folder = Folder::new();
     let store = FoyerOptions::new(0, 48 * MIB).largest_value(MIB + 40).open(&folder).await.unwrap();
     conformance::check(&store).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_puts_loses_nothing_now_or_after_a_restart() {
     for length in [MIB, 4 * MIB] {
         let folder = Folder::new();
@@ -66,7 +96,6 @@ async fn all_are_there(store: &impl Store, chunks: std::ops::Range<u64>, length:
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
     for length in [MIB, MIB / 2 + 5000] {
         let folder = Folder::new();
@@ -90,7 +119,6 @@ async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_was_put_last_or_removed_is_so_after_a_restart() {
     let folder = Folder::new();
     let store = small(&folder).await;
@@ -114,7 +142,6 @@ async fn what_was_put_last_or_removed_is_so_after_a_restart() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened() {
     let folder = Folder::new();
     for round in 0..24_u64 {
@@ -142,7 +169,6 @@ async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_open
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn racing_calls_leave_what_a_restart_finds() {
     let folder = Folder::new();
     let store = Arc::new(small(&folder).await);
@@ -175,7 +201,6 @@ async fn racing_calls_leave_what_a_restart_finds() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
     let folder = Folder::new();
     let store = small(&folder).await;
@@ -192,7 +217,6 @@ async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
     assert_eq!(small(&folder).await.get("m/a").await.unwrap().unwrap(), "a");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_dropped_open_keeps_its_directory() {
     let folder = Folder::new();
     drop(small(&folder).await);
@@ -200,7 +224,6 @@ async fn a_store_that_was_dropped_open_keeps_its_directory() {
     assert!(again.unwrap_err().is_store());
 }
 
-#[tokio::test]
 async fn a_value_or_key_over_the_limit_is_an_error() {
     let folder = Folder::new();
     let store = small(&folder).await;
@@ -218,7 +241,6 @@ async fn a_value_or_key_over_the_limit_is_an_error() {
     store.remove(&key).await.unwrap();
 }
 
-#[tokio::test]
 async fn what_cannot_work_is_refused_when_the_store_is_opened() {
     let folder = Folder::new();
     let setting = |error: Error| error.is_setting();
@@ -239,7 +261,6 @@ async fn what_cannot_work_is_refused_when_the_store_is_opened() {
     assert!(!folder.as_ref().join("absent").exists());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
     let folder = Folder::new();
     let open = |disk, largest| {
@@ -272,7 +293,6 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
     assert!(open(8 * MIB, 200 * KIB).await.get("m/199").await.unwrap().is_some());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_smaller_disk_brings_nothing_back() {
     let folder = Folder::new();
     let open = |disk| FoyerOptions::new(0, disk).largest_value(100 * KIB).open(folder.as_ref());
@@ -294,7 +314,6 @@ async fn a_smaller_disk_brings_nothing_back() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_without_a_clean_block_is_written_again() {
     let folder = Folder::new();
     let store = small(&folder).await;
@@ -319,7 +338,6 @@ async fn a_disk_without_a_clean_block_is_written_again() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_disk_gives_the_truth_or_nothing() {
     for damage in 0..24_u64 {
         let folder = Folder::new();
@@ -348,7 +366,6 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_read_once_is_removed_for_good() {
     let folder = Folder::new();
     let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
@@ -394,7 +411,6 @@ fn spoil(block: &Path, damage: u64, number: usize) {
     file.write_all(&bytes).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_leaves_the_truth_or_nothing() {
     for records in [3, 40, 150] {
         let folder = Folder::new();
@@ -431,8 +447,6 @@ async fn a_killed_process_leaves_the_truth_or_nothing() {
 }
 
 /// What the child of the test above does: puts for ever, and tells of each record and removal when it is done.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the process that another test kills"]
 async fn writes_until_it_is_killed() {
     let Some(folder) = env::var_os(WRITER_FOLDER) else { return };
     let store = small(&PathBuf::from(folder)).await;
@@ -465,7 +479,6 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     (put, removed)
 }
 
-#[tokio::test]
 async fn what_a_full_disk_keeps_has_no_gap() {
     let folder = Folder::new();
     let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
@@ -487,7 +500,6 @@ async fn what_a_full_disk_keeps_has_no_gap() {
     }
 }
 
-#[test]
 fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
     let folder = Folder::new();
     run_with_limits("foyer::fails_to_write", FAILING_FOLDER, folder.as_ref());
@@ -508,8 +520,6 @@ fn run_with_limits(test: &str, variable: &str, folder: &Path) {
 }
 
 /// What the child of the test above does.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the process that another test starts"]
 async fn fails_to_write() {
     let Some(folder) = env::var_os(FAILING_FOLDER) else { return };
     let folder = PathBuf::from(folder);
@@ -573,7 +583,6 @@ async fn fails_to_write() {
     assert!(small(&folder).await.get("m/removed").await.unwrap().is_some());
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back() {
     for variable in [READ_FOLDER, UNREAD_FOLDER] {
         let folder = Folder::new();
@@ -586,8 +595,6 @@ async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_bac
 }
 
 /// What the children of the test above do.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the process that another test starts"]
 async fn fails_to_write_once() {
     let is_read = env::var_os(READ_FOLDER);
     let Some(folder) = is_read.clone().or_else(|| env::var_os(UNREAD_FOLDER)) else { return };
@@ -658,7 +665,6 @@ fn limit_files(bytes: &str) {
     assert!(done.unwrap().success(), "prlimit {limit}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_video_is_served_from_the_disk_after_a_restart() {
     let folder = Folder::new();
     let film = Film::of((10 << 20) + 12_345);
@@ -684,7 +690,6 @@ async fn a_video_is_served_from_the_disk_after_a_restart() {
     assert_eq!(film.asked().len(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_video_that_does_not_fit_the_disk_is_true() {
     let folder = Folder::new();
     let film = Film::of(20 << 20);

@@ -11,7 +11,16 @@ use http::{Method, Request, Response, StatusCode};
 use opendal::{services, Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator};
 use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
 
-use crate::film::Film;
+use crate::{film::Film, trials::tests};
+
+tests! {
+    &[] => on_one_thread:
+        a_namespace_keeps_the_contract,
+        no_value_is_larger_than_the_namespace_takes,
+        an_answer_that_breaks_off_is_an_error,
+        what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then,
+        an_old_record_leads_to_its_own_old_chunks_or_to_none;
+}
 
 /// A namespace whose readers may see what it was a while ago.
 #[derive(Clone, Default)]
@@ -145,12 +154,10 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
 
 // The store.
 
-#[tokio::test]
 async fn a_namespace_keeps_the_contract() {
     conformance::check(&Namespace::default().store()).await;
 }
 
-#[tokio::test]
 async fn no_value_is_larger_than_the_namespace_takes() {
     let store = Namespace::default().store();
     assert_eq!(Store::largest_value(&store), Some(25 << 20));
@@ -163,7 +170,6 @@ async fn no_value_is_larger_than_the_namespace_takes() {
     assert_eq!(store.get("c/1/0").await.unwrap().unwrap().len(), 1 << 20);
 }
 
-#[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
     let wrong =
         services::CloudflareKv::default().account_id("account").namespace_id("another").api_token("token");
@@ -174,7 +180,6 @@ async fn an_answer_that_breaks_off_is_an_error() {
 
 // The whole layer.
 
-#[tokio::test]
 async fn what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then() {
     let namespace = Namespace::default();
     let film = Film::of(300_000);
@@ -187,7 +192,6 @@ async fn what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_the
     assert!(film.watch(&namespace.node()).await.contains("; hit"));
 }
 
-#[tokio::test]
 async fn an_old_record_leads_to_its_own_old_chunks_or_to_none() {
     let namespace = Namespace::default();
     let film = Film::of(300_000);

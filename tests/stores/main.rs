@@ -1,7 +1,7 @@
 //! Stores over real servers and disks, which each test starts for itself and ends: a file for each store, and one for how
 //! servers fail.
 //!
-//! A test whose server is not installed is left out, and says so; where `CI` is set, it fails.
+//! A test whose server is not installed is left out, and the end of the run says so; where `CI` is set, it fails.
 
 #![expect(
     clippy::expect_used,
@@ -27,3 +27,22 @@ mod redis;
 mod relay;
 mod s3;
 mod servers;
+#[path = "../trials/mod.rs"]
+mod trials;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let tests = [
+        disk::tests(),
+        foyer::tests(),
+        kv::tests(),
+        matrix::tests(),
+        memcached::tests(),
+        nodes::tests(),
+        redis::tests(),
+        s3::tests(),
+        servers::redis::tests(),
+    ];
+    trials::run(tests.into_iter().flatten().collect())
+}

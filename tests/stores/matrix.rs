@@ -17,6 +17,7 @@ use crate::{
     film::Film,
     relay::Relay,
     servers::{memcached::Memcached, redis::Redis, s3::S3, soon, Server},
+    trials::{tests, Test},
 };
 
 /// How a server fails.
@@ -54,10 +55,10 @@ struct Rig<T> {
 }
 
 impl<T: Server> Rig<T> {
-    async fn of(test: &str, failure: Failure) -> Option<Self> {
-        let server = T::begin(test, failure.is_of_the_wire()).await?;
+    async fn of(failure: Failure) -> Self {
+        let server = T::begin(failure.is_of_the_wire()).await;
         let relay = if failure.is_of_the_wire() { Some(Relay::to(server.port()).await) } else { None };
-        Some(Self { server, relay, failure })
+        Self { server, relay, failure }
     }
 
     fn store(&self) -> T::Store {
@@ -112,9 +113,8 @@ struct Cell {
 }
 
 impl Cell {
-    /// Gives nothing if there is no server.
-    async fn shown<T: Server>(self, test: &str) -> Option<()> {
-        let mut rig = Rig::<T>::of(test, self.failure).await?;
+    async fn shown<T: Server>(self) {
+        let mut rig = Rig::<T>::of(self.failure).await;
         let film = if self.in_parts { Film::of(LENGTH) } else { Film::of(LENGTH).without_parts() };
         let store = Arc::new(Counting::new(rig.store(), self.puts));
         let layer = rig.node(Arc::clone(&store), self.fill);
@@ -148,7 +148,6 @@ impl Cell {
         })
         .await;
         soon(&format!("another node has it, too: {self:?}"), || self.part(&film, &neighbour)).await;
-        Some(())
     }
 
     /// Whether a body that has begun may be without its rest.
@@ -172,7 +171,6 @@ impl Cell {
 
 /// All cells of a failure at once, for they mostly wait; and what the store itself does.
 async fn shown<T: Server>(failure: Failure) {
-    let test = &format!("the matrix of {failure:?}");
     let mut cells = Vec::new();
     for puts in [0, 1, 2, CHUNKS] {
         for part_first in [false, true] {
@@ -182,12 +180,12 @@ async fn shown<T: Server>(failure: Failure) {
             cells.push(Cell { failure, fill: Fill::Whole, puts, part_first, in_parts: false });
         }
     }
-    tokio::join!(join_all(cells.into_iter().map(|cell| cell.shown::<T>(test))), mended::<T>(test, failure));
+    tokio::join!(join_all(cells.into_iter().map(Cell::shown::<T>)), mended::<T>(failure));
 }
 
 /// What a store gives while its server fails is the value; once the server is well, the store works as before.
-async fn mended<T: Server>(test: &str, failure: Failure) {
-    let Some(mut rig) = Rig::<T>::of(test, failure).await else { return };
+async fn mended<T: Server>(failure: Failure) {
+    let mut rig = Rig::<T>::of(failure).await;
     let store = rig.server.store(rig.relay.as_ref().map(|relay| relay.port), LIMIT);
     let value = Bytes::from(vec![7; CHUNK]);
     let put = |key| {
@@ -226,37 +224,45 @@ macro_rules! over {
         mod $name {
             use super::*;
 
-            #[tokio::test]
+            tests! {
+                <$server as Server>::PROGRAMS => on_one_thread:
+                    viewers_see_the_true_bytes_though_it_is_killed,
+                    viewers_see_the_true_bytes_though_it_is_paused,
+                    viewers_see_the_true_bytes_though_it_is_restarted,
+                    viewers_see_the_true_bytes_though_its_answers_are_cut,
+                    viewers_see_the_true_bytes_though_what_it_is_told_is_cut,
+                    viewers_see_the_true_bytes_though_it_is_slow;
+            }
+
             async fn viewers_see_the_true_bytes_though_it_is_killed() {
                 shown::<$server>(Failure::Killed).await;
             }
 
-            #[tokio::test]
             async fn viewers_see_the_true_bytes_though_it_is_paused() {
                 shown::<$server>(Failure::Paused).await;
             }
 
-            #[tokio::test]
             async fn viewers_see_the_true_bytes_though_it_is_restarted() {
                 shown::<$server>(Failure::Restarted).await;
             }
 
-            #[tokio::test]
             async fn viewers_see_the_true_bytes_though_its_answers_are_cut() {
                 shown::<$server>(Failure::AnswersCut).await;
             }
 
-            #[tokio::test]
             async fn viewers_see_the_true_bytes_though_what_it_is_told_is_cut() {
                 shown::<$server>(Failure::QuestionsCut).await;
             }
 
-            #[tokio::test]
             async fn viewers_see_the_true_bytes_though_it_is_slow() {
                 shown::<$server>(Failure::Slow).await;
             }
         }
     };
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    [redis::tests(), s3::tests(), memcached::tests()].into_iter().flatten().collect()
 }
 
 over!(redis: Redis);

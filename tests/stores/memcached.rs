@@ -13,7 +13,21 @@ use opendal::{services, Operator};
 use tokio::{task::yield_now, time};
 use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
 
-use crate::{film::Film, servers::memcached::Memcached};
+use crate::{
+    film::Film,
+    servers::{memcached::Memcached, Server},
+    trials::tests,
+};
+
+tests! {
+    Memcached::PROGRAMS => on_one_thread:
+        a_memcached_as_it_is_keeps_the_contract_for_values_below_its_limit,
+        a_memcached_of_large_items_keeps_the_contract_for_chunks_of_a_mebibyte,
+        a_memcached_at_a_port_is_used_too,
+        a_value_that_memcached_refuses_is_an_error_and_nothing_is_kept,
+        a_dropped_call_leaves_nothing_behind_for_the_next,
+        chunks_that_a_full_memcached_evicted_are_fetched_again;
+}
 
 fn store(server: &Memcached) -> OpendalStore {
     let service = services::Memcached::default()
@@ -31,9 +45,8 @@ fn value(length: usize, seed: u8) -> Bytes {
 
 // The store.
 
-#[tokio::test]
 async fn a_memcached_as_it_is_keeps_the_contract_for_values_below_its_limit() {
-    let Some(server) = Memcached::start("a_memcached_as_it_is_keeps_the_contract", &[]).await else { return };
+    let server = Memcached::start(&[]).await;
     let store = store(&server).largest_value(LARGEST);
     conformance::check(&store).await;
     let largest = value(usize::try_from(LARGEST).unwrap(), 1);
@@ -41,20 +54,16 @@ async fn a_memcached_as_it_is_keeps_the_contract_for_values_below_its_limit() {
     assert!(store.get(LONG_KEY).await.unwrap().unwrap() == largest);
 }
 
-#[tokio::test]
 async fn a_memcached_of_large_items_keeps_the_contract_for_chunks_of_a_mebibyte() {
-    let name = "a_memcached_of_large_items_keeps_the_contract";
-    let Some(server) = Memcached::start(name, &["-I", "8m"]).await else { return };
+    let server = Memcached::start(&["-I", "8m"]).await;
     let store = store(&server);
     conformance::check(&store).await;
     store.put(LONG_KEY, value((1 << 20) + 40, 1)).await.unwrap();
     assert!(store.get(LONG_KEY).await.unwrap().unwrap() == value((1 << 20) + 40, 1));
 }
 
-#[tokio::test]
 async fn a_memcached_at_a_port_is_used_too() {
-    let name = "a_memcached_at_a_port_is_used_too";
-    let Some(server) = Memcached::start_at_a_port(name, &["-I", "8m"]).await else { return };
+    let server = Memcached::start_at_a_port(&["-I", "8m"]).await;
     let store = store(&server);
     store.put(LONG_KEY, value(1 << 20, 1)).await.unwrap();
     assert!(store.get(LONG_KEY).await.unwrap().unwrap() == value(1 << 20, 1));
@@ -62,9 +71,8 @@ async fn a_memcached_at_a_port_is_used_too() {
     assert!(store.get(LONG_KEY).await.is_err());
 }
 
-#[tokio::test]
 async fn a_value_that_memcached_refuses_is_an_error_and_nothing_is_kept() {
-    let Some(server) = Memcached::start("a_value_that_memcached_refuses", &[]).await else { return };
+    let server = Memcached::start(&[]).await;
     let store = store(&server);
     store.put(LONG_KEY, value(10, 1)).await.unwrap();
     assert!(store.put(LONG_KEY, value(2 << 20, 1)).await.is_err());
@@ -72,10 +80,8 @@ async fn a_value_that_memcached_refuses_is_an_error_and_nothing_is_kept() {
     assert!(kept.is_none_or(|kept| kept == value(10, 1)));
 }
 
-#[tokio::test]
 async fn a_dropped_call_leaves_nothing_behind_for_the_next() {
-    let name = "a_dropped_call_leaves_nothing_behind_for_the_next";
-    let Some(server) = Memcached::start(name, &["-I", "8m"]).await else { return };
+    let server = Memcached::start(&["-I", "8m"]).await;
     let store = store(&server);
     for key in 0..4 {
         store.put(&format!("m/{key}"), value(300, key)).await.unwrap();
@@ -106,10 +112,8 @@ async fn a_dropped_call_leaves_nothing_behind_for_the_next() {
 
 // The whole layer.
 
-#[tokio::test]
 async fn chunks_that_a_full_memcached_evicted_are_fetched_again() {
-    let name = "chunks_that_a_full_memcached_evicted_are_fetched_again";
-    let Some(server) = Memcached::start(name, &["-m", "8", "-I", "2m"]).await else { return };
+    let server = Memcached::start(&["-m", "8", "-I", "2m"]).await;
     let layer = || VideoCacheLayer::new(store(&server)).chunk_size(ChunkSize::new(256 << 10).unwrap());
     let (one, other) = (layer(), layer());
     // Larger than the server: at no time is all of it there.

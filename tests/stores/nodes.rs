@@ -18,12 +18,24 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     origin::{video, Origin, LENGTH, PATH},
     proxy::{args::Args, server},
-    servers::{redis::Redis, Process},
+    servers::{redis::Redis, Process, Server},
+    trials::tests,
 };
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_stampede_over_four_nodes_costs_one_call_of_the_origin,
+        in_the_other_modes_nodes_never_mix_and_soon_need_no_origin,
+        a_node_that_is_killed_while_it_fills_costs_the_others_one_lease_and_one_call,
+        content_that_changes_under_the_nodes_is_never_mixed_and_never_old_once_a_put_is_answered,
+        memory_before_the_store_is_no_older_than_its_bound,
+        nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_store_again;
+    &[] => process:
+        node;
+}
+
 async fn a_stampede_over_four_nodes_costs_one_call_of_the_origin() {
-    let Some(rig) = Rig::of(4, &[]).await else { return };
+    let rig = Rig::of(4, &[]).await;
     let seen = rig.stampede(50).await;
     assert_eq!(rig.origin.calls(), 1);
     let said = |what: &str| seen.iter().filter(|status| status.contains(what)).count();
@@ -33,10 +45,9 @@ async fn a_stampede_over_four_nodes_costs_one_call_of_the_origin() {
     assert_eq!(rig.origin.calls(), 1);
 }
 
-#[tokio::test]
 async fn in_the_other_modes_nodes_never_mix_and_soon_need_no_origin() {
     for mode in ["progressive", "sliced"] {
-        let Some(rig) = Rig::of(3, &["--fill", mode]).await else { return };
+        let rig = Rig::of(3, &["--fill", mode]).await;
         rig.stampede(20).await;
         let calls = rig.origin.calls();
         rig.stampede(5).await;
@@ -44,9 +55,8 @@ async fn in_the_other_modes_nodes_never_mix_and_soon_need_no_origin() {
     }
 }
 
-#[tokio::test]
 async fn a_node_that_is_killed_while_it_fills_costs_the_others_one_lease_and_one_call() {
-    let Some(mut rig) = Rig::of(4, &["--lease-time", "1s"]).await else { return };
+    let mut rig = Rig::of(4, &["--lease-time", "1s"]).await;
     rig.origin.hold_midway();
     let first = tokio::spawn(rig.ask(0));
     rig.origin.is_midway().await;
@@ -64,9 +74,8 @@ async fn a_node_that_is_killed_while_it_fills_costs_the_others_one_lease_and_one
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
-#[tokio::test]
 async fn content_that_changes_under_the_nodes_is_never_mixed_and_never_old_once_a_put_is_answered() {
-    let Some(rig) = Rig::of(4, &[]).await else { return };
+    let rig = Rig::of(4, &[]).await;
     for version in 0..8_u8 {
         let before: Vec<_> = (0..4).map(|node| tokio::spawn(rig.ask(node))).collect();
         rig.put(usize::from(version) % 4).await;
@@ -81,9 +90,8 @@ async fn content_that_changes_under_the_nodes_is_never_mixed_and_never_old_once_
     }
 }
 
-#[tokio::test]
 async fn memory_before_the_store_is_no_older_than_its_bound() {
-    let Some(rig) = Rig::of(2, &["--near", "64MiB"]).await else { return };
+    let rig = Rig::of(2, &["--near", "64MiB"]).await;
     for node in 0..2 {
         assert!(rig.ask(node).await.unwrap().1 == video(0));
     }
@@ -101,9 +109,8 @@ async fn memory_before_the_store_is_no_older_than_its_bound() {
     }
 }
 
-#[tokio::test]
 async fn nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_store_again() {
-    let Some(mut rig) = Rig::of(2, &[]).await else { return };
+    let mut rig = Rig::of(2, &[]).await;
     rig.stampede(5).await;
     rig.redis.kill();
     for _ in 0..3 {
@@ -124,8 +131,6 @@ async fn nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_stor
 }
 
 /// Not a test: one node, which the tests here start as a process of its own.
-#[tokio::test]
-#[ignore = "the tests here start it"]
 async fn node() {
     let Ok(line) = env::var(LINE) else { return };
     let args = Args::try_parse_from(line.split(' ')).unwrap();
@@ -143,9 +148,8 @@ struct Rig {
 }
 
 impl Rig {
-    /// `None`, said loudly, without a server to start.
-    async fn of(nodes: usize, settings: &[&str]) -> Option<Self> {
-        let redis = Redis::start("nodes", &[]).await?;
+    async fn of(nodes: usize, settings: &[&str]) -> Self {
+        let redis = Redis::start(&[]).await;
         let origin = Origin::start().await;
         let (url, address) = (redis.url(), format!("http://{}", origin.address()));
         let started: Vec<_> = (0..nodes)
@@ -154,7 +158,7 @@ impl Rig {
                 Node::start(&[&always, settings].concat())
             })
             .collect();
-        Some(Self { redis, origin, nodes: started })
+        Self { redis, origin, nodes: started }
     }
 
     /// So many viewers of each node at once; gives what they were told.

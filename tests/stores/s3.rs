@@ -13,8 +13,27 @@ use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheL
 use crate::{
     film::Film,
     relay::Relay,
-    servers::s3::{at, S3},
+    servers::{
+        s3::{at, S3},
+        Server,
+    },
+    trials::tests,
 };
+
+tests! {
+    S3::PROGRAMS => on_one_thread:
+        a_bucket_keeps_the_contract,
+        a_bucket_keeps_the_contract_under_the_layers_of_the_documentation,
+        an_answer_that_breaks_off_is_an_error,
+        an_answer_that_breaks_off_once_is_asked_for_again,
+        a_dead_server_is_an_error_soon_and_one_that_is_back_is_used,
+        a_server_that_hangs_is_an_error_in_time,
+        who_may_not_read_is_told_so_and_not_that_nothing_is_there,
+        what_one_node_stored_is_a_hit_of_another,
+        nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes,
+        chunks_that_a_sweeper_took_are_fetched_again,
+        without_its_bucket_the_layer_gives_what_the_inner_service_has;
+}
 
 /// The layers that the documentation asks for, with its numbers.
 fn layered(operator: Operator) -> OpendalStore {
@@ -36,24 +55,21 @@ fn value(seed: u8) -> Bytes {
 
 // The store.
 
-#[tokio::test]
 async fn a_bucket_keeps_the_contract() {
-    let Some(server) = S3::start("a_bucket_keeps_the_contract").await else { return };
+    let server = S3::start().await;
     conformance::check(&OpendalStore::new(server.operator())).await;
 }
 
-#[tokio::test]
 async fn a_bucket_keeps_the_contract_under_the_layers_of_the_documentation() {
-    let Some(server) = S3::start("a_bucket_keeps_the_contract_under_the_layers").await else { return };
+    let server = S3::start().await;
     conformance::check(&layered(server.operator())).await;
     // No call waits for a permit that it holds itself.
     let one_at_a_time = server.operator().layer(ConcurrentLimitLayer::new(1));
     time::timeout(LONG, conformance::check(&OpendalStore::new(one_at_a_time))).await.unwrap();
 }
 
-#[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error() {
-    let Some(server) = S3::start("an_answer_that_breaks_off_is_an_error").await else { return };
+    let server = S3::start().await;
     let relay = Relay::to(server.port).await;
     let store = OpendalStore::new(Operator::new(at(relay.port)).unwrap());
     store.put("c/1/0", value(1)).await.unwrap();
@@ -66,9 +82,8 @@ async fn an_answer_that_breaks_off_is_an_error() {
     assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
 }
 
-#[tokio::test]
 async fn an_answer_that_breaks_off_once_is_asked_for_again() {
-    let Some(server) = S3::start("an_answer_that_breaks_off_once_is_asked_for_again").await else { return };
+    let server = S3::start().await;
     let relay = Relay::to(server.port).await;
     let store = layered(Operator::new(at(relay.port)).unwrap());
     store.put("c/1/0", value(1)).await.unwrap();
@@ -77,9 +92,8 @@ async fn an_answer_that_breaks_off_once_is_asked_for_again() {
     assert_eq!(relay.cuts_left(), 0);
 }
 
-#[tokio::test]
 async fn a_dead_server_is_an_error_soon_and_one_that_is_back_is_used() {
-    let Some(mut server) = S3::start("a_dead_server_is_an_error_soon").await else { return };
+    let mut server = S3::start().await;
     let store = layered(server.operator());
     store.put("c/1/0", value(1)).await.unwrap();
     server.stop();
@@ -93,9 +107,8 @@ async fn a_dead_server_is_an_error_soon_and_one_that_is_back_is_used() {
     assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
 }
 
-#[tokio::test]
 async fn a_server_that_hangs_is_an_error_in_time() {
-    let Some(server) = S3::start("a_server_that_hangs_is_an_error_in_time").await else { return };
+    let server = S3::start().await;
     let relay = Relay::to(server.port).await;
     let short = Duration::from_millis(200);
     let hanging = Operator::new(at(relay.port))
@@ -110,9 +123,8 @@ async fn a_server_that_hangs_is_an_error_in_time() {
     assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
 }
 
-#[tokio::test]
 async fn who_may_not_read_is_told_so_and_not_that_nothing_is_there() {
-    let Some(server) = S3::start("who_may_not_read_is_told_so").await else { return };
+    let server = S3::start().await;
     let store = OpendalStore::new(Operator::new(at(server.port).secret_access_key("wrong")).unwrap());
     assert!(store.get("c/1/0").await.is_err());
     assert!(store.put("c/1/0", value(1)).await.is_err());
@@ -121,9 +133,8 @@ async fn who_may_not_read_is_told_so_and_not_that_nothing_is_there() {
 
 // The whole layer.
 
-#[tokio::test]
 async fn what_one_node_stored_is_a_hit_of_another() {
-    let Some(server) = S3::start("what_one_node_stored_is_a_hit_of_another").await else { return };
+    let server = S3::start().await;
     let film = Film::of(300_000);
     let (one, other) = (node(&server), node(&server));
     assert!(film.watch(&one).await.contains("stored"));
@@ -132,9 +143,8 @@ async fn what_one_node_stored_is_a_hit_of_another() {
     assert_eq!(film.asked().len(), 1);
 }
 
-#[tokio::test]
 async fn nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes() {
-    let Some(server) = S3::start("nodes_that_fill_one_bucket_at_once").await else { return };
+    let server = S3::start().await;
     let film = Film::of(300_000);
     let (one, other) = (node(&server), node(&server));
     let viewers = (film.watch(&one), film.watch(&other), film.watch(&one), film.watch(&other));
@@ -149,9 +159,8 @@ async fn nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes() {
     assert_eq!(film.asked().len(), asked);
 }
 
-#[tokio::test]
 async fn chunks_that_a_sweeper_took_are_fetched_again() {
-    let Some(server) = S3::start("chunks_that_a_sweeper_took_are_fetched_again").await else { return };
+    let server = S3::start().await;
     let film = Film::of(300_000);
     let layer = node(&server);
     film.watch(&layer).await;
@@ -169,9 +178,8 @@ async fn chunks_that_a_sweeper_took_are_fetched_again() {
     film.watch(&node(&server)).await;
 }
 
-#[tokio::test]
 async fn without_its_bucket_the_layer_gives_what_the_inner_service_has() {
-    let Some(mut server) = S3::start("without_its_bucket").await else { return };
+    let mut server = S3::start().await;
     let film = Film::of(300_000);
     let layer = node(&server);
     film.watch(&layer).await;

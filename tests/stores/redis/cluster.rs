@@ -9,15 +9,23 @@ use crate::{
     film::Film,
     servers::{
         redis::{Cluster, Redis, Watched},
-        soon,
+        soon, Server,
     },
+    trials::tests,
 };
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_node_of_a_cluster_that_dies_and_comes_back_is_found_again,
+        a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_again,
+        the_successor_of_a_node_that_hangs_is_found,
+        a_cluster_that_was_started_anew_is_found_again,
+        sentinels_lead_to_the_new_master;
+}
+
 async fn a_node_of_a_cluster_that_dies_and_comes_back_is_found_again() {
-    let test = "a_node_of_a_cluster_that_dies_and_comes_back_is_found_again";
     let partly = ["--cluster-require-full-coverage", "no"];
-    let Some(mut cluster) = Cluster::start(test, &partly).await else { return };
+    let mut cluster = Cluster::start(&partly).await;
     let store = RedisStore::cluster(cluster.urls()).unwrap().pause(PAUSE);
     let keys: Vec<_> = (0..30).map(|index| format!("c/a/{index}")).collect();
     for key in &keys {
@@ -47,11 +55,9 @@ async fn a_node_of_a_cluster_that_dies_and_comes_back_is_found_again() {
     }
 }
 
-#[tokio::test]
 async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_again() {
-    let test = "a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_again";
     let partly = ["--cluster-require-full-coverage", "no"];
-    let Some(cluster) = Cluster::start(test, &partly).await else { return };
+    let cluster = Cluster::start(&partly).await;
     let film = Film::of(400_000);
     let nodes =
         [(); 2].map(|()| RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE * 2).pause(PAUSE));
@@ -90,11 +96,9 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_aga
     soon("it is a hit again", || async { film.watch(&layer).await.contains("hit").then_some(()) }).await;
 }
 
-#[tokio::test]
 async fn the_successor_of_a_node_that_hangs_is_found() {
-    let test = "the_successor_of_a_node_that_hangs_is_found";
-    let Some(cluster) = Cluster::start(test, &[]).await else { return };
-    let Some(follower) = cluster.follow_the_first(test).await else { return };
+    let cluster = Cluster::start(&[]).await;
+    let follower = cluster.follow_the_first().await;
     let store = RedisStore::cluster(cluster.urls()).unwrap().timeout(PAUSE * 3).pause(PAUSE);
     let keys: Vec<_> = (0..16).map(|index| format!("c/a/{index}")).collect();
     for key in keys.iter().map(String::as_str).chain(["m/a", "m/b", "m/c"]) {
@@ -116,10 +120,8 @@ async fn the_successor_of_a_node_that_hangs_is_found() {
     }
 }
 
-#[tokio::test]
 async fn a_cluster_that_was_started_anew_is_found_again() {
-    let test = "a_cluster_that_was_started_anew_is_found_again";
-    let Some(mut cluster) = Cluster::start(test, &[]).await else { return };
+    let mut cluster = Cluster::start(&[]).await;
     let store = RedisStore::cluster(cluster.urls()).unwrap().pause(LONG_PAUSE);
     store.put("m/a", value(10)).await.unwrap();
     cluster.0.iter_mut().for_each(Redis::kill);
@@ -138,9 +140,8 @@ async fn a_cluster_that_was_started_anew_is_found_again() {
     assert_eq!(store.get("m/a").await.unwrap().unwrap(), value(20));
 }
 
-#[tokio::test]
 async fn sentinels_lead_to_the_new_master() {
-    let Some(mut watched) = Watched::start("sentinels_lead_to_the_new_master").await else { return };
+    let mut watched = Watched::start().await;
     let store = RedisStore::sentinel([watched.sentinel.url()], "films").unwrap().pause(PAUSE);
     conformance::check(&store).await;
     store.put("m/a", value(10)).await.unwrap();

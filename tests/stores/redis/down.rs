@@ -5,12 +5,23 @@ use std::time::{Duration, Instant};
 use tower_video_cache::{RedisStore, Store};
 
 use super::{failed, is_not_asked, value, BUSY, LONG_PAUSE, PAUSE};
-use crate::servers::{redis::Redis, soon};
+use crate::{
+    servers::{redis::Redis, soon, Server},
+    trials::tests,
+};
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_dead_server_costs_next_to_nothing_and_is_found_again,
+        a_server_that_was_started_anew_between_two_calls_is_met_at_the_first,
+        a_server_that_is_not_there_yet_is_found_when_it_is,
+        a_server_that_hangs_costs_the_timeout_a_few_times,
+        a_full_server_refuses_and_still_gives,
+        a_refusal_is_no_reason_to_leave_the_server_alone;
+}
+
 async fn a_dead_server_costs_next_to_nothing_and_is_found_again() {
-    let test = "a_dead_server_costs_next_to_nothing_and_is_found_again";
-    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let mut server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap().timeout(BUSY * 2).pause(LONG_PAUSE);
     store.put("m/a", value(10)).await.unwrap();
     store.put("c/a/0", value(10)).await.unwrap();
@@ -34,10 +45,8 @@ async fn a_dead_server_costs_next_to_nothing_and_is_found_again() {
     }
 }
 
-#[tokio::test]
 async fn a_server_that_was_started_anew_between_two_calls_is_met_at_the_first() {
-    let test = "a_server_that_was_started_anew_between_two_calls_is_met_at_the_first";
-    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let mut server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     for round in 0..3 {
         for key in ["m/a", "c/a/0", "c/a/1", "c/a/2", "c/a/3"] {
@@ -48,10 +57,8 @@ async fn a_server_that_was_started_anew_between_two_calls_is_met_at_the_first() 
     }
 }
 
-#[tokio::test]
 async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
-    let test = "a_server_that_is_not_there_yet_is_found_when_it_is";
-    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let mut server = Redis::start(&[]).await;
     server.kill();
     let store = RedisStore::new(&server.url()).unwrap().timeout(BUSY * 2).pause(PAUSE);
     let (_, time) = failed(store.get("m/a")).await;
@@ -60,10 +67,8 @@ async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
     soon("the store works", || async { store.get("m/a").await.ok() }).await;
 }
 
-#[tokio::test]
 async fn a_server_that_hangs_costs_the_timeout_a_few_times() {
-    let test = "a_server_that_hangs_costs_the_timeout_a_few_times";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let limit = Duration::from_millis(300);
     let store = RedisStore::new(&server.url()).unwrap().timeout(limit).pause(LONG_PAUSE);
     soon("it is kept", || async { store.put("m/a", value(10)).await.ok() }).await;
@@ -80,10 +85,9 @@ async fn a_server_that_hangs_costs_the_timeout_a_few_times() {
     assert_eq!(got.unwrap(), value(10));
 }
 
-#[tokio::test]
 async fn a_full_server_refuses_and_still_gives() {
     let full = ["--maxmemory", "8mb", "--maxmemory-policy", "noeviction"];
-    let Some(server) = Redis::start("a_full_server_refuses_and_still_gives", &full).await else { return };
+    let server = Redis::start(&full).await;
     let store = RedisStore::new(&server.url()).unwrap();
     store.put("c/a/0", value(1 << 20)).await.unwrap();
     let mut refused = 0;
@@ -100,10 +104,8 @@ async fn a_full_server_refuses_and_still_gives() {
     store.remove("c/a/0").await.unwrap();
 }
 
-#[tokio::test]
 async fn a_refusal_is_no_reason_to_leave_the_server_alone() {
-    let test = "a_refusal_is_no_reason_to_leave_the_server_alone";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     server.says(&["lpush", "tvc:c/list", "x"]);
     for _ in 0..10 {

@@ -6,16 +6,32 @@ use bytes::Bytes;
 use tower_video_cache::{conformance, Lease, RedisStore, Store};
 
 use super::value;
-use crate::servers::{
-    redis::{Cluster, Redis},
-    soon,
+use crate::{
+    servers::{
+        redis::{Cluster, Redis},
+        soon, Server,
+    },
+    trials::tests,
 };
+
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_server_keeps_the_contract,
+        a_server_behind_a_socket_keeps_the_contract,
+        a_cluster_keeps_the_contract_and_shares_the_chunks,
+        a_value_is_kept_for_its_time,
+        a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contract;
+    &[] => plain:
+        a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime;
+    &[] => on_one_thread:
+        a_prefix_of_other_characters_is_a_wrong_setting,
+        a_value_that_redis_does_not_keep_is_declined;
+}
 
 // The contract.
 
-#[tokio::test]
 async fn a_server_keeps_the_contract() {
-    let Some(server) = Redis::start("a_server_keeps_the_contract", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     conformance::check(&store).await;
     let refreshed = store.expiry(Duration::from_secs(60)).refreshed_on_use(true).prefix("another:");
@@ -23,21 +39,15 @@ async fn a_server_keeps_the_contract() {
     assert!(server.keys("*").iter().all(|key| key.starts_with("tvc:") || key.starts_with("another:")));
 }
 
-#[tokio::test]
 async fn a_server_behind_a_socket_keeps_the_contract() {
-    let started = Redis::start("a_server_behind_a_socket_keeps_the_contract", &["--unixsocket", "socket"]);
-    let Some(server) = started.await else { return };
+    let server = Redis::start(&["--unixsocket", "socket"]).await;
     let store = RedisStore::new(&format!("unix://{}?db=3", server.socket())).unwrap();
     conformance::check(&store).await;
     assert!(server.says(&["info", "keyspace"]).contains("db3:keys="));
 }
 
-#[tokio::test]
 async fn a_cluster_keeps_the_contract_and_shares_the_chunks() {
-    let Some(cluster) = Cluster::start("a_cluster_keeps_the_contract_and_shares_the_chunks", &[]).await
-    else {
-        return;
-    };
+    let cluster = Cluster::start(&[]).await;
     let store = RedisStore::cluster(cluster.urls().iter().take(1)).unwrap();
     conformance::check(&store).await;
     for index in 0..60 {
@@ -50,9 +60,8 @@ async fn a_cluster_keeps_the_contract_and_shares_the_chunks() {
     }
 }
 
-#[tokio::test]
 async fn a_value_is_kept_for_its_time() {
-    let Some(server) = Redis::start("a_value_is_kept_for_its_time", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     store.put("c/ever", value(10)).await.unwrap();
     assert_eq!(server.number(&["pttl", "tvc:c/ever"]), -1, "until it is evicted");
@@ -77,10 +86,8 @@ async fn a_value_is_kept_for_its_time() {
     }
 }
 
-#[tokio::test]
 async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contract() {
-    let test = "a_user_who_may_do_no_more_than_the_documentation_says";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let allow = |server: &Redis, more: &[&str]| {
         let user = ["acl", "setuser", "films", "on", ">secret", "~tvc:*"];
         let commands = ["+get", "+getex", "+set", "+unlink", "+eval", "+pexpire", "+del"];
@@ -97,14 +104,13 @@ async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contrac
         assert_eq!(store.lease("l/a", "you", minute).await.unwrap(), Lease::Granted);
     };
     keeps(RedisStore::new(&allow(&server, &[])).unwrap()).await;
-    let Some(cluster) = Cluster::start(test, &[]).await else { return };
+    let cluster = Cluster::start(&[]).await;
     let urls = cluster.0.iter().map(|node| allow(node, &["+cluster|slots", "+ping", "+asking"]));
     keeps(RedisStore::cluster(urls).unwrap()).await;
 }
 
 // Settings.
 
-#[test]
 fn a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime() {
     for url in ["", "redis", "http://127.0.0.1", "redis://127.0.0.1/films", "redis://0.0.0.0"] {
         assert!(RedisStore::new(url).unwrap_err().is_setting(), "{url}");
@@ -119,7 +125,6 @@ fn a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime() {
     RedisStore::sentinel(["redis://127.0.0.1:1"], "redis://:secret@films/0").unwrap();
 }
 
-#[tokio::test]
 async fn a_prefix_of_other_characters_is_a_wrong_setting() {
     for prefix in ["{one node}", "spa ce", "ümlaut", "line\n"] {
         let store = RedisStore::new("redis://127.0.0.1:1").unwrap().prefix(prefix);
@@ -130,7 +135,6 @@ async fn a_prefix_of_other_characters_is_a_wrong_setting() {
     }
 }
 
-#[tokio::test]
 async fn a_value_that_redis_does_not_keep_is_declined() {
     let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
     let largest = usize::try_from(store.largest_value().unwrap()).unwrap();

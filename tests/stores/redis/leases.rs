@@ -11,21 +11,33 @@ use crate::{
     servers::{
         free_port,
         redis::{Cluster, Redis},
-        soon,
+        soon, Server,
     },
+    trials::tests,
 };
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_lease_is_granted_to_one_of_all_nodes,
+        a_lease_of_a_cluster_is_granted_to_one_of_all_nodes,
+        a_lease_ends_with_its_time_unless_it_is_renewed,
+        a_lease_granted_just_before_the_wire_broke_is_granted,
+        a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind,
+        a_server_without_the_command_offers_no_lease,
+        a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other,
+        a_full_server_says_nothing_of_scripts;
+    &[] => on_one_thread:
+        a_dead_server_gives_no_lease;
+}
+
 async fn a_lease_is_granted_to_one_of_all_nodes() {
-    let Some(server) = Redis::start("a_lease_is_granted_to_one_of_all_nodes", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let stores: Vec<_> = (0..8).map(|_| RedisStore::new(&server.url()).unwrap()).collect();
     leases_are_exclusive(&stores).await;
 }
 
-#[tokio::test]
 async fn a_lease_of_a_cluster_is_granted_to_one_of_all_nodes() {
-    let test = "a_lease_of_a_cluster_is_granted_to_one_of_all_nodes";
-    let Some(cluster) = Cluster::start(test, &[]).await else { return };
+    let cluster = Cluster::start(&[]).await;
     let stores: Vec<_> = (0..4).map(|_| RedisStore::cluster(cluster.urls()).unwrap()).collect();
     leases_are_exclusive(&stores).await;
 }
@@ -57,10 +69,8 @@ async fn leases_are_exclusive(stores: &[RedisStore]) {
     }
 }
 
-#[tokio::test]
 async fn a_lease_ends_with_its_time_unless_it_is_renewed() {
-    let test = "a_lease_ends_with_its_time_unless_it_is_renewed";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let [one, other] = [(); 2].map(|()| RedisStore::new(&server.url()).unwrap());
     let short = Duration::from_millis(500);
     assert_eq!(one.lease("l/a", ONE, short).await.unwrap(), Lease::Granted);
@@ -74,10 +84,8 @@ async fn a_lease_ends_with_its_time_unless_it_is_renewed() {
     assert_eq!(one.lease("l/a", ONE, short).await.unwrap(), Lease::Taken);
 }
 
-#[tokio::test]
 async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
-    let test = "a_lease_granted_just_before_the_wire_broke_is_granted";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay);
     store.get("m/a").await.unwrap();
@@ -91,10 +99,8 @@ async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
 /// What a user may not do, or a server not understand.
 const WITHOUT_SCRIPTS: [&[&str]; 3] = [&["-eval"], &["-pexpire"], &["-@scripting"]];
 
-#[tokio::test]
 async fn a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind() {
-    let test = "a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let minute = Duration::from_secs(60);
     for rules in WITHOUT_SCRIPTS {
         server.says(&[&["acl", "setuser", "default", "+@all"], rules].concat());
@@ -106,20 +112,15 @@ async fn a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind() {
     }
 }
 
-#[tokio::test]
 async fn a_server_without_the_command_offers_no_lease() {
-    let started =
-        Redis::start("a_server_without_the_command_offers_no_lease", &["--rename-command", "EVAL", ""]);
-    let Some(server) = started.await else { return };
+    let server = Redis::start(&["--rename-command", "EVAL", ""]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     assert_eq!(store.lease("l/a", ONE, PAUSE).await.unwrap(), Lease::NotOffered);
     assert!(server.keys("*").is_empty());
 }
 
-#[tokio::test]
 async fn a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other() {
-    let test = "a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let (store, minute) = (RedisStore::new(&server.url()).unwrap(), Duration::from_secs(60));
     assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
     server.says(&["acl", "setuser", "default", "-eval"]);
@@ -131,9 +132,8 @@ async fn a_user_who_loses_scripts_loses_its_lease_and_is_offered_no_other() {
     assert_eq!(store.lease("l/a", OTHER, minute).await.unwrap(), Lease::NotOffered);
 }
 
-#[tokio::test]
 async fn a_full_server_says_nothing_of_scripts() {
-    let Some(server) = Redis::start("a_full_server_says_nothing_of_scripts", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let (store, minute) = (RedisStore::new(&server.url()).unwrap(), Duration::from_secs(60));
     assert_eq!(store.lease("l/a", ONE, minute).await.unwrap(), Lease::Granted);
     server.says(&["config", "set", "maxmemory", "1"]);
@@ -143,7 +143,6 @@ async fn a_full_server_says_nothing_of_scripts() {
     assert_eq!(store.lease("l/b", ONE, minute).await.unwrap(), Lease::Granted);
 }
 
-#[tokio::test]
 async fn a_dead_server_gives_no_lease() {
     let store = RedisStore::new(&format!("redis://127.0.0.1:{}", free_port())).unwrap();
     store.lease("l/a", ONE, PAUSE).await.unwrap_err();

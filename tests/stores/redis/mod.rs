@@ -17,7 +17,20 @@ use std::{
 use bytes::Bytes;
 use tower_video_cache::{BoxError, RedisStore};
 
-use crate::relay::Relay;
+use crate::{relay::Relay, trials::Test};
+
+pub(crate) fn tests() -> Vec<Test> {
+    let files = [
+        cluster::tests(),
+        down::tests(),
+        keeps::tests(),
+        leases::tests(),
+        tls::tests(),
+        viewers::tests(),
+        wire::tests(),
+    ];
+    files.into_iter().flatten().collect()
+}
 
 fn store_behind(relay: &Relay) -> RedisStore {
     RedisStore::new(&format!("redis://127.0.0.1:{}", relay.port)).unwrap()

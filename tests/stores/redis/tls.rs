@@ -11,11 +11,20 @@ use crate::{
         authority::Authority,
         redis::{Redis, A_PORT},
     },
+    trials::{tests, Programs},
 };
 
-#[tokio::test]
+tests! {
+    TLS_PROGRAMS => on_one_thread:
+        a_server_over_tls_keeps_the_contract,
+        a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has,
+        a_proxy_keeps_its_films_over_tls;
+    Authority::PROGRAMS => plain:
+        root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting;
+}
+
 async fn a_server_over_tls_keeps_the_contract() {
-    let Some(server) = Tls::start("a_server_over_tls_keeps_the_contract").await else { return };
+    let server = Tls::start().await;
     for host in ["127.0.0.1", "localhost"] {
         let store = server.store(host).root_certificates(&server.authority.pem()).unwrap();
         conformance::check(&store).await;
@@ -23,11 +32,9 @@ async fn a_server_over_tls_keeps_the_contract() {
     }
 }
 
-#[tokio::test]
 async fn a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has() {
-    let test = "a_certificate_that_is_not_trusted_is_an_error";
-    let Some(server) = Tls::start(test).await else { return };
-    let Some(stranger) = Authority::new(test) else { return };
+    let server = Tls::start().await;
+    let stranger = Authority::new();
     let public = server.store("127.0.0.1");
     let other = server.store("127.0.0.1").root_certificates(&stranger.pem()).unwrap();
     for store in [public, other] {
@@ -43,9 +50,8 @@ async fn a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_
     assert!(server.plain.keys("*").is_empty());
 }
 
-#[tokio::test]
 async fn a_proxy_keeps_its_films_over_tls() {
-    let Some(server) = Tls::start("a_proxy_keeps_its_films_over_tls").await else { return };
+    let server = Tls::start().await;
     let at = format!("rediss://127.0.0.1:{}?roots={}", server.port, server.authority.path());
     let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", "http://127.0.0.1:1", "--store", &at];
     let args = Args::try_parse_from(line).unwrap();
@@ -55,9 +61,8 @@ async fn a_proxy_keeps_its_films_over_tls() {
     assert!(!server.plain.keys("tvc:*").is_empty());
 }
 
-#[test]
 fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
-    let Some(authority) = Authority::new("root_certificates_that_are_none") else { return };
+    let authority = Authority::new();
     let pem = authority.pem();
     let store = || RedisStore::new("rediss://127.0.0.1").unwrap();
     let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -85,8 +90,8 @@ struct Tls {
 }
 
 impl Tls {
-    async fn start(test: &str) -> Option<Self> {
-        let authority = Authority::new(test)?;
+    async fn start() -> Self {
+        let authority = Authority::new();
         let files = [authority.certificate(), authority.key(), authority.path()];
         let [certificate, key, ca] = &files;
         let arguments = [
@@ -96,9 +101,9 @@ impl Tls {
             ["--tls-ca-cert-file", ca],
             ["--tls-auth-clients", "no"],
         ];
-        let plain = Redis::start(test, arguments.as_flattened()).await?;
+        let plain = Redis::start(arguments.as_flattened()).await;
         let port = plain.setting("tls-port").parse().unwrap();
-        Some(Self { plain, port, authority })
+        Self { plain, port, authority }
     }
 
     /// Trusts public authorities alone.
@@ -106,3 +111,5 @@ impl Tls {
         RedisStore::new(&format!("rediss://{host}:{}", self.port)).unwrap()
     }
 }
+
+const TLS_PROGRAMS: Programs = &["openssl", "redis-server", "redis-cli"];

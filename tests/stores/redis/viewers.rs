@@ -8,13 +8,19 @@ use tower_video_cache::{ChunkSize, RedisStore, VideoCacheLayer};
 use super::PAUSE;
 use crate::{
     film::Film,
-    servers::{redis::Redis, soon},
+    servers::{redis::Redis, soon, Server},
+    trials::tests,
 };
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service,
+        viewers_get_the_movie_though_redis_dies_before_and_while_they_watch,
+        viewers_get_the_movie_though_redis_hangs;
+}
+
 async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service() {
-    let test = "viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service";
-    let Some(server) = Redis::start(test, &["--maxmemory-policy", "allkeys-lru"]).await else { return };
+    let server = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let film = Film::of(LENGTH);
     let layer = node(RedisStore::new(&server.url()).unwrap());
     assert!(film.watch(&layer).await.contains("stored"));
@@ -44,10 +50,8 @@ async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_
     assert_eq!(film.asked().len(), asked, "what was evicted is stored again");
 }
 
-#[tokio::test]
 async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
-    let test = "viewers_get_the_movie_though_redis_dies_before_and_while_they_watch";
-    let Some(mut server) = Redis::start(test, &[]).await else { return };
+    let mut server = Redis::start(&[]).await;
     let film = Film::of(LENGTH);
     let layer = node(RedisStore::new(&server.url()).unwrap().pause(PAUSE));
     film.watch(&layer).await;
@@ -72,9 +76,8 @@ async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
     assert_eq!(film.asked().len(), asked);
 }
 
-#[tokio::test]
 async fn viewers_get_the_movie_though_redis_hangs() {
-    let Some(server) = Redis::start("viewers_get_the_movie_though_redis_hangs", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap().timeout(Duration::from_millis(100)).pause(PAUSE);
     let (film, layer) = (Film::of(LENGTH), node(store));
     film.watch(&layer).await;

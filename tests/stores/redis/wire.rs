@@ -11,13 +11,19 @@ use tower_video_cache::Store;
 use super::{failed, store_behind, value, BUSY, PAUSE};
 use crate::{
     relay::Relay,
-    servers::{redis::Redis, soon},
+    servers::{redis::Redis, soon, Server},
+    trials::tests,
 };
 
-#[tokio::test]
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value,
+        a_slow_wire_costs_its_time_or_the_timeout,
+        waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server;
+}
+
 async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
-    let test = "a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay);
     store.put("c/a/0", value(1 << 20)).await.unwrap();
@@ -38,9 +44,8 @@ async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
     }
 }
 
-#[tokio::test]
 async fn a_slow_wire_costs_its_time_or_the_timeout() {
-    let Some(server) = Redis::start("a_slow_wire_costs_its_time_or_the_timeout", &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay).connections(NonZeroUsize::MIN);
     let store = store.timeout(BUSY * 2);
@@ -63,10 +68,8 @@ async fn a_slow_wire_costs_its_time_or_the_timeout() {
     assert_eq!(got.unwrap(), value(1 << 20));
 }
 
-#[tokio::test]
 async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server() {
-    let test = "waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server";
-    let Some(server) = Redis::start(test, &[]).await else { return };
+    let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
     let slow = Duration::from_millis(800);

@@ -6,8 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{left_out, program};
-use crate::folder::Folder;
+use crate::{
+    folder::Folder,
+    trials::{program, Programs},
+};
 
 pub(crate) struct Authority {
     program: PathBuf,
@@ -15,12 +17,10 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// None where there is no `openssl`.
-    pub(crate) fn new(test: &str) -> Option<Self> {
-        let Some(program) = program("openssl") else {
-            left_out(test, "openssl");
-            return None;
-        };
+    pub(crate) const PROGRAMS: Programs = &["openssl"];
+
+    pub(crate) fn new() -> Self {
+        let program = program("openssl").expect("a list says what a test needs");
         let authority = Self { program, folder: Folder::new() };
         authority
             .run(&["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"], &KEY);
@@ -28,7 +28,7 @@ impl Authority {
         fs::write(authority.at("names"), "subjectAltName = IP:127.0.0.1, DNS:localhost").unwrap();
         let signed = ["x509", "-req", "-in", "request.pem", "-out", "certificate.pem", "-extfile", "names"];
         authority.run(&signed, &["-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]);
-        Some(authority)
+        authority
     }
 
     /// What a client is to trust.

@@ -10,8 +10,11 @@ use opendal::{services, Operator};
 use tokio::net::UnixStream;
 use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, left_out, program, says, soon, up, Process, Server};
-use crate::folder::Folder;
+use super::{answers, free_port, says, soon, up, Process, Server};
+use crate::{
+    folder::Folder,
+    trials::{program, Programs},
+};
 
 pub(crate) struct Memcached {
     program: PathBuf,
@@ -23,14 +26,14 @@ pub(crate) struct Memcached {
 }
 
 impl Memcached {
-    /// An empty server at a socket in the file system, unless the program is not installed.
-    pub(crate) async fn start(test: &str, options: &[&str]) -> Option<Self> {
-        Self::run(test, false, options).await
+    /// An empty server at a socket in the file system.
+    pub(crate) async fn start(options: &[&str]) -> Self {
+        Self::run(false, options).await
     }
 
     /// An empty server at a port.
-    pub(crate) async fn start_at_a_port(test: &str, options: &[&str]) -> Option<Self> {
-        Self::run(test, true, options).await
+    pub(crate) async fn start_at_a_port(options: &[&str]) -> Self {
+        Self::run(true, options).await
     }
 
     /// How a client names it.
@@ -41,11 +44,8 @@ impl Memcached {
         }
     }
 
-    async fn run(test: &str, at_a_port: bool, options: &[&str]) -> Option<Self> {
-        let Some(program) = program("memcached") else {
-            left_out(test, "memcached");
-            return None;
-        };
+    async fn run(at_a_port: bool, options: &[&str]) -> Self {
+        let program = program("memcached").expect("a list says what a test needs");
         let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
         let folder = Folder::new();
         let (port, process) = soon("memcached starts", || async {
@@ -53,7 +53,7 @@ impl Memcached {
             Some((port, process(&program, port, &options, &folder).await?))
         })
         .await;
-        Some(Self { program, port, options, process, folder })
+        Self { program, port, options, process, folder }
     }
 
     fn socket(&self) -> PathBuf {
@@ -64,11 +64,13 @@ impl Memcached {
 impl Server for Memcached {
     type Store = OpendalStore;
 
-    async fn begin(test: &str, at_a_port: bool) -> Option<Self> {
+    const PROGRAMS: Programs = &["memcached"];
+
+    async fn begin(at_a_port: bool) -> Self {
         if at_a_port {
-            return Self::start_at_a_port(test, &[]).await;
+            return Self::start_at_a_port(&[]).await;
         }
-        Self::start(test, &[]).await
+        Self::start(&[]).await
     }
 
     /// The layer alone limits the time of a call: see [`OpendalStore`].

@@ -12,7 +12,7 @@ use std::{
     io::{self, BufRead, BufReader},
     net::{Ipv4Addr, TcpListener},
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -25,14 +25,16 @@ use tokio::{
 };
 use tower_video_cache::Store;
 
-use crate::folder::Folder;
+use crate::{folder::Folder, trials::Programs};
 
 /// A server that can fail, and a store over it.
 pub(crate) trait Server: Sized {
     type Store: Store;
 
-    /// An empty one, unless its program is not installed. Behind a relay, it must listen at a port.
-    fn begin(test: &str, at_a_port: bool) -> impl Future<Output = Option<Self>>;
+    const PROGRAMS: Programs;
+
+    /// An empty one. Behind a relay, it must listen at a port.
+    fn begin(at_a_port: bool) -> impl Future<Output = Self>;
 
     /// A store of its own, as another node has, each of whose calls takes no longer than the limit.
     fn store(&self, relay: Option<u16>, limit: Duration) -> Self::Store;
@@ -102,12 +104,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Where a program is, of those that the shell would find.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    let folders = env::var_os("PATH")?;
-    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// A port that nobody listens at, below those that the system hands out by itself.
@@ -183,12 +179,6 @@ pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut attem
         assert!(began.elapsed() < Duration::from_secs(30), "not within 30 seconds: {what}");
         sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// Says that a test was left out, for want of a program; where all must run, fails.
-pub(crate) fn left_out(test: &str, program: &str) {
-    eprintln!("LEFT OUT: {test}, for there is no {program} on PATH");
-    assert!(env::var_os("CI").is_none(), "{test} needs {program}");
 }
 
 /// Systems choose ports above these.

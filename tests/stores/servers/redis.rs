@@ -9,8 +9,16 @@ use std::{
 
 use tower_video_cache::RedisStore;
 
-use super::{free_port, left_out, program, says, soon, up, Process, Server};
-use crate::folder::Folder;
+use super::{free_port, says, soon, up, Process, Server};
+use crate::{
+    folder::Folder,
+    trials::{program, tests, Programs},
+};
+
+tests! {
+    Redis::PROGRAMS => on_one_thread:
+        another_at_the_port_is_not_taken_for_the_server;
+}
 
 /// One server on loopback, without persistence.
 pub(crate) struct Redis {
@@ -22,15 +30,8 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// None where there is no `redis-server`; the test is then left out, and says so. Where an argument is [`A_PORT`], it
-    /// has one more.
-    pub(crate) async fn start(test: &str, arguments: &[&str]) -> Option<Self> {
-        for needed in ["redis-server", "redis-cli"] {
-            if program(needed).is_none() {
-                left_out(test, needed);
-                return None;
-            }
-        }
+    /// Where an argument is [`A_PORT`], it has one more.
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
         // All anew: it may have been any of them that another program has.
         let port = |argument: &&str| {
             if *argument == A_PORT {
@@ -39,9 +40,7 @@ impl Redis {
                 argument.to_string()
             }
         };
-        let started =
-            soon("redis-server starts", || Self::at(free_port(), arguments.iter().map(port).collect()));
-        Some(started.await)
+        soon("redis-server starts", || Self::at(free_port(), arguments.iter().map(port).collect())).await
     }
 
     pub(crate) fn url(&self) -> String {
@@ -97,7 +96,7 @@ impl Redis {
 
     /// None if it could not have the port.
     async fn at(port: u16, more: Vec<String>) -> Option<Self> {
-        let program = program("redis-server")?;
+        let program = program("redis-server").expect("a list says what a test needs");
         let fixed = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let arguments: Vec<_> = fixed.map(ToOwned::to_owned).into_iter().chain(more).collect();
         let folder = Folder::new();
@@ -109,8 +108,10 @@ impl Redis {
 impl Server for Redis {
     type Store = RedisStore;
 
-    async fn begin(test: &str, _: bool) -> Option<Self> {
-        Self::start(test, &[]).await
+    const PROGRAMS: Programs = &["redis-server", "redis-cli"];
+
+    async fn begin(_: bool) -> Self {
+        Self::start(&[]).await
     }
 
     fn store(&self, relay: Option<u16>, limit: Duration) -> RedisStore {
@@ -135,13 +136,13 @@ impl Server for Redis {
 pub(crate) struct Cluster(pub(crate) Vec<Redis>);
 
 impl Cluster {
-    pub(crate) async fn start(test: &str, more: &[&str]) -> Option<Self> {
+    pub(crate) async fn start(more: &[&str]) -> Self {
         let mut nodes = Vec::new();
         for _ in 0..3 {
             let mut arguments = vec!["--cluster-enabled", "yes", "--cluster-port", A_PORT];
             arguments.extend(["--cluster-node-timeout", "1000"]);
             arguments.extend(more);
-            nodes.push(Redis::start(test, &arguments).await?);
+            nodes.push(Redis::start(&arguments).await);
         }
         let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         let mut client = Command::new("redis-cli");
@@ -154,7 +155,7 @@ impl Cluster {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         let cluster = Self(nodes);
         cluster.is_whole().await;
-        Some(cluster)
+        cluster
     }
 
     pub(crate) async fn is_whole(&self) {
@@ -167,11 +168,11 @@ impl Cluster {
     }
 
     /// One more node, which follows the first.
-    pub(crate) async fn follow_the_first(&self, test: &str) -> Option<Redis> {
+    pub(crate) async fn follow_the_first(&self) -> Redis {
         let arguments =
             ["--cluster-enabled", "yes", "--cluster-port", A_PORT, "--cluster-node-timeout", "1000"];
         let at_once = ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0"];
-        let follower = Redis::start(test, &[&arguments[..], &at_once].concat()).await?;
+        let follower = Redis::start(&[&arguments[..], &at_once].concat()).await;
         let first = self.0[0].says(&["cluster", "myid"]);
         let bus_of_first = self.0[0].setting("cluster-port");
         follower.says(&["cluster", "meet", "127.0.0.1", &self.0[0].port.to_string(), &bus_of_first]);
@@ -193,7 +194,7 @@ impl Cluster {
             self.0.iter().all(known).then_some(())
         })
         .await;
-        Some(follower)
+        follower
     }
 
     pub(crate) fn urls(&self) -> Vec<String> {
@@ -209,10 +210,10 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) async fn start(test: &str) -> Option<Self> {
-        let master = Redis::start(test, &[]).await?;
+    pub(crate) async fn start() -> Self {
+        let master = Redis::start(&[]).await;
         let of = format!("127.0.0.1 {}", master.port);
-        let replica = Redis::start(test, &["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await?;
+        let replica = Redis::start(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await;
         // A sentinel writes what it learns into its own file.
         let folder = Folder::new();
         let file = folder.as_ref().join("sentinel.conf");
@@ -223,9 +224,10 @@ impl Watched {
         fs::write(&file, watch).unwrap();
         let sentinel = loop {
             let port = free_port();
-            let program = program("redis-server")?;
-            let arguments: Vec<_> =
-                [file.to_str()?, "--sentinel", "--port", &port.to_string()].map(ToOwned::to_owned).into();
+            let program = program("redis-server").expect("a list says what a test needs");
+            let arguments: Vec<_> = [file.to_str().unwrap(), "--sentinel", "--port", &port.to_string()]
+                .map(ToOwned::to_owned)
+                .into();
             if let Some(process) = run(&program, port, &arguments, &folder).await {
                 break Redis { port, program, arguments, process, folder };
             }
@@ -236,7 +238,7 @@ impl Watched {
             async move { known.then_some(()) }
         })
         .await;
-        Some(Self { master, replica, sentinel })
+        Self { master, replica, sentinel }
     }
 }
 
@@ -247,9 +249,8 @@ async fn run(program: &Path, port: u16, arguments: &[String], folder: &Folder) -
     up(process, || says(port, "INFO server\r\n", &is_ours)).await
 }
 
-#[tokio::test]
 async fn another_at_the_port_is_not_taken_for_the_server() {
-    let Some(other) = Redis::start("another_at_the_port", &[]).await else { return };
+    let other = Redis::start(&[]).await;
     assert!(Redis::at(other.port, Vec::new()).await.is_none());
 }
 

@@ -15,8 +15,11 @@ use opendal::{
 use tokio::net::TcpStream;
 use tower_video_cache::OpendalStore;
 
-use super::{free_port, left_out, program, soon, up, Process, Server};
-use crate::folder::Folder;
+use super::{free_port, soon, up, Process, Server};
+use crate::{
+    folder::Folder,
+    trials::{program, Programs},
+};
 
 pub(crate) struct S3 {
     program: PathBuf,
@@ -26,12 +29,9 @@ pub(crate) struct S3 {
 }
 
 impl S3 {
-    /// A server with an empty bucket, unless the program is not installed.
-    pub(crate) async fn start(test: &str) -> Option<Self> {
-        let Some(program) = program("s3s-fs") else {
-            left_out(test, "s3s-fs");
-            return None;
-        };
+    /// A server with an empty bucket.
+    pub(crate) async fn start() -> Self {
+        let program = program("s3s-fs").expect("a list says what a test needs");
         opendal::install_default();
         let folder = Folder::new();
         fs::create_dir(folder.as_ref().join(BUCKET)).unwrap();
@@ -40,7 +40,7 @@ impl S3 {
             Some((port, run(&program, port, &folder).await?))
         })
         .await;
-        Some(Self { program, port, process, folder })
+        Self { program, port, process, folder }
     }
 
     pub(crate) fn stop(&mut self) {
@@ -68,8 +68,10 @@ impl S3 {
 impl Server for S3 {
     type Store = OpendalStore;
 
-    async fn begin(test: &str, _: bool) -> Option<Self> {
-        Self::start(test).await
+    const PROGRAMS: Programs = &["s3s-fs"];
+
+    async fn begin(_: bool) -> Self {
+        Self::start().await
     }
 
     fn store(&self, relay: Option<u16>, limit: Duration) -> OpendalStore {

@@ -1,0 +1,167 @@
+//! The harness of the tests that need programs of others: a server, a browser.
+//!
+//! Where a program is missing, its tests are reported as `ignored` and named at the end of the run; where `CI` is set,
+//! they fail. Rust's own harness can leave out no test at run time, and keeps to itself what a test says that passes.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write,
+    fs,
+    future::Future,
+    os::unix::process::parent_id,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use libtest_mimic::{Arguments, FormatSetting, Trial};
+use tokio::runtime::Builder;
+
+/// The names of the programs that a test needs.
+pub(crate) type Programs = &'static [&'static str];
+
+/// One test, or a process that tests start.
+pub(crate) struct Test {
+    name: String,
+    needed: Programs,
+    run: Box<dyn FnOnce() + Send>,
+    is_a_process: bool,
+}
+
+/// Lists the tests of a file, which need these programs, as the function `tests`. A function that is in no list is dead
+/// code, and Rust says so.
+macro_rules! tests {
+    ($($needed:expr => $kind:ident: $($test:ident),+;)+) => {
+        pub(crate) fn tests() -> Vec<$crate::trials::Test> {
+            vec![$($($crate::trials::$kind(
+                concat!(module_path!(), "::", stringify!($test)),
+                $needed,
+                $test,
+            )),+),+]
+        }
+    };
+}
+pub(crate) use tests;
+
+/// A test that runs as under `#[tokio::test]`.
+pub(crate) fn on_one_thread<F: Future<Output = ()> + 'static>(
+    path: &str,
+    needed: Programs,
+    test: fn() -> F,
+) -> Test {
+    plain(path, needed, move || Builder::new_current_thread().enable_all().build().unwrap().block_on(test()))
+}
+
+/// A test that runs as under `#[tokio::test(flavor = "multi_thread")]`.
+pub(crate) fn on_threads<F: Future<Output = ()> + 'static>(
+    path: &str,
+    needed: Programs,
+    test: fn() -> F,
+) -> Test {
+    plain(path, needed, move || Builder::new_multi_thread().enable_all().build().unwrap().block_on(test()))
+}
+
+/// A test without a runtime.
+pub(crate) fn plain(path: &str, needed: Programs, test: impl FnOnce() + Send + 'static) -> Test {
+    // The first name is that of the binary.
+    let name = path.split_once("::").map_or(path, |(_, name)| name).to_owned();
+    Test { name, needed, run: Box::new(test), is_a_process: false }
+}
+
+/// Not a test: it runs in a process of its own, which a test starts by its name and `--include-ignored`.
+pub(crate) fn process<F: Future<Output = ()> + 'static>(
+    path: &str,
+    needed: Programs,
+    run: fn() -> F,
+) -> Test {
+    Test { is_a_process: true, ..on_threads(path, needed, run) }
+}
+
+/// Where a program is, of those that the shell would find.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Runs the tests that the command line asks for, and then says which were left out by this and the binaries before it.
+pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let is_asked_for = |test: &Test| !test.is_a_process || arguments.include_ignored;
+    let mut left_out = Vec::new();
+    let trials = tests.into_iter().filter(is_asked_for).map(|test| {
+        let name = test.name.clone();
+        let (trial, missing) = test.trial(env::var_os("CI").is_some());
+        if let Some(missing) =
+            missing.filter(|_| arguments.is_ignored(&trial) && !arguments.is_filtered_out(&trial))
+        {
+            left_out.push((missing, name));
+        }
+        trial
+    });
+    let trials = trials.collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !arguments.list {
+        let report = report(&record(&left_out));
+        if arguments.format == Some(FormatSetting::Json) {
+            eprint!("{report}");
+        } else {
+            print!("{report}");
+        }
+    }
+    conclusion.exit_code()
+}
+
+impl Test {
+    /// With the program that it is left out for want of, if one is missing and not all tests `must_run`.
+    fn trial(self, must_run: bool) -> (Trial, Option<&'static str>) {
+        let Self { name, needed, run, .. } = self;
+        let Some(missing) = needed.iter().find(|name| program(name).is_none()) else {
+            let passes = move || {
+                run();
+                Ok(())
+            };
+            return (Trial::test(name, passes), None);
+        };
+        let fails = move || Err(format!("there is no {missing} on PATH").into());
+        (Trial::test(name, fails).with_ignored_flag(!must_run), (!must_run).then_some(*missing))
+    }
+}
+
+/// Writes down what this binary left out, for those after it; gives what all of this run left out until now, by the
+/// program that was missing.
+///
+/// One `cargo test` starts all of its binaries, so they have one parent.
+fn record(left_out: &[(&str, String)]) -> BTreeMap<String, Vec<String>> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("left-out");
+    let (binary, run) = (env!("CARGO_CRATE_NAME"), format!("run {}\n", parent_id()));
+    let lines = left_out.iter().map(|(program, name)| format!("{program} {binary} {name}\n"));
+    // Where it cannot be written, the others do not know of it.
+    let _ = fs::create_dir_all(&folder);
+    let _ = fs::write(folder.join(binary), run.clone() + &lines.collect::<String>());
+    let mut of_run = BTreeMap::<_, Vec<_>>::new();
+    for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let said = fs::read_to_string(file.path()).unwrap_or_default();
+        for line in said.strip_prefix(&run).into_iter().flat_map(str::lines) {
+            if let Some((program, test)) = line.split_once(' ') {
+                of_run.entry(program.to_owned()).or_default().push(test.replace(' ', ": "));
+            }
+        }
+    }
+    of_run
+}
+
+fn report(left_out: &BTreeMap<String, Vec<String>>) -> String {
+    let said =
+        |names: usize| if names == 1 { "1 test was".to_owned() } else { format!("{names} tests were") };
+    let mut report = String::new();
+    let all = left_out.values().map(Vec::len).sum();
+    if all > 0 {
+        // Writing to a String does not fail.
+        let _ = writeln!(report, "{} left out.", said(all));
+    }
+    for (program, names) in left_out {
+        let _ = writeln!(report, "\n{} left out for want of {program}:", said(names.len()));
+        names.iter().for_each(|name| report += &format!("    {name}\n"));
+    }
+    report
+}
