@@ -56,7 +56,7 @@ where
     if let Some(entry) = &stale {
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
         if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
-            outcome.refusal = Some(Refusal::StaleIfError);
+            outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
             outcome.forwarded_status = seen.map(|(status, _)| status);
             if let Some(response) = serve::supplied(engine, entry, &parts, outcome, upstream).await {
                 return Ok(response);
@@ -94,7 +94,7 @@ where
         }
         None => {}
     }
-    Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))))
+    Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key)), policy))
 }
 
 /// What a request asks for itself alone.
@@ -184,7 +184,7 @@ where
         Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
         Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
         Verdict::StandsIn => {
-            outcome.refusal = Some(Refusal::StaleIfError);
+            outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
             Some(entry)
         }
         Verdict::New => {
@@ -194,7 +194,8 @@ where
                 drop(answer);
                 return pass(engine, inner, asked, None, upstream, outcome).await;
             }
-            return Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key))));
+            let by = engine.config.signature(Some(&target.key));
+            return Ok(serve::pass(answer, outcome, by, &engine.config.policy));
         }
         Verdict::AboutAnother => None,
     };

@@ -241,7 +241,7 @@ impl Engine {
         if !entry.stands_in(directives, self.config.clock.now()) {
             return None;
         }
-        outcome.refusal = Some(Refusal::StaleIfError);
+        outcome.refusal = Some(Refusal::StaleIfSilent);
         serve::supplied(self, &entry, request, *outcome, upstream).await
     }
 

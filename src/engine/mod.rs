@@ -6,6 +6,7 @@ mod alone;
 mod budget;
 pub(crate) mod collect;
 mod config;
+mod content;
 mod distrust;
 mod early;
 mod elsewhere;
@@ -194,7 +195,7 @@ impl Engine {
             outcome.forwarded = Some(Forwarded::Request);
             self.mark(&mut parts.extensions);
             let response = inner.call(Request::from_parts(parts, body)).await?;
-            return Ok(serve::pass(response, outcome, self.config.signature(None)));
+            return Ok(serve::pass(response, outcome, self.config.signature(None), &self.config.policy));
         }
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {

@@ -10,6 +10,7 @@ use http::{
 };
 
 use super::{
+    content::Content,
     early::Early,
     fill::Salvage,
     lookup::Entry,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     body::ResponseBody,
     format::{chunk::ChunkName, manifest::Manifest},
+    policy::Policy,
     semantics::{
         cache_status::{Generated, Outcome, Refusal, Signature},
         etag::Validators,
@@ -89,13 +91,15 @@ pub(crate) async fn serve<B>(
     let layout = entry.layout();
     let (status, content) = content(engine, entry, request);
     let mut headers = fields(entry, status, &content, now);
+    if outcome.stored && !content.is_all_stored(entry, line.is_some()) {
+        (outcome.stored, outcome.storing) = (false, true);
+    }
     let body = if content.length() == Some(0) || request.method == Method::HEAD {
         ResponseBody::stored(Reader::empty())
     } else {
         let records = Arc::clone(&engine.records);
         let (first, _) = layout.locate(content.start());
-        let size = u64::from(layout.chunk_size.max(1));
-        let until = content.end().map_or(u64::MAX, |end| end.div_ceil(size));
+        let until = content.until(layout);
         if let Some(line) = &line {
             line.is_asked_until(until);
         }
@@ -152,9 +156,9 @@ fn content(engine: &Engine, entry: &Entry, request: &request::Parts) -> (StatusC
             Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
             None => (*status, everything),
         },
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, NOTHING),
-        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, NOTHING),
-        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, NOTHING),
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, Content::NOTHING),
+        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, Content::NOTHING),
+        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, Content::NOTHING),
     }
 }
 
@@ -251,6 +255,7 @@ pub(crate) fn pass<B>(
     response: Response<B>,
     mut outcome: Outcome,
     by: Signature<'_>,
+    policy: &Policy,
 ) -> Response<ResponseBody<B>> {
     let came = response.status();
     let mut response = match settled(response) {
@@ -269,7 +274,7 @@ pub(crate) fn pass<B>(
     }
     // This is what the inner service answered with, whatever it said to a fill before.
     outcome.forwarded_status = None;
-    outcome.append_to(headers, status, by);
+    outcome.append_to_passed(headers, status, by, policy);
     response
 }
 
@@ -323,48 +328,10 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// What is sent of a stored response.
-enum Content {
-    /// All of a body whose end is not known.
-    Open,
-    Part(ByteRange),
-    Parts(Box<Multipart>),
-}
-
-impl Content {
-    fn length(&self) -> Option<u64> {
-        match self {
-            Self::Open => None,
-            Self::Part(range) => Some(range.length()),
-            Self::Parts(multipart) => Some(multipart.length()),
-        }
-    }
-
-    /// The first byte of the body that is sent.
-    fn start(&self) -> u64 {
-        match self {
-            Self::Open => 0,
-            Self::Part(range) => range.start,
-            Self::Parts(multipart) => multipart.parts.first().map_or(0, |part| part.range.start),
-        }
-    }
-
-    /// The end of the last byte that is sent, if that is known.
-    fn end(&self) -> Option<u64> {
-        match self {
-            Self::Open => None,
-            Self::Part(range) => Some(range.end),
-            Self::Parts(multipart) => multipart.parts.iter().map(|part| part.range.end).max(),
-        }
-    }
-}
-
 const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 const CONTENT_SUMS: [HeaderName; 2] =
     [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
-
-const NOTHING: Content = Content::Part(ByteRange { start: 0, end: 0 });
 
 /// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
 const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [

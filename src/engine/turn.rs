@@ -119,7 +119,7 @@ impl Engine {
                 if is_for_another_try(&response, request) {
                     Turn::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by))
+                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
                 }
             }
             Delivery::Refused(refusal) => {
@@ -141,7 +141,7 @@ impl Engine {
                 if response.status() == StatusCode::NOT_MODIFIED {
                     Turn::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by))
+                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
                 }
             }
             Delivery::Failed(error) => return Err(error),

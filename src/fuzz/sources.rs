@@ -267,7 +267,7 @@ impl<'a> Case<'a> {
         let is_token =
             |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         self.rule("RFC 9211 §2: a name", parameters.next().is_some_and(is_token));
-        let (mut hit, mut forwarded, mut stored, mut collapsed) = (false, false, false, false);
+        let [mut hit, mut forwarded, mut stored, mut storing, mut collapsed] = [false; 5];
         for parameter in parameters {
             match parameter.split_once('=').unwrap_or((parameter, "")) {
                 ("hit", "") => hit = true,
@@ -279,7 +279,13 @@ impl<'a> Case<'a> {
                     let is_of = |call: &Call| Some(u64::from(call.status.as_u16())) == number(status);
                     self.rule("RFC 9211 §2.3: fwd-status", self.calls().any(is_of));
                 }
-                ("detail", detail) => self.rule("RFC 9211 §2.8: detail", is_token(detail)),
+                ("detail", detail) => {
+                    // RFC 9651 §3.3.4.
+                    let is_of_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b);
+                    let is_detail = detail.starts_with(|c: char| c.is_ascii_alphabetic());
+                    self.rule("RFC 9211 §2.8: detail", is_detail && detail.bytes().all(is_of_token));
+                    storing = detail == "storing";
+                }
                 _ => self.rule("RFC 9211 §2: a parameter", false),
             }
         }
@@ -291,7 +297,8 @@ impl<'a> Case<'a> {
         let was_forwarded =
             collapsed || self.calls().any(is_own) || failures.any(|viewer| *viewer == self.viewer);
         self.rule("RFC 9211 §2.2: forwarded by a call", !forwarded || was_forwarded || self.is_in_a_crowd);
-        self.rule("RFC 9211 §2.5: stored of a call", !stored || self.calls().any(is_own));
+        self.rule("RFC 9211 §2.5: stored of a call", !stored && !storing || self.calls().any(is_own));
+        self.rule("RFC 9211 §2.5: stored, or not yet", !(stored && storing));
         let is_of_own = self.last().is_some_and(|call| self.is_own(call));
         self.rule("RFC 9211 §2.1: a hit was there before", !hit || !is_of_own);
     }

@@ -9,8 +9,11 @@ use http::{
     StatusCode,
 };
 
-use super::structured::{is_token, push_string};
-use crate::error::Error;
+use super::{
+    fields::media_type,
+    structured::{is_token, push_string},
+};
+use crate::{error::Error, policy::Policy};
 
 /// What a cache calls itself in `Cache-Status`: a product, a host, one of several in a row.
 ///
@@ -52,7 +55,7 @@ impl CacheName {
         }
         let member = |reason| {
             let outcome = Outcome { forwarded: Some(reason), ..Outcome::default() };
-            let member = outcome.member(StatusCode::OK, Signature { name: &written, key: None });
+            let member = outcome.member(StatusCode::OK, Signature { name: &written, key: None }, None);
             HeaderValue::try_from(member).map_err(|_| refused())
         };
         let (bypass, method) = (member(Forwarded::Bypass)?, member(Forwarded::Method)?);
@@ -121,6 +124,8 @@ pub(crate) enum Refusal {
     Private,
     SetCookie,
     StaleIfError,
+    StaleIfFailed,
+    StaleIfSilent,
     Status,
     StoreFailed,
     StoreLost,
@@ -153,6 +158,11 @@ impl Refusal {
         matches!(self, Self::Authorization | Self::Cookie | Self::Private | Self::SetCookie)
     }
 
+    /// Why what is stored stands in for an answer with this status, or for none.
+    pub(crate) fn of_stand_in(answered: Option<StatusCode>) -> Self {
+        answered.map_or(Self::StaleIfFailed, |_| Self::StaleIfError)
+    }
+
     /// The `detail` of RFC 9211 §2.8, a token.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -175,6 +185,8 @@ impl Refusal {
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::StaleIfError => "stale-if-error",
+            Self::StaleIfFailed => "stale-if-failed",
+            Self::StaleIfSilent => "stale-if-silent",
             Self::Status => "status",
             Self::StoreFailed => "store-failed",
             Self::StoreLost => "store-lost",
@@ -228,6 +240,8 @@ pub(crate) struct Outcome {
     /// The status that the inner service answered with, where it is known.
     pub(crate) forwarded_status: Option<StatusCode>,
     pub(crate) stored: bool,
+    /// Not all of it is stored yet, and it may never be.
+    pub(crate) storing: bool,
     pub(crate) collapsed: bool,
     /// Seconds of freshness left.
     pub(crate) ttl: Option<i64>,
@@ -238,10 +252,26 @@ impl Outcome {
     /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2), to the fields of an
     /// answer with this status.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, status: StatusCode, by: Signature<'_>) {
-        append_text(headers, self.member(status, by));
+        append_text(headers, self.member(status, by, None));
     }
 
-    fn member(self, status: StatusCode, by: Signature<'_>) -> String {
+    /// The same, for the answer of the inner service whose fields these are.
+    pub(crate) fn append_to_passed(
+        self,
+        headers: &mut HeaderMap,
+        status: StatusCode,
+        by: Signature<'_>,
+        policy: &Policy,
+    ) {
+        // What is remembered of an answer before this one may not be true of this one.
+        let is_refused = |media: &&str| !policy.admits_media(Some(*media));
+        let media = media_type(headers).filter(|_| self.refusal == Some(Refusal::Media)).filter(is_refused);
+        let member = self.member(status, by, media);
+        append_text(headers, member);
+    }
+
+    /// `media` is the type that was refused, if that is why.
+    fn member(self, status: StatusCode, by: Signature<'_>, media: Option<&str>) -> String {
         let mut member = by.begin();
         let was_forwarded = self.forwarded.is_some();
         match self.forwarded {
@@ -267,7 +297,13 @@ impl Outcome {
         if was_forwarded && self.collapsed {
             member.push_str("; collapsed");
         }
-        by.end(&mut member, self.refusal);
+        let storing = (was_forwarded && self.storing).then_some(STORING);
+        by.end(&mut member, self.refusal.map(Refusal::name).or(storing));
+        // A type that is written otherwise, or is longer than any that is registered, is not repeated.
+        if let Some(media) = media.filter(|media| media.len() <= LONGEST_MEDIA && is_token(media)) {
+            member.push(':');
+            member.push_str(media);
+        }
         member
     }
 }
@@ -282,7 +318,7 @@ impl Generated {
     /// Appends this cache's member: its name and the reason.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, by: Signature<'_>) {
         let mut member = by.begin();
-        by.end(&mut member, Some(self.0));
+        by.end(&mut member, Some(self.0.name()));
         append_text(headers, member);
     }
 }
@@ -302,15 +338,15 @@ impl Signature<'_> {
         member
     }
 
-    fn end(self, member: &mut String, refusal: Option<Refusal>) {
+    fn end(self, member: &mut String, detail: Option<&str>) {
         if let Some(key) = self.key {
             member.push_str("; key=");
             // A key may be of any bytes, and §2.7 has a string of printable ASCII.
             push_string(member, key.escape_ascii());
         }
-        if let Some(refusal) = refusal {
+        if let Some(detail) = detail {
             member.push_str("; detail=");
-            member.push_str(refusal.name());
+            member.push_str(detail);
         }
     }
 }
@@ -331,6 +367,11 @@ fn append_text(headers: &mut HeaderMap, member: String) {
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 const LONGEST_NAME: usize = 128;
+
+const LONGEST_MEDIA: usize = 100;
+
+/// The `detail` of an answer that leaves while it is being stored.
+const STORING: &str = "storing";
 
 /// Room for the parameters of nearly every member that shows no key.
 const PARAMETERS: usize = 64;
@@ -380,6 +421,13 @@ mod tests {
                 "fwd=vary-miss; detail=store-failed",
             ),
             (
+                "§2.5 not yet",
+                Outcome { storing: true, ttl: Some(300), ..forwarded(Forwarded::UriMiss) },
+                ok,
+                "fwd=uri-miss; ttl=300; detail=storing",
+            ),
+            ("§2.8 nothing of a hit", Outcome { storing: true, ..Outcome::default() }, ok, "hit"),
+            (
                 "§2.3 another status than the answer's",
                 Outcome {
                     forwarded_status: Some(StatusCode::NOT_MODIFIED),
@@ -402,7 +450,7 @@ mod tests {
                 "hit",
             ),
         ] {
-            assert_eq!(outcome.member(status, BY), format!("tower-video-cache; {expected}"), "{rule}");
+            assert_eq!(outcome.member(status, BY, None), format!("tower-video-cache; {expected}"), "{rule}");
         }
     }
 
@@ -418,9 +466,40 @@ mod tests {
         let by = Signature { name: "edge", key: Some(b"\nvideo.example\n/a\"b\\\xff") };
         let outcome = Outcome { refusal: Some(Refusal::Status), ttl: Some(1), ..Outcome::default() };
         assert_eq!(
-            outcome.member(StatusCode::OK, by),
+            outcome.member(StatusCode::OK, by, None),
             r#"edge; hit; ttl=1; key="\\nvideo.example\\n/a\\\"b\\\\\\xff"; detail=status"#
         );
+    }
+
+    #[test]
+    fn a_type_that_is_refused_is_named_if_it_can_be() {
+        let refused = Outcome { refusal: Some(Refusal::Media), ..forwarded(Forwarded::UriMiss) };
+        let long = format!("text/{}", "x".repeat(96));
+        for (media, detail) in [
+            (Some("text/html; charset=utf-8"), "media-type:text/html"),
+            (Some("Application/X-Custom+xml"), "media-type:Application/X-Custom+xml"),
+            (Some(&long[..100]), &format!("media-type:{}", &long[..100])[..]),
+            (None, "media-type"),
+            // Neither an end of the member nor a string, nor anything long.
+            (Some("text/html, x; hit"), "media-type"),
+            (Some("\"text\"/html"), "media-type"),
+            (Some("text/h\u{e9}"), "media-type"),
+            (Some("text /html"), "media-type"),
+            (Some(&long), "media-type"),
+            // One that is stored by now is not the reason.
+            (Some("video/mp4"), "media-type"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(media.map(|media| (http::header::CONTENT_TYPE, media.parse().unwrap())));
+            refused.append_to_passed(&mut headers, StatusCode::OK, BY, &Policy::default());
+            let said = headers[CACHE_STATUS].to_str().unwrap();
+            assert_eq!(said, format!("tower-video-cache; fwd=uri-miss; detail={detail}"), "{media:?}");
+            Parser::new(said).parse::<List>().unwrap();
+        }
+        let other = Outcome { refusal: Some(Refusal::NoStore), ..refused };
+        let mut headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, "text/html".parse().unwrap())]);
+        other.append_to_passed(&mut headers, StatusCode::OK, BY, &Policy::default());
+        assert_eq!(headers[CACHE_STATUS], "tower-video-cache; fwd=uri-miss; detail=no-store");
     }
 
     #[test]
@@ -503,7 +582,9 @@ mod tests {
             Refusal::OnlyIfCached => Some(Refusal::Private),
             Refusal::Private => Some(Refusal::SetCookie),
             Refusal::SetCookie => Some(Refusal::StaleIfError),
-            Refusal::StaleIfError => Some(Refusal::Status),
+            Refusal::StaleIfError => Some(Refusal::StaleIfFailed),
+            Refusal::StaleIfFailed => Some(Refusal::StaleIfSilent),
+            Refusal::StaleIfSilent => Some(Refusal::Status),
             Refusal::Status => Some(Refusal::StoreFailed),
             Refusal::StoreFailed => Some(Refusal::StoreLost),
             Refusal::StoreLost => Some(Refusal::TooLarge),
@@ -547,15 +628,15 @@ mod tests {
         let mut members = 0;
         for (index, forwarded) in or_none(&reasons()).into_iter().enumerate() {
             for refusal in or_none(&refusals()) {
-                for flags in 0_u8..8 {
-                    let (stored, collapsed) = (flags & 1 > 0, flags & 2 > 0);
+                for flags in 0_u8..16 {
+                    let (stored, collapsed, storing) = (flags & 1 > 0, flags & 2 > 0, flags & 8 > 0);
                     let forwarded_status = (flags & 4 > 0).then_some(not_modified);
                     for ttl in or_none(&[0, -7, i64::from(u32::MAX)]) {
                         let key = or_none(&keys)[members % 4];
                         let name = &names[index % 2];
                         let by = Signature { name: name.as_written(), key };
                         let outcome =
-                            Outcome { forwarded, forwarded_status, stored, collapsed, ttl, refusal };
+                            Outcome { forwarded, forwarded_status, stored, storing, collapsed, ttl, refusal };
                         let mut expected = Vec::new();
                         let mut expect = |name: &str, value| expected.push((name.to_owned(), value));
                         match forwarded {
@@ -579,6 +660,8 @@ mod tests {
                         }
                         if let Some(refusal) = refusal {
                             expect("detail", token(refusal.name()));
+                        } else if storing && forwarded.is_some() {
+                            expect("detail", token("storing"));
                         }
                         assert_eq!(appended(name, |headers| outcome.append_to(headers, ok, by)), expected);
                         members += 1;
@@ -586,7 +669,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(members, 9 * 27 * 8 * 4);
+        assert_eq!(members, 9 * 29 * 16 * 4);
         for name in &names {
             for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
                 let read = appended(name, |headers| append(headers, member.clone()));

@@ -55,6 +55,18 @@ async fn a_chunk_that_is_lost_before_the_first_byte_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_is_fetched_again_and_that_the_store_does_not_take_is_not_said_to_be_stored() {
+    for mode in MODES {
+        let rig = stored(mode, parted()).await;
+        lose(&rig, 4).await;
+        rig.store.spoil(Operation::Put, rig.store.calls(Operation::Put) + 1, Fault::Error);
+        let answer = rig.get(PATH).range("bytes=4100-4199").send().await;
+        answer.partial(&truth(), 4100..4200);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=partial; detail=store-lost");
+    }
+}
+
+#[tokio::test]
 async fn a_chunk_that_is_lost_within_a_body_is_fetched_again_and_the_viewer_does_not_notice() {
     for mode in MODES {
         let rig = stored(mode, parted()).await;

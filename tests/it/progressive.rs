@@ -68,10 +68,34 @@ async fn the_first_byte_leaves_once_the_first_chunk_is_stored() {
         assert_eq!(viewer.ready(), truth()[1000..2000]);
         let answer = viewer.rest().await;
         answer.whole(&truth());
-        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=300; stored");
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; ttl=300; detail=storing");
         assert_eq!(rig.puts(), 5 + 1);
         rig.inner.was_called(1);
         rig.get(PATH).send().await.is_hit().whole(&truth());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_before_the_end_of_its_fill_does_not_say_that_it_is_stored() {
+    for script in [known(), unknown()] {
+        for (range, part) in
+            [(None, 0..LENGTH), (Some("bytes=5-9"), 5..10), (Some("bytes=1500-3499"), 1500..3500)]
+        {
+            // In the last chunk; nobody gives its rest.
+            let gate = Gate::shut();
+            let rig = rig(held(script.clone().step(after(4) + 1, Step::Fail), 4, &gate));
+            let asking = range.into_iter().fold(rig.get(PATH), |asking, range| asking.range(range));
+            let viewer = asking.reading().await;
+            rig.inner.answer(PATH, Script::absent().fails());
+            gate.open();
+            let answer = viewer.rest().await;
+            let said = answer.cache_status();
+            assert!(
+                said.ends_with("; ttl=300; detail=storing") && !said.contains("stored"),
+                "{range:?} {said}"
+            );
+            assert_eq!(answer.error.is_some(), part.end == LENGTH, "{range:?}");
+        }
     }
 }
 

@@ -109,10 +109,13 @@ async fn within_its_window_it_stands_in_for_errors() {
             rig.inner.answer(PATH, error.clone());
             let answer = rig.get(PATH).header("cache-control", directive).range("bytes=5-9").send().await;
             answer.partial(&truth(), 5..10);
-            let said = if status == 0 { String::new() } else { format!(" fwd-status={status};") };
+            let (said, detail) = match status {
+                0 => (String::new(), "stale-if-failed"),
+                _ => (format!(" fwd-status={status};"), "stale-if-error"),
+            };
             assert_eq!(
                 answer.cache_status(),
-                format!("tower-video-cache; fwd=stale;{said} ttl=-29; detail=stale-if-error")
+                format!("tower-video-cache; fwd=stale;{said} ttl=-29; detail={detail}")
             );
             rig.clock.advance(seconds(1));
             let late = rig.get(PATH).header("cache-control", directive).response().await;
@@ -161,7 +164,7 @@ async fn a_fill_that_takes_too_long_is_stood_in_for() {
     gate.reached_by(1).await;
     let answer = rig.get(PATH).range("bytes=5-9").send().await;
     answer.partial(&truth(), 5..10);
-    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-silent");
     rig.inner.was_called(2);
     gate.open();
     leader.await.unwrap().whole(&truth());
@@ -175,7 +178,7 @@ async fn silence_is_stood_in_for_as_an_error_is() {
     // Tokio's clock is paused, and goes on to the limit as soon as all wait.
     let answer = rig.get(PATH).range("bytes=5-9").send().await;
     answer.partial(&truth(), 5..10);
-    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-error");
+    assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-silent");
     rig.inner.was_called(2);
 }
 

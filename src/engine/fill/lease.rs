@@ -78,7 +78,7 @@ impl Fill {
             Err(not_given) => return not_given.land(permit),
         };
         let delivery = match self.stand_in() {
-            Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfError),
+            Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfSilent),
             None => Delivery::Refused(Refusal::WaitedTooLong),
         };
         tokio::spawn(async move {

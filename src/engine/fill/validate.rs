@@ -104,8 +104,12 @@ impl Fill {
         let verdict = verdict(entry, &self.directives, answer, self.engine.config.clock.now());
         match (verdict, called) {
             (Verdict::StandsIn, called) => {
-                let status = called.ok().map(|(answer, _)| answer.status());
-                let usable = Delivery::Usable(Arc::clone(entry), status, Refusal::StaleIfError);
+                let (status, refusal) = match called {
+                    Ok((answer, _)) => (Some(answer.status()), Refusal::StaleIfError),
+                    Err(Delivery::Late(_)) => (None, Refusal::StaleIfSilent),
+                    Err(_) => (None, Refusal::StaleIfFailed),
+                };
+                let usable = Delivery::Usable(Arc::clone(entry), status, refusal);
                 Err((Landing::StoodIn(entry.generation()), usable))
             }
             (Verdict::StillGood, Ok((answer, exchange))) => {
