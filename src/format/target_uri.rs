@@ -54,12 +54,13 @@ pub struct TargetUri {
     sorted: bool,
     forwarded: bool,
     unsigned: bool,
+    fields: Vec<HeaderName>,
 }
 
 impl TargetUri {
     /// The whole target URI, less `CMCD`, as [`CacheKey::of`] has it.
     pub const fn new() -> Self {
-        Self { query: Query::Whole, cmcd: false, sorted: false, forwarded: false, unsigned: false }
+        Self { query: Query::Whole, cmcd: false, sorted: false, forwarded: false, unsigned: false, fields: Vec::new() }
     }
 
     /// Leaves the query out. Of this and the two setters for parameters, the last one counts.
@@ -152,12 +153,24 @@ impl TargetUri {
         self
     }
 
+    /// Adds the request's values of these fields, line by line and byte for byte. Default: no field but `Host`.
+    ///
+    /// For fields by which the inner service finds another resource (`X-Original-URL`, `X-Forwarded-Prefix`), and
+    /// which its responses do not name in `Vary`. Requests without such a field share one response. An unsafe request
+    /// invalidates what was stored under its own values (RFC 9111 §4.4).
+    #[must_use]
+    pub fn with_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.fields = names.into_iter().collect();
+        self
+    }
+
     /// The key of a request.
     pub fn key(&self, request: &request::Parts) -> CacheKey {
         let uri = &request.uri;
         let mut key = Vec::with_capacity(64 + uri.path_and_query().map_or(1, |whole| whole.as_str().len()));
         self.append_scheme(request, &mut key);
         self.append_authority(request, &mut key);
+        self.append_fields(request, &mut key);
         key.extend_from_slice(uri.path().as_bytes());
         if let Some(query) = uri.query() {
             self.append_query(query, &mut key);
@@ -216,6 +229,19 @@ impl TargetUri {
             b"443"
         } else {
             b"80"
+        }
+    }
+
+    fn append_fields(&self, request: &request::Parts, key: &mut Vec<u8>) {
+        for name in &self.fields {
+            for line in request.headers.get_all(name) {
+                key.push(FIELD);
+                // A name has no colon, and neither part has a line feed (RFC 9110 §5.1, §5.5).
+                key.extend_from_slice(name.as_str().as_bytes());
+                key.push(b':');
+                key.extend_from_slice(line.as_bytes());
+                key.push(b'\n');
+            }
         }
     }
 
@@ -353,6 +379,7 @@ const SCHEME: u8 = b':';
 const AUTHORITY: u8 = b'@';
 /// A `Host` beside a target that has an authority, where the two are not the same.
 const OTHER_HOST: u8 = b'!';
+const FIELD: u8 = b'+';
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -462,6 +489,38 @@ mod tests {
         let uri = TargetUri::new().without_query().without_parameters(["a"]).without_parameters(["b"]);
         assert_eq!(key(&uri, "/a?b=1"), key(&uri, "/a"));
         assert_ne!(key(&uri, "/a?a=1"), key(&uri, "/a"));
+    }
+
+    #[test]
+    fn fields_that_were_added_tell_requests_apart_and_others_do_not() {
+        let names = ["x-one", "x-two"].map(HeaderName::from_static);
+        let key = |target: &str, fields: &[(&str, &str)]| {
+            let ask =
+                fields.iter().fold(Request::get(target), |ask, (name, value)| ask.header(*name, *value));
+            TargetUri::new().with_fields(names.clone()).key(&ask.body(()).unwrap().into_parts().0)
+        };
+        let sayings: [&[(&str, &str)]; 9] = [
+            &[],
+            &[("x-one", "")],
+            &[("x-one", "a")],
+            &[("x-one", "A")],
+            &[("x-two", "a")],
+            &[("x-one", "a"), ("x-two", "a")],
+            &[("x-one", "a"), ("x-one", "a")],
+            &[("x-one", "a, a")],
+            &[("x-one", "a+x-two:a")],
+        ];
+        for (index, one) in sayings.iter().enumerate() {
+            for other in &sayings[index + 1..] {
+                assert_ne!(key("/a", one), key("/a", other), "{one:?} {other:?}");
+            }
+        }
+        assert_eq!(key("/a", &[("x-three", "a")]), key("/a", &[]));
+        assert_eq!(
+            key("/a", &[]),
+            TargetUri::new().key(&Request::get("/a").body(()).unwrap().into_parts().0)
+        );
+        assert_ne!(key("/a", &[("host", "x-one:a")]), key("/a", &[("x-one", "a")]));
     }
 
     #[test]
