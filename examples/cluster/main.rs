@@ -8,12 +8,22 @@
 
 #![expect(clippy::print_stdout, reason = "what the nodes did is what it is for")]
 
+#[path = "../proxy/answers.rs"]
+mod answers;
 #[path = "../proxy/args.rs"]
 mod args;
 #[path = "../proxy/body.rs"]
 mod body;
+#[path = "../proxy/connections.rs"]
+mod connections;
+#[path = "../proxy/crowd.rs"]
+mod crowd;
 #[path = "../proxy/fields.rs"]
 mod fields;
+#[path = "../proxy/gate.rs"]
+mod gate;
+#[path = "../proxy/host.rs"]
+mod host;
 #[path = "../proxy/origin.rs"]
 mod origin;
 mod origin_server;
@@ -22,9 +32,13 @@ mod redis_server;
 mod server;
 #[path = "../proxy/store.rs"]
 mod store;
+#[path = "../proxy/unread.rs"]
+mod unread;
 #[path = "../proxy/values.rs"]
 mod values;
 mod viewers;
+#[path = "../proxy/wire.rs"]
+mod wire;
 
 use std::{future::pending, net::SocketAddr, process::ExitCode};
 
@@ -76,7 +90,7 @@ async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<
     let opened = args.open().await?;
     tokio::spawn(async move {
         let layer = opened.layer.clone();
-        server::serve(listener, layer, args.origin(), args.limits(), pending()).await;
+        server::serve(listener, layer, args.gate(), args.origin(), args.limits(), pending()).await;
         opened.close().await
     });
     Ok(address)

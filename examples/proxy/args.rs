@@ -10,14 +10,16 @@ use bytesize::ByteSize;
 use clap::Parser;
 use http::{uri::Authority, HeaderName};
 use humantime::parse_duration;
-use tower_video_cache::{Abandon, BoxError, CacheName, ChunkSize, Policy, VideoCacheLayer};
+use tower_video_cache::{Abandon, BoxError, CacheName, ChunkSize, Policy, TargetUri, VideoCacheLayer};
 
 use super::{
-    fields::cache_key,
+    crowd::Bounds,
+    gate::Gate,
+    host::Allowed,
     origin::Origin,
     server::Limits,
     store::{Opened, StoreArg},
-    values::{abandon, chunk_size, media, origin, status, FillArg, InvalidateArg, StatusArg},
+    values::{abandon, chunk_size, media, origin, passed_field, status, FillArg, InvalidateArg, StatusArg},
 };
 
 /// A caching reverse proxy for video.
@@ -30,6 +32,15 @@ pub(crate) struct Args {
     /// What is cached: `http://HOST[:PORT]`.
     #[arg(long, value_parser = origin)]
     origin: Authority,
+    /// The hosts that requests may be for, each with its port or for all ports; a request for another is answered 421
+    /// (Misdirected Request) [default: any].
+    #[arg(long, value_delimiter = ',', value_name = "HOST[:PORT]")]
+    hosts: Option<Vec<Allowed>>,
+    /// A request field that passes although an origin may take it for another target or client, such as
+    /// X-Forwarded-Proto or X-Real-IP, or one with a `_` in its name; its value becomes part of the cache key. All
+    /// others of that kind are dropped. Whatever stands before the proxy must set it itself.
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = passed_field)]
+    pass_field: Vec<HeaderName>,
     /// Memory for stored responses, where they are stored in memory; one larger than half of it passes through.
     #[arg(long, default_value = "512MiB")]
     memory: ByteSize,
@@ -158,6 +169,18 @@ pub(crate) struct Args {
     /// How long a viewer may take to send a request's header, or be idle before it.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     header_timeout: Duration,
+    /// How long a client may take nothing of what waits for it; then its connection is ended. A player that is paused
+    /// looks the same, and asks for the rest once it goes on. Over HTTP/2, and at the end of an answer, 64 KiB within
+    /// this time are something.
+    #[arg(long, default_value = "10m", value_parser = parse_duration)]
+    write_timeout: Duration,
+    /// Memory for what waits for clients, beside the store. Where it is short, the clients that took nothing for longest
+    /// are ended, but none that took 64 KiB within the last second.
+    #[arg(long, default_value = "256MiB", value_name = "BYTES")]
+    most_unread: ByteSize,
+    /// Clients' connections at once. Where there are more, the quietest of them is ended, or the new one waits.
+    #[arg(long, default_value = "4096", value_name = "N")]
+    most_connections: NonZeroUsize,
     /// How long running requests may take to end after SIGINT or SIGTERM.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     grace: Duration,
@@ -175,7 +198,7 @@ impl Args {
     fn settings(&self, layer: VideoCacheLayer) -> VideoCacheLayer {
         let layer = layer
             .policy(self.policy())
-            .key(cache_key)
+            .key(TargetUri::new().with_fields(self.pass_field.iter().cloned()).into_fn())
             .chunk_size(self.chunk_size)
             .refusal_ttl(self.refusal_ttl)
             .name(self.name.clone())
@@ -255,11 +278,20 @@ impl Args {
         policy
     }
 
+    pub(crate) fn gate(&self) -> Gate {
+        Gate::new(self.hosts.clone(), self.pass_field.clone())
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         Origin::new(self.origin.clone(), self.connect_timeout, self.response_timeout, self.body_timeout)
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { header: self.header_timeout, grace: self.grace }
+        let bounds = Bounds {
+            connections: self.most_connections.get(),
+            unread: self.most_unread.as_u64(),
+            patience: self.write_timeout,
+        };
+        Limits { header: self.header_timeout, grace: self.grace, bounds }
     }
 }

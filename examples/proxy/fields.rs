@@ -1,4 +1,4 @@
-//! The header fields that an intermediary takes off, adds and replaces, and what a response is found by.
+//! The header fields that an intermediary takes off, adds and replaces.
 //!
 //! RFC 9110 §7.6 (forwarding); RFC 9113 §8.2.3 (`Cookie`).
 
@@ -6,52 +6,59 @@ use std::net::IpAddr;
 
 use http::{
     header::{self, HeaderName},
-    request, HeaderMap, HeaderValue, Method, Uri, Version,
+    request, HeaderMap, HeaderValue, Method, Version,
 };
-use tower_video_cache::CacheKey;
 
-/// Authority, path and query, in whichever form and HTTP version the viewer gave them.
+/// Makes a client's header fields those of a request to the origin, in all but `Host`.
 ///
-/// The origin is told the authority, so it may answer by it. The scheme is in HTTP/2 requests alone.
-pub(crate) fn cache_key(request: &request::Parts) -> CacheKey {
-    let host = host(&request.uri, &request.headers);
-    let mut key = host.as_ref().map_or(&[][..], HeaderValue::as_bytes).to_ascii_lowercase();
-    key.extend_from_slice(request.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
-    CacheKey::new(key)
-}
-
-/// Makes a viewer's header fields those of a request to the origin, which gets its own authority as `Host`.
-///
-/// `X-Forwarded-For` is appended to. What else would tell the origin where a request came from is replaced: an
-/// origin that makes links of it would let one viewer choose what the cache gives to all others.
-pub(crate) fn make_inbound(request: &mut request::Parts, viewer: IpAddr) {
-    let host = host(&request.uri, &request.headers);
+/// `X-Forwarded-For` is appended to. The fields of [`names_another_request`] are dropped, unless they are `passed`.
+pub(crate) fn make_inbound(request: &mut request::Parts, client: IpAddr, passed: &[HeaderName]) {
     let headers = &mut request.headers;
     remove_hop_by_hop(headers);
-    headers.append(header::VIA, via(request.version));
-    headers.remove(header::HOST);
-    headers.remove(header::FORWARDED);
-    headers.remove(X_FORWARDED_HOST);
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
+    let dropped: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| names_another_request(name) && !passed.contains(name))
+        .cloned()
+        .collect();
+    for name in &dropped {
+        headers.remove(name);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.append(header::VIA, via(request.version));
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
     // An address is visible ASCII.
-    if let Ok(viewer) = HeaderValue::try_from(viewer.to_string()) {
-        headers.append(X_FORWARDED_FOR, viewer);
+    if let Ok(client) = HeaderValue::try_from(client.to_string()) {
+        headers.append(X_FORWARDED_FOR, client);
     }
     join(headers, X_FORWARDED_FOR, b", ");
     // RFC 9113 §8.2.3: HTTP/2 may split this field, HTTP/1.1 may not.
     join(headers, header::COOKIE, b"; ");
 }
 
-/// Makes the origin's header fields those of a response to a viewer. `version` is the origin's.
+/// Whether an operator may have this field passed: not one that the proxy or the connection needs for itself.
+pub(crate) fn may_be_passed(name: &HeaderName) -> bool {
+    !HOP_BY_HOP.contains(name) && !NEVER_LISTED.contains(name)
+}
+
+/// Whether an origin may take the request for one of another target or client because of this field, which is not
+/// part of the key: then one client would choose what the cache gives to all others.
+///
+/// CGI and its heirs take `_` in a name for `-`, so that `X_Original_URL` is `X-Original-URL`, and `Accept_Language`
+/// selects what `Accept-Language` does not: no name with a `_` passes.
+fn names_another_request(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let begins = |start: &&str| name.starts_with(*start);
+    name.contains('_')
+        || NAME_ANOTHER_REQUEST.contains(&name)
+        || BEGINNINGS.iter().any(begins) && name != X_FORWARDED_FOR.as_str()
+}
+
+/// Makes the origin's header fields those of a response to a client. `version` is the origin's.
 pub(crate) fn make_outbound(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers);
     headers.append(header::VIA, via(version));
 }
 
-/// Counts this hop off, where the viewer limits them; false if it was the last.
+/// Counts this hop off, where the client limits them; false if it was the last.
 ///
 /// RFC 9110 §7.6.2: the field is for TRACE and OPTIONS; where it is not a number, it may be ignored.
 pub(crate) fn may_forward(request: &mut request::Parts) -> bool {
@@ -67,14 +74,7 @@ pub(crate) fn may_forward(request: &mut request::Parts) -> bool {
     true
 }
 
-/// RFC 9112 §3.2.2: the target's own authority is the host, whatever `Host` says.
-fn host(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
-    match uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
-        None => headers.get(header::HOST).cloned(),
-    }
-}
-
+/// Fields that `Connection` lists are of one connection; but it cannot list those that every recipient needs.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -82,6 +82,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !NEVER_LISTED.contains(name))
         .collect();
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -120,6 +121,60 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// RFC 9110 §7.6.1: a field for all recipients is no connection option. Without these, a loop would go unseen, and the
+/// content would have no length.
+const NEVER_LISTED: [HeaderName; 4] = [CDN_LOOP, header::CONTENT_LENGTH, header::HOST, header::VIA];
+
+/// How the names begin of fields by which a proxy tells what a request was before it.
+const BEGINNINGS: [&str; 5] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-", "x-ms-original-"];
+
+/// The target, the host, the scheme or the client's address as something else than the request says it.
+const NAME_ANOTHER_REQUEST: [&str; 41] = [
+    "base-url",
+    "cf-connecting-ip",
+    "cf-visitor",
+    "client-ip",
+    "cloudfront-forwarded-proto",
+    "fastly-client-ip",
+    "fastly-ssl",
+    "forwarded",
+    "forwarded-for",
+    "forwarded-host",
+    "forwarded-proto",
+    "front-end-https",
+    "proxy",
+    "proxy-host",
+    "request-uri",
+    "script-name",
+    "true-client-ip",
+    "x-accel-mapping",
+    "x-appengine-user-ip",
+    "x-arr-ssl",
+    "x-azure-clientip",
+    "x-backend-host",
+    "x-base-url",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-host-override",
+    "x-http-destinationurl",
+    "x-http-host-override",
+    "x-original",
+    "x-originating-ip",
+    "x-override-url",
+    "x-proxyuser-ip",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-scheme",
+    "x-script-name",
+    "x-sendfile-type",
+    "x-url-scheme",
+    "x-wap-profile",
+];
+
+/// RFC 8586: the names of those that forwarded a request.
+pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -6,13 +6,20 @@
 //! where viewers come over the Internet, put it behind what terminates TLS. What is stored in memory is gone when it stops.
 //! Other stores than memory need `--features all-stores`.
 
+mod answers;
 mod args;
 mod body;
+mod connections;
+mod crowd;
 mod fields;
+mod gate;
+mod host;
 mod origin;
 mod server;
 mod store;
+mod unread;
 mod values;
+mod wire;
 
 use std::{
     io::{self, Write},
@@ -49,7 +56,8 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     stdout.flush()?;
-    let stopped = server::serve(listener, opened.layer.clone(), args.origin(), args.limits(), stop).await;
+    let stopped =
+        server::serve(listener, opened.layer.clone(), args.gate(), args.origin(), args.limits(), stop).await;
     opened.close().await?;
     Ok(stopped)
 }

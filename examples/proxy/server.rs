@@ -1,8 +1,9 @@
-//! The viewers' side: connections, their limits, and the graceful stop.
+//! The clients' side: connections, their limits, and the graceful stop.
 
 use std::{
     future::Future,
     io::ErrorKind,
+    net::IpAddr,
     pin::pin,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use http::Request;
+use http_body_util::Either;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -27,15 +29,24 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{VideoCache, VideoCacheLayer};
 
-use super::{body::Flow, origin::Origin};
+use super::{
+    body::Flow,
+    crowd::{Bounds, Crowd},
+    gate::Gate,
+    origin::Origin,
+    unread::Outgoing,
+    wire::Wire,
+};
 
-/// How long viewers are waited for.
+/// How long clients are waited for, and the most that they may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The header of a request, and the silence before it.
     pub(crate) header: Duration,
     /// Running requests, after the stop.
     pub(crate) grace: Duration,
+    /// Clients, and what waits for them.
+    pub(crate) bounds: Bounds,
 }
 
 /// How serving ended.
@@ -51,66 +62,127 @@ pub(crate) enum Stopped {
 pub(crate) async fn serve(
     listener: TcpListener,
     layer: VideoCacheLayer,
+    gate: Gate,
     origin: Origin,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) -> Stopped {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header);
-    // A viewer that vanished without a word does not answer a ping.
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(limits.header);
-    let builder = Arc::new(builder);
+    let door = Arc::new(Door {
+        builder: builder(limits.header),
+        cache: layer.layer(origin),
+        gate,
+        crowd: Arc::new(Crowd::new(limits.bounds)),
+        header_limit: limits.header,
+    });
     let running = GracefulShutdown::new();
-    let mut stop = pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut stop => break,
-        };
-        match accepted {
-            Ok((stream, viewer)) => {
-                // One layer is one cache, however often it is applied.
-                let cache = layer.layer(origin.on_behalf_of(viewer.ip()));
-                tokio::spawn(connection(Arc::clone(&builder), stream, cache, limits, running.watcher()));
-            }
-            // The viewer left before it was greeted.
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                eprintln!("proxy: cannot accept a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
+    let mut watching = pin!(door.crowd.watch());
+    {
+        let mut stop = pin!(stop);
+        let mut greeting = pin!(door.greet(&listener, &running));
+        tokio::select! {
+            () = &mut greeting => {}
+            () = &mut watching => {}
+            () = &mut stop => {}
         }
     }
     drop(listener);
-    match timeout(limits.grace, running.shutdown()).await {
-        Ok(()) => Stopped::Finished,
-        Err(_) => Stopped::CutOff,
+    let finished = async {
+        tokio::select! {
+            () = running.shutdown() => Stopped::Finished,
+            () = watching => Stopped::CutOff,
+        }
+    };
+    timeout(limits.grace, finished).await.unwrap_or(Stopped::CutOff)
+}
+
+/// The things that all connections share.
+struct Door {
+    builder: Builder<TokioExecutor>,
+    cache: VideoCache<Origin>,
+    gate: Gate,
+    crowd: Arc<Crowd>,
+    header_limit: Duration,
+}
+
+impl Door {
+    /// Accepts connections, for ever.
+    async fn greet(self: &Arc<Self>, listener: &TcpListener, running: &GracefulShutdown) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, client)) => {
+                    let Some(seat) = self.crowd.seat().await else { return };
+                    // On a socket for both families, an IPv4 address looks like an IPv6 one.
+                    let address = client.ip().to_canonical();
+                    let serving = Arc::clone(self).serve(stream, address, running.watcher());
+                    tokio::spawn(async move {
+                        serving.await;
+                        drop(seat);
+                    });
+                }
+                // The client left before it was greeted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    eprintln!("proxy: cannot accept a connection: {error}");
+                    // Out of file descriptors, perhaps.
+                    self.crowd.make_room();
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, address: IpAddr, watcher: Watcher) {
+        // Without it, the end of a response may wait for an acknowledgement; the response is right all the same.
+        let _ = stream.set_nodelay(true);
+        let wire = Wire::new(stream);
+        let client = self.crowd.enter(wire.socket());
+        let began = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
+            began.store(true, Ordering::Relaxed);
+            let (answer, crowd) = (client.asks(), Arc::clone(&self.crowd));
+            let admitted = self.gate.admit(request.map(Flow::new), address);
+            let cache = self.cache.clone();
+            async move {
+                let response = match admitted {
+                    Ok(request) => cache.oneshot(request).await?.map(Either::Left),
+                    Err(own) => own.into_response().map(Either::Right),
+                };
+                Ok::<_, std::convert::Infallible>(response.map(|body| Outgoing::new(body, answer, crowd)))
+            }
+        });
+        let mut connection = pin!(watcher.watch(self.builder.serve_connection(TokioIo::new(wire), service)));
+        let served = async {
+            // hyper's own limit begins once it knows the protocol, and HTTP/2 has none: a connection that brings no
+            // request at all would be held for ever.
+            let first = timeout(self.header_limit, connection.as_mut()).await;
+            if first.is_err() && began.load(Ordering::Relaxed) {
+                // A connection that breaks is the client's affair, and it has been told.
+                let _ = connection.await;
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = client.is_told_to_go() => {}
+        }
     }
 }
 
-async fn connection(
-    builder: Arc<Builder<TokioExecutor>>,
-    stream: TcpStream,
-    cache: VideoCache<Origin>,
-    limits: Limits,
-    watcher: Watcher,
-) {
-    // Without it, the end of a response may wait for an acknowledgement; the response is right all the same.
-    let _ = stream.set_nodelay(true);
-    let began = AtomicBool::new(false);
-    let service = service_fn(|request: Request<Incoming>| {
-        began.store(true, Ordering::Relaxed);
-        cache.clone().oneshot(request.map(Flow::new))
-    });
-    let mut connection = pin!(watcher.watch(builder.serve_connection(TokioIo::new(stream), service)));
-    // hyper's own limit begins once it knows the protocol, and HTTP/2 has none: a connection that brings no
-    // request at all would be held for ever.
-    let first = timeout(limits.header, connection.as_mut()).await;
-    if first.is_err() && began.load(Ordering::Relaxed) {
-        // A connection that breaks is the viewer's affair, and it has been told.
-        let _ = connection.await;
-    }
+fn builder(header_limit: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    let mut http1 = builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(MOST_BUFFERED);
+    let mut http2 = builder.http2();
+    // A client that vanished without a word does not answer a ping.
+    http2.timer(TokioTimer::new()).keep_alive_interval(header_limit);
+    http2.max_send_buf_size(MOST_BUFFERED).max_concurrent_streams(MOST_STREAMS);
+    builder
 }
+
+/// The bytes of a request's header, and of what is to be written, that a connection may have in memory.
+const MOST_BUFFERED: usize = 64 << 10;
+
+/// RFC 9113 §6.5.2 recommends no fewer.
+const MOST_STREAMS: u32 = 100;
 
 /// Out of file descriptors: until some are free, another try is in vain.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -4,9 +4,11 @@ use bytesize::ByteSize;
 use clap::ValueEnum;
 use http::{
     uri::{Authority, Scheme},
-    StatusCode, Uri,
+    HeaderName, StatusCode, Uri,
 };
 use tower_video_cache::{Abandon, ChunkSize, Fill, Invalidate};
+
+use super::fields::may_be_passed;
 
 /// [`Fill`], by the names of its modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,6 +102,15 @@ pub(crate) fn status(text: &str) -> Result<StatusArg, String> {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| "expected a status code, or any".to_owned())
+}
+
+pub(crate) fn passed_field(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = text.trim().parse().map_err(|_| "expected the name of a field".to_owned())?;
+    if may_be_passed(&name) {
+        Ok(name)
+    } else {
+        Err(format!("{name} is of one connection, or the proxy's own"))
+    }
 }
 
 pub(crate) fn media(text: &str) -> Result<String, String> {

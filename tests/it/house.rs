@@ -82,7 +82,7 @@ fn every_test_that_the_readme_names_is_there() {
     let named: Vec<_> = rows.filter(|word| word.matches('_').count() > 3).collect();
     assert!(named.len() > 10, "the reading found the tests");
     let mut tests = String::new();
-    for folder in ["tests", "tests/it", "tests/memory"] {
+    for folder in ["tests", "tests/it", "tests/memory", "tests/proxy"] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             tests += &fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
         }
@@ -102,6 +102,7 @@ fn every_test_that_the_conformance_table_names_is_there() {
         let path: Vec<_> = word.split("::").collect();
         let (folder, file, function) = match path[..] {
             ["it", file, function] if file != "file" => ("tests/it", file, function),
+            ["proxy", file, function] if file != "file" => ("tests/proxy", file, function),
             ["rfc9111", file, function] if file != "file" => ("tests/rfc9111", file, function),
             ["semantics", file, function] if file != "file" => ("src/semantics", file, function),
             _ => {

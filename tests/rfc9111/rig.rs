@@ -52,7 +52,15 @@ impl Rig {
         let opened = args.open().await.unwrap().map(|layer| layer.clock(clock.clone()));
         let (listener, proxy) = self::listener().await;
         tokio::spawn(async move {
-            server::serve(listener, opened.layer.clone(), args.origin(), args.limits(), pending()).await;
+            server::serve(
+                listener,
+                opened.layer.clone(),
+                args.gate(),
+                args.origin(),
+                args.limits(),
+                pending(),
+            )
+            .await;
             opened.close().await
         });
         Self { proxy, origin, clock }
@@ -299,8 +307,8 @@ impl Origin {
                 async move { origin.answer(request).await }
             });
             let mut builder = http1::Builder::new();
-            // The real time of day is none of the script.
-            builder.auto_date_header(false);
+            // The real time of day is none of the script. On a kept connection, what gets no answer is asked again.
+            builder.auto_date_header(false).keep_alive(false);
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
         }
     }

@@ -137,7 +137,7 @@ async fn node() {
     let listener = TcpListener::bind(args.listen).await.unwrap();
     let opened = args.open().await.unwrap();
     println!("{HERE}{}", listener.local_addr().unwrap());
-    server::serve(listener, opened.layer.clone(), args.origin(), args.limits(), pending()).await;
+    server::serve(listener, opened.layer.clone(), args.gate(), args.origin(), args.limits(), pending()).await;
     opened.close().await.unwrap();
 }
 

@@ -1,0 +1,102 @@
+//! [`Gate`]: what every request passes on its way to the cache.
+//!
+//! The gate refuses requests, and changes their fields, outside of the cache: so the cache finds and selects responses
+//! by what the origin sees, and by nothing else.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    net::IpAddr,
+};
+
+use bytes::Bytes;
+use http::{
+    header,
+    uri::{PathAndQuery, Uri},
+    HeaderName, HeaderValue, Method, Request,
+};
+use http_body::Body;
+
+use super::{
+    answers::OwnAnswer,
+    fields::{make_inbound, may_forward, CDN_LOOP, X_FORWARDED_HOST},
+    host::{Allowed, Host},
+};
+
+/// The checks and changes that are the same for all clients of one proxy.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// All hosts, if `None`.
+    hosts: Option<Vec<Allowed>>,
+    /// Fields that pass although they tell an origin another target or client.
+    passed: Vec<HeaderName>,
+    /// The name of this process in `CDN-Loop`.
+    pseudonym: HeaderValue,
+}
+
+impl Gate {
+    pub(crate) fn new(hosts: Option<Vec<Allowed>>, passed: Vec<HeaderName>) -> Self {
+        // The keys of each `RandomState` differ, and no two processes have the same.
+        let random = RandomState::new().build_hasher().finish();
+        let pseudonym = HeaderValue::try_from(format!("tower-video-cache-{random:016x}"));
+        // Letters, digits and hyphens are a field's value.
+        let pseudonym = pseudonym.unwrap_or(HeaderValue::from_static("tower-video-cache"));
+        Self { hosts, passed, pseudonym }
+    }
+
+    /// Makes a client's request the one that the origin will see, in all but `Host`.
+    ///
+    /// `Host` is the client's, in its normal form: it is part of the key.
+    pub(crate) fn admit<B: Body<Data = Bytes>>(
+        &self,
+        request: Request<B>,
+        client: IpAddr,
+    ) -> Result<Request<B>, OwnAnswer> {
+        let (mut parts, body) = request.into_parts();
+        // A reverse proxy is no tunnel.
+        if parts.method == Method::CONNECT {
+            return Err(OwnAnswer::NoTunnel);
+        }
+        if self.has_passed_here(&parts.headers) {
+            return Err(OwnAnswer::Loop);
+        }
+        let host = Host::of(&parts)?;
+        self.is_allowed(host.as_ref())?;
+        if !may_forward(&mut parts) {
+            return Err(match parts.method {
+                Method::OPTIONS => OwnAnswer::LastHop,
+                _ => OwnAnswer::LastHopOfTrace,
+            });
+        }
+        make_inbound(&mut parts, client, &self.passed);
+        parts.headers.append(CDN_LOOP, self.pseudonym.clone());
+        if let Some(host) = host.and_then(|host| HeaderValue::try_from(host.to_string()).ok()) {
+            parts.headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+            parts.headers.insert(header::HOST, host);
+        }
+        // One form for all versions of HTTP; the scheme is in some of them alone.
+        let target = parts.uri.path_and_query().cloned();
+        parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        // The length of the content is told anew: a chunked coding is of one connection, and HTTP/2 has none.
+        if body.size_hint().exact().is_none() && !body.is_end_stream() {
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Ok(Request::from_parts(parts, body))
+    }
+
+    /// RFC 8586 §2: the process finds its own name among those that forwarded the request.
+    fn has_passed_here(&self, headers: &http::HeaderMap) -> bool {
+        let own = self.pseudonym.as_bytes();
+        headers.get_all(CDN_LOOP).iter().any(|line| {
+            line.as_bytes().split(|byte| matches!(byte, b',' | b';')).any(|name| name.trim_ascii() == own)
+        })
+    }
+
+    fn is_allowed(&self, host: Option<&Host>) -> Result<(), OwnAnswer> {
+        match (&self.hosts, host) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(OwnAnswer::NoHost),
+            (Some(hosts), Some(host)) if hosts.iter().any(|allowed| allowed.matches(host)) => Ok(()),
+            (Some(_), Some(_)) => Err(OwnAnswer::OtherHost),
+        }
+    }
+}
