@@ -48,7 +48,8 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, .. } = &manifest;
-        let mut freshness = Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
+        let mut freshness =
+            Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
         }

@@ -248,7 +248,19 @@ impl Manifest {
         }
         let layout = Layout { generation, chunk_size, length };
         let (own_etag, sparse, withdrawn) = (is_set(OWN_ETAG), is_set(SPARSE), is_set(WITHDRAWN));
-        Some(Self { key, status, headers, selecting, exchange, layout, own_etag, sparse, by_uri, withdrawn, digest })
+        Some(Self {
+            key,
+            status,
+            headers,
+            selecting,
+            exchange,
+            layout,
+            own_etag,
+            sparse,
+            by_uri,
+            withdrawn,
+            digest,
+        })
     }
 }
 
@@ -443,8 +455,7 @@ mod tests {
             variants(false),
             variants(true),
         ];
-        for record in records.into_iter().chain(with)
-        {
+        for record in records.into_iter().chain(with) {
             let encoded = record.encode();
             assert_eq!(Record::decode(&encoded), Some(record));
             assert!(encoded.len() < 512, "{} bytes", encoded.len());

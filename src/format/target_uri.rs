@@ -60,7 +60,14 @@ pub struct TargetUri {
 impl TargetUri {
     /// The whole target URI, less `CMCD`, as [`CacheKey::of`] has it.
     pub const fn new() -> Self {
-        Self { query: Query::Whole, cmcd: false, sorted: false, forwarded: false, unsigned: false, fields: Vec::new() }
+        Self {
+            query: Query::Whole,
+            cmcd: false,
+            sorted: false,
+            forwarded: false,
+            unsigned: false,
+            fields: Vec::new(),
+        }
     }
 
     /// Leaves the query out. Of this and the two setters for parameters, the last one counts.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::fields::{agreed, date};
+use super::fields::{agreed, date, single_bytes};
 
 /// An entity tag: whether it is weak, and its opaque part with the quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,10 @@ async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
         (movie_script().status(206).header("content-range", "bytes 0-2499/5000"), "status"),
         (movie_script().header("content-range", "bytes 0-2499/5000"), "status"),
         (movie_script().without("content-type").header("content-type", "text/html"), "media-type:text/html"),
-        (movie_script().without("content-type").header("content-type", "text/plain"), "media-type:text/plain"),
+        (
+            movie_script().without("content-type").header("content-type", "text/plain"),
+            "media-type:text/plain",
+        ),
         (movie_script().header("cache-control", "max-age=60, No-Store"), "no-store"),
         (movie_script().header("cache-control", "private"), "private"),
         (movie_script().header("cache-control", "private=\"no name\""), "private"),
