@@ -24,6 +24,9 @@ mod redis_server;
 )]
 #[path = "../../tests/stores/servers/mod.rs"]
 mod servers;
+#[allow(dead_code, unused_macros, unused_imports, clippy::unwrap_used, reason = "these are not tests")]
+#[path = "../../tests/trials/mod.rs"]
+mod trials;
 
 use std::{
     convert::Infallible,
@@ -43,7 +46,8 @@ use tower_video_cache::{
 
 use self::{
     redis_server::RedisServer,
-    servers::{memcached::Memcached, s3::S3},
+    servers::{memcached::Memcached, s3::S3, Server},
+    trials::{missing, Programs},
 };
 
 fn main() {
@@ -75,11 +79,13 @@ async fn all(rounds: usize) {
     let foyer = std::sync::Arc::new(foyer);
     row("foyer, 16 MiB memory", &cached(foyer.clone()).await, rounds).await;
     foyer.close().await.unwrap();
-    if let Some(memcached) = Memcached::start("a row", &["-m", "512", "-I", "8m"]).await {
+    if is_there(Memcached::PROGRAMS) {
+        let memcached = Memcached::start(&["-m", "512", "-I", "8m"]).await;
         let server = services::Memcached::default().endpoint(&memcached.endpoint());
         row("memcached", &cached(OpendalStore::new(Operator::new(server).unwrap())).await, rounds).await;
     }
-    if let Some(s3) = S3::start("a row").await {
+    if is_there(S3::PROGRAMS) {
+        let s3 = S3::start().await;
         let files = || OpendalStore::new(s3.operator());
         // The server takes its time.
         row("s3", &cached(files()).await, rounds.div_ceil(8)).await;
@@ -106,6 +112,15 @@ async fn all(rounds: usize) {
     let dead = RedisStore::new(&url).unwrap();
     drop(redis);
     without_a_server(dead, rounds).await;
+}
+
+/// Says so, if the rows of a server are left out.
+fn is_there(programs: Programs) -> bool {
+    let missing = missing(programs);
+    if let Some(missing) = missing {
+        println!("the rows of {missing} are left out: it is not on PATH");
+    }
+    missing.is_none()
 }
 
 type Cached = VideoCache<Inner>;

@@ -5,7 +5,7 @@ use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK};
+use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK};
 
 const PATH: &str = "/a.mp4";
 
@@ -84,7 +84,7 @@ async fn an_answer_that_leaves_before_the_end_of_its_fill_does_not_say_that_it_i
             // In the last chunk; nobody gives its rest.
             let gate = Gate::shut();
             let rig = rig(held(script.clone().step(after(4) + 1, Step::Fail), 4, &gate));
-            let asking = range.into_iter().fold(rig.get(PATH), |asking, range| asking.range(range));
+            let asking = range.into_iter().fold(rig.get(PATH), Ask::range);
             let viewer = asking.reading().await;
             rig.inner.answer(PATH, Script::absent().fails());
             gate.open();

@@ -256,7 +256,7 @@ async fn what_cannot_work_is_refused_when_the_store_is_opened() {
     File::create(&file).unwrap();
     for path in [folder.as_ref().join("absent"), file.clone(), file.join("below"), "/proc/self/fd".into()] {
         let error = FoyerStore::open(&path, MIB, 256 * MIB).await.unwrap_err();
-        assert!(error.is_store(), "{path:?} {error:?}");
+        assert!(error.is_store(), "{} {error:?}", path.display());
     }
     assert!(!folder.as_ref().join("absent").exists());
 }

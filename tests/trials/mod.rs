@@ -6,9 +6,10 @@
 use std::{
     collections::BTreeMap,
     env,
-    fmt::Write,
+    fmt::Write as _,
     fs,
     future::Future,
+    io::{self, Write as _},
     os::unix::process::parent_id,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -83,6 +84,11 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// The first of these programs that is not on `PATH`.
+pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
+    programs.iter().copied().find(|name| program(name).is_none())
+}
+
 /// Runs the tests that the command line asks for, and then says which were left out by this and the binaries before it.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let arguments = Arguments::from_args();
@@ -102,11 +108,12 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         let report = report(&record(&left_out));
-        if arguments.format == Some(FormatSetting::Json) {
-            eprint!("{report}");
+        // Where nobody reads it, there is nobody to tell.
+        let _ = if arguments.format == Some(FormatSetting::Json) {
+            io::stderr().write_all(report.as_bytes())
         } else {
-            print!("{report}");
-        }
+            io::stdout().write_all(report.as_bytes())
+        };
     }
     conclusion.exit_code()
 }
@@ -115,7 +122,7 @@ impl Test {
     /// With the program that it is left out for want of, if one is missing and not all tests `must_run`.
     fn trial(self, must_run: bool) -> (Trial, Option<&'static str>) {
         let Self { name, needed, run, .. } = self;
-        let Some(missing) = needed.iter().find(|name| program(name).is_none()) else {
+        let Some(missing) = missing(needed) else {
             let passes = move || {
                 run();
                 Ok(())
@@ -123,7 +130,7 @@ impl Test {
             return (Trial::test(name, passes), None);
         };
         let fails = move || Err(format!("there is no {missing} on PATH").into());
-        (Trial::test(name, fails).with_ignored_flag(!must_run), (!must_run).then_some(*missing))
+        (Trial::test(name, fails).with_ignored_flag(!must_run), (!must_run).then_some(missing))
     }
 }
 
@@ -161,7 +168,9 @@ fn report(left_out: &BTreeMap<String, Vec<String>>) -> String {
     }
     for (program, names) in left_out {
         let _ = writeln!(report, "\n{} left out for want of {program}:", said(names.len()));
-        names.iter().for_each(|name| report += &format!("    {name}\n"));
+        for name in names {
+            let _ = writeln!(report, "    {name}");
+        }
     }
     report
 }
