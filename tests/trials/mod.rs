@@ -91,8 +91,13 @@ pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
 
 /// Runs the tests that the command line asks for, and then says which were left out by this and the binaries before it.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
-    let arguments = Arguments::from_args();
-    let is_asked_for = |test: &Test| !test.is_a_process || arguments.include_ignored;
+    let (line, filters) = split(env::args());
+    let arguments = Arguments::from_iter(line);
+    let is_named = |test: &Test| {
+        let is = |name: &String| if arguments.exact { test.name == *name } else { test.name.contains(name) };
+        filters.is_empty() || filters.iter().any(is)
+    };
+    let is_asked_for = |test: &Test| (!test.is_a_process || arguments.include_ignored) && is_named(test);
     let mut left_out = Vec::new();
     let trials = tests.into_iter().filter(is_asked_for).map(|test| {
         let name = test.name.clone();
@@ -117,6 +122,23 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     }
     conclusion.exit_code()
 }
+
+/// The command line without its filters, where there are several: the harness takes one, and Rust's any number.
+fn split(line: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    let (mut options, mut filters, mut is_value) = (Vec::new(), Vec::new(), true);
+    for word in line {
+        let is_filter = !is_value && !word.starts_with('-');
+        is_value = WITH_A_VALUE.contains(&word.as_str());
+        if is_filter { &mut filters } else { &mut options }.push(word);
+    }
+    if filters.len() == 1 {
+        options.append(&mut filters);
+    }
+    (options, filters)
+}
+
+/// The options after which a word is no filter.
+const WITH_A_VALUE: [&str; 6] = ["--color", "--format", "--logfile", "--skip", "--test-threads", "-Z"];
 
 impl Test {
     /// With the program that it is left out for want of, if one is missing and not all tests `must_run`.
