@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn where_the_type_tells_nothing_the_ending_of_the_path_does() {
-        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH };
+        let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let judge = |policy: &Policy, path, kind: Option<&str>| {
             let lines: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
             let lines = headers(&lines);
@@ -322,7 +322,8 @@ mod tests {
             let mut response = headers(response);
             response.insert("content-type", "video/mp4".parse().unwrap());
             let request = headers(&[("cookie", "a=b")]);
-            let judged = storable(&request, StatusCode::OK, &response, None, exchange, &Policy::default());
+            let judged =
+                storable(&request, "/a", StatusCode::OK, &response, None, exchange, &Policy::default());
             assert_eq!(judged, if stored { Ok(None) } else { Err(Refusal::Cookie) }, "{response:?}");
         }
     }

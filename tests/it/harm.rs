@@ -264,6 +264,7 @@ async fn a_page_behind_the_name_of_a_video_is_never_stored() {
             .without("content-type")
             .header("content-type", "text/html")
             .header("cache-control", "max-age=9"),
+        page().without("content-type"),
         page().without("content-type").header("content-type", "text/plain"),
         page().header("set-cookie", "viewer=1"),
         page().header("cache-control", "private, max-age=9"),

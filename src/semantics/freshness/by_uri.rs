@@ -48,8 +48,10 @@ mod tests {
     #[test]
     fn the_uri_of_its_request_may_shorten_a_lifetime() {
         let ten = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
-        let (exchange, policy) =
-            (Exchange { requested: ten, received: ten }, Policy::default().heuristics(10, seconds(3600)));
+        let (exchange, policy) = (
+            Exchange { requested: ten, received: ten, with_cookie: false },
+            Policy::default().heuristics(10, seconds(3600)),
+        );
         let of = |lines: &[(&str, &str)]| Freshness::of(StatusCode::OK, &headers(lines), exchange, &policy);
         let manifest = |is_manifest| ByUri { is_manifest, until: None };
         let until = |second| ByUri { is_manifest: false, until: Some(ten + seconds(second)) };
