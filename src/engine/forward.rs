@@ -65,11 +65,6 @@ where
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
-        // One answer waits once for a store that does not come to an end.
-        if engine.has_waited_enough(&missed) {
-            outcome.refusal = Some(Refusal::StoreFailed);
-            break;
-        }
         // Another one's answer, which is good for nobody else: this request needs one of its own.
         if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
             let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
@@ -113,17 +108,11 @@ where
                 engine.follow(follower, &upstream, parts, &mut outcome).await
             }
             Role::Lead(permit) => {
-                if let Some(landing) =
-                    engine.landed_before(target, parts, directives, accepted, &mut missed).await
-                {
+                let instead =
+                    engine.instead_of_a_fill(target, parts, directives, accepted, &mut missed, &mut outcome);
+                if let Some((landing, turn)) = instead.await {
                     permit.land(landing);
-                    // Nothing was forwarded: the next look is the first to count.
-                    outcome.forwarded = None;
-                    Turn::LookAgain
-                } else if engine.has_waited_enough(&missed) {
-                    permit.land(Landing::Passed);
-                    outcome.refusal = Some(Refusal::StoreFailed);
-                    break;
+                    turn
                 } else {
                     let stored = missed.known();
                     led = true;
@@ -168,8 +157,9 @@ where
 }
 
 impl Engine {
-    /// Whether what was stored for this request is gone again: the store does not keep it, and another fill would not help.
-    /// What was found in its place, somebody else has stored since.
+    /// Whether what is stored for this request is not to be had, for the store does not answer; or is gone again: the store
+    /// does not keep it, and another fill would not help. If something was found in its place, somebody else has stored it
+    /// since.
     fn is_lost(
         &self,
         target: &Target,
@@ -178,6 +168,9 @@ impl Engine {
         missed: &Missed,
         outcome: &mut Outcome,
     ) -> bool {
+        if self.has_waited_enough(missed, outcome) {
+            return true;
+        }
         if accepted == Accepted::Nothing
             || missed.reason == Forwarded::VaryMiss
             || matches!(missed.stored, Known::Stale(_))
@@ -218,9 +211,14 @@ impl Engine {
         serving.await
     }
 
-    /// Whether the store was waited for long enough, on behalf of this answer.
-    fn has_waited_enough(&self, missed: &Missed) -> bool {
-        missed.store_failed.is_some_and(|waited| self.records.is_enough(waited))
+    /// Whether the store was waited for long enough, on behalf of this answer: it waits once for one that does not come to
+    /// an end.
+    fn has_waited_enough(&self, missed: &Missed, outcome: &mut Outcome) -> bool {
+        let is_enough = missed.store_failed.is_some_and(|waited| self.records.is_enough(waited));
+        if is_enough {
+            outcome.refusal = Some(Refusal::StoreFailed);
+        }
+        is_enough
     }
 
     /// What is stale, for one who waited too long for something better. For any other it is of no more use: who led has
@@ -243,6 +241,24 @@ impl Engine {
         }
         outcome.refusal = Some(Refusal::StaleIfSilent);
         serve::supplied(self, &entry, request, *outcome, upstream).await
+    }
+
+    /// What comes of a flight that need not, or cannot, fill: how it lands, and what its leader does then.
+    async fn instead_of_a_fill<R>(
+        &self,
+        target: &Target,
+        request: &request::Parts,
+        directives: &RequestDirectives,
+        accepted: Accepted,
+        missed: &mut Missed,
+        outcome: &mut Outcome,
+    ) -> Option<(Landing, Turn<R>)> {
+        if let Some(landing) = self.landed_before(target, request, directives, accepted, missed).await {
+            // Nothing was forwarded: the next look is the first to count.
+            outcome.forwarded = None;
+            return Some((landing, Turn::LookAgain));
+        }
+        self.has_waited_enough(missed, outcome).then_some((Landing::Passed, Turn::Forward))
     }
 
     /// What the flight before has stored, if it landed between the look and the joining.

@@ -171,7 +171,7 @@ impl Records {
         let mut answers = self.answers.subscribe();
         // A store that answers, but not to this, is not to be asked without end.
         sleep(LEAST_PAUSE).await;
-        let _ = timeout(LONGEST_PAUSE - LEAST_PAUSE, answers.changed()).await;
+        let _ = timeout(LONGEST_PAUSE.saturating_sub(LEAST_PAUSE), answers.changed()).await;
     }
 
     fn checksum(&self) -> Checksum {

@@ -40,7 +40,7 @@ enum NotGiven {
     /// The store does not answer, so nothing can be stored: who wants something asks for it alone.
     Unstorable,
     /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
-    Late(Claim),
+    Late(Box<Claim>),
 }
 
 impl NotGiven {
@@ -82,7 +82,7 @@ impl Fill {
             None => Delivery::Refused(Refusal::WaitedTooLong),
         };
         tokio::spawn(async move {
-            match self.lease_late(claim, &mut permit).await {
+            match self.lease_late(*claim, &mut permit).await {
                 Ok(()) => drop(self.go(inner, permit).await),
                 Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
             }
@@ -118,24 +118,21 @@ impl Fill {
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
-                    Err(_) => Err(NotGiven::Late(claim)),
+                    Err(_) => Err(NotGiven::Late(Box::new(claim))),
                 }
             }
-            Ok(Lease::NotOffered) => self.go_without().await,
             Err(error) if self.has_waited_enough(records::Waited::of(&error)) => self.forgo(),
-            Err(_) => self.go_without().await,
+            Ok(Lease::NotOffered) | Err(_) => self.go_without().await,
         }
     }
 
     /// Sees what a fill without a lease goes by.
     async fn go_without(&mut self) -> Result<(), NotGiven> {
-        match self.see().await {
-            Ok(()) => {}
-            Err(error) if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) => {
+        if let Err(error) = self.see().await {
+            if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) {
                 return self.forgo();
             }
             // It may have been the error of a moment.
-            Err(_) => {}
         }
         // It is completed without a question about the whole, and may have been taken out before that was seen.
         match &self.stored {
