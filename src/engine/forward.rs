@@ -12,6 +12,7 @@ use super::{
     alone::{pass, validate, Question},
     fill::{self, For, Known},
     flight::{Landing, Role},
+    hit::{Answer, Missed},
     inner::Inner,
     lookup::{lookup, Accepted, Entry, Look, Target},
     reading::NotHealed,
@@ -19,7 +20,7 @@ use super::{
     serve,
     supply::{Upstream, Viewer},
     turn::Turn,
-    Answer, Engine, Missed,
+    Engine,
 };
 use crate::{
     body::ResponseBody,

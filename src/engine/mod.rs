@@ -13,6 +13,7 @@ mod elsewhere;
 mod fill;
 mod flight;
 mod forward;
+mod hit;
 mod inner;
 pub(crate) mod leading;
 mod lookup;
@@ -41,16 +42,15 @@ pub use self::config::{Abandon, ChunkSize, Fill};
 use self::{
     budget::Budget,
     distrust::Distrust,
-    early::look_ahead,
     elsewhere::Elsewhere,
     fill::{For, Known},
     flight::{Flights, Role},
     forward::{forward, Asked},
-    lookup::{Accepted, Decoded, Entry, Look, Target},
+    hit::Answer,
+    lookup::{Accepted, Decoded, Entry, Target},
     memo::Memo,
     passes::Passes,
-    records::{Records, Waited},
-    serve::Gone,
+    records::Records,
     supply::{Supplies, Viewer},
 };
 pub(crate) use self::{config::Config, inner::Inner};
@@ -58,12 +58,10 @@ use crate::{
     body::ResponseBody,
     clock::moment,
     error::BoxError,
-    format::key::{Generation, Slot},
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome},
         fields::{overrides_method, remove_listed},
-        freshness::Reuse,
     },
     store::ErasedStore,
 };
@@ -228,63 +226,6 @@ impl Engine {
         }
     }
 
-    /// One look: the answer from the store, or why there is none.
-    async fn look<B>(
-        &self,
-        target: &Target,
-        request: &request::Parts,
-        directives: &RequestDirectives,
-        accepted: Accepted,
-        outcome: Outcome,
-    ) -> Result<Answer<B>, Missed> {
-        let missed = |reason, slot: &Slot| Missed {
-            reason,
-            slot: slot.clone(),
-            stored: Known::Nothing,
-            for_one: false,
-            gone: None,
-            gone_before: None,
-            store_failed: None,
-        };
-        let (look, early) = look_ahead(self, target, request, directives, accepted).await;
-        let (entry, behind) = match look {
-            Look::Failed(waited) => {
-                let store_failed = Some(waited);
-                return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
-            }
-            Look::Nothing(reason, slot, others) => {
-                return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
-            }
-            Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
-                let for_one = matches!(reuse, Reuse::ValidatedForOne(_));
-                let missed = missed(reason, &entry.slot);
-                return Err(Missed { stored: Known::Stale(entry), for_one, ..missed });
-            }
-            Look::Found(entry, Reuse::AsItIs) => (entry, false),
-            Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
-        };
-        if self.is_half_good(&entry, request, directives) {
-            let slot = entry.slot.clone();
-            return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
-        }
-        // In a box of its own, so that a hit has a small one.
-        if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {
-            let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
-            return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
-        }
-        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, early }).await {
-            Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
-            Err(gone) if self.records.is_enough(gone.waited) => {
-                let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));
-                Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) })
-            }
-            Err(gone) => {
-                let slot = entry.slot.clone();
-                Err(Missed { gone: Some((entry, gone)), ..missed(Forwarded::Partial, &slot) })
-            }
-        }
-    }
-
     /// Whether it is stored in part, and nothing half good is to be served, or nobody may be asked for the rest.
     fn is_half_good(&self, entry: &Entry, request: &request::Parts, directives: &RequestDirectives) -> bool {
         let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
@@ -338,32 +279,6 @@ impl Engine {
 /// In a request's extensions: the flights of the cache that it comes from.
 #[derive(Clone)]
 struct Within(Arc<Flights>);
-
-/// An answer from the store.
-struct Answer<B> {
-    response: Response<ResponseBody<B>>,
-    /// What it was made of.
-    of: Generation,
-    /// The same, if that is to be validated behind the viewer's back.
-    stale: Option<Arc<Entry>>,
-}
-
-/// Why a look gave no answer.
-struct Missed {
-    reason: Forwarded,
-    /// Where the answer would be.
-    slot: Slot,
-    /// What may be used once the inner service says that it is good.
-    stored: Known,
-    /// Only if it says so to this very request (RFC 9111 §3.5).
-    for_one: bool,
-    /// The response that was found without its bytes.
-    gone: Option<(Arc<Entry>, Gone)>,
-    /// That, once another try was made to have them.
-    gone_before: Option<Generation>,
-    /// How long that took, if the store did.
-    store_failed: Option<Waited>,
-}
 
 /// How long it is remembered that the inner service gives no parts of something.
 const PARTLESS_TTL: Duration = Duration::from_secs(600);
