@@ -5,10 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{
-    header::{HeaderMap, HeaderName},
-    response, Request, Response, StatusCode,
-};
+use http::{header::HeaderMap, response, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
@@ -30,7 +27,6 @@ use crate::{
     error::BoxError,
     format::{key::Generation, manifest::Layout},
     semantics::{
-        cache_control::ResponseDirectives,
         cache_status::Refusal,
         etag::has_validator,
         fields::{only, stored_fields},
@@ -341,10 +337,5 @@ impl Fill {
             withdrawn: false,
             digest: None,
         }
-    }
-
-    /// The fields that the response keeps from all but the viewer who asked.
-    pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
-        ResponseDirectives::heeded(response, self.engine.config.policy.targeted_fields()).withheld
     }
 }
