@@ -111,7 +111,7 @@ fn a_response_of_the_future_is_stale_whatever_allows_more() {
 }
 
 /// What 10:00:00 brought, on a day in 2026.
-fn of(status: u16, lines: &[(&str, &str)], policy: &Policy) -> Freshness {
+pub(super) fn of(status: u16, lines: &[(&str, &str)], policy: &Policy) -> Freshness {
     let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
     Freshness::of(StatusCode::from_u16(status).unwrap(), &headers(lines), exchange, policy)
 }
@@ -285,48 +285,5 @@ fn the_windows_of_the_policy_are_for_what_does_not_say() {
         assert_eq!([60, 69, 70].map(window), [behind, behind, false], "{response}");
         let window = |after| freshness.stands_in(&nothing, ten() + seconds(after));
         assert_eq!([60, 89, 90].map(window), [instead, instead, false], "{response}");
-    }
-}
-
-#[test]
-fn what_no_later_request_can_use_is_of_no_use() {
-    for (rule, response, with_validator, without) in [
-        ("§4.2 fresh", "max-age=60", true, true),
-        ("§4.3 stale at once: to be validated", "max-age=0", true, false),
-        ("§5.2.2.4 validated each time", "max-age=60, no-cache", true, false),
-        ("RFC 5861 §3 stale at once, with a window", "max-age=0, stale-while-revalidate=30", true, true),
-        ("RFC 5861 §4 likewise", "max-age=0, stale-if-error=30", true, true),
-        ("§4.2.4 forbidden", "max-age=0, stale-if-error=30, must-revalidate", true, false),
-        ("§5.2.2.4 forbidden", "max-age=60, stale-while-revalidate=30, no-cache", true, false),
-    ] {
-        let freshness = saying(response, &Policy::default());
-        assert_eq!(freshness.is_of_use(true, ten()), with_validator, "{rule}");
-        assert_eq!(freshness.is_of_use(false, ten()), without, "{rule}");
-    }
-    let old = of(200, &[("cache-control", "max-age=60"), ("age", "60")], &Policy::default());
-    assert!(!old.is_of_use(false, ten()), "§4.2.3 it was old when it came");
-}
-
-#[test]
-fn what_came_stale_is_for_the_request_that_it_answers() {
-    // RFC 9111 §4
-    for (rule, response, age, expected) in [
-        ("fresh", "max-age=60", "0", false),
-        ("fresh for a second more", "max-age=60", "59", false),
-        ("stale at once", "max-age=0", "0", true),
-        ("too old when it came", "max-age=60", "60", true),
-        ("§5.2.2.4 each is to be validated", "max-age=60, no-cache", "0", true),
-        ("RFC 5861 §3 its window is for all", "max-age=0, stale-while-revalidate=30", "29", false),
-        ("RFC 5861 §3 its window was over when it came", "max-age=0, stale-while-revalidate=30", "30", true),
-        (
-            "§4.2.4 its window is forbidden",
-            "max-age=0, stale-while-revalidate=30, must-revalidate",
-            "0",
-            true,
-        ),
-        ("RFC 5861 §4 its window is for errors", "max-age=0, stale-if-error=30", "0", true),
-    ] {
-        let freshness = of(200, &[("cache-control", response), ("age", age)], &Policy::default());
-        assert_eq!(freshness.is_for_one(), expected, "{rule}");
     }
 }
