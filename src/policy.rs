@@ -21,6 +21,7 @@ use crate::semantics::media::by_ending;
 ///     .media(["video/*", "audio/*", "image/webp"]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setter's, called or not")]
 pub struct Policy {
     default_ttl: Duration,
     heuristics: Heuristics,
