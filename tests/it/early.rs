@@ -54,8 +54,15 @@ async fn a_hit_takes_one_way_to_the_store_and_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_variant_takes_one_way_for_each_of_its_records() {
-    let rig = far(fresh().header("vary", "accept-language")).await;
-    assert_eq!(begins(&rig, rig.get(PATH)).await, (AWAY * 2, 3));
+    let mut began = Vec::new();
+    for _ in 0..10 {
+        let rig = far(fresh().header("vary", "accept-language")).await;
+        began.push(begins(&rig, rig.get(PATH)).await);
+    }
+    // One in 512 falls, by its random mark, on the place of its own list in the memo, and is not foreseen.
+    began.retain(|how| *how != (AWAY * 3, 3));
+    assert!(began.len() > 7, "{}", began.len());
+    assert!(began.iter().all(|how| *how == (AWAY * 2, 3)), "{began:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -233,7 +233,7 @@ const BUFFER: u64 = 64 << 20;
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, env, process};
+    use std::collections::HashSet;
 
     use super::*;
 
@@ -261,8 +261,7 @@ mod tests {
 
     #[test]
     fn a_block_with_a_damaged_first_page_is_no_block_of_an_earlier_time() {
-        let folder = env::temp_dir().join(format!("tower-video-cache-{}-damaged", process::id()));
-        fs::create_dir(&folder).unwrap();
+        let folder = super::super::tests::folder();
         let division = Division::of(4 << 20, 4096).unwrap();
         let path = |block: u32| folder.join(format!("foyer-storage-direct-fs-{block:08}"));
         for (block, number) in [(0, 70), (1, 50), (2, 60)] {

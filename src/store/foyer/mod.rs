@@ -195,16 +195,28 @@ mod tests {
     use std::{
         env, fs,
         future::Future,
+        path::PathBuf,
         process,
+        sync::atomic::{AtomicU32, Ordering},
         task::{Context, Waker},
         time::Duration,
     };
 
     use super::{queue::Waiting, *};
 
-    async fn store(name: &str) -> FoyerStore {
-        let folder = env::temp_dir().join(format!("tower-video-cache-{}-{name}", process::id()));
+    /// An empty folder that no other test of this process has.
+    pub(super) fn folder() -> PathBuf {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("tower-video-cache-unit-{}-{number}", process::id()));
+        // Left by a process that was killed, and had this number before.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    async fn store() -> FoyerStore {
+        let folder = folder();
         let store = FoyerOptions::new(1 << 20, 8 << 20).largest_value(100 << 10).open(&folder).await.unwrap();
         // Its files are open, and that will do.
         fs::remove_dir_all(&folder).unwrap();
@@ -213,7 +225,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_a_put_or_a_remove_overtakes_leaves_nothing_old_in_memory() {
-        let store = store("overtaken").await;
+        let store = store().await;
         for after in [Some(Bytes::from_static(b"after")), None] {
             store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
             // A read that is done when it is polled for the first time proves nothing.
@@ -251,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_record_that_is_not_written_is_an_error_and_the_one_before_is_gone() {
-        let store = store("unwritten").await;
+        let store = store().await;
         let before = store.inside.enqueue("m/key", Value::Put(Bytes::from_static(b"before"))).await.unwrap();
         store.inside.settled(&before).await.unwrap();
         let waiting = unwritten(&store, "m/key", Value::Put(Bytes::from_static(b"after"))).await;
@@ -262,7 +274,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_written_is_noticed_while_others_of_its_stripe_are_read_and_put() {
-        let store = store("busy").await;
+        let store = store().await;
         let before = store.inside.enqueue("m/key", Value::Put(Bytes::from_static(b"before"))).await.unwrap();
         store.inside.settled(&before).await.unwrap();
         let waiting = unwritten(&store, "m/key", Value::Removed).await;
@@ -276,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_written_is_noticed_when_its_key_is_put_again() {
         for key in ["c/key", "m/key"] {
-            let store = store(&format!("again-{}", &key[..1])).await;
+            let store = store().await;
             unwritten(&store, key, Value::Put(Bytes::from_static(b"before"))).await;
             assert!(store.put(key, Bytes::from_static(b"after")).await.is_err());
             assert_eq!(store.get(key).await.unwrap(), None);
@@ -285,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_that_a_read_finds_damaged_is_an_error_and_no_failure_of_the_disk() {
-        let store = store("damaged").await;
+        let store = store().await;
         let lost = unwritten(&store, "m/key", Value::Put(Bytes::from_static(b"lost"))).await;
         store.inside.queue().lose("m/key");
         let other = store.inside.enqueue("m/other", Value::Removed).await.unwrap();
@@ -298,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn a_put_or_remove_that_waits_for_room_when_the_disk_fails_leaves_nothing_older() {
         for value in [Value::Removed, Value::Put(Bytes::from_static(b"after"))] {
-            let store = store(&format!("room-{}", value.len())).await;
+            let store = store().await;
             store.put("m/key", Bytes::from_static(b"before")).await.unwrap();
             let round = store.inside.one_flush.lock().await;
             let full = store.inside.queue().written + store.inside.buffer;
@@ -319,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_are_looked_after_when_nobody_waits() {
-        let store = store("watched").await;
+        let store = store().await;
         for index in 0..3 {
             store.put(&format!("c/{index}"), Bytes::from_static(b"chunk")).await.unwrap();
         }
@@ -338,14 +350,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_foyer_is_an_error() {
-        let store = store("panic").await;
+        let store = store().await;
         let error = store.inside.guarded(async { panic!("poisoned") }).await.unwrap_err();
         assert!(error.to_string().contains("panicked"), "{error}");
     }
 
     #[tokio::test]
     async fn what_was_never_put_is_not_written_down_when_it_is_removed() {
-        let store = store("unknown").await;
+        let store = store().await;
         store.put("m/key", Bytes::from_static(b"here")).await.unwrap();
         let put = store.inside.queue().put;
         store.remove("m/absent").await.unwrap();
