@@ -14,7 +14,7 @@ use http::{
 /// `X-Forwarded-For` is appended to. The fields of [`names_another_request`] are dropped, unless they are `passed`.
 pub(crate) fn make_inbound(request: &mut request::Parts, client: IpAddr, passed: &[HeaderName]) {
     let headers = &mut request.headers;
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(headers, |_| true);
     let dropped: Vec<HeaderName> = headers
         .keys()
         .filter(|name| names_another_request(name) && !passed.contains(name))
@@ -54,7 +54,9 @@ fn names_another_request(name: &HeaderName) -> bool {
 
 /// Makes the origin's header fields those of a response to a client. `version` is the origin's.
 pub(crate) fn make_outbound(headers: &mut HeaderMap, version: Version) {
-    remove_hop_by_hop(headers);
+    remove_hop_by_hop(headers, |name| {
+        !OF_THE_CONTENT.contains(name) && !name.as_str().ends_with("cache-control")
+    });
     headers.append(header::VIA, via(version));
 }
 
@@ -74,15 +76,15 @@ pub(crate) fn may_forward(request: &mut request::Parts) -> bool {
     true
 }
 
-/// Fields that `Connection` lists are of one connection; but it cannot list those that every recipient needs.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Fields that `Connection` lists are of one connection, if they `may` be; but it cannot list those that every recipient needs.
+fn remove_hop_by_hop(headers: &mut HeaderMap, may: fn(&HeaderName) -> bool) {
     let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| !NEVER_LISTED.contains(name))
+        .filter(|name| !NEVER_LISTED.contains(name) && may(name))
         .collect();
     for name in listed.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
@@ -124,6 +126,21 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// RFC 9110 §7.6.1: a field for all recipients is no connection option. Without these, a loop would go unseen, and the
 /// content would have no length.
 const NEVER_LISTED: [HeaderName; 4] = [CDN_LOOP, header::CONTENT_LENGTH, header::HOST, header::VIA];
+
+/// RFC 9110 §7.6.1, of an answer: without these, the cache would take it for another one, and give it to others.
+const OF_THE_CONTENT: [HeaderName; 11] = [
+    header::AGE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::PRAGMA,
+    header::SET_COOKIE,
+    header::VARY,
+];
 
 /// How the names begin of fields by which a proxy tells what a request was before it.
 const BEGINNINGS: [&str; 5] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-", "x-ms-original-"];

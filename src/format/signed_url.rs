@@ -39,10 +39,19 @@ pub(crate) fn expiry(request: &request::Parts) -> Option<SystemTime> {
     schemes(query).filter_map(|scheme| scheme.until(query)).min()
 }
 
-/// The schemes by which a query is signed: one, if anybody is to take it for valid.
-pub(super) fn schemes(query: &str) -> impl Iterator<Item = &'static Scheme> + '_ {
-    // Each of them has one of these, and most queries have neither.
-    let may_be_signed = query.contains("ignature=") || query.contains("sig=");
+/// The scheme by which a query is signed. One that is signed in several ways is valid in one of them, and nobody here knows
+/// which of its parameters change the answer.
+pub(super) fn scheme(query: &str) -> Option<&'static Scheme> {
+    let mut schemes = schemes(query);
+    schemes.next().filter(|_| schemes.next().is_none())
+}
+
+/// The schemes by which a query may be signed: one, if anybody is to take it for valid.
+fn schemes(query: &str) -> impl Iterator<Item = &'static Scheme> + '_ {
+    // Each of them has one of these, however it is spelled, and most queries have none.
+    let is_spelled = |parameter: &str| parameter.split('=').next().is_some_and(|name| name.contains('%'));
+    let is_marked = query.contains("ignature=") || query.contains("sig=");
+    let may_be_signed = is_marked || query.split('&').any(is_spelled);
     SCHEMES.iter().filter(move |scheme| may_be_signed && scheme.signs(query))
 }
 
@@ -81,18 +90,20 @@ impl Scheme {
     }
 }
 
-/// The values of the parameters of this name.
+/// The values of the parameters of this name, which services read however it is spelled.
 fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
     let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
-    parameters.filter(move |(named, _)| *named == name).map(|(_, value)| percent_decoded(value))
+    parameters
+        .filter(move |(named, _)| percent_decoded(named) == name)
+        .map(|(_, value)| percent_decoded(value))
 }
 
 fn percent_decoded(text: &str) -> Cow<'_, str> {
-    let mut parts = text.split('%');
-    let mut decoded = String::from(parts.next().unwrap_or_default());
-    if decoded.len() == text.len() {
+    if !text.contains('%') {
         return Cow::Borrowed(text);
     }
+    let mut parts = text.split('%');
+    let mut decoded = String::from(parts.next().unwrap_or_default());
     for part in parts {
         // All that is read here is ASCII: what is not is as good as nonsense.
         let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());

@@ -7,7 +7,7 @@ use http::{
     request, uri, Version,
 };
 
-use super::{key::CacheKey, signed_url::schemes};
+use super::{key::CacheKey, signed_url::scheme};
 
 /// Ready-made key functions: the target URI, less what the video does not depend on.
 ///
@@ -263,7 +263,8 @@ impl TargetUri {
             key.extend_from_slice(query.as_bytes());
             return;
         }
-        let signs = |name: &str| self.unsigned && schemes(query).any(|scheme| scheme.has(name));
+        let scheme = self.unsigned.then(|| scheme(query)).flatten();
+        let signs = |name: &str| scheme.is_some_and(|scheme| scheme.has(name));
         let is_kept = |name: &str| self.query.has(name) && (self.cmcd || name != CMCD) && !signs(name);
         let kept = query.split('&').filter(|parameter| is_kept(name(parameter)));
         // No parameter is no query; one that is empty is an empty query.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::{
-    fields::{is_whitespace, members, quotes_end, split_outside_quotes},
+    fields::{is_indispensable, is_whitespace, members, quotes_end, split_outside_quotes},
     structured::Item,
     targeted::targeted,
 };
@@ -215,12 +215,6 @@ impl RequestDirectives {
     }
 }
 
-/// Whether a stored response without the field would be taken for what it is not: its bytes for others, its variants for
-/// each other, its age for less.
-fn is_indispensable(name: &HeaderName) -> bool {
-    INDISPENSABLE.contains(name) || name.as_str().ends_with("cache-control")
-}
-
 /// The directives of one line: names in lower case, and arguments as they stand.
 fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     split_outside_quotes(line, ',').map(|directive| {
@@ -277,22 +271,6 @@ pub(crate) fn seconds(argument: &str) -> Option<Duration> {
     }
     Some(Duration::from_secs(digits.parse::<u64>().map_or(LONGEST, |seconds| seconds.min(LONGEST))))
 }
-
-const INDISPENSABLE: [HeaderName; 13] = [
-    header::ACCEPT_RANGES,
-    header::AGE,
-    HeaderName::from_static("cache-status"),
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::DATE,
-    header::ETAG,
-    header::EXPIRES,
-    header::LAST_MODIFIED,
-    header::TRANSFER_ENCODING,
-    header::VARY,
-];
 
 const LONGEST: u64 = 1 << 31;
 

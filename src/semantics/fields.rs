@@ -180,13 +180,22 @@ pub(crate) fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> Heade
     headers
 }
 
-/// Takes off what is a matter of one connection: the fields that `Connection` lists, and those that always are.
+/// Takes off a response what is a matter of one connection: the fields that `Connection` lists, and those that always are.
+///
+/// RFC 9110 §7.6.1: a field for all recipients is never listed. Where it is, it stays: without it, what is stored would be
+/// taken for something else.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> =
-        members(headers, &header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    let names = members(headers, &header::CONNECTION).filter_map(|name| name.parse().ok());
+    let listed: Vec<HeaderName> = names.filter(|name| !is_indispensable(name)).collect();
     for name in listed.iter().chain(HOP_BY_HOP.iter()) {
         headers.remove(name);
     }
+}
+
+/// Whether a stored response without the field would be taken for what it is not: its bytes for others, its variants for
+/// each other, its age for less.
+pub(crate) fn is_indispensable(name: &HeaderName) -> bool {
+    INDISPENSABLE.contains(name) || name.as_str().ends_with("cache-control")
 }
 
 /// Takes off a request what its `Connection` lists, and the list: such a field is for this hop, selects nothing and asks for
@@ -268,6 +277,22 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-authentication-info"),
     HeaderName::from_static("proxy-connection"),
+];
+
+const INDISPENSABLE: [HeaderName; 13] = [
+    header::ACCEPT_RANGES,
+    header::AGE,
+    HeaderName::from_static("cache-status"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::TRANSFER_ENCODING,
+    header::VARY,
 ];
 
 const CONDITIONS_AND_RANGES: [HeaderName; 6] = [
@@ -375,6 +400,12 @@ pub(crate) mod tests {
             headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, self::headers(&[("x-end", "2")]));
+        let for_all =
+            [("vary", "x-a"), ("cache-control", "max-age=5"), ("cdn-cache-control", "private"), ("age", "1")];
+        let mut headers = self::headers(&for_all);
+        headers.insert("connection", "Vary, cache-control, CDN-Cache-Control, age".parse().unwrap());
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, self::headers(&for_all));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 )]
 
 mod abandoning;
+mod attacks;
 mod budgets;
 mod clocks;
 mod composing;

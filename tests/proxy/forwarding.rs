@@ -39,6 +39,36 @@ async fn fields_of_one_connection_stay_there() {
 }
 
 #[tokio::test]
+async fn an_origin_that_lists_what_the_content_is_in_connection_is_not_taken_by_its_word() {
+    // RFC 9110 §7.6.1
+    for (name, value) in [
+        ("cache-control", "private"),
+        ("cdn-cache-control", "no-store"),
+        ("cache-control", "max-age=0"),
+        ("set-cookie", "a=b"),
+        ("vary", "*"),
+        ("expires", "0"),
+        ("content-type", "text/html"),
+    ] {
+        let rig = Rig::with(&["--targeted", "cdn-cache-control"], move |_| async move {
+            let mut response = video();
+            let headers = response.headers_mut();
+            headers.remove("cache-control");
+            headers.insert("connection", name.parse().unwrap());
+            headers.insert(name, value.parse().unwrap());
+            Ok(response)
+        })
+        .await;
+        for count in [1, 2] {
+            let answer = rig.get("/a.mp4").await;
+            assert_eq!(field(answer.headers(), name), value);
+            whole(answer).await;
+            assert_eq!(rig.seen().len(), count, "{name}: {value}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_origin_is_told_who_asked_for_what() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     let request = Request::get("/a.mp4")

@@ -21,7 +21,11 @@ use crate::{
         key::{Generation, SelectingField, Slot},
         manifest::{Layout, Manifest, Record, Tagged, Variants},
     },
-    semantics::{cache_status::Refusal, freshness::Exchange, vary::Vary},
+    semantics::{
+        cache_status::Refusal,
+        freshness::{ByUri, Exchange},
+        vary::Vary,
+    },
 };
 
 /// A response that is to be found from now on: its bytes are in the store.
@@ -34,14 +38,16 @@ pub(super) struct Draft {
     pub(super) sparse: bool,
     pub(super) withdrawn: bool,
     pub(super) digest: Option<u128>,
+    /// The facts that another request's URI told of it, unless this fill's own URI brought it, or found it good.
+    pub(super) by_uri: Option<ByUri>,
 }
 
 impl Draft {
     /// What would put the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
         let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, digest, .. } = *manifest;
-        let headers = manifest.headers.clone();
-        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, digest }
+        let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri));
+        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, digest, by_uri }
     }
 
     /// Gives the response a tag of ours.
@@ -130,13 +136,14 @@ impl Fill {
 
     /// What the request that was asked selects by this response.
     pub(super) fn manifest(&self, draft: &Draft) -> Result<Manifest, Refusal> {
-        let Draft { status, exchange, layout, own_etag, sparse, withdrawn, digest, ref headers } = *draft;
+        let Draft { status, exchange, layout, own_etag, sparse, withdrawn, digest, by_uri, ref headers } =
+            *draft;
         let selecting = match Vary::of(headers) {
             Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
             Vary::Nothing => Vec::new(),
             Vary::Anything => return Err(Refusal::VaryAnything),
         };
-        let by_uri = self.engine.config.by_uri(&self.asked, headers);
+        let by_uri = by_uri.unwrap_or_else(|| self.engine.config.by_uri(&self.asked, headers));
         let (key, headers) = (self.target.key.clone(), headers.clone());
         Ok(Manifest {
             key,

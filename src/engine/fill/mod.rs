@@ -47,6 +47,7 @@ use super::{
     flight::{Landing, Permit},
     inner::Inner,
     lookup::{Entry, Target},
+    passes::Passes,
     race::{race, Raced},
     records::Waited,
     Engine,
@@ -286,19 +287,21 @@ impl Fill {
 
     /// Spares the next requests like this one a fill in vain.
     fn remember(&self, refusal: Refusal, response: &HeaderMap) {
+        self.remember_in(&self.engine.passes, refusal, response);
+    }
+
+    /// Has the next fills like this one ask for the whole at once.
+    fn remember_partless(&self, response: &HeaderMap) {
+        self.remember_in(&self.engine.partless, Refusal::NoParts, response);
+    }
+
+    fn remember_in(&self, passes: &Passes, refusal: Refusal, response: &HeaderMap) {
         let selecting = match Vary::of(response) {
             Vary::Fields(names) => names,
             Vary::Anything | Vary::Nothing => Vec::new(),
         };
         let now = self.engine.config.clock.now();
-        self.engine.passes.remember(&self.target.primary, selecting, &self.asked.headers, refusal, now);
-    }
-
-    /// Has the next fills like this one ask for the whole at once.
-    fn remember_partless(&self) {
-        let now = self.engine.config.clock.now();
-        let partless = &self.engine.partless;
-        partless.remember(&self.target.primary, Vec::new(), &HeaderMap::new(), Refusal::NoParts, now);
+        passes.remember(&self.target.primary, selecting, &self.asked.headers, refusal, now);
     }
 }
 

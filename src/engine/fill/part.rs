@@ -53,7 +53,7 @@ impl Fill {
             (StatusCode::PARTIAL_CONTENT, _) => match self.first_part(&response, exchange) {
                 Some(part) => Judged::Part(response, part),
                 None if asked.is_some() => {
-                    self.remember_partless();
+                    self.remember_partless(response.headers());
                     Judged::Again(response)
                 }
                 None => Judged::Whole(response),
@@ -62,7 +62,7 @@ impl Fill {
             // It is empty, or the answer says nothing.
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Again(response),
             (StatusCode::OK, Some(_)) => {
-                self.remember_partless();
+                self.remember_partless(response.headers());
                 Judged::Whole(response)
             }
             _ => Judged::Whole(response),
@@ -132,6 +132,7 @@ impl Fill {
             sparse: chunks != (0..1) || layout.chunks() > 1,
             withdrawn: false,
             digest: None,
+            by_uri: None,
         };
         let manifest = match self.manifest(&draft) {
             Ok(manifest) => manifest,

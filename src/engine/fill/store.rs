@@ -336,6 +336,7 @@ impl Fill {
             sparse: false,
             withdrawn: false,
             digest: None,
+            by_uri: None,
         }
     }
 }

@@ -228,7 +228,7 @@ impl Fill {
         }
         let withheld = self.withheld(headers);
         let headers = stored_fields(headers, &withheld, exchange.received);
-        let draft = Draft { headers, withdrawn: false, ..Draft::of(&updated.manifest) };
+        let draft = Draft { headers, withdrawn: false, by_uri: None, ..Draft::of(&updated.manifest) };
         match self.commit(draft, permit).await {
             Ok(slot) => {
                 // With another Vary it is another variant, and the one before it is no more: whoever waits for this
