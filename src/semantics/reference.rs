@@ -118,7 +118,7 @@ impl<'a> Components<'a> {
     /// it is taken to be the other's.
     fn is_same_origin(&self, other: &Self) -> bool {
         let Some(scheme) = other.scheme.or(self.scheme) else {
-            return is_same_authority(self.authority, other.authority, None);
+            return is_same_authority(self.authority, other.authority, Some(HTTP_PORT));
         };
         let default_port = DEFAULT_PORTS.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
         default_port.is_some_and(|(_, port)| {
@@ -136,9 +136,14 @@ fn authority(request: &request::Parts) -> Option<&str> {
         None => hosts.next()??,
     };
     let scheme = request.uri.scheme_str();
-    let default_port =
-        DEFAULT_PORTS.iter().find(|(name, _)| scheme.is_some_and(|s| s.eq_ignore_ascii_case(name)));
-    let default_port = default_port.map(|(_, port)| *port);
+    let default_port = match scheme {
+        // What is said of ports agrees with the keys.
+        None => Some(HTTP_PORT),
+        Some(scheme) => {
+            let known = DEFAULT_PORTS.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
+            known.map(|(_, port)| *port)
+        }
+    };
     let is_said = |host: &str| {
         host.eq_ignore_ascii_case(said) || is_same_authority(Some(host), Some(said), default_port)
     };
@@ -198,7 +203,9 @@ fn without_dot_segments(path: &str) -> String {
     output
 }
 
-const DEFAULT_PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
+const DEFAULT_PORTS: [(&str, u16); 2] = [("http", HTTP_PORT), ("https", 443)];
+
+const HTTP_PORT: u16 = 80;
 
 /// Bytes of a reference; RFC 9110 §4.1 would have everybody take 8000.
 const LONGEST: usize = 8192;

@@ -95,6 +95,23 @@ pub(crate) fn may_go_on(request: &HeaderMap, part: &HeaderMap, policy: &Policy) 
     may_be_shared(request, StatusCode::OK, &fields, policy).is_ok()
 }
 
+/// Takes off a request for more of what is stored by which it says whose it is, as far as what is stored came without
+/// that. What is everybody's is had so; and what came with them would not be, where it is said to be theirs alone.
+pub(crate) fn remove_credentials(
+    request: &mut HeaderMap,
+    stored: &HeaderMap,
+    exchange: Exchange,
+    policy: &Policy,
+) {
+    // RFC 9111 §3.5: where credentials may bring it, what comes with them says whether it may be shared.
+    if !ResponseDirectives::heeded(stored, policy.targeted_fields()).share_with_the_authorized() {
+        request.remove(header::AUTHORIZATION);
+    }
+    if !exchange.with_cookie {
+        request.remove(header::COOKIE);
+    }
+}
+
 /// What RFC 9111 §3 asks of a shared cache, but for freshness.
 ///
 /// # Errors

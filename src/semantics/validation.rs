@@ -12,7 +12,7 @@ use http::{
 
 use super::{
     cache_status::Refusal,
-    etag::{has_validator, EntityTag},
+    etag::{has_validator, named, EntityTag, Named},
     fields::{declared_length, http_date, remove_hop_by_hop, DeclaredLength},
 };
 
@@ -23,7 +23,9 @@ pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
         // Beside a tag, for an inner service that knows only dates.
         (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
     ] {
-        if let Some(value) = stored.get(validator) {
+        // RFC 9110 §13.1.2: a `*` would ask for any representation, and its 304 say nothing of this one.
+        let names_any = named(stored, &validator).any(|named| named == Named::Any);
+        if let Some(value) = stored.get(validator).filter(|_| !names_any) {
             request.insert(condition, value.clone());
         }
     }
@@ -235,6 +237,13 @@ mod tests {
             request,
             headers(&[("host", "a.example"), ("if-none-match", "W/\"v1\""), ("if-modified-since", MODIFIED)])
         );
+        for (tag, is_asked) in
+            [("v1", true), ("v,1", true), ("\"*\"", true), ("*", false), ("\"a\", *", false)]
+        {
+            let mut request = HeaderMap::new();
+            ask(&headers(&[("etag", tag)]), &mut request);
+            assert_eq!(request.contains_key("if-none-match"), is_asked, "{tag}");
+        }
     }
 
     #[test]

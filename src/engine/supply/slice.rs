@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{header, request, Request, Response, StatusCode};
+use http::{request, Request, Response};
 use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
@@ -18,11 +18,12 @@ use crate::{
         inner::Inner,
     },
     error::BoxError,
+    format::manifest::Manifest,
     semantics::{
         cache_status::Refusal,
         partial::{further, Further, Part},
         range::ByteRange,
-        storable::{may_be_shared, may_go_on},
+        storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
     },
 };
@@ -45,12 +46,8 @@ impl Slice {
         B::Error: Into<BoxError>,
     {
         let supply = &self.running.supply;
-        let (stored, policy) = (&supply.manifest.headers, &supply.engine.config.policy);
-        // RFC 9111 §3.5: what was stored without credentials is had without them, and what came with them says whether it
-        // may be shared.
-        if may_be_shared(&asked.headers, StatusCode::OK, stored, policy) == Err(Refusal::Authorization) {
-            asked.headers.remove(header::AUTHORIZATION);
-        }
+        let Manifest { headers, exchange, .. } = &supply.manifest;
+        remove_credentials(&mut asked.headers, headers, *exchange, &supply.engine.config.policy);
         let is_of_a_client = is_of_a_client(&asked.headers);
         let end = match self.fetch(&mut inner, asked).await {
             // What one client was told says nothing of what others may have.

@@ -27,6 +27,7 @@ use crate::{
     },
     error::BoxError,
     format::manifest::Manifest,
+    semantics::storable::remove_credentials,
 };
 
 /// What can ask the inner service on behalf of a viewer.
@@ -145,9 +146,12 @@ where
                 forget(records, &gone).await;
                 match flights.join(&gone.slot, &self.target.primary) {
                     Role::Lead(permit) => {
-                        let (engine, request, target) = (&self.engine, &self.request, &self.target);
+                        let (engine, target) = (&self.engine, &self.target);
+                        let Manifest { headers, exchange, .. } = &gone.manifest;
+                        let mut request = self.request.clone();
+                        remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
                         let (inner, gone) = (self.inner(), Known::Gone(gone.generation()));
-                        let filling = fill::start(engine, inner, request, target, gone, For::Now, permit)?;
+                        let filling = fill::start(engine, inner, &request, target, gone, For::Now, permit)?;
                         let Filling { task, follower } = filling;
                         // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
                         if let Raced::Second(()) = race(task, paced(follower)).await {
