@@ -119,7 +119,7 @@ impl TargetUri {
     /// Leaves out what proves who may see the object, in the URLs that S3 (Signature Versions 4 and 2), `CloudFront`, Google
     /// Cloud Storage, Google Cloud CDN and Azure (shared access signatures) sign, so that all who hold one share a stored
     /// response. It adds to the setters for parameters. Parameters that change the answer (`response-content-type`, `rsct`,
-    /// `versionId`) stay, and those of a URL that none of these has signed. Default: they are part of the key.
+    /// `versionId`) stay, and those of a URL that none of these has signed, or more than one. Default: they are part of the key.
     ///
     /// **The check of the signature must stand outside of the cache.** Where the inner service checks it, as those services
     /// themselves do, a viewer with a made-up signature gets what is stored. Without this setter no check is needed: only who
