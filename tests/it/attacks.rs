@@ -381,3 +381,16 @@ async fn a_head_with_credentials_learns_nothing_of_a_flight_of_others() {
         drop(leader.await.unwrap());
     }
 }
+
+#[tokio::test]
+async fn parts_that_may_not_be_shared_any_more_break_one_body_at_most() {
+    for forbids in ["private", "no-store"] {
+        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
+        rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
+        rig.inner.answer(PATH, script(forbids));
+        let broken = rig.get(PATH).send().await;
+        assert!(broken.error.is_some(), "its first bytes had gone out");
+        rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
+        rig.get(PATH).range("bytes=1500-1509").send().await.partial(&movie(PATH, LENGTH), 1500..1510);
+    }
+}

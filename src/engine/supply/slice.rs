@@ -138,8 +138,9 @@ impl Slice {
             Further::Whole => return Err(End::NoParts),
             Further::Nothing => return Err(End::Failed),
         };
+        // Others would begin what none of them gets to its end, as long as what is stored is fresh.
         if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
-            return Err(End::Failed);
+            return Err(End::Changed);
         }
         self.running.is_called();
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
