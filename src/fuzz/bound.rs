@@ -12,11 +12,11 @@ use http::{
 use super::{
     control::Control,
     decoding::Asked,
+    keys::Target,
     lineage::end_to_end,
     multipart::number,
     origin::{Call, World},
     script::{date, Length, Settings},
-    sources::target,
     verdict::length,
 };
 use crate::Fill;
@@ -129,7 +129,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
     let before = || {
         let before = world.calls.iter().take(call.serial);
-        before.filter(|before| target(&before.request) == target(&call.request))
+        before.filter(|before| Target::of(&before.request) == Target::of(&call.request))
     };
     let is_aligned = |total: u64| {
         let end = last.map(|last| last.saturating_add(1));

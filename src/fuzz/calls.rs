@@ -10,9 +10,10 @@ use http::{
 use super::{
     bound::{is_for_a_part, is_wanted},
     conditions::CONDITIONS,
+    heard::misheard,
+    keys::Target,
     origin::{Call, World},
     reuse::Wishes,
-    sources::target,
     verdict::{Judge, View},
 };
 
@@ -32,8 +33,14 @@ impl Judge<'_> {
         if is_read && wishes.forbid_to_ask() && !wishes.are_unclear() && !overrides(&request.headers) {
             rule("RFC 9111 §5.2.1.7: only-if-cached", calls.is_empty());
         }
+        let is_alone = world.failures.is_empty() && !self.evicted && self.settings.capacity.is_none();
+        if is_alone {
+            self.kept.judge(view, &calls, self.settings, world.now);
+        }
         for call in &calls {
-            rule("the target that was asked for", target(&call.request) == target(request));
+            let misheard = misheard(view, call);
+            rule(misheard.as_deref().unwrap_or_default(), misheard.is_none());
+            rule("the target that was asked for", Target::of(&call.request) == Target::of(request));
             let is_method =
                 call.request.method == request.method || is_read && call.request.method == Method::GET;
             rule("the method that was asked for", is_method);
@@ -90,7 +97,7 @@ fn is_asked(world: &World, call: &Call) -> bool {
     let viewers = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
     let before = || {
         let before = world.calls.iter().filter(|before| before.serial < call.serial);
-        before.filter(|before| target(&before.request) == target(&call.request))
+        before.filter(|before| Target::of(&before.request) == Target::of(&call.request))
     };
     let gave = |name: HeaderName, value: &[u8]| {
         before().any(|before| before.headers.get(&name).is_some_and(|given| given.as_bytes() == value))

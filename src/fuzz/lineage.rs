@@ -11,6 +11,7 @@ use super::{
     control::Control,
     origin::{selecting_value, Call},
     script::date,
+    sources::is_shared,
 };
 
 /// A stored response as it was at one time.
@@ -26,6 +27,8 @@ pub(super) struct State<'a> {
     pub(super) withheld: Vec<HeaderName>,
     /// Any field may have been left out at some time.
     pub(super) may_lack: bool,
+    /// It once was for those who have credentials, too (§3.5); or may have been.
+    pub(super) was_shared: bool,
 }
 
 impl<'a> State<'a> {
@@ -59,7 +62,8 @@ impl<'a> State<'a> {
         for (name, value) in news.iter().filter(|(name, _)| !KEPT.contains(name)) {
             headers.append(name, value.clone());
         }
-        Ok(Self::of(self.born, call, headers, targeted, self.may_lack))
+        let was_shared = self.was_shared || is_shared(&self.control) || self.control.is_unclear;
+        Ok(Self { was_shared, ..Self::of(self.born, call, headers, targeted, self.may_lack) })
     }
 
     /// The status that an answer with all of it has.
@@ -89,7 +93,7 @@ impl<'a> State<'a> {
             headers.remove(name);
         }
         let may_lack = may_lack || control.is_unclear;
-        Self { born, last, headers, control, withheld, may_lack }
+        Self { born, last, headers, control, withheld, may_lack, was_shared: false }
     }
 
     /// §4.3.4: the question was about this response, and so is the answer.
@@ -122,6 +126,17 @@ impl<'a> State<'a> {
             return Err("RFC 9111 §4.3.4: a variant of other bytes");
         }
         Ok(())
+    }
+
+    /// The last answer is a 304, and to the question whether this strong tag is what the credentials get.
+    pub(super) fn is_told_by_a_strong_tag(&self) -> bool {
+        let asked = self.last.request.headers.get(header::IF_NONE_MATCH);
+        let is_strong = asked.is_some_and(|tag| tag.as_bytes().starts_with(b"\""));
+        let answered = self.last.headers.get(header::ETAG);
+        is_strong
+            && self.last.status == StatusCode::NOT_MODIFIED
+            && asked == self.headers.get(header::ETAG)
+            && answered.is_none_or(|answered| Some(answered) == asked)
     }
 
     /// §4.3.5

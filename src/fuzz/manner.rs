@@ -9,7 +9,7 @@ use http::{
     request, HeaderValue, Method, StatusCode,
 };
 
-use super::script::{Answer, Reader};
+use super::{reader::Reader, script::Answer};
 
 /// What scripts did not have before there were parts.
 #[derive(Clone, Debug, Default)]

@@ -4,16 +4,21 @@
 
 mod bound;
 mod calls;
+mod clients;
 mod conditions;
 mod control;
 mod decoding;
 mod frames;
+mod heard;
+mod kept;
+mod keys;
 mod lineage;
 mod manner;
 mod modes;
 mod multipart;
 mod origin;
 mod parts;
+mod reader;
 mod request;
 mod reuse;
 mod script;

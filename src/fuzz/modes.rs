@@ -1,6 +1,6 @@
 //! How the layer of a run fills, and what its store does to what was put.
 
-use super::script::Reader;
+use super::reader::Reader;
 use crate::{Abandon, Fill};
 
 /// What scripts did not choose before there were modes.

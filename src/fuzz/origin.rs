@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     frames::{Failed, Frames},
+    keys::Target,
     manner::asked,
     script::{date, Answer, Length, Tag},
 };
@@ -203,7 +204,7 @@ impl World {
         selecting: &[(HeaderName, Option<Vec<u8>>)],
         answer: &Answer,
     ) -> Vec<u8> {
-        let mut about = format!("{} {} {}", request.uri.path(), self.version, answer.status);
+        let mut about = format!("{:?} {} {}", Target::of(request), self.version, answer.status);
         if !answer.same {
             about = format!("{about}{selecting:?}");
         }

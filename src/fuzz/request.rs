@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, task::yield_now, time::sleep};
 use tower_service::Service;
 
 use super::{
+    heard::judged,
     modes::Modes,
     origin::{Origin, VIEWER},
     script::{Script, Settings, Step},
@@ -172,6 +173,9 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
         .set_cookie(settings.set_cookie)
         .max_ranges(settings.max_ranges)
         .max_size(settings.max_size)
+        .stale_on_request(seconds(settings.sharing.stale_on_request))
+        .share_with_authorized(settings.sharing.with_authorized)
+        .invalidate(settings.sharing.invalidate)
         .statuses(statuses);
     if settings.any_status {
         policy = policy.any_status();
@@ -207,22 +211,6 @@ fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String
         }
     }
     request.headers_mut().insert(VIEWER, HeaderValue::from(viewer));
-    request
-}
-
-/// The request as the layer is to take it: RFC 9110 §7.6.1, without what its `Connection` lists. But for one that is not for
-/// the layer.
-fn judged(mut request: Parts) -> Parts {
-    let names = ["upgrade", "x-http-method", "x-http-method-override", "x-method-override"];
-    let is_bypassed = names.iter().any(|name| request.headers.contains_key(*name));
-    if [Method::GET, Method::HEAD].contains(&request.method) && !is_bypassed {
-        let lines: Vec<_> = request.headers.get_all(header::CONNECTION).iter().cloned().collect();
-        for name in lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
-            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
-                request.headers.remove(name);
-            }
-        }
-    }
     request
 }
 

@@ -181,14 +181,19 @@ impl Wishes {
         if never.iter().any(|name| said.has(name)) {
             return Some("RFC 9111 §4.2.4: stale, and must be validated");
         }
-        let staleness = life.age - life.lifetime;
+        let staleness = life.age.saturating_sub(life.lifetime);
         let within = |window: u64| staleness < window;
         let by_policy = |window: u64| if life.is_of_a_cookie { 0 } else { window };
-        // RFC 5861 §4: what a request says of it is for that request; more than is allowed it gets from nobody here.
+        // RFC 5861 §4: what a request says of it is for that request; more than is allowed it gets from the operator alone.
         let allowed = said.seconds("stale-if-error").unwrap_or(by_policy(settings.stale_if_error));
-        let window = wanted.seconds("stale-if-error").map_or(allowed, |window| window.min(allowed));
+        let on_request = by_policy(settings.sharing.stale_on_request);
+        let most = allowed.max(on_request);
+        let window = wanted.seconds("stale-if-error").map_or(allowed, |window| window.min(most));
         if failed && !wanted.has("no-cache") && within(window) {
             return None;
+        }
+        if life.is_of_the_future {
+            return Some("RFC 9111 §4.2.3: of an age that cannot be told");
         }
         let window =
             said.seconds("stale-while-revalidate").unwrap_or(by_policy(settings.stale_while_revalidate));
@@ -204,7 +209,9 @@ impl Wishes {
         if too_old || wanted.has("min-fresh") || !is_welcome {
             return Some("RFC 9111 §5.2.1: stale, and the request wants what is not");
         }
-        (!within(window)).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
+        // §5.2.1.2
+        let is_widened = wanted.has("max-stale") && within(on_request);
+        (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
     }
 }
 

@@ -8,11 +8,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::{
+    clients::{Sharing, CLIENT_FIELDS, REFUSALS},
     manner::Manner,
     modes::{Mishap, Modes},
+    reader::Reader,
     words::{
-        ANSWER_FIELDS, CACHE_CONTROL, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_CACHE_CONTROL,
-        MORE_REQUEST_FIELDS, REQUEST_FIELDS, STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
+        ANSWER_FIELDS, LENGTHS, MEDIA, METHODS, MORE_ANSWER_FIELDS, MORE_REQUEST_FIELDS, REQUEST_FIELDS,
+        STATUSES, STATUSES_STORED, TARGETED, TARGETS, VARY, VERSIONS,
     },
 };
 
@@ -46,6 +48,7 @@ pub(super) struct Settings {
     /// How often the inner service is polled before it answers.
     pub(super) delay: u8,
     pub(super) modes: Modes,
+    pub(super) sharing: Sharing,
 }
 
 /// One request, and how the inner service would answer it.
@@ -132,7 +135,7 @@ pub(super) enum Length {
 
 impl Script {
     pub(super) fn read(data: &[u8]) -> Self {
-        let mut bytes = Reader { data, more: false, parts: false };
+        let mut bytes = Reader::of(data);
         let mut settings = Settings {
             chunk_size: bytes.pick(&[7, 1, 16, 64]),
             default_ttl: bytes.pick(&[300, 300, 10, 0]),
@@ -151,15 +154,20 @@ impl Script {
             max_ranges: 16,
             delay: 0,
             modes: Modes::default(),
+            sharing: Sharing::default(),
         };
         let steps = bytes.byte();
         bytes.more = steps / 6 % 2 == 1;
         bytes.parts = steps / 12 % 2 == 1;
+        bytes.clients = steps / 24 % 2 == 1;
         if bytes.more {
             settings.read_more(&mut bytes);
         }
         if bytes.parts {
             settings.modes = Modes::read(&mut bytes);
+        }
+        if bytes.clients {
+            settings.sharing = Sharing::read(&mut bytes);
         }
         Self { settings, steps: (0..=steps % 6).map(|_| Step::read(&mut bytes)).collect() }
     }
@@ -192,7 +200,10 @@ impl Step {
         let raw_target = if target.is_empty() { bytes.raw() } else { Vec::new() };
         let target = if target.is_empty() { &raw_target[..] } else { target.as_bytes() };
         let version = bytes.pick(&VERSIONS);
-        let fields = bytes.fields(&REQUEST_FIELDS, &MORE_REQUEST_FIELDS);
+        let mut fields = bytes.fields(&REQUEST_FIELDS, &MORE_REQUEST_FIELDS);
+        if bytes.clients {
+            fields.extend(bytes.fields(&CLIENT_FIELDS, &[]));
+        }
         Self {
             together: manner & 3 == 3,
             leaves: (manner & 0xc == 0xc).then_some(manner / 16),
@@ -210,12 +221,13 @@ impl Step {
 
 impl Answer {
     fn read(bytes: &mut Reader<'_>) -> Self {
+        let refusal = if bytes.clients { bytes.pick(&REFUSALS) } else { None };
         let advance = bytes.pick(&[false, false, true]).then(|| bytes.byte() % 101);
         let lines = bytes.pick(&[1, 1, 1, 0, 2]);
         Self {
             advance,
             fails: bytes.rarely(),
-            status: StatusCode::from_u16(bytes.pick(&STATUSES)).unwrap_or_default(),
+            status: refused(bytes.pick(&STATUSES), refusal),
             media: bytes.pick(&MEDIA),
             tag: bytes.pick(&[Tag::Strong, Tag::Absent, Tag::Weak, Tag::Unquoted]),
             modified: bytes.flag(),
@@ -233,76 +245,8 @@ impl Answer {
     }
 }
 
-/// The bytes of a script.
-pub(super) struct Reader<'a> {
-    /// What is still to be read.
-    data: &'a [u8],
-    /// The script has what scripts once did not have.
-    more: bool,
-    /// So it has what there was not before there were parts.
-    parts: bool,
-}
-
-impl Reader<'_> {
-    pub(super) fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.data.split_first() else { return 0 };
-        self.data = rest;
-        *first
-    }
-
-    pub(super) fn flag(&mut self) -> bool {
-        self.byte() & 1 == 1
-    }
-
-    fn rarely(&mut self) -> bool {
-        self.byte() % 32 == 31
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "a remainder is less than its divisor")]
-    pub(super) fn pick<T: Clone, const N: usize>(&mut self, table: &[T; N]) -> T {
-        table[usize::from(self.byte()) % N].clone()
-    }
-
-    /// Up to 31 bytes as they come.
-    fn raw(&mut self) -> Vec<u8> {
-        let length = usize::from(self.byte() % 32).min(self.data.len());
-        let (raw, rest) = self.data.split_at(length);
-        self.data = rest;
-        raw.to_vec()
-    }
-
-    /// Of both tables, if the script has more.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "a remainder is less than its divisor, and no table is empty"
-    )]
-    fn pick_more<T: Copy>(&mut self, table: &[T], more: &[T]) -> T {
-        let count = table.len() + if self.more { more.len() } else { 0 };
-        let picked = usize::from(self.byte()) % count;
-        table.get(picked).copied().unwrap_or_else(|| more[picked - table.len()])
-    }
-
-    /// Up to 4 fields; the values of one are those of its row, or raw.
-    fn fields(&mut self, table: &[Row], more: &[Row]) -> Vec<(&'static str, Value)> {
-        let count = self.byte() % 5;
-        let mut fields = Vec::new();
-        for _ in 0..count {
-            let (name, values) = self.pick_more(table, more);
-            let value = usize::from(self.byte());
-            let fixed = values.get(value % (values.len() + 1)).cloned();
-            fields.push((name, fixed.unwrap_or_else(|| Value::Raw(self.raw()))));
-        }
-        fields
-    }
-
-    fn cache_control(&mut self) -> HeaderValue {
-        let line = self.pick_more(&CACHE_CONTROL, &MORE_CACHE_CONTROL);
-        let fixed = HeaderValue::from_static(line);
-        if line.is_empty() {
-            return HeaderValue::from_bytes(&self.raw()).unwrap_or(fixed);
-        }
-        fixed
-    }
+fn refused(status: u16, refusal: Option<u16>) -> StatusCode {
+    StatusCode::from_u16(refusal.unwrap_or(status)).unwrap_or_default()
 }
 
 /// A field's name, and values that it may have.

@@ -3,13 +3,14 @@
 //! RFC 9111 §3 (storing), §4 (reusing); RFC 9211 (`Cache-Status`).
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
-    request, HeaderValue, Method, StatusCode, Version,
+    header::{self, HeaderName},
+    HeaderValue, Method, StatusCode,
 };
 
 use super::{
     bound::is_for_a_part,
     control::Control,
+    keys::Target,
     lineage::{State, HOP_BY_HOP},
     multipart::number,
     origin::{Call, LAST, SERIAL},
@@ -111,7 +112,7 @@ impl<'a> Case<'a> {
 
     fn ended(&self, state: State<'a>) -> Result<State<'a>, Refused> {
         let named = [state.born, state.last];
-        if named.iter().any(|call| target(&call.request) != target(self.request)) {
+        if named.iter().any(|call| Target::of(&call.request) != Target::of(self.request)) {
             return Err("RFC 9111 §4: another target's answer");
         }
         if !self.is_own(state.last) {
@@ -186,7 +187,7 @@ impl<'a> Case<'a> {
             return Some("RFC 9111 §4.1: another variant");
         }
         let State { born, last, .. } = state;
-        let own = written(self.request);
+        let own = Target::of(self.request);
         // What came before the inner service was told to change has changed.
         let mut untrue = self.judge.invalidated.iter().filter(|(target, _)| *target == own);
         if untrue.any(|(_, from)| born.serial < *from) {
@@ -194,22 +195,32 @@ impl<'a> Case<'a> {
         }
         let was_asked = self.is_own(last);
         let is_authorized = self.request.headers.contains_key(header::AUTHORIZATION);
-        if is_authorized && !was_asked && !state.control.is_unclear && !is_shared(&state.control) {
-            return Some("RFC 9111 §3.5: not for who has credentials");
+        let sharing = self.judge.settings.sharing.with_authorized;
+        let is_shared = sharing || is_shared(&state.control) || state.control.is_unclear || state.was_shared;
+        if is_authorized && !is_shared && !self.is_own(born) {
+            if !was_asked {
+                return Some("RFC 9111 §3.5: not for who has credentials");
+            }
+            if !state.is_told_by_a_strong_tag() {
+                return Some("RFC 9111 §3.5: credentials that may get other bytes");
+            }
         }
         let wishes = Wishes::of(&self.request.headers, self.judge.settings);
         if was_asked || wishes.are_unclear() {
             return None;
         }
         let life = Life::of(state, self.judge.settings, self.world.now)?;
+        if !life.is_fresh() && !self.judge.evicted && self.judge.kept.is_withdrawn(state, &self.world.calls) {
+            return Some("RFC 9111 §4.2.4: stale, and withdrawn by the inner service");
+        }
         let is_shared = last.serial >= self.first;
         wishes.refuse(state, life, self.judge.settings, self.saw_failure(), is_shared)
     }
 
     /// Whether the inner service failed while this request was answered.
     fn saw_failure(&self) -> bool {
-        let own = target(self.request);
-        let mut calls = self.calls().filter(|call| target(&call.request) == own);
+        let own = Target::of(self.request);
+        let mut calls = self.calls().filter(|call| Target::of(&call.request) == own);
         calls.any(|call| is_error(call.status) || call.is_broken()) || self.world.failures.len() > self.failed
     }
 
@@ -316,40 +327,8 @@ impl<'a> Case<'a> {
 }
 
 /// RFC 9111 §3.5
-fn is_shared(control: &Control) -> bool {
+pub(super) fn is_shared(control: &Control) -> bool {
     ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name))
-}
-
-/// The target URI, but for its scheme: the authority, the path and the query.
-pub(super) fn target(request: &request::Parts) -> (Vec<u8>, &str) {
-    let host = request.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes()).or(host);
-    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    (authority.unwrap_or_default().to_ascii_lowercase(), path)
-}
-
-/// The target as it was written: a scheme may or may not make another one of it.
-pub(super) fn written(request: &request::Parts) -> String {
-    at_path(request, target(request).1)
-}
-
-/// What `path` is of the same origin. A host that is empty, or another than the target's, may make another one too.
-pub(super) fn at_path(request: &request::Parts, path: &str) -> String {
-    let scheme = request.uri.scheme().filter(|_| request.version <= Version::HTTP_11);
-    let hosts: Vec<_> = request.headers.get_all(header::HOST).iter().collect();
-    let written = format!("{scheme:?} {:?} {hosts:?}", request.uri.authority());
-    format!("{} {path}", written.to_ascii_lowercase())
-}
-
-/// RFC 9111 §4.4: what the answer to an unsafe request says that it was about.
-pub(super) fn references(call: &Call) -> Vec<String> {
-    let lines = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
-    let mut references = lines(&call.headers, header::LOCATION);
-    references.extend(lines(&call.headers, header::CONTENT_LOCATION));
-    let paths = references.iter().filter_map(|line| line.to_str().ok());
-    // The others of a script are another origin's, or raw.
-    let paths = paths.filter(|path| ["/a", "/b"].contains(path));
-    paths.map(|path| at_path(&call.request, path)).collect()
 }
 
 /// What every answer gets anew.

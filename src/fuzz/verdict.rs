@@ -12,14 +12,15 @@ use http::{
 use super::{
     calls::is_asked_by_credentials,
     conditions::{judged, Judged, CONDITIONS, SHOWN},
+    kept::{Fresh, Kept},
+    keys::{references, Keys, Target},
     lineage::State,
     multipart::{number, slice},
     origin::{has_body, Call, World, LAST},
-    reuse::Wishes,
+    reuse::{Life, Wishes},
     script::Settings,
-    sources::{references, written},
 };
-use crate::Fill;
+use crate::{Fill, Invalidate};
 
 /// An answer, and all of its body.
 #[derive(Debug)]
@@ -69,12 +70,15 @@ pub(super) struct Judge<'s> {
     /// What each strong tag stood for.
     pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
     /// From which call on a target has what is true, after an unsafe request.
-    pub(super) invalidated: Vec<(String, usize)>,
+    pub(super) invalidated: Vec<(Target, usize)>,
+    pub(super) keys: Keys,
+    pub(super) kept: Kept,
 }
 
 impl<'s> Judge<'s> {
     pub(super) fn of(settings: &'s Settings) -> Self {
-        Self { settings, evicted: false, tags: HashMap::new(), invalidated: Vec::new() }
+        let (tags, invalidated, keys, kept) = (HashMap::new(), Vec::new(), Keys::default(), Kept::default());
+        Self { settings, evicted: false, tags, invalidated, keys, kept }
     }
 
     /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures
@@ -84,7 +88,9 @@ impl<'s> Judge<'s> {
     ///
     /// If an answer is none that a cache may give, or a call none that it may make.
     pub(super) fn judge(&mut self, world: &World, first: usize, failed: usize, views: &[View]) {
+        let mut fresh = None;
         for view in views {
+            self.keys.judge(view);
             self.judge_calls(world, first, view);
             let viewed = match &view.end {
                 End::Viewed(viewed) => viewed,
@@ -100,6 +106,10 @@ impl<'s> Judge<'s> {
             let case =
                 Case { judge: self, world, first, failed, is_in_a_crowd, viewer: *viewer, request, viewed };
             let source = case.check();
+            if let Some(state) = source.as_ref().filter(|_| world.calls.len() == first && !is_in_a_crowd) {
+                let life = Life::of(state, self.settings, world.now);
+                fresh = life.and_then(|life| Fresh::of(view, viewed, state, life, world.now));
+            }
             if let (Some(tag), Some(source)) = (viewed.headers.get(header::ETAG), source) {
                 let is_strong = tag.as_bytes().starts_with(b"\"");
                 let whole = self.tags.get(tag);
@@ -109,6 +119,10 @@ impl<'s> Judge<'s> {
                 );
                 self.tags.insert(tag.clone(), source.born.whole.clone());
             }
+        }
+        self.kept.heed(views, world.calls.get(first..).unwrap_or_default(), self.settings);
+        if let Some(fresh) = fresh {
+            self.kept.add(fresh);
         }
         for view in views {
             self.invalidate(world, view);
@@ -123,8 +137,13 @@ impl<'s> Judge<'s> {
         if is_safe || view.viewed().is_none() {
             return;
         }
-        if call.status.is_success() {
-            let own = [written(&view.request)];
+        let is_success = match self.settings.sharing.invalidate {
+            Invalidate::Never => false,
+            Invalidate::OnSuccess => call.status.is_success(),
+            Invalidate::OnNonError => call.status.is_success() || call.status.is_redirection(),
+        };
+        if is_success {
+            let own = [Target::of(&view.request)];
             let targets = own.into_iter().chain(references(call));
             self.invalidated.extend(targets.map(|target| (target, call.serial)));
         }
