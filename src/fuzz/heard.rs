@@ -35,8 +35,13 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     let (said, heard) = (&view.request.headers, &call.request.headers);
     // What the layer asks by itself is judged elsewhere, and is never listed by what the inner service hears.
     let is_of_content = |name: &HeaderName| OF_CONTENT.contains(name) && !heard.contains_key(name);
-    let is_own =
-        |name: &HeaderName| CONDITIONS.contains(name) || name == header::CONNECTION || is_of_content(name);
+    // RFC 9111 §3.5: a part that is to be stored is asked for without credentials where they brought nothing of it.
+    let is_kept_back = |name: &HeaderName| {
+        name == header::AUTHORIZATION && !heard.contains_key(name) && heard.contains_key(header::IF_RANGE)
+    };
+    let is_own = |name: &HeaderName| {
+        CONDITIONS.contains(name) || name == header::CONNECTION || is_of_content(name) || is_kept_back(name)
+    };
     let is_other = |name: &&HeaderName| !is_own(name) && !said.get_all(*name).iter().eq(heard.get_all(*name));
     if let Some(other) = heard.keys().chain(said.keys()).find(is_other) {
         return Some(format!("RFC 9110 §7.6.1: another {other} than the request's"));
