@@ -18,6 +18,7 @@ mod modes;
 mod multipart;
 mod origin;
 mod parts;
+mod passed;
 mod reader;
 mod request;
 mod reuse;

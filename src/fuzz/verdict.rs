@@ -10,8 +10,7 @@ use http::{
 };
 
 use super::{
-    calls::is_asked_by_credentials,
-    conditions::{judged, Judged, CONDITIONS, SHOWN},
+    conditions::{judged, Judged, SHOWN},
     kept::{Fresh, Kept},
     keys::{references, Keys, Target},
     lineage::State,
@@ -233,56 +232,6 @@ impl<'a> Case<'a> {
         Some(source)
     }
 
-    /// The answer of this call as it is, to this request as it is: as if the layer were not there.
-    fn passes(&self, call: &Call) -> bool {
-        let added = [header::ACCEPT_RANGES, HeaderName::from_static("cache-status")];
-        let but_for_added = |headers: &HeaderMap| {
-            let mut headers = headers.clone();
-            for name in &added {
-                headers.remove(name);
-            }
-            // RFC 9110 §8.6: a list of one length, again and again, is that length.
-            let said = headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
-            let is_twice = said.and_then(|said| said.split_once(", ")).filter(|(one, other)| one == other);
-            if let Some(one) = is_twice.and_then(|(one, _)| HeaderValue::from_str(one).ok()) {
-                headers.insert(header::CONTENT_LENGTH, one);
-            }
-            headers
-        };
-        let Viewed { status, headers, body, failed, .. } = self.viewed;
-        let is_whole = *body == call.sent && *failed == call.breaks();
-        let is_cut = (call.is_broken() || self.judge.evicted) && *failed && call.sent.starts_with(body);
-        // A body that died, and went on with what was asked for in its place.
-        let mut own = self.calls().filter(|call| self.is_own(call));
-        let is_resumed =
-            call.is_broken() && own.any(|call| call.request.headers.contains_key(header::IF_RANGE));
-        let is_of_it = if *failed { call.whole.starts_with(body) } else { call.whole == *body };
-        let is_cut = is_cut || is_resumed && is_of_it;
-        // What the script says without being asked for it is an answer like others.
-        let asks: &[HeaderName] = match status.as_u16() {
-            304 => &[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE],
-            412 => &[header::IF_MATCH, header::IF_UNMODIFIED_SINCE],
-            _ => &[header::RANGE],
-        };
-        let was_asked = asks.iter().any(|name| call.request.headers.contains_key(name));
-        let is_unasked = call.answer.status == *status && !was_asked;
-        let is_conditional = [206, 304, 412, 416].contains(&status.as_u16()) && !is_unasked;
-        call.request.method == self.request.method
-            && call.status == *status
-            && but_for_added(&call.headers) == but_for_added(headers)
-            && (is_whole || is_cut)
-            && (!is_conditional
-                || CONDITIONS.iter().all(|name| self.same_lines(name, &call.request.headers))
-                || *status != StatusCode::NOT_MODIFIED && self.is_asked_with_ranges(call))
-    }
-
-    /// The call asked for what the viewer asked, beside whether what is stored is that; and the viewer has no copy of its own.
-    fn is_asked_with_ranges(&self, call: &Call) -> bool {
-        let copies = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
-        let has_copy = copies.iter().any(|name| self.request.headers.contains_key(name));
-        !has_copy && is_asked_by_credentials(self.world, &self.request.headers, call)
-    }
-
     fn made_here(&self, has_cause: bool) {
         self.rule("an error has its cause", has_cause);
         self.rule("an error is whole", !self.viewed.failed);
@@ -374,7 +323,7 @@ impl<'a> Case<'a> {
             || settings.modes.fill != Fill::Whole && no_room
     }
 
-    fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
+    pub(super) fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
         self.request.headers.get_all(name).iter().eq(headers.get_all(name))
     }
 
