@@ -176,6 +176,7 @@ where
     };
     let Asked { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
+    let before = (engine.flights.revocations(), fill::Seen::before_a_question(engine, &target.primary).await);
     let requested = engine.config.clock.now();
     let answer = inner.call(Request::from_parts(putting, A::default())).await;
     let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };
@@ -189,6 +190,14 @@ where
         }
         Verdict::New => {
             let answer = answer?;
+            let news = News::of(&parts.headers, answer.status(), Refusal::Status);
+            if matches!(news, News::Gone | News::Withdrawn) {
+                let said = (answer.status(), answer.headers().clone());
+                let (engine, target) = (Arc::clone(engine), Arc::clone(target));
+                let heeding = fill::heed(engine, target, parts.clone(), entry, said, exchange, before);
+                // Whatever becomes of it, the answer is the inner service's.
+                let _ = tokio::spawn(heeding).await;
+            }
             if question.hid_something_of(parts, answer.status()) {
                 // An inner service may wait for the end of one answer before it gives the next.
                 drop(answer);

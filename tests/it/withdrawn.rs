@@ -96,6 +96,22 @@ async fn a_head_hears_a_refusal_too() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_gone_whoever_is_told() {
+    for status in [404, 410, 451] {
+        for elapsed in [1, 60] {
+            let rig = stored(WINDOW).await;
+            rig.clock.advance(seconds(elapsed));
+            rig.inner.answer(PATH, refusing(status));
+            let answer = rig.get(PATH).header("authorization", "Bearer one").send().await;
+            assert_eq!(answer.status, status);
+            rig.clock.advance(seconds(60));
+            rig.inner.answer(PATH, refusing(503));
+            assert_eq!(rig.get(PATH).send().await.status, 503, "{status} after {elapsed} seconds");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_of_one_client_ends_nothing_for_others() {
     for (status, name) in [(401, "cookie"), (403, "cookie"), (401, "authorization"), (403, "authorization")] {
         for window in ["stale-if-error=600", "stale-while-revalidate=600"] {
