@@ -35,9 +35,11 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     let (said, heard) = (&view.request.headers, &call.request.headers);
     // What the layer asks by itself is judged elsewhere, and is never listed by what the inner service hears.
     let is_of_content = |name: &HeaderName| OF_CONTENT.contains(name) && !heard.contains_key(name);
-    // RFC 9111 §3.5: a part that is to be stored is asked for without credentials where they brought nothing of it.
+    // RFC 9111 §3.5: a part that is to be stored is asked for without the credentials, and the cookie, that brought none of it.
     let is_kept_back = |name: &HeaderName| {
-        name == header::AUTHORIZATION && !heard.contains_key(name) && heard.contains_key(header::IF_RANGE)
+        [header::AUTHORIZATION, header::COOKIE].contains(name)
+            && !heard.contains_key(name)
+            && heard.contains_key(header::IF_RANGE)
     };
     let is_own = |name: &HeaderName| {
         CONDITIONS.contains(name) || name == header::CONNECTION || is_of_content(name) || is_kept_back(name)
