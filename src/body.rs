@@ -30,8 +30,6 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
-        // What it ends with, once what came before has had its chance to leave.
-        ending: Option<Error>,
     }
 }
 
@@ -62,7 +60,7 @@ impl<B> ResponseBody<B> {
         match &self.kind {
             Kind::Stored { reader } => reader.is_to_be_read(),
             Kind::Parts { .. } => true,
-            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } => false,
+            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => false,
         }
     }
 
@@ -71,7 +69,7 @@ impl<B> ResponseBody<B> {
         match &mut self.kind {
             Kind::Stored { reader } => reader.supply(upstream),
             Kind::Parts { parts } => parts.supply(upstream),
-            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } => {}
+            Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => {}
         }
     }
 
@@ -84,7 +82,7 @@ impl<B> ResponseBody<B> {
     }
 
     fn of(kind: Kind<B>) -> Self {
-        Self { kind, ending: None }
+        Self { kind }
     }
 }
 
@@ -104,11 +102,8 @@ where
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let this = self.project();
-        if let Some(error) = this.ending.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        let frame = ready!(match this.kind.project() {
+        let mut kind = self.project().kind;
+        let frame = ready!(match kind.as_mut().project() {
             Projected::Inner { body } => {
                 return body
                     .poll_frame(cx)
@@ -118,11 +113,12 @@ where
             Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
             Projected::Leading { leading } => leading.poll_frame(cx),
+            Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
         });
         match frame {
             // A server that is given an error drops what it has not sent yet, be it the status line.
             Some(Err(error)) => {
-                *this.ending = Some(error);
+                kind.set(Kind::Failing { error: Some(Box::new(error)) });
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -131,15 +127,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        if self.ending.is_some() {
-            return false;
-        }
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == Some(0),
             Kind::Parts { parts } => parts.remaining() == 0,
             // It cannot tell whether trailers are still to come.
             Kind::Leading { .. } | Kind::Salvaged { .. } => false,
+            Kind::Failing { error } => error.is_none(),
         }
     }
 
@@ -150,6 +144,7 @@ where
             Kind::Leading { leading } => exact(leading.remaining()),
             Kind::Parts { parts } => SizeHint::with_exact(parts.remaining()),
             Kind::Salvaged { salvaged } => salvaged.size_hint(),
+            Kind::Failing { .. } => SizeHint::with_exact(0),
         }
     }
 }
@@ -163,6 +158,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
                 Kind::Stored { .. } => "stored",
                 Kind::Parts { .. } => "parts",
                 Kind::Salvaged { .. } => "salvaged",
+                Kind::Failing { .. } => "failing",
             })
             .finish()
     }
@@ -176,6 +172,8 @@ pin_project! {
         Stored { reader: Reader },
         Parts { parts: Box<Parts> },
         Salvaged { salvaged: Box<Salvaged<B>> },
+        // It ends with this error, once the frames before it have had their chance to leave.
+        Failing { error: Option<Box<Error>> },
     }
 }
 

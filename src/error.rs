@@ -61,7 +61,8 @@ impl Error {
 
     /// The store failed, and took so long for it.
     pub(crate) fn late_store(source: BoxError, waited: Duration) -> Self {
-        Self { kind: Kind::LateStore(waited), source: Some(source) }
+        let micros = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX);
+        Self { kind: Kind::LateStore(micros), source: Some(source) }
     }
 
     pub(crate) fn inner(source: BoxError) -> Self {
@@ -121,7 +122,7 @@ impl Error {
     /// How long the store was waited for in vain, if that is worth a word.
     pub(crate) fn waited(&self) -> Duration {
         match self.kind {
-            Kind::LateStore(waited) => waited,
+            Kind::LateStore(micros) => Duration::from_micros(micros.into()),
             // As long as a call may take.
             Kind::TimedOut => Duration::MAX,
             _ => Duration::ZERO,
@@ -163,7 +164,8 @@ impl StdError for Error {
 #[derive(Debug)]
 enum Kind {
     Store,
-    LateStore(Duration),
+    /// After so many microseconds: a small number, for every result of a hit has room for an error.
+    LateStore(u32),
     LeftAlone,
     Lost,
     TimedOut,

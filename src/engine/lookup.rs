@@ -239,13 +239,14 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
 
 /// Whether it is not in doubt together with all that was stored by some time.
 fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
-    let is_new = match accepted {
+    let is_new = || match accepted {
         Accepted::Nothing | Accepted::Another(_) => false,
         Accepted::Own(generation) | Accepted::Shared(generation) | Accepted::StandIn(generation) => {
             generation == entry.generation()
         }
     };
-    is_new || engine.distrust.may_believe(entry.manifest.exchange.received, || engine.config.clock.now())
+    let received = entry.manifest.exchange.received;
+    engine.distrust.may_believe(received, || engine.config.clock.now()) || is_new()
 }
 
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {

@@ -61,7 +61,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         cache_status::{Forwarded, Outcome},
-        fields::{overrides_method, remove_listed},
+        fields::{has, overrides_method, remove_listed},
     },
     store::ErasedStore,
 };
@@ -264,8 +264,7 @@ impl Engine {
         let (policy, headers) = (&self.config.policy, &request.headers);
         let of = RequestDirectives::of;
         let heeded = if policy.heeds_requests() { of(headers) } else { RequestDirectives::default() };
-        let is_authorized =
-            !policy.shares_with_the_authorized() && headers.contains_key(header::AUTHORIZATION);
+        let is_authorized = !policy.shares_with_the_authorized() && has(headers, &header::AUTHORIZATION);
         RequestDirectives { is_authorized, ..heeded }
     }
 

@@ -205,7 +205,7 @@ impl TargetUri {
     /// inner service believes is not known here, so all of them are in the key: such a request shares with nobody
     /// who says one thing.
     fn append_authority(&self, request: &request::Parts, key: &mut Vec<u8>) {
-        let port = self.default_port(request);
+        let port = || self.default_port(request);
         let lines =
             |name| request.headers.get_all(name).iter().map(|line| without_port(line.as_bytes(), port));
         if self.forwarded && request.headers.contains_key(&FORWARDED_HOST) {
@@ -227,7 +227,7 @@ impl TargetUri {
     /// The port that need not be said (RFC 9110 §4.2.1, §4.2.2). Where the scheme is not known it is that of `http`, which is
     /// what a plain request to this process has.
     fn default_port(&self, request: &request::Parts) -> &'static [u8] {
-        let forwarded = request.headers.get(&FORWARDED_PROTO).filter(|_| self.forwarded);
+        let forwarded = self.forwarded.then(|| request.headers.get(&FORWARDED_PROTO)).flatten();
         let scheme = match forwarded {
             Some(scheme) => scheme.as_bytes(),
             None => request.uri.scheme_str().unwrap_or("http").as_bytes(),
@@ -340,16 +340,18 @@ impl Names {
 /// An authority without a port that goes without saying (RFC 9110 §4.2.3).
 ///
 /// A dot at the end stays: to a server whose names are looked up letter by letter, it is another host.
-fn without_port<'a>(authority: &'a [u8], default: &[u8]) -> &'a [u8] {
-    let Some(colon) = authority.iter().rposition(|byte| *byte == b':') else {
+fn without_port<'a>(authority: &'a [u8], default: impl FnOnce() -> &'static [u8]) -> &'a [u8] {
+    // A port ends with a digit, or is empty; most names end with neither, and the colon follows the digits in ASCII.
+    let Some(b'0'..=b':') = authority.last() else {
         return authority;
     };
-    let (host, port) = authority.split_at(colon);
-    let port = port.strip_prefix(b":").unwrap_or_default();
+    let Some(host) = authority.strip_suffix(default()).unwrap_or(authority).strip_suffix(b":") else {
+        return authority;
+    };
     // Without a host before it, or in the midst of an IPv6 address, it is no port.
     let is_host =
         !host.is_empty() && !host.ends_with(b"@") && (host.ends_with(b"]") || !host.contains(&b':'));
-    if is_host && (port.is_empty() || port == default) {
+    if is_host {
         host
     } else {
         authority
@@ -370,13 +372,11 @@ fn is_plain(name: &str) -> bool {
 fn append_line(key: &mut Vec<u8>, tells: u8, value: &[u8]) {
     key.push(tells);
     // RFC 9110 §4.2.3: scheme and host are case-insensitive; what stands before an `@` is not.
-    let mut parts = value.rsplitn(2, |byte| *byte == b'@');
-    let host = parts.next().unwrap_or_default();
-    if let Some(user) = parts.next() {
-        key.extend_from_slice(user);
-        key.push(b'@');
+    let host = key.len() + value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    key.extend_from_slice(value);
+    if let Some(host) = key.get_mut(host..) {
+        host.make_ascii_lowercase();
     }
-    key.extend(host.iter().map(u8::to_ascii_lowercase));
     key.push(b'\n');
 }
 

@@ -204,12 +204,11 @@ pub(crate) fn is_indispensable(name: &HeaderName) -> bool {
 /// The list goes whole, with what cannot be read of it. The cache asks by fields of its own (`Range`, `If-None-Match`),
 /// and no client is to have the next hop take them off. A list that names no field stays.
 pub(crate) fn remove_listed(request: &mut HeaderMap) {
-    let mut lines = request.get_all(header::CONNECTION).iter().peekable();
-    if lines.peek().is_none() || lines.all(names_no_field) {
+    let lines = || request.get_all(header::CONNECTION).iter();
+    if !has(request, &header::CONNECTION) || lines().all(names_no_field) {
         return;
     }
-    let lines = request.get_all(header::CONNECTION).iter();
-    let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let options = lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let listed: Vec<_> = options.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
     for name in listed.iter().chain([&header::CONNECTION]) {
         request.remove(name);
@@ -233,6 +232,11 @@ pub(crate) fn remove_conditions_and_ranges(headers: &mut HeaderMap) {
 /// Whether the request asks for less than the whole representation, or for none of it under some condition.
 pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
     CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
+}
+
+/// Whether the request has the field. Each request is asked, and has few fields: a look at all of them costs less than a hash.
+pub(crate) fn has(request: &HeaderMap, name: &HeaderName) -> bool {
+    request.keys().any(|named| named == name)
 }
 
 /// Whether the request asks, beside its method, for another one.

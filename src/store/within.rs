@@ -35,13 +35,24 @@ where
     let first = poll_fn(|cx| Poll::Ready(polled(&mut under_way, cx))).await;
     match first {
         Poll::Ready(done) => done.map_err(|failure| said(failure, Duration::ZERO)),
-        Poll::Pending => {
-            let began = moment();
-            let rest = poll_fn(|cx| polled(&mut under_way, cx));
-            let done = tokio::time::timeout(limit, rest).await.unwrap_or(Err(Failure::Late));
-            done.map_err(|failure| said(failure, moment().saturating_duration_since(began)))
-        }
+        // The timer is in a box of its own: each hit is made of several such calls, and is moved as a whole.
+        Poll::Pending => Box::pin(waited_for(limit, under_way, said)).await,
     }
+}
+
+/// The rest of a call that did not answer at once.
+async fn waited_for<T, E, F>(
+    limit: Duration,
+    mut under_way: F,
+    said: impl FnOnce(Failure, Duration) -> E,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, BoxError>> + Unpin,
+{
+    let began = moment();
+    let rest = poll_fn(|cx| polled(&mut under_way, cx));
+    let done = tokio::time::timeout(limit, rest).await.unwrap_or(Err(Failure::Late));
+    done.map_err(|failure| said(failure, moment().saturating_duration_since(began)))
 }
 
 /// One poll, for which a panic is a failure. Inlined, for every hit comes here a few times.
