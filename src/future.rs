@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, Response};
 use pin_project_lite::pin_project;
 
-use crate::{body::ResponseBody, semantics::cache_status};
+use crate::{engine::body::ResponseBody, semantics::cache_status};
 
 pin_project! {
     /// The future of a [`VideoCache`](crate::VideoCache)'s response: the inner service's own where the request

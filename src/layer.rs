@@ -11,7 +11,7 @@ use tower_layer::Layer;
 
 use crate::{
     clock::{Clock, SystemClock},
-    engine::{Abandon, ChunkSize, Config, Engine, Fill},
+    engine::{state::Engine, Abandon, ChunkSize, Config, Fill},
     format::key::CacheKey,
     policy::Policy,
     semantics::cache_status::CacheName,

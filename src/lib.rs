@@ -1,12 +1,12 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod body;
 mod clock;
 mod engine;
 mod error;
 mod format;
 mod future;
+mod futures;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -25,9 +25,14 @@ pub use self::store::OpendalStore;
 pub use self::store::RedisStore;
 #[cfg(feature = "foyer")]
 pub use self::store::{FoyerOptions, FoyerStore};
+#[cfg(feature = "test-util")]
 pub use self::{
-    body::ResponseBody,
+    clock::ManualClock,
+    store::{conformance, Fault, FaultStore, Operation},
+};
+pub use self::{
     clock::{Clock, SystemClock},
+    engine::body::ResponseBody,
     engine::{Abandon, ChunkSize, Fill},
     error::{BoxError, Error},
     format::{key::CacheKey, target_uri::TargetUri},
@@ -37,9 +42,4 @@ pub use self::{
     semantics::cache_status::CacheName,
     service::VideoCache,
     store::{Lease, Store, Tiered, Writes},
-};
-#[cfg(feature = "test-util")]
-pub use self::{
-    clock::ManualClock,
-    store::{conformance, Fault, FaultStore, Operation},
 };

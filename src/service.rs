@@ -12,8 +12,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    body::ResponseBody,
-    engine::{Engine, Inner, Treatment},
+    engine::body::ResponseBody,
+    engine::{respond::Treatment, state::Engine, Inner},
     error::BoxError,
     future::ResponseFuture,
 };

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use http::{request, Response};
 
 use super::{
-    early::look_ahead,
-    fill::Known,
-    lookup::{Accepted, Entry, Look, Target},
-    records::Waited,
+    body::ResponseBody,
+    fill::delivery::Known,
+    lookup::{content, prefetch::look_ahead, Look},
     serve::{self, Gone},
-    Engine,
+    state::{
+        entry::{Accepted, Entry, Target},
+        records::Waited,
+        supply::binding,
+        Engine,
+    },
 };
 use crate::{
-    body::ResponseBody,
     format::key::{Generation, Slot},
     semantics::{
         cache_control::RequestDirectives,
@@ -22,13 +25,21 @@ use crate::{
     },
 };
 
+/// A request that the store did not answer.
+pub(crate) struct Asked<A> {
+    pub(crate) parts: request::Parts,
+    pub(crate) body: A,
+    pub(crate) target: Arc<Target>,
+    pub(crate) directives: RequestDirectives,
+}
+
 /// An answer from the store.
 pub(super) struct Answer<B> {
-    pub(super) response: Response<ResponseBody<B>>,
+    pub(crate) response: Response<ResponseBody<B>>,
     /// What it was made of.
-    pub(super) of: Generation,
+    pub(crate) of: Generation,
     /// The same, if that is to be validated behind the viewer's back.
-    pub(super) stale: Option<Arc<Entry>>,
+    pub(crate) stale: Option<Arc<Entry>>,
 }
 
 /// Why a look gave no answer.
@@ -104,5 +115,28 @@ impl Engine {
                 Err(Missed { gone: Some((entry, gone)), ..missed(Forwarded::Partial, &slot) })
             }
         }
+    }
+}
+
+impl Engine {
+    /// Whether an answer from `entry` would come to its end while the store has only what is at hand: the inner service is
+    /// known to have the rest, or there is none.
+    pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
+        let (manifest, now) = (&entry.manifest, self.config.clock.now());
+        // What is stored in part came as a part. Of anything else it is not known whether the rest is to be had, and while
+        // the store is down there would be nothing to compare another fill with.
+        let primary = Slot::primary(&manifest.key);
+        if manifest.sparse
+            && binding(manifest).is_some()
+            && self.partless.recall(&primary, &request.headers, now).is_none()
+        {
+            return true;
+        }
+        for index in content::chunks(self, entry, request) {
+            if self.records.chunk(manifest.layout.chunk(index)).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }

@@ -11,16 +11,12 @@ use http::{
 use tower_service::Service;
 
 use super::{
-    inner::Inner,
-    lookup::{Entry, Target},
-    message::pass_unsafe,
-    records::Records,
-    Engine,
-};
-use crate::{
     body::ResponseBody,
-    semantics::reference::{resolve, Destination},
+    inner::Inner,
+    serve::message::pass_unsafe,
+    state::{entry::Target, Engine},
 };
+use crate::semantics::reference::{resolve, Destination};
 
 impl Engine {
     /// Forwards an unsafe request, and takes out what its success makes untrue.
@@ -90,16 +86,6 @@ async fn invalidate(engine: &Engine, target: &Target) {
     }
     engine.passes.forget(&target.primary);
     engine.distrust.invalidate(&engine.records, &target.primary).await;
-}
-
-/// Takes out an entry whose bytes are gone, unless another one has taken its place.
-pub(crate) async fn forget(records: &Records, entry: &Entry) {
-    if let Ok(Some(record)) = records.record(&entry.slot).await {
-        if record == entry.record {
-            // If it stays, the next request finds the same chunk gone, and comes here again.
-            let _ = records.remove_record(&entry.slot).await;
-        }
-    }
 }
 
 /// Lines of `Location`, and of `Content-Location`, that are looked at.

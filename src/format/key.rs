@@ -2,7 +2,10 @@
 //!
 //! RFC 9111 §2: the key is the target URI; the method is not part of it, since a stored GET answers a HEAD too.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    sync::OnceLock,
+};
 
 use http::{
     header::{HeaderMap, HeaderName},
@@ -11,7 +14,24 @@ use http::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::target_uri::TargetUri;
-use crate::semantics::vary::selecting_value;
+use crate::semantics::{multipart::Boundary, vary::selecting_value};
+
+/// What the parts of this generation are told apart by: the same in each of its answers.
+///
+/// No video can have it among its bytes but by a chance of 1 in 2^128 at each. Whoever makes the video cannot know it
+/// then: a generation is drawn at random when its fill begins, and is shown to nobody; and a boundary is first
+/// seen when the bytes of its generation are settled. A secret of this process hides the generation in it,
+/// and keeps it from those who can read the store.
+pub(crate) fn boundary(generation: Generation) -> Boundary {
+    static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
+    let secret = SECRET.get_or_init(|| {
+        let mut secret = [0; 16];
+        // Without it, the generation is still what nobody knows.
+        let _ = getrandom::fill(&mut secret);
+        secret
+    });
+    Boundary(xxh3_128(&[*secret, generation.0.to_be_bytes()].concat()))
+}
 
 /// What a stored response is found by: requests with equal keys share one.
 ///

@@ -3,6 +3,8 @@
 //! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.5 (`If-Range`); RFC 9111 §3.3 and §3.4 (storing and combining
 //! parts).
 
+use std::ops::Range;
+
 use http::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
     StatusCode,
@@ -13,6 +15,13 @@ use super::{
     fields::{declared_length, members, single, DeclaredLength},
     range::ByteRange,
 };
+
+/// The chunks that lie wholly in a part; the last one of all may be short.
+pub(crate) fn whole_chunks(part: Part, chunk_size: u64) -> Range<u64> {
+    let ByteRange { start, end } = part.range;
+    let after = if end == part.complete { end.div_ceil(chunk_size) } else { end / chunk_size };
+    start.div_ceil(chunk_size)..after
+}
 
 /// The one part that a 206 holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,11 +174,13 @@ fn number(text: &str) -> Option<u64> {
 }
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fields::tests::headers, *};
+    use super::*;
+    use crate::semantics::fields::tests::headers;
 
     const MODIFIED: &str = "Sun, 22 Nov 2026 09:00:00 GMT";
     const LATER: &str = "Sun, 22 Nov 2026 10:00:00 GMT";

@@ -10,8 +10,11 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
 
-use super::{collect::Collector, fill::Salvage, reader::Reader};
-use crate::error::{BoxError, Error};
+use super::{reader::Reader, salvaged::Salvage};
+use crate::{
+    engine::inner::body::Collector,
+    error::{BoxError, Error},
+};
 
 /// What is left of the inner response if storing stopped; nothing if it went well, or the inner body died.
 pub(crate) type Rest<B> = Pin<Box<dyn Future<Output = Option<Box<Salvage<B>>>> + Send>>;

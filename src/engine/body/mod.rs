@@ -1,5 +1,10 @@
 //! The body of every response: the inner one, or what was read back from the store.
 
+pub(crate) mod leader;
+pub(crate) mod multipart;
+pub(crate) mod reader;
+pub(crate) mod salvaged;
+
 use std::{
     fmt,
     pin::Pin,
@@ -11,16 +16,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::{
-    engine::{
-        collect::Collector,
-        leading::{Leading, Rest},
-        parts::Parts,
-        reader::Reader,
-        supply::Upstream,
-    },
-    error::{BoxError, Error},
+use self::{
+    leader::{Leading, Rest},
+    multipart::Parts,
+    reader::Reader,
+    salvaged::Salvaged,
 };
+use super::{fetch::fetcher::Upstream, inner::body::Collector};
+use crate::error::{BoxError, Error};
 
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
@@ -174,47 +177,6 @@ pin_project! {
         Salvaged { salvaged: Box<Salvaged<B>> },
         // It ends with this error, once the frames before it have had their chance to leave.
         Failing { error: Option<Box<Error>> },
-    }
-}
-
-/// An inner body whose storing stopped midway: its chunks, the one in hand, and what is still to come.
-struct Salvaged<B> {
-    stored: Reader,
-    in_hand: Bytes,
-    rest: Collector<B>,
-    failed: bool,
-}
-
-impl<B> Salvaged<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.failed {
-            return Poll::Ready(None);
-        }
-        if let Some(slice) = ready!(self.stored.poll_next(cx)) {
-            // What comes after a hole must not follow what came before it.
-            self.failed = slice.is_err();
-            return Poll::Ready(Some(slice.map(Frame::data)));
-        }
-        if !self.in_hand.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.in_hand)))));
-        }
-        self.rest.poll_rest(cx)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let before =
-            self.stored.remaining().unwrap_or(0) + u64::try_from(self.in_hand.len()).unwrap_or(u64::MAX);
-        let rest = self.rest.rest_hint();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(before)) {
-            hint.set_upper(upper);
-        }
-        hint.set_lower(rest.lower().saturating_add(before));
-        hint
     }
 }
 

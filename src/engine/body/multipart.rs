@@ -3,24 +3,19 @@
 //! RFC 9110 §14.6 (`multipart/byteranges`).
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{ready, Context, Poll},
     vec,
 };
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128;
 
-use super::{
-    early::Early,
-    reader::{bytes_in, first, Chunk, Reading, Source},
-    supply::Upstream,
-};
+use super::reader::{bytes_in, first, Chunk, Reading, Source};
 use crate::{
+    engine::{fetch::fetcher::Upstream, lookup::prefetch::Early},
     error::Error,
-    format::key::Generation,
     semantics::{
-        multipart::{Boundary, Multipart, Part},
+        multipart::{Multipart, Part},
         range::ByteRange,
     },
 };
@@ -127,21 +122,4 @@ impl Parts {
         }
         Poll::Ready(Ok(slice))
     }
-}
-
-/// What the parts of this generation are told apart by: the same in each of its answers.
-///
-/// No video can have it among its bytes but by a chance of 1 in 2^128 at each. Whoever makes the video cannot know it
-/// then: a generation is drawn at random when its fill begins, and is shown to nobody; and a boundary is first
-/// seen when the bytes of its generation are settled. A secret of this process hides the generation in it,
-/// and keeps it from those who can read the store.
-pub(crate) fn boundary(generation: Generation) -> Boundary {
-    static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
-    let secret = SECRET.get_or_init(|| {
-        let mut secret = [0; 16];
-        // Without it, the generation is still what nobody knows.
-        let _ = getrandom::fill(&mut secret);
-        secret
-    });
-    Boundary(xxh3_128(&[*secret, generation.0.to_be_bytes()].concat()))
 }

@@ -10,14 +10,22 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{
-    early::Early,
-    lookup::Entry,
-    purge::forget,
-    records::{Records, Waited},
-    supply::{Found, Line, Upstream},
+use crate::{
+    engine::{
+        fetch::{
+            demand::{Found, Line},
+            fetcher::Upstream,
+        },
+        lookup::prefetch::Early,
+        state::{
+            entry::{forget, Entry},
+            records::{Records, Waited},
+        },
+    },
+    error::Error,
+    format::manifest::Layout,
+    semantics::range::ByteRange,
 };
-use crate::{error::Error, format::manifest::Layout, semantics::range::ByteRange};
 
 /// A part of a stored body on its way to a viewer.
 pub(crate) struct Reader {

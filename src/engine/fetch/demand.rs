@@ -11,13 +11,14 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
-use super::{
-    lock,
-    run::{landing, End, Progress},
-    Barred, Begun, Slice, Supply, Upstream,
-};
+use super::{fetcher::Upstream, slice::Slice};
 use crate::{
-    engine::{flight::Follower, lookup::Entry, purge::forget},
+    engine::state::{
+        entry::{forget, Entry},
+        flight::Follower,
+        run::{landing, End, Progress},
+        supply::{lock, Barred, Begun, Supply},
+    },
     error::Error,
 };
 

@@ -1,6 +1,6 @@
 //! An inner body on its way into the store, chunk by chunk.
 
-use std::{future::pending, ops::Range, sync::Arc};
+use std::{future::pending, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::Body;
@@ -8,17 +8,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        budget::Share,
-        collect::{Collected, Collector},
         config::Abandon,
-        flight::Permit,
-        race::{race, Raced},
-        records::Waited,
-        supply::Running,
-        Engine,
+        inner::body::{Collected, Collector},
+        state::{budget::Share, flight::Permit, records::Waited, supply::Running, Engine},
     },
     error::{BoxError, Error},
     format::{key::Generation, manifest::Layout},
+    futures::{race, Raced},
     semantics::cache_status::Refusal,
 };
 
@@ -223,7 +219,7 @@ impl Audience<'_> {
 
     /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes; so many of them `since`
     /// the last one left.
-    pub(super) async fn leaves(&self, stored: u64, since: u64, paced: bool) {
+    pub(crate) async fn leaves(&self, stored: u64, since: u64, paced: bool) {
         match self {
             // With nobody who reads, there is no pace.
             Self::Flight(permit, ..) if paced => permit.deserted().await,
@@ -244,7 +240,7 @@ async fn yielded(share: Option<&Arc<Share>>) {
 }
 
 /// What is said of a body that broke so.
-pub(super) fn broken_by(error: &Error) -> Refusal {
+pub(crate) fn broken_by(error: &Error) -> Refusal {
     if error.is_truncated() {
         Refusal::ChangedLength
     } else {
@@ -254,3 +250,8 @@ pub(super) fn broken_by(error: &Error) -> Refusal {
 
 /// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
 pub(crate) const CHUNK_OVERHEAD: u64 = 512;
+
+/// How long to wait after so many `failures` before: twice as long each time.
+pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures))
+}

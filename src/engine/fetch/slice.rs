@@ -10,19 +10,20 @@ use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::{Barred, End, Running};
+use super::pour::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD};
 use crate::{
     engine::{
-        collect::Collector,
-        fill::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD},
-        inner::Inner,
+        inner::{body::Collector, Inner},
+        state::{
+            run::End,
+            supply::{Barred, Running},
+        },
     },
     error::BoxError,
     format::manifest::Manifest,
     semantics::{
         cache_status::Refusal,
-        partial::{further, Further, Part},
-        range::ByteRange,
+        partial::{further, whole_chunks, Further},
         storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
     },
@@ -157,11 +158,4 @@ impl Slice {
             Poured::Stopped(_, in_hand) => Err(End::Unstored(pour.next(), in_hand)),
         }
     }
-}
-
-/// The chunks that lie wholly in a part; the last one of all may be short.
-pub(crate) fn whole_chunks(part: Part, chunk_size: u64) -> Range<u64> {
-    let ByteRange { start, end } = part.range;
-    let after = if end == part.complete { end.div_ceil(chunk_size) } else { end / chunk_size };
-    start.div_ceil(chunk_size)..after
 }

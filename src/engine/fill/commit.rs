@@ -7,25 +7,33 @@ use http::{
     header::{self, HeaderName, HeaderValue},
     HeaderMap, StatusCode,
 };
+use tokio::time::timeout;
 
-use super::{claim::Held, validate::strong_tag, Fill};
+use super::task::Fill;
 use crate::{
     clock::moment,
     engine::{
-        flight::Permit,
-        lookup::{decoded, Decoded, Target},
-        records::Waited,
-        Engine,
+        lookup::decoded,
+        state::{
+            entry::{Decoded, Target},
+            flight::Permit,
+            lease::{Claim, Held},
+            records::Waited,
+            Engine,
+        },
     },
     format::{
-        key::{Generation, SelectingField, Slot},
+        key::{commit_key, Generation, SelectingField, Slot},
         manifest::{Layout, Manifest, Record, Tagged, Variants},
     },
     semantics::{
         cache_status::Refusal,
+        etag::EntityTag,
+        fields::single_bytes,
         freshness::{ByUri, Exchange},
         vary::Vary,
     },
+    store::Lease,
 };
 
 /// A response that is to be found from now on: its bytes are in the store.
@@ -253,3 +261,62 @@ const SELECTING_SETS: usize = 4;
 
 /// Tagged variants kept for one key.
 const TAGS: usize = 8;
+
+impl Fill {
+    /// The lease of a commit that whoever invalidates the key can name, where the flight's own is none.
+    ///
+    /// Before it is asked for, what is known of the key's own record may be old: another node may have taken it out.
+    pub(super) async fn fence(&self, permit: &Permit) -> Result<Option<Held>, Refusal> {
+        let primary = &self.target.primary;
+        if permit.lease().is_none() || permit.slot() == primary {
+            return Ok(None);
+        }
+        let Some(mut claim) = Claim::new(&self.engine, commit_key(primary)) else {
+            return Ok(None);
+        };
+        let mut lease = claim.ask().await;
+        if matches!(lease, Ok(Lease::Taken)) {
+            // A commit is a few calls of the store.
+            let waiting = timeout(self.engine.config.store_limit, claim.wait());
+            lease = waiting.await.unwrap_or(Ok(Lease::Taken));
+        }
+        match lease {
+            Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
+            Ok(Lease::Taken) => Err(Refusal::LeaseLost),
+            Ok(Lease::NotOffered) => Ok(None),
+            // What could not be named could not be told from what was invalidated.
+            Err(_) => Err(Refusal::StoreFailed),
+        }
+    }
+
+    /// Whether the variants are still there that `slot` is one of, if it is one.
+    pub(super) async fn has_its_mark(&self, slot: &Slot) -> bool {
+        let Target { key, primary } = &*self.target;
+        if slot == primary {
+            return true;
+        }
+        // A store that cannot tell does not forbid.
+        let Ok(record) = decoded(&self.engine, primary).await else {
+            return true;
+        };
+        let Some(Decoded::Variants(variants)) = record.as_deref() else {
+            return false;
+        };
+        let place = |names: &Vec<_>| {
+            Slot::variant(key, variants.mark, &SelectingField::all(names, &self.asked.headers))
+        };
+        variants.key == *key && variants.selecting.iter().any(|names| place(names) == *slot)
+    }
+}
+
+/// The tag by which other variants may be found to have the same bytes: the inner service's own, and strong. In one
+/// coding for all, for there are inner services that tag an encoded representation as they tag the plain one.
+pub(super) fn strong_tag(manifest: &Manifest) -> Option<&[u8]> {
+    let etag = single_bytes(&manifest.headers, &header::ETAG)?;
+    let is_strong = EntityTag::parse(etag).is_some_and(|tag| !tag.is_weak());
+    let is_plain = !manifest.headers.contains_key(header::CONTENT_ENCODING);
+    (is_strong && is_plain && !manifest.own_etag && etag.len() <= LONGEST_TAG).then_some(etag)
+}
+
+/// Tags longer than this are not kept with the key's variants, which are read at each request.
+const LONGEST_TAG: usize = 128;

@@ -9,18 +9,23 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, Audience, Fill, Stored};
+use super::{commit::Draft, delivery::Stored, task::Fill};
 use crate::{
     engine::{
-        flight::Permit,
+        fetch::{
+            demand::{Found, Line, Missing},
+            pour::Audience,
+        },
         inner::Inner,
-        lookup::Entry,
-        purge::forget,
-        race::{race, Raced},
-        supply::{Found, Line, Missing, Viewer},
+        miss::viewer::Viewer,
+        state::{
+            entry::{forget, Entry},
+            flight::Permit,
+        },
     },
     error::BoxError,
     format::manifest::Manifest,
+    futures::{race, Raced},
     semantics::cache_status::Refusal,
 };
 

@@ -2,21 +2,19 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use bytes::Bytes;
-use http::{header::HeaderMap, response, Response, StatusCode};
+use http::{header::HeaderMap, Response, StatusCode};
 use tokio::task::JoinHandle;
 
 use crate::{
     engine::{
-        collect::Collector,
-        flight::{Follower, Landing},
-        lookup::Entry,
-        records::Waited,
+        body::salvaged::Salvage,
+        state::{
+            entry::Entry,
+            flight::{Follower, Landing},
+            records::Waited,
+        },
     },
-    format::{
-        key::Generation,
-        manifest::{Layout, Tagged},
-    },
+    format::{key::Generation, manifest::Tagged},
     semantics::cache_status::Refusal,
 };
 
@@ -81,19 +79,6 @@ impl Known {
     }
 }
 
-/// An inner response whose storing stopped midway.
-pub(crate) struct Salvage<B> {
-    pub(crate) parts: response::Parts,
-    /// The chunks that are in the store: a body of their own.
-    pub(crate) stored: Layout,
-    /// The chunk that did not get there.
-    pub(crate) in_hand: Bytes,
-    pub(crate) rest: Collector<B>,
-    pub(crate) refusal: Refusal,
-    /// How long the store was waited for in vain.
-    pub(crate) waited: Waited,
-}
-
 /// For whom a fill is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum For {
@@ -107,4 +92,14 @@ pub(crate) enum For {
 pub(crate) struct Filling<B, E> {
     pub(crate) task: JoinHandle<Delivery<B, E>>,
     pub(crate) follower: Follower,
+}
+
+/// What becomes of those who wait for a fill that ends so.
+pub(super) fn landing(refusal: Refusal) -> Landing {
+    // The answer may be stored by now: by whoever has the lease, or asked after the invalidation.
+    if matches!(refusal, Refusal::LeaseLost | Refusal::Invalidated) {
+        Landing::Broken
+    } else {
+        Landing::Passed
+    }
 }

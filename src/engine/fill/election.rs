@@ -6,33 +6,33 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use tokio::time::timeout;
-use tower_service::Service;
 
 use super::{
-    claim::{Claim, Held},
-    Delivery, Fill, For, Known,
+    delivery::{Delivery, For, Known},
+    task::Fill,
 };
 use crate::{
     clock::moment,
     engine::{
-        flight::{Landing, Permit},
         inner::Inner,
-        lookup::{decoded, lookup, Accepted, Decoded, Entry, Look, Target},
-        race::{race, Raced},
-        records, Engine,
+        lookup::{lookup, Look},
+        state::{
+            entry::{Accepted, Entry},
+            flight::{Landing, Permit},
+            lease::{Claim, Held},
+            records,
+        },
     },
-    error::{BoxError, Error},
-    format::key::{commit_key, lease_key, Generation, SelectingField, Slot},
+    error::Error,
+    format::key::{lease_key, Generation},
+    futures::{race, Raced},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };
 
 /// Why a fill is not to call the inner service.
-enum NotGiven {
+pub(crate) enum NotGiven {
     /// Another node does what it is for, or did: this is how it ends.
     Elsewhere(Landing),
     /// Other fills began while it waited, as many as may be.
@@ -45,7 +45,7 @@ enum NotGiven {
 
 impl NotGiven {
     /// Ends the flight, and gives what there is for the request that led it.
-    fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
+    pub(crate) fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
         let (landing, delivery) = match self {
             Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
             Self::Full => (Landing::Passed, Delivery::Refused(Refusal::TooManyFills)),
@@ -58,40 +58,12 @@ impl NotGiven {
 }
 
 impl Fill {
-    /// Fills once it has the lease, or ends as another node's fill does.
-    pub(super) async fn run<S, A, B>(
-        mut self,
-        mut inner: Inner<S>,
-        mut permit: Permit,
-    ) -> Delivery<B, S::Error>
-    where
-        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Send + 'static,
-        A: Default + Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let claim = match self.lease(&mut inner, &mut permit).await {
-            Ok(()) => return self.go(inner, permit).await,
-            Err(NotGiven::Late(claim)) => claim,
-            Err(not_given) => return not_given.land(permit),
-        };
-        let delivery = match self.stand_in() {
-            Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfSilent),
-            None => Delivery::Refused(Refusal::WaitedTooLong),
-        };
-        tokio::spawn(async move {
-            match self.lease_late(*claim, &mut permit).await {
-                Ok(()) => drop(self.go(inner, permit).await),
-                Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
-            }
-        });
-        delivery
-    }
-
     /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
-    async fn lease<S: Clone>(&mut self, inner: &mut Inner<S>, permit: &mut Permit) -> Result<(), NotGiven> {
+    pub(crate) async fn lease<S: Clone>(
+        &mut self,
+        inner: &mut Inner<S>,
+        permit: &mut Permit,
+    ) -> Result<(), NotGiven> {
         let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
             return self.go_without().await;
         };
@@ -160,7 +132,7 @@ impl Fill {
     }
 
     /// Goes on to wait, for those who came after the one that led: each of them waits as long as the limit says.
-    async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+    pub(crate) async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
         let waited = self.wait(&mut claim, permit).await;
         self.after(waited, claim, permit).await
     }
@@ -252,51 +224,6 @@ impl Fill {
         }
         Ok(None)
     }
-
-    /// The lease of a commit that whoever invalidates the key can name, where the flight's own is none.
-    ///
-    /// Before it is asked for, what is known of the key's own record may be old: another node may have taken it out.
-    pub(super) async fn fence(&self, permit: &Permit) -> Result<Option<Held>, Refusal> {
-        let primary = &self.target.primary;
-        if permit.lease().is_none() || permit.slot() == primary {
-            return Ok(None);
-        }
-        let Some(mut claim) = Claim::new(&self.engine, commit_key(primary)) else {
-            return Ok(None);
-        };
-        let mut lease = claim.ask().await;
-        if matches!(lease, Ok(Lease::Taken)) {
-            // A commit is a few calls of the store.
-            let waiting = timeout(self.engine.config.store_limit, claim.wait());
-            lease = waiting.await.unwrap_or(Ok(Lease::Taken));
-        }
-        match lease {
-            Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
-            Ok(Lease::Taken) => Err(Refusal::LeaseLost),
-            Ok(Lease::NotOffered) => Ok(None),
-            // What could not be named could not be told from what was invalidated.
-            Err(_) => Err(Refusal::StoreFailed),
-        }
-    }
-
-    /// Whether the variants are still there that `slot` is one of, if it is one.
-    pub(super) async fn has_its_mark(&self, slot: &Slot) -> bool {
-        let Target { key, primary } = &*self.target;
-        if slot == primary {
-            return true;
-        }
-        // A store that cannot tell does not forbid.
-        let Ok(record) = decoded(&self.engine, primary).await else {
-            return true;
-        };
-        let Some(Decoded::Variants(variants)) = record.as_deref() else {
-            return false;
-        };
-        let place = |names: &Vec<_>| {
-            Slot::variant(key, variants.mark, &SelectingField::all(names, &self.asked.headers))
-        };
-        variants.key == *key && variants.selecting.iter().any(|names| place(names) == *slot)
-    }
 }
 
 /// What a wait for another node's lease came to.
@@ -328,27 +255,5 @@ impl Known {
             }
             Self::Unknown(_) => false,
         }
-    }
-}
-
-/// What becomes of those who wait for a fill that ends so.
-pub(super) fn landing(refusal: Refusal) -> Landing {
-    // The answer may be stored by now: by whoever has the lease, or asked after the invalidation.
-    if matches!(refusal, Refusal::LeaseLost | Refusal::Invalidated) {
-        Landing::Broken
-    } else {
-        Landing::Passed
-    }
-}
-
-/// The lease of `slot`, if there are leases; an error if another node has it.
-pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
-    let Some(mut claim) = Claim::new(engine, lease_key(slot)) else {
-        return Ok(None);
-    };
-    match claim.ask().await {
-        Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
-        Ok(Lease::Taken) => Err(Refusal::LeaseLost),
-        Ok(Lease::NotOffered) | Err(_) => Ok(None),
     }
 }

@@ -5,22 +5,25 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{request, HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::Draft, lease, resume::Resumable, Audience, Delivery, Fill, Pour, Poured, Stored, CHUNK_OVERHEAD,
+    commit::Draft,
+    delivery::{self, Delivery, Stored},
+    resume::Resumable,
+    task::Fill,
 };
 use crate::{
     engine::{
-        collect::Collector,
-        config::Fill as Mode,
-        flight::{Landing, Permit},
-        inner::Inner,
-        lookup::Target,
-        supply::{whole_chunks, End, Running},
-        Engine,
+        fetch::pour::{Audience, Pour, Poured, CHUNK_OVERHEAD},
+        inner::{body::Collector, Inner},
+        state::{
+            flight::{Landing, Permit},
+            run::End,
+            supply::Running,
+        },
     },
     error::BoxError,
     format::{key::Generation, manifest::Layout},
@@ -28,8 +31,8 @@ use crate::{
         cache_status::Refusal,
         fields::{only, stored_fields},
         freshness::Exchange,
-        partial::{of_the_whole, Binding, Part},
-        range::{wanted, ByteRange},
+        partial::{of_the_whole, whole_chunks, Binding, Part},
+        range::ByteRange,
         storable::storable,
     },
 };
@@ -109,7 +112,7 @@ impl Fill {
             return Delivery::Refused(refusal);
         }
         let refuse = |refusal, permit: Permit| {
-            permit.land(lease::landing(refusal));
+            permit.land(delivery::landing(refusal));
             Delivery::Refused(refusal)
         };
         let chunk_size = self.chunk_size();
@@ -182,25 +185,6 @@ impl Fill {
         let withheld = only(&parts.headers, &withheld);
         Delivery::Stored(Stored { generation, status: parts.status, withheld })
     }
-}
-
-/// The bytes to ask for first, in whole chunks, where not all are to be fetched: those that the request wants, no more
-/// than are read ahead.
-pub(super) fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
-    let config = &engine.config;
-    let gives_parts =
-        || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
-    if config.fill != Mode::Sliced || !gives_parts() {
-        return None;
-    }
-    let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
-    let (start, end) = wanted(&request.headers);
-    let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
-    // Who wants all that follows may leave soon.
-    let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
-    let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
-    Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })
-        .filter(|window| window.start < window.end)
 }
 
 /// Stores the rest of a first part. Should it break, whoever needs the rest asks for it by itself.

@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 
-use super::Fill;
+use super::task::Fill;
 use crate::{
-    engine::{flight::Permit, records::Waited, Engine},
+    engine::state::{flight::Permit, records::Waited, Engine},
     error::Error,
     format::key::Slot,
     semantics::cache_status::Refusal,

@@ -2,21 +2,20 @@
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`).
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::{Fill, Pour};
+use super::task::Fill;
 use crate::{
     engine::{
+        fetch::pour::{pause, Pour},
         inner::Inner,
-        race::{race, Raced},
     },
     error::BoxError,
+    futures::{race, Raced},
     semantics::{
         partial::{further, Binding, Further},
         range::ByteRange,
@@ -88,9 +87,4 @@ impl Fill {
         }
         false
     }
-}
-
-/// How long to wait after so many `failures` before: twice as long each time.
-pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(failures))
 }

@@ -7,31 +7,34 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::{
     header::{self, HeaderMap, HeaderValue},
-    request, Method, Request, Response, StatusCode,
+    request, Request, Response, StatusCode,
 };
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, lease, Called, Delivery, Fill, For, Known, Seen, Stored};
+use super::{
+    commit::{strong_tag, Draft},
+    delivery::{self, Delivery, Known, Stored},
+    task::{Called, Fill},
+};
 use crate::{
     engine::{
-        flight::{Landing, Permit, Role},
         inner::Inner,
-        lookup::{decoded, Decoded, Entry, Target},
-        purge::forget,
-        records::Waited,
-        Engine,
+        lookup::decoded,
+        state::{
+            entry::{forget, Decoded, Entry},
+            flight::{Landing, Permit},
+        },
     },
     error::BoxError,
     format::manifest::{Manifest, Tagged},
     semantics::{
         cache_control::RequestDirectives,
         cache_status::Refusal,
-        etag::EntityTag,
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
         storable::storable,
-        validation::{ask, head_says, is_about, is_error, is_of_a_client, says_all, HeadSays, News},
+        validation::{ask, is_about, is_error, is_of_a_client, says_all},
     },
 };
 
@@ -122,7 +125,7 @@ impl Fill {
                         let landing = if refusal.is_of_the_client() {
                             Landing::ForOne(entry.generation())
                         } else {
-                            lease::landing(refusal)
+                            delivery::landing(refusal)
                         };
                         Err((landing, Delivery::Usable(entry, Some(answer.status), refusal)))
                     }
@@ -198,7 +201,7 @@ impl Fill {
     }
 
     /// Updates the stored response by the fields of a 304 (RFC 9111 §3.2).
-    async fn freshen(
+    pub(crate) async fn freshen(
         &self,
         entry: &Arc<Entry>,
         answer: &HeaderMap,
@@ -247,77 +250,10 @@ impl Fill {
     }
 }
 
-/// The tag by which other variants may be found to have the same bytes: the inner service's own, and strong. In one
-/// coding for all, for there are inner services that tag an encoded representation as they tag the plain one.
-pub(super) fn strong_tag(manifest: &Manifest) -> Option<&[u8]> {
-    let etag = single_bytes(&manifest.headers, &header::ETAG)?;
-    let is_strong = EntityTag::parse(etag).is_some_and(|tag| !tag.is_weak());
-    let is_plain = !manifest.headers.contains_key(header::CONTENT_ENCODING);
-    (is_strong && is_plain && !manifest.own_etag && etag.len() <= LONGEST_TAG).then_some(etag)
-}
-
-/// Tags longer than this are not kept with the key's variants, which are read at each request.
-const LONGEST_TAG: usize = 128;
-
-enum Freshened {
+pub(crate) enum Freshened {
     /// It says by now that it may not be stored.
     Forbidden,
     Stored(Stored),
     /// Good for the viewer who asked.
     Unstored(Arc<Entry>, Refusal),
-}
-
-/// Takes the answer to a request that went alone for news of the stored response: of a HEAD's 200, updates what a GET would
-/// have found, or takes it out (RFC 9111 §4.3.5); of a refusal, ends its use as stale.
-///
-/// `revocations` is their count when the request was forwarded, and `seen` the mark that was there: what was invalidated
-/// since, here or elsewhere, is not put back. Where a fill is
-/// under way, its news is better.
-///
-/// # Cancel safety
-///
-/// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
-pub(crate) async fn heed(
-    engine: Arc<Engine>,
-    target: Arc<Target>,
-    mut asked: request::Parts,
-    entry: Arc<Entry>,
-    (status, answer): (StatusCode, HeaderMap),
-    exchange: Exchange,
-    (revocations, seen): (u64, Seen),
-) {
-    let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
-        return;
-    };
-    match lease::at_once(&engine, &entry.slot).await {
-        Ok(Some(held)) => permit.hold(held),
-        Ok(None) => {}
-        Err(_) => return,
-    }
-    let in_store = engine.records.record(&entry.slot).await;
-    let is_there = matches!(in_store, Ok(Some(record)) if record == entry.record);
-    if !is_there || engine.flights.revocations() != revocations {
-        return;
-    }
-    let says = head_says(&entry.manifest.headers, entry.manifest.layout.length, &answer);
-    let is_fresh = entry.freshness.is_fresh(exchange.received);
-    let (news, records) = (News::of(&asked.headers, status, Refusal::Status), Arc::clone(&engine.records));
-    asked.method = Method::GET;
-    let directives = engine.directives(&asked);
-    let (stored, window, whom) = (Known::Nothing, None, For::Later);
-    let share = engine.budget.share(|| false);
-    let began = engine.config.clock.now();
-    let (waited, forgoes) = (Waited::default(), false);
-    #[rustfmt::skip]
-    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
-    match says {
-        _ if news == News::Gone && !is_fresh => forget(&records, &entry).await,
-        _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,
-        HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
-        // What one client was told says nothing of what others may have, nor of what may be used without a word.
-        HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {
-            forget(&records, &entry).await;
-        }
-        HeadSays::Another | HeadSays::Nothing => {}
-    }
 }

@@ -11,18 +11,24 @@ use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    commit::Draft, lease, pour::broken_by, resume::Resumable, Audience, Delivery, Fill, For, Known, Pace,
-    Pour, Poured, Salvage, Stored, CHUNK_OVERHEAD,
+    commit::Draft,
+    delivery::{self, Delivery, For, Known, Stored},
+    resume::Resumable,
+    task::Fill,
 };
 use crate::{
     clock::moment,
     engine::{
-        collect::Collector,
+        body::salvaged::Salvage,
         config::Fill as Mode,
-        flight::{Landing, Permit},
-        inner::Inner,
-        lookup::Entry,
-        supply::{End, Running},
+        fetch::pour::{broken_by, Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
+        inner::{body::Collector, Inner},
+        state::{
+            entry::Entry,
+            flight::{Landing, Permit},
+            run::End,
+            supply::Running,
+        },
     },
     error::BoxError,
     format::{key::Generation, manifest::Layout},
@@ -34,7 +40,6 @@ use crate::{
         partial::{gives_parts, Binding},
         range::ByteRange,
         storable::storable,
-        validation::is_of_a_client,
     },
 };
 
@@ -165,7 +170,7 @@ impl Fill {
             return self.broken(parts.status, broken_by(&error), permit);
         }
         self.remember(refusal, &parts.headers);
-        permit.land(lease::landing(refusal));
+        permit.land(delivery::landing(refusal));
         let (rest, waited) = (pour.body, self.waited.and(waited));
         Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest, refusal, waited }))
     }
@@ -266,24 +271,6 @@ impl Fill {
         // It may have died after its last byte, and then nothing is missing.
         let sparse = stored.length < length;
         self.commit(Draft { layout, sparse, ..draft }, permit).await.is_ok()
-    }
-
-    /// What is to be done with a response that may not be stored, beside passing it on.
-    pub(super) async fn refused(
-        &self,
-        refusal: Refusal,
-        status: StatusCode,
-        headers: &HeaderMap,
-        permit: Permit,
-    ) {
-        // An error or a redirection may be this viewer's alone, or over in a moment.
-        if refusal != Refusal::Status || status.is_success() {
-            self.remember(refusal, headers);
-        }
-        self.heed(refusal, status, &permit).await;
-        // Those without credentials or cookies may get what can be stored; the others have been remembered.
-        let is_for_owner = refusal.is_of_the_client() && is_of_a_client(&self.asked.headers);
-        permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
     }
 
     /// Whether the response may be stored and there is room for it.

@@ -4,13 +4,39 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{header::HeaderMap, StatusCode};
 
-use super::{commit::Draft, Fill, Known};
+use super::{commit::Draft, delivery::Known, task::Fill};
 use crate::{
-    engine::{flight::Permit, lookup::Entry, purge::forget},
-    semantics::{cache_status::Refusal, validation::News},
+    engine::state::{
+        entry::{forget, Entry},
+        flight::{Landing, Permit},
+    },
+    semantics::{
+        cache_status::Refusal,
+        validation::{is_of_a_client, News},
+    },
 };
+
+impl Fill {
+    /// What is to be done with a response that may not be stored, beside passing it on.
+    pub(super) async fn refused(
+        &self,
+        refusal: Refusal,
+        status: StatusCode,
+        headers: &HeaderMap,
+        permit: Permit,
+    ) {
+        // An error or a redirection may be this viewer's alone, or over in a moment.
+        if refusal != Refusal::Status || status.is_success() {
+            self.remember(refusal, headers);
+        }
+        self.heed(refusal, status, &permit).await;
+        // Those without credentials or cookies may get what can be stored; the others have been remembered.
+        let is_for_owner = refusal.is_of_the_client() && is_of_a_client(&self.asked.headers);
+        permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
+    }
+}
 
 impl Fill {
     /// Has the stored response that was asked about go the way of an answer that was not stored.

@@ -1,5 +1,7 @@
 //! The wrapped service, and whether it has been polled ready.
 
+pub(crate) mod body;
+
 use std::{future::poll_fn, mem};
 
 use http::Request;

@@ -2,104 +2,27 @@
 //!
 //! RFC 9111 §4 (constructing responses from caches), §4.1 (`Vary`).
 
-use std::{sync::Arc, time::SystemTime};
+pub(crate) mod content;
+pub(crate) mod prefetch;
 
-use bytes::Bytes;
-use http::HeaderMap;
+use std::sync::Arc;
 
-use super::{records::Waited, supply::Supply, Engine};
+use http::{request, HeaderMap, Method};
+
+pub(crate) use super::config::Fill;
+use super::state::{
+    entry::{Accepted, Decoded, Entry, Target},
+    records::Waited,
+    Engine,
+};
 use crate::{
     error::Error,
     format::{
-        key::{CacheKey, Generation, SelectingField, Slot},
-        manifest::{Layout, Manifest, Record, Tagged, Variants},
+        key::{SelectingField, Slot},
+        manifest::{Record, Tagged},
     },
-    semantics::{
-        cache_control::RequestDirectives,
-        cache_status::Forwarded,
-        freshness::{Exchange, Freshness, Reuse},
-        validation::updated,
-    },
+    semantics::{cache_control::RequestDirectives, cache_status::Forwarded, freshness::Reuse},
 };
-
-/// What a request is about.
-pub(crate) struct Target {
-    pub(crate) key: CacheKey,
-    pub(crate) primary: Slot,
-}
-
-impl Target {
-    pub(crate) fn new(key: CacheKey) -> Self {
-        Self { primary: Slot::primary(&key), key }
-    }
-}
-
-/// A stored response, ready to be served.
-pub(crate) struct Entry {
-    pub(crate) manifest: Manifest,
-    pub(crate) freshness: Freshness,
-    pub(crate) slot: Slot,
-    /// The record that it was decoded from.
-    pub(crate) record: Bytes,
-    /// What brings it, if it has not all come yet: it has no record then.
-    pub(crate) pouring: Option<Arc<Supply>>,
-}
-
-impl Entry {
-    pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
-        let Manifest { status, headers, exchange, .. } = &manifest;
-        let mut freshness =
-            Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
-        if manifest.withdrawn {
-            freshness = freshness.withdrawn();
-        }
-        Self { manifest, freshness, slot, record, pouring: None }
-    }
-
-    /// The same, with its fields updated by an answer about it (RFC 9111 §3.2).
-    pub(crate) fn updated(&self, engine: &Engine, answer: &HeaderMap, exchange: Exchange) -> Self {
-        let headers = updated(&self.manifest.headers, answer, exchange.received);
-        let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
-        Self::of(engine, manifest, self.slot.clone(), self.record.clone())
-    }
-
-    pub(crate) fn generation(&self) -> Generation {
-        self.manifest.layout.generation
-    }
-
-    /// Whether it may stand in for an error. What is stored in part would have to be asked for where the error came from.
-    pub(crate) fn stands_in(&self, directives: &RequestDirectives, now: SystemTime) -> bool {
-        !self.manifest.sparse && self.freshness.stands_in(directives, now)
-    }
-
-    /// Bytes of the whole body; of one that is still to come, only if the inner service said it.
-    pub(crate) fn length(&self) -> Option<u64> {
-        match &self.pouring {
-            Some(supply) => supply.length(),
-            None => Some(self.manifest.layout.length),
-        }
-    }
-
-    /// Its layout as far as it is certain by now.
-    pub(crate) fn layout(&self) -> Layout {
-        match &self.pouring {
-            Some(supply) => supply.layout(),
-            None => self.manifest.layout,
-        }
-    }
-
-    /// Whether a request with these fields selects it.
-    pub(crate) fn is_selected_by(&self, request: &HeaderMap) -> bool {
-        let names: Vec<_> = self.manifest.selecting.iter().map(|field| field.name.clone()).collect();
-        SelectingField::all(&names, request) == self.manifest.selecting
-    }
-}
-
-/// What a record decodes to.
-pub(crate) enum Decoded {
-    Entry(Arc<Entry>),
-    Variants(Variants),
-}
 
 /// What the store has for a request.
 pub(crate) enum Look {
@@ -108,20 +31,6 @@ pub(crate) enum Look {
     Found(Arc<Entry>, Reuse),
     /// Nothing that this request selects: why, the slot where it would be, and what other requests selected.
     Nothing(Forwarded, Slot, Vec<Tagged>),
-}
-
-/// A response that was fetched a moment ago, and may be used whatever its freshness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepted {
-    Nothing,
-    /// Fetched or validated for this very request (RFC 9111 §4).
-    Own(Generation),
-    /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
-    Shared(Generation),
-    /// Found to be good for another one, and that says nothing of this one.
-    Another(Generation),
-    /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
-    StandIn(Generation),
 }
 
 /// Looks for the response to a request with these fields.
@@ -266,6 +175,19 @@ fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepte
     entry.freshness.reuse(directives, now)
 }
 
+impl Engine {
+    /// Whether it is stored in part, and nothing half good is to be served, or nobody may be asked for the rest.
+    pub(crate) fn is_half_good(
+        &self,
+        entry: &Entry,
+        request: &request::Parts,
+        directives: &RequestDirectives,
+    ) -> bool {
+        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
+        entry.manifest.sparse && is_whole && request.method == Method::GET
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::{header, HeaderMap, HeaderValue, StatusCode};
@@ -273,7 +195,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::{Clock, SystemClock},
-        engine::{Config, Engine},
+        engine::{config::Config, state::Engine},
         semantics::freshness::ByUri,
         store::MokaStore,
     };

@@ -13,12 +13,16 @@ use std::{
 use bytes::Bytes;
 use http::{request, Method};
 
-use super::{
-    lookup::{foreseen, lookup, Accepted, Look, Target},
-    serve::begins_with,
-    Engine,
+use super::{content::begins_with, foreseen, lookup, Look};
+use crate::{
+    engine::state::{
+        entry::{Accepted, Target},
+        Engine,
+    },
+    error::Error,
+    format::chunk::ChunkName,
+    semantics::cache_control::RequestDirectives,
 };
-use crate::{error::Error, format::chunk::ChunkName, semantics::cache_control::RequestDirectives};
 
 /// A chunk on its way.
 pub(crate) struct Early {
@@ -29,7 +33,7 @@ pub(crate) struct Early {
 
 /// Looks, as [`lookup`] does, and begins to read what the answer will most likely begin with, unless the store answers at
 /// once.
-pub(super) async fn look_ahead(
+pub(crate) async fn look_ahead(
     engine: &Engine,
     target: &Target,
     request: &request::Parts,
@@ -76,7 +80,7 @@ impl Early {
     }
 
     /// What came of it, if it is the chunk of this name.
-    pub(super) async fn chunk(self, name: ChunkName) -> Option<Result<Bytes, Error>> {
+    pub(crate) async fn chunk(self, name: ChunkName) -> Option<Result<Bytes, Error>> {
         if self.name != name {
             return None;
         }

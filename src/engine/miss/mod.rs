@@ -1,5 +1,11 @@
 //! What a miss can do: fill, or wait for a fill, and look again; at last, ask the inner service as the viewer asked.
 
+pub(crate) mod heal;
+pub(crate) mod pass;
+pub(crate) mod read_along;
+pub(crate) mod viewer;
+pub(crate) mod wait;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,22 +14,31 @@ use http_body::Body;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use self::{
+    heal::NotHealed,
+    pass::{pass, validate, Question},
+    viewer::Viewer,
+    wait::Turn,
+};
 use super::{
-    alone::{pass, validate, Question},
-    fill::{self, For, Known},
-    flight::{Landing, Role},
-    hit::{Answer, Missed},
+    body::ResponseBody,
+    fetch::fetcher::Upstream,
+    fill::{
+        delivery::{For, Known},
+        run,
+    },
+    hit::{Answer, Asked, Missed},
     inner::Inner,
-    lookup::{lookup, Accepted, Entry, Look, Target},
-    reading::NotHealed,
-    records::Waited,
+    lookup::{lookup, Look},
     serve,
-    supply::{Upstream, Viewer},
-    turn::Turn,
-    Engine,
+    state::{
+        entry::{Accepted, Entry, Target},
+        flight::{Landing, Role},
+        records::Waited,
+        Engine,
+    },
 };
 use crate::{
-    body::ResponseBody,
     error::BoxError,
     semantics::{
         cache_control::RequestDirectives,
@@ -31,14 +46,6 @@ use crate::{
         freshness::Reuse,
     },
 };
-
-/// A request that the store did not answer.
-pub(crate) struct Asked<A> {
-    pub(crate) parts: request::Parts,
-    pub(crate) body: A,
-    pub(crate) target: Arc<Target>,
-    pub(crate) directives: RequestDirectives,
-}
 
 /// Fills, or waits for a fill, and looks again; at last, asks the inner service as the viewer asked.
 pub(crate) async fn forward<S, A, B>(
@@ -117,7 +124,7 @@ where
                 } else {
                     let stored = missed.known();
                     led = true;
-                    let filling = fill::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
+                    let filling = run::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
                     engine.lead(filling, &upstream, parts, target, &mut outcome).await?
                 }
             }

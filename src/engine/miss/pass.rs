@@ -8,17 +8,20 @@ use http::{
 };
 use tower_service::Service;
 
-use super::{
-    fill::{self, Verdict},
-    forward::Asked,
-    inner::Inner,
-    lookup::Entry,
-    serve,
-    supply::Upstream,
-    Engine, Fill,
-};
 use crate::{
-    body::ResponseBody,
+    engine::{
+        body::ResponseBody,
+        config::Fill,
+        fetch::fetcher::Upstream,
+        fill::{
+            head, invalidated,
+            validate::{self, Verdict},
+        },
+        hit::Asked,
+        inner::Inner,
+        serve,
+        state::{entry::Entry, Engine},
+    },
     semantics::{
         cache_status::{Outcome, Refusal},
         etag::has_strong_tag,
@@ -46,8 +49,8 @@ where
     engine.mark(&mut inwards.extensions);
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
     let mark = match &stale {
-        Some(_) => fill::Seen::before_a_question(engine, &target.primary).await,
-        None => fill::Seen::Nothing,
+        Some(_) => invalidated::Seen::before_a_question(engine, &target.primary).await,
+        None => invalidated::Seen::Nothing,
     };
     let requested = clock.now();
     let answer = inner.call(Request::from_parts(inwards, body)).await;
@@ -55,7 +58,7 @@ where
     let exchange = Exchange { requested, received: clock.now(), with_cookie };
     if let Some(entry) = &stale {
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-        if fill::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
+        if validate::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
             outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
             outcome.forwarded_status = seen.map(|(status, _)| status);
             if let Some(response) = serve::supplied(engine, entry, &parts, outcome, upstream).await {
@@ -73,7 +76,7 @@ where
             let said = (status, answer.headers().clone());
             let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
             let before = (revocations, mark);
-            let news = fill::heed(engine, target, parts, entry, said, exchange, before);
+            let news = head::heed(engine, target, parts, entry, said, exchange, before);
             // Whatever becomes of it, the answer is the inner service's.
             let _ = tokio::spawn(news).await;
         }
@@ -116,7 +119,7 @@ impl Question {
             Self::OfAny if entry.manifest.own_etag => None,
             Self::OfAny => {
                 remove_conditions_and_ranges(&mut asked.headers);
-                Some(fill::question(entry, &asked))
+                Some(validate::question(entry, &asked))
             }
             Self::OfTheAuthorized => {
                 let is_whole = !entry.manifest.sparse || engine.config.fill != Fill::Whole;
@@ -176,12 +179,13 @@ where
     };
     let Asked { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
-    let before = (engine.flights.revocations(), fill::Seen::before_a_question(engine, &target.primary).await);
+    let before =
+        (engine.flights.revocations(), invalidated::Seen::before_a_question(engine, &target.primary).await);
     let requested = engine.config.clock.now();
     let answer = inner.call(Request::from_parts(putting, A::default())).await;
     let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };
     let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-    let usable = match fill::verdict(&entry, directives, seen, exchange.received) {
+    let usable = match validate::verdict(&entry, directives, seen, exchange.received) {
         Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
         Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
         Verdict::StandsIn => {
@@ -194,7 +198,7 @@ where
             if matches!(news, News::Gone | News::Withdrawn) {
                 let said = (answer.status(), answer.headers().clone());
                 let (engine, target) = (Arc::clone(engine), Arc::clone(target));
-                let heeding = fill::heed(engine, target, parts.clone(), entry, said, exchange, before);
+                let heeding = head::heed(engine, target, parts.clone(), entry, said, exchange, before);
                 // Whatever becomes of it, the answer is the inner service's.
                 let _ = tokio::spawn(heeding).await;
             }

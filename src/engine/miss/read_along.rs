@@ -1,22 +1,22 @@
 //! What a viewer reads while it comes: of a fill under way, and of a stored response with a chunk to be had again.
 
-use std::{future::pending, sync::Arc};
+use std::sync::Arc;
 
-use http::{header, request, Method, Response, StatusCode};
-use tokio::time::timeout;
+use http::{header, request, Method, Response};
 
-use super::{
-    flight::Follower,
-    lookup::{Accepted, Entry},
-    purge::forget,
-    race::{race, Raced},
-    serve::{self, Gone, Service},
-    supply::{binding, Found, Line, Missing, Upstream},
-    Engine,
-};
 use crate::{
-    body::ResponseBody,
+    engine::{
+        body::ResponseBody,
+        fetch::{demand::Line, fetcher::Upstream},
+        serve::{self, Service},
+        state::{
+            entry::Entry,
+            flight::{paced, Follower},
+            Engine,
+        },
+    },
     format::key::Slot,
+    futures::{race, Raced},
     semantics::{
         cache_status::{Outcome, Refusal},
         range::certain_from,
@@ -24,27 +24,6 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether an answer from `entry` would come to its end while the store has only what is at hand: the inner service is
-    /// known to have the rest, or there is none.
-    pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
-        let (manifest, now) = (&entry.manifest, self.config.clock.now());
-        // What is stored in part came as a part. Of anything else it is not known whether the rest is to be had, and while
-        // the store is down there would be nothing to compare another fill with.
-        let primary = Slot::primary(&manifest.key);
-        if manifest.sparse
-            && binding(manifest).is_some()
-            && self.partless.recall(&primary, &request.headers, now).is_none()
-        {
-            return true;
-        }
-        for index in serve::chunks(self, entry, request) {
-            if self.records.chunk(manifest.layout.chunk(index)).await.is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
     /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
     ///
     /// # Errors
@@ -124,73 +103,4 @@ impl Engine {
         let outcome = Outcome { collapsed: true, ..outcome };
         self.read(upstream, entry, &follower, false, request, outcome).await
     }
-
-    /// The answer that begins with a chunk which is gone, once that has been fetched again.
-    pub(super) async fn heal<B>(
-        &self,
-        upstream: &Arc<dyn Upstream>,
-        entry: &Arc<Entry>,
-        gone: Gone,
-        request: &request::Parts,
-        accepted: Accepted,
-        outcome: Outcome,
-    ) -> Result<Response<ResponseBody<B>>, NotHealed> {
-        // Of what was stored as a whole for this request, a chunk that is lost at once would be lost again.
-        let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
-        if accepted != Accepted::Nothing && !is_of_old {
-            if gone.is_lost {
-                forget(&self.records, entry).await;
-            }
-            return Err(NotHealed::Forgotten);
-        }
-        let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
-        match timeout(self.config.follower_limit, line.sought(gone.first)).await {
-            Ok(Ok(Found::Chunk(_))) => {}
-            Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
-                return Err(NotHealed::Now(Refusal::WaitedTooLong))
-            }
-            Ok(Err(Missing::Failed(error))) if error.is_store() => {
-                return Err(NotHealed::Now(Refusal::StoreLost))
-            }
-            Ok(Err(Missing::Failed(_))) => return Err(NotHealed::Now(Refusal::InnerFailed)),
-            Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
-                forget(&self.records, entry).await;
-                return Err(NotHealed::Forgotten);
-            }
-        }
-        let outcome = if line.has_fetched() {
-            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, stored: true, ..outcome }
-        } else if line.has_collapsed() {
-            // RFC 9211 §2.6: with the call that was made for another.
-            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, collapsed: true, ..outcome }
-        } else if accepted == Accepted::Nothing {
-            // The store had it after all.
-            Outcome::default()
-        } else {
-            outcome
-        };
-        let service = Service { outcome, line: Some(line), early: None };
-        let served = serve::serve(self, entry, request, service).await;
-        served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
-    }
-}
-
-/// Until a fill is poured no faster than it is read; it is not deserted meanwhile.
-pub(super) async fn paced(mut follower: Follower) {
-    if let Some(entry) = follower.pouring().await {
-        if let Some(supply) = &entry.pouring {
-            return supply.paced().await;
-        }
-    }
-    pending::<()>().await;
-}
-
-/// Why a response whose first chunk was gone is not served.
-pub(super) enum NotHealed {
-    /// The inner service has no part of it to give: it is as if nothing were stored.
-    Forgotten,
-    /// The chunk cannot be had now; the viewer is to ask the inner service by itself.
-    Now(Refusal),
 }

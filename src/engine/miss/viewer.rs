@@ -1,9 +1,7 @@
 //! The inner service as one viewer asks it, whatever its types: for bodies that have none of them.
 
 use std::{
-    future::Future,
     marker::PhantomData,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,42 +11,30 @@ use http_body::Body;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::{binding, Slice};
 use crate::{
     engine::{
-        fill::{self, Filling, For, Known},
-        flight::Role,
+        fetch::{
+            fetcher::{self, Refilling, Upstream},
+            slice::Slice,
+        },
+        fill::{
+            delivery::{Filling, For, Known},
+            run,
+        },
         inner::Inner,
-        lookup::{decoded, Decoded, Entry, Target},
-        purge::forget,
-        race::{race, Raced},
-        reading::paced,
-        Engine,
+        lookup::decoded,
+        state::{
+            entry::{forget, Decoded, Entry, Target},
+            flight::{paced, Role},
+            supply::binding,
+            Engine,
+        },
     },
     error::BoxError,
     format::manifest::Manifest,
+    futures::{race, Raced},
     semantics::storable::remove_credentials,
 };
-
-/// What can ask the inner service on behalf of a viewer.
-pub(crate) trait Upstream: Send + Sync {
-    fn engine(&self) -> &Arc<Engine>;
-
-    /// What the viewer asked for.
-    fn target(&self) -> &Target;
-
-    /// Fetches some chunks, in a task of its own.
-    fn fetch(&self, slice: Slice);
-
-    /// The stored response that a fill has made of what it poured, if it has.
-    fn committed<'a>(&'a self, poured: &'a Entry) -> Refilling<'a>;
-
-    /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte.
-    fn refill(&self, gone: Arc<Entry>) -> Refilling<'_>;
-}
-
-/// A stored response to go on with, being sought.
-pub(crate) type Refilling<'a> = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send + 'a>>;
 
 /// One viewer's request, and the service that answers it.
 pub(crate) struct Viewer<S, A> {
@@ -121,7 +107,7 @@ where
     }
 
     fn fetch(&self, slice: Slice) {
-        let asked = fill::request_of_its_own(&self.engine, &self.request);
+        let asked = fetcher::request_of_its_own(&self.engine, &self.request);
         tokio::spawn(slice.run(self.inner(), asked));
     }
 
@@ -151,7 +137,7 @@ where
                         let mut request = self.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
                         let (inner, gone) = (self.inner(), Known::Gone(gone.generation()));
-                        let filling = fill::start(engine, inner, &request, target, gone, For::Now, permit)?;
+                        let filling = run::start(engine, inner, &request, target, gone, For::Now, permit)?;
                         let Filling { task, follower } = filling;
                         // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
                         if let Raced::Second(()) = race(task, paced(follower)).await {

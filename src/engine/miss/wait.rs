@@ -5,18 +5,20 @@ use std::{panic::resume_unwind, sync::Arc};
 use http::{header::HeaderMap, request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::{
-    alone::is_for_another_try,
-    fill::{Delivery, Filling},
-    flight::{Follower, Landing},
-    lookup::{Accepted, Entry, Target},
-    race::{race, Raced},
-    serve,
-    supply::Upstream,
-    Engine,
-};
+use super::pass::is_for_another_try;
 use crate::{
-    body::ResponseBody,
+    engine::{
+        body::ResponseBody,
+        fetch::fetcher::Upstream,
+        fill::delivery::{Delivery, Filling},
+        serve,
+        state::{
+            entry::{Accepted, Entry, Target},
+            flight::{Follower, Landing},
+            Engine,
+        },
+    },
+    futures::{race, Raced},
     semantics::cache_status::{Outcome, Refusal},
 };
 

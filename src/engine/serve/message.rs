@@ -2,11 +2,13 @@
 //!
 //! RFC 9110 §8.6 (`Content-Length`); RFC 9112 §6.3 (what a gateway answers instead of an invalid one).
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{
+    header::{self, HeaderMap, HeaderValue},
+    Response, StatusCode,
+};
 
-use super::serve::own;
 use crate::{
-    body::ResponseBody,
+    engine::body::{reader::Reader, ResponseBody},
     semantics::{
         cache_status::{self, Refusal},
         fields::settle_length,
@@ -24,8 +26,24 @@ pub(super) fn settled<B>(response: Response<B>) -> Result<Response<ResponseBody<
 }
 
 /// Hands on the answer to an unsafe request; a 502 where it is no message.
-pub(super) fn pass_unsafe<B>(response: Response<B>, member: HeaderValue) -> Response<ResponseBody<B>> {
+pub(crate) fn pass_unsafe<B>(response: Response<B>, member: HeaderValue) -> Response<ResponseBody<B>> {
     let mut response = settled(response).unwrap_or_else(|_| own(StatusCode::BAD_GATEWAY, ""));
     cache_status::append(response.headers_mut(), member);
+    response
+}
+
+/// An answer of the cache's own.
+pub(super) fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response(status, headers, ResponseBody::stored(Reader::of(text.into())))
+}
+
+pub(crate) fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response
 }

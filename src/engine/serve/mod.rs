@@ -2,36 +2,36 @@
 //!
 //! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
 
-use std::{borrow::Cow, ops::Range, sync::Arc, time::SystemTime};
+pub(crate) mod fields;
+pub(crate) mod message;
 
-use http::{
-    header::{self, HeaderMap, HeaderName, HeaderValue},
-    request, Method, Response, StatusCode,
+use std::sync::Arc;
+
+use http::{header, request, Method, Response, StatusCode};
+
+use self::{
+    fields::{fields, BYTES},
+    message::{own, response, settled},
 };
-
 use super::{
-    content::Content,
-    early::Early,
-    fill::Salvage,
-    lookup::Entry,
-    message::settled,
-    parts::{boundary, Parts},
-    reader::{Reader, Source},
-    records::Waited,
-    supply::{Line, Upstream},
-    Engine,
+    body::{
+        multipart::Parts,
+        reader::{Reader, Source},
+        salvaged::Salvage,
+        ResponseBody,
+    },
+    fetch::{demand::Line, fetcher::Upstream},
+    lookup::{
+        content::{content, Content},
+        prefetch::Early,
+    },
+    state::{entry::Entry, records::Waited, Engine},
 };
 use crate::{
-    body::ResponseBody,
-    format::{chunk::ChunkName, manifest::Manifest},
     policy::Policy,
     semantics::{
         cache_status::{Generated, Outcome, Refusal, Signature},
-        etag::Validators,
-        fields::{media_type, only, settle_length, without_content},
-        multipart::Multipart,
-        range::ByteRange,
-        select::{select, Selection},
+        fields::{media_type, settle_length},
     },
 };
 
@@ -119,122 +119,6 @@ pub(crate) async fn serve<B>(
     Ok(response(status, headers, body))
 }
 
-/// The chunk that the answer to a GET from `entry` begins with; none if it has no content.
-pub(super) fn begins_with(engine: &Engine, entry: &Entry, request: &request::Parts) -> Option<ChunkName> {
-    let (_, content) = content(engine, entry, request);
-    let layout = entry.layout();
-    let (first, _) = layout.locate(content.start());
-    (content.length() != Some(0)).then(|| layout.chunk(first))
-}
-
-/// From the first to the last chunk that the answer to a request from `entry` is made of.
-pub(super) fn chunks(engine: &Engine, entry: &Entry, request: &request::Parts) -> Range<u64> {
-    let (_, content) = content(engine, entry, request);
-    let layout = entry.layout();
-    if content.length() == Some(0) || request.method == Method::HEAD {
-        return 0..0;
-    }
-    let (first, _) = layout.locate(content.start());
-    let size = u64::from(layout.chunk_size.max(1));
-    first..content.end().map_or_else(|| layout.chunks(), |end| end.div_ceil(size))
-}
-
-/// What of a stored response answers a request, and with which status.
-fn content(engine: &Engine, entry: &Entry, request: &request::Parts) -> (StatusCode, Content) {
-    let Manifest { status, headers, .. } = &entry.manifest;
-    let validators = Validators::of(headers);
-    let length = entry.layout().length;
-    let most_ranges = engine.config.policy.most_ranges();
-    let everything = match entry.length() {
-        Some(length) => Content::Part(ByteRange { start: 0, end: length }),
-        None => Content::Open,
-    };
-    match select(&request.method, &request.headers, *status, validators, length, most_ranges) {
-        Selection::Full => (*status, everything),
-        Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
-        Selection::Several(ranges) => match multipart(entry, &ranges) {
-            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
-            None => (*status, everything),
-        },
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, Content::NOTHING),
-        Selection::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, Content::NOTHING),
-        Selection::NotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, Content::NOTHING),
-    }
-}
-
-/// These parts of a stored response in one content; `None` where the whole is answered instead: it is no longer, or
-/// it is in a coding. RFC 9110 §15.3.7 has `Content-Encoding` in the header of the message, and a viewer would decode
-/// the delimiters with the parts.
-fn multipart(entry: &Entry, ranges: &[ByteRange]) -> Option<Multipart> {
-    let Manifest { headers, layout, .. } = &entry.manifest;
-    // Nor of what is still to be made: whoever makes it would see the boundary first.
-    if headers.contains_key(header::CONTENT_ENCODING) || entry.pouring.is_some() {
-        return None;
-    }
-    let mut ranges = Cow::Borrowed(ranges);
-    // RFC 9110 §14.2: a request that goes to and fro in what is stored would have the same chunk read again and again.
-    if layout.reads(ranges.iter().map(|range| range.start..range.end)) > layout.chunks() {
-        ranges.to_mut().sort_unstable_by_key(|range| range.start);
-    }
-    Multipart::of(&ranges, headers.get(header::CONTENT_TYPE), layout.length, boundary(layout.generation))
-}
-
-/// The header fields that an answer with `status` has, all but `Cache-Status`.
-fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
-    let stored = &entry.manifest.headers;
-    let length = entry.layout().length;
-    let stored_status = entry.manifest.status;
-    // A 412 or 416 of the inner service's own, where the policy stores such, is served as it came.
-    let made = if status == stored_status { StatusCode::OK } else { status };
-    let mut headers = match made {
-        StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
-        StatusCode::PRECONDITION_FAILED => {
-            without_content(stored, &[header::DATE, header::ETAG, header::VARY])
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
-        _ => stored.clone(),
-    };
-    // RFC 9110 §15.4.5: a 304 has Last-Modified only where there is no ETag to update by.
-    if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
-        headers.extend(only(stored, &[header::LAST_MODIFIED]));
-    }
-    headers.insert(header::AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
-    match made {
-        StatusCode::NOT_MODIFIED => return headers,
-        StatusCode::PARTIAL_CONTENT => {
-            // RFC 9530 §2: these are of the content of one message, and this one has another content.
-            for name in &CONTENT_SUMS {
-                headers.remove(name);
-            }
-            match content {
-                Content::Part(range) if entry.length().is_some() => {
-                    insert(&mut headers, header::CONTENT_RANGE, range.within(length));
-                }
-                // §14.4: the complete length, where it is unknown, is an asterisk.
-                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
-                Content::Open => {}
-                // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
-                Content::Parts(multipart) => {
-                    insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
-                }
-            }
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            insert(&mut headers, header::CONTENT_RANGE, format!("bytes */{length}"));
-        }
-        _ => {}
-    }
-    // RFC 9110 §8.6: a 204 has no content, and no length of it.
-    if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    // §14.2: ranges are defined for what is a 200 without them.
-    if stored_status == StatusCode::OK {
-        headers.insert(header::ACCEPT_RANGES, BYTES);
-    }
-    headers
-}
-
 /// Answers with an inner response whose storing stopped midway: what is in the store, what is in hand, and the
 /// rest as it comes. `None` if what is in the store cannot all be read back.
 pub(crate) async fn salvage<B>(
@@ -304,41 +188,3 @@ pub(crate) fn gateway_timeout<B>(method: &Method, by: Signature<'_>) -> Response
     Generated(Refusal::OnlyIfCached).append_to(response.headers_mut(), by);
     response
 }
-
-/// An answer of the cache's own.
-pub(super) fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response(status, headers, ResponseBody::stored(Reader::of(text.into())))
-}
-
-fn response<T>(status: StatusCode, headers: HeaderMap, body: T) -> Response<T> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// Digits and ASCII punctuation are a valid field value.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
-}
-
-const BYTES: HeaderValue = HeaderValue::from_static("bytes");
-
-const CONTENT_SUMS: [HeaderName; 2] =
-    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
-
-/// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
-const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
-    header::CACHE_CONTROL,
-    header::CONTENT_LOCATION,
-    header::DATE,
-    header::ETAG,
-    header::EXPIRES,
-    header::VARY,
-];

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::pending,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{fill::Held, lookup::Entry};
+use super::{entry::Entry, lease::Held};
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,
@@ -245,6 +246,16 @@ pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Until a fill is poured no faster than it is read; it is not deserted meanwhile.
+pub(crate) async fn paced(mut follower: Follower) {
+    if let Some(entry) = follower.pouring().await {
+        if let Some(supply) = &entry.pouring {
+            return supply.paced().await;
+        }
+    }
+    pending::<()>().await;
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use tokio::{
     time::{sleep, Instant},
 };
 
+use super::{flight::Landing, records::Records, Engine};
 use crate::{
     clock::moment,
-    engine::{flight::Landing, records::Records, Engine},
     error::Error,
     format::key::{holder, passed_key, Generation},
     store::Lease,
@@ -27,7 +27,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(super) fn of(claim: Claim) -> Self {
+    pub(crate) fn of(claim: Claim) -> Self {
         let Claim { records, key, holder, time, asked, .. } = &claim;
         let standing = Arc::new(Standing {
             records: Arc::clone(records),
@@ -47,12 +47,12 @@ impl Held {
     }
 
     /// Whether the holder before got an answer that nobody stores.
-    pub(super) async fn comes_after_a_pass(&self) -> bool {
+    pub(crate) async fn comes_after_a_pass(&self) -> bool {
         self.claim.comes_after_a_pass().await
     }
 
     /// Whether it is the holder's still, if the store can tell, or the time is over; asked twice.
-    pub(super) async fn is_certain(&self) -> Option<bool> {
+    pub(crate) async fn is_certain(&self) -> Option<bool> {
         let asked = moment();
         let mut told = self.standing.renew().await;
         // A store that took its time for that is not waited for a second time.
@@ -122,7 +122,7 @@ async fn renewed(standing: Arc<Standing>) {
 
 /// A lease asked for. Dropped, it is given back, if it may have been granted: a call that was given up may have
 /// happened.
-pub(super) struct Claim {
+pub(crate) struct Claim {
     records: Arc<Records>,
     key: String,
     holder: String,
@@ -140,7 +140,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// `None` where there are no leases to be had.
-    pub(super) fn new(engine: &Engine, key: String) -> Option<Self> {
+    pub(crate) fn new(engine: &Engine, key: String) -> Option<Self> {
         let (records, time) = (&engine.records, engine.config.lease_time);
         if time.is_zero() || !records.may_lease() {
             return None;
@@ -160,7 +160,7 @@ impl Claim {
         })
     }
 
-    pub(super) async fn ask(&mut self) -> Result<Lease, Error> {
+    pub(crate) async fn ask(&mut self) -> Result<Lease, Error> {
         (self.may_be_held, self.asked) = (true, moment());
         let lease = self.records.lease(&self.key, &self.holder, self.time).await;
         self.may_be_held = match &lease {
@@ -171,7 +171,7 @@ impl Claim {
     }
 
     /// Asks until it is another's no more.
-    pub(super) async fn wait(&mut self) -> Result<Lease, Error> {
+    pub(crate) async fn wait(&mut self) -> Result<Lease, Error> {
         loop {
             match self.ask_again().await {
                 Ok(Lease::Taken) => {}
@@ -181,7 +181,7 @@ impl Claim {
     }
 
     /// Asks once more, after a pause that is longer each time.
-    pub(super) async fn ask_again(&mut self) -> Result<Lease, Error> {
+    pub(crate) async fn ask_again(&mut self) -> Result<Lease, Error> {
         // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
         self.dice = self.dice.rotate_right(8);
         sleep(self.pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;

@@ -251,7 +251,9 @@ const REST: u32 = 5;
 
 /// Between two tries of what a store failed: so long at least, and so long at most.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
+
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const TRAILER_BYTES: u64 = 40;
+
 const _: () = assert!(TRAILER == 40, "the two spell one number in two types");

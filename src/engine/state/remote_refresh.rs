@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::lookup::Entry;
+use super::entry::Entry;
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,

@@ -1,11 +1,9 @@
 //! A run of chunks on its way from the inner service into the store, as those who wait for it see it.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-
-use super::Supply;
 
 /// How far a run is.
 #[derive(Clone, Debug)]
@@ -51,64 +49,8 @@ impl Run {
     }
 }
 
-/// The duty to end one run. Dropped before that, it has failed.
-pub(crate) struct Running {
-    pub(super) supply: Arc<Supply>,
-    pub(super) number: u64,
-    pub(super) progress: watch::Sender<Progress>,
-}
-
-impl Running {
-    pub(crate) fn supply(&self) -> &Arc<Supply> {
-        &self.supply
-    }
-
-    /// All chunks before `next` are in the store, up to the byte at `offset`.
-    pub(crate) fn landed(&self, next: u64, offset: u64) {
-        self.supply.has_poured(offset);
-        self.progress.send_modify(|progress| progress.next = next);
-    }
-
-    /// The inner service has given what lands next.
-    pub(super) fn is_called(&self) {
-        self.progress.send_modify(|progress| progress.called = true);
-    }
-
-    /// Whether somebody waits for a chunk of this run, whenever that is asked.
-    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
-        let progress = self.progress.clone();
-        move || !progress.is_closed()
-    }
-
-    /// Whether nobody waits for any chunk of this run.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.progress.is_closed()
-    }
-
-    pub(crate) fn end(self, end: End) {
-        self.finish(end);
-    }
-
-    fn finish(&self, end: End) {
-        self.supply.leave(self.number);
-        self.progress.send_if_modified(|progress| {
-            let is_first = progress.end.is_none();
-            if is_first {
-                progress.end = Some(end);
-            }
-            is_first
-        });
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.finish(End::Failed);
-    }
-}
-
 /// Until the run has brought the chunk, `None`, or has ended without it.
-pub(super) async fn landing(mut progress: watch::Receiver<Progress>, index: u64) -> Option<End> {
+pub(crate) async fn landing(mut progress: watch::Receiver<Progress>, index: u64) -> Option<End> {
     let seen = progress.wait_for(|progress| progress.next > index || progress.end.is_some()).await;
     match seen {
         Ok(progress) if progress.next > index => None,

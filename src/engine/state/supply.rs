@@ -2,11 +2,6 @@
 //!
 //! RFC 9111 §3.4 (combining partial content); RFC 9110 §15.3.7.3.
 
-mod line;
-mod run;
-mod slice;
-mod upstream;
-
 use std::{
     collections::HashMap,
     ops::Range,
@@ -19,14 +14,11 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
-use self::run::Run;
-pub(crate) use self::{
-    line::{Found, Line, Missing},
-    run::{End, Progress, Running},
-    slice::{whole_chunks, Slice},
-    upstream::{Upstream, Viewer},
+use super::{
+    entry::Entry,
+    run::{End, Progress, Run},
+    Engine,
 };
-use super::{lookup::Entry, Engine};
 use crate::{
     format::{
         key::Generation,
@@ -76,16 +68,16 @@ impl Supplies {
 
 /// What brings the missing chunks of one stored response, each of them once.
 pub(crate) struct Supply {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     /// As it was when the supply was opened.
-    manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// What every further part must be of; `None` where none can be had.
-    binding: Option<Binding>,
+    pub(crate) binding: Option<Binding>,
     length: OnceLock<u64>,
     /// A fill has brought all of it.
     filled: AtomicBool,
     /// A chunk that a fill brought was lost, and cannot be had before the fill has ended.
-    holed: AtomicBool,
+    pub(crate) holed: AtomicBool,
     /// What came for the viewer alone who led the fill.
     withheld: HeaderMap,
     /// Where the bytes end that were poured, of a body whose length is not known yet.
@@ -96,7 +88,7 @@ pub(crate) struct Supply {
     paced: watch::Sender<bool>,
     state: Mutex<State>,
     /// A run has ended, so another one may begin.
-    turn: Notify,
+    pub(crate) turn: Notify,
 }
 
 #[derive(Default)]
@@ -184,7 +176,7 @@ impl Supply {
     }
 
     /// Whether the fill ended before it had brought all.
-    fn has_stopped(&self) -> bool {
+    pub(crate) fn has_stopped(&self) -> bool {
         let is_pouring = lock(&self.state).runs.iter().any(|run| run.chunks.end == u64::MAX);
         !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
@@ -206,7 +198,7 @@ impl Supply {
     }
 
     /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
-    fn is_out_of_reach(&self, chunk: u64) -> bool {
+    pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
         let reach = self.farthest.borrow().saturating_add(self.engine.config.fill_ahead);
         *self.paced.borrow() && chunk > reach
     }
@@ -234,7 +226,7 @@ impl Supply {
     }
 
     /// Opens a run from `index` on, no further than `until`, nor into what others bring.
-    fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
+    pub(crate) fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
         let mut state = lock(&self.state);
         if let Some(barred) = state.barred {
             return Begun::Barred(barred);
@@ -277,7 +269,7 @@ impl Supply {
     }
 
     /// The run that is to bring the chunk.
-    fn bringing(&self, index: u64) -> Option<watch::Receiver<Progress>> {
+    pub(crate) fn bringing(&self, index: u64) -> Option<watch::Receiver<Progress>> {
         let state = lock(&self.state);
         state.runs.iter().find(|run| run.is_bringing(index)).map(|run| run.progress.subscribe())
     }
@@ -287,7 +279,7 @@ impl Supply {
         self.turn.notify_waiters();
     }
 
-    fn bar(&self, barred: Barred) {
+    pub(crate) fn bar(&self, barred: Barred) {
         lock(&self.state).barred.get_or_insert(barred);
     }
 }
@@ -306,6 +298,62 @@ pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The duty to end one run. Dropped before that, it has failed.
+pub(crate) struct Running {
+    pub(crate) supply: Arc<Supply>,
+    pub(super) number: u64,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+impl Running {
+    pub(crate) fn supply(&self) -> &Arc<Supply> {
+        &self.supply
+    }
+
+    /// All chunks before `next` are in the store, up to the byte at `offset`.
+    pub(crate) fn landed(&self, next: u64, offset: u64) {
+        self.supply.has_poured(offset);
+        self.progress.send_modify(|progress| progress.next = next);
+    }
+
+    /// The inner service has given what lands next.
+    pub(crate) fn is_called(&self) {
+        self.progress.send_modify(|progress| progress.called = true);
+    }
+
+    /// Whether somebody waits for a chunk of this run, whenever that is asked.
+    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let progress = self.progress.clone();
+        move || !progress.is_closed()
+    }
+
+    /// Whether nobody waits for any chunk of this run.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.progress.is_closed()
+    }
+
+    pub(crate) fn end(self, end: End) {
+        self.finish(end);
+    }
+
+    fn finish(&self, end: End) {
+        self.supply.leave(self.number);
+        self.progress.send_if_modified(|progress| {
+            let is_first = progress.end.is_none();
+            if is_first {
+                progress.end = Some(end);
+            }
+            is_first
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.finish(End::Failed);
+    }
 }

@@ -245,8 +245,12 @@ mod tests {
     use crate::{
         clock::Clock,
         engine::{
-            lookup::{lookup, Accepted, Look, Target},
-            Config, Engine,
+            config::Config,
+            lookup::{lookup, Look},
+            state::{
+                entry::{Accepted, Target},
+                Engine,
+            },
         },
         error::BoxError,
         format::{

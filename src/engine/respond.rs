@@ -1,0 +1,161 @@
+//! The door of the engine: each request bypasses the cache, invalidates, or is answered by a hit or a miss.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{header, request, HeaderValue, Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+pub(crate) use super::inner::Inner;
+use super::{
+    body::ResponseBody,
+    fill::{
+        delivery::{For, Known},
+        run,
+    },
+    hit::{Answer, Asked},
+    miss::{forward, viewer::Viewer},
+    serve,
+    state::{
+        entry::{Accepted, Entry, Target},
+        flight::Role,
+        Engine, Within,
+    },
+};
+use crate::{
+    clock::moment,
+    error::BoxError,
+    semantics::{
+        cache_status::{Forwarded, Outcome},
+        fields::{overrides_method, remove_listed},
+    },
+};
+
+/// What is to be done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment<'a> {
+    /// Not this cache's: to the inner service, untouched. The answer gets this member of `Cache-Status`.
+    Bypass(&'a HeaderValue),
+    /// May be answered from the store.
+    Cache,
+    /// Unsafe: if it succeeds, what is stored is no longer true (RFC 9111 §4.4).
+    Invalidate,
+}
+
+impl Engine {
+    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
+    /// neither has one that asks for another method.
+    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
+        let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
+        let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
+        if bypasses || request.extensions.get().is_some_and(is_within) {
+            return Treatment::Bypass(self.config.name.bypass());
+        }
+        match request.method {
+            Method::GET | Method::HEAD
+                if has_content
+                    || request.headers.contains_key(header::UPGRADE)
+                    || overrides_method(&request.headers)
+                    || self.config.is_expired(request) =>
+            {
+                Treatment::Bypass(self.config.name.bypass())
+            }
+            Method::GET | Method::HEAD => Treatment::Cache,
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass(self.config.name.method()),
+            _ => Treatment::Invalidate,
+        }
+    }
+
+    /// Answers a GET or HEAD request: from the store as far as it can, else as the inner service does.
+    ///
+    /// # Errors
+    ///
+    /// Those of the inner service, unchanged.
+    ///
+    /// # Cancel safety
+    ///
+    /// A fill that was begun goes on without the request that began it.
+    pub(crate) async fn respond<S, A, B>(
+        self: Arc<Self>,
+        mut inner: Inner<S>,
+        mut parts: request::Parts,
+        body: A,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        remove_listed(&mut parts.headers);
+        let mut outcome = Outcome::default();
+        let directives = self.directives(&parts);
+        // RFC 9111 §5.2.1.5: nothing of this request or its response is to be stored.
+        if directives.no_store && !directives.only_if_cached {
+            outcome.forwarded = Some(Forwarded::Request);
+            self.mark(&mut parts.extensions);
+            let response = inner.call(Request::from_parts(parts, body)).await?;
+            return Ok(serve::pass(response, outcome, self.config.signature(None), &self.config.policy));
+        }
+        let target = Target::new((self.config.key)(&parts));
+        match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
+            Ok(Answer { mut response, stale, .. }) => {
+                // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
+                let is_settled = stale.is_none() && !response.body().is_to_be_read();
+                if is_settled || directives.only_if_cached {
+                    return Ok(response);
+                }
+                match stale {
+                    None => response
+                        .body_mut()
+                        .supply(|| Arc::new(Viewer::<S, A>::new(self, inner, parts, Arc::new(target)))),
+                    Some(entry) => {
+                        let target = Arc::new(target);
+                        let (engine, spare) = (Arc::clone(&self), inner.spare());
+                        response.body_mut().supply(|| {
+                            Arc::new(Viewer::<S, A>::new(engine, spare, parts.clone(), Arc::clone(&target)))
+                        });
+                        self.refresh(inner, &parts, &target, entry);
+                    }
+                }
+                Ok(response)
+            }
+            // In a box of its own, so that a hit has a small one.
+            Err(missed) => {
+                let asked = Asked { parts, body, target: Arc::new(target), directives };
+                Box::pin(forward(self, inner, asked, missed)).await
+            }
+        }
+    }
+
+    /// Has a stale response validated while viewers get it, once at a time (RFC 5861 §3).
+    fn refresh<S, A, B>(
+        self: Arc<Self>,
+        inner: Inner<S>,
+        request: &request::Parts,
+        target: &Arc<Target>,
+        entry: Arc<Entry>,
+    ) where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // Another question on behalf of such a request would be in vain.
+        if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
+            return;
+        }
+        if self.elsewhere.refreshes(&entry, moment()) {
+            return;
+        }
+        if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
+            // A fill goes on whoever waits for it, and here nobody does.
+            drop(run::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
+        }
+    }
+}

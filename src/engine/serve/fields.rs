@@ -1,0 +1,91 @@
+//! The header fields of an answer from the store.
+
+use std::time::SystemTime;
+
+use http::{
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    StatusCode,
+};
+
+use crate::{
+    engine::{lookup::content::Content, state::entry::Entry},
+    semantics::fields::{only, without_content},
+};
+
+/// The header fields that an answer with `status` has, all but `Cache-Status`.
+pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
+    let stored = &entry.manifest.headers;
+    let length = entry.layout().length;
+    let stored_status = entry.manifest.status;
+    // A 412 or 416 of the inner service's own, where the policy stores such, is served as it came.
+    let made = if status == stored_status { StatusCode::OK } else { status };
+    let mut headers = match made {
+        StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
+        StatusCode::PRECONDITION_FAILED => {
+            without_content(stored, &[header::DATE, header::ETAG, header::VARY])
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
+        _ => stored.clone(),
+    };
+    // RFC 9110 §15.4.5: a 304 has Last-Modified only where there is no ETag to update by.
+    if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
+        headers.extend(only(stored, &[header::LAST_MODIFIED]));
+    }
+    headers.insert(header::AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
+    match made {
+        StatusCode::NOT_MODIFIED => return headers,
+        StatusCode::PARTIAL_CONTENT => {
+            // RFC 9530 §2: these are of the content of one message, and this one has another content.
+            for name in &CONTENT_SUMS {
+                headers.remove(name);
+            }
+            match content {
+                Content::Part(range) if entry.length().is_some() => {
+                    insert(&mut headers, header::CONTENT_RANGE, range.within(length));
+                }
+                // §14.4: the complete length, where it is unknown, is an asterisk.
+                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
+                Content::Open => {}
+                // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
+                Content::Parts(multipart) => {
+                    insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
+                }
+            }
+        }
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            insert(&mut headers, header::CONTENT_RANGE, format!("bytes */{length}"));
+        }
+        _ => {}
+    }
+    // RFC 9110 §8.6: a 204 has no content, and no length of it.
+    if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    // §14.2: ranges are defined for what is a 200 without them.
+    if stored_status == StatusCode::OK {
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+    }
+    headers
+}
+
+/// Digits and ASCII punctuation are a valid field value.
+pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+const CONTENT_SUMS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
+
+/// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
+const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_LOCATION,
+    header::DATE,
+    header::ETAG,
+    header::EXPIRES,
+    header::VARY,
+];
