@@ -57,6 +57,30 @@ pub struct TargetUri {
     fields: Vec<HeaderName>,
 }
 
+impl CacheKey {
+    /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
+    /// the `Host` field), then path and query, byte for byte, but for the parameter `CMCD` of a query, in which players tell
+    /// how they fare. A viewer can make up any host and query.
+    ///
+    /// A port that goes without saying is left out (RFC 9110 §4.2.3): `example.org:80`, `example.org:` and `example.org` are
+    /// one where the scheme is `http` or not known, and `example.org:443` is one with them where it is known to be `https`.
+    ///
+    /// An HTTP/2 request tells its scheme, and a plain HTTP/1.1 request does not. So that both find the same
+    /// response, and both invalidate it, the scheme counts only in the absolute form of an HTTP/1.1 target. A server
+    /// that answers differently by the scheme needs a key function, or a layer for each.
+    ///
+    /// A request that names two hosts (several `Host` fields, or one that differs from the target's authority) has
+    /// a key of its own, for it is not known which of them the inner service believes.
+    ///
+    /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
+    /// two nests that share one layer must put the prefix back with a key function.
+    ///
+    /// [`TargetUri`] makes keys that leave out some of it.
+    pub fn of(request: &request::Parts) -> Self {
+        TargetUri::new().key(request)
+    }
+}
+
 impl TargetUri {
     /// The whole target URI, less `CMCD`, as [`CacheKey::of`] has it.
     pub const fn new() -> Self {

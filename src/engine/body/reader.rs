@@ -18,7 +18,7 @@ use crate::{
         },
         lookup::prefetch::Early,
         state::{
-            entry::{forget, Entry},
+            entry::Entry,
             records::{Records, Waited},
         },
     },
@@ -287,7 +287,7 @@ impl Source {
             if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
                 // A chunk that could not be had now, by a line, may be had later.
                 if error.is_lost() || self.line.is_none() {
-                    forget(&self.records, entry).await;
+                    entry.forget(&self.records).await;
                 }
             }
             return (moved.then_some(self), chunk);

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{fetcher::Upstream, slice::Slice};
 use crate::{
     engine::state::{
-        entry::{forget, Entry},
+        entry::Entry,
         flight::Follower,
         run::{landing, End, Progress},
         supply::{lock, Barred, Begun, Supply},
@@ -98,7 +98,7 @@ impl Line {
             // Only before a body begins, and there is another way then.
             Err(Missing::OutOfReach | Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
-                forget(&self.upstream.engine().records, &self.entry).await;
+                self.entry.forget(&self.upstream.engine().records).await;
                 Err(Error::changed())
             }
             Err(Missing::NoParts(error)) => {
@@ -145,7 +145,7 @@ impl Line {
         let mut seat = lock(&self.seat);
         if seat.is_none() && wanted {
             let engine = self.upstream.engine();
-            let supply = engine.supplies.of(engine, &self.entry);
+            let supply = self.entry.supply(&engine.supplies);
             let until = self.until.load(Ordering::Relaxed);
             *seat = Some(Arc::new(Seat::new(supply, until, self.leads)));
         }

@@ -1,15 +1,27 @@
 //! The inner service as one client asks it, for bodies that do not know its types.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::{ready, Future},
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use http::{header, request, Method};
+use bytes::Bytes;
+use http::{header, request, Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
 
 use super::slice::Slice;
 use crate::{
-    engine::state::{
-        entry::{Entry, Target},
-        Engine,
+    engine::{
+        inner::Inner,
+        state::{
+            entry::{Entry, Target},
+            Engine,
+        },
     },
+    error::BoxError,
     semantics::fields::remove_conditions_and_ranges,
 };
 
@@ -35,12 +47,65 @@ pub(crate) trait Upstream: Send + Sync {
     /// Fetches some chunks, in a task of its own.
     fn fetch(&self, slice: Slice);
 
-    /// The stored response that a fill has made of what it poured, if it has.
-    fn committed<'a>(&'a self, poured: &'a Entry) -> Refilling<'a>;
+    /// The stored response that a fill has committed of what it poured. `None` if it has not, or nobody here can tell.
+    fn committed<'a>(&'a self, _poured: &'a Entry) -> Refilling<'a> {
+        Box::pin(ready(None))
+    }
 
-    /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte.
-    fn refill(&self, gone: Arc<Entry>) -> Refilling<'_>;
+    /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte. `None` where nothing is filled anew.
+    fn refill(&self, _gone: Arc<Entry>) -> Refilling<'_> {
+        Box::pin(ready(None))
+    }
 }
 
 /// A stored response to go on with, being sought.
 pub(crate) type Refilling<'a> = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send + 'a>>;
+
+/// One client's request and the inner service that answers it. It fetches chunks and never fills anew.
+pub(crate) struct Fetcher<S, A> {
+    pub(crate) engine: Arc<Engine>,
+    inner: Mutex<Inner<S>>,
+    pub(crate) request: request::Parts,
+    pub(crate) target: Arc<Target>,
+    body: PhantomData<fn(A)>,
+}
+
+impl<S: Clone + Send, A> Fetcher<S, A> {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        mut inner: Inner<S>,
+        request: request::Parts,
+        target: Arc<Target>,
+    ) -> Self {
+        // A body may be read for hours, and its place at the inner service is another's meanwhile.
+        inner.release();
+        Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
+    }
+
+    pub(crate) fn inner(&self) -> Inner<S> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<S, A, B> Upstream for Fetcher<S, A>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+    A: Default + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn fetch(&self, slice: Slice) {
+        let asked = request_of_its_own(&self.engine, &self.request);
+        tokio::spawn(slice.run(Arc::clone(&self.engine), self.inner(), asked));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use http::{request, Request, Response};
@@ -14,6 +14,7 @@ use super::pour::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD};
 use crate::{
     engine::{
         inner::{body::Collector, Inner},
+        state::Engine,
         state::{
             run::End,
             supply::{Barred, Running},
@@ -39,8 +40,12 @@ impl Slice {
     /// Fetches the chunks and stores them. It ends early, after the chunk under way, once nobody waits for it.
     ///
     /// `asked` is a viewer's request without conditions and ranges.
-    pub(crate) async fn run<S, A, B>(self, mut inner: Inner<S>, mut asked: request::Parts)
-    where
+    pub(crate) async fn run<S, A, B>(
+        self,
+        engine: Arc<Engine>,
+        mut inner: Inner<S>,
+        mut asked: request::Parts,
+    ) where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default + Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
@@ -48,9 +53,9 @@ impl Slice {
     {
         let supply = &self.running.supply;
         let Manifest { headers, exchange, .. } = &supply.manifest;
-        remove_credentials(&mut asked.headers, headers, *exchange, &supply.engine.config.policy);
+        remove_credentials(&mut asked.headers, headers, *exchange, &engine.config.policy);
         let is_of_a_client = is_of_a_client(&asked.headers);
-        let end = match self.fetch(&mut inner, asked).await {
+        let end = match self.fetch(&engine, &mut inner, asked).await {
             // What one client was told says nothing of what others may have.
             End::Changed if is_of_a_client => End::Failed,
             end => end,
@@ -63,19 +68,18 @@ impl Slice {
         self.running.end(end);
     }
 
-    async fn fetch<S, A, B>(&self, inner: &mut Inner<S>, asked: request::Parts) -> End
+    async fn fetch<S, A, B>(&self, engine: &Arc<Engine>, inner: &mut Inner<S>, asked: request::Parts) -> End
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default + Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let supply = &self.running.supply;
-        let config = &supply.engine.config;
-        let mut missing = self.missing().await;
+        let config = &engine.config;
+        let mut missing = self.missing(engine).await;
         let mut failures = 0;
         while !missing.is_empty() {
-            match self.part(inner, &asked, &missing).await {
+            match self.part(engine, inner, &asked, &missing).await {
                 Ok(next) if next > missing.start => missing.start = next,
                 // Fewer bytes than a chunk: it would be asked for without end.
                 Ok(_) => return End::NoParts,
@@ -92,12 +96,12 @@ impl Slice {
 
     /// The first chunks of the run that are missing in one row. Whoever waited for another run may have been given them
     /// meanwhile.
-    async fn missing(&self) -> Range<u64> {
+    async fn missing(&self, engine: &Engine) -> Range<u64> {
         let supply = &self.running.supply;
         let layout = supply.layout();
         let mut missing = self.chunks.start..self.chunks.start;
         while missing.end < self.chunks.end {
-            match supply.engine.records.chunk(layout.chunk(missing.end)).await {
+            match engine.records.chunk(layout.chunk(missing.end)).await {
                 Ok(_) => break,
                 Err(error) if error.is_lost() => missing.end += 1,
                 // A store that cannot tell is not asked about one after the other.
@@ -110,6 +114,7 @@ impl Slice {
     /// Asks for the missing chunks and stores what comes; gives the chunk after the last that was stored.
     async fn part<S, A, B>(
         &self,
+        engine: &Arc<Engine>,
         inner: &mut Inner<S>,
         asked: &request::Parts,
         missing: &Range<u64>,
@@ -121,7 +126,7 @@ impl Slice {
         B::Error: Into<BoxError>,
     {
         let supply = &self.running.supply;
-        let (engine, layout) = (&supply.engine, supply.layout());
+        let layout = supply.layout();
         let binding = supply.binding.as_ref().ok_or(End::NoParts)?;
         let (stored, limit) = (&supply.manifest.headers, engine.config.idle_limit);
         let range = layout.bytes(missing);

@@ -271,7 +271,9 @@ impl Fill {
         if permit.lease().is_none() || permit.slot() == primary {
             return Ok(None);
         }
-        let Some(mut claim) = Claim::new(&self.engine, commit_key(primary)) else {
+        let Some(mut claim) =
+            Claim::new(&self.engine.records, self.engine.config.lease_time, commit_key(primary))
+        else {
             return Ok(None);
         };
         let mut lease = claim.ask().await;

@@ -14,14 +14,11 @@ use crate::{
     engine::{
         fetch::{
             demand::{Found, Line, Missing},
+            fetcher::Fetcher,
             pour::Audience,
         },
         inner::Inner,
-        miss::viewer::Viewer,
-        state::{
-            entry::{forget, Entry},
-            flight::Permit,
-        },
+        state::{entry::Entry, flight::Permit},
     },
     error::BoxError,
     format::manifest::Manifest,
@@ -47,8 +44,8 @@ impl Fill {
     {
         let Manifest { layout, .. } = entry.manifest;
         let engine = Arc::clone(&self.engine);
-        let viewer = Viewer::new(engine, inner.take(), self.asked.clone(), Arc::clone(&self.target));
-        let line = Line::new(Arc::new(viewer), Arc::clone(entry), layout.chunks());
+        let fetcher = Fetcher::new(engine, inner.take(), self.asked.clone(), Arc::clone(&self.target));
+        let line = Line::new(Arc::new(fetcher), Arc::clone(entry), layout.chunks());
         let audience = Audience::Flight(permit, self.abandon(), Some(layout.length));
         for index in 0..layout.chunks() {
             let so_far = layout.bytes(&(0..index)).end;
@@ -56,7 +53,7 @@ impl Fill {
             match race(line.sought(index), leaving).await {
                 Raced::First(Ok(Found::Chunk(_))) => {}
                 Raced::First(Err(Missing::Changed | Missing::NoParts(_))) => {
-                    forget(&self.engine.records, entry).await;
+                    entry.forget(&self.engine.records).await;
                     return Completed::Not;
                 }
                 Raced::First(

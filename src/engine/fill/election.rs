@@ -64,7 +64,9 @@ impl Fill {
         inner: &mut Inner<S>,
         permit: &mut Permit,
     ) -> Result<(), NotGiven> {
-        let Some(mut claim) = Claim::new(&self.engine, lease_key(permit.slot())) else {
+        let Some(mut claim) =
+            Claim::new(&self.engine.records, self.engine.config.lease_time, lease_key(permit.slot()))
+        else {
             return self.go_without().await;
         };
         match claim.ask().await {

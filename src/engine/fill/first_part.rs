@@ -141,8 +141,7 @@ impl Fill {
             Ok(manifest) => manifest,
             Err(refusal) => return refuse(refusal, permit),
         };
-        let supply =
-            self.engine.supplies.open(&self.engine, &manifest, Some(part.complete), HeaderMap::new());
+        let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour(chunks.clone());
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // Not the fill's own, for it goes on after that; and has no place among the fills then.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::state::{
-        entry::{forget, Entry, Target},
+        entry::{Entry, Target},
         flight::Role,
         lease::{Claim, Held},
         records::Waited,
@@ -28,7 +28,7 @@ use crate::{
 
 /// The lease of `slot`, if there are leases; an error if another node has it.
 pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
-    let Some(mut claim) = Claim::new(engine, lease_key(slot)) else {
+    let Some(mut claim) = Claim::new(&engine.records, engine.config.lease_time, lease_key(slot)) else {
         return Ok(None);
     };
     match claim.ask().await {
@@ -82,12 +82,12 @@ pub(crate) async fn heed(
     #[rustfmt::skip]
     let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
     match says {
-        _ if news == News::Gone && !is_fresh => forget(&records, &entry).await,
+        _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,
         HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
         // What one client was told says nothing of what others may have, nor of what may be used without a word.
         HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {
-            forget(&records, &entry).await;
+            entry.forget(&records).await;
         }
         HeadSays::Another | HeadSays::Nothing => {}
     }

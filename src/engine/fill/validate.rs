@@ -22,7 +22,7 @@ use crate::{
         inner::Inner,
         lookup::decoded,
         state::{
-            entry::{forget, Decoded, Entry},
+            entry::{Decoded, Entry},
             flight::{Landing, Permit},
         },
     },
@@ -130,7 +130,7 @@ impl Fill {
                         Err((landing, Delivery::Usable(entry, Some(answer.status), refusal)))
                     }
                     Freshened::Forbidden => {
-                        forget(&self.engine.records, entry).await;
+                        entry.forget(&self.engine.records).await;
                         Ok(self.call(inner, self.asked.clone()).await)
                     }
                 }
@@ -209,7 +209,7 @@ impl Fill {
         permit: &Permit,
     ) -> Freshened {
         let policy = &self.engine.config.policy;
-        let updated = Arc::new(entry.updated(&self.engine, answer, exchange));
+        let updated = Arc::new(entry.updated(&self.engine.config.policy, answer, exchange));
         let Manifest { status, headers, layout, .. } = &updated.manifest;
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
@@ -237,7 +237,7 @@ impl Fill {
                 // With another Vary it is another variant, and the one before it is no more: whoever waits for this
                 // generation must not find it as it was.
                 if slot != entry.slot && !matches!(self.stored, Known::Others(_)) {
-                    forget(&self.engine.records, entry).await;
+                    entry.forget(&self.engine.records).await;
                 }
                 Freshened::Stored(Stored {
                     generation: layout.generation,

@@ -244,14 +244,15 @@ impl Fill {
     {
         let stored = pour.layout();
         let manifest = self.manifest(draft).ok()?;
-        let supply = self.engine.supplies.open(&self.engine, &manifest, way.length, way.withheld.clone());
+        let supply = self.engine.supplies.open(&manifest, way.length, way.withheld.clone());
         let running = supply.pour(0..u64::MAX);
         running.landed(stored.chunks(), stored.length);
         // Before anybody sees it: who comes for what is far ahead must not wait for it.
         if pour.pace == Pace::OfReaders {
             supply.is_paced();
         }
-        let mut entry = Entry::of(&self.engine, manifest, self.target.primary.clone(), Bytes::new());
+        let mut entry =
+            Entry::of(&self.engine.config.policy, manifest, self.target.primary.clone(), Bytes::new());
         entry.pouring = Some(supply);
         permit.pour(Arc::new(entry));
         Some(running)

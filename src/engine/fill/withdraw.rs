@@ -9,7 +9,7 @@ use http::{header::HeaderMap, StatusCode};
 use super::{commit::Draft, delivery::Known, task::Fill};
 use crate::{
     engine::state::{
-        entry::{forget, Entry},
+        entry::Entry,
         flight::{Landing, Permit},
     },
     semantics::{
@@ -49,7 +49,7 @@ impl Fill {
         };
         let is_fresh = stale.freshness.is_fresh(self.engine.config.clock.now());
         match News::of(&self.asked.headers, status, refusal) {
-            News::Gone | News::Replaced if !is_fresh => forget(&self.engine.records, stale).await,
+            News::Gone | News::Replaced if !is_fresh => stale.forget(&self.engine.records).await,
             News::Gone | News::Withdrawn => self.withdraw(stale, permit).await,
             News::Replaced | News::Nothing => {}
         }
@@ -66,7 +66,7 @@ impl Fill {
         }
         let draft = Draft { withdrawn: true, ..Draft::of(&entry.manifest) };
         if self.commit(draft, permit).await.is_err() {
-            forget(records, entry).await;
+            entry.forget(records).await;
         }
     }
 }

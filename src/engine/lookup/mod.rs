@@ -139,9 +139,12 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
     Ok(engine.memo.decoded(slot.as_str(), &record, || {
         Some(match Record::decode(&record)? {
             Record::Variants(variants) => Decoded::Variants(variants),
-            Record::Response(manifest) => {
-                Decoded::Entry(Arc::new(Entry::of(engine, manifest, slot.clone(), record.clone())))
-            }
+            Record::Response(manifest) => Decoded::Entry(Arc::new(Entry::of(
+                &engine.config.policy,
+                manifest,
+                slot.clone(),
+                record.clone(),
+            ))),
         })
     }))
 }

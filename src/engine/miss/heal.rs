@@ -14,7 +14,7 @@ use crate::{
         },
         serve::{self, Gone, Service},
         state::{
-            entry::{forget, Accepted, Entry},
+            entry::{Accepted, Entry},
             Engine,
         },
     },
@@ -36,7 +36,7 @@ impl Engine {
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
         if accepted != Accepted::Nothing && !is_of_old {
             if gone.is_lost {
-                forget(&self.records, entry).await;
+                entry.forget(&self.records).await;
             }
             return Err(NotHealed::Forgotten);
         }
@@ -51,7 +51,7 @@ impl Engine {
             }
             Ok(Err(Missing::Failed(_))) => return Err(NotHealed::Now(Refusal::InnerFailed)),
             Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
-                forget(&self.records, entry).await;
+                entry.forget(&self.records).await;
                 return Err(NotHealed::Forgotten);
             }
         }

@@ -187,7 +187,9 @@ where
     let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
     let usable = match validate::verdict(&entry, directives, seen, exchange.received) {
         Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
-        Verdict::StillGood => seen.map(|(_, headers)| Arc::new(entry.updated(engine, headers, exchange))),
+        Verdict::StillGood => {
+            seen.map(|(_, headers)| Arc::new(entry.updated(&engine.config.policy, headers, exchange)))
+        }
         Verdict::StandsIn => {
             outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
             Some(entry)

@@ -1,9 +1,6 @@
 //! The inner service as one viewer asks it, whatever its types: for bodies that have none of them.
 
-use std::{
-    marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{header, request, Request, Response};
@@ -14,7 +11,7 @@ use tower_service::Service;
 use crate::{
     engine::{
         fetch::{
-            fetcher::{self, Refilling, Upstream},
+            fetcher::{Fetcher, Refilling, Upstream},
             slice::Slice,
         },
         fill::{
@@ -24,7 +21,7 @@ use crate::{
         inner::Inner,
         lookup::decoded,
         state::{
-            entry::{forget, Decoded, Entry, Target},
+            entry::{Decoded, Entry, Target},
             flight::{paced, Role},
             supply::binding,
             Engine,
@@ -36,25 +33,17 @@ use crate::{
     semantics::storable::remove_credentials,
 };
 
-/// One viewer's request, and the service that answers it.
-pub(crate) struct Viewer<S, A> {
-    engine: Arc<Engine>,
-    inner: Mutex<Inner<S>>,
-    request: request::Parts,
-    target: Arc<Target>,
-    body: PhantomData<fn(A)>,
-}
+/// One client's way to the inner service: it fetches chunks, and fills anew what is lost.
+pub(crate) struct Viewer<S, A>(Fetcher<S, A>);
 
 impl<S: Clone + Send, A> Viewer<S, A> {
     pub(crate) fn new(
         engine: Arc<Engine>,
-        mut inner: Inner<S>,
+        inner: Inner<S>,
         request: request::Parts,
         target: Arc<Target>,
     ) -> Self {
-        // A body may be read for hours, and its place at the inner service is another's meanwhile.
-        inner.release();
-        Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
+        Self(Fetcher::new(engine, inner, request, target))
     }
 
     /// The same for a request that has its own way to go, with the service that answers it.
@@ -78,14 +67,10 @@ impl<S: Clone + Send, A> Viewer<S, A> {
 
     /// What is stored in the place of `gone`.
     async fn found(&self, gone: &Entry) -> Option<Arc<Entry>> {
-        match &*decoded(&self.engine, &gone.slot).await.ok().flatten()? {
+        match &*decoded(&self.0.engine, &gone.slot).await.ok().flatten()? {
             Decoded::Entry(entry) if entry.generation() != gone.generation() => Some(Arc::clone(entry)),
             _ => None,
         }
-    }
-
-    fn inner(&self) -> Inner<S> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -99,21 +84,20 @@ where
     B::Error: Into<BoxError>,
 {
     fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+        &self.0.engine
     }
 
     fn target(&self) -> &Target {
-        &self.target
+        &self.0.target
     }
 
     fn fetch(&self, slice: Slice) {
-        let asked = fetcher::request_of_its_own(&self.engine, &self.request);
-        tokio::spawn(slice.run(self.inner(), asked));
+        self.0.fetch(slice);
     }
 
     fn committed<'a>(&'a self, poured: &'a Entry) -> Refilling<'a> {
         Box::pin(async move {
-            match &*decoded(&self.engine, &poured.slot).await.ok().flatten()? {
+            match &*decoded(&self.0.engine, &poured.slot).await.ok().flatten()? {
                 Decoded::Entry(entry) if entry.generation() == poured.generation() => Some(Arc::clone(entry)),
                 _ => None,
             }
@@ -122,21 +106,21 @@ where
 
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(async move {
-            let Engine { records, flights, config, .. } = &*self.engine;
+            let Engine { records, flights, config, .. } = &*self.0.engine;
             // Somebody else has filled it since: that is what there is now.
             if let Some(found) = self.found(&gone).await {
                 return is_same(&gone, &found).then_some(found);
             }
             // The flight that is joined may be the one that stored what is gone, about to land.
             for _ in 0..2 {
-                forget(records, &gone).await;
-                match flights.join(&gone.slot, &self.target.primary) {
+                gone.forget(records).await;
+                match flights.join(&gone.slot, &self.0.target.primary) {
                     Role::Lead(permit) => {
-                        let (engine, target) = (&self.engine, &self.target);
+                        let (engine, target) = (&self.0.engine, &self.0.target);
                         let Manifest { headers, exchange, .. } = &gone.manifest;
-                        let mut request = self.request.clone();
+                        let mut request = self.0.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
-                        let (inner, gone) = (self.inner(), Known::Gone(gone.generation()));
+                        let (inner, gone) = (self.0.inner(), Known::Gone(gone.generation()));
                         let filling = run::start(engine, inner, &request, target, gone, For::Now, permit)?;
                         let Filling { task, follower } = filling;
                         // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.

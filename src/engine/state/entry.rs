@@ -5,12 +5,16 @@ use std::{sync::Arc, time::SystemTime};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{records::Records, supply::Supply, Engine};
+use super::{
+    records::Records,
+    supply::{Supplies, Supply},
+};
 use crate::{
     format::{
         key::{CacheKey, Generation, SelectingField, Slot},
         manifest::{Layout, Manifest, Variants},
     },
+    policy::Policy,
     semantics::{
         cache_control::RequestDirectives,
         freshness::{Exchange, Freshness},
@@ -42,10 +46,9 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn of(engine: &Engine, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
+    pub(crate) fn of(policy: &Policy, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, .. } = &manifest;
-        let mut freshness =
-            Freshness::of(*status, headers, *exchange, &engine.config.policy).by(manifest.by_uri);
+        let mut freshness = Freshness::of(*status, headers, *exchange, policy).by(manifest.by_uri);
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
         }
@@ -53,10 +56,28 @@ impl Entry {
     }
 
     /// The same, with its fields updated by an answer about it (RFC 9111 §3.2).
-    pub(crate) fn updated(&self, engine: &Engine, answer: &HeaderMap, exchange: Exchange) -> Self {
+    pub(crate) fn updated(&self, policy: &Policy, answer: &HeaderMap, exchange: Exchange) -> Self {
         let headers = updated(&self.manifest.headers, answer, exchange.received);
         let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
-        Self::of(engine, manifest, self.slot.clone(), self.record.clone())
+        Self::of(policy, manifest, self.slot.clone(), self.record.clone())
+    }
+
+    /// Removes the record of this response from the store, unless another response has taken its place.
+    pub(crate) async fn forget(&self, records: &Records) {
+        if let Ok(Some(record)) = records.record(&self.slot).await {
+            if record == self.record {
+                // If it stays, the next request finds the same chunk gone, and comes here again.
+                let _ = records.remove_record(&self.slot).await;
+            }
+        }
+    }
+
+    /// The supply of this response's missing chunks.
+    pub(crate) fn supply(&self, supplies: &Arc<Supplies>) -> Arc<Supply> {
+        if let Some(supply) = &self.pouring {
+            return Arc::clone(supply);
+        }
+        supplies.open(&self.manifest, Some(self.manifest.layout.length), HeaderMap::new())
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -109,14 +130,4 @@ pub(crate) enum Accepted {
     Another(Generation),
     /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
     StandIn(Generation),
-}
-
-/// Takes out an entry whose bytes are gone, unless another one has taken its place.
-pub(crate) async fn forget(records: &Records, entry: &Entry) {
-    if let Ok(Some(record)) = records.record(&entry.slot).await {
-        if record == entry.record {
-            // If it stays, the next request finds the same chunk gone, and comes here again.
-            let _ = records.remove_record(&entry.slot).await;
-        }
-    }
 }

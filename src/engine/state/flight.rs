@@ -155,7 +155,7 @@ impl Permit {
     /// Ends the flight. Whoever misses after this opens another one.
     pub(crate) fn land(mut self, landing: Landing) {
         if let Some(lease) = self.lease.take() {
-            lease.end(landing);
+            lease.end(matches!(landing, Landing::ForOne(_) | Landing::Passed));
         }
         self.leave();
         self.sender.send_replace(Signal::Landed(landing));

@@ -11,7 +11,7 @@ use tokio::{
     time::{sleep, Instant},
 };
 
-use super::{flight::Landing, records::Records, Engine};
+use super::records::Records;
 use crate::{
     clock::moment,
     error::Error,
@@ -40,10 +40,9 @@ impl Held {
         Self { claim, standing, renewing: renewing.abort_handle() }
     }
 
-    /// Gives the lease back, after a flight that landed so.
-    pub(crate) fn end(mut self, landing: Landing) {
-        let is_for_nobody_else = matches!(landing, Landing::ForOne(_) | Landing::Passed);
-        self.claim.has_passed = is_for_nobody_else && !self.standing.is_over();
+    /// Gives the lease back; `passed` if the flight got an answer that nobody else may have.
+    pub(crate) fn end(mut self, passed: bool) {
+        self.claim.has_passed = passed && !self.standing.is_over();
     }
 
     /// Whether the holder before got an answer that nobody stores.
@@ -134,14 +133,13 @@ pub(crate) struct Claim {
     /// When it was asked for last.
     asked: Instant,
     may_be_held: bool,
-    /// Its flight landed as [`Passed`](Landing::Passed).
+    /// Its flight landed as passed.
     has_passed: bool,
 }
 
 impl Claim {
     /// `None` where there are no leases to be had.
-    pub(crate) fn new(engine: &Engine, key: String) -> Option<Self> {
-        let (records, time) = (&engine.records, engine.config.lease_time);
+    pub(crate) fn new(records: &Arc<Records>, time: Duration, key: String) -> Option<Self> {
         if time.is_zero() || !records.may_lease() {
             return None;
         }

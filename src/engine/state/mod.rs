@@ -37,7 +37,7 @@ pub(crate) struct Engine {
     pub(crate) budget: Arc<Budget>,
     /// A place for each fill that may be under way.
     pub(crate) fills: Arc<Semaphore>,
-    pub(crate) supplies: Supplies,
+    pub(crate) supplies: Arc<Supplies>,
     pub(crate) passes: Passes,
     pub(crate) elsewhere: Elsewhere,
     pub(crate) distrust: Arc<Distrust>,
@@ -70,7 +70,7 @@ impl Engine {
             flights: Arc::default(),
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
-            supplies: Supplies::default(),
+            supplies: Arc::new(Supplies::new(&config)),
             passes: Passes::new(config.refusal_ttl),
             elsewhere: Elsewhere::new(config.lease_time),
             distrust: Arc::default(),

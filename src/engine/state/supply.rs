@@ -14,12 +14,9 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
-use super::{
-    entry::Entry,
-    run::{End, Progress, Run},
-    Engine,
-};
+use super::run::{End, Progress, Run};
 use crate::{
+    engine::config::Config,
     format::{
         key::Generation,
         manifest::{Layout, Manifest},
@@ -28,38 +25,38 @@ use crate::{
 };
 
 /// The supplies that are in use.
-#[derive(Default)]
-pub(crate) struct Supplies(Mutex<HashMap<Generation, Weak<Supply>>>);
+pub(crate) struct Supplies {
+    /// How many calls of the inner service one supply makes at once.
+    most_slices: usize,
+    /// How many chunks a paced fill may be ahead of the reader that is farthest.
+    fill_ahead: u64,
+    open: Mutex<HashMap<Generation, Weak<Supply>>>,
+}
 
 impl Supplies {
-    /// The supply of a stored response.
-    pub(crate) fn of(&self, engine: &Arc<Engine>, entry: &Entry) -> Arc<Supply> {
-        if let Some(supply) = &entry.pouring {
-            return Arc::clone(supply);
-        }
-        self.open(engine, &entry.manifest, Some(entry.manifest.layout.length), HeaderMap::new())
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { most_slices: config.most_slices.max(1), fill_ahead: config.fill_ahead, open: Mutex::default() }
     }
 
     /// The supply of a response with this manifest; `length` is that of its body, where it is known yet.
     pub(crate) fn open(
-        &self,
-        engine: &Arc<Engine>,
+        self: &Arc<Self>,
         manifest: &Manifest,
         length: Option<u64>,
         withheld: HeaderMap,
     ) -> Arc<Supply> {
-        let mut supplies = lock(&self.0);
+        let mut supplies = lock(&self.open);
         let generation = manifest.layout.generation;
         if let Some(supply) = supplies.get(&generation).and_then(Weak::upgrade) {
             return supply;
         }
-        let supply = Arc::new(Supply::new(engine, manifest.clone(), length, withheld));
+        let supply = Arc::new(Supply::new(self, manifest.clone(), length, withheld));
         supplies.insert(generation, Arc::downgrade(&supply));
         supply
     }
 
     fn close(&self, generation: Generation) {
-        let mut supplies = lock(&self.0);
+        let mut supplies = lock(&self.open);
         if supplies.get(&generation).is_some_and(|supply| supply.strong_count() == 0) {
             supplies.remove(&generation);
         }
@@ -68,7 +65,7 @@ impl Supplies {
 
 /// What brings the missing chunks of one stored response, each of them once.
 pub(crate) struct Supply {
-    pub(crate) engine: Arc<Engine>,
+    supplies: Arc<Supplies>,
     /// As it was when the supply was opened.
     pub(crate) manifest: Manifest,
     /// What every further part must be of; `None` where none can be had.
@@ -117,7 +114,7 @@ pub(crate) enum Begun {
 }
 
 impl Supply {
-    fn new(engine: &Arc<Engine>, manifest: Manifest, length: Option<u64>, withheld: HeaderMap) -> Self {
+    fn new(supplies: &Arc<Supplies>, manifest: Manifest, length: Option<u64>, withheld: HeaderMap) -> Self {
         let binding = binding(&manifest);
         let known = OnceLock::new();
         if let Some(length) = length {
@@ -125,7 +122,7 @@ impl Supply {
             let _ = known.set(length);
         }
         Self {
-            engine: Arc::clone(engine),
+            supplies: Arc::clone(supplies),
             manifest,
             binding,
             length: known,
@@ -199,7 +196,7 @@ impl Supply {
 
     /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
     pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
-        let reach = self.farthest.borrow().saturating_add(self.engine.config.fill_ahead);
+        let reach = self.farthest.borrow().saturating_add(self.supplies.fill_ahead);
         *self.paced.borrow() && chunk > reach
     }
 
@@ -238,7 +235,7 @@ impl Supply {
             return Begun::UnderWay;
         }
         // A fill is none of them, and may itself wait for a viewer who waits here.
-        if state.runs.iter().filter(|run| run.is_slice).count() >= self.engine.config.most_slices.max(1) {
+        if state.runs.iter().filter(|run| run.is_slice).count() >= self.supplies.most_slices {
             return Begun::Full;
         }
         let limits = state.runs.iter().map(|run| {
@@ -286,7 +283,7 @@ impl Supply {
 
 impl Drop for Supply {
     fn drop(&mut self) {
-        self.engine.supplies.close(self.manifest.layout.generation);
+        self.supplies.close(self.manifest.layout.generation);
     }
 }
 
