@@ -1,0 +1,361 @@
+//! Who uses whom among the files of `src`, read from the code.
+//!
+//! An import counts, and so does a path in the code; re-exports are followed to the definition. A type with methods in several
+//! files ties these files by its method calls: a file that calls a method uses the file with that method's body.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path as FilePath,
+};
+
+use syn::{
+    parse::Parser,
+    punctuated::Punctuated,
+    visit::{self, Visit},
+    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Path, Token, Type, UseTree,
+};
+
+/// For each file, the files that it uses, and the names that tie them.
+pub(super) type Imports = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// The segments of a path from the crate's root on, without `crate`.
+type Segments = Vec<String>;
+
+/// Reads all of `src` but what is for tests alone.
+pub(super) fn imports(src: &FilePath) -> Imports {
+    let house = House::read(src);
+    let scattered = house.scattered();
+    let mut imports = Imports::new();
+    for file in house.files.values() {
+        let mut reader = Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
+        for (_, target, _) in &file.uses {
+            reader.tie(target);
+        }
+        for item in &file.items {
+            reader.visit_item(item);
+        }
+        imports.extend(reader.used);
+        imports.entry(file.name.clone()).or_default();
+    }
+    imports
+}
+
+/// The groups of files that use each other in a circle, each as lines that say what ties them.
+pub(super) fn circles(imports: &Imports) -> Vec<String> {
+    let reached: BTreeMap<_, _> = imports.keys().map(|name| (name, reached_from(name, imports))).collect();
+    let mut circles = BTreeMap::new();
+    for (name, reaches) in &reached {
+        let ring: Vec<_> = reaches.iter().filter(|other| reached[other].contains(*name)).collect();
+        if ring.len() > 1 {
+            circles.entry(ring.clone()).or_insert_with(|| ties(&ring, imports));
+        }
+    }
+    circles.into_values().collect()
+}
+
+fn reached_from(name: &str, imports: &Imports) -> BTreeSet<String> {
+    let (mut reached, mut to_see) = (BTreeSet::new(), vec![name.to_owned()]);
+    while let Some(name) = to_see.pop() {
+        let used = imports.get(&name).into_iter().flat_map(BTreeMap::keys);
+        to_see.extend(used.filter(|used| reached.insert((*used).clone())).cloned());
+    }
+    reached
+}
+
+fn ties(ring: &[&String], imports: &Imports) -> String {
+    let within = |name: &&String| imports[*name].iter().filter(|(used, _)| ring.contains(used));
+    let line = |name: &&String, used: &String, names: &BTreeSet<String>| format!("{name} uses {used}: {names:?}\n");
+    ring.iter().flat_map(|name| within(name).map(move |(used, names)| line(name, used, names))).collect()
+}
+
+#[derive(Default)]
+struct House {
+    files: BTreeMap<Segments, Source>,
+}
+
+struct Source {
+    name: String,
+    module: Segments,
+    /// Without those for tests.
+    items: Vec<Item>,
+    names: BTreeSet<String>,
+    modules: BTreeSet<String>,
+    /// The name in this file, the target, and whether it is a glob.
+    uses: Vec<(String, Segments, bool)>,
+}
+
+impl House {
+    fn read(src: &FilePath) -> Self {
+        let mut house = Self::default();
+        house.enter(src, src.join("lib.rs"), Segments::new());
+        assert!(house.files.len() > 60, "the reading found the files");
+        house
+    }
+
+    /// Follows `mod` lines from the root, so that modules of tests are never met.
+    fn enter(&mut self, src: &FilePath, path: std::path::PathBuf, module: Segments) {
+        let code = fs::read_to_string(&path).unwrap();
+        let File { items, .. } = syn::parse_file(&code).unwrap();
+        let items: Vec<_> = items.into_iter().filter(|item| !is_for_tests(attributes(item))).collect();
+        let mut source = Source {
+            name: path.strip_prefix(src).unwrap().to_str().unwrap().to_owned(),
+            names: items.iter().filter_map(name).collect(),
+            modules: BTreeSet::new(),
+            uses: Vec::new(),
+            items,
+            module: module.clone(),
+        };
+        for item in &source.items {
+            if let Item::Mod(inner) = item {
+                if inner.content.is_none() {
+                    source.modules.insert(inner.ident.to_string());
+                }
+            }
+        }
+        for item in &source.items {
+            if let Item::Use(used) = item {
+                let mut leaves = Vec::new();
+                expand(&used.tree, Segments::new(), &mut leaves);
+                for (alias, path, is_glob) in leaves {
+                    if let Some(target) = absolute(&source, &path) {
+                        source.uses.push((alias, target, is_glob));
+                    }
+                }
+            }
+        }
+        let folder = if path.ends_with("lib.rs") || path.ends_with("mod.rs") {
+            path.parent().unwrap().to_owned()
+        } else {
+            path.with_extension("")
+        };
+        for name in source.modules.clone() {
+            let alone = folder.join(format!("{name}.rs"));
+            let path = if alone.exists() { alone } else { folder.join(&name).join("mod.rs") };
+            self.enter(src, path, [module.clone(), vec![name]].concat());
+        }
+        self.files.insert(module, source);
+    }
+
+    /// The file and the name of a definition.
+    fn definition(&self, path: &[String]) -> Option<(&Source, String)> {
+        let (length, file) =
+            (0..=path.len()).rev().find_map(|length| Some((length, self.files.get(&path[..length])?)))?;
+        let (name, rest) = path[length..].split_first()?;
+        if file.names.contains(name) {
+            return Some((file, name.clone()));
+        }
+        let re_exported = file.uses.iter().find_map(|(alias, target, is_glob)| {
+            let rest = if *is_glob { &path[length..] } else { rest };
+            let target = [target, rest].concat();
+            (*is_glob || alias == name).then(|| self.definition(&target)).flatten()
+        });
+        re_exported
+    }
+
+    /// The file with the body of each method, of the types that have methods in several files.
+    fn scattered(&self) -> BTreeMap<(String, String), String> {
+        let mut methods = BTreeMap::new();
+        let mut homes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for file in self.files.values() {
+            for item in &file.items {
+                let Item::Impl(block) = item else { continue };
+                let (Some(of), None) = (type_name(&block.self_ty), &block.trait_) else { continue };
+                homes.entry(of.clone()).or_default().insert(&file.name);
+                for method in &block.items {
+                    if let ImplItem::Fn(method) = method {
+                        methods.insert((of.clone(), method.sig.ident.to_string()), file.name.clone());
+                    }
+                }
+            }
+        }
+        methods.retain(|(of, _), _| homes[of].len() > 1);
+        methods
+    }
+}
+
+struct Reader<'a> {
+    house: &'a House,
+    file: &'a Source,
+    scattered: &'a BTreeMap<(String, String), String>,
+    /// The type whose methods are being read.
+    own: Option<String>,
+    used: Imports,
+}
+
+impl Reader<'_> {
+    fn tie(&mut self, path: &[String]) {
+        if let Some((file, name)) = self.house.definition(path) {
+            let file = file.name.clone();
+            self.note(file, name);
+        }
+    }
+
+    fn note(&mut self, file: String, name: String) {
+        if file != self.file.name {
+            let used = self.used.entry(self.file.name.clone()).or_default();
+            used.entry(file).or_default().insert(name);
+        }
+    }
+
+    /// A call of a method that may have its body elsewhere. The type is known where the receiver is `self`; elsewhere the name
+    /// tells it, if it is the name of one such method only.
+    fn note_method(&mut self, of: Option<&String>, method: &str) {
+        let named = || {
+            let mut all = self.scattered.keys().filter(|(_, name)| name == method).map(|(of, _)| of);
+            all.next().filter(|_| all.next().is_none())
+        };
+        let Some(of) = of.or_else(named).cloned() else { return };
+        if let Some(file) = self.scattered.get(&(of.clone(), method.to_owned())) {
+            self.note(file.clone(), format!("{of}::{method}"));
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Reader<'_> {
+    fn visit_item_impl(&mut self, block: &'ast ItemImpl) {
+        self.own = type_name(&block.self_ty);
+        visit::visit_item_impl(self, block);
+        self.own = None;
+    }
+
+    fn visit_item_use(&mut self, _: &'ast syn::ItemUse) {}
+
+    fn visit_path(&mut self, path: &'ast Path) {
+        let segments: Segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if let [of, method] = &segments[..] {
+            let of = if of == "Self" { self.own.clone() } else { Some(of.clone()) };
+            self.note_method(of.as_ref(), method);
+        }
+        if segments.len() > 1 {
+            if let Some(target) = absolute(self.file, &segments) {
+                self.tie(&target);
+            }
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        let is_self = matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"));
+        let own = self.own.clone().filter(|_| is_self);
+        self.note_method(own.as_ref(), &call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_macro(&mut self, mac: &'ast Macro) {
+        let arguments = Punctuated::<Expr, Token![,]>::parse_terminated;
+        let arguments = arguments.parse2(mac.tokens.clone()).ok().map(|all| Vec::from_iter(all));
+        for argument in arguments.unwrap_or_default() {
+            // What a macro was given lives as long as this call, and nothing that is noted borrows from it.
+            Reader { house: self.house, file: self.file, scattered: self.scattered, own: self.own.clone(), used: std::mem::take(&mut self.used) }
+                .read_into(&argument, &mut self.used);
+        }
+        visit::visit_macro(self, mac);
+    }
+}
+
+impl Reader<'_> {
+    fn read_into(mut self, expression: &Expr, used: &mut Imports) {
+        self.visit_expr(expression);
+        *used = self.used;
+    }
+}
+
+/// The path from the crate's root on; `None` for a path into another crate.
+fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
+    let (first, mut rest) = path.split_first()?;
+    let mut base = file.module.clone();
+    match first.as_str() {
+        "crate" => return Some(rest.to_vec()),
+        "self" => return Some([&base, rest].concat()),
+        "super" => {
+            base.pop();
+            while let Some((next, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
+                debug_assert_eq!(next, "super");
+                base.pop();
+                rest = after;
+            }
+            Some([&base, rest].concat())
+        }
+        name if file.modules.contains(name) => Some([&base, path].concat()),
+        name => {
+            let (_, target, _) = file.uses.iter().find(|(alias, _, is_glob)| alias == name && !is_glob)?;
+            Some([target, rest].concat())
+        }
+    }
+}
+
+fn expand(tree: &UseTree, mut before: Segments, leaves: &mut Vec<(String, Segments, bool)>) {
+    match tree {
+        UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            expand(&path.tree, before, leaves);
+        }
+        UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, before.clone(), leaves)),
+        UseTree::Glob(_) => leaves.push((String::new(), before, true)),
+        UseTree::Name(name) if name.ident == "self" => leaves.push((before.last().cloned().unwrap_or_default(), before, false)),
+        UseTree::Name(name) => {
+            before.push(name.ident.to_string());
+            leaves.push((name.ident.to_string(), before, false));
+        }
+        UseTree::Rename(rename) => {
+            if rename.ident != "self" {
+                before.push(rename.ident.to_string());
+            }
+            leaves.push((rename.rename.to_string(), before, false));
+        }
+    }
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// Whether an attribute keeps it out of what users compile.
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().filter_map(|attribute| attribute.meta.require_list().ok()).any(|list| {
+        let condition = list.tokens.to_string();
+        list.path.is_ident("cfg") && (condition == "test" || condition.contains("fuzzing"))
+    })
+}
+
+fn name(item: &Item) -> Option<String> {
+    let ident = match item {
+        Item::Const(item) => &item.ident,
+        Item::Enum(item) => &item.ident,
+        Item::Fn(item) => &item.sig.ident,
+        Item::Macro(item) => return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item)),
+        Item::Mod(item) if item.content.is_some() => &item.ident,
+        Item::Static(item) => &item.ident,
+        Item::Struct(item) => &item.ident,
+        Item::Trait(item) => &item.ident,
+        Item::Type(item) => &item.ident,
+        _ => return None,
+    };
+    Some(ident.to_string())
+}
+
+/// The type that `pin_project!` is given.
+fn in_pin_project(item: &syn::ItemMacro) -> Option<String> {
+    let tokens = item.mac.tokens.to_string();
+    let mut words = tokens.split_whitespace().skip_while(|word| *word != "struct" && *word != "enum");
+    words.nth(1).map(|word| word.trim_end_matches(['<', '{']).to_owned())
+}
+
+fn type_name(of: &Type) -> Option<String> {
+    let Type::Path(path) = of else { return None };
+    path.path.segments.last().map(|segment| segment.ident.to_string())
+}
