@@ -1,10 +1,10 @@
-//! The mark that an invalidation leaves beside the record which it takes out.
+//! The mark that an invalidation leaves beside the record that it removes.
 //!
 //! ```text
 //! "TVCI" │ version 1 │ random bits 16
 //! ```
-//! A mark is compared and never decoded: two invalidations leave different ones. So whoever fills can tell that one came
-//! between, whatever the clocks of the nodes say.
+//! Marks are compared and never decoded. Every invalidation leaves a different one, so a fill can tell that an
+//! invalidation came in between, whatever the clocks of the nodes say.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
