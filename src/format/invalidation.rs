@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_what_it_was_in_earlier_versions_and_no_two_are_alike() {
+    fn marks_keep_their_format_and_differ() {
         assert_eq!(mark(Generation(7)), [&b"TVCI\x01"[..], &[0; 15], &[7]].concat());
         assert_ne!(mark(Generation(7)), mark(Generation(8)));
     }

@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_claimed_length_allocates_nothing() {
-        // The sum is right, so the claimed length is what must fail.
+        // The sum is right, so only the claimed length can fail.
         let mut record = BytesMut::from(&b"TVCM\x01\x00\xff\xff\xff\xff"[..]);
         let sum = xxh3_64(&record);
         record.put_u64(sum);

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setter_makes_the_same_of_what_it_leaves_out_and_of_nothing_else() {
+    fn each_setter_leaves_out_its_parts_and_no_others() {
         let whole = TargetUri::new();
         let bare = TargetUri::new().without_query();
         let without = TargetUri::new().without_parameters(["token", "utm_*"]);

@@ -268,8 +268,8 @@ pub(super) fn viewer(request: &HeaderMap) -> u64 {
     request.get(VIEWER).and_then(|viewer| viewer.to_str().ok()?.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// RFC 9111 §4.1: the lines of a field as one, without what says nothing: white space; in codings and languages case
-/// and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
+/// RFC 9111 §4.1: the lines of a field as one value, without meaningless differences. These are white space, and for
+/// codings and languages case and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
 pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<_> = request.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     if name == header::COOKIE {
@@ -298,14 +298,14 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// The number of the last call that had a part in an answer. Fields whose names begin so are for pages of other origins,
-/// and are shown in a 304 too.
+/// The number of the last call that had a part in an answer. Fields whose names begin like this are for pages of other
+/// origins, and a 304 shows them too.
 pub(super) const LAST: HeaderName = HeaderName::from_static("cross-origin-serial");
 
-/// A field's name, but for the number of the call that it is of: each that had a part in an answer shows there.
+/// A field's name without the number of its call. Each call that had a part in an answer shows in such a field.
 pub(super) const SERIAL: &str = "content-serial-";
 
-/// In a request: the viewer's number.
+/// The client's number, in a request.
 pub(super) const VIEWER: HeaderName = HeaderName::from_static("x-viewer");
 
 /// 14 November 2023, 22:13:20.

@@ -213,7 +213,7 @@ impl Wishes {
         }
         // §5.2.1.2
         let is_widened = wanted.has("max-stale") && within(on_request);
-        (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
+        (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and no rule allows it")
     }
 }
 

@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_what_it_wants() {
+    fn the_directives_of_a_request_are_read() {
         // RFC 9111 §5.2.1, §5.4
         let of = |lines: &[(&str, &str)]| RequestDirectives::of(&headers(lines));
         let seconds = |count| Some(Duration::from_secs(count));

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_says_what_happened() {
+    fn a_member_tells_the_outcome() {
         let (ok, partial) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
         for (rule, outcome, status, expected) in [
             (

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_content_range_says_if_all_fields_agree() {
+    fn a_part_is_read_only_if_all_fields_agree() {
         let part = |start, end, complete| Some(Part { range: range(start, end), complete });
         for (why, lines, expected) in [
             ("§14.4", &[("content-range", "bytes 0-9/100")][..], part(0, 10, 100)),

@@ -295,7 +295,7 @@ mod oracle {
     /// Seconds since the stored response was modified.
     type Seconds = i64;
 
-    /// A stored response: its fields, and what they mean.
+    /// A stored response: its fields, and their meaning.
     struct Stored {
         lines: &'static [(&'static str, &'static str)],
         tag: Option<Tag>,

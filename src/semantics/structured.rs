@@ -390,8 +390,8 @@ mod tests {
             ("§4.2.5 a string that does not end", "b=\"c"),
             ("§4.2.5 an escape of something else", "b=\"\\c\""),
             ("§4.2.5 a tab in a string", "b=\"\t\""),
-            ("§4.2.5 what is not ASCII in a string", "b=\"\u{e9}\""),
-            ("§4.2.6 what is not of a token in one", "b=c@"),
+            ("§4.2.5 a string that is not ASCII", "b=\"\u{e9}\""),
+            ("§4.2.6 a character that no token may have", "b=c@"),
             ("§4.2.7 bytes that do not end", "b=:aGk="),
             ("§4.2.7 bytes that are not base64", "b=:a_k=:"),
             ("§4.2.7 a digit of base64 by itself", "b=:a:"),
@@ -399,7 +399,7 @@ mod tests {
             ("§4.2.8 a boolean that is neither", "b=?2"),
             ("§4.2.9 a date in parts of seconds", "b=@1.5"),
             ("§4.2.10 hexadecimals in upper case", "b=%\"%C3%BC\""),
-            ("§4.2.10 what is no UTF-8", "b=%\"%c3\""),
+            ("§4.2.10 a display string that is not UTF-8", "b=%\"%c3\""),
             ("§4.2.10 no quote", "b=%c"),
             ("§4.2.1.2 an inner list that does not end", "b=(1"),
             ("§4.2.1.2 an inner list in another", "b=((1))"),
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_is_read_as_one() {
+    fn a_token_is_read_back_as_a_token() {
         for (text, token) in
             [("a", true), ("*", true), ("edge-1", true), ("a:b/c", true), ("", false), ("1a", false)]
         {
@@ -496,7 +496,7 @@ mod tests {
         }
 
         #[test]
-        fn another_implementation_reads_the_same_of_what_is_nearly_a_dictionary(
+        fn another_implementation_reads_nearly_valid_dictionaries_alike(
             text in nearly(),
             garble in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
         ) {

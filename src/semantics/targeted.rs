@@ -58,7 +58,7 @@ mod tests {
             ("§2.2 others are not looked at", &[("edge-cache-control", "max-age=3")], None),
             ("§2.1 all its lines are one field", &[("ours", "max-age=3"), ("ours", "max-age=1")], age(1)),
             (
-                "§3.1 a directive that nobody knows makes it not empty",
+                "§3.1 an unknown directive makes it not empty",
                 &[("ours", "none"), ("cdn-cache-control", "max-age=2")],
                 Some(vec![("none".to_owned(), Item::Boolean(true))]),
             ),

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_and_languages_match_by_what_they_mean() {
+    fn codings_and_languages_match_by_their_meaning() {
         // RFC 9111 §4.1: normalised in a way that is known to have identical semantics.
         for (name, one, other, same) in [
             (header::ACCEPT_ENCODING, "gzip, br", "BR,gzip;q=1.0", true),

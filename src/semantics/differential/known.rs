@@ -259,7 +259,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         rule:
-            "§5.2.1.3: what is to stay fresh may not be stale, were it for 0 seconds, whatever max-stale says",
+            "§5.2.1.3: a response that must stay fresh may not be stale, even for min-fresh=0 and max-stale",
         touches: &[Reused],
         applies: |of| {
             let presented = &of.case.presented;

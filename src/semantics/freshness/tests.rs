@@ -148,7 +148,7 @@ fn a_lifetime_is_guessed_only_where_the_rfc_allows_it() {
         ("no default for other statuses", 302, &[], 0),
         ("guessed for other statuses marked as public", 302, &[NINE, ("cache-control", "public")], 360),
         ("the default for other statuses marked as public", 302, &[("cache-control", "public")], 300),
-        ("other statuses have what they say themselves", 302, &[NINE, ("cache-control", "max-age=5")], 5),
+        ("other statuses have their explicit lifetime", 302, &[NINE, ("cache-control", "max-age=5")], 5),
     ];
     let policy = Policy::default().heuristics(10, seconds(3600));
     for (rule, status, lines, lifetime) in rows {
@@ -254,7 +254,7 @@ fn a_stored_response_stands_in_for_an_error_only_if_allowed() {
     let rows = [
         ("§4.2 fresh", "max-age=60", "", 59, true),
         ("§4.2 fresh, if it must be validated later", "max-age=60, must-revalidate", "", 59, true),
-        ("§4.2.4 stale, and nobody allows it", "max-age=60", "", 60, false),
+        ("§4.2.4 stale, and no rule allows it", "max-age=60", "", 60, false),
         ("RFC 5861 §4 stale", "max-age=60, stale-if-error=30", "", 60, true),
         ("RFC 5861 §4 to the end of the window", "max-age=60, stale-if-error=30", "", 89, true),
         ("RFC 5861 §4 after the window", "max-age=60, stale-if-error=30", "", 90, false),
