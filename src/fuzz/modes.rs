@@ -1,9 +1,9 @@
-//! How the layer of a run fills, and what its store does to what was put.
+//! How the layer of a run fills, and how its store loses or damages values.
 
 use super::reader::Reader;
 use crate::{Abandon, Fill};
 
-/// What scripts did not choose before there were modes.
+/// Settings that scripts did not choose before there were modes.
 #[derive(Debug)]
 pub(super) struct Modes {
     pub(super) fill: Fill,
@@ -51,20 +51,20 @@ impl Default for Modes {
     }
 }
 
-/// What happens to the store while requests are answered.
+/// A mishap of the store while requests are answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mishap {
-    /// After so many of its calls.
+    /// The mishap comes after this many calls of the store.
     pub(super) after: u8,
     pub(super) harm: Harm,
-    /// Which of its values.
+    /// Chooses the value.
     pub(super) number: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Harm {
     Lost,
-    /// One bit is another, where a store may do that.
+    /// One bit is flipped, if the store may alter values.
     Altered,
     /// The call fails.
     Failed,

@@ -27,12 +27,12 @@ use crate::{
     ChunkSize, Policy, VideoCache,
 };
 
-/// `data` is a script: settings, and up to 6 requests with what the inner service would answer to each, one after the
-/// other or together.
+/// `data` is a script: settings, and up to 6 requests, each with the inner service's answer to it. The requests come
+/// one after the other or together.
 ///
 /// # Panics
 ///
-/// If an answer is neither what the inner service has just answered, nor one that a cache may give by RFC 9110 and 9111.
+/// If an answer is neither the inner service's latest, nor one that a cache may give by RFC 9110 and 9111.
 pub fn request(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     assert!(runtime.is_ok(), "{runtime:?}");
@@ -80,7 +80,7 @@ async fn play(script: Script) {
             next = steps.next_if(|step| step.together);
         }
         poll_fn(|cx| seated(&mut crowd, cx)).await;
-        // What was begun behind an answer ends before the world turns.
+        // Work that continues after an answer ends before the next step.
         settle(&engine).await;
         let views = crowd.into_iter().map(|(viewer, request, seat)| View {
             viewer,
@@ -100,13 +100,13 @@ async fn play(script: Script) {
     }
 }
 
-/// Until nothing is under way any more but what waits for a better day.
+/// Waits until no work is left, except deletes that the engine will retry later.
 async fn settle(engine: &Engine) {
     for turn in 0.. {
         if Handle::current().metrics().num_alive_tasks() <= usize::from(engine.is_clearing()) {
             return;
         }
-        assert!(turn < TURNS + WAITS, "nobody waits for it, and it does not end");
+        assert!(turn < TURNS + WAITS, "background work does not end");
         if turn < TURNS {
             yield_now().await;
         } else {
@@ -115,10 +115,10 @@ async fn settle(engine: &Engine) {
     }
 }
 
-/// A viewer before the screen.
+/// A client and its request.
 struct Seat<F> {
     viewing: Option<F>,
-    /// After so many polls.
+    /// The client leaves after this many polls.
     leaves: Option<u8>,
     end: Option<End>,
 }
@@ -136,13 +136,13 @@ impl<F: Future<Output = End> + Unpin> Seat<F> {
         if self.end.is_some() {
             self.viewing = None;
         } else if self.leaves == Some(0) {
-            // Nothing else may wake this viewer again.
+            // This client may get no other wake-up.
             cx.waker().wake_by_ref();
         }
     }
 }
 
-/// Polls all viewers until each has an answer, or has left.
+/// Polls all clients until each has an answer, or has left.
 fn seated<F: Future<Output = End> + Unpin>(
     crowd: &mut [(u64, Parts, Seat<F>)],
     cx: &mut Context<'_>,
@@ -158,7 +158,7 @@ fn seated<F: Future<Output = End> + Unpin>(
     }
 }
 
-/// Made without the layer's setters: each of them makes an engine anew, and a run should not take a millisecond.
+/// Avoids the layer's setters: each of them makes a new engine, and a run should take less than a millisecond.
 fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
     let statuses = settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok());
     let seconds = Duration::from_secs;
@@ -214,7 +214,7 @@ fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String
     request
 }
 
-/// What comes of a request, with all of the body.
+/// The result of a request, with the whole body.
 async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> End {
     if poll_fn(|cx| service.poll_ready(cx)).await.is_err() {
         return End::Failed;
@@ -243,10 +243,10 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
     Some(frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(drop))
 }
 
-/// About the steps that anything in the layer takes without waiting.
+/// About as many steps as the layer takes without waiting.
 const TURNS: u32 = 2000;
 
-/// Milliseconds in which anything ends that waits, as before another try.
+/// Milliseconds in which every wait ends, such as the pause before another try.
 const WAITS: u32 = 500;
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub(super) fn imports(src: &FilePath) -> Imports {
     let scattered = house.scattered();
     let mut imports = Imports::new();
     for file in house.files.values() {
-        let mut reader = Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
+        let mut reader =
+            Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
         for (_, target, _) in &file.uses {
             reader.tie(target);
         }
@@ -65,7 +66,8 @@ fn reached_from(name: &str, imports: &Imports) -> BTreeSet<String> {
 
 fn ties(ring: &[&String], imports: &Imports) -> String {
     let within = |name: &&String| imports[*name].iter().filter(|(used, _)| ring.contains(used));
-    let line = |name: &&String, used: &String, names: &BTreeSet<String>| format!("{name} uses {used}: {names:?}\n");
+    let line =
+        |name: &&String, used: &String, names: &BTreeSet<String>| format!("{name} uses {used}: {names:?}\n");
     ring.iter().flat_map(|name| within(name).map(move |(used, names)| line(name, used, names))).collect()
 }
 
@@ -247,8 +249,14 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let arguments = arguments.parse2(mac.tokens.clone()).ok().map(|all| Vec::from_iter(all));
         for argument in arguments.unwrap_or_default() {
             // What a macro was given lives as long as this call, and nothing that is noted borrows from it.
-            Reader { house: self.house, file: self.file, scattered: self.scattered, own: self.own.clone(), used: std::mem::take(&mut self.used) }
-                .read_into(&argument, &mut self.used);
+            Reader {
+                house: self.house,
+                file: self.file,
+                scattered: self.scattered,
+                own: self.own.clone(),
+                used: std::mem::take(&mut self.used),
+            }
+            .read_into(&argument, &mut self.used);
         }
         visit::visit_macro(self, mac);
     }
@@ -293,7 +301,9 @@ fn expand(tree: &UseTree, mut before: Segments, leaves: &mut Vec<(String, Segmen
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, before.clone(), leaves)),
         UseTree::Glob(_) => leaves.push((String::new(), before, true)),
-        UseTree::Name(name) if name.ident == "self" => leaves.push((before.last().cloned().unwrap_or_default(), before, false)),
+        UseTree::Name(name) if name.ident == "self" => {
+            leaves.push((before.last().cloned().unwrap_or_default(), before, false))
+        }
         UseTree::Name(name) => {
             before.push(name.ident.to_string());
             leaves.push((name.ident.to_string(), before, false));
@@ -337,7 +347,9 @@ fn name(item: &Item) -> Option<String> {
         Item::Const(item) => &item.ident,
         Item::Enum(item) => &item.ident,
         Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item)),
+        Item::Macro(item) => {
+            return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item))
+        }
         Item::Mod(item) if item.content.is_some() => &item.ident,
         Item::Static(item) => &item.ident,
         Item::Struct(item) => &item.ident,
