@@ -43,7 +43,7 @@ pub(super) struct Answer<B> {
 }
 
 /// Why a look gave no answer.
-pub(super) struct Missed {
+pub(crate) struct Missed {
     pub(super) reason: Forwarded,
     /// Where the answer would be.
     pub(super) slot: Slot,

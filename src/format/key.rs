@@ -7,10 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use http::{
-    header::{HeaderMap, HeaderName},
-    request,
-};
+use http::header::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::semantics::{multipart::Boundary, vary::selecting_value};

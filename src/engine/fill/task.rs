@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::delivery::Answering;
-pub(crate) use super::{
+use super::{
     delivery::{Delivery, For, Known},
     invalidated::Seen,
 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{request, HeaderMap, Method};
 
-pub(crate) use super::config::Fill;
+use super::config::Fill;
 use super::state::{
     entry::{Accepted, Decoded, Entry, Target},
     records::Waited,
@@ -199,7 +199,11 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         engine::{config::Config, state::Engine},
-        semantics::freshness::ByUri,
+        format::{
+            key::{CacheKey, Generation},
+            manifest::{Layout, Manifest, Variants},
+        },
+        semantics::freshness::{ByUri, Exchange},
         store::MokaStore,
     };
 

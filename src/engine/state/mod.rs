@@ -21,7 +21,7 @@ use self::{
     budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records, remote_refresh::Elsewhere,
     supply::Supplies, tombstones::Distrust, uncacheable::Passes,
 };
-pub(crate) use super::config::Config;
+use super::config::Config;
 use crate::{
     semantics::{cache_control::RequestDirectives, fields::has},
     store::ErasedStore,
