@@ -13,7 +13,8 @@ use syn::{
     parse::Parser,
     punctuated::Punctuated,
     visit::{self, Visit},
-    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Path, Token, Type, UseTree,
+    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
+    UseTree,
 };
 
 /// For each file, the files that it uses, and the names that tie them.
@@ -200,17 +201,29 @@ impl Reader<'_> {
         }
     }
 
-    /// A call of a method that may have its body elsewhere. The type is known where the receiver is `self`; elsewhere the name
-    /// tells it, if it is the name of one such method only.
-    fn note_method(&mut self, of: Option<&String>, method: &str) {
-        let named = || {
-            let mut all = self.scattered.keys().filter(|(_, name)| name == method).map(|(of, _)| of);
-            all.next().filter(|_| all.next().is_none())
-        };
-        let Some(of) = of.or_else(named).cloned() else { return };
-        if let Some(file) = self.scattered.get(&(of.clone(), method.to_owned())) {
+    /// A call of a method that may have its body elsewhere.
+    fn note_method(&mut self, of: &str, method: &str) {
+        if let Some(file) = self.scattered.get(&(of.to_owned(), method.to_owned())) {
             self.note(file.clone(), format!("{of}::{method}"));
         }
+    }
+
+    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is named
+    /// after, as `engine` and `self.engine` are.
+    fn type_of(&self, receiver: &Expr) -> Option<String> {
+        let name = match receiver {
+            Expr::Path(path) if path.path.is_ident("self") => return self.own.clone(),
+            Expr::Path(path) => path.path.segments.last()?.ident.to_string(),
+            Expr::Field(field) => match &field.member {
+                Member::Named(name) => name.to_string(),
+                Member::Unnamed(_) => return None,
+            },
+            Expr::MethodCall(call) => call.method.to_string(),
+            Expr::Reference(reference) => return self.type_of(&reference.expr),
+            Expr::Paren(paren) => return self.type_of(&paren.expr),
+            _ => return None,
+        };
+        self.scattered.keys().map(|(of, _)| of).find(|of| of.to_lowercase() == name.replace('_', "")).cloned()
     }
 }
 
@@ -226,8 +239,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_path(&mut self, path: &'ast Path) {
         let segments: Segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if let [of, method] = &segments[..] {
-            let of = if of == "Self" { self.own.clone() } else { Some(of.clone()) };
-            self.note_method(of.as_ref(), method);
+            if let Some(of) = if of == "Self" { self.own.clone() } else { Some(of.clone()) } {
+                self.note_method(&of, method);
+            }
         }
         if segments.len() > 1 {
             if let Some(target) = absolute(self.file, &segments) {
@@ -238,9 +252,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        let is_self = matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"));
-        let own = self.own.clone().filter(|_| is_self);
-        self.note_method(own.as_ref(), &call.method.to_string());
+        if let Some(of) = self.type_of(&call.receiver) {
+            self.note_method(&of, &call.method.to_string());
+        }
         visit::visit_expr_method_call(self, call);
     }
 
