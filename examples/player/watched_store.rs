@@ -9,8 +9,8 @@ use super::chunk_map::ChunkMap;
 
 /// A [`MokaStore`], watched.
 ///
-/// What the cache keeps beside the chunks is kept unwatched: a store is not told what its values are, and the keys of
-/// chunks are known here only because this example comes with the crate.
+/// Other values of the cache are kept unwatched. A store is not told what its values are; this example can read the
+/// keys of chunks only because it comes with the crate.
 pub(crate) struct WatchedStore {
     store: MokaStore,
     map: Arc<ChunkMap>,
@@ -21,7 +21,7 @@ impl WatchedStore {
         Self { store, map }
     }
 
-    /// Loses a chunk behind the cache's back, as an eviction does. False if there was none.
+    /// Loses a chunk without telling the cache, as an eviction does. Returns false if there was none.
     pub(crate) async fn lose(&self, index: u64) -> bool {
         let Some(generation) = self.map.generation_of(index) else {
             return false;
