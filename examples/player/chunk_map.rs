@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lands_is_what_the_answer_has() {
+    fn the_chunks_that_land_are_those_of_the_answer() {
         let map = map();
         let mut call = map.call(15..35);
         assert_eq!(map.states(), ["absent", "landing", "landing", "landing"]);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_healed_by_the_same_generation_or_the_next() {
+    fn a_lost_chunk_is_healed_by_the_same_generation_or_the_next() {
         for generation in ["a", "b"] {
             let map = map();
             (0..4).for_each(|index| map.put("a", index));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn of_another_generation_nothing_is_lost() {
+    fn a_chunk_of_another_generation_is_not_shown_as_lost() {
         let map = map();
         map.put("a", 0);
         map.put("b", 0);

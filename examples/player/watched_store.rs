@@ -88,12 +88,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_a_store_like_any_other() {
+    async fn a_watched_store_keeps_the_contract() {
         conformance::check(&watched().0).await;
     }
 
     #[tokio::test]
-    async fn the_map_shows_what_the_store_has() {
+    async fn the_map_shows_the_chunks_that_the_store_has() {
         let (store, map) = watched();
         for key in ["c/aa/0", "c/aa/2", "m/aa", "c/aa/x", "v/aa/1"] {
             store.put(key, Bytes::from_static(b"bytes")).await.unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_evicted_is_lost_once_somebody_misses_it() {
+    async fn a_chunk_that_the_store_evicted_is_lost_once_a_reader_misses_it() {
         let (store, map) = watched();
         store.put("c/aa/0", Bytes::from_static(b"bytes")).await.unwrap();
         store.store.remove("c/aa/0").await.unwrap();

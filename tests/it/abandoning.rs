@@ -58,7 +58,7 @@ async fn one_leaves_after(rig: &Rig, script: &Script, chunks: usize) {
 }
 
 #[tokio::test]
-async fn by_default_what_is_small_is_finished() {
+async fn an_abandoned_fill_of_a_small_video_is_finished_by_default() {
     for mode in MODES {
         for chunks in 0..5 {
             for script in [known()].into_iter().chain(unbound()) {
@@ -73,7 +73,7 @@ async fn by_default_what_is_small_is_finished() {
 }
 
 #[tokio::test]
-async fn one_that_is_stopped_takes_no_more_of_the_inner_body() {
+async fn a_stopped_fill_takes_no_more_of_the_inner_body() {
     for mode in MODES {
         for chunks in 1..5 {
             let rig = rig(mode, Abandon::Stop);
@@ -92,7 +92,7 @@ async fn one_that_is_stopped_takes_no_more_of_the_inner_body() {
 }
 
 #[tokio::test]
-async fn of_one_that_is_stopped_only_what_is_missing_is_fetched_later() {
+async fn a_stopped_fill_leaves_only_the_missing_bytes_to_fetch() {
     for mode in MODES {
         for chunks in 1..5 {
             let rig = rig(mode, Abandon::Stop);
@@ -109,7 +109,7 @@ async fn of_one_that_is_stopped_only_what_is_missing_is_fetched_later() {
 }
 
 #[tokio::test]
-async fn of_one_that_is_stopped_a_range_that_is_stored_needs_nothing_more() {
+async fn a_stopped_fill_serves_its_stored_ranges_without_another_call() {
     let rig = rig(Fill::Progressive, Abandon::Stop);
     one_leaves_after(&rig, &known(), 3).await;
     rig.get(PATH).range("bytes=100-2999").send().await.is_hit().partial(&truth(), 100..3000);
@@ -121,7 +121,7 @@ async fn of_one_that_is_stopped_a_range_that_is_stored_needs_nothing_more() {
 }
 
 #[tokio::test]
-async fn without_a_strong_validator_nothing_is_left_of_one_that_is_stopped() {
+async fn a_stopped_fill_without_a_strong_validator_leaves_nothing() {
     for mode in MODES {
         for script in unbound() {
             let rig = rig(mode, Abandon::Stop);
@@ -136,7 +136,7 @@ async fn without_a_strong_validator_nothing_is_left_of_one_that_is_stopped() {
 }
 
 #[tokio::test]
-async fn who_leaves_before_anything_is_stored_leaves_nothing() {
+async fn a_client_that_leaves_before_anything_is_stored_leaves_nothing() {
     for mode in MODES {
         for held_before_its_head in [true, false] {
             let gate = Gate::shut();
@@ -161,7 +161,7 @@ async fn who_leaves_before_anything_is_stored_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn who_comes_after_one_was_stopped_does_not_wait_for_it() {
+async fn a_request_after_a_fill_was_stopped_does_not_wait_for_it() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let gate = held(&rig, &known(), 2);
@@ -177,7 +177,7 @@ async fn who_comes_after_one_was_stopped_does_not_wait_for_it() {
 }
 
 #[tokio::test]
-async fn it_is_finished_from_the_percentage_that_was_set() {
+async fn an_abandoned_fill_is_finished_from_the_set_percentage() {
     for mode in MODES {
         for (percent, chunks, is_finished) in [
             (0, 1, true),
@@ -201,7 +201,7 @@ async fn it_is_finished_from_the_percentage_that_was_set() {
 }
 
 #[tokio::test]
-async fn it_is_finished_if_no_more_is_missing_than_was_set() {
+async fn an_abandoned_fill_is_finished_if_no_more_is_missing_than_was_set() {
     for mode in MODES {
         for (bytes, chunks, is_finished) in [
             (0, 4, false),
@@ -222,7 +222,7 @@ async fn it_is_finished_if_no_more_is_missing_than_was_set() {
 }
 
 #[tokio::test]
-async fn one_of_unknown_length_is_finished_by_no_share_of_it() {
+async fn an_abandoned_fill_of_unknown_length_is_finished_by_no_share_of_it() {
     for mode in MODES {
         let rig = rig(mode, Abandon::FinishFromPercent(1));
         one_leaves_after(&rig, &Script::of(&truth()), 4).await;
@@ -232,7 +232,7 @@ async fn one_of_unknown_length_is_finished_by_no_share_of_it() {
 }
 
 #[tokio::test]
-async fn one_of_unknown_length_goes_on_for_so_many_bytes() {
+async fn an_abandoned_fill_of_unknown_length_goes_on_for_the_set_bytes() {
     for mode in MODES {
         // The chunk under way when the viewer left is not counted.
         for (bytes, chunks, stored) in
@@ -249,7 +249,7 @@ async fn one_of_unknown_length_goes_on_for_so_many_bytes() {
 }
 
 #[tokio::test]
-async fn who_stays_keeps_it_going() {
+async fn a_client_that_stays_keeps_the_fill_going() {
     for mode in MODES {
         for script in [known()].into_iter().chain(unbound()) {
             let rig = rig(mode, Abandon::Stop);
@@ -269,7 +269,7 @@ async fn who_stays_keeps_it_going() {
 }
 
 #[tokio::test]
-async fn the_last_to_leave_stops_it() {
+async fn the_last_client_to_leave_stops_the_fill() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let gate = held(&rig, &known(), 2);
@@ -288,7 +288,7 @@ async fn the_last_to_leave_stops_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_begun_and_is_not_read_keeps_it_going() {
+async fn a_body_that_was_begun_and_is_not_read_keeps_the_fill_going() {
     let rig = rig(Fill::Progressive, Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     let unread = rig.get(PATH).reading().await;
@@ -301,7 +301,7 @@ async fn a_body_that_was_begun_and_is_not_read_keeps_it_going() {
 }
 
 #[tokio::test]
-async fn whoever_got_what_was_asked_for_does_not_keep_it_going() {
+async fn a_client_that_got_its_range_does_not_keep_the_fill_going() {
     let rig = rig(Fill::Progressive, Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     rig.get(PATH).range("bytes=0-99").send().await.partial(&truth(), 0..100);
@@ -314,7 +314,7 @@ async fn whoever_got_what_was_asked_for_does_not_keep_it_going() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_stopped_and_fails_to_be_completed_is_begun_anew() {
+async fn a_stopped_fill_that_cannot_be_completed_is_begun_anew() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         one_leaves_after(&rig, &known(), 2).await;
@@ -336,7 +336,7 @@ async fn one_that_was_stopped_and_fails_to_be_completed_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_refresh_behind_the_viewers_back_is_never_abandoned() {
+async fn a_refresh_in_the_background_is_never_abandoned() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         for joined in [false, true] {
             let rig = rig(mode, Abandon::Stop)
@@ -368,7 +368,7 @@ async fn a_refresh_behind_the_viewers_back_is_never_abandoned() {
 }
 
 #[tokio::test]
-async fn what_is_stale_and_may_be_used_is_not_given_up_for_a_part_of_the_new() {
+async fn a_usable_stale_response_is_not_given_up_for_a_part_of_the_new_one() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let cached = |path: &str, tag: &str| {
@@ -391,7 +391,7 @@ async fn what_is_stale_and_may_be_used_is_not_given_up_for_a_part_of_the_new() {
 }
 
 #[tokio::test]
-async fn by_default_a_client_who_leaves_costs_the_inner_service_no_more_than_8_mib() {
+async fn a_client_that_leaves_costs_the_inner_service_8_mib_at_most_by_default() {
     const MOVIE: usize = 12 << 20;
     for mode in MODES {
         for says_length in [true, false] {
@@ -445,7 +445,7 @@ fn room_for_one(layer: VideoCacheLayer) -> VideoCacheLayer {
 const CROWDS: [fn(VideoCacheLayer) -> VideoCacheLayer; 2] = [one_place, room_for_one];
 
 #[tokio::test]
-async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
+async fn an_abandoned_fill_yields_to_one_that_a_client_waits_for() {
     for mode in MODES {
         for crowd in CROWDS {
             for is_bound in [true, false] {
@@ -472,7 +472,7 @@ async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_waits_for_yields_before_the_inner_service_has_answered() {
+async fn an_abandoned_fill_yields_before_the_inner_service_has_answered() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let rig = crowded(mode, one_place);
         let gate = Gate::shut();
@@ -490,7 +490,7 @@ async fn one_that_nobody_waits_for_yields_before_the_inner_service_has_answered(
 }
 
 #[tokio::test]
-async fn one_that_somebody_waits_for_yields_to_nobody() {
+async fn a_fill_that_a_client_waits_for_yields_to_no_other() {
     for mode in MODES {
         for crowd in CROWDS {
             let rig = crowded(mode, crowd);
@@ -513,7 +513,7 @@ async fn one_that_somebody_waits_for_yields_to_nobody() {
 }
 
 #[tokio::test]
-async fn many_that_nobody_waits_for_keep_nobody_from_being_stored() {
+async fn many_abandoned_fills_keep_no_other_response_from_being_stored() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let rig = crowded(mode, |layer| room_for_one(layer).most_fills(3));
         let gate = Gate::shut();
@@ -533,7 +533,7 @@ async fn many_that_nobody_waits_for_keep_nobody_from_being_stored() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_nobody_waits_for_yields_too() {
+async fn a_refresh_that_no_client_waits_for_yields_too() {
     for mode in MODES {
         for crowd in CROWDS {
             let policy = Policy::default().stale_while_revalidate(seconds(60));

@@ -112,7 +112,7 @@ async fn a_refusal_of_an_unsigned_url_makes_nothing_hold_longer() {
 }
 
 #[tokio::test]
-async fn the_cookie_of_a_304_goes_to_nobody_who_waited_for_it() {
+async fn the_cookie_of_a_304_goes_to_no_waiting_request() {
     for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let (rig, gate) = (Rig::new().fill(fill).script(PATH, script("max-age=60")), Gate::shut());
         rig.get(PATH).send().await;
@@ -186,7 +186,7 @@ async fn credentials_that_are_validated_while_another_is_stored_mix_nothing() {
 }
 
 #[tokio::test]
-async fn the_rest_of_what_was_sought_without_credentials_and_cookies_comes_without_them() {
+async fn the_rest_of_a_video_that_was_begun_without_credentials_and_cookies_comes_without_them() {
     for name in ["authorization", "cookie"] {
         let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
@@ -212,7 +212,7 @@ async fn credentials_with_several_ranges_and_conditions_get_one_truth() {
 }
 
 #[tokio::test]
-async fn what_credentials_brought_is_poured_for_nobody_else() {
+async fn a_response_to_credentials_is_poured_for_no_other_client() {
     for (fill, private) in [
         (Fill::Progressive, "max-age=60"),
         (Fill::Sliced, "max-age=60"),
@@ -265,7 +265,7 @@ async fn policies_of_many_strange_words_allow_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_store_lost_comes_again_for_who_has_a_cookie_or_credentials_of_no_use_for_it() {
+async fn a_lost_chunk_is_fetched_without_the_cookie_or_credentials_of_the_client() {
     for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         for (name, parted) in
             [("cookie", true), ("cookie", false), ("authorization", true), ("authorization", false)]
@@ -329,7 +329,7 @@ async fn a_star_for_a_tag_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_post_takes_out_what_it_says_it_was_about_however_its_port_is_said() {
+async fn a_post_takes_out_the_uri_that_its_answer_names_however_the_port_is_written() {
     for (host, location) in [
         ("h:80", "http://h/a.mp4"),
         ("h", "http://h:80/a.mp4"),

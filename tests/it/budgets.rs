@@ -47,7 +47,7 @@ fn says(answer: &Answer, detail: &str) {
 }
 
 #[tokio::test]
-async fn what_would_be_one_fill_too_many_passes_and_says_so() {
+async fn a_response_that_would_need_one_fill_too_many_passes_and_says_so() {
     for mode in MODES {
         let gate = Gate::shut();
         let rig = rig(mode).layer(|layer| layer.most_fills(1));
@@ -97,7 +97,7 @@ async fn a_fill_that_is_read_while_it_comes_counts_until_its_end() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_beside_what_is_promised_passes_and_says_so() {
+async fn a_response_that_does_not_fit_beside_promised_room_passes_and_says_so() {
     // Each chunk is reckoned with 512 bytes beside its own.
     let weight = 20 * 1512;
     for mode in [Fill::Whole, Fill::Progressive] {
@@ -119,7 +119,7 @@ async fn what_does_not_fit_beside_what_is_promised_passes_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_pieces() {
+async fn a_response_that_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_pieces() {
     let rig_of = |mode| rig(mode).layer(|layer| layer.most_promised(10_000).fill_ahead(4));
     let rig = rig_of(Fill::Whole);
     let passed = rig.get(PATH).send().await;
@@ -141,7 +141,7 @@ async fn what_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_p
 }
 
 #[tokio::test]
-async fn what_is_promised_is_given_back_however_a_fill_ends() {
+async fn promised_room_is_given_back_however_a_fill_ends() {
     for mode in MODES {
         let rig = rig(mode).layer(|layer| layer.most_promised(20 * 1512).resumes(0));
         for broken in [
@@ -175,7 +175,7 @@ async fn begun(rig: Rig) -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_one_slice_too_many_waits_for_its_turn() {
+async fn a_request_that_needs_one_slice_too_many_waits_for_its_turn() {
     let rig = begun(rig(Fill::Sliced).layer(|layer| layer.most_slices(2))).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, parts(PATH, LENGTH).held_by(&gate));
@@ -193,7 +193,7 @@ async fn who_needs_one_slice_too_many_waits_for_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_slice_of_its_own_does_so_within_its_limit() {
+async fn a_request_that_waits_for_its_own_slice_does_so_within_its_limit() {
     let limit = seconds(7);
     let rig = rig(Fill::Sliced).layer(|layer| layer.most_slices(1).follower_limit(limit));
     let rig = begun(rig).await;
@@ -263,7 +263,7 @@ async fn no_more_is_read_ahead_than_was_set() {
 }
 
 #[tokio::test]
-async fn what_is_read_ahead_grows_with_what_is_read() {
+async fn the_read_ahead_grows_with_the_bytes_that_were_read() {
     let rig = rig(Fill::Sliced).layer(|layer| layer.read_ahead(4000));
     rig.get(PATH).send().await.whole(&truth());
     settle().await;
@@ -282,7 +282,7 @@ async fn what_is_read_ahead_grows_with_what_is_read() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_ahead_of_what_was_asked_for() {
+async fn nothing_is_read_ahead_beyond_the_requested_range() {
     for (asked, range) in
         [("bytes=0-2500", 0..2501), ("bytes=5500-9100", 5500..9101), ("bytes=-1500", 18_500..20_000)]
     {
@@ -296,7 +296,7 @@ async fn nothing_is_read_ahead_of_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_more_is_read_ahead_for_one_who_has_left() {
+async fn nothing_more_is_read_ahead_for_a_client_that_has_left() {
     let rig = rig(Fill::Sliced).layer(|layer| layer.read_ahead(8000));
     let mut viewer = rig.get(PATH).reading().await;
     for _ in 0..5 {
@@ -318,7 +318,7 @@ async fn nothing_more_is_read_ahead_for_one_who_has_left() {
 }
 
 #[tokio::test]
-async fn of_a_slice_whose_viewer_has_left_the_chunk_under_way_is_the_last() {
+async fn a_slice_whose_client_has_left_ends_after_the_chunk_under_way() {
     let rig = begun(rig(Fill::Sliced)).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, held(parts(PATH, LENGTH), 3, &gate));

@@ -57,7 +57,7 @@ async fn lives_through(rig: &Rig, others: &[SystemTime]) {
 }
 
 #[tokio::test]
-async fn whatever_the_clock_says_there_are_true_bytes_and_no_panic() {
+async fn a_clock_at_any_time_gives_true_bytes_and_no_panic() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         for first in times() {
             let policy = Policy::default().stale_while_revalidate(seconds(20)).stale_if_error(seconds(20));
@@ -69,7 +69,7 @@ async fn whatever_the_clock_says_there_are_true_bytes_and_no_panic() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_date_gets_none_that_cannot_be_said() {
+async fn a_response_without_a_date_gets_no_date_that_a_field_cannot_hold() {
     for time in times() {
         let rig = Rig::new().script(PATH, script());
         rig.clock.set(time);
@@ -80,7 +80,7 @@ async fn a_response_without_a_date_gets_none_that_cannot_be_said() {
 }
 
 #[tokio::test]
-async fn dates_that_the_inner_service_says_are_reckoned_with_whatever_the_clock_says() {
+async fn dates_of_the_inner_service_are_used_whatever_the_clock_says() {
     for time in times() {
         for said in [
             "Thu, 01 Jan 1970 00:00:00 GMT",

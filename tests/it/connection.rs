@@ -67,7 +67,7 @@ async fn a_list_takes_off_no_field_that_the_layer_adds() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_of_what_the_inner_service_gets_to_see() {
+async fn a_key_is_made_of_the_request_that_the_inner_service_sees() {
     let rig = Rig::new().script(PATH, Script::movie("/nobody", 2500));
     let poison = rig.get(PATH).header("host", "victim.example").header("connection", "host").send().await;
     poison.whole(&movie("/nobody", 2500));
@@ -76,7 +76,7 @@ async fn a_key_is_made_of_what_the_inner_service_gets_to_see() {
 }
 
 #[tokio::test]
-async fn what_names_no_field_and_what_passes_by_the_cache_stay_as_they_are() {
+async fn a_list_that_names_no_field_and_a_bypassing_request_stay_as_they_are() {
     let rig = Rig::new().script(PATH, script());
     rig.get(PATH).header("connection", "keep-alive").range("bytes=0-9").send().await;
     rig.get("/b.mp4")

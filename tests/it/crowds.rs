@@ -83,7 +83,7 @@ fn get(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_bad_credentials_are_answered_takes_nothing_from_others() {
+async fn an_answer_to_bad_credentials_takes_nothing_from_others() {
     let seen = Seen::default();
     let service = layer().layer(parted(&seen, |asked, response| {
         if asked.get("authorization").is_some_and(|sent| sent == "bad") {
@@ -103,7 +103,7 @@ async fn what_bad_credentials_are_answered_takes_nothing_from_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_viewers_request_fails_to_bring_anothers_may() {
+async fn a_part_that_one_clients_request_fails_to_bring_may_come_by_anothers() {
     let seen = Seen::default();
     let service = layer().resumes(0).layer(parted(&seen, |asked, response| {
         if asked.get("authorization").is_some_and(|sent| sent == "bad") {
@@ -121,7 +121,7 @@ async fn what_one_viewers_request_fails_to_bring_anothers_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cookie_that_comes_with_a_slice_is_nobodys_and_costs_nobody_the_slice() {
+async fn a_cookie_that_comes_with_a_slice_goes_to_no_client_and_costs_none_the_slice() {
     let seen = Seen::default();
     let service = layer().layer(parted(&seen, |asked, response| {
         if !asked.contains_key("cookie") {
@@ -137,7 +137,7 @@ async fn a_cookie_that_comes_with_a_slice_is_nobodys_and_costs_nobody_the_slice(
 }
 
 #[tokio::test]
-async fn who_validates_for_itself_what_is_stored_in_part_gets_all_of_it() {
+async fn a_client_that_validates_a_partly_stored_video_for_itself_gets_all_of_it() {
     let gate = Gate::shut();
     let script = Script::movie(PATH, LENGTH).header("etag", "\"v1\"").header("cache-control", "no-cache");
     let script = script.honours_ranges().honours_conditions();
@@ -152,7 +152,7 @@ async fn who_validates_for_itself_what_is_stored_in_part_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_for_the_first_viewer_alone_comes_to_it_in_every_mode() {
+async fn an_answer_for_the_first_client_alone_comes_to_it_in_every_mode() {
     for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let script = Script::movie(PATH, LENGTH)
             .header("etag", "\"v1\"")

@@ -79,7 +79,7 @@ async fn an_answer_without_content_reads_no_chunk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_is_not_read_before_it_is_validated() {
+async fn a_stale_response_is_not_read_before_it_is_validated() {
     let rig = far(fresh().honours_conditions()).await;
     rig.clock.advance(seconds(100));
     // The record, once more in the flight, and freshened, with a mark looked for before the question and around the
@@ -104,7 +104,7 @@ async fn the_record_decides_and_not_the_guess() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_guessed_once() {
+async fn a_response_that_is_gone_is_guessed_once() {
     let rig = far(fresh()).await;
     rig.inner.answer(PATH, Script::movie(PATH, LENGTH).header("cache-control", "no-store"));
     rig.ask(Method::PUT, PATH).send().await;
@@ -114,7 +114,7 @@ async fn what_is_gone_is_guessed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_becomes_of_the_guess_the_bytes_are_true() {
+async fn a_right_or_wrong_guess_gives_true_bytes() {
     for fault in [
         Fault::Error,
         Fault::Absent,

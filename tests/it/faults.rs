@@ -129,7 +129,7 @@ async fn a_store_that_is_down_costs_no_viewer_an_answer() {
 }
 
 #[tokio::test]
-async fn what_was_stored_and_cannot_be_read_back_is_asked_for_again() {
+async fn a_chunk_that_was_stored_and_cannot_be_read_back_is_asked_for_again() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).honours_ranges());
     // The third put fails, and of the two chunks before it the second is gone.
     rig.store.spoil(Operation::Put, 2, Fault::Lost);
@@ -200,7 +200,7 @@ async fn a_chunk_that_one_get_misses_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_chunk_gone_before_the_first_byte_is_as_if_nothing_were_stored() {
+async fn a_chunk_gone_before_the_first_byte_is_like_an_empty_store() {
     let rig = without_chunk(0).await;
     let answer = rig.get("/a.mp4").send().await;
     answer.whole(&movie("/a.mp4", LENGTH));
@@ -258,7 +258,7 @@ async fn an_inner_body_that_dies_while_it_is_salvaged_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn what_dies_just_past_a_chunk_that_was_not_stored_is_a_502() {
+async fn a_body_that_dies_just_past_an_unstored_chunk_is_a_502() {
     for put in [1, 2, 3] {
         let at = u64::from(CHUNK) * put + 100;
         let film = || Script::movie("/a.mp4", 2 * LENGTH);
@@ -275,7 +275,7 @@ async fn what_dies_just_past_a_chunk_that_was_not_stored_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_lets_what_came_before_leave() {
+async fn a_body_that_breaks_lets_the_bytes_before_it_leave() {
     // A server that is given an error drops what it has not sent, be it the status line; while the body waits, it sends.
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2 * LENGTH).dies_at(4500));
     rig.store.spoil_from(Operation::Put, 1, Fault::Error);

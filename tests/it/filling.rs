@@ -114,7 +114,7 @@ async fn a_body_that_breaks_its_word_is_an_error_and_never_stored() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_leaves_does_not_stop_the_fill() {
+async fn a_client_that_leaves_does_not_stop_the_fill() {
     let (answering, pouring) = (Gate::shut(), Gate::shut());
     let script = Script::movie("/a.mp4", 2500).held_by(&answering).step(2, Step::Wait(pouring.clone()));
     let rig = Rig::new().script("/a.mp4", script);
@@ -130,7 +130,7 @@ async fn a_viewer_that_leaves_does_not_stop_the_fill() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_leaves_while_it_reads_harms_nobody() {
+async fn a_client_that_leaves_while_it_reads_harms_nobody() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     let response = rig.get("/a.mp4").response().await.unwrap();
     drop(response);
@@ -166,7 +166,7 @@ async fn a_panic_of_the_inner_service_is_the_viewers_own_and_poisons_nothing() {
 }
 
 #[tokio::test]
-async fn a_fill_that_outlives_its_freshness_still_serves_those_who_waited() {
+async fn a_fill_that_outlives_its_freshness_still_serves_the_waiting_requests() {
     let gate = Gate::shut();
     let script =
         Script::movie("/a.mp4", 2500).header("cache-control", "max-age=5").step(3, Step::Wait(gate.clone()));
@@ -218,7 +218,7 @@ async fn chunks_are_cut_to_what_the_store_can_hold() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_passes_with_one_call() {
+async fn a_response_that_is_too_large_passes_with_one_call() {
     let policy = Policy::default().max_size(2499);
     let rig = Rig::new().movie("/known.mp4", 2500).layer(|layer| layer.policy(policy));
     rig.inner.answer("/unknown.mp4", Script::of(&movie("/unknown.mp4", 2500)));
@@ -296,7 +296,7 @@ async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_may_leave_at_any_moment() {
+async fn a_client_may_leave_at_any_moment() {
     let truth = movie("/a.mp4", 2500);
     // Every call of the store takes a moment, so that there are moments to leave at.
     let slow = || {
@@ -322,7 +322,7 @@ async fn a_viewer_may_leave_at_any_moment() {
 }
 
 #[tokio::test]
-async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges() {
+async fn a_response_that_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges() {
     let rig = Rig::with_capacity(5000).script("/a.mp4", Script::movie("/a.mp4", 2500).honours_ranges());
     for calls in [2, 3, 4] {
         let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
@@ -334,7 +334,7 @@ async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges(
 }
 
 #[tokio::test]
-async fn what_a_body_that_died_has_left_is_made_whole_and_no_more_is_fetched() {
+async fn the_chunks_of_a_body_that_died_are_completed_and_no_more_is_fetched() {
     let dying =
         Script::movie("/a.mp4", 6000).header("etag", "\"one\"").honours_ranges().dies_at(3000).dies_times(1);
     let rig = Rig::new().layer(|layer| layer.resumes(0)).script("/a.mp4", dying);
@@ -345,7 +345,7 @@ async fn what_a_body_that_died_has_left_is_made_whole_and_no_more_is_fetched() {
 }
 
 #[tokio::test]
-async fn the_end_of_what_there_is_no_room_for_does_not_wait_for_its_beginning_to_be_read() {
+async fn the_end_of_a_response_without_room_does_not_wait_for_its_beginning_to_be_read() {
     let rig = Rig::new().layer(|layer| layer.fill_ahead(1).most_promised(4096)).fill(Fill::Progressive);
     let rig = rig.movie("/a.mp4", 20_000);
     let answer = rig.get("/a.mp4").range("bytes=-500").send();

@@ -35,7 +35,7 @@ async fn are_put_slowly(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_puts_cut_off_nobody_who_reads() {
+async fn slow_puts_cut_off_no_client_that_reads() {
     let rig = stored(film()).await;
     let mut reading = rig.get(PATH).reading().await;
     reading.next().await.unwrap().unwrap();
@@ -46,7 +46,7 @@ async fn slow_puts_cut_off_nobody_who_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_begun_to_read_is_not_refused() {
+async fn a_client_that_has_begun_to_read_is_not_refused() {
     let rig = stored(film()).await;
     let mut reading = rig.get(PATH).reading().await;
     reading.next().await.unwrap().unwrap();
@@ -63,7 +63,7 @@ async fn whoever_has_begun_to_read_is_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_asked_for_is_not_taken_out() {
+async fn a_record_that_could_not_be_read_is_not_removed() {
     let gate = Gate::shut();
     let known = || film().header("etag", "\"v1\"").honours_conditions();
     let rig = stored(known()).await;
@@ -85,7 +85,7 @@ async fn what_could_not_be_asked_for_is_not_taken_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_tried_by_one_viewer_at_a_time() {
+async fn a_failed_remove_is_tried_again_by_one_request_at_a_time() {
     let rig = Rig::new().movie(PATH, 900);
     rig.get(PATH).send().await;
     for operation in [Operation::Get, Operation::Put, Operation::Remove] {
@@ -103,7 +103,7 @@ async fn what_could_not_be_taken_out_is_tried_by_one_viewer_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_tried_though_nobody_asks_for_it() {
+async fn a_failed_remove_is_tried_again_though_no_client_asks() {
     let nodes = Nodes::new(2);
     nodes.inner.answer(PATH, film());
     nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
@@ -118,7 +118,7 @@ async fn what_could_not_be_taken_out_is_tried_though_nobody_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_with_the_first_call_that_is_answered() {
+async fn a_failed_remove_is_made_good_after_the_first_call_that_is_answered() {
     let nodes = Nodes::new(2);
     nodes.inner.answer(PATH, film());
     nodes.inner.answer("/1", Script::movie("/1", 900));
@@ -149,7 +149,7 @@ async fn an_unsafe_request_waits_once_for_a_store_that_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_of_another_node_whose_lease_could_not_be_taken_then_is_not_believed_later() {
+async fn a_fill_of_another_node_whose_lease_could_not_be_removed_is_not_believed_later() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
@@ -211,7 +211,7 @@ async fn a_lease_that_cannot_be_told_before_the_put_leaves_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_again_takes_no_lease_of_who_fills_since() {
+async fn a_remove_that_is_tried_again_takes_no_lease_of_a_later_fill() {
     let nodes = Nodes::new(1);
     let gate = Gate::shut();
     let new = Script::movie("/new", LENGTH).step(2, Step::Wait(gate.clone()));

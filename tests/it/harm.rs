@@ -22,7 +22,7 @@ async fn is_unharmed(rig: &Rig) {
 }
 
 #[tokio::test]
-async fn what_an_unkeyed_field_selects_stays_with_it_where_the_answer_varies_by_it() {
+async fn a_response_that_varies_by_an_unkeyed_field_is_kept_for_that_value() {
     let rig = Rig::new();
     let reflecting = |host: &str| Script::movie(host, LENGTH).header("vary", "X-Forwarded-Host");
     rig.inner.answer("/a.mp4", reflecting("evil.example"));
@@ -281,7 +281,7 @@ async fn a_page_behind_the_name_of_a_video_is_never_stored() {
 }
 
 #[tokio::test]
-async fn what_credentials_got_is_for_others_only_by_leave() {
+async fn a_response_to_credentials_is_for_others_only_by_leave() {
     // Neither is it stored, nor do they get it who waited for the same URI.
     let credentials: [(&str, &[(&str, &str)]); 4] = [
         ("authorization", &[]),

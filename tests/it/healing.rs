@@ -67,7 +67,7 @@ async fn a_chunk_that_is_fetched_again_and_that_the_store_does_not_take_is_not_s
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_lost_within_a_body_is_fetched_again_and_the_viewer_does_not_notice() {
+async fn a_chunk_that_is_lost_within_a_body_is_fetched_again_and_the_client_does_not_notice() {
     for mode in MODES {
         let rig = stored(mode, parted()).await;
         let calls = rig.inner.calls().len();
@@ -302,7 +302,7 @@ async fn without_ranges_many_viewers_cost_one_refill() {
 }
 
 #[tokio::test]
-async fn without_ranges_what_is_another_now_is_not_stitched_on() {
+async fn without_ranges_a_changed_representation_is_not_stitched_on() {
     let plain_other = Script::of(&other()).header("content-length", &LENGTH.to_string());
     let retagged = Script::movie(PATH, LENGTH).header("etag", "\"v2\"");
     for mode in MODES {
@@ -359,7 +359,7 @@ async fn a_request_that_has_not_begun_gets_the_changed_representation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_inner_service_that_is_down_cannot_heal_is_healed_later() {
+async fn a_chunk_that_cannot_be_healed_while_the_inner_service_is_down_is_healed_later() {
     for mode in MODES {
         for down in [Script::absent().fails(), Script::absent().status(503)] {
             let rig = stored(mode, parted()).await;

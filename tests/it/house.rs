@@ -62,7 +62,7 @@ fn only_serve_builds_a_response() {
 }
 
 #[test]
-fn no_room_has_outgrown_its_idea() {
+fn no_source_file_exceeds_its_line_limit() {
     for (name, code) in sources() {
         let lines =
             code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
@@ -122,7 +122,7 @@ fn every_test_that_the_conformance_table_names_is_there() {
 }
 
 #[test]
-fn a_test_under_the_harness_of_our_own_is_in_a_list() {
+fn a_test_under_our_own_harness_is_in_a_list() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut to_see = vec![tests.join("browser.rs"), tests.join("stores")];
     let mut files = 0;

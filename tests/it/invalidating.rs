@@ -52,7 +52,7 @@ async fn every_variant_goes_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_fill_under_way_does_not_put_back_what_was_taken_out() {
+async fn a_fill_under_way_does_not_put_back_an_invalidated_response() {
     let gate = Gate::shut();
     let old = Script::movie("/old", 2500).step(3, Step::Wait(gate.clone()));
     let rig = Rig::new().script("/a.mp4", old);
@@ -152,7 +152,7 @@ async fn kept(rig: &Rig, paths: &[&'static str], status: u16, fields: &[(&str, &
 }
 
 #[tokio::test]
-async fn what_the_answer_says_it_was_about_goes_too() {
+async fn a_uri_that_the_answer_names_is_invalidated_too() {
     let paths = ["/v/a.mp4", "/v/b.mp4", "/c.mp4?x=1"];
     let (location, content) = ("location", "content-location");
     for (fields, expected) in [
@@ -213,7 +213,7 @@ async fn a_safe_request_takes_nothing_out_whatever_its_answer_names() {
 }
 
 #[tokio::test]
-async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
+async fn the_key_function_makes_the_keys_of_the_uris_that_the_answer_names() {
     let by_path_and_device = |request: &http::request::Parts| {
         assert_ne!(request.uri.path(), "/bad", "the key function panics, as scripted");
         let device = request.headers.get("x-device").map_or(&[][..], |device| device.as_bytes());
@@ -237,7 +237,7 @@ async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
 }
 
 #[tokio::test]
-async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
+async fn a_record_that_a_store_cannot_remove_is_not_believed_until_it_can() {
     for vary in ["", "accept-language"] {
         let with = |script: Script| if vary.is_empty() { script } else { script.header("vary", vary) };
         let rig = Rig::new().script("/a.mp4", with(Script::movie("/a.mp4", 10)));
@@ -262,7 +262,7 @@ async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
 }
 
 #[tokio::test]
-async fn what_takes_the_place_of_what_could_not_be_taken_out_is_believed() {
+async fn a_new_response_in_place_of_an_unremovable_one_is_believed() {
     let rig = Rig::new().movie("/a.mp4", 10);
     rig.get("/a.mp4").send().await;
     rig.store.spoil_from(Operation::Remove, 1, Fault::Error);

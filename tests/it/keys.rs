@@ -98,7 +98,7 @@ async fn all_parameters_but_some_can_be_left_out_and_their_order_with_them() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_the_forwarded_host_counts_if_it_is_to() {
+async fn behind_a_proxy_the_forwarded_host_counts_if_the_operator_chooses_it() {
     let ask =
         |rig: &Rig, host: &str| rig.get("/a.mp4").header("host", "inside").header("x-forwarded-host", host);
     let asked_for = rig(TargetUri::new().forwarded());
@@ -113,7 +113,7 @@ async fn behind_a_proxy_the_forwarded_host_counts_if_it_is_to() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_takes_out_what_shares_its_key() {
+async fn an_unsafe_request_takes_out_the_responses_that_share_its_key() {
     let rig = rig(TargetUri::new().without_parameters(["token"]));
     hits(rig.get("/a.mp4?token=1")).await;
     rig.ask(http::Method::PUT, "/a.mp4?token=2").send().await;
@@ -175,7 +175,7 @@ async fn the_reports_of_a_player_make_no_other_video() {
 }
 
 #[tokio::test]
-async fn a_host_with_the_port_that_goes_without_saying_is_the_host() {
+async fn a_host_with_its_default_port_is_the_same_host() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     let ask = |method: http::Method, host: &str| rig.ask(method, "/a.mp4").header("host", host);
     for (first, others) in [

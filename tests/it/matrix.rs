@@ -188,7 +188,7 @@ async fn a_representation_that_changes_between_any_two_calls_is_never_mixed_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_lost_of_a_representation_is_not_made_good_with_another() {
+async fn a_lost_chunk_of_a_representation_is_not_replaced_with_one_of_another() {
     for mode in MODES {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::Undivided, Kind::Plain, Kind::Streamed] {
             let versions = [version(1, kind), version(2, kind)];
@@ -209,7 +209,7 @@ async fn what_the_store_lost_of_a_representation_is_not_made_good_with_another()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_among_others_that_do_not_is_an_error_at_the_worst() {
+async fn one_failed_call_among_good_ones_is_an_error_at_the_worst() {
     for mode in MODES {
         for kind in Kind::ALL {
             let versions = [version(1, kind), version(2, kind)];
@@ -258,7 +258,7 @@ fn wrong_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
+async fn a_part_other_than_the_requested_one_is_never_stored_in_its_place() {
     for mode in MODES {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::StreamedTagged] {
             // What parts alone call it is as good a name as any, where there was none before.
@@ -289,7 +289,7 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_filled_anew_in_another_coding_is_not_put_to_what_has_left() {
+async fn a_refill_in_another_coding_is_not_joined_to_bytes_that_have_left() {
     for mode in MODES {
         for nth in 2..=8 {
             let first = version(1, Kind::Undivided);

@@ -92,7 +92,7 @@ async fn a_crowd_on_every_node_is_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_part_of_what_is_sliced_is_one_call() {
+async fn the_first_part_of_a_sliced_fill_is_one_call() {
     let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::Sliced));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().held_by(&gate));
@@ -151,7 +151,7 @@ async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_that_lost_its_lease_is_not_found_and_who_has_it_now_is() {
+async fn a_fill_that_lost_its_lease_is_not_found_and_the_new_holders_fill_is() {
     for mode in [Fill::Whole, Fill::Progressive] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
@@ -190,7 +190,7 @@ async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_node_invalidates_no_other_puts_back() {
+async fn a_response_that_one_node_invalidates_is_put_back_by_no_other() {
     for mode in [Fill::Whole, Fill::Progressive] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
@@ -217,7 +217,7 @@ async fn what_one_node_invalidates_no_other_puts_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_a_variant_of_it() {
+async fn a_variant_that_one_node_invalidates_is_put_back_by_no_other() {
     let nodes = Nodes::new(2);
     let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
     let (gate, before) = hold_a_variant(&nodes, variant, 5).await;
@@ -233,7 +233,7 @@ async fn nor_a_variant_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
+async fn an_invalidated_key_does_not_get_its_stored_variants_back_with_a_new_one() {
     let mut lost = 0;
     // Whichever put of the fill is under way when the key is invalidated.
     for slow in 1..12 {
@@ -260,7 +260,7 @@ async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_one_variant_does_not_wait_for_another() {
+async fn a_request_for_one_variant_does_not_wait_for_another() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
@@ -317,7 +317,7 @@ async fn leases_in_trouble_are_no_worse_than_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_goes_on_when_leases_fail() {
+async fn a_waiting_request_goes_on_when_leases_fail() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         let nodes = Nodes::new(1);
         nodes.inner.answer(PATH, known());
@@ -333,7 +333,7 @@ async fn who_waits_goes_on_when_leases_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_lease_gives_its_place_at_the_inner_service_back() {
+async fn a_request_that_waits_for_a_lease_gives_back_its_place_at_the_inner_service() {
     let nodes = Nodes::new(1);
     nodes.inner.answer(PATH, known());
     nodes.inner.answer("/b.mp4", Script::movie("/b.mp4", LENGTH));
@@ -363,7 +363,7 @@ async fn a_question_that_was_given_up_leaves_no_lease_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
+async fn a_request_waits_for_one_unstorable_answer_at_most() {
     for script in [
         Script::movie(PATH, LENGTH).header("cache-control", "no-store"),
         Script::absent().status(404),
@@ -395,7 +395,7 @@ async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
+async fn a_response_that_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
     let nodes = Nodes::new(3);
     nodes.inner.answer(PATH, Script::absent().status(503).takes(seconds(1)));
     for answer in all(crowd(&nodes, 2)).await {
@@ -433,7 +433,7 @@ async fn past_the_limit_for_followers_a_node_asks_for_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_what_is_stale_stands_in() {
+async fn past_the_limit_for_followers_a_stale_response_stands_in() {
     let policy = Policy::default().stale_if_error(seconds(600));
     let nodes = Nodes::new(2).layer(|layer| layer.policy(policy.clone()).follower_limit(seconds(5)));
     let gate = Gate::shut();
@@ -452,7 +452,7 @@ async fn past_the_limit_what_is_stale_stands_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_asks_for_a_lease_that_nobody_waits_for() {
+async fn a_node_stops_asking_for_a_lease_once_no_request_waits_for_it() {
     for abandon in [Abandon::Stop, Abandon::Finish] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(abandon));
         let gate = Gate::shut();
@@ -473,7 +473,7 @@ async fn nobody_asks_for_a_lease_that_nobody_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_is_asked_about_once_for_all_nodes() {
+async fn a_stale_response_is_validated_once_for_all_nodes() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         for is_still_good in [true, false] {
             let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
@@ -501,7 +501,7 @@ async fn what_is_stale_is_asked_about_once_for_all_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refreshed_behind_the_viewers_backs_is_by_one_node() {
+async fn a_refresh_in_the_background_is_made_by_one_node() {
     let policy = Policy::default().stale_while_revalidate(seconds(600));
     let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()));
     let cached = known().header("cache-control", "max-age=60");
@@ -526,7 +526,7 @@ async fn what_is_refreshed_behind_the_viewers_backs_is_by_one_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
+async fn a_response_for_one_client_is_asked_for_by_each_and_all_at_once() {
     let nodes = Nodes::new(4);
     nodes.inner.answer(PATH, known().header("cache-control", "no-cache").takes(seconds(3)));
     let begun = Instant::now();
@@ -540,7 +540,7 @@ async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_while_one_waited_is_for_him_stale_or_not() {
+async fn a_response_stored_while_a_request_waited_answers_it_stale_or_not() {
     let nodes = Nodes::new(3);
     let gate = Gate::shut();
     let brief = Script::movie(PATH, LENGTH).header("cache-control", "max-age=1");
@@ -557,7 +557,7 @@ async fn what_was_stored_while_one_waited_is_for_him_stale_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_and_was_not_seen_is_not_taken_for_new() {
+async fn a_stale_response_that_the_first_lookup_missed_is_not_taken_for_new() {
     let nodes = Nodes::new(1);
     nodes.inner.answer(PATH, known().header("cache-control", "max-age=60"));
     nodes[0].get(PATH).send().await;
@@ -607,7 +607,7 @@ async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_node_stopped_another_makes_whole() {
+async fn a_fill_that_one_node_stopped_is_completed_by_another() {
     let nodes = Nodes::new(3).layer(|layer| layer.abandon(Abandon::Stop));
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [known().step(4, Step::Wait(gate.clone())), known().takes(seconds(1))]);
@@ -645,7 +645,7 @@ fn without_leases(nodes: Nodes, way: usize) -> Nodes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_what_one_node_invalidates_no_other_puts_back() {
+async fn without_leases_a_response_that_one_node_invalidates_is_put_back_by_no_other() {
     for (way, mode) in (0..3).flat_map(|way| [Fill::Whole, Fill::Progressive].map(|mode| (way, mode))) {
         // In each of the chunks, between them, and at the record: half a second for each.
         for moment in 0..14 {
@@ -745,7 +745,7 @@ async fn a_node_whose_clock_is_ahead_makes_nothing_fresher_on_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_could_not_be_given_back_is_once_the_store_answers_again() {
+async fn a_lease_that_could_not_be_released_is_released_once_the_store_answers_again() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         let nodes = Nodes::new(2);
         nodes.inner.answer(PATH, Script::absent().status(503));
@@ -761,7 +761,7 @@ async fn a_lease_that_could_not_be_given_back_is_once_the_store_answers_again() 
 }
 
 #[tokio::test]
-async fn leases_of_no_time_are_not_asked_for() {
+async fn a_lease_time_of_zero_asks_for_no_leases() {
     let nodes = Nodes::new(1).layer(|layer| layer.lease_time(Duration::ZERO));
     nodes.inner.answer(PATH, known());
     nodes[0].get(PATH).send().await.whole(&truth());
@@ -782,7 +782,7 @@ async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
+async fn a_stored_response_is_found_though_its_lease_was_never_given_back() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
             let nodes = Nodes::new(3).layer(|layer| layer.fill(mode));
@@ -809,7 +809,7 @@ async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
+async fn a_validated_or_completed_response_is_found_though_its_lease_was_never_given_back() {
     for is_made_whole in [false, true] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
         let gate = Gate::shut();
@@ -859,7 +859,7 @@ async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
+async fn a_request_that_gives_up_at_its_limit_leaves_the_others_a_fill_to_wait_for() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
@@ -878,7 +878,7 @@ async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn and_none_where_nobody_is_left() {
+async fn requests_that_all_give_up_at_their_limit_leave_no_fill() {
     let nodes = Nodes::new(1).layer(|layer| layer.follower_limit(seconds(5)));
     nodes.inner.answer(PATH, known());
     nodes.leases.is_a_strangers(seconds(1000));
@@ -892,7 +892,7 @@ async fn and_none_where_nobody_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_lease_takes_no_fills_place() {
+async fn a_request_that_waits_for_a_lease_takes_no_place_among_the_fills() {
     let nodes = Nodes::new(1).layer(|layer| layer.most_fills(1));
     let other = Script::movie("/b.mp4", LENGTH);
     let gate = Gate::shut();
@@ -914,7 +914,7 @@ async fn who_waits_for_a_lease_takes_no_fills_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
+async fn a_response_that_another_node_completed_meanwhile_is_not_fetched_again() {
     for is_done_first in [true, false] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
         let gates = [Gate::shut(), Gate::shut()];
@@ -940,7 +940,7 @@ async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
+async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         for mode in [Fill::Whole, Fill::Progressive] {
             let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
@@ -971,7 +971,7 @@ async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unless_the_store_says_at_last_that_it_is_not() {
+async fn a_lease_that_could_not_be_renewed_counts_if_the_store_confirms_it_at_last() {
     let nodes = Nodes::new(2).layer(|layer| layer.lease_time(seconds(3)));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().step(5, Step::Wait(gate.clone())));

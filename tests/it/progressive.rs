@@ -122,7 +122,7 @@ async fn each_chunk_leaves_when_it_lands_and_not_before() {
 }
 
 #[tokio::test]
-async fn who_comes_midway_reads_what_is_stored_at_once() {
+async fn a_request_that_comes_midway_reads_the_stored_chunks_at_once() {
     for script in [known(), unknown()] {
         let gate = Gate::shut();
         let rig = rig(held(script, 3, &gate));
@@ -167,7 +167,7 @@ async fn a_slow_reader_stalls_nobody() {
 }
 
 #[tokio::test]
-async fn a_range_of_what_is_stored_is_answered_at_once() {
+async fn a_range_of_stored_chunks_is_answered_at_once() {
     for leads in [true, false] {
         let gate = Gate::shut();
         let rig = rig(held(known(), 2, &gate));
@@ -220,7 +220,7 @@ async fn a_far_range_waits_for_its_chunk_and_for_no_more() {
 }
 
 #[tokio::test]
-async fn several_ranges_of_what_is_being_filled_get_the_whole() {
+async fn several_ranges_of_a_running_fill_get_the_whole() {
     // Whoever makes the bytes to come would see the boundary between the parts first.
     let gate = Gate::shut();
     let rig = rig(held(known().header("etag", "\"v1\""), 2, &gate));
@@ -328,7 +328,7 @@ async fn an_open_range_of_unknown_length_waits_for_the_fill_and_is_exact() {
 }
 
 #[tokio::test]
-async fn a_range_past_the_end_of_unknown_length_is_not_satisfiable_once_that_is_known() {
+async fn a_range_past_an_unknown_end_is_not_satisfiable_once_the_end_is_known() {
     let rig = rig(unknown());
     let answer = rig.get(PATH).range("bytes=5000-6000").send().await;
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
@@ -401,7 +401,7 @@ async fn a_tag_that_was_made_here_is_another_for_other_bytes() {
 }
 
 #[tokio::test]
-async fn conditions_hold_while_it_is_filled() {
+async fn conditions_hold_during_a_fill() {
     for script in [known(), unknown()] {
         for made_here in [false, true] {
             let gate = Gate::shut();
@@ -476,7 +476,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_end_of_a_fill_that_fails_gets_the_truth_of_the_next() {
+async fn a_request_that_waits_for_the_end_of_a_failed_fill_gets_the_truth_of_the_next() {
     let gate = Gate::shut();
     let rig = rig(held(unknown().step(after(3), Step::Fail), 1, &gate));
     let leader = rig.get(PATH).reading().await;
@@ -602,7 +602,7 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
 }
 
 #[tokio::test]
-async fn nobody_reads_what_others_select() {
+async fn a_request_does_not_read_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
     let rig = Rig::new().fill(Fill::Progressive);
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
@@ -628,7 +628,7 @@ async fn nobody_reads_what_others_select() {
 }
 
 #[tokio::test]
-async fn a_head_is_not_answered_from_what_others_select() {
+async fn a_head_is_not_answered_from_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
     let rig = Rig::new().fill(Fill::Progressive);
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
@@ -642,7 +642,7 @@ async fn a_head_is_not_answered_from_what_others_select() {
 }
 
 #[tokio::test]
-async fn what_must_be_validated_is_read_by_nobody_but_its_leader() {
+async fn a_fill_that_must_be_validated_is_read_only_by_its_leader() {
     let gate = Gate::shut();
     let script = known().header("cache-control", "no-cache").header("etag", "\"v1\"").honours_conditions();
     let rig = rig(held(script, 2, &gate));
@@ -674,7 +674,7 @@ const AHEAD: u64 = 3;
 const LONG: usize = 20_000;
 
 #[tokio::test]
-async fn where_room_is_scarce_a_fill_is_so_many_chunks_ahead_of_its_readers() {
+async fn a_fill_with_scarce_room_is_a_set_number_of_chunks_ahead_of_its_readers() {
     let truth = movie(PATH, LONG);
     for script in
         [Script::movie(PATH, LONG), Script::movie(PATH, LONG).header("etag", "\"v1\"").honours_ranges()]
@@ -694,7 +694,7 @@ async fn where_room_is_scarce_a_fill_is_so_many_chunks_ahead_of_its_readers() {
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_is_far_behind_gets_the_truth_all_the_same() {
+async fn a_reader_far_behind_a_fill_with_scarce_room_gets_the_truth_all_the_same() {
     let truth = movie(PATH, LONG);
     let rig = scarce(Script::movie(PATH, LONG).header("etag", "\"v1\"").honours_ranges());
     let leader = rig.get(PATH).reading().await;
@@ -708,7 +708,7 @@ async fn where_room_is_scarce_who_is_far_behind_gets_the_truth_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_room_is_scarce_a_far_range_does_not_wait_for_somebody_to_read_up_to_it() {
+async fn a_far_range_of_a_fill_with_scarce_room_waits_for_no_other_reader() {
     let truth = movie(PATH, LONG);
     for script in [Script::movie(PATH, LONG), Script::of(&truth)] {
         let rig = scarce(script);
@@ -725,7 +725,7 @@ async fn where_room_is_scarce_a_far_range_does_not_wait_for_somebody_to_read_up_
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_reads() {
+async fn a_request_far_ahead_of_a_fill_with_scarce_room_harms_no_reader() {
     let truth = movie(PATH, LONG);
     let known = || Script::movie(PATH, LONG).header("etag", "\"v1\"");
     let far = ["bytes=15000-15999", "bytes=15000-", "bytes=-1"];
@@ -766,7 +766,7 @@ async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_re
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_joins_ahead_and_reads_on_moves_the_pace_step_by_step() {
+async fn a_reader_that_joins_ahead_moves_the_pace_of_a_fill_with_scarce_room_step_by_step() {
     let truth = movie(PATH, LONG);
     let rig = scarce(Script::movie(PATH, LONG));
     let mut slow = rig.get(PATH).reading().await;
@@ -783,7 +783,7 @@ async fn where_room_is_scarce_who_joins_ahead_and_reads_on_moves_the_pace_step_b
 }
 
 #[tokio::test]
-async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
+async fn a_body_that_breaks_before_its_first_byte_leaves_is_a_502() {
     for (length, script) in [
         (1000, Script::movie(PATH, 1000).step(usize::MAX, Step::Data(Bytes::from_static(b"more")))),
         (999, Script::movie(PATH, 999).step(usize::MAX, Step::Data(Bytes::from_static(b"more")))),
@@ -802,7 +802,7 @@ async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_room_is_scarce_a_lost_chunk_breaks_the_body_and_holds_nobody() {
+async fn a_lost_chunk_of_a_fill_with_scarce_room_breaks_the_body_and_holds_nobody() {
     for script in [Script::movie(PATH, LONG), Script::of(&movie(PATH, LONG))] {
         let rig = scarce(script.clone());
         let mut leader = rig.get(PATH).reading().await;
@@ -818,7 +818,7 @@ async fn where_room_is_scarce_a_lost_chunk_breaks_the_body_and_holds_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_who_reads_late_gets_the_rest_of_what_was_not_stored() {
+async fn a_leader_that_reads_late_gets_the_rest_that_was_not_stored() {
     for script in [known(), unknown(), known().header("etag", "\"v1\"")] {
         for put in 2..=6 {
             let rig = rig(script.clone());

@@ -128,7 +128,7 @@ async fn a_cold_set_is_filled_whole_and_answered_in_parts() {
 }
 
 #[tokio::test]
-async fn what_is_stored_without_a_type_has_parts_without_one() {
+async fn a_response_stored_without_a_type_has_parts_without_one() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).without("content-type"));
     let rig = rig.layer(|layer| layer.policy(Policy::default().media(["*/*"])));
     let answer = rig.get("/a.mp4").range("bytes=0-9,5000-6999").send().await;
@@ -137,7 +137,7 @@ async fn what_is_stored_without_a_type_has_parts_without_one() {
 }
 
 #[tokio::test]
-async fn what_comes_to_one_range_is_answered_as_one() {
+async fn a_set_that_comes_to_one_range_is_answered_as_one() {
     let (rig, movie) = stored().await;
     for (set, expected) in [
         ("bytes=0-99,50-149", 0..150),
@@ -215,7 +215,7 @@ async fn a_head_has_no_parts() {
 }
 
 #[tokio::test]
-async fn if_range_gives_parts_only_of_what_the_viewer_has() {
+async fn if_range_gives_parts_only_of_the_representation_that_the_client_has() {
     let (rig, movie) = stored().await;
     let ask = |tag: &str| rig.get("/a.mp4").range("bytes=0-9,5000-5009").header("if-range", tag);
     has_parts(&ask("\"v1\"").send().await, &movie, &[0..10, 5000..5010]);
@@ -223,7 +223,7 @@ async fn if_range_gives_parts_only_of_what_the_viewer_has() {
 }
 
 #[tokio::test]
-async fn parts_of_what_is_in_a_coding_are_not_mixed_with_what_is_in_none() {
+async fn coded_parts_are_not_mixed_with_uncoded_ones() {
     let (rig, movie) = stored_of(Script::movie("/a.mp4", LENGTH).header("content-encoding", "gzip")).await;
     rig.get("/a.mp4").range("bytes=0-9,5000-5009").send().await.whole(&movie);
     rig.get("/a.mp4").range("bytes=5000-5009").send().await.partial(&movie, 5000..5010);

@@ -155,7 +155,7 @@ async fn an_answer_is_let_go_before_another_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_asked_for_as_the_viewer_asked_is_let_go_before() {
+async fn an_answer_is_let_go_before_the_request_is_forwarded_unchanged() {
     let places = Arc::new(Semaphore::new(0));
     let cache = Rig::new().layer.layer(one_at_a_time(&places, 200));
     let start = |range: &str| {

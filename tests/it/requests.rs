@@ -84,7 +84,7 @@ async fn each_directive_is_heeded() {
 }
 
 #[tokio::test]
-async fn only_if_cached_is_answered_504_where_nothing_is() {
+async fn only_if_cached_is_answered_504_if_nothing_is_stored() {
     // RFC 9111 §5.2.1.7
     let rig = Rig::new().script(PATH, script("max-age=60"));
     for staleness in [0, 60] {
@@ -102,7 +102,7 @@ async fn only_if_cached_is_answered_504_where_nothing_is() {
 }
 
 #[tokio::test]
-async fn a_reload_is_one_question_for_all_who_reload() {
+async fn a_reload_is_one_question_for_all_clients_that_reload() {
     let gate = crate::rig::Gate::shut();
     let rig = Rig::new().script(PATH, script("max-age=60"));
     rig.get(PATH).send().await;

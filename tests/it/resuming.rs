@@ -71,7 +71,7 @@ async fn a_body_that_dies_goes_on_from_the_byte_it_died_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_ends_too_early_goes_on_as_well() {
+async fn a_body_that_ends_too_early_goes_on_as_well() {
     for mode in MODES {
         for byte in [0, 1500, 4299] {
             let rig = rig(mode, known().ends_at(byte));
@@ -82,7 +82,7 @@ async fn one_that_ends_too_early_goes_on_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_dies_at_its_end_has_come_as_a_whole_or_is_broken() {
+async fn a_body_that_dies_at_its_end_has_come_as_a_whole_or_is_broken() {
     for mode in MODES {
         // Nothing is left that could be asked for.
         for script in [known(), unknown()] {
@@ -107,7 +107,7 @@ async fn a_part_may_be_followed_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_tried_so_often_with_a_pause_that_doubles_and_no_more() {
+async fn a_resume_is_tried_the_set_times_with_a_pause_that_doubles() {
     let pause = Duration::from_millis(100);
     for mode in MODES {
         for resumes in 0..=3 {
@@ -135,7 +135,7 @@ async fn it_is_tried_so_often_with_a_pause_that_doubles_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_it_is_tried_three_times() {
+async fn a_resume_is_tried_three_times_by_default() {
     for mode in MODES {
         for (deaths, is_saved) in [(3, true), (4, false)] {
             let rig = rig(mode, known().dies_at(1500).dies_times(deaths));
@@ -163,7 +163,7 @@ async fn an_inner_service_that_is_down_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_answer_in_time_is_asked_again() {
+async fn an_inner_service_that_does_not_answer_in_time_is_asked_again() {
     for mode in MODES {
         let never = crate::rig::Gate::shut();
         let rig = Rig::new().fill(mode).layer(|layer| layer.idle_limit(seconds(5)));
@@ -205,7 +205,7 @@ async fn without_a_strong_validator_nothing_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_representation_by_now_is_never_mixed_in() {
+async fn a_representation_that_has_changed_by_now_is_never_mixed_in() {
     let other = |length| Script::movie("/other", length).header("etag", "\"v2\"").honours_ranges();
     for mode in MODES {
         for (what, answer) in [
@@ -238,7 +238,7 @@ async fn what_is_another_representation_by_now_is_never_mixed_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_another_representation_came_the_next_viewer_gets_that_one_alone() {
+async fn after_another_representation_came_the_next_client_gets_that_one_alone() {
     let other = movie("/other", 3000);
     for mode in MODES {
         let rig = Rig::new().fill(mode);
@@ -258,7 +258,7 @@ async fn after_another_representation_came_the_next_viewer_gets_that_one_alone()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_who_reads_while_it_comes_notices_nothing() {
+async fn a_client_that_reads_during_a_resume_notices_nothing() {
     let rig = rig(Fill::Progressive, known().dies_at(1500));
     let mut leader = rig.get(PATH).reading().await;
     let mut follower = rig.get(PATH).reading().await;

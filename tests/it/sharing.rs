@@ -61,7 +61,7 @@ async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_3
 }
 
 #[tokio::test]
-async fn without_what_the_stored_bytes_depend_on_nothing_is_stored() {
+async fn nothing_is_stored_without_the_fields_that_the_bytes_depend_on() {
     // RFC 9111 §5.2.2.7: private="vary" would make one variant the answer for all.
     for (name, value) in
         [("vary", "x-a"), ("content-encoding", "gzip"), ("expires", "0"), ("x-cache-control", "x")]
@@ -85,7 +85,7 @@ async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
 }
 
 #[tokio::test]
-async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer() {
+async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_client() {
     let rig = Rig::new().script(PATH, script().header("vary", "cookie").header("x-user", "alice"));
     rig.get(PATH).header("cookie", "alice").send().await.whole(&truth());
     rig.inner.answer(PATH, script().header("vary", "cookie"));
@@ -97,7 +97,7 @@ async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer()
 }
 
 #[tokio::test]
-async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
+async fn a_waiting_request_gets_a_stale_response_only_by_its_own_leave() {
     // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
     let policy = Policy::default().stale_on_request(seconds(600));
     let rig = stale(Rig::new().layer(|layer| layer.policy(policy)), script()).await;
@@ -113,7 +113,7 @@ async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_good_still_but_lost_is_fetched_and_stored_anew() {
+async fn a_validated_response_with_lost_bytes_is_fetched_and_stored_anew() {
     let rig = stale(Rig::new(), script()).await;
     // The look, the look before the fill, and the record and the chunk after it.
     let gets = rig.store.calls(Operation::Get);
@@ -142,7 +142,7 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_one_has_replaced_was_not_lost() {
+async fn a_response_that_another_request_replaced_is_not_reported_as_lost() {
     let always =
         |tag: &str| Script::movie(PATH, 2500).header("etag", tag).header("cache-control", "no-cache");
     let rig = Rig::new().script(PATH, always("\"v1\""));
@@ -167,7 +167,7 @@ async fn what_another_one_has_replaced_was_not_lost() {
 }
 
 #[tokio::test]
-async fn credentials_take_out_nothing_that_others_may_have() {
+async fn credentials_take_out_nothing_that_others_may_use() {
     let rig = Rig::new().script(PATH, script());
     rig.get(PATH).send().await;
     rig.inner.answer(
@@ -217,7 +217,7 @@ async fn a_head_that_proves_nothing_makes_nothing_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heads_news_comes_to_its_end_without_the_viewer() {
+async fn an_update_by_a_head_is_finished_without_the_client() {
     let rig = stale(Rig::new(), script()).await;
     rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
     let head = rig.head(PATH).start();
@@ -243,7 +243,7 @@ async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
 }
 
 #[tokio::test]
-async fn who_waited_for_what_cannot_be_asked_about_asks_as_it_came() {
+async fn a_request_that_waited_for_an_answer_without_validator_is_forwarded_unchanged() {
     let rig = Rig::new();
     let gate = Gate::shut();
     let at_once =
@@ -280,7 +280,7 @@ async fn white_space_within_quotes_is_part_of_a_value() {
 }
 
 #[tokio::test]
-async fn a_seek_in_what_has_another_status_is_asked_for_once() {
+async fn a_seek_in_a_response_with_another_status_is_asked_for_once() {
     let other = || Script::movie(PATH, 2500).status(203).honours_ranges();
     let rig = Rig::new().script(PATH, other());
     for calls in [2, 3, 4] {

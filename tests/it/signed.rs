@@ -37,7 +37,7 @@ async fn is_hit(ask: Ask) -> bool {
 }
 
 #[tokio::test]
-async fn a_url_that_has_ended_goes_to_the_inner_service_however_fresh_what_is_stored() {
+async fn an_expired_url_goes_to_the_inner_service_however_fresh_the_stored_response_is() {
     for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         for unsigned in [false, true] {
             for url in for_a_minute() {
@@ -78,7 +78,7 @@ async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
 }
 
 #[tokio::test]
-async fn all_who_hold_a_url_share_if_the_signature_is_left_out_and_nobody_else_does() {
+async fn holders_of_a_url_share_if_the_signature_is_left_out_and_nobody_else_does() {
     let [v4, v2, google, azure] = for_a_minute();
     let other = |url: &str| url.replace("=ab", "=cd").replace("=b&", "=e&");
     for (unsigned, shares) in [(true, true), (false, false)] {
@@ -122,7 +122,7 @@ async fn an_application_has_ends_of_its_own_or_none() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_takes_out_what_is_stored_whether_its_url_holds_or_not() {
+async fn an_unsafe_request_takes_out_the_stored_response_whether_its_url_holds_or_not() {
     let rig = Rig::new().layer(|layer| layer.key(TargetUri::new().without_signatures().into_fn()));
     rig.inner.answer(PATH, fresh_for_an_hour());
     let [ended, _, long, _] = for_a_minute();

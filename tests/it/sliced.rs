@@ -92,7 +92,7 @@ fn is_missed(answer: &Answer, is_one_chunk: bool) {
 }
 
 #[tokio::test]
-async fn a_miss_asks_for_the_chunks_that_hold_what_the_viewer_asked_and_for_no_more() {
+async fn a_miss_asks_for_the_chunks_of_the_requested_range_and_for_no_more() {
     for (range, calls, part) in [
         ("bytes=0-0", &["0-999"][..], 0..1),
         ("bytes=4100-4199", &["4000-4999"], 4100..4200),
@@ -186,7 +186,7 @@ async fn a_head_asks_for_no_bytes() {
 }
 
 #[tokio::test]
-async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
+async fn the_conditions_of_a_client_are_taken_off_and_judged_by_the_answer() {
     let not_modified = rig(parted());
     let answer = not_modified.get(PATH).header("if-none-match", "\"v1\"").send().await;
     assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
@@ -216,7 +216,7 @@ async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
 }
 
 #[tokio::test]
-async fn what_the_viewer_asked_beside_its_range_is_asked_with_every_slice() {
+async fn the_other_fields_of_the_clients_request_are_sent_with_every_slice() {
     let rig = rig(parted());
     rig.get("/a.mp4?quality=4k").header("x-kept", "1").send().await.whole(&truth());
     for call in rig.inner.calls() {
@@ -307,7 +307,7 @@ async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
 }
 
 #[tokio::test]
-async fn viewers_who_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
+async fn clients_that_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
     let gate = Gate::shut();
     let rig = rig(parted());
     rig.inner.answer_each(PATH, [parted().held_by(&gate), parted()]);
@@ -349,7 +349,7 @@ async fn an_answer_that_leaves_before_its_slices_come_does_not_say_that_it_is_st
 }
 
 #[tokio::test]
-async fn what_a_slice_is_for_is_said_of_the_request_that_had_to_wait_for_it() {
+async fn the_reason_for_a_slice_is_told_to_the_request_that_waited_for_it() {
     let rig = begun(parted()).await;
     let missed = rig.get(PATH).range("bytes=5000-5099").send().await;
     assert_eq!(missed.cache_status(), "tower-video-cache; fwd=partial; ttl=300; stored");
@@ -358,7 +358,7 @@ async fn what_a_slice_is_for_is_said_of_the_request_that_had_to_wait_for_it() {
 }
 
 #[tokio::test]
-async fn read_ahead_grows_with_what_is_read_and_no_further_than_it_may() {
+async fn read_ahead_grows_with_the_bytes_read_up_to_its_limit() {
     let rig = small(parted(), 4);
     let mut reading = rig.get(PATH).reading().await;
     settle().await;
@@ -379,7 +379,7 @@ async fn read_ahead_grows_with_what_is_read_and_no_further_than_it_may() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_ahead_beyond_what_was_asked() {
+async fn nothing_is_read_ahead_past_the_requested_range() {
     let rig = small(parted(), 2);
     rig.get(PATH).range("bytes=1000-6999").send().await.partial(&truth(), 1000..7000);
     settle().await;
@@ -387,7 +387,7 @@ async fn nothing_is_read_ahead_beyond_what_was_asked() {
 }
 
 #[tokio::test]
-async fn a_slice_ends_with_the_viewer_that_it_is_for() {
+async fn a_slice_ends_with_the_client_that_it_is_for() {
     let gate = Gate::shut();
     // Within chunk 3.
     let rig = small(parted(), 4);
@@ -417,7 +417,7 @@ async fn a_slice_ends_with_the_viewer_that_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_slice_goes_on_for_who_still_waits_for_it() {
+async fn a_slice_goes_on_for_a_request_that_still_waits_for_it() {
     let gate = Gate::shut();
     let rig = begun(parted()).await;
     rig.inner.answer(PATH, parted().step(9, Step::Wait(gate.clone())));
@@ -452,7 +452,7 @@ async fn chunks_are_read_as_they_land() {
 }
 
 #[tokio::test]
-async fn no_more_calls_at_once_than_may_be() {
+async fn no_more_calls_run_at_once_than_the_limit_allows() {
     let gate = Gate::shut();
     let rig = begun(parted()).await.layer(|layer| layer.most_slices(2));
     rig.inner.answer(PATH, parted().held_by(&gate));

@@ -300,7 +300,7 @@ async fn every_layer_of_tower_http_may_be_outside_and_inside() {
 }
 
 #[tokio::test]
-async fn a_layer_that_checks_who_asks_may_be_outside_and_inside() {
+async fn a_layer_that_checks_credentials_may_be_outside_and_inside() {
     let outer = AsyncRequireAuthorizationLayer::new(|request: Request<Body>| async {
         Ok::<_, Response<ResponseBody<Full<Bytes>>>>(request)
     });

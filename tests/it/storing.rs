@@ -6,7 +6,7 @@ use tower_video_cache::{CacheKey, Policy};
 use crate::rig::{date, movie, seconds, Rig, Script};
 
 #[tokio::test]
-async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
+async fn a_response_that_the_rfc_forbids_to_store_is_passed_on_untouched() {
     let movie_script = || Script::movie("/a.mp4", 2500);
     for (script, detail) in [
         (movie_script().status(404), "status"),
@@ -43,7 +43,7 @@ async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
 }
 
 #[tokio::test]
-async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
+async fn a_seek_in_an_unstorable_response_is_still_a_seek() {
     let script = Script::movie("/a.mp4", 2500).header("cache-control", "no-store").honours_ranges();
     let rig = Rig::new().script("/a.mp4", script);
     let truth = movie("/a.mp4", 2500);
@@ -64,7 +64,7 @@ async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
 }
 
 #[tokio::test]
-async fn an_answer_that_may_be_stored_ends_the_memory_of_those_that_may_not() {
+async fn an_answer_that_may_be_stored_ends_the_memory_of_unstorable_ones() {
     let script = || Script::movie("/a.mp4", 2500).honours_ranges();
     let truth = movie("/a.mp4", 2500);
     let rig = Rig::new().script("/a.mp4", script().header("cache-control", "no-store"));
@@ -80,7 +80,7 @@ async fn an_answer_that_may_be_stored_ends_the_memory_of_those_that_may_not() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_ends_the_memory_of_what_could_not_be_stored() {
+async fn an_unsafe_request_ends_the_memory_of_unstorable_answers() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).header("cache-control", "no-store"));
     rig.get("/a.mp4").send().await;
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 10));
@@ -139,7 +139,7 @@ async fn a_response_is_served_while_it_is_fresh_and_fetched_again_after() {
 }
 
 #[tokio::test]
-async fn the_policy_decides_what_the_rfc_leaves_open() {
+async fn the_policy_decides_questions_that_the_rfc_leaves_open() {
     let page = Script::movie("/page", 10).without("content-type").header("content-type", "text/html");
     let policy = Policy::default().media(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
     let rig = Rig::new().script("/page", page).layer(|layer| layer.policy(policy));
@@ -212,7 +212,7 @@ async fn variants_are_kept_apart_and_never_mixed() {
 }
 
 #[tokio::test]
-async fn an_inner_service_that_changes_what_it_varies_by_mixes_nothing() {
+async fn an_inner_service_that_changes_its_vary_mixes_nothing() {
     let rig = Rig::new();
     let ask = |language: &'static str| {
         rig.get("/a.mp4").header("accept-language", language).header("x-device", language)
@@ -263,7 +263,7 @@ async fn hosts_and_queries_have_answers_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_key_function_decides_who_shares() {
+async fn a_key_function_decides_which_requests_share() {
     let rig =
         Rig::new().movie("/a.mp4", 10).layer(|layer| layer.key(|request| CacheKey::new(request.uri.path())));
     rig.get("/a.mp4?token=1").send().await.whole(&movie("/a.mp4", 10));
@@ -293,7 +293,7 @@ async fn a_router_that_strips_prefixes_is_put_right_by_a_key_function() {
 }
 
 #[tokio::test]
-async fn a_get_with_content_is_nobodys_business_but_the_inner_services() {
+async fn a_get_with_content_is_for_the_inner_service_alone() {
     let rig = Rig::new().movie("/a.mp4", 10);
     for call in 1..=2 {
         let answer = rig.get("/a.mp4").body("fat").send().await;
@@ -304,7 +304,7 @@ async fn a_get_with_content_is_nobodys_business_but_the_inner_services() {
 }
 
 #[tokio::test]
-async fn what_is_not_this_caches_goes_by_untouched() {
+async fn a_bypassed_request_passes_untouched() {
     let rig = Rig::new().movie("/a.mp4", 10);
     let rig = rig.layer(|layer| layer.bypass(|request| request.uri.path() == "/a.mp4"));
     for call in 1..=2 {
@@ -319,7 +319,7 @@ async fn what_is_not_this_caches_goes_by_untouched() {
 }
 
 #[tokio::test]
-async fn asking_again_is_for_what_a_second_answer_could_better() {
+async fn a_second_call_is_made_only_if_its_answer_could_be_better() {
     let script = || Script::movie("/a.mp4", 2500).honours_ranges();
     // An error has no parts.
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).status(503));
@@ -343,7 +343,7 @@ async fn asking_again_is_for_what_a_second_answer_could_better() {
 }
 
 #[tokio::test]
-async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
+async fn a_private_answer_to_one_client_does_not_keep_others_from_theirs() {
     let rig = Rig::new();
     let by_user = |name: &str| Script::movie(name, 2500).header("vary", "x-user");
     rig.inner.answer("/a.mp4", by_user("/one").header("cache-control", "private"));
@@ -356,7 +356,7 @@ async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
 }
 
 #[tokio::test]
-async fn of_two_that_a_request_selects_the_one_that_needs_no_validation_is_used() {
+async fn a_request_that_selects_two_responses_gets_the_one_that_needs_no_validation() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).header("vary", "x-a"));
     rig.get("/a.mp4").header("x-a", "1").header("x-b", "1").send().await;
     let later = Script::movie("/b.mp4", 900).header("vary", "x-b").header("cache-control", "max-age=5");
@@ -370,7 +370,7 @@ async fn of_two_that_a_request_selects_the_one_that_needs_no_validation_is_used(
 }
 
 #[tokio::test]
-async fn what_varies_by_range_is_stored_once() {
+async fn a_response_that_varies_by_range_is_stored_once() {
     let script = Script::movie("/a.mp4", 2500).header("vary", "Range, If-Range");
     let rig = Rig::new().script("/a.mp4", script);
     rig.get("/a.mp4").range("bytes=0-9").send().await;

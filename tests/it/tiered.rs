@@ -181,7 +181,7 @@ async fn a_chunk_that_is_near_costs_one_near_get_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_only_far_is_near_once_it_was_read() {
+async fn a_value_that_is_only_far_is_near_once_it_was_read() {
     for key in [CHUNK_KEY, RECORD] {
         let (near, far, tiered) = tiers();
         far.inner().put(key, bytes("value")).await.unwrap();
@@ -247,7 +247,7 @@ async fn a_record_that_another_took_out_goes_near_too() {
 }
 
 #[tokio::test]
-async fn what_lies_near_from_an_earlier_life_is_asked_for() {
+async fn a_near_value_from_an_earlier_life_is_asked_for_afar() {
     let (near, far, tiered) = tiers();
     near.inner().put(RECORD, bytes("of yesterday")).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await, None);
@@ -318,7 +318,7 @@ async fn a_near_store_that_hangs_costs_its_limit() {
 // One read for all.
 
 #[tokio::test]
-async fn those_who_ask_at_the_same_time_wait_for_one_far_read() {
+async fn readers_at_the_same_time_wait_for_one_far_read() {
     for key in [CHUNK_KEY, RECORD, "m/absent"] {
         let far = Held::new();
         far.inner().put(CHUNK_KEY, bytes("value")).await.unwrap();
@@ -342,7 +342,7 @@ async fn those_who_ask_at_the_same_time_wait_for_one_far_read() {
 }
 
 #[tokio::test]
-async fn those_who_wait_for_one_read_are_all_told_why_it_failed() {
+async fn readers_that_wait_for_one_read_are_all_told_why_it_failed() {
     let far = Held::new();
     far.inner().spoil(Operation::Get, 1, Fault::Error);
     let tiered = Tiered::new(moka(), Arc::clone(&far));
@@ -395,7 +395,7 @@ async fn a_read_that_everybody_left_still_brings_the_value_near() {
 }
 
 #[tokio::test]
-async fn nobody_joins_a_read_that_is_older_than_a_record_may_be() {
+async fn no_reader_joins_a_read_that_is_older_than_a_record_may_be() {
     let far = Held::new();
     far.inner().put(RECORD, bytes("old")).await.unwrap();
     let tiered = Tiered::new(moka(), Arc::clone(&far)).record_age(Duration::ZERO);
@@ -485,7 +485,7 @@ async fn a_promotion_that_a_remove_overtakes_on_its_way_is_taken_back() {
 }
 
 #[tokio::test]
-async fn of_puts_at_the_same_time_the_far_store_says_which_was_last() {
+async fn the_far_store_decides_which_of_several_puts_at_once_was_last() {
     let (near, far) = (Held::new(), Held::new());
     let tiered = Tiered::new(Arc::clone(&near), Arc::clone(&far));
     let gate = far.hold_puts();
@@ -677,7 +677,7 @@ async fn a_remove_that_goes_well_in_the_end_settles_the_one_that_failed_or_was_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
+async fn a_record_that_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
     let (_, far, tiered) = tiers();
     let rig = over(Rig::new().movie(PATH, LENGTH), tiered);
     rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
@@ -693,7 +693,7 @@ async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_sto
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one() {
+async fn a_value_that_the_near_store_failed_to_remove_does_not_stand_in_for_the_far_one() {
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         for removed in [true, false] {
             let (near, far, tiered) = tiers();
@@ -717,7 +717,7 @@ async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_near_store_did_not_follow_the_far_one_in_does_not_stand_in_for_it() {
+async fn a_change_that_the_near_store_missed_keeps_it_from_standing_in_for_the_far_one() {
     for theirs in [None, Some(bytes("theirs"))] {
         let (near, far, tiered) = tiers();
         tiered.put(RECORD, bytes("older")).await.unwrap();
@@ -830,7 +830,7 @@ async fn sizes_and_leases_are_those_of_the_far_store() {
 }
 
 #[tokio::test]
-async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
+async fn the_holder_of_a_new_lease_looks_again_in_the_store_that_the_others_put_to() {
     for lease in ["l/0", "l/0/commit", "l/0/passed"] {
         for record in ["m/0", "v/0"] {
             let far = Arc::new(Lending::new());
@@ -846,7 +846,7 @@ async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
 }
 
 #[tokio::test]
-async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
+async fn a_value_read_before_a_lease_is_granted_is_not_believed_after() {
     let gate = Gate::shut();
     let far = Arc::new(Lending::held_by(&gate));
     far.put(RECORD, bytes("stale")).await.unwrap();
@@ -939,7 +939,7 @@ fn judge(answer: &Answer, truth: &Bytes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_served_to_its_end_is_a_miss() {
+async fn a_response_that_could_not_be_served_to_its_end_is_a_miss() {
     let truth = movie(PATH, LENGTH);
     let partless = || Script::movie(PATH, LENGTH).header("etag", "\"v1\"");
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
@@ -1001,7 +1001,7 @@ async fn a_far_store_that_is_down_leaves_a_cache_in_memory() {
 }
 
 #[tokio::test]
-async fn what_one_node_fills_another_reads_from_afar_once() {
+async fn a_response_that_one_node_fills_is_read_from_afar_once_by_another() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);
@@ -1075,7 +1075,7 @@ async fn a_refresh_by_one_node_is_seen_by_another_before_it_asks_itself() {
 }
 
 #[tokio::test]
-async fn a_stalled_viewer_does_not_hold_those_who_wait_for_the_chunk_it_reads() {
+async fn a_stalled_client_does_not_hold_requests_that_wait_for_the_chunk_it_reads() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);

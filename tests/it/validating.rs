@@ -27,7 +27,7 @@ async fn stale(script: Script) -> Rig {
 }
 
 #[tokio::test]
-async fn a_304_makes_what_is_stored_fresh_again() {
+async fn a_304_makes_the_stored_response_fresh_again() {
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("x-new", "1"));
     let puts = rig.puts();
@@ -64,7 +64,7 @@ async fn a_tag_made_here_is_no_question_for_the_inner_service() {
 }
 
 #[tokio::test]
-async fn what_has_changed_is_stored_anew_and_never_mixed() {
+async fn a_changed_response_is_stored_anew_and_never_mixed() {
     let rig = stale(script()).await;
     let changed = movie("/b.mp4", 3100);
     rig.inner.answer(PATH, Script::movie("/b.mp4", 3100).header("etag", "\"v2\""));
@@ -89,7 +89,7 @@ async fn a_304_about_another_response_is_not_believed() {
 }
 
 #[tokio::test]
-async fn what_may_no_longer_be_stored_is_taken_out_by_its_304() {
+async fn a_response_that_may_no_longer_be_stored_is_taken_out_by_its_304() {
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("cache-control", "no-store"));
     for calls in [3, 4] {
@@ -101,7 +101,7 @@ async fn what_may_no_longer_be_stored_is_taken_out_by_its_304() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_taken_out_and_never_stands_in_later() {
+async fn a_response_that_is_gone_is_taken_out_and_never_stands_in_later() {
     let always =
         || script().without("cache-control").header("cache-control", "max-age=60, stale-if-error=600");
     for (gone, name) in [
@@ -119,7 +119,7 @@ async fn what_is_gone_is_taken_out_and_never_stands_in_later() {
 }
 
 #[tokio::test]
-async fn what_must_always_be_validated_is_stored_and_asked_about_each_time() {
+async fn a_response_that_must_always_be_validated_is_stored_and_asked_about_each_time() {
     // RFC 9111 §5.2.2.4
     let rig = Rig::new().script(PATH, script().header("cache-control", "no-cache"));
     rig.get(PATH).send().await.whole(&truth());
@@ -159,7 +159,7 @@ async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
 }
 
 #[tokio::test]
-async fn a_stampede_on_what_is_stale_asks_once() {
+async fn a_stampede_on_a_stale_response_asks_once() {
     let rig = stale(script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -279,7 +279,7 @@ async fn a_variant_that_the_store_lost_is_fetched() {
 }
 
 #[tokio::test]
-async fn what_credentials_brought_is_good_for_their_owner_alone() {
+async fn a_304_to_credentials_refreshes_the_response_for_their_owner_alone() {
     // RFC 9111 §3.5: the 304 answers a request with Authorization, and gives no leave.
     let rig = stale(script()).await;
     let answer = rig.get(PATH).header("authorization", "x").send().await;
@@ -311,7 +311,7 @@ async fn an_invalidation_is_not_undone_by_a_validation_under_way() {
 }
 
 #[tokio::test]
-async fn a_head_brings_news_of_what_is_stored() {
+async fn a_head_updates_the_stored_response() {
     // RFC 9111 §4.3.5
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("x-new", "1"));
@@ -330,7 +330,7 @@ async fn a_head_brings_news_of_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_heads_old_news_does_not_undo_what_was_stored_since() {
+async fn an_old_answer_to_a_head_does_not_undo_a_newer_response() {
     let rig = stale(script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -344,7 +344,7 @@ async fn a_heads_old_news_does_not_undo_what_was_stored_since() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
+async fn an_answer_to_a_head_does_not_put_back_a_response_that_is_being_removed() {
     use tower_video_cache::{Fault, Operation};
 
     let rig = stale(script()).await;
@@ -367,7 +367,7 @@ async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
 }
 
 #[tokio::test]
-async fn fields_for_one_viewer_are_that_viewers_alone() {
+async fn fields_for_one_client_go_to_that_client_alone() {
     // RFC 9111 §5.2.2.4, §5.2.2.7
     let withheld = "max-age=60, private=\"x-viewer\", no-cache=\"set-cookie\"";
     let script = Script::movie(PATH, 2500)
@@ -388,7 +388,7 @@ async fn fields_for_one_viewer_are_that_viewers_alone() {
 }
 
 #[tokio::test]
-async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since() {
+async fn a_field_for_one_client_does_not_come_with_a_response_that_another_stored_since() {
     let varying = || Script::movie(PATH, 2500).header("vary", "accept-encoding");
     let rig = stale(varying().header("cache-control", "max-age=60").header("etag", "\"v1\"")).await;
     let (first, second) = (Gate::shut(), Gate::shut());
@@ -409,7 +409,7 @@ async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since
 }
 
 #[tokio::test]
-async fn a_304_with_another_vary_leaves_nothing_of_what_it_updated() {
+async fn a_304_with_another_vary_leaves_nothing_of_the_response_that_it_updated() {
     // RFC 9111 §4.3.4
     let script = || script().header("cache-control", "must-revalidate");
     let rig = stale(script().header("vary", "accept-encoding")).await;
@@ -454,7 +454,7 @@ async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
 }
 
 #[tokio::test]
-async fn a_body_that_dies_leaves_what_was_stored() {
+async fn a_body_that_dies_leaves_the_stored_response() {
     let rig = stale(script()).await;
     let dying = Script::movie("/b.mp4", 2500).header("etag", "\"v2\"").step(2, Step::Fail);
     rig.inner.answer(PATH, dying);

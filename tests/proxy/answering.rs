@@ -13,7 +13,7 @@ use tower_video_cache::BoxError;
 use super::rig::{boxed, field, movie, page_of, part, video, whole, Rig, LENGTH};
 
 #[tokio::test]
-async fn a_second_viewer_is_answered_without_the_origin() {
+async fn a_second_client_is_answered_without_the_origin() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     for status in ["stored", "hit"] {
         let response = rig.get("/a.mp4").await;
@@ -26,7 +26,7 @@ async fn a_second_viewer_is_answered_without_the_origin() {
 }
 
 #[tokio::test]
-async fn a_range_of_what_is_stored_is_answered_without_the_origin() {
+async fn a_range_of_a_stored_video_is_answered_without_the_origin() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     whole(rig.get("/a.mp4").await).await;
     let response = rig.send(Request::get("/a.mp4").header("range", "bytes=1000000-2000000")).await;
@@ -37,7 +37,7 @@ async fn a_range_of_what_is_stored_is_answered_without_the_origin() {
 }
 
 #[tokio::test]
-async fn in_every_mode_of_filling_a_second_viewer_is_answered_without_the_origin() {
+async fn in_every_mode_of_filling_a_second_client_is_answered_without_the_origin() {
     for mode in ["whole", "progressive", "sliced"] {
         let rig = Rig::with(&["--fill", mode], |_| async { Ok(video()) }).await;
         for status in ["fwd=uri-miss", "hit"] {
@@ -94,7 +94,7 @@ async fn a_head_is_forwarded_until_the_video_is_stored() {
 }
 
 #[tokio::test]
-async fn viewers_of_both_http_versions_share_what_is_stored() {
+async fn clients_of_both_http_versions_share_stored_responses() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     let response = rig.send_http2(Request::get("/a.mp4")).await;
     assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
@@ -104,7 +104,7 @@ async fn viewers_of_both_http_versions_share_what_is_stored() {
 }
 
 #[tokio::test]
-async fn hosts_do_not_share_what_is_stored() {
+async fn hosts_do_not_share_stored_responses() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     for host in ["one.example", "two.example", "ONE.example"] {
         whole(rig.send(Request::get("/a.mp4").header("host", host)).await).await;

@@ -22,7 +22,7 @@ use super::{
 /// RFC 9112 §8: a connection that closes cleanly may look like the end of the body.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_takes_nothing_is_ended_with_an_error() {
+async fn a_client_that_takes_nothing_is_ended_with_an_error() {
     for (version, cached) in [("1.1", false), ("1.0", false), ("1.1", true), ("1.0", true)] {
         let rig =
             Rig::with(&["--write-timeout", SHORT], move |_| std::future::ready(Ok(large(cached)))).await;
@@ -36,7 +36,7 @@ async fn a_viewer_that_takes_nothing_is_ended_with_an_error() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_reads_no_small_answers_is_ended_too() {
+async fn a_client_that_reads_no_small_answers_is_ended_too() {
     let rig =
         Rig::with(&["--write-timeout", SHORT], |_| async { Ok(page_of(Full::from(vec![7; 40_000]))) }).await;
     let mut viewer = stalled(rig.proxy, "").await;
@@ -62,7 +62,7 @@ async fn over_http2_an_answer_that_is_not_taken_ends_its_connection() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_waits_for_the_origin_is_not_taken_for_one_that_takes_nothing() {
+async fn a_client_that_waits_for_the_origin_is_not_taken_for_one_that_takes_nothing() {
     let (mut sender, page) = Channel::<Bytes, BoxError>::new(1);
     let rig = Rig::with(&["--write-timeout", "1ms"], answer_once(page_of(page))).await;
     let mut response = rig.get("/").await;
@@ -82,7 +82,7 @@ async fn a_viewer_that_waits_for_the_origin_is_not_taken_for_one_that_takes_noth
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn where_memory_is_short_the_viewer_that_took_nothing_for_longest_is_ended() {
+async fn the_client_that_took_nothing_for_longest_is_ended_if_memory_is_short() {
     let rig = Rig::with(&["--most-unread", "2MiB"], |_| async { Ok(large(true)) }).await;
     let mut viewers = Vec::new();
     for path in 0..3 {
@@ -129,7 +129,7 @@ fn a_frame_that_waits_for_several_viewers_counts_once() {
 }
 
 #[tokio::test]
-async fn where_all_seats_are_taken_an_idle_viewer_gives_up_its_own() {
+async fn an_idle_client_gives_up_its_seat_if_all_seats_are_taken() {
     let rig = Rig::with(&["--most-connections", "2", "--write-timeout", SHORT], |_| async {
         Ok(page_of(Full::from("page")))
     })
@@ -148,7 +148,7 @@ async fn where_all_seats_are_taken_an_idle_viewer_gives_up_its_own() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_waits_for_its_answer_keeps_its_seat() {
+async fn a_client_that_waits_for_its_answer_keeps_its_seat() {
     let (mut sender, page) = Channel::<Bytes, BoxError>::new(1);
     let rig =
         Rig::with(&["--most-connections", "1", "--write-timeout", SHORT], answer_once(page_of(page))).await;

@@ -17,7 +17,7 @@ use super::rig::{
 };
 
 #[tokio::test]
-async fn an_origin_that_is_not_there_is_a_bad_gateway() {
+async fn an_absent_origin_is_a_bad_gateway() {
     let (listener, origin) = listener().await;
     drop(listener);
     let rig = Rig::of(origin, &[]).await;

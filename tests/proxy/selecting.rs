@@ -26,7 +26,7 @@ async fn a_field_that_connection_lists_selects_nothing() {
 }
 
 #[tokio::test]
-async fn a_response_that_varies_by_what_the_proxy_adds_is_a_variant_of_each() {
+async fn a_response_that_varies_by_a_field_of_the_proxy_is_a_variant_of_each() {
     for (name, first, second) in [
         ("x-forwarded-for", "127.0.0.1", "127.0.0.2"),
         ("via", "1.1 tower-video-cache", "1.1 tower-video-cache"),
@@ -48,7 +48,7 @@ async fn a_response_that_varies_by_what_the_proxy_adds_is_a_variant_of_each() {
 }
 
 #[tokio::test]
-async fn connection_takes_nothing_off_that_the_cache_asks_by() {
+async fn connection_takes_off_no_field_that_the_cache_asks_by() {
     let rig = Rig::with(&["--fill", "sliced", "--chunk-size", "64KiB"], |request| {
         let (mut response, _) = part(&request);
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-cache"));
@@ -73,7 +73,7 @@ async fn connection_takes_nothing_off_that_the_cache_asks_by() {
 }
 
 #[tokio::test]
-async fn what_bypasses_the_cache_is_told_apart_and_changed_in_the_same_way() {
+async fn a_bypassing_request_is_recognised_and_changed_in_the_same_way() {
     let rig = Rig::new(|request| async { Ok(Response::new(boxed(request.into_body()))) }).await;
     for method in ["POST", "PUT", "DELETE", "GET"] {
         let request = Request::builder().method(method).uri("/x").header("host", "A.example:80");

@@ -72,7 +72,7 @@ async fn a_field_that_is_passed_is_part_of_the_key() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_before_this_one_says_of_the_viewer_can_be_passed() {
+async fn a_field_in_which_another_proxy_describes_the_client_can_be_passed() {
     let flags = ["--pass-field", "x-forwarded-proto,x-forwarded-host"];
     let rig = Rig::with(&flags, |request| told(&request, "x-forwarded-proto")).await;
     for (proto, said) in [(Some("https"), "https"), (None, "http"), (Some("https"), "https")] {

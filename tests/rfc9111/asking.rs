@@ -136,7 +136,7 @@ const ROWS: &[Row<'_>] = &[
 ];
 
 #[tokio::test]
-async fn a_request_gets_what_it_asks_for() {
+async fn each_request_directive_is_obeyed() {
     let rig = Rig::new().await;
     for (index, row) in ROWS.iter().enumerate() {
         assert_eq!(second(&rig, index, row).await, row.4, "{}", row.0);
@@ -144,7 +144,7 @@ async fn a_request_gets_what_it_asks_for() {
 }
 
 #[tokio::test]
-async fn where_requests_are_not_heeded_they_get_what_the_response_allows() {
+async fn requests_that_are_not_heeded_get_the_freshness_that_the_response_allows() {
     let rig = Rig::with(&["--heed-requests", "false"]).await;
     for (index, row) in ROWS.iter().enumerate() {
         let (rule, response, age, ..) = row;
@@ -201,14 +201,14 @@ async fn only_if_cached_never_reaches_the_origin() {
 
 // RFC 9211 §2.1: a hit is a request that was satisfied by the cache.
 #[tokio::test]
-async fn what_only_the_cache_could_have_answered_and_did_not_is_no_hit() {
+async fn an_only_if_cached_request_that_was_not_answered_is_no_hit() {
     let got = Rig::new().await.get_with("/a", &[("cache-control", "only-if-cached")]).await;
     assert_eq!((got.status, got.is_hit()), (504, false));
 }
 
 // §5.2.1.5
 #[tokio::test]
-async fn a_request_that_says_no_store_leaves_what_is_stored_alone() {
+async fn a_request_that_says_no_store_leaves_the_stored_response_alone() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=60")]);
     let no_store = [("cache-control", "no-store")];
@@ -221,7 +221,7 @@ async fn a_request_that_says_no_store_leaves_what_is_stored_alone() {
 
 // §5.2.1.4: what the origin answers to a reload is stored for all.
 #[tokio::test]
-async fn a_reload_renews_what_is_stored() {
+async fn a_reload_renews_the_stored_response() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=60")]);
     rig.get("/a").await;

@@ -99,7 +99,7 @@ async fn a_date_is_read_in_any_case() {
 
 // §4.2.2
 #[tokio::test]
-async fn the_operator_sets_what_is_guessed() {
+async fn the_operator_sets_the_guessed_freshness() {
     let unmodified = date(-1000);
     for (flags, response, lifetime) in [
         (&["--heuristic-percent", "50"][..], &[("last-modified", unmodified.as_str())][..], 500),

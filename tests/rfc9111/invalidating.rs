@@ -3,7 +3,7 @@
 use super::rig::{answer, cached, closed, Answer, Rig};
 
 #[tokio::test]
-async fn an_unsafe_request_that_succeeds_takes_out_what_is_stored_and_no_other_does() {
+async fn only_an_unsafe_request_that_succeeds_takes_out_the_stored_response() {
     let rows: [(&str, &str, Answer, bool); 20] = [
         ("§4.4 POST", "POST", answer(200, &[]), true),
         ("§4.4 POST that made something", "POST", answer(201, &[]), true),
@@ -53,7 +53,7 @@ async fn an_answer_to_an_unsafe_request_is_neither_stored_nor_reused() {
 
 // §4.4: above all, what is another origin's, whatever the answer names.
 #[tokio::test]
-async fn what_is_stored_for_another_uri_stays() {
+async fn a_response_stored_for_another_uri_stays() {
     let rig = Rig::new().await;
     let elsewhere = "http://another.example/b";
     let done = answer(201, &[("location", elsewhere), ("content-location", elsewhere)]);

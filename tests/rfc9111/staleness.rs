@@ -23,7 +23,7 @@ async fn within_its_window_a_stale_response_is_served_while_it_is_fetched_anew_o
 }
 
 #[tokio::test]
-async fn what_is_asked_behind_the_viewers_back_is_a_validation_of_the_whole() {
+async fn a_request_in_the_background_is_a_validation_of_the_whole() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     let cache_control = ("cache-control", "max-age=10, stale-while-revalidate=20");
     let unchanged = answer(304, &[cache_control, ("etag", "\"a\""), ("x-news", "1")]);
@@ -44,7 +44,7 @@ async fn what_is_asked_behind_the_viewers_back_is_a_validation_of_the_whole() {
 }
 
 #[tokio::test]
-async fn the_window_ends_and_what_forbids_stale_answers_closes_it() {
+async fn the_window_for_stale_answers_ends_and_a_prohibition_closes_it() {
     let window = &["--stale-while-revalidate", "20s"][..];
     for (rule, flags, cache_control, age, served) in [
         ("§3 in the window", &[][..], "max-age=10, stale-while-revalidate=20", 29, true),
@@ -160,7 +160,7 @@ async fn a_request_may_ask_for_a_stand_in() {
 
 // An error that nothing stands in for takes nothing out: RFC 9111 §4.3.3.
 #[tokio::test]
-async fn an_error_leaves_what_is_stored_where_it_is() {
+async fn an_error_leaves_the_stored_response_in_place() {
     let rig = Rig::new().await;
     let unchanged = answer(304, &[("cache-control", "max-age=10")]);
     rig.script("/a", [cached("max-age=10").field("etag", "\"a\""), answer(503, &[]), unchanged]);

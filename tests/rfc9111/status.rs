@@ -15,7 +15,7 @@ fn assert_says(got: &Got, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_member_says_why_a_request_went_forward_and_what_became_of_the_answer() {
+async fn a_member_says_why_a_request_went_forward_and_whether_the_answer_was_stored() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "max-age=10"), ("etag", "\"a\""), ("vary", "x-a")];
     rig.script("/a", [ok(&fields), ok(&fields), answer(304, &fields)]);
@@ -65,7 +65,7 @@ async fn the_time_to_live_of_a_stale_answer_is_negative() {
 
 // §2.6
 #[tokio::test]
-async fn who_waited_for_anothers_answer_was_collapsed() {
+async fn a_request_that_waited_for_anothers_answer_was_collapsed() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     rig.script("/a", [cached("max-age=60").behind(&gate)]);
     let asking = join_all((0..5).map(|_| rig.get("/a")));

@@ -160,7 +160,7 @@ async fn a_response_is_reused_only_if_it_may_be_shared() {
 // §3.5, the other way round: what came without credentials is for those who have some by the same leave, by a 304 to their
 // own question, or by the operator's word.
 #[tokio::test]
-async fn what_came_without_credentials_is_for_those_who_have_some_only_by_leave() {
+async fn a_response_without_credentials_is_for_requests_with_some_only_by_leave() {
     let unchanged = answer(304, &[("etag", "\"a\"")]);
     for (index, (cache_control, etag, second, text)) in [
         ("public, max-age=60", "\"a\"", cached("max-age=60"), "answer 1"),
@@ -188,7 +188,7 @@ async fn what_came_without_credentials_is_for_those_who_have_some_only_by_leave(
 
 // §5.2.2.4, §5.2.2.7
 #[tokio::test]
-async fn a_field_that_is_for_one_viewer_is_not_shown_to_the_next() {
+async fn a_field_that_is_for_one_client_is_not_shown_to_the_next() {
     let rig = Rig::new().await;
     let cache_control = "max-age=60, private=\"x-mine, X-Other\", no-cache=\"set-cookie\"";
     rig.script(

@@ -6,7 +6,7 @@ use super::rig::{answer, cached, date, ok, Answer, Fields, Gate, Rig};
 
 // §4.3.1
 #[tokio::test]
-async fn a_stale_response_is_validated_by_what_it_was_given() {
+async fn a_stale_response_is_validated_by_its_own_validator() {
     type Row<'a> = (&'a str, Fields<'a>, [&'a str; 2]);
     let modified = date(-50);
     let rows: &[Row<'_>] = &[
@@ -45,7 +45,7 @@ async fn a_stale_response_is_validated_by_what_it_was_given() {
 }
 
 #[tokio::test]
-async fn what_has_no_validator_of_the_origins_is_fetched_anew_without_conditions() {
+async fn a_response_without_a_validator_of_the_origin_is_fetched_anew_without_conditions() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=10")]);
     let first = rig.get("/a").await;
@@ -58,7 +58,7 @@ async fn what_has_no_validator_of_the_origins_is_fetched_anew_without_conditions
 
 // §4.3.2, RFC 9110 §13.2.2: a viewer's condition is judged once the stored response is known to be good.
 #[tokio::test]
-async fn a_viewer_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one_question() {
+async fn a_client_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one_question() {
     let rig = Rig::new().await;
     let unchanged = answer(304, &[("etag", "\"a\""), ("cache-control", "max-age=10")]);
     rig.script("/a", [cached("max-age=10").field("etag", "\"a\""), unchanged]);
@@ -199,7 +199,7 @@ async fn an_answer_in_its_own_right_replaces_the_stored_response_or_takes_it_out
 
 // §4.3.1: what is asked is whether the stored response, the whole, is good; what is answered is what was asked for.
 #[tokio::test]
-async fn a_seek_in_what_is_stale_costs_one_question_and_is_answered_from_the_store() {
+async fn a_seek_in_a_stale_response_costs_one_question_and_is_answered_from_the_store() {
     let rig = Rig::new().await;
     let maximum = ("cache-control", "max-age=10");
     let tagged = |tag| ok(&[maximum, ("etag", tag)]);
@@ -226,7 +226,7 @@ async fn a_seek_in_what_is_stale_costs_one_question_and_is_answered_from_the_sto
 
 // §5.2.2.4
 #[tokio::test]
-async fn what_says_no_cache_is_validated_before_each_use() {
+async fn a_no_cache_response_is_validated_before_each_use() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "no-cache, max-age=60"), ("etag", "\"a\"")];
     rig.script("/a", [ok(&fields), answer(304, &fields)]);
@@ -242,7 +242,7 @@ async fn what_says_no_cache_is_validated_before_each_use() {
 
 // §4: a response that needs an answer of the origin's for each request is not shared by those who wait for it.
 #[tokio::test]
-async fn what_says_no_cache_is_asked_for_by_each_of_many_and_not_one_after_the_other() {
+async fn a_no_cache_response_is_asked_for_by_each_of_many_requests_at_once() {
     let (rig, first, others) = (Rig::new().await, Gate::default(), Gate::default());
     let fields = [("cache-control", "no-cache"), ("etag", "\"a\"")];
     let unchanged = answer(304, &fields);
@@ -263,7 +263,7 @@ async fn what_says_no_cache_is_asked_for_by_each_of_many_and_not_one_after_the_o
 
 // §4.3.5
 #[tokio::test]
-async fn a_head_brings_news_of_a_stale_response() {
+async fn a_head_updates_a_stale_response() {
     let (maximum, tag) = (("cache-control", "max-age=10"), ("etag", "\"a\""));
     // What is asked about then: nothing, for it is fresh; what is stored still; or nothing, for it was taken out.
     let (fresh, stale, gone) = (None, Some("\"a\""), Some(""));

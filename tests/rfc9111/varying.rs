@@ -3,7 +3,7 @@
 use super::rig::{cached, Fields, Rig};
 
 #[tokio::test]
-async fn a_response_is_reused_by_whoever_asks_alike() {
+async fn a_response_is_reused_by_every_request_that_asks_alike() {
     type Row<'a> = (&'a str, &'a [&'a str], Fields<'a>, Fields<'a>, bool);
     let rows: &[Row<'_>] = &[
         ("§4.1 the same value", &["x-a"], &[("x-a", "1")], &[("x-a", "1")], true),

@@ -20,31 +20,31 @@ tests! {
     &[] => on_threads:
         the_store_keeps_the_contract,
         a_burst_of_puts_loses_nothing_now_or_after_a_restart,
-        a_full_disk_drops_what_was_put_first_and_holds_its_capacity,
-        what_was_put_last_or_removed_is_so_after_a_restart,
+        a_full_disk_drops_the_oldest_values_and_holds_its_capacity,
+        the_last_put_or_remove_of_a_key_holds_after_a_restart,
         an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened,
-        racing_calls_leave_what_a_restart_finds,
+        racing_calls_leave_the_value_that_a_restart_finds,
         after_a_close_every_call_is_an_error_and_the_directory_is_free,
         a_store_that_was_dropped_open_keeps_its_directory,
         a_disk_of_another_size_keeps_its_blocks_or_none_of_them,
         a_smaller_disk_brings_nothing_back,
         a_disk_without_a_clean_block_is_written_again,
         a_damaged_disk_gives_the_truth_or_nothing,
-        what_could_not_be_read_once_is_removed_for_good,
+        a_value_that_could_not_be_read_once_is_removed_for_good,
         a_killed_process_leaves_the_truth_or_nothing,
         a_video_is_served_from_the_disk_after_a_restart,
         a_video_that_does_not_fit_the_disk_is_true;
     &[] => on_one_thread:
         the_store_keeps_the_contract_on_one_thread_and_a_small_disk,
         a_value_or_key_over_the_limit_is_an_error,
-        what_cannot_work_is_refused_when_the_store_is_opened,
-        what_a_full_disk_keeps_has_no_gap;
+        options_that_cannot_work_are_refused_when_the_store_is_opened,
+        the_values_that_a_full_disk_keeps_have_no_gap;
     &[] => process:
         writes_until_it_is_killed,
         fails_to_write,
         fails_to_write_once;
     &["prlimit"] => on_threads:
-        a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back;
+        a_write_that_fails_once_is_noticed_by_every_reader_and_brings_nothing_back;
     &["prlimit"] => plain:
         a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back;
 }
@@ -96,7 +96,7 @@ async fn all_are_there(store: &impl Store, chunks: std::ops::Range<u64>, length:
     }
 }
 
-async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
+async fn a_full_disk_drops_the_oldest_values_and_holds_its_capacity() {
     for length in [MIB, MIB / 2 + 5000] {
         let folder = Folder::new();
         let options = FoyerOptions::new(2 * MIB, 64 * MIB).largest_value(MIB);
@@ -119,7 +119,7 @@ async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
     }
 }
 
-async fn what_was_put_last_or_removed_is_so_after_a_restart() {
+async fn the_last_put_or_remove_of_a_key_holds_after_a_restart() {
     let folder = Folder::new();
     let store = small(&folder).await;
     for version in 1..=5 {
@@ -169,7 +169,7 @@ async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_open
     }
 }
 
-async fn racing_calls_leave_what_a_restart_finds() {
+async fn racing_calls_leave_the_value_that_a_restart_finds() {
     let folder = Folder::new();
     let store = Arc::new(small(&folder).await);
     let mut tasks = tokio::task::JoinSet::new();
@@ -241,7 +241,7 @@ async fn a_value_or_key_over_the_limit_is_an_error() {
     store.remove(&key).await.unwrap();
 }
 
-async fn what_cannot_work_is_refused_when_the_store_is_opened() {
+async fn options_that_cannot_work_are_refused_when_the_store_is_opened() {
     let folder = Folder::new();
     let setting = |error: Error| error.is_setting();
     assert!(setting(FoyerStore::open(&folder, MIB, 0).await.unwrap_err()));
@@ -366,7 +366,7 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
     }
 }
 
-async fn what_could_not_be_read_once_is_removed_for_good() {
+async fn a_value_that_could_not_be_read_once_is_removed_for_good() {
     let folder = Folder::new();
     let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
     let store = options.clone().open(&folder).await.unwrap();
@@ -479,7 +479,7 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     (put, removed)
 }
 
-async fn what_a_full_disk_keeps_has_no_gap() {
+async fn the_values_that_a_full_disk_keeps_have_no_gap() {
     let folder = Folder::new();
     let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
     let value = patterned("", 0, 90 * KIB);
@@ -583,7 +583,7 @@ async fn fails_to_write() {
     assert!(small(&folder).await.get("m/removed").await.unwrap().is_some());
 }
 
-async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back() {
+async fn a_write_that_fails_once_is_noticed_by_every_reader_and_brings_nothing_back() {
     for variable in [READ_FOLDER, UNREAD_FOLDER] {
         let folder = Folder::new();
         run_with_limits("foyer::fails_to_write_once", variable, folder.as_ref());

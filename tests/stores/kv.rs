@@ -18,7 +18,7 @@ tests! {
         a_namespace_keeps_the_contract,
         no_value_is_larger_than_the_namespace_takes,
         an_answer_that_breaks_off_is_an_error,
-        what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then,
+        a_response_of_one_node_is_a_hit_once_it_is_seen_and_costs_calls_until_then,
         an_old_record_leads_to_its_own_old_chunks_or_to_none;
 }
 
@@ -180,7 +180,7 @@ async fn an_answer_that_breaks_off_is_an_error() {
 
 // The whole layer.
 
-async fn what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then() {
+async fn a_response_of_one_node_is_a_hit_once_it_is_seen_and_costs_calls_until_then() {
     let namespace = Namespace::default();
     let film = Film::of(300_000);
     namespace.stand_still();

@@ -118,7 +118,7 @@ async fn a_part_is_wrong_in_the_way_that_was_asked() {
 }
 
 #[tokio::test]
-async fn a_body_breaks_at_a_byte_whatever_part_it_is_of_and_so_often_as_asked() {
+async fn a_body_breaks_at_a_byte_in_every_part_and_as_often_as_asked() {
     let truth = movie("/a.mp4", LENGTH);
     for (script, failed) in [(script().dies_at(1500), true), (script().ends_at(1500), false)] {
         let inner = inner(script.dies_times(2));
@@ -158,7 +158,7 @@ async fn the_steps_of_a_body_are_those_of_its_parts() {
 }
 
 #[tokio::test]
-async fn each_call_has_its_script_and_what_was_asked_and_given_is_counted() {
+async fn each_call_has_its_script_and_its_request_and_answer_are_counted() {
     let inner = Inner::default();
     inner.answer_each("/a.mp4", [script().status(203), script(), script().fails()]);
     assert_eq!(tell(&inner, &[]).await.status, 203);

@@ -14,12 +14,12 @@ use crate::{
 
 tests! {
     Redis::PROGRAMS => on_one_thread:
-        viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service,
+        viewers_get_the_movie_from_redis_and_evicted_chunks_from_the_inner_service,
         viewers_get_the_movie_though_redis_dies_before_and_while_they_watch,
         viewers_get_the_movie_though_redis_hangs;
 }
 
-async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service() {
+async fn viewers_get_the_movie_from_redis_and_evicted_chunks_from_the_inner_service() {
     let server = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let film = Film::of(LENGTH);
     let layer = node(RedisStore::new(&server.url()).unwrap());

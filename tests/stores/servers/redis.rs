@@ -17,7 +17,7 @@ use crate::{
 
 tests! {
     Redis::PROGRAMS => on_one_thread:
-        another_at_the_port_is_not_taken_for_the_server;
+        another_program_at_the_port_is_not_taken_for_the_server;
 }
 
 /// One server on loopback, without persistence.
@@ -249,7 +249,7 @@ async fn run(program: &Path, port: u16, arguments: &[String], folder: &Folder) -
     up(process, || says(port, "INFO server\r\n", &is_ours)).await
 }
 
-async fn another_at_the_port_is_not_taken_for_the_server() {
+async fn another_program_at_the_port_is_not_taken_for_the_server() {
     let other = Redis::start(&[]).await;
     assert!(Redis::at(other.port, Vec::new()).await.is_none());
 }
