@@ -1,4 +1,4 @@
-//! What becomes of a fill when its last viewer has gone.
+//! A fill whose last client has gone: it is finished, stopped, or gives way to others.
 
 use bytes::Bytes;
 use tower_video_cache::{Abandon, ChunkSize, Fill, Policy, VideoCacheLayer};
@@ -16,18 +16,18 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// One that can be had in parts.
+/// A script whose body can be had in parts.
 fn known() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"").honours_ranges()
 }
 
-/// What was stopped of it cannot be gone on with.
+/// Scripts without a validator that binds parts: a stopped fill of them cannot be continued.
 fn unbound() -> [Script; 4] {
     [
         Script::movie(PATH, LENGTH),
         Script::movie(PATH, LENGTH).header("etag", "W/\"v1\"").honours_ranges(),
         Script::of(&truth()),
-        // It could be, but nobody knows how much is missing.
+        // The fill could be continued, but nobody knows how many bytes are missing.
         Script::of(&truth()).header("etag", "\"v1\"").honours_ranges(),
     ]
 }
@@ -36,7 +36,7 @@ fn rig(mode: Fill, abandon: Abandon) -> Rig {
     Rig::new().fill(mode).layer(|layer| layer.abandon(abandon))
 }
 
-/// Holds the first body once so many chunks have come, and no later one.
+/// Holds the first body once this many chunks have come, and no later body.
 fn held(rig: &Rig, script: &Script, chunks: usize) -> Gate {
     let gate = Gate::shut();
     let frame = (chunks * CHUNK as usize).div_ceil(617);
@@ -44,7 +44,7 @@ fn held(rig: &Rig, script: &Script, chunks: usize) -> Gate {
     gate
 }
 
-/// A viewer comes, and goes once so many chunks are stored.
+/// A client comes, and leaves once this many chunks are stored.
 async fn one_leaves_after(rig: &Rig, script: &Script, chunks: usize) {
     let gate = held(rig, script, chunks);
     let viewer = rig.get(PATH).start();
@@ -102,7 +102,7 @@ async fn a_stopped_fill_leaves_only_the_missing_bytes_to_fetch() {
             assert_eq!(rig.inner.calls()[1].headers["if-range"], "\"v1\"");
             rig.get(PATH).send().await.is_hit().whole(&truth());
             rig.inner.was_called(2);
-            // Five chunks, each of them once.
+            // Five chunks, each put once.
             assert!(rig.puts() <= 5 + 2);
         }
     }
@@ -115,7 +115,7 @@ async fn a_stopped_fill_serves_its_stored_ranges_without_another_call() {
     rig.get(PATH).range("bytes=100-2999").send().await.is_hit().partial(&truth(), 100..3000);
     assert_eq!(rig.head(PATH).send().await.is_hit().field("content-length"), "5000");
     rig.inner.was_called(1);
-    // And one that is not, no more than its own chunks.
+    // A range that is not stored costs only its own chunks.
     rig.get(PATH).range("bytes=3500-3600").send().await.partial(&truth(), 3500..3601);
     assert_eq!(rig.inner.ranges(PATH)[1..], ["bytes=3000-3999"]);
 }
@@ -170,7 +170,7 @@ async fn a_request_after_a_fill_was_stopped_does_not_wait_for_it() {
         settle().await;
         viewer.abort();
         settle().await;
-        // The gate stays shut.
+        // The gate stays shut, so the stopped fill never goes on.
         rig.get(PATH).send().await.whole(&truth());
         assert_eq!(rig.inner.ranges(PATH), ["", "bytes=2000-4999"]);
     }
@@ -234,7 +234,7 @@ async fn an_abandoned_fill_of_unknown_length_is_finished_by_no_share_of_it() {
 #[tokio::test]
 async fn an_abandoned_fill_of_unknown_length_goes_on_for_the_set_bytes() {
     for mode in MODES {
-        // The chunk under way when the viewer left is not counted.
+        // The chunk under way when the client left is not counted.
         for (bytes, chunks, stored) in
             [(0, 1, 1), (1, 1, 3), (1000, 1, 3), (2000, 1, 4), (3001, 1, 5), (1000, 2, 4), (u64::MAX, 0, 5)]
         {
@@ -328,7 +328,7 @@ async fn a_stopped_fill_that_cannot_be_completed_is_begun_anew() {
             let is_broken = answer.error.is_some() && truth().starts_with(&answer.bytes);
             assert!(is_broken || answer.bytes == other);
         }
-        // A body that had begun could not go on; no other is harmed.
+        // Only a body that had begun may break. All other answers are unharmed.
         assert!(mode != Fill::Whole || answers[0].error.is_none());
         answers[1].whole(&other);
         answers[2].is_hit().whole(&other);
@@ -353,7 +353,7 @@ async fn a_refresh_in_the_background_is_never_abandoned() {
             rig.get(PATH).send().await.is_hit().whole(&truth());
             gate.reached_by(1).await;
             if joined {
-                // One who may not have it stale waits with it for a moment.
+                // A client that may not have the stale response waits for the fill for a moment.
                 let viewer = rig.get(PATH).header("cache-control", "max-age=0").start();
                 settle().await;
                 viewer.abort();
@@ -410,7 +410,8 @@ async fn a_client_that_leaves_costs_the_inner_service_8_mib_at_most_by_default()
                 gate.open();
                 settle().await;
                 let fetched = rig.inner.bytes_of(PATH);
-                // Of what length it is, nobody knows: the chunk under way, 8 MiB, and what came of the next.
+                // If the length is unknown, the fill takes the chunk under way, 8 MiB, and the part of the next chunk
+                // that came.
                 let most = if says_length { taken } else { (9 << 20) + 617 };
                 assert!(
                     is_finished == (fetched == MOVIE as u64),
@@ -428,7 +429,7 @@ fn other() -> Bytes {
     movie(OTHER, LENGTH)
 }
 
-/// Another movie, with room for one of the two.
+/// Another video, with room for one of the two.
 fn crowded(mode: Fill, layer: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Rig {
     rig(mode, Abandon::Finish).layer(layer).script(OTHER, Script::movie(OTHER, LENGTH))
 }
@@ -437,7 +438,7 @@ fn one_place(layer: VideoCacheLayer) -> VideoCacheLayer {
     layer.most_fills(1)
 }
 
-/// Each chunk is reckoned with 512 bytes beside its own.
+/// A chunk takes 512 bytes beside its own.
 fn room_for_one(layer: VideoCacheLayer) -> VideoCacheLayer {
     layer.most_promised(5 * 1512 + 1000)
 }
@@ -451,7 +452,7 @@ async fn an_abandoned_fill_yields_to_one_that_a_client_waits_for() {
             for is_bound in [true, false] {
                 let script = if is_bound { known() } else { Script::movie(PATH, LENGTH) };
                 let rig = crowded(mode, crowd);
-                // It never comes to its end.
+                // This fill never ends.
                 let gate = held(&rig, &script, 2);
                 let viewer = rig.get(PATH).start();
                 gate.reached_by(1).await;
@@ -483,7 +484,7 @@ async fn an_abandoned_fill_yields_before_the_inner_service_has_answered() {
         settle().await;
         rig.get(OTHER).send().await.whole(&other());
         rig.get(OTHER).send().await.is_hit();
-        // And who comes for it now does not wait for what was given up.
+        // A new client of the abandoned video does not wait for the fill that was given up.
         rig.get(PATH).send().await.whole(&truth());
         rig.get(PATH).send().await.is_hit().whole(&truth());
     }
@@ -547,7 +548,7 @@ async fn a_refresh_that_no_client_waits_for_yields_too() {
             gate.reached_by(1).await;
             rig.get(OTHER).send().await.whole(&other());
             rig.get(OTHER).send().await.is_hit();
-            // What was stale is served as before, and refreshed once more.
+            // The stale response is served as before, and refreshed once more.
             rig.inner.answer(PATH, Script::movie(PATH, LENGTH));
             rig.get(PATH).send().await.whole(&truth());
         }

@@ -1,4 +1,4 @@
-//! Hostile and sloppy clients and inner services, in pairs that no other file has.
+//! Hostile and careless clients and inner services, in combinations that no other file has.
 
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Policy, TargetUri};
@@ -191,7 +191,7 @@ async fn the_rest_of_a_video_that_was_begun_without_credentials_and_cookies_come
         let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.get(PATH).header(name, "x").send().await.whole(&movie(PATH, LENGTH));
-        // With them it might come as theirs alone, and then the body would break.
+        // A slice for this client's credentials might be for this client alone, and then the body would break.
         let last = rig.inner.calls().pop().unwrap().headers;
         assert!(last.contains_key("range") && !last.contains_key(name), "{last:?}");
     }
@@ -278,7 +278,7 @@ async fn a_lost_chunk_is_fetched_without_the_cookie_or_credentials_of_the_client
             let rig = Rig::new().fill(fill).script(PATH, script);
             rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
             rig.get(PATH).send().await.is_hit();
-            // The record comes first, and then a chunk, which is lost by that.
+            // The first get reads the record. The second loses a chunk.
             rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, Fault::Lost);
             rig.get(PATH).range("bytes=1000-1000").send().await.partial(&movie(PATH, LENGTH), 1000..1001);
             rig.get(PATH).header(name, "x").send().await.whole(&movie(PATH, LENGTH));

@@ -1,4 +1,4 @@
-//! Times that no field can say: a clock that was never set, and one that runs far ahead.
+//! Times that no field can express: a clock that was never set, and a clock that runs far ahead.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::rig::{movie, seconds, settle, Rig, Script};
 const PATH: &str = "/a.mp4";
 const LENGTH: usize = 4300;
 
-/// Before 1970, after 9999, and as far as the system can tell.
+/// Times before 1970, after 9999, and as far as the system can express.
 fn times() -> Vec<SystemTime> {
     let after = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
     let before = |seconds| UNIX_EPOCH.checked_sub(Duration::from_secs(seconds)).unwrap();
@@ -29,7 +29,7 @@ fn script() -> Script {
     script.header("cache-control", "max-age=60").honours_ranges().honours_conditions()
 }
 
-/// All that a stored response meets in its life.
+/// Puts a stored response through all the events of its life.
 async fn lives_through(rig: &Rig, others: &[SystemTime]) {
     let truth = movie(PATH, LENGTH);
     rig.get(PATH).range("bytes=100-199").send().await.partial(&truth, 100..200);

@@ -1,4 +1,4 @@
-//! In company: axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
+//! The layer together with axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
 
 use std::{
     convert::Infallible,
@@ -124,7 +124,7 @@ async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy(
     .await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let proxy = ServiceBuilder::new()
-        // A body of hyper's server cannot be made anew for a fill; one that can takes its place.
+        // A body of hyper's server cannot be made anew for a fill, so a body that can be takes its place.
         .layer(MapRequestLayer::new(|request: Request<hyper::body::Incoming>| {
             request.map(|_| Full::default())
         }))

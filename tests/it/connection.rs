@@ -1,4 +1,5 @@
-//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1): they are for this hop, and the layer stands behind it.
+//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1). They are for one hop, and the layer is behind that
+//! hop.
 
 use tower_video_cache::Fill;
 
@@ -50,7 +51,7 @@ async fn a_listed_field_asks_for_nothing() {
 
 #[tokio::test]
 async fn a_list_takes_off_no_field_that_the_layer_adds() {
-    // Whatever stands behind the layer and heeds `Connection` would take off what that lists.
+    // A service behind the layer that obeys `Connection` would drop the listed fields.
     for list in
         ["If-None-Match", "close, range, if-range", "\"a, if-none-match, b\"", "if-modified-since, \u{e9}"]
     {

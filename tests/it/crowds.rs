@@ -1,4 +1,5 @@
-//! One viewer's trouble is not another's: credentials, cookies and failures of one request, where chunks are shared.
+//! One client's trouble is not another's: credentials, cookies and failures of one request, where clients share
+//! chunks.
 
 use std::{
     convert::Infallible,
@@ -21,13 +22,13 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// An answer that is there at once.
+/// An answer that is ready at once.
 type Answered = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-/// Requests that came to an inner service, and how it answers those of a kind otherwise than with the part asked for.
+/// The requests that came to an inner service.
 type Seen = Arc<Mutex<Vec<request::Parts>>>;
 
-/// An inner service with ranges and a strong tag; `meddle` may change what it answers.
+/// An inner service with ranges and a strong tag. `meddle` may change its answers.
 fn parted(
     seen: &Seen,
     meddle: impl Fn(&HeaderMap, &mut Response<Full<Bytes>>) + Clone + Send + 'static,
@@ -95,7 +96,7 @@ async fn an_answer_to_bad_credentials_takes_nothing_from_others() {
     let refused = service.clone().oneshot(get(&[("range", "bytes=5000-5009"), ("authorization", "bad")]));
     let refused = refused.await.unwrap();
     assert_eq!(refused.status(), StatusCode::NOT_FOUND, "its own answer");
-    // What is stored is there for the others, and the rest is fetched for them.
+    // The stored part is there for the others, and the rest is fetched for them.
     let again = service.clone().oneshot(get(&[("range", "bytes=0-9")])).await.unwrap();
     assert!(again.headers()["cache-status"].to_str().unwrap().contains("; hit"));
     let whole = service.oneshot(get(&[])).await.unwrap();

@@ -1,4 +1,4 @@
-//! Fills: what the inner service is asked, what is stored of its answer, and what is not.
+//! Fills: the request to the inner service, the parts of its answer that are stored, and those that are not.
 
 use std::time::Duration;
 
@@ -187,7 +187,7 @@ async fn a_fill_that_outlives_its_freshness_still_serves_the_waiting_requests() 
 
 #[tokio::test]
 async fn chunks_are_cut_to_what_the_store_can_hold() {
-    /// Holds no value of more than 500 bytes.
+    /// A store that holds no value of more than 500 bytes.
     struct Small(MokaStore);
 
     impl Store for Small {
@@ -250,7 +250,7 @@ async fn fills_together_promise_no_more_than_half_the_store() {
 
     gate.open();
     first.await.unwrap().whole(&movie("/a.mp4", 6000));
-    // What was promised is free again.
+    // The promised room is free again.
     rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500));
     rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500)).is_hit();
 }
@@ -282,7 +282,7 @@ async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each
     rig.inner.answer("/a.mp4", Script::of(&truth).step(1, Step::Wait(gate.clone())));
     let leader = rig.get("/a.mp4").range("bytes=5-9").start();
     gate.reached_by(1).await;
-    // However long it took to find out, it is known from then on.
+    // It may take long to find out that the body is too large, but the result is remembered.
     rig.clock.advance(Duration::from_secs(60));
     gate.open();
     leader.await.unwrap().whole(&truth);
@@ -298,7 +298,7 @@ async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each
 #[tokio::test(start_paused = true)]
 async fn a_client_may_leave_at_any_moment() {
     let truth = movie("/a.mp4", 2500);
-    // Every call of the store takes a moment, so that there are moments to leave at.
+    // Every call of the store takes a moment, so the test has moments to leave at.
     let slow = || {
         let answering = Gate::shut();
         let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).held_by(&answering));
@@ -313,7 +313,7 @@ async fn a_client_may_leave_at_any_moment() {
         let follower = rig.get("/a.mp4").range("bytes=1500-1600").start();
         let both =
             async { tokio::join!(rig.get("/a.mp4").send(), rig.get("/a.mp4").range("bytes=9-").send()) };
-        // Two viewers leave at this moment, one stays, and one comes after.
+        // Two clients leave at this moment, one stays, and one comes afterwards.
         let _ = tokio::time::timeout(moment, both).await;
         follower.await.unwrap().partial(&truth, 1500..1601);
         rig.get("/a.mp4").send().await.whole(&truth).is_hit();
@@ -350,7 +350,7 @@ async fn the_end_of_a_response_without_room_does_not_wait_for_its_beginning_to_b
     let rig = rig.movie("/a.mp4", 20_000);
     let answer = rig.get("/a.mp4").range("bytes=-500").send();
     let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
-    // Nobody reads up to there: it is the inner service's own answer, which has no ranges.
+    // No client reads up to the requested range, so the answer is the inner service's own, which has no ranges.
     answer.whole(&movie("/a.mp4", 20_000));
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-room");
     let rig = rig.script("/b.mp4", Script::movie("/b.mp4", 20_000).honours_ranges());

@@ -1,4 +1,4 @@
-//! A store that hangs is left alone for a while; what that must not cost anybody.
+//! A store that hangs is left alone for a while. These tests show that clients do not pay for that.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn film() -> Script {
     Script::movie(PATH, LENGTH).header("cache-control", "max-age=60")
 }
 
-/// The film is stored, and there are three others to be put.
+/// The video is stored, and three others can be put.
 async fn stored(film: Script) -> Rig {
     let rig = Rig::new().script(PATH, film).movie("/1", 900).movie("/2", 900).movie("/3", 900);
     rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
@@ -109,7 +109,7 @@ async fn a_failed_remove_is_tried_again_though_no_client_asks() {
     nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
     nodes[0].store.spoil_from(Operation::Remove, 1, Fault::Error);
     nodes[0].ask(Method::DELETE, PATH).send().await;
-    // However long it takes: a second after the store is well again, it is out.
+    // However long the store fails, the record is removed a second after the store is well again.
     tokio::time::sleep(seconds(100)).await;
     nodes[0].store.heal();
     tokio::time::sleep(seconds(1)).await;
@@ -127,7 +127,7 @@ async fn a_failed_remove_is_made_good_after_the_first_call_that_is_answered() {
         nodes[0].store.spoil_from(operation, 1, Fault::Error);
     }
     nodes[0].ask(Method::DELETE, PATH).send().await;
-    // A try came and failed; the next is due in almost a second, or when somebody is answered.
+    // One try has failed. The next is due in almost a second, or when a request is answered.
     tokio::time::sleep(Duration::from_millis(1150)).await;
     nodes[0].store.heal();
     nodes[0].get("/1").send().await;
@@ -184,7 +184,7 @@ async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
     let puts = nodes[0].store.calls(Operation::Put);
     nodes[0].store.spoil_from(Operation::Put, puts + 1, Fault::Slow(seconds(1)));
     gate.open();
-    // The two chunks that were left are put, and the record is on its way.
+    // The two remaining chunks are put, and the record is on its way.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(nodes[0].store.calls(Operation::Put) - puts, 3);
     nodes[1].ask(Method::DELETE, PATH).send().await;
@@ -217,7 +217,7 @@ async fn a_remove_that_is_tried_again_takes_no_lease_of_a_later_fill() {
     let new = Script::movie("/new", LENGTH).step(2, Step::Wait(gate.clone()));
     nodes.inner.answer_each(PATH, [film(), Script::absent().status(204), new]);
     nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
-    // Of the DELETE, a lease and the record; of each further try, the record alone.
+    // The DELETE removes a lease and the record. Each further try removes only the record.
     let removes = nodes[0].store.calls(Operation::Remove);
     for nth in [1, 2, 5, 6, 7] {
         nodes[0].store.spoil(Operation::Remove, removes + nth, Fault::Error);

@@ -1,4 +1,4 @@
-//! Several nodes over one store: by its leases, one of them fills for all.
+//! Several nodes over one store: by the store's leases, one node fills for all.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const PATH: &str = "/a.mp4";
 /// Five chunks.
 const LENGTH: usize = 5000;
 
-/// For a lease that is another's. They come at random times, half a second apart at most.
+/// The time for a few questions for another node's lease. The questions come at random times, half a second apart at
+/// most.
 const A_FEW_QUESTIONS: Duration = Duration::from_millis(1700);
 
 fn truth() -> Bytes {
@@ -30,7 +31,7 @@ fn known() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"").honours_ranges().honours_conditions()
 }
 
-/// So many viewers on each node, all at once.
+/// This many clients on each node, all at once.
 fn crowd(nodes: &Nodes, each: usize) -> Vec<JoinHandle<Answer>> {
     nodes.all.iter().flat_map(|node| (0..each).map(|_| node.get(PATH).start())).collect()
 }
@@ -43,8 +44,9 @@ async fn all(viewers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
     answers
 }
 
-/// Has the first node store one variant and hold the fill of another at this step; then comes a 204, and what is new.
-/// Gives the gate, and who waits for the second variant.
+/// Has the first node store one variant and hold the fill of another at this step. The inner service then answers
+/// with a 204, and after that with the new response. Returns the gate, and the request that waits for the second
+/// variant.
 async fn hold_a_variant(
     nodes: &Nodes,
     variant: impl Fn(&str) -> Script,
@@ -69,7 +71,7 @@ async fn a_crowd_on_every_node_is_one_call() {
     for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
-        // One without parts: in every mode, all of it comes with one call.
+        // A video without parts: in every mode, one call brings all of it.
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
         let viewers = crowd(&nodes, 50);
         gate.reached_by(1).await;
@@ -181,7 +183,7 @@ async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
         nodes.inner.answer_each(PATH, [known(), Script::movie("/new", LENGTH)]);
         nodes.leases.expire_after_renewals(renewals);
         nodes[0].get(PATH).send().await.whole(&truth());
-        // After its last look at the lease it is stored, whatever becomes of the lease.
+        // After the last look at its lease, the fill is stored even if the lease is lost.
         let is_kept = renewals > 1;
         let expected = if is_kept { truth() } else { movie("/new", LENGTH) };
         nodes[0].get(PATH).send().await.whole(&expected);
@@ -235,7 +237,7 @@ async fn a_variant_that_one_node_invalidates_is_put_back_by_no_other() {
 #[tokio::test(start_paused = true)]
 async fn an_invalidated_key_does_not_get_its_stored_variants_back_with_a_new_one() {
     let mut lost = 0;
-    // Whichever put of the fill is under way when the key is invalidated.
+    // Any put of the fill may be under way when the key is invalidated.
     for slow in 1..12 {
         let nodes = Nodes::new(2);
         let variant = |path: &str| {
@@ -294,19 +296,19 @@ async fn leases_in_trouble_are_no_worse_than_none() {
                 let answer = nodes[0].get(PATH).send().await;
                 answer.whole(&truth());
                 let status = answer.cache_status();
-                // A response that another node may have invalidated is not stored. Nor is any, once the client has waited for
-                // the store long enough.
+                // A response that another node may have invalidated is not stored. The response is also not stored
+                // once the client has waited for the store long enough.
                 let is_kept = call != Call::Renew && !matches!((call, trouble), (Call::Lease, Trouble::Hang));
                 let is_told_so = status.contains("; stored");
                 assert!(is_kept || !is_told_so, "{call:?} {trouble:?} {mode:?} {status}");
                 assert!(!is_kept || is_told_so || mode != Fill::Whole, "{call:?} {trouble:?} {status}");
-                // The limit for a call of the store, and once more for a release that nobody waits for.
+                // The limit for a call of the store, and once more for a release that no request waits for.
                 assert!(
                     begun.elapsed() <= Duration::from_millis(2600),
                     "{call:?} {trouble:?} {:?}",
                     begun.elapsed()
                 );
-                // Its viewer may have had all of it before that.
+                // The client may have had all of it before that.
                 sleep(seconds(10)).await;
                 let next = nodes[1].get(PATH).send().await;
                 next.whole(&truth());
@@ -386,7 +388,7 @@ async fn a_request_waits_for_one_unstorable_answer_at_most() {
             took.push(viewer.await.unwrap());
         }
         took.sort();
-        // The first one's answer, a question or two for the lease, and one's own answer.
+        // The time of the first request's answer, of a few questions for the lease, and of the request's own answer.
         assert!(took[0] == seconds(3) && took[5] < seconds(6) + A_FEW_QUESTIONS, "{took:?}");
         nodes.inner.was_called(6);
         sleep(seconds(3)).await;
@@ -634,7 +636,7 @@ async fn a_store_without_leases_is_asked_once() {
     assert_eq!(nodes.leases.asked().len(), 1);
 }
 
-/// What keeps a node without a lease, whichever way it has none.
+/// Keeps the nodes from having leases, in one of several ways.
 fn without_leases(nodes: Nodes, way: usize) -> Nodes {
     match way {
         0 => nodes.leases.offers_none(),
@@ -647,7 +649,7 @@ fn without_leases(nodes: Nodes, way: usize) -> Nodes {
 #[tokio::test(start_paused = true)]
 async fn without_leases_a_response_that_one_node_invalidates_is_put_back_by_no_other() {
     for (way, mode) in (0..3).flat_map(|way| [Fill::Whole, Fill::Progressive].map(|mode| (way, mode))) {
-        // In each of the chunks, between them, and at the record: half a second for each.
+        // At each of the chunks, between them, and at the record: half a second for each.
         for moment in 0..14 {
             let nodes = without_leases(Nodes::new(2).layer(|layer| layer.fill(mode)), way);
             let gate = Gate::shut();
@@ -754,7 +756,7 @@ async fn a_lease_that_could_not_be_released_is_released_once_the_store_answers_a
         sleep(seconds(5)).await;
         assert_eq!(nodes.leases.held(), 1);
         nodes.leases.mend();
-        // One call may hang still, and a second later at the latest comes the next.
+        // One call may still hang, and the next comes a second later at the latest.
         sleep(seconds(3)).await;
         assert_eq!(nodes.leases.held(), 0, "{trouble:?}");
     }
@@ -768,7 +770,8 @@ async fn a_lease_time_of_zero_asks_for_no_leases() {
     assert_eq!(nodes.leases.asked().len(), 0);
 }
 
-/// How long the viewers on all nodes wait for the film once the gate is open, which one of them reached long before.
+/// The longest wait of clients on all nodes for the video once the gate is open. One of them reached the gate long
+/// before.
 async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
     let viewers = crowd(nodes, 2);
     gate.reached_by(1).await;
@@ -796,7 +799,7 @@ async fn a_stored_response_is_found_though_its_lease_was_never_given_back() {
     }
 }
 
-/// Has the first node store two chunks and no more; then the answers are these.
+/// Has the first node store two chunks and no more. After that, the inner service gives these answers.
 async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
     let gate = Gate::shut();
     let first = known().step(4, Step::Wait(gate.clone()));
@@ -903,7 +906,7 @@ async fn a_request_that_waits_for_a_lease_takes_no_place_among_the_fills() {
     sleep(seconds(2)).await;
     let filling = nodes[0].get("/b.mp4").start();
     gate.reached_by(1).await;
-    // It is over, and its place is another's now.
+    // The waiting request is over, and its place is another's now.
     let waiting = waiting.await.unwrap();
     assert!(waiting.whole(&truth()).cache_status().ends_with("fills-limit"), "{}", waiting.cache_status());
     settle().await;
@@ -952,7 +955,7 @@ async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
             let before = nodes[0].get(PATH).start();
             gate.reached_by(1).await;
             sleep(seconds(4)).await;
-            // What takes its lease away, it cannot be told.
+            // The first node cannot learn that this request takes its lease away.
             nodes[1].ask(Method::DELETE, PATH).send().await;
             gate.open();
             let before = before.await.unwrap();
@@ -978,7 +981,7 @@ async fn a_lease_that_could_not_be_renewed_counts_if_the_store_confirms_it_at_la
     nodes.leases.spoil(Call::Renew, Trouble::Unanswered);
     let viewers = crowd(&nodes, 2);
     gate.reached_by(1).await;
-    // At one renewal after the lease should have ended, and before the next one.
+    // This is after one renewal past the lease's end, and before the next one.
     sleep(Duration::from_millis(4500)).await;
     nodes.leases.mend();
     gate.open();
@@ -1013,7 +1016,7 @@ async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease
         assert_eq!(asked(), 3 * times, "each of the others asked once more");
         sleep(seconds(3)).await;
     }
-    // Who waits is not held back by what the hits heard.
+    // A waiting request is not held back by the answers that the hits got.
     nodes[1].get(PATH).send().await.is_hit();
     settle().await;
     let now = asked();
@@ -1023,7 +1026,7 @@ async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease
     gate.open();
     waiting.await.unwrap().whole(&truth());
     nodes.inner.was_called(2);
-    // Nor is the next refresh by what was heard of the one before.
+    // The next refresh is not held back by the answer to the previous one either.
     nodes.clock.advance(seconds(70));
     nodes[1].get(PATH).send().await.is_hit();
     settle().await;
