@@ -128,7 +128,7 @@ pub(crate) struct Args {
     /// When the first byte of a response that is being stored leaves.
     #[arg(long, value_enum, default_value_t = FillArg::Whole)]
     fill: FillArg,
-    /// What happens to a fill whose last client has gone. `finish` or `stop` applies to every fill. PERCENT% finishes
+    /// The fate of a fill whose last client has gone. `finish` or `stop` applies to every fill. PERCENT% finishes
     /// a fill if at least that much is stored. BYTES (with a unit, such as 8MiB) finishes it if no more than that is
     /// missing.
     #[arg(long, default_value = "8MiB", value_name = "finish|stop|PERCENT%|BYTES", value_parser = abandon)]

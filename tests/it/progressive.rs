@@ -1,4 +1,4 @@
-//! What is read while it is stored: `Fill::Progressive`.
+//! Fills that are read while they are stored: `Fill::Progressive`.
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
@@ -9,7 +9,7 @@ use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, C
 
 const PATH: &str = "/a.mp4";
 
-/// Five chunks, the last a short one.
+/// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
 fn truth() -> Bytes {
@@ -28,12 +28,12 @@ fn rig(script: Script) -> Rig {
     Rig::new().fill(Fill::Progressive).script(PATH, script)
 }
 
-/// The frame before which so many chunks have come, and no more.
+/// The frame before which this many chunks have come, and no more.
 fn after(chunks: usize) -> usize {
     (chunks * CHUNK as usize).div_ceil(617)
 }
 
-/// Holds the body once so many chunks have come. Of several gates, the later ones come first.
+/// Holds the body once this many chunks have come. If a script has several gates, add the later ones first.
 fn held(script: Script, chunks: usize, gate: &Gate) -> Script {
     script.step(after(chunks), Step::Wait(gate.clone()))
 }
@@ -81,7 +81,7 @@ async fn an_answer_that_leaves_before_the_end_of_its_fill_does_not_say_that_it_i
         for (range, part) in
             [(None, 0..LENGTH), (Some("bytes=5-9"), 5..10), (Some("bytes=1500-3499"), 1500..3500)]
         {
-            // In the last chunk; nobody gives its rest.
+            // The gate is in the last chunk, and the rest of that chunk never comes.
             let gate = Gate::shut();
             let rig = rig(held(script.clone().step(after(4) + 1, Step::Fail), 4, &gate));
             let asking = range.into_iter().fold(rig.get(PATH), Ask::range);
@@ -221,7 +221,7 @@ async fn a_far_range_waits_for_its_chunk_and_for_no_more() {
 
 #[tokio::test]
 async fn several_ranges_of_a_running_fill_get_the_whole() {
-    // Whoever makes the bytes to come would see the boundary between the parts first.
+    // An inner service that makes the bytes as they are read would see the boundary between the parts first.
     let gate = Gate::shut();
     let rig = rig(held(known().header("etag", "\"v1\""), 2, &gate));
     let leader = rig.get(PATH).reading().await;
@@ -282,7 +282,7 @@ async fn a_closed_range_of_unknown_length_is_answered_once_its_bytes_are_certain
         assert!(poll_immediate(asking.as_mut()).await.is_none());
         near.reached_by(1).await;
         settle().await;
-        // Its first byte is there, but whether there is a last one is not certain.
+        // The first byte is there, but the last one may not exist.
         assert!(poll_immediate(asking.as_mut()).await.is_none());
         near.open();
         let answer = asking.await.rest().await;
@@ -306,7 +306,7 @@ async fn an_open_range_of_unknown_length_waits_for_the_fill_and_is_exact() {
         for (asked, range) in [
             ("bytes=500-", 500..4300),
             ("bytes=-100", 4200..4300),
-            // Its end is past that of the body, which shows with the last byte.
+            // The range ends past the body's end, which is known once the last byte has come.
             ("bytes=4000-9999", 4000..4300),
         ] {
             let gate = Gate::shut();
@@ -391,7 +391,7 @@ async fn the_tag_is_the_same_during_the_fill_and_after_it() {
 
 #[tokio::test]
 async fn a_tag_that_was_made_here_is_another_for_other_bytes() {
-    // Of what is read while it comes, the tag is told before its bytes are known.
+    // The tag leaves before the bytes of the fill are known.
     let mut tags = Vec::new();
     for _ in 0..2 {
         let rig = rig(unknown());
@@ -426,7 +426,7 @@ async fn conditions_hold_during_a_fill() {
                     assert_eq!(answer.status.as_u16(), status, "{name}: {value} {range}");
                 }
             }
-            // One that names another representation: the whole, as it comes.
+            // The tag names another representation, so the whole comes, as it is stored.
             let mut other = rig.get(PATH).header("if-range", "\"other\"").range("bytes=0-9").reading().await;
             assert_eq!((other.status, other.ready().len()), (StatusCode::OK, 1000));
             rig.inner.was_called(1);
@@ -438,7 +438,7 @@ async fn conditions_hold_during_a_fill() {
     }
 }
 
-/// Whatever came is of the truth, and then there is an error: never a clean end.
+/// Checks that the bytes are true and end with an error, never with a clean end.
 #[track_caller]
 fn breaks(answer: &Answer) {
     assert!(answer.error.is_some(), "a clean end after {} bytes", answer.bytes.len());
@@ -467,7 +467,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
         rig.inner.answer(PATH, known().header("etag", "\"v2\""));
         breaks(&leader.rest().await);
         breaks(&follower.rest().await);
-        // It had no byte yet, and so starts over.
+        // The far request had no byte yet, and so starts over.
         let far = far.await.unwrap();
         assert_eq!((far.status, far.bytes), (StatusCode::PARTIAL_CONTENT, truth().slice(4200..)), "{what}");
         rig.get(PATH).send().await.is_hit().whole(&truth());
@@ -567,7 +567,7 @@ async fn a_body_that_falls_silent_is_live_for_the_leader_and_an_error_for_others
         for _ in 0..2 {
             leader.ready();
         }
-        // What came of the next chunk before the silence.
+        // The part of the next chunk that came before the silence.
         assert_eq!(leader.next().await.unwrap().unwrap(), truth()[2000..2468]);
         assert_eq!(leader.waits().count(), 0);
         gate.open();
@@ -590,7 +590,7 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
         let new = movie("/new", 2500);
         rig.inner.answer(PATH, Script::movie("/new", 2500).header("etag", "\"v2\""));
         rig.ask(Method::PUT, PATH).send().await;
-        // Neither a GET nor a HEAD joins what began before.
+        // Neither a GET nor a HEAD joins the fill that began before.
         assert_eq!(rig.head(PATH).send().await.field("etag"), "\"v2\"");
         rig.get(PATH).send().await.whole(&new);
         gate.open();
@@ -657,12 +657,13 @@ async fn a_fill_that_must_be_validated_is_read_only_by_its_leader() {
     gate.open();
     leader.rest().await.whole(&truth());
     follower.await.rest().await.whole(&truth());
-    // It asked for itself.
+    // The other client asked for itself.
     rig.inner.was_called(2);
     assert!(rig.inner.calls()[1].headers.contains_key("if-none-match"));
 }
 
-/// A store that holds fewer chunks than the movie has, and fills no more than three chunks ahead of who reads.
+/// A rig whose store holds fewer chunks than the video has. Its fills stay at most three chunks ahead of their
+/// readers.
 fn scarce(script: Script) -> Rig {
     let rig = Rig::with_capacity(20_000).fill(Fill::Progressive).layer(|layer| layer.fill_ahead(AHEAD));
     rig.script(PATH, script)
@@ -729,7 +730,7 @@ async fn a_request_far_ahead_of_a_fill_with_scarce_room_harms_no_reader() {
     let truth = movie(PATH, LONG);
     let known = || Script::movie(PATH, LONG).header("etag", "\"v1\"");
     let far = ["bytes=15000-15999", "bytes=15000-", "bytes=-1"];
-    // Of a length that is known, these are all of it, and who asks for that reads.
+    // If the length is known, these are all of it, and a client that asks for all of it reads.
     let unknown = ["bytes=0-99999999999", "bytes=4000-4000,9000-9000"];
     for (script, asked) in [
         (known(), &far[..]),
@@ -745,13 +746,13 @@ async fn a_request_far_ahead_of_a_fill_with_scarce_room_harms_no_reader() {
             settle().await;
             let mut far = Vec::new();
             for chunk in 0..20 {
-                // Until what is asked for is near.
+                // This lasts until the requested range is near.
                 let is_pouring = chunk < 10;
                 if is_pouring && chunk % 3 == 1 {
                     far.push(rig.get(PATH).range(asked).start());
                 }
                 settle().await;
-                // Of a length that is not known, there is room for the first seven.
+                // If the length is unknown, there is room for the first seven.
                 let most = if is_pouring { (chunk + 1 + AHEAD).max(7) } else { u64::MAX };
                 assert!(rig.puts() <= most, "{asked}: {} puts at {chunk}", rig.puts());
                 assert_eq!(slow.next().await.unwrap().unwrap().len(), 1000, "{asked}");

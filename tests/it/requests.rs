@@ -1,4 +1,4 @@
-//! What a request says of the answer that it wants (RFC 9111 §5.2.1).
+//! Directives of a request about the answer that it wants (RFC 9111 §5.2.1).
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn each_directive_is_heeded() {
         assert!(answer.cache_status().contains(expected), "{rule}: {}", answer.cache_status());
         rig.inner.was_called(if expected == HIT { 1 } else { 2 });
 
-        // An operator may choose to hear none of it.
+        // An operator may choose to ignore all of them.
         let deaf = Policy::default().heed_requests(false);
         let rig = Rig::new().layer(|layer| layer.policy(deaf)).script(PATH, script(stored));
         rig.get(PATH).send().await;

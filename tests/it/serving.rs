@@ -404,7 +404,7 @@ async fn a_length_that_is_said_twice_is_one_and_lengths_that_differ_are_a_502() 
     for (lengths, is_valid) in
         twice.map(|lengths| (lengths, true)).into_iter().chain(differing.map(|l| (l, false)))
     {
-        // Stored, not to be stored, and asked for by another method.
+        // The answer is stored, not storable, or to another method.
         for (method, kind) in [
             (Method::HEAD, "video/mp4"),
             (Method::GET, "text/html"),
@@ -441,7 +441,8 @@ async fn a_tag_that_is_none_by_the_grammar_is_good_to_ask_by() {
         let given = rig.get("/a.mp4").send().await;
         assert_eq!(given.field("etag"), tag);
         for asked in [tag.to_owned(), format!("\"x\", {tag}"), format!("{tag} ,W/\"y\"")] {
-            // With a comma and no quotes, or with half of them, it is one tag only where it stands alone.
+            // A tag with a comma and without quotes, or with only one quote, counts as one tag only if it stands
+            // alone.
             let is_found =
                 !["a,b", "\"5f3a"].contains(&tag) || asked.starts_with("\"x") && tag != "a,b" || asked == tag;
             let expected = if is_found { StatusCode::NOT_MODIFIED } else { StatusCode::OK };

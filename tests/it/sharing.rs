@@ -1,4 +1,4 @@
-//! What one viewer's question does to the answers of others, and what it may not.
+//! The effects that one client's question may have on the answers to others, and those that it may not have.
 
 use bytes::Bytes;
 use tower_video_cache::{Fault, Operation, Policy};
@@ -22,7 +22,7 @@ fn saying(cache_control: &str) -> Script {
         .honours_conditions()
 }
 
-/// A rig whose store has the movie, stale by now.
+/// A rig whose store has the video, stale by now.
 async fn stale(rig: Rig, script: Script) -> Rig {
     let rig = rig.script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -98,7 +98,7 @@ async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_client()
 
 #[tokio::test]
 async fn a_waiting_request_gets_a_stale_response_only_by_its_own_leave() {
-    // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
+    // RFC 9111 §4.2.4: a cache MUST NOT serve it stale without leave of the client or the origin.
     let policy = Policy::default().stale_on_request(seconds(600));
     let rig = stale(Rig::new().layer(|layer| layer.policy(policy)), script()).await;
     let gate = Gate::shut();
@@ -115,7 +115,7 @@ async fn a_waiting_request_gets_a_stale_response_only_by_its_own_leave() {
 #[tokio::test]
 async fn a_validated_response_with_lost_bytes_is_fetched_and_stored_anew() {
     let rig = stale(Rig::new(), script()).await;
-    // The look, the look before the fill, and the record and the chunk after it.
+    // The gets: the lookup, the lookup before the fill, and the record and the chunk after it.
     let gets = rig.store.calls(Operation::Get);
     for nth in 4..=7 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
@@ -131,7 +131,8 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
-    // look 2, look again 2, mark, variant's record, mark, commit's look, mark, record 2, chunk
+    // The gets: lookup 2, second lookup 2, mark, the variant's record, mark, the commit's lookup, mark, record 2,
+    // chunk.
     for nth in 12..=15 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
     }
@@ -233,7 +234,7 @@ async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
-    // The key's own record can be read, and the variant's cannot: at the look, and at the look before the fill.
+    // The key's own record can be read, but the variant's cannot: at the lookup, and at the lookup before the fill.
     for nth in [2, 4] {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Error);
     }
@@ -265,7 +266,7 @@ async fn parts_cost_the_store_no_more_than_the_whole() {
     rig.get(PATH).send().await;
     let gets = rig.store.calls(Operation::Get);
     let answer = rig.get(PATH).range("bytes=0-0,2400-2400,200-200,2200-2200,400-400,2000-2000").send().await;
-    // RFC 9110 §15.3.7.2 would have them in the order of the request.
+    // RFC 9110 §15.3.7.2 would have the parts in the order of the request.
     assert!(answer.error.is_none() && answer.status == 206);
     let gets = rig.store.calls(Operation::Get) - gets;
     assert!(gets <= 4, "a record and {} chunks", gets - 1);
@@ -287,7 +288,7 @@ async fn a_seek_in_a_response_with_another_status_is_asked_for_once() {
         rig.get(PATH).range("bytes=5-9").send().await.partial(&truth(), 5..10);
         rig.inner.was_called(calls);
     }
-    // What may be stored ends it.
+    // An answer that may be stored ends this.
     rig.inner.answer(PATH, script());
     rig.get(PATH).send().await.whole(&truth());
     assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
@@ -315,7 +316,7 @@ async fn credentials_that_come_first_do_not_send_the_others_to_the_inner_service
     for viewer in others.into_iter().chain(owners).chain([owner]) {
         viewer.await.unwrap().whole(&truth());
     }
-    // One for all without credentials, and one for each who has some.
+    // One call for all clients without credentials, and one for each client with some.
     let calls = rig.inner.calls();
     assert_eq!(calls.iter().filter(|call| !call.headers.contains_key("authorization")).count(), 1);
     assert!(calls.len() <= 12, "{}", calls.len());

@@ -1,4 +1,4 @@
-//! Signed URLs: who shares what they brought, and for how long.
+//! Signed URLs: the requests that share a response to one, and for how long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,10 @@ use tower_video_cache::{Fill, TargetUri};
 use crate::rig::{movie, noon, seconds, Ask, Rig, Script};
 
 const PATH: &str = "/a.mp4";
-/// The day that all rigs live in.
+/// The day of all rigs.
 const NOON: &str = "20261122T120000Z";
 
-/// URLs of the movie that hold for a minute from noon, as services sign them.
+/// URLs of the video that hold for a minute from noon, as services sign them.
 fn for_a_minute() -> [String; 4] {
     let end = noon() + seconds(60);
     let epoch = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -69,7 +69,8 @@ async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
     let hit = rig.get(&long).send().await;
     assert_eq!(hit.is_hit().cache_status(), "tower-video-cache; hit; ttl=60");
     rig.clock.advance(seconds(60));
-    // The signer may have taken it back meanwhile: the longer URL asks for itself, and then it counts.
+    // The signer may have withdrawn the video meanwhile. So the longer URL asks for itself, and then its own end
+    // counts.
     let validated = rig.get(&long).send().await;
     assert_eq!(validated.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=3600");
     assert!(rig.inner.calls()[1].headers.contains_key("if-none-match"));

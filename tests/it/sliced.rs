@@ -1,4 +1,5 @@
-//! Objects that are fetched in parts: what the inner service is asked for, how often, and what becomes of its answers.
+//! Objects that are fetched in parts: the ranges that the inner service is asked for, how often, and the use of its
+//! answers.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -16,7 +17,7 @@ pub(crate) fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// What another version has in its place.
+/// The bytes of another version.
 pub(crate) fn other() -> Bytes {
     movie("/other.mp4", LENGTH)
 }
@@ -30,7 +31,7 @@ pub(crate) fn parted() -> Script {
     tagged(&truth(), "\"v1\"")
 }
 
-/// The same from an inner service that knows no ranges.
+/// The same bytes from an inner service that knows no ranges.
 pub(crate) fn unparted() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"")
 }
@@ -43,12 +44,12 @@ pub(crate) fn rig(script: Script) -> Rig {
     Rig::new().fill(Fill::Sliced).script(PATH, script)
 }
 
-/// The same with slices that are small beside the movie.
+/// The same with slices that are small beside the video.
 pub(crate) fn small(script: Script, chunks: u64) -> Rig {
     rig(script).layer(|layer| layer.read_ahead(chunks * u64::from(CHUNK)))
 }
 
-/// A rig that has one chunk.
+/// A rig that has one chunk stored.
 pub(crate) async fn begun(script: Script) -> Rig {
     let rig = rig(script);
     rig.get(PATH).range("bytes=0-0").send().await.partial(&truth(), 0..1);
@@ -56,7 +57,7 @@ pub(crate) async fn begun(script: Script) -> Rig {
     rig
 }
 
-/// What the inner service was asked for, and under which validator.
+/// The ranges that the inner service was asked for, each with its validator.
 pub(crate) fn asked(rig: &Rig) -> Vec<String> {
     let calls = rig.inner.calls();
     let text = |call: &http::request::Parts, name| {
@@ -83,7 +84,8 @@ fn chunks(rig: &Rig) -> Vec<u64> {
     chunks
 }
 
-/// Of more than one chunk, the others are still to come when the head leaves.
+/// Checks `Cache-Status` after a miss. If it needs more than one chunk, the others are still to come when the head
+/// leaves.
 #[track_caller]
 fn is_missed(answer: &Answer, is_one_chunk: bool) {
     let status = if answer.status == StatusCode::PARTIAL_CONTENT { "" } else { " fwd-status=206;" };
@@ -161,7 +163,7 @@ async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
     assert_eq!(asked(&rig), ["20000-20999", "20500-20599"]);
 
-    // Once the length is known, nobody is asked.
+    // Once the length is known, the inner service is not asked.
     let rig = begun(parted()).await;
     let answer = rig.get(PATH).range("bytes=9500-").send().await;
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
@@ -204,7 +206,7 @@ async fn the_conditions_of_a_client_are_taken_off_and_judged_by_the_answer() {
         assert!(asked.contains_key("range"));
     }
 
-    // RFC 9110 §13.1.5: it has another version, and gets all of this one.
+    // RFC 9110 §13.1.5: the client has another version, and gets all of this one.
     let another = rig(parted());
     another.get(PATH).range(range).header("if-range", "\"v0\"").send().await.whole(&truth());
     assert!(another
@@ -241,7 +243,7 @@ async fn a_date_binds_parts_if_it_is_old_enough() {
     old.get(PATH).send().await.whole(&truth());
     assert_eq!(asked(&old), ["0-999".to_owned(), format!("1000-9499 {}", date(-3600))]);
 
-    // RFC 9110 §8.8.2.2: within the second in which it was said, it may have changed again.
+    // RFC 9110 §8.8.2.2: the object may have changed again within the second of its date.
     let recent = rig(dated(-30));
     let answer = recent.get(PATH).range("bytes=0-9").send().await;
     answer.partial(&truth(), 0..10);
@@ -389,7 +391,7 @@ async fn nothing_is_read_ahead_past_the_requested_range() {
 #[tokio::test]
 async fn a_slice_ends_with_the_client_that_it_is_for() {
     let gate = Gate::shut();
-    // Within chunk 3.
+    // The gate is within chunk 3.
     let rig = small(parted(), 4);
     rig.inner.answer_each(PATH, [parted(), parted().step(6, Step::Wait(gate.clone()))]);
     let mut reading = rig.get(PATH).reading().await;
@@ -408,10 +410,10 @@ async fn a_slice_ends_with_the_client_that_it_is_for() {
     rig.inner.was_called(calls);
     assert_eq!(waits.count(), 0);
     let fetched = rig.inner.bytes_of(PATH);
-    // The chunk under way was finished, for it would be fetched twice.
+    // The chunk under way was finished, because otherwise it would be fetched twice.
     assert_eq!(fetched, 7000, "{:?}", asked(&rig));
 
-    // What had landed stays, and the next viewer goes on from there.
+    // The stored chunks stay, and the next client goes on from there.
     rig.get(PATH).send().await.whole(&truth()).is_hit();
     assert_eq!(chunks(&rig).iter().filter(|chunk| **chunk < 3).count(), 3);
 }

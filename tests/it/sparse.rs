@@ -1,4 +1,4 @@
-//! Objects of which only some chunks are stored: what they are bound by, how they are judged, and what the modes make of
+//! Objects with only some chunks stored: the validators that bind their parts, and how each mode judges and completes
 //! them.
 
 use futures_util::future::join_all;
@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
-    // With `If-Range` heeded a 200 comes, else a part of the other version.
+    // If the inner service obeys `If-Range`, a 200 comes, else a part of the other version.
     for second in [changed(), changed().ignores_if_range()] {
         let rig = small(parted(), 1);
         let mut one = rig.get(PATH).reading().await;
@@ -160,7 +160,7 @@ async fn a_stale_object_costs_one_conditional_request_for_all_of_its_chunks() {
     assert!(!calls[2].headers.contains_key("if-range"));
     assert_eq!(answers[0].cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=300");
 
-    // Fresh again, and in parts as before.
+    // The object is fresh again, and in parts as before.
     let whole = rig.get(PATH).send().await;
     whole.whole(&truth()).is_hit();
     assert_eq!(asked(&rig)[3..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
@@ -250,7 +250,7 @@ async fn an_unstorable_response_passes_with_the_range_that_the_client_asked_for(
         assert_eq!(answer.cache_status(), format!("tower-video-cache; fwd=uri-miss; detail={detail}"));
         assert_eq!(asked(&rig), ["4000-4999", "4100-4199"]);
         assert_eq!(rig.puts(), 0);
-        // It is remembered.
+        // The cache remembers it.
         ask().send().await.whole(&truth());
         assert_eq!(asked(&rig)[2..], ["all"]);
     }
@@ -283,7 +283,7 @@ async fn an_object_in_parts_does_not_stand_in_for_an_error_and_is_not_lost_by_it
     let rig = rig.layer(|layer| layer.policy(Policy::default().stale_if_error(seconds(900))));
     rig.clock.advance(seconds(301));
     rig.inner.answer(PATH, Script::absent().status(503));
-    // What it would be asked for next would have to come from where the error came from.
+    // The missing chunks would have to come from the inner service that just failed.
     for range in ["bytes=0-9", "bytes=0-"] {
         assert_eq!(rig.get(PATH).range(range).send().await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -335,7 +335,7 @@ async fn a_whole_fill_completes_the_missing_chunks_before_it_serves() {
     there.await.unwrap().partial(&truth(), 0..10);
     missing.await.unwrap().partial(&truth(), 8000..8010);
     assert_eq!(asked(&rig)[2..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
-    // From now on it is whole, in any mode.
+    // From now on the object is whole, in any mode.
     rig.get(PATH).send().await.whole(&truth()).is_hit();
     rig.get(PATH).header("cache-control", "only-if-cached").send().await.whole(&truth()).is_hit();
     rig.inner.was_called(4);
@@ -459,7 +459,7 @@ async fn a_body_under_way_goes_on_when_its_object_is_invalidated_and_does_not_br
 
 #[tokio::test]
 async fn versions_that_follow_each_other_fast_are_never_mixed() {
-    // Every call is answered by the other version than the one before.
+    // Each call is answered by a different version than the one before.
     for honest in [true, false] {
         let rig = small(parted(), 2);
         let script = |number: usize| {

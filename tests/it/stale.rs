@@ -1,4 +1,4 @@
-//! What is stale and may be used all the same (RFC 9111 §4.2.4, RFC 5861).
+//! Stale responses that may be used all the same (RFC 9111 §4.2.4, RFC 5861).
 
 use bytes::Bytes;
 use tower_video_cache::Policy;
@@ -19,7 +19,7 @@ fn script(cache_control: &str) -> Script {
         .honours_conditions()
 }
 
-/// A rig whose store has the movie, stale for `staleness` seconds.
+/// A rig whose store has the video, stale for `staleness` seconds.
 async fn stale(rig: Rig, cache_control: &str, staleness: u64) -> Rig {
     let rig = rig.script(PATH, script(cache_control));
     rig.get(PATH).send().await.whole(&truth());
@@ -40,7 +40,7 @@ async fn a_stale_response_within_its_window_is_served_while_it_is_validated() {
         let gate = Gate::shut();
         let changed = Script::movie("/b.mp4", 900).header("etag", "\"v2\"").held_by(&gate);
         rig.inner.answer(PATH, changed);
-        // Nobody waits for the validation that is under way, and there is one for all.
+        // No request waits for the validation under way, and all share one.
         for _ in 0..3 {
             let answer = rig.get(PATH).range("bytes=5-9").send().await;
             answer.partial(&truth(), 5..10);
@@ -175,7 +175,7 @@ async fn a_stale_response_stands_in_for_silence_as_for_an_error() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script("").held_by(&gate));
-    // Tokio's clock is paused, and goes on to the limit as soon as all wait.
+    // Tokio's clock is paused, and jumps to the limit as soon as all tasks wait.
     let answer = rig.get(PATH).range("bytes=5-9").send().await;
     answer.partial(&truth(), 5..10);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-silent");

@@ -1,4 +1,4 @@
-//! The store contract: the suite passes what keeps it, and finds out what breaks it.
+//! The store contract: the conformance suite passes stores that keep it, and finds stores that break it.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
@@ -57,7 +57,7 @@ async fn the_suite_tells_leases_that_are_one_holders_from_those_that_are_not() {
     }
 }
 
-/// Leases whose time never ends, with a flaw or none.
+/// Leases that never expire, with one flaw or none.
 struct Leasing {
     values: MokaStore,
     holders: Mutex<HashMap<String, String>>,

@@ -1,4 +1,4 @@
-//! What may come in, and for how long it may go out.
+//! The responses that may be stored, and how long they may be served.
 
 use http::{Request, StatusCode};
 use tower_video_cache::{CacheKey, Policy};
@@ -47,10 +47,10 @@ async fn a_seek_in_an_unstorable_response_is_still_a_seek() {
     let script = Script::movie("/a.mp4", 2500).header("cache-control", "no-store").honours_ranges();
     let rig = Rig::new().script("/a.mp4", script);
     let truth = movie("/a.mp4", 2500);
-    // The first is asked whole, to be stored, and then again as the viewer asked it.
+    // The first request asks for the whole, which could be stored. It then goes out again unchanged.
     rig.get("/a.mp4").range("bytes=100-199").send().await.partial(&truth, 100..200);
     rig.inner.was_called(2);
-    // For a while that is remembered, and one call is enough.
+    // The cache remembers that for a while, and one call is enough.
     for call in 3..6 {
         let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
         answer.partial(&truth, 5..10);
@@ -70,7 +70,7 @@ async fn an_answer_that_may_be_stored_ends_the_memory_of_unstorable_ones() {
     let rig = Rig::new().script("/a.mp4", script().header("cache-control", "no-store"));
     rig.get("/a.mp4").send().await;
     rig.inner.answer("/a.mp4", script());
-    // This one still passes, as asked; its answer shows that the next one need not.
+    // This request still passes unchanged. Its answer shows that the next one need not.
     let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
     answer.partial(&truth, 5..10);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-store");
@@ -195,7 +195,7 @@ async fn variants_are_kept_apart_and_never_mixed() {
         };
         let calls = rig.inner.calls().len();
         ask().send().await.whole(&movie(truth, 2500));
-        // Whatever the inner service would say now, this variant is stored.
+        // This variant is stored, so the inner service's new answer does not matter.
         rig.inner.answer("/a.mp4", variant("/other"));
         ask().range("bytes=7-8").send().await.partial(&movie(truth, 2500), 7..9).is_hit();
         rig.inner.was_called(calls + 1);
@@ -223,7 +223,7 @@ async fn an_inner_service_that_changes_its_vary_mixes_nothing() {
     ask("en").send().await.whole(&movie("/2", 2500));
     ask("de").send().await.whole(&movie("/1", 2500)).is_hit();
     ask("en").send().await.whole(&movie("/2", 2500)).is_hit();
-    // It no longer varies: the latest answer is every viewer's.
+    // The response no longer varies, so the latest answer is for every client.
     rig.inner.answer("/a.mp4", Script::movie("/3", 2500));
     ask("fr").send().await.whole(&movie("/3", 2500));
     ask("de").send().await.whole(&movie("/3", 2500)).is_hit();
@@ -327,7 +327,7 @@ async fn a_second_call_is_made_only_if_its_answer_could_be_better() {
         assert_eq!(rig.get("/a.mp4").range("bytes=0-1").send().await.status, 503);
         rig.inner.was_called(calls);
     }
-    // Credentials and cookies are remembered like any other reason, and credentials for those who have them.
+    // Credentials and cookies are remembered like any other reason, but credentials only for requests that have them.
     for (script, name) in [(script(), "authorization"), (script().header("set-cookie", "a=b"), "cookie")] {
         let rig = Rig::new().script("/a.mp4", script);
         for calls in [2, 3, 4] {
@@ -363,7 +363,7 @@ async fn a_request_that_selects_two_responses_gets_the_one_that_needs_no_validat
     rig.inner.answer("/a.mp4", later);
     rig.get("/a.mp4").header("x-a", "2").header("x-b", "1").send().await;
     let ask = || rig.get("/a.mp4").header("x-a", "1").header("x-b", "1");
-    // RFC 9111 §4: the most recent of those that are suitable, and what is stale is not yet.
+    // RFC 9111 §4: the most recent of the suitable responses is used, and a stale one is not suitable yet.
     ask().send().await.is_hit().whole(&movie("/b.mp4", 900));
     rig.clock.advance(seconds(5));
     ask().send().await.is_hit().whole(&movie("/a.mp4", 2500));

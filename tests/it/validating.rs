@@ -1,4 +1,4 @@
-//! What is stale is asked about before it is used (RFC 9111 §4.3).
+//! Stale responses are validated before they are used (RFC 9111 §4.3).
 
 use bytes::Bytes;
 use http::Method;
@@ -18,7 +18,7 @@ fn truth() -> Bytes {
     movie(PATH, 2500)
 }
 
-/// A rig whose store has the movie, stale by now.
+/// A rig whose store has the video, stale by now.
 async fn stale(script: Script) -> Rig {
     let rig = Rig::new().script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -78,7 +78,7 @@ async fn a_changed_response_is_stored_anew_and_never_mixed() {
 
 #[tokio::test]
 async fn a_304_about_another_response_is_not_believed() {
-    // RFC 9111 §4.3.4: it MUST NOT be used to update what is stored.
+    // RFC 9111 §4.3.4: such a 304 MUST NOT be used to update a stored response.
     let rig = stale(script()).await;
     let other = Script::absent().status(304).header("etag", "\"v0\"");
     rig.inner.answer(PATH, other);
@@ -146,7 +146,7 @@ async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
     rig.inner.answer(PATH, for_one().held_by(&second));
     gate.open();
     leader.await.unwrap().whole(&truth());
-    // All of them at once, and each with a question of its own.
+    // All requests ask at once, each with a question of its own.
     second.reached_by(20).await;
     second.open();
     for follower in followers {
@@ -189,7 +189,7 @@ async fn variants_are_validated_each_by_itself() {
 
 #[tokio::test]
 async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
-    // RFC 9111 §4.1: forwarded with conditions that tell what is stored.
+    // RFC 9111 §4.1: the request is forwarded with conditions that name the stored responses.
     let rig = Rig::new().script(PATH, script().header("vary", "origin"));
     rig.get(PATH).header("origin", "https://a.example").send().await.whole(&truth());
     let puts = rig.puts();
@@ -205,7 +205,7 @@ async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
     rig.get(PATH).header("origin", "https://c.example").send().await.whole(&truth());
     assert_eq!(rig.inner.calls()[2].headers["if-none-match"], "\"v1\"", "each tag is named once");
 
-    // Each goes stale, and out, by itself; and both with their key.
+    // Each variant goes stale and is removed by itself. Both go with their key.
     rig.clock.advance(seconds(60));
     rig.get(PATH).header("origin", "https://b.example").send().await;
     let answer = rig.get(PATH).header("origin", "https://a.example").send().await;
@@ -269,7 +269,7 @@ async fn a_304_that_names_no_stored_variant_is_not_believed() {
 async fn a_variant_that_the_store_lost_is_fetched() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
-    // The look finds no variant for this request; then the store does not find the other one.
+    // The lookup finds no variant for this request. After the answer, the store does not find the other one.
     let gets = rig.store.calls(tower_video_cache::Operation::Get);
     rig.store.spoil(tower_video_cache::Operation::Get, gets + 6, tower_video_cache::Fault::Absent);
     let answer = rig.get(PATH).header("x-a", "2").send().await;
@@ -288,7 +288,7 @@ async fn a_304_to_credentials_refreshes_the_response_for_their_owner_alone() {
         answer.cache_status(),
         "tower-video-cache; fwd=stale; fwd-status=304; ttl=60; detail=authorization"
     );
-    // For the others, what is stored is as stale as before, and still there.
+    // For the other clients, the stored response is as stale as before, and still there.
     let answer = rig.get(PATH).send().await;
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=60");
     rig.get(PATH).send().await.is_hit();
@@ -353,7 +353,7 @@ async fn an_answer_to_a_head_does_not_put_back_a_response_that_is_being_removed(
     let head = rig.head(PATH).start();
     gate.reached_by(1).await;
     rig.inner.answer(PATH, script());
-    // The record is there while the HEAD's answer comes, and out before a put on its behalf would be over.
+    // The record is there while the HEAD's answer comes, and gone before a put for the HEAD could end.
     rig.store.spoil(Operation::Remove, rig.store.calls(Operation::Remove) + 1, Fault::Slow(seconds(1)));
     rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
     let put = rig.ask(Method::PUT, PATH).start();
@@ -402,7 +402,7 @@ async fn a_field_for_one_client_does_not_come_with_a_response_that_another_store
     first.open();
     second.open();
     other.await.unwrap().whole(&movie("/b.mp4", 99));
-    // Which replaced what was stored for the one before it was read.
+    // The other response replaced the stored one before the first client read that.
     let one = one.await.unwrap();
     one.whole(&movie("/b.mp4", 99));
     assert!(!one.has("x-viewer"));

@@ -1,4 +1,4 @@
-//! Whose answer it is: requests with `Authorization` (RFC 9111 §3.5) and with `Cookie` beside those without.
+//! The owner of an answer: requests with `Authorization` (RFC 9111 §3.5) and with `Cookie`, beside requests without.
 
 use bytes::Bytes;
 use tower_video_cache::{Fill, Policy};
@@ -13,7 +13,7 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// What is there for who has no credentials.
+/// The answer for clients without credentials.
 fn script(cache_control: &str) -> Script {
     Script::movie(PATH, LENGTH)
         .header("cache-control", cache_control)
@@ -23,7 +23,7 @@ fn script(cache_control: &str) -> Script {
         .honours_ranges()
 }
 
-/// What credentials bring.
+/// The answer to credentials.
 fn paid() -> Script {
     Script::movie("/paid", 5000)
         .header("cache-control", "max-age=60")
@@ -81,7 +81,7 @@ async fn any_other_answer_to_credentials_passes_and_is_not_stored() {
         let (puts, calls) = (rig.puts(), rig.inner.calls().len());
         rig.inner.answer(PATH, paid());
         let ask = || rig.get(PATH).header("authorization", "Bearer x");
-        // One call each: a seek is a seek.
+        // One call each: a seek is forwarded as a seek.
         ask().range("bytes=4000-4009").send().await.partial(&movie("/paid", 5000), 4000..4010);
         ask().send().await.whole(&movie("/paid", 5000));
         rig.inner.was_called(calls + 2);
@@ -128,7 +128,7 @@ async fn a_clients_copy_is_asked_about_if_it_differs_from_the_stored_response() 
     rig.inner.answer(PATH, paid().honours_conditions());
     let ask = || rig.get(PATH).header("authorization", "Bearer x");
     assert_eq!(ask().header("if-none-match", "\"v2\"").send().await.status, 304);
-    // And where it is the same, one question is enough.
+    // If the copies are the same, one question is enough.
     rig.inner.answer(PATH, script("max-age=60"));
     let calls = rig.inner.calls().len();
     assert_eq!(ask().header("if-none-match", "\"v1\"").send().await.status, 304);
@@ -169,10 +169,10 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
     for fill in FILLS {
         for held in [false, true] {
             let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
-            // A part has no body to wait in.
+            // A slice cannot be held within its body.
             let held = held || fill == Fill::Sliced;
             let free = script("max-age=60");
-            // Before its answer, or within its body.
+            // The gate is before the answer, or within its body.
             let free =
                 if held { free.held_by(&gate) } else { free.step(3, crate::rig::Step::Wait(gate.clone())) };
             rig.inner.answer(PATH, free);
@@ -218,7 +218,7 @@ async fn no_stale_response_stands_in_for_an_answer_to_credentials() {
     }
 }
 
-/// What does not say how long it is fresh.
+/// A response that does not state its freshness.
 fn silent(tag: &str) -> Script {
     let script = Script::movie(PATH, LENGTH).honours_conditions().honours_ranges();
     if tag.is_empty() {
@@ -242,13 +242,13 @@ async fn a_response_to_a_cookie_is_used_only_after_a_validation() {
         first.whole(&truth());
         assert!(first.cache_status().contains("ttl=0"), "{}", first.cache_status());
         settle().await;
-        // A word to a cookie is no word to others.
+        // A 304 to a request with a cookie says nothing to others.
         for _ in 0..2 {
             let answer = with_cookie(&rig).await;
             answer.whole(&truth());
             assert!(answer.cache_status().contains("fwd=stale; fwd-status=304"), "{}", answer.cache_status());
         }
-        // A word to who has none is one to all.
+        // A 304 to a request without a cookie counts for all.
         let answer = rig.get(PATH).send().await;
         assert!(answer.cache_status().contains("fwd-status=304; ttl=300"), "{}", answer.cache_status());
         rig.get(PATH).send().await.is_hit().whole(&truth());
@@ -273,7 +273,7 @@ async fn a_response_to_a_cookie_without_a_strong_tag_is_not_kept() {
         let answer = with_cookie(&rig).await;
         assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=cookie");
         assert_eq!(rig.puts(), 0);
-        // It is remembered of those who have cookies, and of nobody else.
+        // The cache remembers it for clients with cookies, and for no others.
         rig.get(PATH).header("cookie", "user=2").range("bytes=5-9").send().await.partial(&truth(), 5..10);
         assert_eq!(rig.inner.ranges(PATH), ["", "bytes=5-9"]);
         assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
@@ -310,7 +310,7 @@ async fn requests_that_waited_for_the_answer_to_a_cookie_ask_for_themselves_at_o
     let questions = Gate::shut();
     rig.inner.answer(PATH, silent("\"v1\"").held_by(&questions));
     gate.open();
-    // None waits for another one's question.
+    // No request waits for another one's question.
     questions.reached_by(4).await;
     questions.open();
     for viewer in others.into_iter().chain([leader]) {

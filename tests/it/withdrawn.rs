@@ -1,5 +1,5 @@
-//! What the inner service withdraws, and what one client is told: the first ends the use of what is stored as stale, the
-//! second takes nothing from others (RFC 9111 §4.2.4, §4.3.3, §4.4).
+//! Withdrawals of the inner service, and answers to one client alone. A withdrawal ends the use of the stored
+//! response as stale. An answer to one client takes nothing from others (RFC 9111 §4.2.4, §4.3.3, §4.4).
 
 use bytes::Bytes;
 use http::Method;
@@ -47,7 +47,8 @@ async fn a_refusal_ends_the_use_of_a_stale_response() {
             let answer = rig.get(PATH).header("cache-control", asked).send().await;
             assert_eq!(answer.status, 503, "{status}: {asked}");
         }
-        // Until it is said to be good. Unless it was said to be gone, none of its bytes comes again.
+        // This holds until the inner service says that the response is good. If the inner service said that it was
+        // gone, none of its bytes comes again.
         rig.inner.answer(PATH, script(WINDOW));
         let is_said_good = rig.get(PATH).send().await.cache_status().contains("fwd-status=304");
         assert_eq!(is_said_good, ![404, 410].contains(&status), "{status}");
@@ -192,7 +193,7 @@ async fn an_answer_to_one_client_leaves_a_fresh_response_for_all() {
         ("authorization", "x", told("etag", "\"mine\"")),
     ];
     for (name, value, answer) in rows {
-        // One that says how long it is fresh, and one of which that is guessed.
+        // One response states its freshness; the freshness of the other is guessed.
         for cache_control in ["max-age=600", "x"] {
             let rig = stored(cache_control).await;
             rig.inner.answer(PATH, answer.clone());

@@ -1,4 +1,4 @@
-//! Answers from the store, and what goes through.
+//! Answers from the store, and requests that go through to the origin.
 
 use std::sync::{
     atomic::{AtomicUsize, Ordering},
@@ -70,7 +70,7 @@ async fn a_sliced_fill_fetches_little_more_than_the_range_that_was_asked_for() {
         assert!(what.contains(status), "{what}");
         assert_eq!(whole(response).await, movie().slice(2_000_000..2_001_000));
     }
-    // All in one chunk, and the read-ahead at most.
+    // The range is within one chunk, and the read-ahead adds its limit at most.
     let fetched = fetched.load(Ordering::Relaxed);
     assert!((64 << 10..=192 << 10).contains(&fetched), "{fetched} bytes were fetched");
     let seen = rig.seen();
@@ -112,7 +112,7 @@ async fn hosts_do_not_share_stored_responses() {
     assert_eq!(rig.seen().len(), 2);
 }
 
-// What goes through.
+// Requests that go through to the origin.
 
 #[tokio::test]
 async fn every_method_is_forwarded_with_its_body() {
@@ -168,7 +168,7 @@ async fn an_upload_is_answered_while_it_is_still_sent() {
         let (response, sent) = tokio::join!(answer, sender.send_data(movie()));
         sent.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        // The origin has answered, and now gets the rest.
+        // The origin has answered, and gets the rest now.
         sender.send_data(Bytes::from_static(b"the rest")).await.unwrap();
         drop(sender);
         assert_eq!(whole(response).await, "the rest");

@@ -1,4 +1,4 @@
-//! Viewers that take nothing, and more of them than there is room for.
+//! Clients that take nothing, and more clients than there is room for.
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
@@ -41,7 +41,7 @@ async fn a_client_that_reads_no_small_answers_is_ended_too() {
         Rig::with(&["--write-timeout", SHORT], |_| async { Ok(page_of(Full::from(vec![7; 40_000]))) }).await;
     let mut viewer = stalled(rig.proxy, "").await;
     let requests = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
-    // Until neither side takes any more.
+    // Writes until neither side takes any more.
     while viewer.write_all(requests.as_bytes()).await.is_ok() {}
 }
 
@@ -55,7 +55,7 @@ async fn over_http2_an_answer_that_is_not_taken_ends_its_connection() {
     let connection = tokio::spawn(connection);
     let request = Request::get(format!("http://{}/a", rig.proxy)).body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
-    // The connection lives, and one answer of it does not.
+    // The connection lives, and only one of its answers is ended.
     assert!(timeout(PATIENCE, connection).await.is_ok());
     assert!(response.collect().await.is_err());
 }
@@ -87,10 +87,10 @@ async fn the_client_that_took_nothing_for_longest_is_ended_if_memory_is_short() 
     let mut viewers = Vec::new();
     for path in 0..3 {
         viewers.push(stalled(rig.proxy, &format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n")).await);
-        // A head that has come is followed by bytes that wait.
+        // The head has come, so bytes wait behind it.
         viewers[path].readable().await.unwrap();
     }
-    // Others are answered meanwhile, and each look for room is one of theirs.
+    // Other clients are answered meanwhile, and each of them makes the proxy look for room.
     let others = async {
         loop {
             assert_eq!(whole(rig.get("/0").await).await.len(), LARGE);
@@ -100,7 +100,7 @@ async fn the_client_that_took_nothing_for_longest_is_ended_if_memory_is_short() 
         () = is_ended(&viewers[0]) => {}
         () = others => {}
     }
-    // That was enough: the last one reads on.
+    // Enough memory is free now, and the last client reads on.
     let mut rest = vec![0; LARGE];
     viewers[2].read_exact(&mut rest).await.unwrap();
     assert!(rest.iter().rev().take(1 << 20).all(|byte| *byte == 7));
@@ -139,7 +139,7 @@ async fn an_idle_client_gives_up_its_seat_if_all_seats_are_taken() {
     answered.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     answered.readable().await.unwrap();
     assert_eq!(whole(rig.get("/").await).await, "page");
-    // The one that has been quiet for longer, and not the other.
+    // The proxy ended the client that has been quiet for longer, and not the other.
     assert!(matches!(timeout(PATIENCE, idle.read(&mut [0])).await, Ok(Ok(0) | Err(_))));
     answered.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut both = String::new();
@@ -155,7 +155,7 @@ async fn a_client_that_waits_for_its_answer_keeps_its_seat() {
     let mut first = rig.get("/").await;
     let mut second =
         pin!(rig.raw(b"OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n"));
-    // Longer than a viewer has to be quiet for to be ended.
+    // Longer than a client may be quiet when seats are short.
     assert!(timeout(Duration::from_millis(300), &mut second).await.is_err());
     sender.send_data(Bytes::from_static(b"the answer")).await.unwrap();
     drop(sender);
@@ -164,7 +164,7 @@ async fn a_client_that_waits_for_its_answer_keeps_its_seat() {
     assert!(second.await.starts_with("HTTP/1.1 200 "));
 }
 
-/// More than the system keeps of it for a viewer that does not read.
+/// An answer that is larger than the system's buffers for a client that does not read.
 fn large(cached: bool) -> Response<Content> {
     let response = Response::builder().header("content-type", "video/mp4");
     let control = if cached { "max-age=60" } else { "no-store" };
@@ -173,7 +173,7 @@ fn large(cached: bool) -> Response<Content> {
 
 const LARGE: usize = 12 << 20;
 
-/// A viewer that sends this, and has room for little.
+/// A client that sends this request and has little room for the answer.
 async fn stalled(proxy: SocketAddr, request: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

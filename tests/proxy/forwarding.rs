@@ -1,4 +1,4 @@
-//! What a proxy makes of the messages that it forwards: RFC 9110 §7.6.
+//! The changes that a proxy makes to the messages that it forwards: RFC 9110 §7.6.
 
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{Empty, Full};

@@ -61,7 +61,7 @@ async fn a_request_is_sent_a_second_time_only_where_no_answer_had_begun_and_only
         (Step::Sends("HTTP/1.1 200 OK\r\ncontent-"), page(), 502, 2),
         (Step::Sends("HTTP/1.1 103 Early Hints\r\n\r\n"), page(), 502, 2),
         (Step::Closes, Step::Closes, 502, 3),
-        // What belongs to no answer is no beginning of one.
+        // Bytes that belong to no answer are not the beginning of one.
         (Step::Sends("stray"), page(), 200, 3),
         (Step::Sends("\u{16}\u{3}\u{1}\r\n\r\n"), page(), 200, 3),
     ] {
@@ -73,7 +73,7 @@ async fn a_request_is_sent_a_second_time_only_where_no_answer_had_begun_and_only
         assert_eq!(answer.status(), expected, "{first:?}");
         assert_eq!(origin.seen().len(), requests, "{first:?}");
     }
-    // The first request of a connection is not sent again: the origin may close for its sake.
+    // The first request of a connection is not sent again: the origin may have closed because of it.
     let origin = Origin::start([&[Step::Closes][..], &[page()]]).await;
     let rig = Rig::of(origin.address, &[]).await;
     assert_eq!(rig.get("/1").await.status(), StatusCode::BAD_GATEWAY);
@@ -167,7 +167,7 @@ async fn the_system_knows_that_a_connection_is_not_quiet_before_tokio_does() {
         let (mut peer, _) = listener.accept().unwrap();
         let wire = Wire::new(stream);
         assert!(wire.socket().is_quiet());
-        // Nothing below gives tokio a turn.
+        // No line below gives tokio a turn.
         std::io::Write::write_all(&mut peer, bytes).unwrap();
         drop(peer);
         assert!(!wire.socket().is_quiet());
@@ -188,16 +188,16 @@ async fn a_kept_connection_is_used_again() {
     assert_eq!(origin.seen(), ["0 GET /", "0 POST /", "0 GET /"]);
 }
 
-/// What an origin does with a request.
+/// The origin's reaction to a request.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A page that is not stored.
     Answers(&'static str),
-    /// Nothing is sent.
+    /// The connection is closed and no byte is sent.
     Closes,
-    /// A video, and more than that.
+    /// A video, followed by extra bytes.
     Film(&'static str),
-    /// This is sent, and the connection closed.
+    /// These bytes are sent, and the connection is closed.
     Sends(&'static str),
     SendsAndWaits(&'static str),
 }
@@ -206,7 +206,7 @@ fn page() -> Step {
     Step::Answers("page")
 }
 
-/// An origin whose every connection has a script, and closes at its end.
+/// An origin with a script for every connection. The connection closes at the end of its script.
 struct Origin {
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -253,7 +253,7 @@ impl Origin {
     /// Returns once the proxy has a connection that it may use again.
     async fn is_kept(&self) {
         self.waiting.acquire().await.unwrap().forget();
-        // The proxy learns of the end of the answer by the bytes that the test has read by now.
+        // The proxy learns of the end of the answer from the bytes that the test has read by now.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -283,7 +283,7 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<String> {
     }
 }
 
-/// False if the connection ends with this.
+/// Plays one step. Returns false if the connection ends with it.
 async fn act(stream: &mut TcpStream, head: &str, step: Step) -> bool {
     let answer = |kind: &str, length: usize| {
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: max-age=60\r\ncontent-length: {length}\r\n\r\n")

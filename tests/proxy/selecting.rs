@@ -1,4 +1,4 @@
-//! The cache finds and selects responses by what the origin sees: RFC 9110 §7.6.1, RFC 9111 §4.1.
+//! The cache finds and selects responses only by what the origin sees: RFC 9110 §7.6.1, RFC 9111 §4.1.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -103,7 +103,7 @@ async fn connection_cannot_take_off_the_length_of_the_content_or_the_host() {
     assert!(field(&seen, "cdn-loop").starts_with("c, tower-video-cache-"));
 }
 
-/// Such a request has its own answer (RFC 9110 §9.3.1), and one without content has not.
+/// A GET with content has its own answer (RFC 9110 §9.3.1), and one without content has another.
 #[tokio::test]
 async fn a_get_with_chunked_content_reaches_the_origin_with_it() {
     let length = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -132,7 +132,7 @@ async fn a_get_with_chunked_content_reaches_the_origin_with_it() {
     assert_eq!(rig.seen().len(), 3);
 }
 
-/// The value of the field that the response varies by.
+/// Answers with the value of the field that the response varies by.
 fn varying(request: &Request<Incoming>, name: &'static str) -> std::future::Ready<Answer> {
     let value = field(request.headers(), name);
     let mut response = video().map(|_| boxed(Full::from(value)));
@@ -141,7 +141,7 @@ fn varying(request: &Request<Incoming>, name: &'static str) -> std::future::Read
     std::future::ready(Ok(response))
 }
 
-/// What a viewer gets that comes from `address`.
+/// The body that a client at `address` gets.
 async fn from(rig: &Rig, address: &str, fields: &[(&'static str, &'static str)]) -> Bytes {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(address.parse::<SocketAddr>().unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! What a request says of the response that it wants. RFC 9111 §5.2.1, §5.4; RFC 8246.
+//! Directives of a request about the response that it wants. RFC 9111 §5.2.1, §5.4; RFC 8246.
 
 use super::rig::{answer, cached, ok, Fields, Rig};
 
-/// What becomes of the second request.
+/// The expected outcome of the second request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Second {
     Hit,
@@ -153,7 +153,7 @@ async fn requests_that_are_not_heeded_get_the_freshness_that_the_response_allows
         let expected = if !response.contains("no-cache") && (fresh || in_window) { Hit } else { Validated };
         assert_eq!(second(&rig, index, row).await, expected, "{rule}");
     }
-    // A miss is a miss.
+    // A miss stays a miss.
     rig.script("/miss", [cached("max-age=60")]);
     let got = rig.get_with("/miss", &[("cache-control", "only-if-cached, no-store")]).await;
     assert_eq!((got.status, rig.count("/miss")), (200, 1));
@@ -219,7 +219,7 @@ async fn a_request_that_says_no_store_leaves_the_stored_response_alone() {
     assert_eq!((got.text(), got.is_hit()), ("answer 2", true));
 }
 
-// §5.2.1.4: what the origin answers to a reload is stored for all.
+// §5.2.1.4: the origin's answer to a reload is stored for all clients.
 #[tokio::test]
 async fn a_reload_renews_the_stored_response() {
     let rig = Rig::new().await;
@@ -230,7 +230,7 @@ async fn a_reload_renews_the_stored_response() {
     assert_eq!((got.text(), got.is_hit()), ("answer 2", true));
 }
 
-// §5.2: directives may be for anybody along the way.
+// §5.2: directives may be for any recipient along the way.
 #[tokio::test]
 async fn directives_are_passed_on_in_both_directions() {
     let rig = Rig::new().await;

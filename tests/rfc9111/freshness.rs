@@ -86,7 +86,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
     }
 }
 
-// §4.2: dates are specified with the case of their letters, and a cache should not mind it.
+// §4.2: the letters of a date have a specified case, but a cache should accept any.
 #[tokio::test]
 async fn a_date_is_read_in_any_case() {
     let rig = Rig::new().await;
@@ -117,7 +117,7 @@ async fn the_operator_sets_the_guessed_freshness() {
     }
 }
 
-// §4 and §5.1: what comes out of the store has an Age, which is the current age of §4.2.3.
+// §4 and §5.1: a response from the store has an Age, which is the current age of §4.2.3.
 #[tokio::test]
 async fn an_answer_says_how_old_it_is_and_grows_older() {
     let rig = Rig::new().await;
@@ -133,7 +133,7 @@ async fn an_answer_says_how_old_it_is_and_grows_older() {
     assert_eq!(rig.count("/a"), 1);
 }
 
-// RFC 9110 §6.6.1: a recipient with a clock records when a response came that does not say when it was sent.
+// RFC 9110 §6.6.1: if a response does not say when it was sent, a recipient with a clock records when it came.
 #[tokio::test]
 async fn an_answer_without_a_date_gets_the_time_at_which_it_came() {
     let rig = Rig::new().await;

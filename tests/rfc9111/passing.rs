@@ -1,10 +1,10 @@
-//! What cannot be stored is nobody's to wait for.
+//! No request waits for a response that cannot be stored.
 
 use futures_util::future::join_all;
 
 use super::rig::{answer, cached, ok, Gate, Rig};
 
-// RFC 9111 §4 allows to collapse requests only where one answer can be used for all.
+// RFC 9111 §4 allows a cache to collapse requests only if one answer can be used for all.
 #[tokio::test]
 async fn many_requests_for_an_unstorable_response_reach_the_origin_at_once() {
     let (rig, gate) = (Rig::new().await, Gate::default());
@@ -22,7 +22,7 @@ async fn many_requests_for_an_unstorable_response_reach_the_origin_at_once() {
     assert_eq!((texts.len(), rig.count("/a")), (20, 21));
 }
 
-// None of them knows beforehand: the first one's answer lets all others go, and together.
+// No request knows this beforehand. The first answer lets all others go, and all at once.
 #[tokio::test]
 async fn many_requests_for_a_response_that_proves_unstorable_wait_for_one_alone() {
     let (rig, first, others) = (Rig::new().await, Gate::default(), Gate::default());
@@ -39,7 +39,7 @@ async fn many_requests_for_a_response_that_proves_unstorable_wait_for_one_alone(
     assert_eq!(rig.count("/a"), 20);
 }
 
-// RFC 9110 §14.2: what goes to the origin anyway goes as the viewer asked.
+// RFC 9110 §14.2: a request that goes to the origin anyway goes there unchanged.
 #[tokio::test]
 async fn a_seek_in_an_unstorable_response_reaches_the_origin_as_a_seek() {
     let (rig, gate) = (Rig::new().await, Gate::default());
@@ -78,7 +78,7 @@ async fn after_a_while_the_answer_is_judged_anew() {
     rig.script("/a", [cached("no-store"), ok(&[]), cached("max-age=60")]);
     rig.get("/a").await;
     rig.advance(29);
-    // As the viewer asked; and 200 is what the origin makes of it.
+    // The request went out unchanged, and the origin chose to answer 200.
     assert_eq!(rig.get_with("/a", &range).await.status, 200);
     assert_eq!(rig.seen("/a")[1].field("range"), "bytes=0-2");
     rig.advance(1);

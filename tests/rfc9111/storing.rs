@@ -1,4 +1,4 @@
-//! What comes into the store, and what of it. RFC 9111 §3; RFC 9110 §15.
+//! The responses that are stored, and the parts of them that are kept. RFC 9111 §3; RFC 9110 §15.
 
 use super::rig::{answer, cached, date, ok, Fields, Rig};
 
@@ -42,7 +42,8 @@ type Row<'a> = (&'a str, u16, Fields<'a>, Fields<'a>, bool);
 
 const AUTHORIZED: Fields<'_> = &[("authorization", "Basic YTpi")];
 
-/// A status, the fields of both requests, those of the answers, and whether the second gets the first one's answer.
+/// A status, the fields of both requests, the fields of the answers, and whether the second request gets the first
+/// one's answer.
 const SHARED_OR_NOT: &[Row<'_>] = &[
     ("§5.2.2.1 max-age", 200, &[], &[("cache-control", "max-age=60")], true),
     ("§5.2.2.10 s-maxage", 200, &[], &[("cache-control", "s-maxage=60")], true),
@@ -157,8 +158,8 @@ async fn a_response_is_reused_only_if_it_may_be_shared() {
     }
 }
 
-// §3.5, the other way round: what came without credentials is for those who have some by the same leave, by a 304 to their
-// own question, or by the operator's word.
+// §3.5, the other way round: a response to a request without credentials is for a request with some in three cases:
+// by the same leave, by a 304 to its own question, or if the operator says so.
 #[tokio::test]
 async fn a_response_without_credentials_is_for_requests_with_some_only_by_leave() {
     let unchanged = answer(304, &[("etag", "\"a\"")]);
@@ -238,7 +239,7 @@ async fn fields_of_one_connection_never_come_out_of_the_store_and_all_others_do(
     }
 }
 
-// §3.3, §3.4: a part is not taken for the whole, asked for or not.
+// §3.3, §3.4: a part is not taken for the whole, whether it was asked for or not.
 #[tokio::test]
 async fn a_part_never_becomes_the_whole() {
     let rig = Rig::new().await;
@@ -273,7 +274,7 @@ async fn a_body_that_ends_before_its_end_is_never_stored() {
     }
 }
 
-// What the operator may narrow.
+// Statuses and media types that the operator may narrow.
 #[tokio::test]
 async fn only_named_statuses_and_media_are_stored() {
     let rig = Rig::with(&["--statuses", "200,404", "--media", "video/*", "--set-cookie", "false"]).await;

@@ -128,7 +128,7 @@ async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
     }
 }
 
-/// What the child of the test below does: puts until it is killed. Alone, it does nothing.
+/// The child process of the test below: puts until it is killed. Without a parent, it does nothing.
 async fn put_until_killed() {
     let Some(root) = env::var_os(UNTIL_KILLED) else { return };
     let store = store(&PathBuf::from(root));
@@ -143,7 +143,7 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
     for _ in 0..3 {
         let mut child = Process::of_test("disk::put_until_killed", UNTIL_KILLED, folder.as_ref());
         let begun = Instant::now();
-        // In the middle of a put, once it has put something.
+        // The kill comes in the middle of a put, after an earlier put has ended.
         while folder.files("/unfinished/").is_empty() || folder.files("/films/").is_empty() {
             assert!(begun.elapsed() < LONG, "the child puts");
             yield_now().await;
@@ -206,7 +206,7 @@ async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_sam
     }
 }
 
-/// What it is, and how it is done.
+/// The name of a kind of damage, and the function that does it.
 type Damage = (&'static str, fn(&mut Vec<u8>));
 
 const UNTIL_KILLED: &str = "TOWER_VIDEO_CACHE_PUT_UNTIL_KILLED";

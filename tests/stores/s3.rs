@@ -150,7 +150,7 @@ async fn nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes() {
     let viewers = (film.watch(&one), film.watch(&other), film.watch(&one), film.watch(&other));
     let (viewer, ..) = tokio::join!(viewers.0, viewers.1, viewers.2, viewers.3);
     assert!(viewer.contains("fwd=uri-miss"), "{viewer}");
-    // At most a fill of each node; whichever was last has the record, and its own chunks.
+    // Each node makes one fill at most. The last one has the record, and its own chunks.
     let asked = film.asked().len();
     assert!(asked <= 2, "{asked}");
     for layer in [&one, &other, &node(&server)] {

@@ -93,7 +93,7 @@ async fn a_full_server_refuses_and_still_gives() {
     let mut refused = 0;
     for index in 1..20 {
         refused += u32::from(store.put(&format!("c/a/{index}"), value(1 << 20)).await.is_err());
-        // A refusal is an answer: the server is not left alone for it.
+        // A refusal is an answer, so the store does not leave the server alone.
         assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
     }
     assert!(refused > 5, "{refused}");

@@ -82,7 +82,7 @@ fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
     assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
 }
 
-/// A server at two ports, of which one speaks TLS.
+/// A server at two ports, one of which speaks TLS.
 struct Tls {
     plain: Redis,
     port: u16,
@@ -106,7 +106,7 @@ impl Tls {
         Self { plain, port, authority }
     }
 
-    /// Trusts public authorities alone.
+    /// A store that trusts only public authorities.
     fn store(&self, host: &str) -> RedisStore {
         RedisStore::new(&format!("rediss://{host}:{}", self.port)).unwrap()
     }

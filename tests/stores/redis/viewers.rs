@@ -1,4 +1,4 @@
-//! The layer over it.
+//! The layer over Redis.
 
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,6 @@ fn node(store: RedisStore) -> VideoCacheLayer {
     VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
 }
 
-/// Of a film of 48 chunks.
+/// The length of a film of 48 chunks.
 const LENGTH: usize = 3 << 20;
 const CHUNK: usize = 64 << 10;
