@@ -6,7 +6,7 @@
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a panic fails the test; clippy.toml allows it in test functions, not in what they call"
+    reason = "a panic fails the test; clippy.toml allows it in test functions, not in the functions that they call"
 )]
 
 #[path = "../examples/player/app.rs"]
@@ -266,8 +266,8 @@ impl Seen {
         self.requests().iter().skip(before).filter(|request| request["mode"] == mode).collect()
     }
 
-    /// Checks that `Fill::Whole` keeps its word. Of the requests after the first `before`, the first has filled the
-    /// cache with one call of the inner service, and the others are hits.
+    /// Checks that `Fill::Whole` keeps its word. The first request after the first `before` has
+    /// filled the cache with one call of the inner service. The requests after it are hits.
     fn assert_filled_once(&self, before: usize) {
         let (whole, requests) = (&self.0["modes"]["whole"], self.requests_of("whole", before));
         assert_eq!(whole["inner_calls"], 1, "{whole}");

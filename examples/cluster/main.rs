@@ -6,7 +6,7 @@
 //! It starts a `redis-server` of its own on loopback, and ends it. Each node is the proxy of `examples/proxy`, as it
 //! would run on a machine of its own: the nodes do not know each other, and share only the store.
 
-#![expect(clippy::print_stdout, reason = "what the nodes did is what it is for")]
+#![expect(clippy::print_stdout, reason = "the example prints what the nodes did")]
 
 #[path = "../proxy/answers.rs"]
 mod answers;

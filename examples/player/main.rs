@@ -6,7 +6,7 @@
 //! cargo run --example player -- --port 0  # on a port that the system chooses
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the address is what this program has to say")]
+#![expect(clippy::print_stdout, reason = "the program prints its address")]
 
 mod app;
 mod chunk_map;

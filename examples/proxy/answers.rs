@@ -82,11 +82,11 @@ impl OwnAnswer {
                 because!("http_request_error"),
                 "The request's host is not a host name or address, with or without a port.",
             ),
-            Self::LastHop => (StatusCode::OK, None, "The request was to go no further."),
+            Self::LastHop => (StatusCode::OK, None, "The request may go no further."),
             Self::LastHopOfTrace => (
                 StatusCode::NOT_IMPLEMENTED,
                 None,
-                "The request was to go no further, and is not answered here.",
+                "The request may go no further, and is not answered here.",
             ),
             // RFC 5842 §7.2 defines this status. There is none for proxies.
             Self::Loop => (

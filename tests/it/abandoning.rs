@@ -463,7 +463,7 @@ async fn an_abandoned_fill_yields_to_one_that_a_client_waits_for() {
                 rig.get(OTHER).send().await.is_hit().whole(&other());
                 gate.open();
                 settle().await;
-                assert_eq!(rig.inner.bytes_of(PATH), taken, "it takes no more of the inner body");
+                assert_eq!(rig.inner.bytes_of(PATH), taken, "the fill takes no more of the inner body");
                 rig.get(PATH).send().await.whole(&truth());
                 let is_gone_on_with = rig.inner.ranges(PATH) == ["", "bytes=2000-4999"];
                 assert_eq!(is_gone_on_with, is_bound);

@@ -389,7 +389,7 @@ async fn parts_that_may_not_be_shared_any_more_break_one_body_at_most() {
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.inner.answer(PATH, script(forbids));
         let broken = rig.get(PATH).send().await;
-        assert!(broken.error.is_some(), "its first bytes had gone out");
+        assert!(broken.error.is_some(), "the first bytes of this body had left");
         rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
         rig.get(PATH).range("bytes=1500-1509").send().await.partial(&movie(PATH, LENGTH), 1500..1510);
     }

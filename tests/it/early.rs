@@ -109,7 +109,7 @@ async fn a_response_that_is_gone_is_guessed_once() {
     rig.inner.answer(PATH, Script::movie(PATH, LENGTH).header("cache-control", "no-store"));
     rig.ask(Method::PUT, PATH).send().await;
     let gets: Vec<_> = [begins(&rig, rig.get(PATH)).await.1, begins(&rig, rig.get(PATH)).await.1].into();
-    let what = "with the chunk, once more in the flight, and the mark; then but the record";
+    let what = "record, chunk, the record again in the flight, mark; then only the record";
     assert_eq!(gets, [4, 1], "{what}");
 }
 

@@ -286,7 +286,7 @@ async fn a_body_that_breaks_lets_the_bytes_before_it_leave() {
         reading.ready();
     }
     let wakes = reading.waits();
-    assert_eq!(wakes.count(), 1, "it goes on at once");
+    assert_eq!(wakes.count(), 1, "the body goes on at once");
     assert!(reading.next().await.unwrap().is_err());
 }
 
@@ -391,7 +391,7 @@ async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
     rig.store.heal();
     let asked = rig.store.calls(Operation::Get);
     took().await;
-    assert_eq!(rig.store.calls(Operation::Get), asked, "it is not asked");
+    assert_eq!(rig.store.calls(Operation::Get), asked, "the store is not asked");
     tokio::time::advance(limit * 5).await;
     rig.get("/a.mp4").send().await.is_hit().whole(&movie("/a.mp4", LENGTH));
 }

@@ -196,7 +196,7 @@ async fn chunks_are_cut_to_what_the_store_can_hold() {
         }
 
         async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-            assert!(value.len() <= 500, "it said so");
+            assert!(value.len() <= 500, "the store holds no more, as it said");
             self.0.put(key, value).await
         }
 

@@ -228,7 +228,7 @@ async fn a_remove_that_is_tried_again_takes_no_lease_of_a_later_fill() {
     tokio::time::sleep(seconds(3)).await;
     let second = nodes[0].get(PATH).start();
     settle().await;
-    assert!(nodes[0].store.calls(Operation::Remove) - removes > 5, "it was tried again");
+    assert!(nodes[0].store.calls(Operation::Remove) - removes > 5, "the remove was tried again");
     gate.open();
     for viewer in [first, second] {
         viewer.await.unwrap().whole(&movie("/new", LENGTH));

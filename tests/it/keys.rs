@@ -155,7 +155,7 @@ async fn a_check_outside_of_the_cache_keeps_signed_urls_safe() {
         assert_eq!(ask("?viewer=1&signature=good1").await, shown);
         assert_eq!(ask("?viewer=2&signature=good2").await, shown);
     }
-    assert_eq!(calls.load(Ordering::Relaxed), 1, "all who may see it share one stored response");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "all allowed clients share one stored response");
 }
 
 #[tokio::test]

@@ -770,8 +770,8 @@ async fn a_lease_time_of_zero_asks_for_no_leases() {
     assert_eq!(nodes.leases.asked().len(), 0);
 }
 
-/// The longest wait of clients on all nodes for the video once the gate is open. One of them reached the gate long
-/// before.
+/// The longest wait of clients on all nodes for the video once the gate is open. The first of them reached the
+/// gate long before.
 async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
     let viewers = crowd(nodes, 2);
     gate.reached_by(1).await;

@@ -451,7 +451,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
     for (what, script) in [
         ("the body fails", known().step(after(3), Step::Fail)),
         ("a body of unknown length fails", unknown().step(after(3), Step::Fail)),
-        ("the last of it fails", unknown().step(usize::MAX, Step::Fail)),
+        ("its end fails", unknown().step(usize::MAX, Step::Fail)),
         ("it is too short", known().cut(after(3))),
         ("it is too long", known().step(usize::MAX, long)),
         ("it panics", known().step(after(3), Step::Panic)),
@@ -715,7 +715,7 @@ async fn a_far_range_of_a_fill_with_scarce_room_waits_for_no_other_reader() {
         let rig = scarce(script);
         for (asked, range) in [("bytes=15000-15999", 15_000..16_000), ("bytes=-500", 19_500..20_000)] {
             let answer = tokio::time::timeout(seconds(300), rig.get(PATH).range(asked).send());
-            let answer = answer.await.expect("it does not wait for ever");
+            let answer = answer.await.expect("the request does not wait for ever");
             assert!(answer.error.is_none());
             match answer.status {
                 StatusCode::OK => assert_eq!(answer.bytes, truth),

@@ -52,14 +52,14 @@ impl Part {
 fn parts(answer: &Answer) -> Vec<Part> {
     assert!(answer.error.is_none(), "{:?}", answer.error);
     assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
-    assert!(!answer.has("content-range"), "it is said of each part, not of all");
+    assert!(!answer.has("content-range"), "each part has this field, and not the whole answer");
     assert_eq!(answer.field("content-length"), answer.bytes.len().to_string());
     let delimiter = format!("\r\n--{}", boundary(answer));
     // The first delimiter ends no line, for there is none before it.
     let body = [b"\r\n", &answer.bytes[..]].concat();
     let mut found = Vec::new();
     let mut rest = &body[after(&body, delimiter.as_bytes()).expect("a first delimiter")..];
-    assert_eq!(body.len() - rest.len(), delimiter.len(), "nothing stands before it");
+    assert_eq!(body.len() - rest.len(), delimiter.len(), "no byte precedes the first delimiter");
     while rest != b"--\r\n" {
         let fields = rest.strip_prefix(b"\r\n").expect("a delimiter is a line of its own");
         let start = after(fields, b"\r\n\r\n").expect("an empty line after the fields");
@@ -457,7 +457,7 @@ proptest! {
                     assert!(ranges.len() > 1 && answer.bytes.len() < length);
                     let answered = |at: &usize| ranges.iter().filter(|range| range.contains(at)).count();
                     assert!((0..length).all(|at| answered(&at) <= 1), "no byte comes twice");
-                    assert!((0..length).all(|at| !asked[at] || answered(&at) == 1), "nothing is left out");
+                    assert!((0..length).all(|at| !asked[at] || answered(&at) == 1), "no byte is missing");
                 }
             }
             rig.inner.was_called(1);

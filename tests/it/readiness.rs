@@ -151,7 +151,7 @@ async fn an_answer_is_let_go_before_another_is_asked_for() {
         let answer = cache.clone().oneshot(get("/a.mp4")).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "video");
     }
-    assert!(began.elapsed().is_zero(), "nobody waited for a limit");
+    assert!(began.elapsed().is_zero(), "no request waited for a limit");
 }
 
 #[tokio::test(start_paused = true)]

@@ -209,8 +209,8 @@ async fn a_representation_that_has_changed_by_now_is_never_mixed_in() {
     let other = |length| Script::movie("/other", length).header("etag", "\"v2\"").honours_ranges();
     for mode in MODES {
         for (what, answer) in [
-            ("another, and the inner service says so", other(LENGTH)),
-            ("another, and it gives a part all the same", other(LENGTH).ignores_if_range()),
+            ("another representation, and the inner service says so", other(LENGTH)),
+            ("another representation, and a part of it all the same", other(LENGTH).ignores_if_range()),
             ("a shorter one", other(1000)),
             ("another length", Script::movie("/other", 5000).header("etag", "\"v1\"").honours_ranges()),
             ("without a validator", Script::movie("/other", LENGTH).honours_ranges().ignores_if_range()),

@@ -364,7 +364,7 @@ async fn read_ahead_grows_with_the_bytes_read_up_to_its_limit() {
     let rig = small(parted(), 4);
     let mut reading = rig.get(PATH).reading().await;
     settle().await;
-    assert_eq!(chunks(&rig), [0], "nobody has read more yet");
+    assert_eq!(chunks(&rig), [0], "no client has read more yet");
     let mut most = 0;
     for read in 1..=10 {
         reading.next().await.unwrap().unwrap();

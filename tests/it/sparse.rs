@@ -28,7 +28,7 @@ async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
         let before = asked(&rig).len();
         rig.get(PATH).send().await.whole(&other());
         rig.get(PATH).range("bytes=500-1500").send().await.partial(&other(), 500..1501);
-        assert_eq!(asked(&rig)[before], "0-999", "it starts over");
+        assert_eq!(asked(&rig)[before], "0-999", "the request starts over");
         assert!(asked(&rig)[before + 1..].iter().all(|asked| asked.ends_with("\"v2\"")));
     }
 }
@@ -178,7 +178,7 @@ async fn a_stale_object_that_has_changed_is_begun_anew() {
     assert_eq!(
         asked(&rig),
         ["0-999", "5000-5999", "0-4999 \"v2\"", "6000-9499 \"v2\""],
-        "nothing of the old one is used"
+        "no byte of the old object is used"
     );
 }
 

@@ -151,7 +151,7 @@ async fn a_response_that_is_gone_stands_in_for_no_waiting_request() {
     rig.inner.answer(PATH, Script::absent().status(503));
     gate.open();
     assert_eq!(leader.await.unwrap().status, 404);
-    assert_eq!(follower.await.unwrap().status, 503, "the origin has said that it is gone");
+    assert_eq!(follower.await.unwrap().status, 503, "the inner service has said that it is gone");
 }
 
 #[tokio::test]

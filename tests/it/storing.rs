@@ -311,7 +311,7 @@ async fn a_bypassed_request_passes_untouched() {
         let answer = rig.get("/a.mp4").range("bytes=0-1").send().await;
         answer.whole(&movie("/a.mp4", 10));
         assert_eq!(answer.cache_status(), "tower-video-cache; fwd=bypass");
-        assert_eq!(answer.headers.len(), 3, "that, and the fields of the script: {:?}", answer.headers);
+        assert_eq!(answer.headers.len(), 3, "that, and the script's fields: {:?}", answer.headers);
         assert_eq!(rig.inner.calls()[call - 1].headers["range"], "bytes=0-1");
     }
     let upgrade = rig.get("/b.mp4").header("upgrade", "websocket").send().await;

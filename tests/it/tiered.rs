@@ -513,7 +513,7 @@ async fn a_put_that_was_dropped_leaves_no_older_value_to_be_believed() {
     near.let_go();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "new");
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "new");
-    assert_eq!(far.inner().calls(Operation::Get), 1, "and what was read then is near");
+    assert_eq!(far.inner().calls(Operation::Get), 1, "the second read came from the near store");
 }
 
 // Puts and removes with a store down.

@@ -257,7 +257,7 @@ impl Held<'_> {
                 }
                 self.gives(&version.bytes)
             }
-            206 if !gives_parts => Err("nobody asked for a part of it".into()),
+            206 if !gives_parts => Err("a part came, but no part was asked for".into()),
             206 if answer.has("content-range") => {
                 let given = content_range(answer.field("content-range"), length)?;
                 covers(std::slice::from_ref(&given), &asked)?;
@@ -277,10 +277,10 @@ impl Held<'_> {
                 let has_it = tag.is_some_and(|tag| {
                     version.etag.as_deref() == Some(tag) || version.made.iter().any(|made| made == tag)
                 });
-                ensure(has_it, "the viewer does not have it")
+                ensure(has_it, "the client does not have this tag")
             }
             416 => {
-                ensure(gives_parts && asked.is_empty(), "there is what was asked")?;
+                ensure(gives_parts && asked.is_empty(), "the requested bytes exist")?;
                 self.says("content-range", Some(&format!("bytes */{length}")))
             }
             other => Err(format!("{other}")),
@@ -300,7 +300,7 @@ impl Held<'_> {
         if self.question.method == Method::HEAD {
             return ensure(given.is_empty() && self.answer.error.is_none(), "a HEAD with content");
         }
-        ensure(given.len() <= bytes.len(), "more than there is")?;
+        ensure(given.len() <= bytes.len(), "more bytes than the version has")?;
         if !bytes.starts_with(given) {
             let at = given.iter().zip(bytes).position(|(given, byte)| given != byte);
             return Err(format!("byte {} of {} is wrong", at.unwrap_or_default(), bytes.len()));
@@ -316,7 +316,7 @@ impl Held<'_> {
     fn parts(&self) -> Result<Vec<Range<usize>>, String> {
         let (answer, truth) = (self.answer, &self.version.bytes);
         let boundary = answer.field("content-type").strip_prefix("multipart/byteranges; boundary=");
-        let delimiter = format!("\r\n--{}", boundary.ok_or("not of several parts")?);
+        let delimiter = format!("\r\n--{}", boundary.ok_or("no multipart content")?);
         let body = [b"\r\n", &answer.bytes[..]].concat();
         let (mut rest, mut found) = (&body[..], Vec::new());
         loop {

@@ -145,7 +145,7 @@ async fn every_form_of_a_target_reaches_the_origin_as_a_path() {
         if let Some(seen) = seen {
             assert_eq!(seen.uri.to_string(), path, "{target}");
         } else {
-            assert_eq!(target, "GET https://a.example/x", "the same as by another form is stored");
+            assert_eq!(target, "GET https://a.example/x", "the response to another form is the stored one");
         }
     }
 }

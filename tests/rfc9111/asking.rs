@@ -68,7 +68,7 @@ const ROWS: &[Row<'_>] = &[
     ("§5.2.1.3 min-fresh, so fresh", "max-age=60", 10, &[("cache-control", "min-fresh=50")], Hit),
     ("§5.2.1.3 min-fresh, less fresh", "max-age=60", 10, &[("cache-control", "min-fresh=51")], Validated),
     (
-        "§5.2.1.3 min-fresh of what is stale",
+        "§5.2.1.3 min-fresh of a stale response",
         "max-age=10, stale-while-revalidate=60",
         20,
         &[("cache-control", "min-fresh=1")],
@@ -106,7 +106,7 @@ const ROWS: &[Row<'_>] = &[
         &[("cache-control", "only-if-cached")],
         Refused,
     ),
-    ("§5.2.3 what is not known", "max-age=60", 10, &[("cache-control", "x, y=\"no-cache\"")], Hit),
+    ("§5.2.3 an unknown directive", "max-age=60", 10, &[("cache-control", "x, y=\"no-cache\"")], Hit),
     ("§5.4 Pragma: no-cache", "max-age=60", 10, &[("pragma", "no-cache")], Validated),
     (
         "§5.4 not beside Cache-Control",

@@ -34,7 +34,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§4.2.1 a negative max-age", &[("cache-control", "max-age=-1")], 0),
         ("§4.2.1 max-age with a fraction", &[("cache-control", "max-age=60.5")], 0),
         (
-            "§1.2.2 max-age past what can be counted",
+            "§1.2.2 max-age that is too large to count",
             &[("cache-control", "max-age=99999999999999999999")],
             1 << 31,
         ),
@@ -49,7 +49,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§5.1 Age of no number", &[("cache-control", "max-age=60"), ("age", "old")], 60),
         ("§5.1 a negative Age", &[("cache-control", "max-age=60"), ("age", "-40")], 60),
         (
-            "§1.2.2 Age past what can be counted",
+            "§1.2.2 Age too large to count",
             &[("cache-control", "max-age=60"), ("age", "99999999999999999999")],
             0,
         ),
@@ -60,7 +60,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§4.2.3 a Date of no date", &[("cache-control", "max-age=60"), ("date", "today")], 60),
         ("§4.2.2 a tenth of the time unmodified", &[("last-modified", &earlier)], 100),
         (
-            "§4.2.2 not beside what is said",
+            "§4.2.2 not beside explicit freshness",
             &[("last-modified", &earlier), ("cache-control", "max-age=60")],
             60,
         ),

@@ -75,7 +75,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         true,
     ),
     (
-        "§5.2.2.3 must-understand of what is not understood",
+        "§5.2.2.3 must-understand of an unknown status",
         599,
         &[],
         &[("cache-control", "must-understand, max-age=60")],
@@ -96,7 +96,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         true,
     ),
     (
-        "§5.2.3 what is not known is ignored",
+        "§5.2.3 an unknown directive is ignored",
         200,
         &[],
         &[("cache-control", "x-a=\"b, no-store\", max-age=60")],
@@ -133,7 +133,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
         true,
     ),
-    ("§4.2.2 nothing said, nothing to guess by", 200, &[], &[], false),
+    ("§4.2.2 no freshness, and no date to guess by", 200, &[], &[], false),
     (
         "RFC 9110 §14.4 a part, whatever its status",
         200,

@@ -62,7 +62,7 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
                 60,
             ),
             (
-                "§2.1 nor one that cannot be read",
+                "§2.1 an unreadable field counts for nothing",
                 &[("cdn-cache-control", "max-age=;"), ("cache-control", "max-age=60")],
                 60,
             ),
@@ -72,7 +72,7 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
                 60,
             ),
             (
-                "§3.1 one that says nothing known",
+                "§3.1 a field with no known directive",
                 &[("cdn-cache-control", "none"), ("cache-control", "no-store"), ("last-modified", &earlier)],
                 100,
             ),

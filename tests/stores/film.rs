@@ -1,4 +1,4 @@
-//! A film behind the layer, whose clients must get its true bytes.
+//! A video behind the layer, whose clients must get its true bytes.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,7 @@ pub(crate) struct Film {
 pub(crate) type Answer = Response<ResponseBody<Pieces>>;
 
 impl Film {
-    /// A film of this many bytes, no two parts of which are alike.
+    /// A video of this many bytes, no two parts of which are alike.
     pub(crate) fn of(length: usize) -> Self {
         Self::at("/film", length)
     }
@@ -45,7 +45,7 @@ impl Film {
         }
     }
 
-    /// Makes the inner service send no parts, and nothing that tells one version of the film from another.
+    /// Makes the inner service send no parts, and nothing that tells one version of the video from another.
     pub(crate) fn without_parts(self) -> Self {
         Self { in_parts: false, ..self }
     }
@@ -59,12 +59,12 @@ impl Film {
         self.asked.lock().unwrap().clone()
     }
 
-    /// An answer with the whole film, whose body is unread.
+    /// An answer with the whole video, whose body is unread.
     pub(crate) async fn open(&self, layer: &VideoCacheLayer) -> Answer {
         self.ask(layer, Request::get(&self.path)).await
     }
 
-    /// Watches the whole film, and returns the `Cache-Status`.
+    /// Watches the whole video, and returns the `Cache-Status`.
     pub(crate) async fn watch(&self, layer: &VideoCacheLayer) -> String {
         let answer = self.open(layer).await;
         self.seen(answer, StatusCode::OK, 0..self.bytes.len()).await
@@ -75,7 +75,7 @@ impl Film {
         self.seen(answer, StatusCode::PARTIAL_CONTENT, part).await
     }
 
-    /// If the film cannot be stored, a client that asks for a part may get the body of the fill.
+    /// If the video cannot be stored, a client that asks for a part may get the body of the fill.
     pub(crate) async fn watch_part_or_all(&self, layer: &VideoCacheLayer, part: Range<usize>) -> String {
         let answer = self.open_part(layer, &part).await;
         match answer.status() {
@@ -141,7 +141,7 @@ impl Film {
         Ok(said)
     }
 
-    /// The answer of the inner service: the film, or the one range that is asked for.
+    /// The answer of the inner service: the video, or the one range that is asked for.
     fn answer(&self, request: &Request<Full<Bytes>>) -> Response<Pieces> {
         let range = request.headers().get(header::RANGE).map_or("", |range| range.to_str().unwrap());
         self.asked.lock().unwrap().push(range.to_owned());

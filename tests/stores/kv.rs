@@ -186,7 +186,7 @@ async fn a_response_of_one_node_is_a_hit_once_it_is_seen_and_costs_calls_until_t
     namespace.stand_still();
     film.watch(&namespace.node()).await;
     film.watch(&namespace.node()).await;
-    // For each client, the film is stored, not seen yet, and asked for again.
+    // For each client, the video is stored, not seen yet, and asked for again.
     assert_eq!(film.asked().len(), 4);
     namespace.catch_up();
     assert!(film.watch(&namespace.node()).await.contains("; hit"));

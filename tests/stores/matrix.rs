@@ -1,4 +1,4 @@
-//! Clients' answers while a real server fails. A store takes the first values of a film. The server behind it is then
+//! Clients' answers while a real server fails. A store takes the first values of a video. The server behind it is then
 //! killed, paused, restarted, cut off in mid-value, or slow.
 //!
 //! The verdict is always the true bytes, to their end or to an error. The inner service is well all the time, so no
@@ -270,7 +270,7 @@ over!(redis: Redis);
 over!(s3: S3);
 over!(memcached: Memcached);
 
-/// The number of chunks of a film.
+/// The number of chunks of a video.
 const CHUNKS: usize = 4;
 const CHUNK: usize = 16 << 10;
 const LENGTH: usize = CHUNKS * CHUNK - 1000;

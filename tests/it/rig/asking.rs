@@ -161,7 +161,7 @@ impl Reading {
                     }
                     self.bytes.extend_from_slice(&data);
                     self.empty_frames = if data.is_empty() { self.empty_frames + 1 } else { 0 };
-                    assert!(self.empty_frames < 100, "nothing comes, and no end of it");
+                    assert!(self.empty_frames < 100, "only empty frames come, and no end");
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
@@ -227,7 +227,7 @@ impl Answer {
     pub(crate) fn whole(&self, bytes: &Bytes) -> &Self {
         assert!(self.error.is_none(), "{:?}", self.error);
         assert_eq!(self.status, StatusCode::OK);
-        assert!(self.bytes == *bytes, "{} bytes, not the {} that are true", self.bytes.len(), bytes.len());
+        assert!(self.bytes == *bytes, "{} bytes instead of the {} true ones", self.bytes.len(), bytes.len());
         self
     }
 

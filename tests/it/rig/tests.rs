@@ -123,11 +123,11 @@ async fn a_body_breaks_at_a_byte_in_every_part_and_as_often_as_asked() {
     for (script, failed) in [(script().dies_at(1500), true), (script().ends_at(1500), false)] {
         let inner = inner(script.dies_times(2));
         let told = tell(&inner, &[("range", "bytes=600-1499")]).await;
-        assert!(!told.failed && told.bytes == truth[600..1500], "it does not come to the place");
+        assert!(!told.failed && told.bytes == truth[600..1500], "the body does not reach the place");
         let told = tell(&inner, &[("range", "bytes=600-")]).await;
         assert!(told.failed == failed && told.bytes == truth[600..1500]);
         let told = tell(&inner, &[("range", "bytes=1500-1600")]).await;
-        assert!(told.failed == failed && told.bytes.is_empty(), "it begins at the place");
+        assert!(told.failed == failed && told.bytes.is_empty(), "the body begins at the place");
         let told = tell(&inner, &[]).await;
         assert!(!told.failed && told.bytes == truth, "twice, and no more");
     }

@@ -40,7 +40,7 @@ async fn a_node_of_a_cluster_that_dies_and_comes_back_is_found_again() {
             Err(error) => assert!(began.elapsed() < BUSY, "{error}"),
         }
     }
-    soon("what is on other nodes is there", || async {
+    soon("values on other nodes are there", || async {
         let mut got = 0;
         for key in &keys {
             got += usize::from(store.get(key).await.is_ok());
@@ -80,7 +80,7 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_aga
     }
     film.watch(&layer).await;
     film.watch_part_or_all(&layer, 100_000..300_000).await;
-    soon("what is on other nodes is there", || async {
+    soon("values on other nodes are there", || async {
         let mut got = 0;
         for key in keys.iter().filter(|key| !is_lost(key)) {
             got += usize::from(store.get(key).await.is_ok());

@@ -47,7 +47,7 @@ async fn viewers_get_the_movie_from_redis_and_evicted_chunks_from_the_inner_serv
     film.watch(&layer).await;
     let asked = film.asked().len();
     assert!(film.watch(&layer).await.contains("hit"));
-    assert_eq!(film.asked().len(), asked, "what was evicted is stored again");
+    assert_eq!(film.asked().len(), asked, "evicted chunks are stored again");
 }
 
 async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
@@ -96,6 +96,6 @@ fn node(store: RedisStore) -> VideoCacheLayer {
     VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
 }
 
-/// The length of a film of 48 chunks.
+/// The length of a video of 48 chunks.
 const LENGTH: usize = 3 << 20;
 const CHUNK: usize = 64 << 10;

@@ -20,7 +20,7 @@ impl Authority {
     pub(crate) const PROGRAMS: Programs = &["openssl"];
 
     pub(crate) fn new() -> Self {
-        let program = program("openssl").expect("a list says what a test needs");
+        let program = program("openssl").expect("each list names the programs that its tests need");
         let authority = Self { program, folder: Folder::new() };
         authority
             .run(&["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"], &KEY);

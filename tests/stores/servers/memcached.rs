@@ -45,7 +45,7 @@ impl Memcached {
     }
 
     async fn run(at_a_port: bool, options: &[&str]) -> Self {
-        let program = program("memcached").expect("a list says what a test needs");
+        let program = program("memcached").expect("each list names the programs that its tests need");
         let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
         let folder = Folder::new();
         let (port, process) = soon("memcached starts", || async {

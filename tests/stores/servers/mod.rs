@@ -73,7 +73,7 @@ impl Process {
 
     /// The lines that a test prints from now on.
     pub(crate) fn lines(&mut self) -> impl Iterator<Item = String> + '_ {
-        let said = self.0.stdout.as_mut().expect("what servers say is not kept");
+        let said = self.0.stdout.as_mut().expect("the output of servers is not kept");
         BufReader::new(said).lines().map_while(Result::ok)
     }
 

@@ -96,7 +96,7 @@ impl Redis {
 
     /// Returns `None` if it could not get the port.
     async fn at(port: u16, more: Vec<String>) -> Option<Self> {
-        let program = program("redis-server").expect("a list says what a test needs");
+        let program = program("redis-server").expect("each list names the programs that its tests need");
         let fixed = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let arguments: Vec<_> = fixed.map(ToOwned::to_owned).into_iter().chain(more).collect();
         let folder = Folder::new();
@@ -180,7 +180,7 @@ impl Cluster {
             (follower.says(&["cluster", "replicate", &first]) == "OK").then_some(())
         })
         .await;
-        soon("it has what the first has", || async {
+        soon("the replica has the values of the first", || async {
             follower.says(&["info", "replication"]).contains("master_link_status:up").then_some(())
         })
         .await;
@@ -224,7 +224,7 @@ impl Watched {
         fs::write(&file, watch).unwrap();
         let sentinel = loop {
             let port = free_port();
-            let program = program("redis-server").expect("a list says what a test needs");
+            let program = program("redis-server").expect("each list names the programs that its tests need");
             let arguments: Vec<_> = [file.to_str().unwrap(), "--sentinel", "--port", &port.to_string()]
                 .map(ToOwned::to_owned)
                 .into();

@@ -31,7 +31,7 @@ pub(crate) struct S3 {
 impl S3 {
     /// A server with an empty bucket.
     pub(crate) async fn start() -> Self {
-        let program = program("s3s-fs").expect("a list says what a test needs");
+        let program = program("s3s-fs").expect("each list names the programs that its tests need");
         opendal::install_default();
         let folder = Folder::new();
         fs::create_dir(folder.as_ref().join(BUCKET)).unwrap();
