@@ -302,7 +302,7 @@ async fn a_timeout_outside_ends_the_wait_and_not_the_fill() {
 }
 
 #[tokio::test]
-async fn a_timeout_inside_is_the_viewers_own_error() {
+async fn a_timeout_inside_is_an_error_of_its_client_alone() {
     tokio::time::pause();
     let rig = crate::rig::Rig::new();
     rig.inner.answer("/a.mp4", crate::rig::Script::movie("/a.mp4", 10).held_by(&crate::rig::Gate::shut()));

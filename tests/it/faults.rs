@@ -88,7 +88,7 @@ async fn every_fault_at_every_moment_of_every_request_is_true_bytes_or_an_error(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
+async fn a_put_that_fails_at_any_moment_costs_the_client_nothing() {
     let truth = movie("/a.mp4", LENGTH);
     // The first, middle and last chunk, then the manifest.
     for nth in 1..=4 {
@@ -114,7 +114,7 @@ async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_down_costs_no_viewer_an_answer() {
+async fn a_store_that_is_down_costs_no_client_an_answer() {
     let truth = movie("/a.mp4", LENGTH);
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         let rig = Rig::new().movie("/a.mp4", LENGTH);
@@ -140,7 +140,7 @@ async fn a_chunk_that_was_stored_and_cannot_be_read_back_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_viewer_an_answer() {
+async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_client_an_answer() {
     let truth = movie("/a.mp4", LENGTH);
     let rig = Rig::new().movie("/a.mp4", LENGTH);
     rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
@@ -210,7 +210,7 @@ async fn a_chunk_gone_before_the_first_byte_is_like_an_empty_store() {
 }
 
 #[tokio::test]
-async fn a_chunk_gone_in_mid_body_that_cannot_be_had_again_ends_it_and_takes_the_manifest_out() {
+async fn a_chunk_lost_in_mid_body_that_cannot_be_fetched_again_ends_the_body_and_removes_the_manifest() {
     let truth = movie("/a.mp4", LENGTH);
     let other = movie("/b.mp4", LENGTH);
     // The inner service fails, or has another video by now.

@@ -71,7 +71,7 @@ async fn a_body_of_unknown_length_is_stored_as_well() {
 }
 
 #[tokio::test]
-async fn trailers_are_not_stored_and_pass_with_what_passes() {
+async fn trailers_are_not_stored_but_pass_with_a_passing_body() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "1".parse().unwrap());
     let script = Script::movie("/a.mp4", 2500).step(usize::MAX, Step::Trailers(trailers.clone()));
@@ -138,7 +138,7 @@ async fn a_client_that_leaves_while_it_reads_harms_nobody() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_inner_service_is_the_viewers_own() {
+async fn an_error_of_the_inner_service_reaches_its_client() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).fails());
     assert!(rig.get("/a.mp4").response().await.is_err());
     rig.inner.was_called(1);
@@ -155,7 +155,7 @@ async fn a_fill_says_nothing_of_content_that_it_does_not_have() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_inner_service_is_the_viewers_own_and_poisons_nothing() {
+async fn a_panic_of_the_inner_service_reaches_its_client_and_poisons_nothing() {
     let script = Script::movie("/a.mp4", 2500);
     for panicking in [script.clone().panics(), script.clone().step(3, Step::Panic)] {
         let rig = Rig::new().script("/a.mp4", panicking);
@@ -186,7 +186,7 @@ async fn a_fill_that_outlives_its_freshness_still_serves_the_waiting_requests() 
 }
 
 #[tokio::test]
-async fn chunks_are_cut_to_what_the_store_can_hold() {
+async fn chunks_are_cut_to_the_size_that_the_store_can_hold() {
     /// A store that holds no value of more than 500 bytes.
     struct Small(MokaStore);
 

@@ -171,7 +171,7 @@ async fn a_fill_of_another_node_whose_lease_could_not_be_removed_is_not_believed
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
+async fn a_lease_that_cannot_be_checked_after_the_put_is_lost() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
@@ -196,7 +196,7 @@ async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_told_before_the_put_leaves_what_is_stored() {
+async fn a_lease_that_cannot_be_checked_before_the_put_leaves_the_stored_response() {
     let nodes = Nodes::new(1);
     let known = || film().header("etag", "\"v1\"").honours_conditions();
     nodes.inner.answer(PATH, known());

@@ -125,7 +125,7 @@ async fn a_chunk_that_is_damaged_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn many_viewers_of_a_lost_chunk_cost_one_call() {
+async fn many_clients_of_a_lost_chunk_cost_one_call() {
     for mode in MODES {
         let rig = stored(mode, parted()).await;
         let calls = rig.inner.calls().len();
@@ -279,7 +279,7 @@ async fn without_ranges_a_body_under_way_has_nothing_to_be_proved_by() {
 }
 
 #[tokio::test]
-async fn without_ranges_many_viewers_cost_one_refill() {
+async fn without_ranges_many_clients_cost_one_refill() {
     for mode in MODES {
         let rig = stored(mode, plain()).await;
         let calls = rig.inner.calls().len();

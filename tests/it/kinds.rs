@@ -10,7 +10,7 @@ fn typed(path: &str, kind: Option<&str>) -> Script {
 }
 
 #[tokio::test]
-async fn the_ending_of_the_path_decides_where_the_type_does_not_and_the_viewer_gets_the_type_that_came() {
+async fn the_ending_of_the_path_decides_if_the_type_does_not_and_the_client_gets_the_original_type() {
     let octets = Some("application/octet-stream");
     for (path, kind, is_stored) in [
         ("/a.m4s", octets, true),

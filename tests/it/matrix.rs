@@ -314,7 +314,7 @@ fn lose(rig: &Rig, nth: u64, fault: Fault) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
+async fn a_chunk_lost_once_is_healed_and_no_client_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
             let versions = [version(1, kind)];
@@ -332,7 +332,7 @@ async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inner_body_that_dies_now_and_then_is_continued_and_no_viewer_notices() {
+async fn an_inner_body_that_dies_now_and_then_is_continued_and_no_client_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
             let versions = [version(1, kind)];

@@ -285,7 +285,7 @@ async fn a_request_for_one_variant_does_not_wait_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_in_trouble_are_no_worse_than_none() {
+async fn failing_leases_are_no_worse_than_none() {
     for call in [Call::Lease, Call::Renew, Call::Release] {
         for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic, Trouble::Unanswered] {
             for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
@@ -674,7 +674,7 @@ async fn without_leases_a_response_that_one_node_invalidates_is_put_back_by_no_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_the_variants_do_not_come_back_either() {
+async fn without_leases_invalidated_variants_do_not_come_back() {
     for slow in 1..12 {
         let nodes = without_leases(Nodes::new(2), 0);
         let variant = |path: &str| {
@@ -696,7 +696,7 @@ async fn without_leases_the_variants_do_not_come_back_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_neither_a_validation_nor_a_head_puts_back_what_was_invalidated() {
+async fn without_leases_neither_a_validation_nor_a_head_puts_back_an_invalidated_response() {
     for method in [Method::GET, Method::HEAD] {
         let nodes = without_leases(Nodes::new(2), 2);
         let gate = Gate::shut();
@@ -718,7 +718,7 @@ async fn without_leases_neither_a_validation_nor_a_head_puts_back_what_was_inval
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_was_left_before_keeps_nobody_from_storing() {
+async fn an_old_mark_keeps_no_fill_from_storing() {
     for way in 0..3 {
         let nodes = without_leases(Nodes::new(2), way);
         nodes.inner.answer_each(PATH, [Script::absent().status(204), known()]);
@@ -832,7 +832,7 @@ async fn a_validated_or_completed_response_is_found_though_its_lease_was_never_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
+async fn each_request_waits_for_another_node_as_long_as_the_limit_says() {
     for mode in [Fill::Whole, Fill::Progressive] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
         let gate = Gate::shut();

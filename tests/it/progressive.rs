@@ -390,7 +390,7 @@ async fn the_tag_is_the_same_during_the_fill_and_after_it() {
 }
 
 #[tokio::test]
-async fn a_tag_that_was_made_here_is_another_for_other_bytes() {
+async fn a_tag_made_by_the_cache_differs_for_other_bytes() {
     // The tag leaves before the bytes of the fill are known.
     let mut tags = Vec::new();
     for _ in 0..2 {
@@ -493,7 +493,7 @@ async fn a_request_that_waits_for_the_end_of_a_failed_fill_gets_the_truth_of_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stops_midway_costs_the_leader_nothing() {
+async fn a_store_that_fails_midway_costs_the_leader_nothing() {
     for script in [known(), unknown()] {
         for put in 1..=6 {
             for (asked, range) in [
@@ -525,7 +525,7 @@ async fn a_store_that_stops_midway_costs_the_leader_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stops_midway_gives_followers_true_bytes_or_an_error() {
+async fn a_store_that_fails_midway_gives_followers_true_bytes_or_an_error() {
     for (script, is_bound) in
         [(known(), false), (unknown(), false), (known().header("etag", "\"v1\"").honours_ranges(), true)]
     {

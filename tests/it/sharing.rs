@@ -75,7 +75,7 @@ async fn nothing_is_stored_without_the_fields_that_the_bytes_depend_on() {
 }
 
 #[tokio::test]
-async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
+async fn no_field_for_one_client_is_put_over_those_of_a_part() {
     for name in ["content-length", "content-type", "accept-ranges", "age", "cache-status"] {
         let rig = Rig::new().script(PATH, saying(&format!("max-age=60, no-cache=\"{name}\"")));
         let parts = rig.get(PATH).range("bytes=0-9,1200-1209").send().await;

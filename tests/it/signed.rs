@@ -60,7 +60,7 @@ async fn an_expired_url_goes_to_the_inner_service_however_fresh_the_stored_respo
 }
 
 #[tokio::test]
-async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
+async fn a_response_is_fresh_no_longer_than_its_signed_url_holds() {
     let rig = Rig::new().layer(|layer| layer.key(TargetUri::new().without_signatures().into_fn()));
     rig.inner.answer(PATH, fresh_for_an_hour().honours_conditions());
     let [short, _, long, _] = for_a_minute();
@@ -96,7 +96,7 @@ async fn holders_of_a_url_share_if_the_signature_is_left_out_and_nobody_else_doe
 }
 
 #[tokio::test]
-async fn an_application_has_ends_of_its_own_or_none() {
+async fn an_application_may_set_its_own_end_of_a_url_or_none() {
     let until = |request: &http::request::Parts| -> Option<SystemTime> {
         let mut parameters = request.uri.query()?.split('&');
         let text = parameters.find_map(|parameter| parameter.strip_prefix("until="))?;

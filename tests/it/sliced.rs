@@ -274,7 +274,7 @@ async fn an_empty_object_is_asked_for_without_range() {
 }
 
 #[tokio::test]
-async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
+async fn two_hundred_clients_of_one_chunk_cost_one_call() {
     let gate = Gate::shut();
     let script = parted().held_by(&gate);
     for cold in [true, false] {
@@ -295,7 +295,7 @@ async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
 }
 
 #[tokio::test]
-async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
+async fn clients_of_overlapping_ranges_get_each_chunk_fetched_once() {
     for cold in [true, false] {
         let rig = if cold { rig(parted()) } else { begun(parted()).await };
         let ranges = [0..2500, 1000..3500, 2400..4600, 4599..9500, 0..9500, 7000..7001];

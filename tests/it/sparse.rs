@@ -396,7 +396,7 @@ async fn a_fill_that_broke_leaves_its_chunks_for_the_next_fill() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_viewer_nothing() {
+async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_client_nothing() {
     for fault in [Fault::Error, Fault::Absent, Fault::Lost, Fault::Corrupt] {
         let rig = begun(parted()).await;
         rig.store.spoil(Operation::Put, rig.puts() + 2, fault);

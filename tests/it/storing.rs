@@ -263,7 +263,7 @@ async fn hosts_and_queries_have_answers_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_key_function_decides_which_requests_share() {
+async fn a_key_function_decides_which_requests_share_a_response() {
     let rig =
         Rig::new().movie("/a.mp4", 10).layer(|layer| layer.key(|request| CacheKey::new(request.uri.path())));
     rig.get("/a.mp4?token=1").send().await.whole(&movie("/a.mp4", 10));

@@ -1020,7 +1020,7 @@ async fn a_response_that_one_node_fills_is_read_from_afar_once_by_another() {
 }
 
 #[tokio::test]
-async fn fifty_viewers_of_a_node_read_each_far_chunk_once() {
+async fn fifty_clients_of_a_node_read_each_far_chunk_once() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);

@@ -46,7 +46,7 @@ async fn a_304_makes_the_stored_response_fresh_again() {
 }
 
 #[tokio::test]
-async fn the_inner_service_is_asked_by_the_date_where_there_is_no_tag() {
+async fn the_inner_service_is_asked_by_the_date_if_there_is_no_tag() {
     let rig = stale(script().without("etag").header("last-modified", &date(-3600))).await;
     rig.get(PATH).send().await.whole(&truth());
     let asked = &rig.inner.calls()[1].headers;
@@ -56,7 +56,7 @@ async fn the_inner_service_is_asked_by_the_date_where_there_is_no_tag() {
 }
 
 #[tokio::test]
-async fn a_tag_made_here_is_no_question_for_the_inner_service() {
+async fn a_tag_made_by_the_cache_is_not_sent_to_the_inner_service() {
     let rig = stale(script().without("etag")).await;
     let answer = rig.get(PATH).send().await;
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=60; stored");
@@ -439,7 +439,7 @@ async fn a_field_that_is_named_twice_comes_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
+async fn a_store_that_takes_no_update_costs_no_client_the_answer() {
     use tower_video_cache::{Fault, Operation};
 
     let rig = stale(script()).await;

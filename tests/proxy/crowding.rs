@@ -107,7 +107,7 @@ async fn the_client_that_took_nothing_for_longest_is_ended_if_memory_is_short() 
 }
 
 #[test]
-fn a_frame_that_waits_for_several_viewers_counts_once() {
+fn a_frame_that_waits_for_several_clients_counts_once() {
     let frames = Frames::default();
     let (one, other) = (Bytes::from(vec![0; 1000]), Bytes::from(vec![0; 10]));
     for (adds, bytes, total) in [

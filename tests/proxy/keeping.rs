@@ -55,7 +55,7 @@ async fn a_request_that_may_have_been_acted_on_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_a_second_time_only_where_no_answer_had_begun_and_only_once() {
+async fn a_request_is_sent_a_second_time_only_if_no_answer_had_begun_and_only_once() {
     for (first, second, expected, requests) in [
         (Step::Sends("HTTP/1.1 20"), page(), 502, 2),
         (Step::Sends("HTTP/1.1 200 OK\r\ncontent-"), page(), 502, 2),
@@ -113,7 +113,7 @@ async fn bytes_beyond_a_body_cost_the_connection_and_never_the_next_request() {
 }
 
 #[tokio::test]
-async fn content_where_none_may_be_costs_the_connection_alone() {
+async fn forbidden_content_of_an_answer_costs_the_connection_alone() {
     for (method, answer) in [
         (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"),
         (Method::HEAD, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"),
@@ -133,7 +133,7 @@ async fn content_where_none_may_be_costs_the_connection_alone() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
+async fn an_unrequested_answer_is_given_to_no_client() {
     let (listener, address) = listener().await;
     let (says, said) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (asked_to, told) = (says.clone(), said.clone());

@@ -35,7 +35,7 @@ async fn a_member_says_why_a_request_went_forward_and_whether_the_answer_was_sto
 
 // §2.3
 #[tokio::test]
-async fn a_member_has_the_origins_status_where_it_is_not_the_answers() {
+async fn a_member_has_the_origins_status_if_the_answer_has_another() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
     rig.script("/a", [ok(&fields), answer(304, &fields)]);

@@ -20,7 +20,7 @@ async fn every_status_that_says_how_long_it_is_fresh_is_reused() {
 
 // §4.2.2; RFC 9110 §15.1.
 #[tokio::test]
-async fn some_statuses_are_reused_by_a_guess_and_the_others_by_leave_alone() {
+async fn some_statuses_are_reused_by_guessed_freshness_and_the_others_by_leave_alone() {
     let rig = Rig::new().await;
     let modified = date(-1000);
     for status in [200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 404, 405, 410, 414, 500, 501, 503, 599] {

@@ -74,7 +74,7 @@ async fn a_client_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one
 
 // §4.3.4, §3.2
 #[tokio::test]
-async fn a_304_updates_the_fields_that_it_has_and_none_that_the_bytes_depend_on() {
+async fn a_304_updates_its_fields_except_those_that_the_bytes_depend_on() {
     let rig = Rig::new().await;
     let stored = [
         ("cache-control", "max-age=10"),

@@ -227,35 +227,35 @@ macro_rules! over {
 
             tests! {
                 <$server as Server>::PROGRAMS => on_one_thread:
-                    viewers_see_the_true_bytes_though_it_is_killed,
-                    viewers_see_the_true_bytes_though_it_is_paused,
-                    viewers_see_the_true_bytes_though_it_is_restarted,
-                    viewers_see_the_true_bytes_though_its_answers_are_cut,
-                    viewers_see_the_true_bytes_though_what_it_is_told_is_cut,
-                    viewers_see_the_true_bytes_though_it_is_slow;
+                    clients_get_the_true_bytes_though_the_server_is_killed,
+                    clients_get_the_true_bytes_though_the_server_is_paused,
+                    clients_get_the_true_bytes_though_the_server_is_restarted,
+                    clients_get_the_true_bytes_though_the_servers_answers_are_cut,
+                    clients_get_the_true_bytes_though_the_servers_questions_are_cut,
+                    clients_get_the_true_bytes_though_the_server_is_slow;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_killed() {
+            async fn clients_get_the_true_bytes_though_the_server_is_killed() {
                 shown::<$server>(Failure::Killed).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_paused() {
+            async fn clients_get_the_true_bytes_though_the_server_is_paused() {
                 shown::<$server>(Failure::Paused).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_restarted() {
+            async fn clients_get_the_true_bytes_though_the_server_is_restarted() {
                 shown::<$server>(Failure::Restarted).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_its_answers_are_cut() {
+            async fn clients_get_the_true_bytes_though_the_servers_answers_are_cut() {
                 shown::<$server>(Failure::AnswersCut).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_what_it_is_told_is_cut() {
+            async fn clients_get_the_true_bytes_though_the_servers_questions_are_cut() {
                 shown::<$server>(Failure::QuestionsCut).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_slow() {
+            async fn clients_get_the_true_bytes_though_the_server_is_slow() {
                 shown::<$server>(Failure::Slow).await;
             }
         }

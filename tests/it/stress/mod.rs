@@ -130,7 +130,7 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 }
 
 #[test]
-fn a_seed_is_all_that_there_is_to_know() {
+fn a_seed_alone_decides_a_run() {
     for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
         let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
         // Two runs are equal except for the keys that replace each other in the memory of unstorable responses. In
