@@ -360,7 +360,7 @@ const MODES: [&str; 3] = ["whole", "progressive", "sliced"];
 /// A sample takes two seconds to come.
 const PACE: Pace = Pace { latency: Duration::from_millis(100), chunk: Duration::from_millis(100) };
 
-/// The longest wait for the browser. It needs some forty seconds on a machine that is not busy.
+/// The longest wait for the browser, which needs some forty seconds on a machine that is not busy.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// A sample takes a few seconds in all modes, which is more than a browser takes to find the length and seek.
@@ -389,7 +389,7 @@ async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
     for mode in MODES {
         let (before, after) = (&before.0["modes"][mode], &after.0["modes"][mode]);
         assert_eq!(after["chunks"][LOST], "healed", "{}, {mode}: {after}", sample.file);
-        // Only the lost chunk is asked for. It is asked for again if the browser left before it came.
+        // Only the lost chunk is asked for, once more if the browser left before it came.
         let calls = after["asked"].as_array().into_iter().flatten();
         let calls: Vec<_> = calls.skip(before["asked"].as_array().map_or(0, Vec::len)).collect();
         assert!(!calls.is_empty(), "{}, {mode}: {after}", sample.file);

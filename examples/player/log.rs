@@ -19,7 +19,7 @@ struct Pages {
     noted: u64,
 }
 
-/// One request. It is noted while its body is still on its way.
+/// One request, noted while its body is still on its way.
 struct Row {
     number: u64,
     sample: &'static str,

@@ -1,5 +1,4 @@
-//! [`Crowd`]: all clients' connections. It decides which of them to end when they take nothing, or when there are too
-//! many.
+//! [`Crowd`]: all clients' connections, and the choice of those to end when they take nothing or are too many.
 //!
 //! A client that does not read holds its seat, and the chunk that waits for it. A paused player looks the same, so
 //! time alone ends it late. If seats or memory are short, the client that took nothing for longest goes first.

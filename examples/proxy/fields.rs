@@ -145,7 +145,7 @@ const OF_THE_CONTENT: [HeaderName; 11] = [
     header::VARY,
 ];
 
-/// The beginnings of field names by which a proxy tells what a request was before it changed it.
+/// The beginnings of field names by which a proxy describes a request before its own changes.
 const BEGINNINGS: [&str; 5] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-", "x-ms-original-"];
 
 /// Fields that name another target, host, scheme or client address than the request does.

@@ -1,5 +1,5 @@
-//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1). They are for one hop, and the layer is behind that
-//! hop.
+//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1): such fields are for one hop, and the layer is behind
+//! that hop.
 
 use tower_video_cache::Fill;
 

@@ -1,4 +1,4 @@
-//! A store that hangs is left alone for a while. These tests show that clients do not pay for that.
+//! Clients do not pay for a store that hangs: the cache leaves such a store alone for a while.
 
 use std::time::Duration;
 

@@ -47,7 +47,8 @@ async fn a_seek_in_an_unstorable_response_is_still_a_seek() {
     let script = Script::movie("/a.mp4", 2500).header("cache-control", "no-store").honours_ranges();
     let rig = Rig::new().script("/a.mp4", script);
     let truth = movie("/a.mp4", 2500);
-    // The first request asks for the whole, which could be stored. It then goes out again unchanged.
+    // The first request asks for the whole, which could be stored. After the refusal, the client's own request goes
+    // out unchanged.
     rig.get("/a.mp4").range("bytes=100-199").send().await.partial(&truth, 100..200);
     rig.inner.was_called(2);
     // The cache remembers that for a while, and one call is enough.

@@ -341,7 +341,7 @@ impl Held<'_> {
         }
     }
 }
-/// The range that a `Content-Range` states, half-open. It may leave out the length of the whole.
+/// The range that a `Content-Range` states, half-open. The field may leave out the length of the whole.
 fn content_range(said: &str, length: usize) -> Result<Range<usize>, String> {
     let parse = || {
         let (range, whole) = said.strip_prefix("bytes ")?.split_once('/')?;

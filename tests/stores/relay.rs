@@ -1,4 +1,4 @@
-//! A relay between a client and its server. It delays or cuts questions, and delays, cuts or holds answers.
+//! A relay between a client and its server. The relay delays or cuts questions, and delays, cuts or holds answers.
 
 use std::{net::Ipv4Addr, time::Duration};
 

@@ -18,7 +18,7 @@ use tower::Service;
 
 use super::{playing::ScriptBody, script::Script};
 
-/// The scripted inner service. It must be polled ready before each call.
+/// The scripted inner service, which must be polled ready before each call.
 #[derive(Default)]
 pub(crate) struct Inner {
     state: Arc<State>,
