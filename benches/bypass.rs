@@ -1,4 +1,4 @@
-//! What the layer costs a request that it lets by, beside the bare inner service.
+//! Measures the cost that the layer adds to a request that bypasses the cache, beside the bare inner service.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -29,7 +29,7 @@ fn bypasses(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Asks for what is not to be cached, and drains it.
+/// Asks for a response that may not be cached, and drains it.
 async fn passed<S, B>(service: S)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: std::fmt::Debug>,

@@ -1,6 +1,6 @@
-//! However long a video is, the layer holds a few chunks of it at a time, whenever its first byte leaves.
+//! The layer holds a few chunks of a video at a time, however long the video is and whenever its first byte leaves.
 //!
-//! A test binary of its own: its allocator counts what the whole process holds, so the tests take turns.
+//! A test binary of its own: its allocator counts the memory of the whole process, so the tests take turns.
 
 #![expect(
     clippy::indexing_slicing,
@@ -57,7 +57,7 @@ const ANSWERS: [Answer; 3] = [Answer::Declared, Answer::Unsaid, Answer::InParts]
 const LONG: u64 = 2 * GIB + 12_345;
 const LESS: u64 = GIB / 16 + 12_345;
 
-/// What a request may add to what the process held before it.
+/// The most that a request may add to the memory of the process.
 const MOST: usize = 8 * MIB;
 
 const CACHE: &str = "tower-video-cache; ";
@@ -92,7 +92,7 @@ fn a_movie_that_the_store_forgets_is_asked_for_again() {
     for play in plays() {
         let store = Forgetful::of(play.answer != Answer::Declared);
         let asked_for_again = Showing::of(NOT_STORED, 2..=2);
-        // After the first byte, each chunk can be asked for again, a few times; or the body breaks.
+        // After the first byte, each chunk can be asked for again, a few times. Otherwise the body breaks.
         let broken = Showing { may_break: true, ..Showing::of(NOT_STORED, 1..=4 * play.chunks()) };
         play.show(store, &[if play.mode == Fill::Whole { asked_for_again } else { broken }]);
     }
@@ -116,7 +116,7 @@ fn a_movie_on_disk_without_its_manifest_is_read_back_for_its_one_viewer() {
     }
 }
 
-/// One request for the movie: what its `Cache-Status` begins with, and how often the inner service is called until its end.
+/// One request for the video: the start of its `Cache-Status`, and the number of inner calls until its end.
 struct Showing {
     status: &'static str,
     inner_calls: RangeInclusive<u64>,
@@ -129,7 +129,7 @@ impl Showing {
     }
 }
 
-/// A movie to be played in a mode, of an inner service that answers in its way.
+/// A video that is played in a mode, with the inner service's kind of answer.
 #[derive(Clone, Copy)]
 struct Play {
     mode: Fill,
@@ -150,7 +150,8 @@ impl Play {
         self.movie.length.div_ceil(1 << 20)
     }
 
-    /// Plays the movie through a layer on `store`, once for each showing, and holds the heap to its bound.
+    /// Plays the video through a layer on `store`, once for each showing, and checks that the heap stays within its
+    /// bound.
     #[track_caller]
     fn show(self, store: impl Store, showings: &[Showing]) {
         let inner_calls = Arc::new(AtomicU64::new(0));
@@ -159,7 +160,7 @@ impl Play {
             counted.fetch_add(1, Ordering::SeqCst);
             std::future::ready(Ok::<_, BoxError>(self.answer.to(&request, self.movie, None)))
         });
-        // A disk that others write to as well may take its time.
+        // A disk that others write to as well may be slow.
         let layer = VideoCacheLayer::new(store).fill(self.mode).store_limit(Duration::from_secs(60));
         let service = layer.clock(ManualClock::starting_at(UNIX_EPOCH)).layer(inner);
 
@@ -182,8 +183,8 @@ impl Play {
         }
     }
 
-    /// Where the first byte leaves before all is stored, nobody can say yet how that ends; and who comes next may be there
-    /// before the end.
+    /// The expected status. If the first byte leaves before all is stored, the end is still unknown at that time. A
+    /// later client may also come before the end.
     fn status_of(self, showing: &Showing) -> &'static str {
         match (self.mode, showing.status) {
             (Fill::Whole, status) => status,
@@ -192,7 +193,7 @@ impl Play {
         }
     }
 
-    /// What comes in parts takes a call for each at most.
+    /// The expected number of calls. A fill in parts makes at most one call for each part.
     fn calls_of(self, showing: &Showing) -> RangeInclusive<u64> {
         let (least, most) = showing.inner_calls.clone().into_inner();
         let in_parts = self.mode == Fill::Sliced && self.answer == Answer::InParts;
@@ -205,7 +206,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// What a run adds at most to what the process held before it.
+/// The most memory that a run adds to the process.
 fn heap_of(runtime: &Runtime, run: impl Future<Output = ()>) -> usize {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();

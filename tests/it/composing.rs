@@ -1,4 +1,4 @@
-//! In company: axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
+//! The layer together with axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
 
 use std::{
     convert::Infallible,
@@ -64,7 +64,7 @@ fn video(calls: &Arc<AtomicUsize>) -> axum::routing::MethodRouter {
 }
 
 #[tokio::test]
-async fn an_axum_router_applies_it_to_each_route_and_it_is_one_cache() {
+async fn an_axum_router_applies_the_layer_to_each_route_as_one_cache() {
     let calls = Arc::new(AtomicUsize::new(0));
     let routes = || Router::new().route("/videos/{name}", video(&calls)).route("/v/{name}", video(&calls));
     let cache = layer();
@@ -109,7 +109,7 @@ async fn around_serve_dir_seeks_and_validators_work() {
 }
 
 #[tokio::test]
-async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
+async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy() {
     let calls = Arc::new(AtomicUsize::new(0));
     let origin = serve(service_fn({
         let calls = Arc::clone(&calls);
@@ -124,7 +124,7 @@ async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
     .await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let proxy = ServiceBuilder::new()
-        // A body of hyper's server cannot be made anew for a fill; one that can takes its place.
+        // A body of hyper's server cannot be made anew for a fill, so a body that can be takes its place.
         .layer(MapRequestLayer::new(|request: Request<hyper::body::Incoming>| {
             request.map(|_| Full::default())
         }))
@@ -206,7 +206,7 @@ fn gzip(path: &str, range: Option<&str>) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn with_the_other_layers_outside_it_answers_as_alone() {
+async fn the_layer_inside_of_other_layers_answers_as_alone() {
     let calls = Arc::new(AtomicUsize::new(0));
     let app = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
@@ -230,7 +230,7 @@ async fn with_the_other_layers_outside_it_answers_as_alone() {
 }
 
 #[tokio::test]
-async fn with_the_other_layers_inside_it_answers_as_alone() {
+async fn the_layer_outside_of_other_layers_answers_as_alone() {
     let calls = Arc::new(AtomicUsize::new(0));
     let app = ServiceBuilder::new()
         .layer(layer())
@@ -272,7 +272,7 @@ async fn compression_inside_is_stored_by_encoding_and_ranges_are_of_the_encoded_
 }
 
 #[tokio::test]
-async fn a_panic_is_caught_by_whoever_catches_panics() {
+async fn a_panic_is_caught_by_a_layer_that_catches_panics() {
     let panicking = service_fn(|_: Request<Body>| async {
         assert!(std::env::args().count() == 0, "as scripted");
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -302,7 +302,7 @@ async fn a_timeout_outside_ends_the_wait_and_not_the_fill() {
 }
 
 #[tokio::test]
-async fn a_timeout_inside_is_the_viewers_own_error() {
+async fn a_timeout_inside_is_an_error_of_its_client_alone() {
     tokio::time::pause();
     let rig = crate::rig::Rig::new();
     rig.inner.answer("/a.mp4", crate::rig::Script::movie("/a.mp4", 10).held_by(&crate::rig::Gate::shut()));

@@ -1,4 +1,4 @@
-//! What the layer does, as its users see it: one file for each behaviour.
+//! The behaviour of the layer, as its users see it: one file for each part.
 
 #![expect(
     clippy::as_conversions,

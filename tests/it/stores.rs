@@ -1,4 +1,4 @@
-//! The store contract: the suite passes what keeps it, and finds out what breaks it.
+//! The store contract: the conformance suite passes stores that keep it, and finds stores that break it.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
@@ -27,7 +27,7 @@ async fn a_store_that_forgets_at_times_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn the_suite_finds_what_breaks_the_contract() {
+async fn the_suite_finds_stores_that_break_the_contract() {
     for (operation, nth, fault) in [
         (Operation::Get, 1, Fault::Error),
         (Operation::Get, 5, Fault::Corrupt),
@@ -57,7 +57,7 @@ async fn the_suite_tells_leases_that_are_one_holders_from_those_that_are_not() {
     }
 }
 
-/// Leases whose time never ends, with a flaw or none.
+/// Leases that never expire, with one flaw or none.
 struct Leasing {
     values: MokaStore,
     holders: Mutex<HashMap<String, String>>,
@@ -113,7 +113,7 @@ async fn a_value_larger_than_the_memory_store_is_declined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_fault_is_what_it_says() {
+async fn each_fault_does_what_its_name_says() {
     async fn spoiled(operation: Operation, fault: Fault) -> FaultStore<MokaStore> {
         let store = FaultStore::new(MokaStore::new(1 << 20));
         store.inner().put("k", Bytes::from_static(b"value")).await.unwrap();

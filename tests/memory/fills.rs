@@ -1,4 +1,4 @@
-//! A hundred movies that are stored at the same time.
+//! A hundred videos that are stored at the same time.
 
 use std::{
     sync::Arc,
@@ -42,7 +42,7 @@ fn layer() -> VideoCacheLayer {
     layer.clock(ManualClock::starting_at(UNIX_EPOCH))
 }
 
-/// Has each movie watched to its end, by a viewer of its own.
+/// Has each video watched to its end, by a client of its own.
 async fn shown_at_once(layer: VideoCacheLayer, answer: Answer) {
     let gate = Gate::for_movies(MOVIES);
     let inner = service_fn(move |request: Request<Empty<Bytes>>| {
@@ -67,5 +67,5 @@ const MOVIES: u64 = 100;
 const LENGTH: u64 = (4 << 20) + 12_345;
 const CHUNK: usize = 256 * KIB;
 const READ_AHEAD: usize = 2 * CHUNK;
-/// What a fill holds that is no chunk: its tasks, its records, its request and response.
+/// The memory of a fill beside chunks: its tasks, its records, its request and response.
 const REST: usize = 32 * KIB;

@@ -1,4 +1,4 @@
-//! What a server keeps, for how long, and what the settings are.
+//! The values that a server keeps, and for how long. Also the settings.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ async fn a_value_is_kept_for_its_time() {
     let store = store.expiry(Duration::from_millis(30)).refreshed_on_use(false);
     store.put("c/moment", value(10)).await.unwrap();
     soon("it expires", || async { store.get("c/moment").await.unwrap().is_none().then_some(()) }).await;
-    // Neither none nor the longest that can be said is an error.
+    // Neither an expiry of zero nor the longest possible one is an error.
     for expiry in [Duration::ZERO, Duration::MAX] {
         RedisStore::new(&server.url()).unwrap().expiry(expiry).put("c/odd", value(10)).await.unwrap();
     }
@@ -138,7 +138,7 @@ async fn a_prefix_of_other_characters_is_a_wrong_setting() {
 async fn a_value_that_redis_does_not_keep_is_declined() {
     let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
     let largest = usize::try_from(store.largest_value().unwrap()).unwrap();
-    // Zeros that nobody touches are no memory.
+    // Zeros that no code touches take no memory.
     let refused = store.put("c/a", Bytes::from(vec![0; largest + 1])).await.unwrap_err();
     assert!(refused.to_string().contains("larger"), "{refused}");
 }

@@ -17,7 +17,7 @@ use crate::{
 tests! {
     TLS_PROGRAMS => on_one_thread:
         a_server_over_tls_keeps_the_contract,
-        a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has,
+        a_certificate_that_is_not_trusted_is_an_error_and_clients_get_the_inner_services_answer,
         a_proxy_keeps_its_films_over_tls;
     Authority::PROGRAMS => plain:
         root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting;
@@ -32,7 +32,7 @@ async fn a_server_over_tls_keeps_the_contract() {
     }
 }
 
-async fn a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has() {
+async fn a_certificate_that_is_not_trusted_is_an_error_and_clients_get_the_inner_services_answer() {
     let server = Tls::start().await;
     let stranger = Authority::new();
     let public = server.store("127.0.0.1");
@@ -82,7 +82,7 @@ fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
     assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
 }
 
-/// A server at two ports, of which one speaks TLS.
+/// A server at two ports, one of which speaks TLS.
 struct Tls {
     plain: Redis,
     port: u16,
@@ -106,7 +106,7 @@ impl Tls {
         Self { plain, port, authority }
     }
 
-    /// Trusts public authorities alone.
+    /// A store that trusts only public authorities.
     fn store(&self, host: &str) -> RedisStore {
         RedisStore::new(&format!("rediss://{host}:{}", self.port)).unwrap()
     }
