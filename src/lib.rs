@@ -49,8 +49,8 @@
 //!           follower: wait for the leader, at most for a limit ──► look again
 //! ```
 //!
-//! A miss cannot answer by itself. It can only make the next look succeed. After three looks, or one fill, the inner service
-//! answers the request alone.
+//! A miss cannot answer by itself. It can only make the next look succeed. After at most three looks and one fill, the
+//! inner service answers the request alone.
 //!
 //! # Features
 //!
@@ -67,8 +67,9 @@
 //! # Cancel safety
 //!
 //! A client may leave at any time. A response future or a body that is dropped takes no fill with it that others wait
-//! for. A fill that nobody waits for goes on or stops as [`Abandon`] says. A fill that stops leaves nothing half stored
-//! behind. An invalidation that has begun is finished. The layer needs a Tokio runtime with its timer enabled.
+//! for. A fill that nobody waits for goes on or stops as [`Abandon`] says. A response of which only a part is stored is
+//! never taken for whole. An invalidation that has begun is finished. The layer needs a Tokio runtime with its timer
+//! enabled.
 //!
 //! # Guides
 //!

@@ -135,7 +135,9 @@ fn every_page_links_to_files_that_are_there() {
         // `[label](target)`, and `[label]: target` at the foot of a guide.
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let targets = targets.chain(
-            text.lines().filter(|line| line.starts_with('[')).filter_map(|line| Some(line.split_once("]: ")?.1)),
+            text.lines()
+                .filter(|line| line.starts_with('['))
+                .filter_map(|line| Some(line.split_once("]: ")?.1)),
         );
         for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
             let file = target.split('#').next().unwrap();
