@@ -31,7 +31,7 @@ fn fills(criterion: &mut Criterion) {
         )
     });
     // Room for a few objects: what the store drops in passing is part of the cost.
-    let service = VideoCacheLayer::new(MokaStore::new(64 << 20)).layer(inner.clone());
+    let service = VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap()).layer(inner.clone());
     let fresh = AtomicU64::new(0);
 
     let mut group = criterion.benchmark_group("fill/8 MiB");

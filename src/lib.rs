@@ -94,12 +94,17 @@ mod future;
 pub mod fuzz;
 #[cfg(any(doc, doctest))]
 pub mod guide;
+mod handle;
 mod layer;
 mod policy;
 mod semantics;
 mod service;
+mod settings;
 mod store;
 mod stripes;
+
+#[cfg(feature = "opendal")]
+pub use opendal;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
@@ -112,15 +117,15 @@ pub use self::store::{FoyerOptions, FoyerStore};
 pub use self::{
     body::ResponseBody,
     clock::{Clock, SystemClock},
-    engine::{Abandon, ChunkSize, Fill},
     error::{BoxError, Error},
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
+    handle::{CacheHandle, Stats},
     layer::VideoCacheLayer,
-    policy::{Invalidate, Policy},
-    semantics::cache_status::CacheName,
+    policy::{Invalidate, Policy, Statuses},
     service::VideoCache,
-    store::{Lease, Store, Tiered, Writes},
+    settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
+    store::{BoxStore, Lease, Store, Tiered, Writes},
 };
 #[cfg(feature = "test-util")]
 pub use self::{

@@ -265,7 +265,7 @@ impl Seen {
         self.requests().iter().skip(before).filter(|request| request["mode"] == mode).collect()
     }
 
-    /// `Fill::Whole` keeps its word: of the requests after the first `before`, the first has filled the cache, with one
+    /// `Fill::whole()` keeps its word: of the requests after the first `before`, the first has filled the cache, with one
     /// call of the inner service, and the others are hits.
     fn assert_filled_once(&self, before: usize) {
         let (whole, requests) = (&self.0["modes"]["whole"], self.requests_of("whole", before));
@@ -412,8 +412,8 @@ impl Seen {
         }
     }
 
-    /// `Fill::Sliced` keeps its word: a seek into what is not there costs less than the video, and calls for parts only.
-    /// So does `Fill::Progressive`: one call.
+    /// `Fill::sliced()` keeps its word: a seek into what is not there costs less than the video, and calls for parts only.
+    /// So does `Fill::progressive()`: one call.
     fn assert_parts(&self, before: usize) {
         let (sliced, progressive) = (&self.0["modes"]["sliced"], &self.0["modes"]["progressive"]);
         assert!(sliced["fetched"].as_u64() < sliced["length"].as_u64(), "{sliced}");

@@ -54,13 +54,12 @@ impl Stage {
     ) -> io::Result<Self> {
         let path = Path::new(VIDEOS).join(sample);
         let map = Arc::new(ChunkMap::new(fs::metadata(&path)?.len(), u64::from(CHUNK_BYTES)));
-        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES), Arc::clone(&map)));
+        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES).unwrap(), Arc::clone(&map)));
         let cache = VideoCacheLayer::new(Arc::clone(&store))
-            .fill(fill)
+            // By default, all of a sample could be read ahead.
+            .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))
             // Chunks are 1 MiB by default. These videos are smaller than that, and a seek is to cross some.
-            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?)
-            // And so is this: by default, all of a sample could be read ahead.
-            .read_ahead(u64::from(6 * CHUNK_BYTES));
+            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?);
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.

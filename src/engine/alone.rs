@@ -15,7 +15,7 @@ use super::{
     lookup::Entry,
     serve,
     supply::Upstream,
-    Engine, Fill,
+    Engine,
 };
 use crate::{
     body::ResponseBody,
@@ -27,6 +27,7 @@ use crate::{
         storable::would_be_storable,
         validation::{ask_by_tag, has_same_tag, News},
     },
+    settings::Mode,
 };
 
 /// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
@@ -119,7 +120,7 @@ impl Question {
                 Some(fill::question(entry, &asked))
             }
             Self::OfTheAuthorized => {
-                let is_whole = !entry.manifest.sparse || engine.config.fill != Fill::Whole;
+                let is_whole = !entry.manifest.sparse || engine.config.fill != Mode::Whole;
                 let has_tag = !entry.manifest.own_etag && has_strong_tag(&entry.manifest.headers);
                 (is_whole && has_tag).then(|| {
                     ask_by_tag(&entry.manifest.headers, &mut asked.headers);

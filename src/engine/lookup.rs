@@ -273,13 +273,14 @@ mod tests {
     use super::*;
     use crate::{
         clock::{Clock, SystemClock},
-        engine::{Config, Engine},
+        engine::Engine,
         semantics::freshness::ByUri,
         store::MokaStore,
+        VideoCacheLayer,
     };
 
-    fn engine() -> Engine {
-        Engine::new(Config::new(SystemClock), Arc::new(MokaStore::new(1 << 20)))
+    fn engine() -> Arc<Engine> {
+        VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap()).engine()
     }
 
     fn manifest(key: &CacheKey, selecting: Vec<SelectingField>) -> Record {

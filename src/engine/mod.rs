@@ -38,9 +38,8 @@ use http_body::Body;
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-pub use self::config::{Abandon, ChunkSize, Fill};
+pub(crate) use self::{budget::Budget, config::Config, inner::Inner};
 use self::{
-    budget::Budget,
     distrust::Distrust,
     elsewhere::Elsewhere,
     fill::{For, Known},
@@ -53,7 +52,6 @@ use self::{
     records::Records,
     supply::{Supplies, Viewer},
 };
-pub(crate) use self::{config::Config, inner::Inner};
 use crate::{
     body::ResponseBody,
     clock::moment,
@@ -63,6 +61,7 @@ use crate::{
         cache_status::{Forwarded, Outcome},
         fields::{has, overrides_method, remove_listed},
     },
+    settings::Mode,
     store::ErasedStore,
 };
 
@@ -96,23 +95,8 @@ pub(crate) enum Treatment<'a> {
 }
 
 impl Engine {
-    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>) -> Self {
-        let budget = Arc::new(Budget::for_capacity(store.capacity()));
-        Self::sharing(config, store, budget)
-    }
-
-    /// The same store, and what is promised to it, under another configuration.
-    pub(crate) fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = self.config.clone();
-        change(&mut config);
-        let budget = match config.most_promised {
-            Some(bytes) if config.most_promised != self.config.most_promised => Arc::new(Budget::of(bytes)),
-            _ => Arc::clone(&self.budget),
-        };
-        Self::sharing(config, Arc::clone(&self.store), budget)
-    }
-
-    fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+    /// `budget` may be shared with other engines on the same store.
+    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
         Self {
             records: Arc::new(Records::new(Arc::clone(&store), config.store_limit)),
             store,
@@ -121,7 +105,7 @@ impl Engine {
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Supplies::default(),
-            passes: Passes::new(config.refusal_ttl),
+            passes: Passes::new(config.policy.uncacheable_window()),
             elsewhere: Elsewhere::new(config.lease_time),
             distrust: Arc::default(),
             partless: Passes::new(PARTLESS_TTL),
@@ -228,7 +212,7 @@ impl Engine {
 
     /// Whether it is stored in part, and nothing half good is to be served, or nobody may be asked for the rest.
     fn is_half_good(&self, entry: &Entry, request: &request::Parts, directives: &RequestDirectives) -> bool {
-        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
+        let is_whole = self.config.fill == Mode::Whole || directives.only_if_cached;
         entry.manifest.sparse && is_whole && request.method == Method::GET
     }
 

@@ -20,6 +20,15 @@ use crate::semantics::vary::selecting_value;
 /// the record that the hash leads to must hold the key itself, so that two keys never share an answer.
 ///
 /// A key function decides which viewers share: leave out nothing that the inner service's answer depends on.
+///
+/// ```
+/// use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
+///
+/// // An inner service that answers by the path alone, on any host.
+/// let layer =
+///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(|request| CacheKey::from(request.uri.path()));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(Vec<u8>);
 
@@ -53,6 +62,24 @@ impl CacheKey {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<&str> for CacheKey {
+    fn from(key: &str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<String> for CacheKey {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<Vec<u8>> for CacheKey {
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
     }
 }
 

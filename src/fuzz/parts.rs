@@ -13,7 +13,7 @@ use super::{
     multipart::{content_range, number, parts, slice},
     verdict::{length, Case},
 };
-use crate::Fill;
+use crate::settings::Mode;
 
 impl Case<'_> {
     /// RFC 9110 §15.3.7.
@@ -72,7 +72,7 @@ impl Case<'_> {
     /// It is read while it comes, and how long it is nobody has said.
     fn comes_without_length(&self, source: &State<'_>) -> bool {
         let born = source.born;
-        self.judge.settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
+        self.judge.settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length()
     }
 
     /// Every byte that was asked for is there; and where one range was asked for, no other.

@@ -1,9 +1,9 @@
-//! What is read while it is stored: `Fill::Progressive`.
+//! What is read while it is stored: `Fill::progressive()`.
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation};
+use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK};
 
@@ -25,7 +25,7 @@ fn unknown() -> Script {
 }
 
 fn rig(script: Script) -> Rig {
-    Rig::new().fill(Fill::Progressive).script(PATH, script)
+    Rig::new().fill(Fill::progressive()).script(PATH, script)
 }
 
 /// The frame before which so many chunks have come, and no more.
@@ -557,7 +557,8 @@ async fn a_store_that_stops_midway_gives_followers_true_bytes_or_an_error() {
 async fn a_body_that_falls_silent_is_live_for_the_leader_and_an_error_for_others() {
     for script in [known(), unknown()] {
         let gate = Gate::shut();
-        let rig = rig(held(script, 2, &gate)).layer(|layer| layer.idle_limit(seconds(20)));
+        let rig = rig(held(script, 2, &gate))
+            .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(20))));
         let leader = rig.get(PATH).reading().await;
         let begun = tokio::time::Instant::now();
         let follower = rig.get(PATH).reading().await;
@@ -604,7 +605,7 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
 #[tokio::test]
 async fn nobody_reads_what_others_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en")]);
     let ask = |language: &str| rig.get(PATH).header("accept-language", language);
@@ -630,7 +631,7 @@ async fn nobody_reads_what_others_select() {
 #[tokio::test]
 async fn a_head_is_not_answered_from_what_others_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en").header("etag", "\"en\"")]);
     let de = rig.get(PATH).header("accept-language", "de").reading().await;
@@ -664,7 +665,7 @@ async fn what_must_be_validated_is_read_by_nobody_but_its_leader() {
 
 /// A store that holds fewer chunks than the movie has, and fills no more than three chunks ahead of who reads.
 fn scarce(script: Script) -> Rig {
-    let rig = Rig::with_capacity(20_000).fill(Fill::Progressive).layer(|layer| layer.fill_ahead(AHEAD));
+    let rig = Rig::with_capacity(20_000).fill(Fill::progressive().max_lead(AHEAD * u64::from(CHUNK)));
     rig.script(PATH, script)
 }
 

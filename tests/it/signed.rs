@@ -38,7 +38,7 @@ async fn is_hit(ask: Ask) -> bool {
 
 #[tokio::test]
 async fn a_url_that_has_ended_goes_to_the_inner_service_however_fresh_what_is_stored() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for unsigned in [false, true] {
             for url in for_a_minute() {
                 let uri = if unsigned { TargetUri::new().without_signatures() } else { TargetUri::new() };

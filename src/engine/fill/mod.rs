@@ -32,7 +32,7 @@ pub(crate) use self::{
     claim::Held,
     delivery::{Delivery, Filling, For, Known, Salvage, Stored},
     invalidated::Seen,
-    pour::{Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
+    pour::{Audience, Pace, Pour, Poured},
     resume::pause,
     validate::{heed, question, verdict, Verdict},
 };
@@ -41,9 +41,9 @@ use self::{
     delivery::Answering,
     part::{window, Judged},
 };
+pub(crate) use super::records::CHUNK_OVERHEAD;
 use super::{
     budget::Share,
-    config::Abandon,
     flight::{Landing, Permit},
     inner::Inner,
     lookup::{Entry, Target},
@@ -63,6 +63,7 @@ use crate::{
         range::ByteRange,
         vary::Vary,
     },
+    settings::Abandon,
 };
 
 /// Starts the fill of `target` on behalf of `request`, who waits for it if it is for now; what becomes of it when nobody waits any more, the policy for
@@ -282,7 +283,7 @@ impl Fill {
 
     /// The fields that the response keeps from all but the viewer who asked.
     pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
-        ResponseDirectives::heeded(response, self.engine.config.policy.targeted_fields()).withheld
+        ResponseDirectives::heeded(response, self.engine.config.policy.targeted()).withheld
     }
 
     /// Spares the next requests like this one a fill in vain.

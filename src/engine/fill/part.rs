@@ -15,7 +15,6 @@ use super::{
 use crate::{
     engine::{
         collect::Collector,
-        config::Fill as Mode,
         flight::{Landing, Permit},
         inner::Inner,
         lookup::Target,
@@ -32,6 +31,7 @@ use crate::{
         range::{wanted, ByteRange},
         storable::storable,
     },
+    settings::Mode,
 };
 
 /// What an answer is to a fill.

@@ -10,16 +10,16 @@ use crate::{
     engine::{
         budget::Share,
         collect::{Collected, Collector},
-        config::Abandon,
         flight::Permit,
         race::{race, Raced},
-        records::Waited,
+        records::{Waited, CHUNK_OVERHEAD},
         supply::Running,
         Engine,
     },
     error::{BoxError, Error},
     format::{key::Generation, manifest::Layout},
     semantics::cache_status::Refusal,
+    settings::Abandon,
 };
 
 /// A body being put into the store.
@@ -151,7 +151,8 @@ where
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 run.supply().is_paced();
-                let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
+                let near =
+                    run.supply().is_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;
@@ -251,6 +252,3 @@ pub(super) fn broken_by(error: &Error) -> Refusal {
         Refusal::InnerFailed
     }
 }
-
-/// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
-pub(crate) const CHUNK_OVERHEAD: u64 = 512;

@@ -18,7 +18,6 @@ use crate::{
     clock::moment,
     engine::{
         collect::Collector,
-        config::Fill as Mode,
         flight::{Landing, Permit},
         inner::Inner,
         lookup::Entry,
@@ -36,6 +35,7 @@ use crate::{
         storable::storable,
         validation::is_of_a_client,
     },
+    settings::Mode,
 };
 
 /// Leave to store a response.
@@ -314,7 +314,7 @@ impl Fill {
         if paced {
             // One that is read while it comes needs no more room than lies between the store and its readers.
             let is_read = config.fill != Mode::Whole && self.whom == For::Now;
-            let ahead = || weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
+            let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
             if !(is_read && self.share.promises(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);
                 return Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge });

@@ -207,7 +207,8 @@ impl Supply {
 
     /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
     fn is_out_of_reach(&self, chunk: u64) -> bool {
-        let reach = self.farthest.borrow().saturating_add(self.engine.config.fill_ahead);
+        let lead = self.engine.config.lead(self.manifest.layout.chunk_size);
+        let reach = self.farthest.borrow().saturating_add(lead);
         *self.paced.borrow() && chunk > reach
     }
 

@@ -75,7 +75,7 @@ impl Reuse {
 
 impl Freshness {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
-        let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+        let directives = ResponseDirectives::heeded(headers, policy.targeted());
         let is_of_a_cookie = is_of_a_cookie(headers, &directives, exchange);
         // What the operator allows of responses that do not say is for those that are everybody's.
         let windows = || if is_of_a_cookie { NO_WINDOWS } else { policy.stale_windows() };

@@ -130,7 +130,7 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 
 #[test]
 fn a_seed_is_all_that_there_is_to_know() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
         // But for which keys replace each other in the memory of what is not stored: of a dozen, in one run of sixteen,
         // some do.
@@ -142,20 +142,20 @@ fn a_seed_is_all_that_there_is_to_know() {
 #[test]
 fn whole() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Whole, weather, 0..4);
+        run_all(Fill::whole(), weather, 0..4);
     }
 }
 
 #[test]
 fn progressive() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Progressive, weather, 0..4);
+        run_all(Fill::progressive(), weather, 0..4);
     }
 }
 
 #[test]
 fn sliced() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Sliced, weather, 0..4);
+        run_all(Fill::sliced(), weather, 0..4);
     }
 }
