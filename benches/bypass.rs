@@ -18,7 +18,7 @@ fn bypasses(criterion: &mut Criterion) {
         let body = Full::new(Bytes::from_static(b"live"));
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
-    let layer = VideoCacheLayer::new(MokaStore::new(1 << 20))
+    let layer = VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap())
         .bypass(|request| request.uri.path().starts_with("/live/"));
     let service = layer.layer(inner);
 

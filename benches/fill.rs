@@ -31,7 +31,7 @@ fn fills(criterion: &mut Criterion) {
         )
     });
     // The store has room for a few objects, so evictions are part of the measured cost.
-    let service = VideoCacheLayer::new(MokaStore::new(64 << 20)).layer(inner.clone());
+    let service = VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap()).layer(inner.clone());
     let fresh = AtomicU64::new(0);
 
     let mut group = criterion.benchmark_group("fill/8 MiB");

@@ -30,7 +30,7 @@ fn hits(criterion: &mut Criterion) {
     };
     // The response stays fresh longer than any measurement takes.
     let policy = Policy::default().default_ttl(Duration::from_secs(86_400));
-    let service = VideoCacheLayer::new(MokaStore::new(1 << 30)).policy(policy).layer(inner);
+    let service = VideoCacheLayer::new(MokaStore::new(1 << 30).unwrap()).policy(policy).layer(inner);
     let stored = runtime.block_on(drained(service.clone().oneshot(ask().body(Empty::new()).unwrap())));
     assert_eq!(stored, (200, LENGTH));
 

@@ -266,7 +266,7 @@ impl Seen {
         self.requests().iter().skip(before).filter(|request| request["mode"] == mode).collect()
     }
 
-    /// Checks that `Fill::Whole` keeps its word. The first request after the first `before` has
+    /// Checks that `Fill::whole()` keeps its word. The first request after the first `before` has
     /// filled the cache with one call of the inner service. The requests after it are hits.
     fn assert_filled_once(&self, before: usize) {
         let (whole, requests) = (&self.0["modes"]["whole"], self.requests_of("whole", before));
@@ -413,8 +413,8 @@ impl Seen {
         }
     }
 
-    /// Checks that `Fill::Sliced` keeps its word: a seek to a missing chunk costs less than the video, and makes
-    /// calls for parts only. `Fill::Progressive` keeps its word too: one call.
+    /// Checks that `Fill::sliced()` keeps its word: a seek to a missing chunk costs less than the video, and makes
+    /// calls for parts only. `Fill::progressive()` keeps its word too: one call.
     fn assert_parts(&self, before: usize) {
         let (sliced, progressive) = (&self.0["modes"]["sliced"], &self.0["modes"]["progressive"]);
         assert!(sliced["fetched"].as_u64() < sliced["length"].as_u64(), "{sliced}");

@@ -35,7 +35,7 @@ use peak_alloc::PeakAlloc;
 use tokio::runtime::Runtime;
 use tower::{service_fn, Layer, ServiceExt};
 use tower_video_cache::{
-    BoxError, Fault, FaultStore, Fill, ManualClock, MokaStore, Operation, Store, VideoCacheLayer,
+    BoxError, Fault, FaultStore, Fill, ManualClock, MokaStore, Operation, Store, Timeouts, VideoCacheLayer,
 };
 
 use self::{
@@ -50,7 +50,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 const ANSWERS: [Answer; 3] = [Answer::Declared, Answer::Unsaid, Answer::InParts];
 
 /// Neither is a multiple of a chunk, so that the last one is short.
@@ -70,7 +70,7 @@ const HIT: &str = "tower-video-cache; hit";
 fn a_movie_whose_first_chunk_is_not_taken_streams_from_the_one_inner_call() {
     let _turn = turn();
     for play in plays() {
-        let store = FaultStore::new(MokaStore::new(8 * GIB));
+        let store = FaultStore::new(MokaStore::new(8 * GIB).unwrap());
         store.spoil_from(Operation::Put, 1, Fault::Error);
         play.show(store, &[Showing::of(STORE_FAILED, 1..=1)]);
     }
@@ -80,7 +80,7 @@ fn a_movie_whose_first_chunk_is_not_taken_streams_from_the_one_inner_call() {
 fn a_movie_whose_third_chunk_is_not_taken_streams_on_from_there() {
     let _turn = turn();
     for play in plays() {
-        let store = FaultStore::new(MokaStore::new(8 * GIB));
+        let store = FaultStore::new(MokaStore::new(8 * GIB).unwrap());
         store.spoil_from(Operation::Put, 3, Fault::Error);
         play.show(store, &[Showing::of(STORE_FAILED, 1..=1)]);
     }
@@ -94,7 +94,7 @@ fn a_movie_that_the_store_forgets_is_asked_for_again() {
         let asked_for_again = Showing::of(NOT_STORED, 2..=2);
         // After the first byte, each chunk can be asked for again, a few times. Otherwise the body breaks.
         let broken = Showing { may_break: true, ..Showing::of(NOT_STORED, 1..=4 * play.chunks()) };
-        play.show(store, &[if play.mode == Fill::Whole { asked_for_again } else { broken }]);
+        play.show(store, &[if play.mode == Fill::whole() { asked_for_again } else { broken }]);
     }
 }
 
@@ -140,7 +140,7 @@ struct Play {
 fn plays() -> impl Iterator<Item = Play> {
     let both = MODES.into_iter().flat_map(|mode| ANSWERS.into_iter().map(move |answer| (mode, answer)));
     both.map(|(mode, answer)| {
-        let is_long = mode == Fill::Whole && answer != Answer::InParts;
+        let is_long = mode == Fill::whole() && answer != Answer::InParts;
         Play { mode, answer, movie: Movie { number: 0, length: if is_long { LONG } else { LESS } } }
     })
 }
@@ -161,7 +161,9 @@ impl Play {
             std::future::ready(Ok::<_, BoxError>(self.answer.to(&request, self.movie, None)))
         });
         // A disk that others write to as well may be slow.
-        let layer = VideoCacheLayer::new(store).fill(self.mode).store_limit(Duration::from_secs(60));
+        let layer = VideoCacheLayer::new(store)
+            .fill(self.mode)
+            .timeouts(Timeouts::default().store(Duration::from_secs(60)));
         let service = layer.clock(ManualClock::starting_at(UNIX_EPOCH)).layer(inner);
 
         let runtime = runtime();
@@ -187,7 +189,7 @@ impl Play {
     /// later client may also come before the end.
     fn status_of(self, showing: &Showing) -> &'static str {
         match (self.mode, showing.status) {
-            (Fill::Whole, status) => status,
+            (mode, status) if mode == Fill::whole() => status,
             (_, HIT) => CACHE,
             _ => NOT_STORED,
         }
@@ -196,7 +198,7 @@ impl Play {
     /// The expected number of calls. A fill in parts makes at most one call for each part.
     fn calls_of(self, showing: &Showing) -> RangeInclusive<u64> {
         let (least, most) = showing.inner_calls.clone().into_inner();
-        let in_parts = self.mode == Fill::Sliced && self.answer == Answer::InParts;
+        let in_parts = self.mode == Fill::sliced() && self.answer == Answer::InParts;
         least..=if in_parts { most * self.chunks() } else { most }
     }
 }

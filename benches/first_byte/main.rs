@@ -117,7 +117,7 @@ impl Sizes {
 
     /// Plays the scene this many times in each mode, in turn, and prints the median of each.
     fn show(&self, name: &str, scene: &Scene, rounds: [usize; 4], goals: &Goals) {
-        let modes = [None, Some(Fill::Whole), Some(Fill::Progressive), Some(Fill::Sliced)];
+        let modes = [None, Some(Fill::whole()), Some(Fill::progressive()), Some(Fill::sliced())];
         let mut seen = modes.map(|_| Vec::new());
         for round in 0..rounds[0].min(self.most_rounds) {
             for ((mode, seen), rounds) in modes.into_iter().zip(&mut seen).zip(rounds) {
@@ -151,8 +151,8 @@ impl Sizes {
 impl Goals {
     fn judged(&self, mode: Option<Fill>, seen: &Seen, bare: &Seen) -> Vec<String> {
         let (first_byte, bytes) = match mode {
-            Some(Fill::Progressive) => (self.progressive, None),
-            Some(Fill::Sliced) => (self.sliced, self.bytes),
+            Some(mode) if mode == Fill::progressive() => (self.progressive, None),
+            Some(mode) if mode == Fill::sliced() => (self.sliced, self.bytes),
             Some(_) => (FirstByte::Any, None),
             None => return vec![format!("first chunk {}", in_ms(bare.first_chunk))],
         };

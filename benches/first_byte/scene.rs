@@ -74,8 +74,8 @@ impl Scene {
                 None => self.watched_by_all(service).await,
                 Some(mode) => {
                     let chunk_size = ChunkSize::new(self.chunk.try_into().unwrap()).unwrap();
-                    let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).chunk_size(chunk_size);
-                    let layer = layer.fill(mode).read_ahead(self.read_ahead);
+                    let layer = VideoCacheLayer::new(MokaStore::new(1 << 30).unwrap()).chunk_size(chunk_size);
+                    let layer = layer.fill(mode.read_ahead(self.read_ahead));
                     self.watched_by_all(layer.layer(service)).await
                 }
             };

@@ -65,7 +65,7 @@ async fn all(rounds: usize) {
         "{:<24}{:>14}{:>14}{:>14}{:>14}{:>14}",
         "store", "first byte", "64 KiB", "1 MiB", "1 MiB x 8", "whole"
     );
-    row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
+    row("moka", &cached(MokaStore::new(1 << 30).unwrap()).await, rounds).await;
     let files = || {
         let files = services::Fs::default()
             .root(&scratch.text("files"))
@@ -73,7 +73,7 @@ async fn all(rounds: usize) {
         OpendalStore::new(Operator::new(files).unwrap())
     };
     row("fs", &cached(files()).await, rounds).await;
-    row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+    row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30).unwrap(), files())).await, rounds).await;
     std::fs::create_dir(scratch.text("foyer")).unwrap();
     let foyer = FoyerStore::open(scratch.text("foyer"), 16 << 20, 1 << 30).await.unwrap();
     let foyer = std::sync::Arc::new(foyer);
@@ -89,7 +89,7 @@ async fn all(rounds: usize) {
         let files = || OpendalStore::new(s3.operator());
         // This server is slow.
         row("s3", &cached(files()).await, rounds.div_ceil(8)).await;
-        row("s3, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+        row("s3, near", &cached(Tiered::new(MokaStore::new(1 << 30).unwrap(), files())).await, rounds).await;
     }
     let redis = match RedisServer::start().await {
         Ok(redis) => redis,
@@ -102,7 +102,7 @@ async fn all(rounds: usize) {
     let service = cached(RedisStore::new(&url).unwrap()).await;
     row("redis", &service, rounds).await;
     against_raw("redis", &url, &service, rounds).await;
-    let near = |bytes| Tiered::new(MokaStore::new(bytes), RedisStore::new(&url).unwrap());
+    let near = |bytes| Tiered::new(MokaStore::new(bytes).unwrap(), RedisStore::new(&url).unwrap());
     row("redis, near", &cached(near(1 << 30)).await, rounds).await;
     // The near store has room for small values only: the chunks that were read are evicted before their turn comes
     // again.

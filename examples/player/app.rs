@@ -107,6 +107,6 @@ async fn lose(
 }
 
 const MODES: [(&str, Fill); 3] =
-    [("whole", Fill::Whole), ("progressive", Fill::Progressive), ("sliced", Fill::Sliced)];
+    [("whole", Fill::whole()), ("progressive", Fill::progressive()), ("sliced", Fill::sliced())];
 
 const SAMPLES: [&str; 3] = ["moov-at-end.mp4", "moov-at-front.mp4", "clip.webm"];

@@ -54,14 +54,12 @@ impl Stage {
     ) -> io::Result<Self> {
         let path = Path::new(VIDEOS).join(sample);
         let map = Arc::new(ChunkMap::new(fs::metadata(&path)?.len(), u64::from(CHUNK_BYTES)));
-        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES), Arc::clone(&map)));
+        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES).unwrap(), Arc::clone(&map)));
         let cache = VideoCacheLayer::new(Arc::clone(&store))
-            .fill(fill)
-            // Chunks are 1 MiB by default. These videos are smaller than that, and a seek should cross several
-            // chunks.
-            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?)
-            // The read-ahead is smaller for the same reason: by default, the cache could read ahead all of a sample.
-            .read_ahead(u64::from(6 * CHUNK_BYTES));
+            // The read-ahead is small: by default, the cache could read ahead all of a sample.
+            .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))
+            // Chunks are 1 MiB by default. These videos are smaller than that, and a seek should cross several chunks.
+            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?);
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.

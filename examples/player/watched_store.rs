@@ -57,8 +57,8 @@ impl Store for WatchedStore {
         Ok(())
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {
@@ -84,7 +84,7 @@ mod tests {
 
     fn watched() -> (WatchedStore, Arc<ChunkMap>) {
         let map = Arc::new(ChunkMap::new(40, 10));
-        (WatchedStore::new(MokaStore::new(16 << 20), Arc::clone(&map)), map)
+        (WatchedStore::new(MokaStore::new(16 << 20).unwrap(), Arc::clone(&map)), map)
     }
 
     #[tokio::test]

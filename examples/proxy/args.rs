@@ -10,7 +10,10 @@ use bytesize::ByteSize;
 use clap::Parser;
 use http::{uri::Authority, HeaderName};
 use humantime::parse_duration;
-use tower_video_cache::{Abandon, BoxError, CacheName, ChunkSize, Policy, TargetUri, VideoCacheLayer};
+use tower_video_cache::{
+    Abandon, BoxError, CacheStatus, ChunkSize, Fill, Limits as FillLimits, Policy, Retry, Statuses,
+    TargetUri, Timeouts, VideoCacheLayer,
+};
 
 use super::{
     crowd::Bounds,
@@ -117,8 +120,8 @@ pub(crate) struct Args {
     #[arg(long)]
     max_ranges: Option<usize>,
     /// The name of the cache in Cache-Status.
-    #[arg(long, default_value_t, value_parser = CacheName::new)]
-    name: CacheName,
+    #[arg(long, default_value = "tower-video-cache")]
+    name: CacheStatus,
     /// Shows the cache key of each request in Cache-Status.
     #[arg(long)]
     show_key: bool,
@@ -142,7 +145,7 @@ pub(crate) struct Args {
     fill_ahead: NonZeroU64,
     /// The most fills at once. A response that would need one more passes through.
     #[arg(long, default_value = "256", value_name = "N")]
-    most_fills: usize,
+    most_fills: NonZeroUsize,
     /// The most memory that all fills together may reserve. A response that does not fit passes through [default:
     /// half of the store, if its size is known].
     #[arg(long, value_name = "BYTES")]
@@ -206,56 +209,61 @@ impl Args {
     }
 
     fn settings(&self, layer: VideoCacheLayer) -> VideoCacheLayer {
-        let layer = layer
+        layer
             .policy(self.policy())
             .key(TargetUri::new().with_fields(self.pass_field.iter().cloned()).into_fn())
             .chunk_size(self.chunk_size)
-            .refusal_ttl(self.refusal_ttl)
-            .name(self.name.clone())
-            .show_key(self.show_key)
-            .fill(self.fill.into())
+            .cache_status(if self.show_key { self.name.clone().with_key() } else { self.name.clone() })
+            .fill(self.fill())
             .abandon(self.abandon)
+            .limits(self.fill_limits())
+            .retry(Retry::default().attempts(self.resumes).first_delay(self.resume_pause))
+            .timeouts(
+                Timeouts::default()
+                    .follower(self.follower_limit)
+                    .lease(self.lease_time)
+                    .inner_idle(self.idle_limit),
+            )
+    }
+
+    fn fill(&self) -> Fill {
+        Fill::from(self.fill)
             .read_ahead(self.read_ahead.as_u64())
-            .fill_ahead(self.fill_ahead.get())
-            .most_fills(self.most_fills)
-            .most_slices(self.most_slices.get())
-            .resumes(self.resumes)
-            .resume_pause(self.resume_pause)
-            .follower_limit(self.follower_limit)
-            .lease_time(self.lease_time)
-            .idle_limit(self.idle_limit);
-        match self.most_promised {
-            Some(most) => layer.most_promised(most.as_u64()),
-            None => layer,
-        }
+            .max_lead(self.fill_ahead.get().saturating_mul(self.chunk_size.bytes().into()))
+            .max_calls(self.most_slices)
+    }
+
+    fn fill_limits(&self) -> FillLimits {
+        let limits = FillLimits::default().max_fills(self.most_fills);
+        self.most_promised.map_or(limits, |most| limits.max_reserved(most.as_u64()))
     }
 
     fn policy(&self) -> Policy {
-        let mut policy = Policy::default().max_size(self.max_size.as_u64());
+        let mut policy = Policy::default().max_size(self.max_size.as_u64()).uncacheable_ttl(self.refusal_ttl);
         if self.rfc9111 {
             policy = policy
-                .media(["*/*"])
-                .any_status()
-                .set_cookie(true)
+                .media_types(["*/*"])
+                .statuses(Statuses::Any)
+                .store_set_cookie(true)
                 .default_ttl(Duration::ZERO)
                 .stale_on_request(Duration::MAX)
                 .invalidate(InvalidateArg::NonError.into())
-                .targeted([HeaderName::from_static("cdn-cache-control")]);
+                .targeted_fields([HeaderName::from_static("cdn-cache-control")]);
         }
         if let Some(media) = &self.media {
-            policy = policy.media(media);
+            policy = policy.media_types(media);
         }
         if let Some(statuses) = &self.statuses {
             policy = match statuses.iter().copied().collect::<Option<Vec<_>>>() {
                 Some(named) => policy.statuses(named),
-                None => policy.any_status(),
+                None => policy.statuses(Statuses::Any),
             };
         }
         if let Some(by_ending) = self.media_by_ending {
             policy = policy.media_by_ending(by_ending);
         }
         if let Some(store) = self.set_cookie {
-            policy = policy.set_cookie(store);
+            policy = policy.store_set_cookie(store);
         }
         if let Some(ttl) = self.default_ttl {
             policy = policy.default_ttl(ttl);
@@ -277,13 +285,13 @@ impl Args {
         }
         policy = policy.share_with_authorized(self.share_with_authorized);
         if let Some(targeted) = &self.targeted {
-            policy = policy.targeted(targeted.iter().cloned());
+            policy = policy.targeted_fields(targeted.iter().cloned());
         }
         if let Some(most) = self.max_ranges {
             policy = policy.max_ranges(most);
         }
         if let Some(heed) = self.heed_requests {
-            policy = policy.heed_requests(heed);
+            policy = policy.request_directives(heed);
         }
         policy
     }

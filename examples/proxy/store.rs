@@ -72,7 +72,7 @@ impl StoreArg {
     /// Opens a layer on the store, with this many bytes of memory in front of it, if any.
     pub(crate) async fn open(&self, near: Option<u64>) -> Result<Opened, BoxError> {
         match self {
-            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity), near)),
+            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity).unwrap(), near)),
             #[cfg(feature = "all-stores")]
             Self::Redis { url, roots } => {
                 let mut store = tower_video_cache::RedisStore::new(url)?;
@@ -115,7 +115,7 @@ pub(crate) struct Opened {
 impl Opened {
     fn of(store: impl Store, near: Option<u64>) -> Self {
         let layer = match near {
-            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity), store)),
+            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity).unwrap(), store)),
             None => VideoCacheLayer::new(store),
         };
         Self {

@@ -25,9 +25,9 @@ pub(crate) enum FillArg {
 impl From<FillArg> for Fill {
     fn from(fill: FillArg) -> Self {
         match fill {
-            FillArg::Whole => Self::Whole,
-            FillArg::Progressive => Self::Progressive,
-            FillArg::Sliced => Self::Sliced,
+            FillArg::Whole => Self::whole(),
+            FillArg::Progressive => Self::progressive(),
+            FillArg::Sliced => Self::sliced(),
         }
     }
 }

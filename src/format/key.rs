@@ -37,6 +37,15 @@ pub(crate) fn boundary(generation: Generation) -> Boundary {
 ///
 /// A key function decides which requests share. Leave out only parts that the inner service's answer does not depend
 /// on.
+///
+/// ```
+/// use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
+///
+/// // An inner service that answers by the path alone, on any host.
+/// let layer =
+///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(|request| CacheKey::from(request.uri.path()));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(Vec<u8>);
 
@@ -48,6 +57,24 @@ impl CacheKey {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<&str> for CacheKey {
+    fn from(key: &str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<String> for CacheKey {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<Vec<u8>> for CacheKey {
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
     }
 }
 

@@ -18,7 +18,7 @@ use super::{key::CacheKey, signed_url::scheme};
 /// use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
 ///
 /// let uri = TargetUri::new().without_parameters(["token", "utm_*"]).sorted_parameters();
-/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(uri.into_fn());
+/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(uri.into_fn());
 /// ```
 ///
 /// The inner service must not look at a part that is left out. If a parameter proves who may see the video (a signed
@@ -27,7 +27,7 @@ use super::{key::CacheKey, signed_url::scheme};
 /// ```
 /// # use axum::{extract::Request, http::StatusCode, middleware, routing::get, Router};
 /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
-/// # let layer = VideoCacheLayer::new(MokaStore::new(1 << 30));
+/// # let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?);
 /// # async fn check(request: Request, next: middleware::Next) -> axum::response::Response { next.run(request).await }
 /// # async fn video() {}
 /// let app: Router = Router::new()
@@ -156,7 +156,7 @@ impl TargetUri {
     ///
     /// ```
     /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
-    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(TargetUri::new().without_signatures().into_fn());
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(TargetUri::new().without_signatures().into_fn());
     /// ```
     #[must_use]
     pub fn without_signatures(mut self) -> Self {

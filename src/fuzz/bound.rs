@@ -19,7 +19,7 @@ use super::{
     script::{date, Length, Settings},
     verdict::length,
 };
-use crate::Fill;
+use crate::settings::Mode;
 
 impl Call {
     /// The bytes that a 206 says it holds, and the length of the whole, if the fields agree.
@@ -123,7 +123,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        return settings.modes.fill == Fill::Sliced && bytes.is_some_and(is_aligned);
+        return settings.modes.fill == Mode::Sliced && bytes.is_some_and(is_aligned);
     }
     let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);

@@ -13,7 +13,7 @@ use super::{
     multipart::{content_range, number, parts, slice},
     verdict::{length, Case},
 };
-use crate::Fill;
+use crate::settings::Mode;
 
 impl Case<'_> {
     /// RFC 9110 §15.3.7.
@@ -72,7 +72,7 @@ impl Case<'_> {
     /// Whether the response is read while it arrives, and its length is unknown.
     fn comes_without_length(&self, source: &State<'_>) -> bool {
         let born = source.born;
-        self.judge.settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
+        self.judge.settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length()
     }
 
     /// Checks that every requested byte is there, and that a single range brings no other byte.

@@ -3,7 +3,6 @@
 use std::{
     future::{poll_fn, Future},
     pin::{pin, Pin},
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
 use tokio::{runtime::Handle, task::yield_now, time::sleep};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -23,8 +23,7 @@ use super::{
     verdict::{End, Judge, View, Viewed},
 };
 use crate::{
-    engine::{state::Engine, Config},
-    ChunkSize, Policy, VideoCache,
+    engine::state::Engine, ChunkSize, Fill, Limits, Policy, Retry, Statuses, VideoCache, VideoCacheLayer,
 };
 
 /// `data` is a script: settings, and up to 6 requests, each with the inner service's answer to it. The requests come
@@ -45,8 +44,8 @@ async fn play(script: Script) {
     let Script { settings, steps } = script;
     let (origin, clock) = (Origin::new(), Hand::new());
     let shelf = Shelf::new(settings.can_alter, settings.capacity);
-    let engine = Arc::new(engine(&settings, &shelf, &clock));
-    let service = VideoCache::new(origin.clone(), Arc::clone(&engine));
+    let layer = layer(&settings, &shelf, &clock);
+    let (engine, service) = (layer.engine(), layer.layer(origin.clone()));
     origin.world().delay = settings.delay;
     let mut judge = Judge::of(&settings);
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
@@ -158,9 +157,10 @@ fn seated<F: Future<Output = End> + Unpin>(
     }
 }
 
-/// Avoids the layer's setters: each of them makes a new engine, and a run should take less than a millisecond.
-fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
-    let statuses = settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok());
+fn layer(settings: &Settings, shelf: &Shelf, clock: &Hand) -> VideoCacheLayer {
+    let statuses: Vec<_> =
+        settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok()).collect();
+    let statuses = if settings.any_status { Statuses::Any } else { statuses.into() };
     let seconds = Duration::from_secs;
     let (percent, limit) = settings.heuristics;
     let mut policy = Policy::default()
@@ -168,35 +168,32 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
         .heuristics(percent, seconds(limit))
         .stale_while_revalidate(seconds(settings.stale_while_revalidate))
         .stale_if_error(seconds(settings.stale_if_error))
-        .targeted(settings.targeted.iter().map(|name| HeaderName::from_static(name)))
-        .heed_requests(settings.heeds)
-        .set_cookie(settings.set_cookie)
+        .targeted_fields(settings.targeted.iter().map(|name| HeaderName::from_static(name)))
+        .request_directives(settings.heeds)
+        .store_set_cookie(settings.set_cookie)
         .max_ranges(settings.max_ranges)
         .max_size(settings.max_size)
         .stale_on_request(seconds(settings.sharing.stale_on_request))
         .share_with_authorized(settings.sharing.with_authorized)
         .invalidate(settings.sharing.invalidate)
         .statuses(statuses);
-    if settings.any_status {
-        policy = policy.any_status();
-    }
     if settings.any_media {
-        policy = policy.media(["*/*"]);
+        policy = policy.media_types(["*/*"]);
     }
-    let mut config = Config::new(clock.clone());
-    config.policy = policy;
     let Modes { fill, read_ahead, abandon, resumes, most_slices, fill_ahead, most_fills, most_promised } =
         settings.modes;
-    (config.fill, config.read_ahead, config.abandon) = (fill, read_ahead, abandon);
-    (config.resumes, config.resume_pause) = (resumes, Duration::ZERO);
-    (config.most_slices, config.fill_ahead, config.most_fills) = (most_slices, fill_ahead, most_fills);
-    config.chunk_size = ChunkSize::new(settings.chunk_size).unwrap_or_default();
+    let max_lead = fill_ahead * u64::from(settings.chunk_size);
+    let fill = Fill { mode: fill, max_lead, read_ahead, max_calls: most_slices };
+    let limits = Limits { max_fills: most_fills, max_reserved: most_promised };
 
-    let engine = Engine::new(config, Arc::new(shelf.clone()));
-    match most_promised {
-        Some(_) => engine.reconfigured(|config| config.most_promised = most_promised),
-        None => engine,
-    }
+    VideoCacheLayer::new(shelf.clone())
+        .policy(policy)
+        .clock(clock.clone())
+        .chunk_size(ChunkSize::new(settings.chunk_size).unwrap_or_default())
+        .fill(fill)
+        .abandon(abandon)
+        .limits(limits)
+        .retry(Retry::default().attempts(resumes).first_delay(Duration::ZERO))
 }
 
 fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String> {

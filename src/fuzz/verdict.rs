@@ -19,7 +19,7 @@ use super::{
     reuse::{Life, Wishes},
     script::Settings,
 };
-use crate::{Fill, Invalidate};
+use crate::{settings::Mode, Invalidate};
 
 /// An answer, and all of its body.
 #[derive(Debug)]
@@ -320,7 +320,7 @@ impl<'a> Case<'a> {
             || self.calls().any(|call| {
                 call.is_broken() || call.denies_a_part(self.world) || call.withholds_a_part(settings)
             })
-            || settings.modes.fill != Fill::Whole && no_room
+            || settings.modes.fill != Mode::Whole && no_room
     }
 
     pub(super) fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {

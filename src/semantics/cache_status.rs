@@ -16,19 +16,8 @@ use super::{
 use crate::{error::Error, policy::Policy};
 
 /// The name of a cache in `Cache-Status`: a product, a host, or one of several caches in a row.
-///
-/// ```
-/// use tower_video_cache::CacheName;
-///
-/// assert_eq!(CacheName::default().to_string(), "tower-video-cache");
-/// assert_eq!(CacheName::new("edge-1")?.to_string(), "edge-1");
-/// // A name that is no token (RFC 9651 §3.3.4) is written as a string.
-/// assert_eq!(CacheName::new("Edge 1")?.to_string(), "\"Edge 1\"");
-/// assert!(CacheName::new("").is_err());
-/// # Ok::<(), tower_video_cache::Error>(())
-/// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct CacheName {
+pub(crate) struct CacheName {
     written: Box<str>,
     // The complete members of requests that are never looked up: the name and one reason.
     bypass: HeaderValue,
@@ -40,9 +29,9 @@ impl CacheName {
     ///
     /// # Errors
     ///
-    /// [`is_setting`](Error::is_setting) for any other name.
-    pub fn new(name: &str) -> Result<Self, Error> {
-        let refused = || Error::setting("a cache name is 1 to 128 characters of printable ASCII");
+    /// [`is_config`](Error::is_config) for any other name.
+    pub(crate) fn new(name: &str) -> Result<Self, Error> {
+        let refused = || Error::config("a cache name is 1 to 128 characters of printable ASCII");
         let is_printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if name.is_empty() || name.len() > LONGEST_NAME || !is_printable {
             return Err(refused());
@@ -520,7 +509,7 @@ mod tests {
         let longest = "x".repeat(128);
         assert_eq!(CacheName::new(&longest).unwrap().as_written(), longest);
         for name in ["", "\n", "\t", "\u{7f}", "\u{fc}", &"x".repeat(129)] {
-            assert!(CacheName::new(name).unwrap_err().is_setting(), "{name:?}");
+            assert!(CacheName::new(name).unwrap_err().is_config(), "{name:?}");
         }
         assert_eq!(CacheName::new(env!("CARGO_PKG_NAME")).unwrap(), CacheName::default());
     }

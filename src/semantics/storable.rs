@@ -55,7 +55,7 @@ pub(crate) fn storable(
         return Err(Refusal::Cookie);
     }
     if !freshness.is_of_use(has_validator(headers), exchange.received) {
-        let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
+        let no_cache = ResponseDirectives::heeded(headers, policy.targeted()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
     }
     let length = match (declared_length(headers), body_length) {
@@ -106,7 +106,7 @@ pub(crate) fn remove_credentials(
     policy: &Policy,
 ) {
     // RFC 9111 §3.5: if credentials may fetch the response, the answer to them says whether it may be shared.
-    if !ResponseDirectives::heeded(stored, policy.targeted_fields()).share_with_the_authorized() {
+    if !ResponseDirectives::heeded(stored, policy.targeted()).share_with_the_authorized() {
         request.remove(header::AUTHORIZATION);
     }
     if !exchange.with_cookie {
@@ -125,7 +125,7 @@ pub(crate) fn may_be_shared(
     headers: &HeaderMap,
     policy: &Policy,
 ) -> Result<(), Refusal> {
-    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    let directives = ResponseDirectives::heeded(headers, policy.targeted());
     if directives.must_understand && !is_understood(status) {
         return Err(Refusal::Status);
     }
@@ -153,7 +153,7 @@ pub(crate) fn may_be_shared(
 /// The last condition of RFC 9111 §3: the response says how long it is fresh, or that it is public, or its status lets
 /// a cache guess.
 fn says_or_lets_guess(status: StatusCode, headers: &HeaderMap, policy: &Policy) -> bool {
-    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    let directives = ResponseDirectives::heeded(headers, policy.targeted());
     let says_when = !directives.is_targeted && headers.contains_key(header::EXPIRES);
     let says_how_long = directives.max_age.is_some() || directives.s_maxage.is_some();
     says_when || says_how_long || directives.public || is_heuristically_cacheable(status)
@@ -274,7 +274,10 @@ mod tests {
     #[test]
     fn a_status_without_heuristics_needs_an_explicit_freshness() {
         // RFC 9111 §3: the last of the conditions; a validator does not help.
-        let policy = Policy::default().any_status().media(["*/*"]).stale_if_error(Duration::from_secs(9));
+        let policy = Policy::default()
+            .statuses(crate::policy::Statuses::Any)
+            .media_types(["*/*"])
+            .stale_if_error(Duration::from_secs(9));
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let judge = |status, lines: &[(&str, &str)]| {
             let lines = headers(lines);
@@ -312,7 +315,7 @@ mod tests {
         }
         let by_type = Policy::default().media_by_ending(false);
         assert_eq!(judge(&by_type, "/a.m4s", octets), Some(Refusal::Media));
-        let named = Policy::default().media(["application/octet-stream"]);
+        let named = Policy::default().media_types(["application/octet-stream"]);
         assert_eq!(judge(&named, "/a.m4s", octets), None, "a type named in the policy counts as it is sent");
         assert_eq!(judge(&named, "/a.m3u8", octets), Some(Refusal::NeverFresh));
         assert_eq!(judge(&named.media_by_ending(false), "/a.m3u8", octets), None);

@@ -9,7 +9,7 @@
 //! # runtime.block_on(async {
 //! use tower_video_cache::{conformance, MokaStore};
 //!
-//! conformance::check(&MokaStore::new(64 << 20)).await;
+//! conformance::check(&MokaStore::new(64 << 20)?).await;
 //! # });
 //! # }
 //! ```
@@ -65,7 +65,7 @@ async fn a_value_comes_back_whole<S: Store>(store: &S) {
 async fn a_value_of_any_size_comes_back_whole<S: Store>(store: &S) {
     let chunk = (1 << 20) + 40;
     let largest =
-        store.largest_value().map_or(chunk, |limit| usize::try_from(limit).unwrap_or(chunk).min(chunk));
+        store.max_value_size().map_or(chunk, |limit| usize::try_from(limit).unwrap_or(chunk).min(chunk));
     for length in [0, 1, 255, 65_536, largest] {
         let key = format!("conformance/length-{length}");
         put(store, &key, pattern(length, 3)).await;
@@ -116,7 +116,7 @@ async fn the_longest_key_is_a_key<S: Store>(store: &S) {
 }
 
 async fn a_value_over_the_limit_is_never_cut<S: Store>(store: &S) {
-    let Some(over) = store.largest_value().and_then(|limit| usize::try_from(limit.checked_add(1)?).ok())
+    let Some(over) = store.max_value_size().and_then(|limit| usize::try_from(limit.checked_add(1)?).ok())
     else {
         return;
     };

@@ -15,7 +15,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, ()>;
     fn remove<'a>(&'a self, key: &'a str) -> StoreFuture<'a, ()>;
-    fn largest_value(&self) -> Option<u64>;
+    fn max_value_size(&self) -> Option<u64>;
     fn capacity(&self) -> Option<u64>;
     fn can_alter(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
@@ -37,8 +37,8 @@ impl<S: Store> ErasedStore for S {
         Box::pin(Store::remove(self, key))
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        Store::largest_value(self)
+    fn max_value_size(&self) -> Option<u64> {
+        Store::max_value_size(self)
     }
 
     fn capacity(&self) -> Option<u64> {

@@ -21,7 +21,7 @@ use crate::error::BoxError;
 /// use std::sync::Arc;
 /// use tower_video_cache::{Fault, FaultStore, MokaStore, Operation, VideoCacheLayer};
 ///
-/// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)));
+/// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)?));
 /// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
 /// # }
@@ -177,8 +177,8 @@ impl<S: Store> Store for FaultStore<S> {
         }
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {

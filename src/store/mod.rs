@@ -1,5 +1,6 @@
 //! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
 
+mod boxed;
 mod breaker;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -35,8 +36,11 @@ pub use self::moka::MokaStore;
 pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
-pub use self::tiered::{Tiered, Writes};
 pub(crate) use self::within::{within, Failure};
+pub use self::{
+    boxed::BoxStore,
+    tiered::{Tiered, Writes},
+};
 pub(crate) use self::{breaker::Breaker, erased::ErasedStore};
 use crate::error::BoxError;
 
@@ -127,7 +131,7 @@ pub trait Store: Send + Sync + 'static {
     fn remove(&self, key: &str) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// The largest value that the store keeps, in bytes; chunks are cut to fit. Default: no limit.
-    fn largest_value(&self) -> Option<u64> {
+    fn max_value_size(&self) -> Option<u64> {
         None
     }
 
@@ -204,6 +208,7 @@ pub trait Store: Send + Sync + 'static {
 
 /// What came of a request for a [lease](Store::lease).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lease {
     /// The store has none to give.
     NotOffered,
@@ -226,8 +231,8 @@ impl<T: Store> Store for Arc<T> {
         (**self).remove(key)
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        (**self).largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        (**self).max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {

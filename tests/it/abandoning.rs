@@ -1,7 +1,8 @@
 //! A fill whose last client has gone: it is finished, stopped, or gives way to others.
 
 use bytes::Bytes;
-use tower_video_cache::{Abandon, ChunkSize, Fill, Policy, VideoCacheLayer};
+use std::num::NonZeroUsize;
+use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Policy, VideoCacheLayer};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK};
 
@@ -10,7 +11,7 @@ const PATH: &str = "/a.mp4";
 /// Five chunks.
 const LENGTH: usize = 5000;
 
-const MODES: [Fill; 2] = [Fill::Whole, Fill::Progressive];
+const MODES: [Fill; 2] = [Fill::whole(), Fill::progressive()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
@@ -110,7 +111,7 @@ async fn a_stopped_fill_leaves_only_the_missing_bytes_to_fetch() {
 
 #[tokio::test]
 async fn a_stopped_fill_serves_its_stored_ranges_without_another_call() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     one_leaves_after(&rig, &known(), 3).await;
     rig.get(PATH).range("bytes=100-2999").send().await.is_hit().partial(&truth(), 100..3000);
     assert_eq!(rig.head(PATH).send().await.is_hit().field("content-length"), "5000");
@@ -289,7 +290,7 @@ async fn the_last_client_to_leave_stops_the_fill() {
 
 #[tokio::test]
 async fn a_body_that_was_begun_and_is_not_read_keeps_the_fill_going() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     let unread = rig.get(PATH).reading().await;
     gate.reached_by(1).await;
@@ -302,7 +303,7 @@ async fn a_body_that_was_begun_and_is_not_read_keeps_the_fill_going() {
 
 #[tokio::test]
 async fn a_client_that_got_its_range_does_not_keep_the_fill_going() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     rig.get(PATH).range("bytes=0-99").send().await.partial(&truth(), 0..100);
     gate.reached_by(1).await;
@@ -329,7 +330,7 @@ async fn a_stopped_fill_that_cannot_be_completed_is_begun_anew() {
             assert!(is_broken || answer.bytes == other);
         }
         // Only a body that had begun may break. All other answers are unharmed.
-        assert!(mode != Fill::Whole || answers[0].error.is_none());
+        assert!(mode != Fill::whole() || answers[0].error.is_none());
         answers[1].whole(&other);
         answers[2].is_hit().whole(&other);
     }
@@ -337,7 +338,7 @@ async fn a_stopped_fill_that_cannot_be_completed_is_begun_anew() {
 
 #[tokio::test]
 async fn a_refresh_in_the_background_is_never_abandoned() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for joined in [false, true] {
             let rig = rig(mode, Abandon::Stop)
                 .layer(|layer| layer.policy(Policy::default().stale_while_revalidate(seconds(60))));
@@ -435,12 +436,14 @@ fn crowded(mode: Fill, layer: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -
 }
 
 fn one_place(layer: VideoCacheLayer) -> VideoCacheLayer {
-    layer.most_fills(1)
+    layer.limits(Limits::default().max_fills(NonZeroUsize::MIN))
 }
 
 /// A chunk takes 512 bytes beside its own.
+const ROOM_FOR_ONE: u64 = 5 * 1512 + 1000;
+
 fn room_for_one(layer: VideoCacheLayer) -> VideoCacheLayer {
-    layer.most_promised(5 * 1512 + 1000)
+    layer.limits(Limits::default().max_reserved(ROOM_FOR_ONE))
 }
 
 const CROWDS: [fn(VideoCacheLayer) -> VideoCacheLayer; 2] = [one_place, room_for_one];
@@ -474,7 +477,7 @@ async fn an_abandoned_fill_yields_to_one_that_a_client_waits_for() {
 
 #[tokio::test]
 async fn an_abandoned_fill_yields_before_the_inner_service_has_answered() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = crowded(mode, one_place);
         let gate = Gate::shut();
         rig.inner.answer_each(PATH, [known().held_by(&gate), known()]);
@@ -515,8 +518,9 @@ async fn a_fill_that_a_client_waits_for_yields_to_no_other() {
 
 #[tokio::test]
 async fn many_abandoned_fills_keep_no_other_response_from_being_stored() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-        let rig = crowded(mode, |layer| room_for_one(layer).most_fills(3));
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        let limits = Limits::default().max_reserved(ROOM_FOR_ONE).max_fills(NonZeroUsize::new(3).unwrap());
+        let rig = crowded(mode, |layer| layer.limits(limits));
         let gate = Gate::shut();
         for number in 0..20 {
             let path = format!("/left?{number}");

@@ -26,7 +26,7 @@ fn another(cache_control: &str) -> Script {
 
 #[tokio::test]
 async fn an_answer_that_lists_vary_in_connection_is_still_one_of_a_variant() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = Rig::new().fill(fill);
         let by = |script: Script| script.header("vary", "x-user").header("connection", "Vary, close");
         rig.inner.answer(PATH, by(script("max-age=60")));
@@ -113,7 +113,7 @@ async fn a_refusal_of_an_unsigned_url_makes_nothing_hold_longer() {
 
 #[tokio::test]
 async fn the_cookie_of_a_304_goes_to_no_waiting_request() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill).script(PATH, script("max-age=60")), Gate::shut());
         rig.get(PATH).send().await;
         settle().await;
@@ -161,7 +161,7 @@ async fn a_head_with_a_cookie_changes_no_field_of_others() {
 
 #[tokio::test]
 async fn credentials_that_are_validated_while_another_is_stored_mix_nothing() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill).script(PATH, script("max-age=60")), Gate::shut());
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         settle().await;
@@ -188,7 +188,7 @@ async fn credentials_that_are_validated_while_another_is_stored_mix_nothing() {
 #[tokio::test]
 async fn the_rest_of_a_video_that_was_begun_without_credentials_and_cookies_comes_without_them() {
     for name in ["authorization", "cookie"] {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.get(PATH).header(name, "x").send().await.whole(&movie(PATH, LENGTH));
         // A slice for this client's credentials might be for this client alone, and then the body would break.
@@ -214,10 +214,10 @@ async fn credentials_with_several_ranges_and_conditions_get_one_truth() {
 #[tokio::test]
 async fn a_response_to_credentials_is_poured_for_no_other_client() {
     for (fill, private) in [
-        (Fill::Progressive, "max-age=60"),
-        (Fill::Sliced, "max-age=60"),
-        (Fill::Progressive, "private, public, max-age=60"),
-        (Fill::Progressive, "public;max-age=60"),
+        (Fill::progressive(), "max-age=60"),
+        (Fill::sliced(), "max-age=60"),
+        (Fill::progressive(), "private, public, max-age=60"),
+        (Fill::progressive(), "public;max-age=60"),
     ] {
         let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
         rig.inner.answer(PATH, another(private).step(3, Step::Wait(gate.clone())));
@@ -234,7 +234,7 @@ async fn a_response_to_credentials_is_poured_for_no_other_client() {
 
 #[tokio::test]
 async fn a_field_that_alters_parts_alone_turns_slicing_off_for_nobody_else() {
-    let rig = Rig::new().fill(Fill::Sliced);
+    let rig = Rig::new().fill(Fill::sliced());
     let whole =
         Script::movie(PATH, LENGTH).header("cache-control", "no-store").header("vary", "accept-encoding");
     rig.inner.answer(PATH, whole);
@@ -266,7 +266,7 @@ async fn policies_of_many_strange_words_allow_nothing() {
 
 #[tokio::test]
 async fn a_lost_chunk_is_fetched_without_the_cookie_or_credentials_of_the_client() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for (name, parted) in
             [("cookie", true), ("cookie", false), ("authorization", true), ("authorization", false)]
         {
@@ -369,7 +369,7 @@ async fn no_host_is_taken_for_another_by_its_port_or_its_user() {
 
 #[tokio::test]
 async fn a_head_with_credentials_learns_nothing_of_a_flight_of_others() {
-    for fill in [Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
         rig.inner.answer(PATH, script("max-age=60").step(3, Step::Wait(gate.clone())));
         let leader = rig.get(PATH).start();
@@ -385,7 +385,7 @@ async fn a_head_with_credentials_learns_nothing_of_a_flight_of_others() {
 #[tokio::test]
 async fn parts_that_may_not_be_shared_any_more_break_one_body_at_most() {
     for forbids in ["private", "no-store"] {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.inner.answer(PATH, script(forbids));
         let broken = rig.get(PATH).send().await;

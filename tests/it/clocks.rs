@@ -58,7 +58,7 @@ async fn lives_through(rig: &Rig, others: &[SystemTime]) {
 
 #[tokio::test]
 async fn a_clock_at_any_time_gives_true_bytes_and_no_panic() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for first in times() {
             let policy = Policy::default().stale_while_revalidate(seconds(20)).stale_if_error(seconds(20));
             let rig = Rig::new().fill(mode).script(PATH, script()).layer(|layer| layer.policy(policy));

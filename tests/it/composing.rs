@@ -32,7 +32,7 @@ use crate::rig::movie;
 const LENGTH: usize = 300_000;
 
 fn layer() -> VideoCacheLayer {
-    VideoCacheLayer::new(MokaStore::new(64 << 20))
+    VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap())
 }
 
 fn request(path: &str, range: Option<&str>) -> Request<Body> {

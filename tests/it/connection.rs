@@ -55,7 +55,7 @@ async fn a_list_takes_off_no_field_that_the_layer_adds() {
     for list in
         ["If-None-Match", "close, range, if-range", "\"a, if-none-match, b\"", "if-modified-since, \u{e9}"]
     {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script());
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script());
         rig.get(PATH).header("connection", list).range("bytes=0-9").send().await;
         rig.get(PATH).header("connection", list).range("bytes=5000-5009").send().await;
         rig.clock.advance(seconds(60));

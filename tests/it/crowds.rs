@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{request, HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower::{service_fn, Layer, ServiceExt};
-use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, Retry, VideoCacheLayer};
 
 use crate::rig::{movie, settle, Gate, Rig, Script, Step};
 
@@ -68,10 +68,10 @@ fn parted(
 }
 
 fn layer() -> VideoCacheLayer {
-    VideoCacheLayer::new(FaultStore::new(MokaStore::new(64 << 20)))
+    VideoCacheLayer::new(FaultStore::new(MokaStore::new(64 << 20).unwrap()))
         .chunk_size(ChunkSize::new(1000).unwrap())
-        .fill(Fill::Sliced)
-        .resume_pause(Duration::from_millis(1))
+        .fill(Fill::sliced())
+        .retry(Retry::default().first_delay(Duration::from_millis(1)))
 }
 
 fn get(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
@@ -106,7 +106,7 @@ async fn an_answer_to_bad_credentials_takes_nothing_from_others() {
 #[tokio::test(start_paused = true)]
 async fn a_part_that_one_clients_request_fails_to_bring_may_come_by_anothers() {
     let seen = Seen::default();
-    let service = layer().resumes(0).layer(parted(&seen, |asked, response| {
+    let service = layer().retry(Retry::default().attempts(0)).layer(parted(&seen, |asked, response| {
         if asked.get("authorization").is_some_and(|sent| sent == "bad") {
             *response = Response::builder().status(403).body(Full::default()).unwrap();
         }
@@ -142,7 +142,7 @@ async fn a_client_that_validates_a_partly_stored_video_for_itself_gets_all_of_it
     let gate = Gate::shut();
     let script = Script::movie(PATH, LENGTH).header("etag", "\"v1\"").header("cache-control", "no-cache");
     let script = script.honours_ranges().honours_conditions();
-    let rig = Rig::new().fill(Fill::Sliced).script(PATH, script.clone().held_by(&gate));
+    let rig = Rig::new().fill(Fill::sliced()).script(PATH, script.clone().held_by(&gate));
     let leader = rig.get(PATH).start();
     gate.reached_by(1).await;
     let follower = rig.get(PATH).start();
@@ -154,7 +154,7 @@ async fn a_client_that_validates_a_partly_stored_video_for_itself_gets_all_of_it
 
 #[tokio::test]
 async fn an_answer_for_the_first_client_alone_comes_to_it_in_every_mode() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let script = Script::movie(PATH, LENGTH)
             .header("etag", "\"v1\"")
             .header("cache-control", "max-age=60, private=\"x-viewer\"")
@@ -170,7 +170,7 @@ async fn an_answer_for_the_first_client_alone_comes_to_it_in_every_mode() {
 
 #[tokio::test]
 async fn a_body_of_one_chunk_that_is_longer_than_it_said_is_never_stored() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let script = Script::movie(PATH, 1000).header("etag", "\"v1\"");
         let script = script.step(9, Step::Data(Bytes::from_static(b"more")));
         let rig = Rig::new().fill(fill).script(PATH, script);

@@ -7,7 +7,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{Fault, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, Ask, Rig, Script};
 
@@ -94,7 +94,7 @@ async fn the_record_decides_and_not_the_guess() {
     // Another node, whose changes this node does not hear of.
     let other =
         Rig::new().script(PATH, Script::of(&movie("/b.mp4", LENGTH)).header("cache-control", "max-age=60"));
-    let node = rig.layer.clone().store_limit(seconds(3)).layer(other.inner.clone());
+    let node = rig.layer.clone().timeouts(Timeouts::default().store(seconds(3))).layer(other.inner.clone());
     for method in [Method::PUT, Method::GET] {
         let request = Request::builder().method(method).uri(PATH).body(Full::default()).unwrap();
         node.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();

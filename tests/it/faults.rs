@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tower_video_cache::{Fault, Fill, Operation};
+use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
 use crate::rig::{movie, settle, Answer, Gate, Nodes, Rig, Script, CHUNK};
 
@@ -341,7 +341,7 @@ async fn a_commit_that_failed_and_happened_all_the_same_is_taken_out() {
 #[tokio::test(start_paused = true)]
 async fn one_answer_waits_once_for_a_store_that_hangs() {
     let limit = Duration::from_millis(2600);
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for (is_leased, is_stale) in [(true, true), (true, false), (false, true), (false, false)] {
             for (get, put) in (1..12).flat_map(|nth| [(nth, u64::MAX), (u64::MAX, nth), (nth, 1)]) {
                 let nodes = Nodes::new(1).layer(|layer| layer.fill(mode));
@@ -371,7 +371,8 @@ async fn one_answer_waits_once_for_a_store_that_hangs() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
     let limit = Duration::from_secs(2);
-    let rig = Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.store_limit(limit));
+    let rig =
+        Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.timeouts(Timeouts::default().store(limit)));
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
     let next = rig.store.calls(Operation::Get) + 1;
     rig.store.spoil_from(Operation::Get, next, Fault::Hang);

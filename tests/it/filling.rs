@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tower_video_cache::{
-    BoxError, ChunkSize, Fault, Fill, MokaStore, Operation, Policy, Store, VideoCacheLayer,
+    BoxError, ChunkSize, Fault, Fill, Limits, MokaStore, Operation, Policy, Retry, Store, VideoCacheLayer,
 };
 
 use crate::rig::{movie, settle, Gate, Rig, Script, Step};
@@ -204,13 +204,13 @@ async fn chunks_are_cut_to_the_size_that_the_store_can_hold() {
             self.0.remove(key).await
         }
 
-        fn largest_value(&self) -> Option<u64> {
+        fn max_value_size(&self) -> Option<u64> {
             Some(500)
         }
     }
 
     let mut rig = Rig::new().movie("/a.mp4", 2500);
-    let small = VideoCacheLayer::new(Small(MokaStore::new(1 << 20)));
+    let small = VideoCacheLayer::new(Small(MokaStore::new(1 << 20).unwrap()));
     rig.layer = small.chunk_size(ChunkSize::new(1 << 20).unwrap());
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
@@ -337,7 +337,7 @@ async fn a_response_that_half_the_store_could_never_hold_is_too_large_and_keeps_
 async fn the_chunks_of_a_body_that_died_are_completed_and_no_more_is_fetched() {
     let dying =
         Script::movie("/a.mp4", 6000).header("etag", "\"one\"").honours_ranges().dies_at(3000).dies_times(1);
-    let rig = Rig::new().layer(|layer| layer.resumes(0)).script("/a.mp4", dying);
+    let rig = Rig::new().layer(|layer| layer.retry(Retry::default().attempts(0))).script("/a.mp4", dying);
     assert_eq!(rig.get("/a.mp4").send().await.status, 502);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 6000));
     assert!(rig.inner.bytes_of("/a.mp4") < 3000 + 6000, "{:?}", rig.inner.ranges("/a.mp4"));
@@ -346,7 +346,9 @@ async fn the_chunks_of_a_body_that_died_are_completed_and_no_more_is_fetched() {
 
 #[tokio::test]
 async fn the_end_of_a_response_without_room_does_not_wait_for_its_beginning_to_be_read() {
-    let rig = Rig::new().layer(|layer| layer.fill_ahead(1).most_promised(4096)).fill(Fill::Progressive);
+    let rig = Rig::new()
+        .layer(|layer| layer.limits(Limits::default().max_reserved(4096)))
+        .fill(Fill::progressive().max_lead(1));
     let rig = rig.movie("/a.mp4", 20_000);
     let answer = rig.get("/a.mp4").range("bytes=-500").send();
     let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();

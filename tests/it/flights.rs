@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{Fault, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -90,7 +90,7 @@ async fn a_panicking_leader_does_not_strand_its_followers() {
 async fn a_follower_waits_no_longer_than_its_limit() {
     let gate = Gate::shut();
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).step(3, Step::Wait(gate.clone())));
-    let rig = rig.layer(|layer| layer.follower_limit(seconds(10)));
+    let rig = rig.layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(10))));
     let leader = rig.get("/a.mp4").start();
     gate.reached_by(1).await;
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500).honours_ranges());
@@ -205,7 +205,9 @@ async fn an_inner_body_that_stalls_does_not_hold_its_key() {
     let truth = movie("/a.mp4", 2500);
     let gate = Gate::shut();
     let stalling = Script::movie("/a.mp4", 2500).step(3, Step::Wait(gate.clone()));
-    let rig = Rig::new().script("/a.mp4", stalling).layer(|layer| layer.idle_limit(seconds(60)));
+    let rig = Rig::new()
+        .script("/a.mp4", stalling)
+        .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(60))));
     let leader = rig.get("/a.mp4").start();
     gate.reached_by(1).await;
     let gone = rig.get("/a.mp4").start();

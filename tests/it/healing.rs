@@ -12,7 +12,7 @@ use crate::{
     sliced::{asked, changed, other, parted, truth, unparted, LENGTH, PATH},
 };
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 /// A rig that has all of the video stored.
 async fn stored(mode: Fill, script: Script) -> Rig {
@@ -111,14 +111,15 @@ async fn a_chunk_that_is_damaged_is_fetched_again() {
     for mode in MODES {
         let rig = Rig::new().fill(mode).script(PATH, parted());
         // The fifth chunk.
-        rig.store.spoil(Operation::Put, if mode == Fill::Sliced { 6 } else { 5 }, Fault::Corrupt);
+        rig.store.spoil(Operation::Put, if mode == Fill::sliced() { 6 } else { 5 }, Fault::Corrupt);
         rig.get(PATH).send().await.whole(&truth());
-        let expected: &[&str] = match mode {
-            Fill::Sliced => &["0-999", "1000-9499 \"v1\"", "4000-4999 \"v1\""],
-            _ => &["all", "4000-4999 \"v1\""],
+        let expected: &[&str] = if mode == Fill::sliced() {
+            &["0-999", "1000-9499 \"v1\"", "4000-4999 \"v1\""]
+        } else {
+            &["all", "4000-4999 \"v1\""]
         };
         assert_eq!(asked(&rig), expected, "{mode:?}");
-        assert!(rig.layer.damaged_chunks() > 0, "{mode:?}");
+        assert!(rig.layer.handle().stats().damaged_chunks > 0, "{mode:?}");
         rig.get(PATH).send().await.whole(&truth()).is_hit();
         rig.inner.was_called(expected.len());
     }
@@ -181,14 +182,15 @@ async fn a_date_that_is_old_enough_proves_a_lost_chunk() {
 
 #[tokio::test]
 async fn a_chunk_that_is_lost_while_the_fill_is_under_way_is_fetched_again() {
-    for mode in [Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::progressive(), Fill::sliced()] {
         let gate = Gate::shut();
         // The gate is within chunk 6.
         let script = parted().step(10, Step::Wait(gate.clone()));
         let rig = Rig::new().fill(mode);
-        match mode {
-            Fill::Sliced => rig.inner.answer_each(PATH, [parted(), script, parted()]),
-            _ => rig.inner.answer_each(PATH, [script, parted()]),
+        if mode == Fill::sliced() {
+            rig.inner.answer_each(PATH, [parted(), script, parted()]);
+        } else {
+            rig.inner.answer_each(PATH, [script, parted()]);
         }
         let mut reading = rig.get(PATH).reading().await;
         assert!(reading.ready() == truth().slice(..1000));
@@ -257,7 +259,7 @@ async fn without_ranges_parts_go_on_in_the_refill() {
 async fn without_ranges_a_body_under_way_has_nothing_to_be_proved_by() {
     let gate = Gate::shut();
     let script = unparted().step(10, Step::Wait(gate.clone()));
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     rig.inner.answer_each(PATH, [script, unparted()]);
     let mut leader = rig.get(PATH).reading().await;
     let mut follower = rig.get(PATH).reading().await;

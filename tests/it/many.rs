@@ -22,7 +22,7 @@ fn members(before: &str, after: &str) -> String {
 
 fn rig(script: Script) -> Rig {
     let policy = Policy::default()
-        .targeted([http::HeaderName::from_static("cdn-cache-control")])
+        .targeted_fields([http::HeaderName::from_static("cdn-cache-control")])
         .max_ranges(usize::MAX);
     Rig::new().script(PATH, script).layer(|layer| layer.policy(policy))
 }

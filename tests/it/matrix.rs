@@ -17,7 +17,7 @@ const PATH: &str = "/a.mp4";
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 /// Every fault that the modes treat differently, and a delay below every limit.
 const FAULTS: [Fault; 6] = [
@@ -48,7 +48,7 @@ fn questions(views: [&str; 3]) -> Vec<Question> {
 
 /// A rig whose slices are small beside the video.
 fn rig(mode: Fill) -> Rig {
-    Rig::new().fill(mode).layer(|layer| layer.read_ahead(2 * u64::from(CHUNK)))
+    Rig::new().fill(mode.read_ahead(2 * u64::from(CHUNK)))
 }
 
 fn version(number: u32, kind: Kind) -> Version {
@@ -110,17 +110,17 @@ async fn store_faults(mode: Fill) {
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_whole_fill() {
-    store_faults(Fill::Whole).await;
+    store_faults(Fill::whole()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_progressive_fill() {
-    store_faults(Fill::Progressive).await;
+    store_faults(Fill::progressive()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_sliced_fill() {
-    store_faults(Fill::Sliced).await;
+    store_faults(Fill::sliced()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +174,7 @@ async fn a_representation_that_changes_between_any_two_calls_is_never_mixed_with
                             rig.inner.answer_each(PATH, changing(&versions[0], &versions[1], calls, back));
                             let verdicts = view(&rig, views, at_once, &versions, &what).await;
                             none_failed(&verdicts, &what);
-                            let one_call_brings_all = mode != Fill::Sliced;
+                            let one_call_brings_all = mode != Fill::sliced();
                             let is_true = |verdict: &Verdict| matches!(verdict, Verdict::True(_));
                             assert!(
                                 !one_call_brings_all || verdicts.iter().all(is_true),
@@ -299,7 +299,7 @@ async fn a_refill_in_another_coding_is_not_joined_to_bytes_that_have_left() {
             let coded = second.script().header("content-encoding", "inverted");
             let what = format!("{mode:?} {nth}");
             let rig = rig(mode);
-            let calls = if mode == Fill::Sliced { 2 } else { 1 };
+            let calls = if mode == Fill::sliced() { 2 } else { 1 };
             let scripts = vec![first.script(); calls];
             rig.inner.answer_each(PATH, scripts.into_iter().chain([coded]));
             lose(&rig, nth, Fault::Absent);

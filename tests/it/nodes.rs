@@ -1,5 +1,6 @@
 //! Several nodes over one store: by the store's leases, one node fills for all.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tokio::{
     time::{sleep, Instant},
 };
 use tower::{limit::ConcurrencyLimitLayer, Layer, ServiceExt};
-use tower_video_cache::{Abandon, Fault, Fill, Operation, Policy};
+use tower_video_cache::{Abandon, Fault, Fill, Limits, Operation, Policy, Retry, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
 
@@ -68,7 +69,7 @@ fn say(answers: &[Answer], word: &str) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_on_every_node_is_one_call() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
         // A video without parts: in every mode, one call brings all of it.
@@ -95,7 +96,7 @@ async fn a_crowd_on_every_node_is_one_call() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_part_of_a_sliced_fill_is_one_call() {
-    let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::Sliced));
+    let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::sliced()));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().held_by(&gate));
     let viewers = crowd(&nodes, 50);
@@ -115,7 +116,7 @@ async fn the_first_part_of_a_sliced_fill_is_one_call() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
     for (time, viewers) in [(10, 1), (3, 5)] {
-        let nodes = Nodes::new(3).layer(|layer| layer.lease_time(seconds(time)));
+        let nodes = Nodes::new(3).layer(|layer| layer.timeouts(Timeouts::default().lease(seconds(time))));
         nodes.inner.answer(PATH, known());
         nodes.leases.is_a_strangers(seconds(time));
         let begun = Instant::now();
@@ -130,9 +131,10 @@ async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         for held_at_its_head in [true, false] {
-            let nodes = Nodes::new(3).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+            let nodes =
+                Nodes::new(3).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().lease(seconds(3))));
             let gate = Gate::shut();
             let script = if held_at_its_head {
                 known().held_by(&gate)
@@ -154,7 +156,7 @@ async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fill_that_lost_its_lease_is_not_found_and_the_new_holders_fill_is() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
         let other = Script::movie("/new", LENGTH).header("etag", "\"v2\"");
@@ -166,7 +168,7 @@ async fn a_fill_that_lost_its_lease_is_not_found_and_the_new_holders_fill_is() {
         gate.open();
         let slow = slow.await.unwrap();
         slow.whole(&truth());
-        if mode == Fill::Whole {
+        if mode == Fill::whole() {
             assert!(slow.cache_status().contains("detail=lease-lost"), "{}", slow.cache_status());
         }
         for node in &nodes.all {
@@ -193,7 +195,7 @@ async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_one_node_invalidates_is_put_back_by_no_other() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
         nodes.inner.answer_each(
@@ -288,7 +290,7 @@ async fn a_request_for_one_variant_does_not_wait_for_another() {
 async fn failing_leases_are_no_worse_than_none() {
     for call in [Call::Lease, Call::Renew, Call::Release] {
         for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic, Trouble::Unanswered] {
-            for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
                 let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
                 nodes.inner.answer(PATH, known());
                 nodes.leases.spoil(call, trouble);
@@ -301,7 +303,7 @@ async fn failing_leases_are_no_worse_than_none() {
                 let is_kept = call != Call::Renew && !matches!((call, trouble), (Call::Lease, Trouble::Hang));
                 let is_told_so = status.contains("; stored");
                 assert!(is_kept || !is_told_so, "{call:?} {trouble:?} {mode:?} {status}");
-                assert!(!is_kept || is_told_so || mode != Fill::Whole, "{call:?} {trouble:?} {status}");
+                assert!(!is_kept || is_told_so || mode != Fill::whole(), "{call:?} {trouble:?} {status}");
                 // The limit for a call of the store, and once more for a release that no request waits for.
                 assert!(
                     begun.elapsed() <= Duration::from_millis(2600),
@@ -414,7 +416,7 @@ async fn a_response_that_could_not_be_stored_a_moment_ago_is_stored_once_it_can_
 
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_for_followers_a_node_asks_for_itself() {
-    let nodes = Nodes::new(2).layer(|layer| layer.follower_limit(seconds(5)));
+    let nodes = Nodes::new(2).layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(5))));
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
     let slow = nodes[0].get(PATH).start();
@@ -437,7 +439,8 @@ async fn past_the_limit_for_followers_a_node_asks_for_itself() {
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_for_followers_a_stale_response_stands_in() {
     let policy = Policy::default().stale_if_error(seconds(600));
-    let nodes = Nodes::new(2).layer(|layer| layer.policy(policy.clone()).follower_limit(seconds(5)));
+    let nodes = Nodes::new(2)
+        .layer(|layer| layer.policy(policy.clone()).timeouts(Timeouts::default().follower(seconds(5))));
     let gate = Gate::shut();
     let cached = known().header("cache-control", "max-age=60");
     nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
@@ -476,7 +479,7 @@ async fn a_node_stops_asking_for_a_lease_once_no_request_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_response_is_validated_once_for_all_nodes() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for is_still_good in [true, false] {
             let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
             let cached = known().header("cache-control", "max-age=60");
@@ -581,8 +584,8 @@ async fn a_lease_ends_with_its_fill_however_that_ends() {
         Script::movie(PATH, LENGTH).header("content-length", "7"),
         known().header("cache-control", "private"),
     ] {
-        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-            let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).resumes(0));
+        for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+            let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).retry(Retry::default().attempts(0)));
             nodes.inner.answer(PATH, script.clone());
             let ask = nodes[0].get(PATH);
             drop(tokio::spawn(async move { drop(ask.response().await) }).await);
@@ -594,7 +597,7 @@ async fn a_lease_ends_with_its_fill_however_that_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
         nodes[0].get(PATH).send().await.whole(&truth());
@@ -641,14 +644,14 @@ fn without_leases(nodes: Nodes, way: usize) -> Nodes {
     match way {
         0 => nodes.leases.offers_none(),
         1 => nodes.leases.spoil(Call::Lease, Trouble::Error),
-        _ => return nodes.layer(|layer| layer.lease_time(Duration::ZERO)),
+        _ => return nodes.layer(|layer| layer.timeouts(Timeouts::default().lease(Duration::ZERO))),
     }
     nodes
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_leases_a_response_that_one_node_invalidates_is_put_back_by_no_other() {
-    for (way, mode) in (0..3).flat_map(|way| [Fill::Whole, Fill::Progressive].map(|mode| (way, mode))) {
+    for (way, mode) in (0..3).flat_map(|way| [Fill::whole(), Fill::progressive()].map(|mode| (way, mode))) {
         // At each of the chunks, between them, and at the record: half a second for each.
         for moment in 0..14 {
             let nodes = without_leases(Nodes::new(2).layer(|layer| layer.fill(mode)), way);
@@ -764,7 +767,7 @@ async fn a_lease_that_could_not_be_released_is_released_once_the_store_answers_a
 
 #[tokio::test]
 async fn a_lease_time_of_zero_asks_for_no_leases() {
-    let nodes = Nodes::new(1).layer(|layer| layer.lease_time(Duration::ZERO));
+    let nodes = Nodes::new(1).layer(|layer| layer.timeouts(Timeouts::default().lease(Duration::ZERO)));
     nodes.inner.answer(PATH, known());
     nodes[0].get(PATH).send().await.whole(&truth());
     assert_eq!(nodes.leases.asked().len(), 0);
@@ -787,7 +790,7 @@ async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn a_stored_response_is_found_though_its_lease_was_never_given_back() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
-        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
             let nodes = Nodes::new(3).layer(|layer| layer.fill(mode));
             let gate = Gate::shut();
             nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
@@ -833,8 +836,9 @@ async fn a_validated_or_completed_response_is_found_though_its_lease_was_never_g
 
 #[tokio::test(start_paused = true)]
 async fn each_request_waits_for_another_node_as_long_as_the_limit_says() {
-    for mode in [Fill::Whole, Fill::Progressive] {
-        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+    for mode in [Fill::whole(), Fill::progressive()] {
+        let nodes =
+            Nodes::new(2).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().follower(seconds(5))));
         let gate = Gate::shut();
         nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
         let slow = nodes[0].get(PATH).start();
@@ -863,8 +867,9 @@ async fn each_request_waits_for_another_node_as_long_as_the_limit_says() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_gives_up_at_its_limit_leaves_the_others_a_fill_to_wait_for() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-        let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        let nodes =
+            Nodes::new(1).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().follower(seconds(5))));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
         nodes.leases.is_a_strangers(seconds(7));
         let first = nodes[0].get(PATH).start();
@@ -882,7 +887,7 @@ async fn a_request_that_gives_up_at_its_limit_leaves_the_others_a_fill_to_wait_f
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_all_give_up_at_their_limit_leave_no_fill() {
-    let nodes = Nodes::new(1).layer(|layer| layer.follower_limit(seconds(5)));
+    let nodes = Nodes::new(1).layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(5))));
     nodes.inner.answer(PATH, known());
     nodes.leases.is_a_strangers(seconds(1000));
     for answer in all(crowd(&nodes, 3)).await {
@@ -896,7 +901,7 @@ async fn requests_that_all_give_up_at_their_limit_leave_no_fill() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waits_for_a_lease_takes_no_place_among_the_fills() {
-    let nodes = Nodes::new(1).layer(|layer| layer.most_fills(1));
+    let nodes = Nodes::new(1).layer(|layer| layer.limits(Limits::default().max_fills(NonZeroUsize::MIN)));
     let other = Script::movie("/b.mp4", LENGTH);
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known());
@@ -945,8 +950,9 @@ async fn a_response_that_another_node_completed_meanwhile_is_not_fetched_again()
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
-        for mode in [Fill::Whole, Fill::Progressive] {
-            let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+        for mode in [Fill::whole(), Fill::progressive()] {
+            let nodes =
+                Nodes::new(2).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().lease(seconds(3))));
             let gate = Gate::shut();
             let changed = [Script::absent().status(204), Script::movie("/new", LENGTH)];
             let slow = known().step(5, Step::Wait(gate.clone()));
@@ -960,7 +966,7 @@ async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
             gate.open();
             let before = before.await.unwrap();
             before.whole(&truth());
-            if mode == Fill::Whole {
+            if mode == Fill::whole() {
                 assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
             }
             sleep(seconds(10)).await;
@@ -975,7 +981,7 @@ async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_could_not_be_renewed_counts_if_the_store_confirms_it_at_last() {
-    let nodes = Nodes::new(2).layer(|layer| layer.lease_time(seconds(3)));
+    let nodes = Nodes::new(2).layer(|layer| layer.timeouts(Timeouts::default().lease(seconds(3))));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().step(5, Step::Wait(gate.clone())));
     nodes.leases.spoil(Call::Renew, Trouble::Unanswered);
@@ -996,7 +1002,8 @@ async fn a_lease_that_could_not_be_renewed_counts_if_the_store_confirms_it_at_la
 #[tokio::test(start_paused = true)]
 async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease() {
     let policy = Policy::default().stale_while_revalidate(seconds(600));
-    let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()).lease_time(seconds(9)));
+    let nodes = Nodes::new(4)
+        .layer(|layer| layer.policy(policy.clone()).timeouts(Timeouts::default().lease(seconds(9))));
     let cached = known().header("cache-control", "max-age=60");
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [cached.clone(), cached.clone().held_by(&gate), cached]);

@@ -1,9 +1,9 @@
-//! Fills that are read while they are stored: `Fill::Progressive`.
+//! Fills that are read while they are stored: `Fill::progressive()`.
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation};
+use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK};
 
@@ -25,7 +25,7 @@ fn unknown() -> Script {
 }
 
 fn rig(script: Script) -> Rig {
-    Rig::new().fill(Fill::Progressive).script(PATH, script)
+    Rig::new().fill(Fill::progressive()).script(PATH, script)
 }
 
 /// The frame before which this many chunks have come, and no more.
@@ -557,7 +557,8 @@ async fn a_store_that_fails_midway_gives_followers_true_bytes_or_an_error() {
 async fn a_body_that_falls_silent_is_live_for_the_leader_and_an_error_for_others() {
     for script in [known(), unknown()] {
         let gate = Gate::shut();
-        let rig = rig(held(script, 2, &gate)).layer(|layer| layer.idle_limit(seconds(20)));
+        let rig = rig(held(script, 2, &gate))
+            .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(20))));
         let leader = rig.get(PATH).reading().await;
         let begun = tokio::time::Instant::now();
         let follower = rig.get(PATH).reading().await;
@@ -604,7 +605,7 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
 #[tokio::test]
 async fn a_request_does_not_read_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en")]);
     let ask = |language: &str| rig.get(PATH).header("accept-language", language);
@@ -630,7 +631,7 @@ async fn a_request_does_not_read_a_fill_that_other_requests_select() {
 #[tokio::test]
 async fn a_head_is_not_answered_from_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en").header("etag", "\"en\"")]);
     let de = rig.get(PATH).header("accept-language", "de").reading().await;
@@ -665,7 +666,7 @@ async fn a_fill_that_must_be_validated_is_read_only_by_its_leader() {
 /// A rig whose store holds fewer chunks than the video has. Its fills stay at most three chunks ahead of their
 /// readers.
 fn scarce(script: Script) -> Rig {
-    let rig = Rig::with_capacity(20_000).fill(Fill::Progressive).layer(|layer| layer.fill_ahead(AHEAD));
+    let rig = Rig::with_capacity(20_000).fill(Fill::progressive().max_lead(AHEAD * u64::from(CHUNK)));
     rig.script(PATH, script)
 }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
-use tower_video_cache::{ChunkSize, Fault, Operation, Policy};
+use tower_video_cache::{ChunkSize, Fault, Operation, Policy, Retry};
 
 use crate::rig::{date, movie, seconds, Answer, Rig, Script};
 
@@ -130,7 +130,7 @@ async fn a_cold_set_is_filled_whole_and_answered_in_parts() {
 #[tokio::test]
 async fn a_response_stored_without_a_type_has_parts_without_one() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).without("content-type"));
-    let rig = rig.layer(|layer| layer.policy(Policy::default().media(["*/*"])));
+    let rig = rig.layer(|layer| layer.policy(Policy::default().media_types(["*/*"])));
     let answer = rig.get("/a.mp4").range("bytes=0-9,5000-6999").send().await;
     has_parts(&answer, &movie("/a.mp4", LENGTH), &[0..10, 5000..7000]);
     assert!(parts(&answer).iter().all(|part| part.field("content-type").is_none()));
@@ -276,7 +276,7 @@ async fn parts_whose_first_byte_is_gone_are_filled_anew() {
 #[tokio::test]
 async fn parts_that_lose_a_chunk_midway_end_with_an_error_and_without_a_closing_delimiter() {
     let (rig, movie) = stored().await;
-    let rig = rig.layer(|layer| layer.resumes(0));
+    let rig = rig.layer(|layer| layer.retry(Retry::default().attempts(0)));
     let ask = || rig.get("/a.mp4").range("bytes=0-9,4500-6499,9000-9009").send();
     let script = Script::movie("/a.mp4", movie.len()).header("etag", "\"v1\"").header("date", &date(0));
     // The gets read the manifest, and chunks 0, 4, 5, 6 and 9.

@@ -73,7 +73,7 @@ async fn each_directive_is_heeded() {
         rig.inner.was_called(if expected == HIT { 1 } else { 2 });
 
         // An operator may choose to ignore all of them.
-        let deaf = Policy::default().heed_requests(false);
+        let deaf = Policy::default().request_directives(false);
         let rig = Rig::new().layer(|layer| layer.policy(deaf)).script(PATH, script(stored));
         rig.get(PATH).send().await;
         rig.clock.advance(seconds(age));

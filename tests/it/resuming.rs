@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
-use tower_video_cache::Fill;
+use tower_video_cache::{Fill, Retry, Timeouts};
 
 use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step};
 
@@ -16,7 +16,7 @@ const PATH: &str = "/a.mp4";
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 2] = [Fill::Whole, Fill::Progressive];
+const MODES: [Fill; 2] = [Fill::whole(), Fill::progressive()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
@@ -113,7 +113,7 @@ async fn a_resume_is_tried_the_set_times_with_a_pause_that_doubles() {
         for resumes in 0..=3 {
             for deaths in 1..=4 {
                 let rig = rig(mode, known().dies_at(1500).dies_times(deaths))
-                    .layer(|layer| layer.resumes(resumes).resume_pause(pause));
+                    .layer(|layer| layer.retry(Retry::default().attempts(resumes).first_delay(pause)));
                 let begun = Instant::now();
                 let answer = rig.get(PATH).send().await;
                 let tries = deaths.min(resumes);
@@ -166,7 +166,8 @@ async fn an_inner_service_that_is_down_for_a_moment_is_asked_again() {
 async fn an_inner_service_that_does_not_answer_in_time_is_asked_again() {
     for mode in MODES {
         let never = crate::rig::Gate::shut();
-        let rig = Rig::new().fill(mode).layer(|layer| layer.idle_limit(seconds(5)));
+        let rig =
+            Rig::new().fill(mode).layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
         rig.inner.answer_each(PATH, [known().dies_at(1500), known().held_by(&never), known()]);
         let begun = Instant::now();
         rig.get(PATH).send().await.whole(&truth());
@@ -259,7 +260,7 @@ async fn after_another_representation_came_the_next_client_gets_that_one_alone()
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_reads_during_a_resume_notices_nothing() {
-    let rig = rig(Fill::Progressive, known().dies_at(1500));
+    let rig = rig(Fill::progressive(), known().dies_at(1500));
     let mut leader = rig.get(PATH).reading().await;
     let mut follower = rig.get(PATH).reading().await;
     for viewer in [&mut leader, &mut follower] {

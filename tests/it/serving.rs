@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{CacheName, ChunkSize};
+use tower_video_cache::{CacheStatus, ChunkSize};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
@@ -186,7 +186,9 @@ async fn every_request_reads_how_it_was_handled() {
     rig.inner.answer("/fat.mp4", Script::movie("/fat.mp4", 100).header("cache-control", "no-store"));
     rig.inner.answer("/broken.mp4", Script::movie("/broken.mp4", 2500).cut(2));
     let rig = rig.layer(|layer| {
-        layer.name(CacheName::new("Edge 1").unwrap()).bypass(|request| request.uri.path() == "/live.mp4")
+        layer
+            .cache_status(CacheStatus::named("Edge 1").unwrap())
+            .bypass(|request| request.uri.path() == "/live.mp4")
     });
     for (ask, said) in [
         (rig.get("/a.mp4"), "hit; ttl=300"),
@@ -218,7 +220,11 @@ async fn every_request_reads_how_it_was_handled() {
 async fn a_key_is_shown_after_a_lookup_and_only_if_the_operator_asks_for_it() {
     let (rig, _) = stored().await;
     assert!(!rig.get("/a.mp4").send().await.cache_status().contains("key"));
-    let rig = rig.layer(|layer| layer.show_key(true).bypass(|request| request.uri.path() == "/live.mp4"));
+    let rig = rig.layer(|layer| {
+        layer
+            .cache_status(CacheStatus::default().with_key())
+            .bypass(|request| request.uri.path() == "/live.mp4")
+    });
     let ask = |path| rig.get(path).header("host", "video.example");
     for (ask, said) in [
         (ask("/a.mp4"), r#"fwd=uri-miss; ttl=300; stored; key="@video.example\\n/a.mp4""#),

@@ -1,7 +1,7 @@
 //! The effects that one client's question may have on the answers to others, and those that it may not have.
 
 use bytes::Bytes;
-use tower_video_cache::{Fault, Operation, Policy};
+use tower_video_cache::{Fault, Operation, Policy, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
 
@@ -32,7 +32,7 @@ async fn stale(rig: Rig, script: Script) -> Rig {
 
 #[tokio::test(start_paused = true)]
 async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
-    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = Rig::new().layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
     let rig = stale(rig, script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -46,7 +46,7 @@ async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_304() {
-    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = Rig::new().layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
     let varied = || script().header("vary", "x-a");
     let rig = rig.script(PATH, varied());
     rig.get(PATH).header("x-a", "1").send().await;

@@ -38,7 +38,7 @@ async fn is_hit(ask: Ask) -> bool {
 
 #[tokio::test]
 async fn an_expired_url_goes_to_the_inner_service_however_fresh_the_stored_response_is() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for unsigned in [false, true] {
             for url in for_a_minute() {
                 let uri = if unsigned { TargetUri::new().without_signatures() } else { TargetUri::new() };

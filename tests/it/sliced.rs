@@ -1,6 +1,8 @@
 //! Objects that are fetched in parts: the ranges that the inner service is asked for, how often, and the use of its
 //! answers.
 
+use std::num::NonZeroUsize;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{header, Method, StatusCode};
@@ -41,12 +43,12 @@ pub(crate) fn changed() -> Script {
 }
 
 pub(crate) fn rig(script: Script) -> Rig {
-    Rig::new().fill(Fill::Sliced).script(PATH, script)
+    Rig::new().fill(Fill::sliced()).script(PATH, script)
 }
 
 /// The same with slices that are small beside the video.
 pub(crate) fn small(script: Script, chunks: u64) -> Rig {
-    rig(script).layer(|layer| layer.read_ahead(chunks * u64::from(CHUNK)))
+    rig(script).fill(Fill::sliced().read_ahead(chunks * u64::from(CHUNK)))
 }
 
 /// A rig that has one chunk stored.
@@ -456,7 +458,7 @@ async fn chunks_are_read_as_they_land() {
 #[tokio::test]
 async fn no_more_calls_run_at_once_than_the_limit_allows() {
     let gate = Gate::shut();
-    let rig = begun(parted()).await.layer(|layer| layer.most_slices(2));
+    let rig = begun(parted()).await.fill(Fill::sliced().max_calls(NonZeroUsize::new(2).unwrap()));
     rig.inner.answer(PATH, parted().held_by(&gate));
     let viewers: Vec<_> =
         (1..8).map(|chunk| rig.get(PATH).range(&format!("bytes={chunk}000-{chunk}099")).start()).collect();

@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-use tower_video_cache::{Error, Fault, Fill, Operation, Policy};
+use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
 use crate::{
     rig::{seconds, settle, Gate, Rig, Script, Step},
@@ -324,7 +324,7 @@ async fn a_whole_fill_completes_the_missing_chunks_before_it_serves() {
     let gate = Gate::shut();
     let rig = begun(parted()).await;
     rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
-    let rig = rig.fill(Fill::Whole);
+    let rig = rig.fill(Fill::whole());
     rig.inner.answer(PATH, parted().step(15, Step::Wait(gate.clone())));
     let there = rig.get(PATH).range("bytes=0-9").start();
     let missing = rig.get(PATH).range("bytes=8000-8009").start();
@@ -343,9 +343,9 @@ async fn a_whole_fill_completes_the_missing_chunks_before_it_serves() {
 
 #[tokio::test]
 async fn a_whole_fill_of_a_changed_object_is_of_the_new_one() {
-    let rig = begun(parted()).await.fill(Fill::Whole);
+    let rig = begun(parted()).await.fill(Fill::whole());
     for (number, script) in [changed(), changed().ignores_if_range()].into_iter().enumerate() {
-        let rig = if number == 0 { &rig } else { &begun(parted()).await.fill(Fill::Whole) };
+        let rig = if number == 0 { &rig } else { &begun(parted()).await.fill(Fill::whole()) };
         rig.inner.answer(PATH, script);
         rig.get(PATH).send().await.whole(&other());
         rig.get(PATH).send().await.whole(&other()).is_hit();
@@ -356,7 +356,7 @@ async fn a_whole_fill_of_a_changed_object_is_of_the_new_one() {
 #[tokio::test]
 async fn a_progressive_fill_serves_the_stored_chunks_at_once_and_fetches_the_rest() {
     let gate = Gate::shut();
-    let rig = begun(parted()).await.fill(Fill::Progressive);
+    let rig = begun(parted()).await.fill(Fill::progressive());
     rig.inner.answer(PATH, parted().held_by(&gate));
     let mut reading = rig.get(PATH).reading().await;
     assert!(reading.ready() == truth().slice(..1000));
@@ -368,7 +368,7 @@ async fn a_progressive_fill_serves_the_stored_chunks_at_once_and_fetches_the_res
 
 #[tokio::test]
 async fn a_part_that_comes_unasked_is_completed_in_every_mode() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let rig = Rig::new().fill(mode);
         let part = Script::of(&truth().slice(..2500))
             .status(206)
@@ -385,8 +385,8 @@ async fn a_part_that_comes_unasked_is_completed_in_every_mode() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fill_that_broke_leaves_its_chunks_for_the_next_fill() {
-    for mode in [Fill::Whole, Fill::Progressive] {
-        let rig = Rig::new().fill(mode).layer(|layer| layer.resumes(0));
+    for mode in [Fill::whole(), Fill::progressive()] {
+        let rig = Rig::new().fill(mode).layer(|layer| layer.retry(Retry::default().attempts(0)));
         rig.inner.answer_each(PATH, [parted().dies_at(4500), parted()]);
         let first = rig.get(PATH).send().await;
         assert!(first.error.is_some() || first.status == StatusCode::BAD_GATEWAY, "{mode:?}");
@@ -408,7 +408,7 @@ async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_client_nothing(
 
 #[tokio::test]
 async fn a_chunk_that_the_store_has_no_room_for_is_read_by_the_waiting_request() {
-    let rig = begun(parted()).await.layer(|layer| layer.most_promised(1));
+    let rig = begun(parted()).await.layer(|layer| layer.limits(Limits::default().max_reserved(1)));
     let puts = rig.puts();
     rig.get(PATH).range("bytes=5000-5099").send().await.partial(&truth(), 5000..5100);
     assert_eq!(rig.puts(), puts);
@@ -418,7 +418,7 @@ async fn a_chunk_that_the_store_has_no_room_for_is_read_by_the_waiting_request()
 
 #[tokio::test]
 async fn an_object_that_was_evicted_in_part_is_completed_by_its_missing_chunks() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = begun(parted()).await;
         rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
         // The chunk that is read is lost.
@@ -434,7 +434,7 @@ async fn an_object_that_was_evicted_in_part_is_completed_by_its_missing_chunks()
 
 #[tokio::test]
 async fn a_stale_object_in_parts_is_validated_by_one_question_in_every_mode() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let rig = begun(parted().honours_conditions()).await.fill(mode);
         rig.clock.advance(seconds(301));
         rig.get(PATH).send().await.whole(&truth());

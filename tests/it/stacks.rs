@@ -103,7 +103,7 @@ impl<A> Service<Request<A>> for Counted {
 }
 
 fn cache() -> VideoCacheLayer {
-    VideoCacheLayer::new(MokaStore::new(1 << 20))
+    VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap())
 }
 
 fn request(range: Option<&str>) -> Request<Body> {

@@ -1,7 +1,7 @@
 //! Stale responses that may be used all the same (RFC 9111 §4.2.4, RFC 5861).
 
 use bytes::Bytes;
-use tower_video_cache::Policy;
+use tower_video_cache::{Policy, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -156,7 +156,8 @@ async fn a_response_that_is_gone_stands_in_for_no_waiting_request() {
 
 #[tokio::test]
 async fn a_stale_response_stands_in_for_a_fill_that_takes_too_long() {
-    let rig = Rig::new().layer(|layer| layer.follower_limit(std::time::Duration::ZERO));
+    let rig =
+        Rig::new().layer(|layer| layer.timeouts(Timeouts::default().follower(std::time::Duration::ZERO)));
     let rig = stale(rig, "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script("").held_by(&gate));

@@ -8,18 +8,18 @@ use tower_video_cache::{conformance, BoxError, Fault, FaultStore, Lease, MokaSto
 
 #[tokio::test]
 async fn the_memory_store_keeps_the_contract() {
-    conformance::check(&MokaStore::new(64 << 20)).await;
-    conformance::check(&MokaStore::new(4 << 20)).await;
+    conformance::check(&MokaStore::new(64 << 20).unwrap()).await;
+    conformance::check(&MokaStore::new(4 << 20).unwrap()).await;
 }
 
 #[tokio::test]
 async fn a_store_without_faults_keeps_the_contract_through_the_fault_store() {
-    conformance::check(&FaultStore::new(MokaStore::new(64 << 20))).await;
+    conformance::check(&FaultStore::new(MokaStore::new(64 << 20).unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_store_that_forgets_at_times_keeps_the_contract() {
-    let store = FaultStore::new(MokaStore::new(64 << 20));
+    let store = FaultStore::new(MokaStore::new(64 << 20).unwrap());
     for nth in (1..60).step_by(3) {
         store.spoil(Operation::Get, nth, Fault::Absent);
     }
@@ -36,12 +36,12 @@ async fn the_suite_finds_stores_that_break_the_contract() {
         (Operation::Remove, 1, Fault::Absent),
         (Operation::Remove, 2, Fault::Error),
     ] {
-        let store = FaultStore::new(MokaStore::new(64 << 20));
+        let store = FaultStore::new(MokaStore::new(64 << 20).unwrap());
         store.spoil(operation, nth, fault);
         let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
         assert!(checked.is_err(), "{operation:?} {nth} {fault:?}");
     }
-    let forgetful = FaultStore::new(MokaStore::new(64 << 20));
+    let forgetful = FaultStore::new(MokaStore::new(64 << 20).unwrap());
     forgetful.spoil_from(Operation::Put, 1, Fault::Absent);
     assert!(AssertUnwindSafe(conformance::check(&forgetful)).catch_unwind().await.is_err(), "keeps nothing");
 }
@@ -51,7 +51,7 @@ async fn the_suite_tells_leases_that_are_one_holders_from_those_that_are_not() {
     for flaw in
         ["", "granted to all", "renewed by all", "released by all", "kept for ever", "left by a remove"]
     {
-        let store = Leasing { values: MokaStore::new(64 << 20), holders: Mutex::default(), flaw };
+        let store = Leasing { values: MokaStore::new(64 << 20).unwrap(), holders: Mutex::default(), flaw };
         let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
         assert_eq!(checked.is_ok(), flaw.is_empty(), "{flaw}");
     }
@@ -106,7 +106,7 @@ impl Store for Leasing {
 
 #[tokio::test]
 async fn a_value_larger_than_the_memory_store_is_declined() {
-    let store = MokaStore::new(10_000);
+    let store = MokaStore::new(10_000).unwrap();
     store.put("c/small", Bytes::from_static(b"kept")).await.unwrap();
     assert!(store.put("c/large", Bytes::from(vec![0; 10_000])).await.is_err());
     assert_eq!(store.get("c/small").await.unwrap().unwrap(), "kept");
@@ -115,7 +115,7 @@ async fn a_value_larger_than_the_memory_store_is_declined() {
 #[tokio::test(start_paused = true)]
 async fn each_fault_does_what_its_name_says() {
     async fn spoiled(operation: Operation, fault: Fault) -> FaultStore<MokaStore> {
-        let store = FaultStore::new(MokaStore::new(1 << 20));
+        let store = FaultStore::new(MokaStore::new(1 << 20).unwrap());
         store.inner().put("k", Bytes::from_static(b"value")).await.unwrap();
         store.spoil(operation, 1, fault);
         store

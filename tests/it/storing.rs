@@ -1,7 +1,7 @@
 //! The responses that may be stored, and how long they may be served.
 
 use http::{Request, StatusCode};
-use tower_video_cache::{CacheKey, Policy};
+use tower_video_cache::{CacheKey, Policy, Statuses};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
@@ -142,7 +142,7 @@ async fn a_response_is_served_while_it_is_fresh_and_fetched_again_after() {
 #[tokio::test]
 async fn the_policy_decides_questions_that_the_rfc_leaves_open() {
     let page = Script::movie("/page", 10).without("content-type").header("content-type", "text/html");
-    let policy = Policy::default().media(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
+    let policy = Policy::default().media_types(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
     let rig = Rig::new().script("/page", page).layer(|layer| layer.policy(policy));
     rig.get("/page").send().await;
     rig.clock.advance(seconds(4));
@@ -387,7 +387,7 @@ async fn a_stored_412_or_416_is_served_with_all_its_fields() {
             .status(status)
             .header("cache-control", "max-age=60")
             .header("content-encoding", "gzip");
-        let policy = Policy::default().any_status();
+        let policy = Policy::default().statuses(Statuses::Any);
         let rig = Rig::new().layer(|layer| layer.policy(policy)).script("/a.mp4", script);
         for _ in 0..2 {
             let answer = rig.get("/a.mp4").send().await;

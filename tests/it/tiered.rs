@@ -29,7 +29,7 @@ const RECORD: &str = "m/0";
 const OPERATIONS: [Operation; 3] = [Operation::Get, Operation::Put, Operation::Remove];
 
 fn moka() -> MokaStore {
-    MokaStore::new(CAPACITY)
+    MokaStore::new(CAPACITY).unwrap()
 }
 
 fn faulty() -> Arc<Faulty> {
@@ -131,7 +131,7 @@ async fn tiers_of_tiers_keep_the_contract() {
 
 #[tokio::test]
 async fn a_near_store_too_small_for_anything_keeps_the_contract() {
-    keeps_the_contract(Tiered::new(MokaStore::new(1000), moka())).await;
+    keeps_the_contract(Tiered::new(MokaStore::new(1000).unwrap(), moka())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +219,7 @@ async fn a_chunk_is_answered_near_however_old_and_a_record_for_its_age() {
 #[tokio::test(start_paused = true)]
 async fn the_age_of_a_record_counts_from_before_the_far_store_was_asked() {
     let (_, far, tiered) = tiers();
-    let tiered = tiered.record_age(seconds(2)).far_limit(seconds(5));
+    let tiered = tiered.record_age(seconds(2)).far_timeout(seconds(5));
     far.inner().put(RECORD, bytes("old")).await.unwrap();
     far.spoil(Operation::Get, 1, Fault::Slow(Duration::from_millis(1500)));
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "old");
@@ -288,7 +288,7 @@ async fn a_far_store_that_fails_leaves_the_record_that_is_near_however_old() {
 async fn a_value_too_large_for_the_near_store_comes_from_the_far_one() {
     for key in [CHUNK_KEY, RECORD] {
         let far = faulty();
-        let tiered = Tiered::new(MokaStore::new(2000), Arc::clone(&far));
+        let tiered = Tiered::new(MokaStore::new(2000).unwrap(), Arc::clone(&far));
         let large = Bytes::from(vec![7; 5000]);
         tiered.put(key, large.clone()).await.unwrap();
         for count in 1..=2 {
@@ -297,7 +297,7 @@ async fn a_value_too_large_for_the_near_store_comes_from_the_far_one() {
         }
     }
     // The older near value is not served in its place.
-    let tiered = Tiered::new(MokaStore::new(2000), faulty());
+    let tiered = Tiered::new(MokaStore::new(2000).unwrap(), faulty());
     tiered.put(RECORD, bytes("small")).await.unwrap();
     tiered.put(RECORD, Bytes::from(vec![7; 5000])).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap().len(), 5000);
@@ -816,16 +816,16 @@ impl Store for Lending {
 
 #[tokio::test]
 async fn sizes_and_leases_are_those_of_the_far_store() {
-    let tiered = Tiered::new(MokaStore::new(1 << 20), Lending::new());
-    assert_eq!((tiered.capacity(), tiered.largest_value()), (None, None));
+    let tiered = Tiered::new(MokaStore::new(1 << 20).unwrap(), Lending::new());
+    assert_eq!((tiered.capacity(), tiered.max_value_size()), (None, None));
     assert!(tiered.can_alter());
     assert_eq!(tiered.lease("l/0", "me", seconds(1)).await.unwrap(), Lease::Granted);
     assert_eq!(tiered.lease("l/0", "you", seconds(1)).await.unwrap(), Lease::Taken);
     assert!(tiered.renew("l/0", "me", seconds(1)).await.unwrap());
     assert!(tiered.release("l/0", "me").await.is_err());
-    let tiered = Tiered::new(MokaStore::new(1 << 20), moka());
+    let tiered = Tiered::new(MokaStore::new(1 << 20).unwrap(), moka());
     assert_eq!(tiered.capacity(), Some(CAPACITY));
-    assert_eq!(tiered.largest_value(), moka().largest_value());
+    assert_eq!(tiered.max_value_size(), moka().max_value_size());
     assert!(!tiered.can_alter());
     assert!(Tiered::new(faulty(), moka()).can_alter());
 }

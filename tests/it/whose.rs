@@ -7,7 +7,7 @@ use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script};
 
 const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
-const FILLS: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const FILLS: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
@@ -170,7 +170,7 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
         for held in [false, true] {
             let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
             // A slice cannot be held within its body.
-            let held = held || fill == Fill::Sliced;
+            let held = held || fill == Fill::sliced();
             let free = script("max-age=60");
             // The gate is before the answer, or within its body.
             let free =
@@ -193,7 +193,7 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
 
 #[tokio::test]
 async fn a_fill_for_others_holds_up_no_request_with_credentials() {
-    let (rig, gate) = (Rig::new().fill(Fill::Progressive), Gate::shut());
+    let (rig, gate) = (Rig::new().fill(Fill::progressive()), Gate::shut());
     rig.inner.answer(PATH, script("max-age=60").step(3, crate::rig::Step::Wait(gate.clone())));
     let leader = rig.get(PATH).start();
     gate.reached_by(1).await;

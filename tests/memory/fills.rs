@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Empty;
 use tower::{service_fn, Layer, ServiceExt};
-use tower_video_cache::{BoxError, ChunkSize, Fill, ManualClock, VideoCacheLayer};
+use tower_video_cache::{BoxError, ChunkSize, Fill, ManualClock, Timeouts, VideoCacheLayer};
 
 use crate::{
     heap_of,
@@ -25,9 +25,9 @@ fn a_hundred_fills_at_once_hold_two_chunks_each() {
     let _turn = turn();
     for mode in MODES {
         for answer in ANSWERS {
-            let ahead = if mode == Fill::Sliced && answer == Answer::InParts { READ_AHEAD } else { 0 };
+            let ahead = if mode == Fill::sliced() && answer == Answer::InParts { READ_AHEAD } else { 0 };
             let most = 2 * CHUNK + ahead + REST;
-            let layer = layer().fill(mode);
+            let layer = layer().fill(mode.read_ahead(READ_AHEAD.try_into().unwrap()));
             let each = heap_of(&runtime(), shown_at_once(layer, answer)) / usize::try_from(MOVIES).unwrap();
             println!("{mode:?} of {answer:?}: {} KiB of heap for each fill", each / KIB);
             assert!(each <= most, "{mode:?} of {answer:?}: {} KiB of {}", each / KIB, most / KIB);
@@ -38,7 +38,7 @@ fn a_hundred_fills_at_once_hold_two_chunks_each() {
 fn layer() -> VideoCacheLayer {
     let layer =
         VideoCacheLayer::new(Reel::new()).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap());
-    let layer = layer.read_ahead(READ_AHEAD.try_into().unwrap()).store_limit(Duration::from_secs(60));
+    let layer = layer.timeouts(Timeouts::default().store(Duration::from_secs(60)));
     layer.clock(ManualClock::starting_at(UNIX_EPOCH))
 }
 

@@ -62,8 +62,8 @@ impl<S: Store> Store for Counting<S> {
         self.store.remove(key).await
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {

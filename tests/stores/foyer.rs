@@ -65,7 +65,7 @@ async fn the_store_keeps_the_contract() {
 
 async fn the_store_keeps_the_contract_on_one_thread_and_a_small_disk() {
     let folder = Folder::new();
-    let store = FoyerOptions::new(0, 48 * MIB).largest_value(MIB + 40).open(&folder).await.unwrap();
+    let store = FoyerOptions::new(0, 48 * MIB).max_value_size(MIB + 40).open(&folder).await.unwrap();
     conformance::check(&store).await;
 }
 
@@ -99,7 +99,7 @@ async fn all_are_there(store: &impl Store, chunks: std::ops::Range<u64>, length:
 async fn a_full_disk_drops_the_oldest_values_and_holds_its_capacity() {
     for length in [MIB, MIB / 2 + 5000] {
         let folder = Folder::new();
-        let options = FoyerOptions::new(2 * MIB, 64 * MIB).largest_value(MIB);
+        let options = FoyerOptions::new(2 * MIB, 64 * MIB).max_value_size(MIB);
         let store = options.clone().open(&folder).await.unwrap();
         let held = store.capacity().unwrap() / length;
         assert!(held >= 24, "{held}");
@@ -205,7 +205,7 @@ async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
     let folder = Folder::new();
     let store = small(&folder).await;
     store.put("m/a", Bytes::from_static(b"a")).await.unwrap();
-    let error = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap_err();
+    let error = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await.unwrap_err();
     assert!(error.is_store() && source(&error).contains("in use"), "{error:?}");
 
     store.close().await.unwrap();
@@ -220,14 +220,14 @@ async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
 async fn a_store_that_was_dropped_open_keeps_its_directory() {
     let folder = Folder::new();
     drop(small(&folder).await);
-    let again = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await;
+    let again = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await;
     assert!(again.unwrap_err().is_store());
 }
 
 async fn a_value_or_key_over_the_limit_is_an_error() {
     let folder = Folder::new();
     let store = small(&folder).await;
-    let limit = store.largest_value().unwrap();
+    let limit = store.max_value_size().unwrap();
     assert_eq!(limit, 100 * KIB);
     for key in ["m/large".to_owned(), "k".repeat(1024)] {
         store.put(&key, patterned(&key, 0, limit)).await.unwrap();
@@ -243,11 +243,11 @@ async fn a_value_or_key_over_the_limit_is_an_error() {
 
 async fn options_that_cannot_work_are_refused_when_the_store_is_opened() {
     let folder = Folder::new();
-    let setting = |error: Error| error.is_setting();
+    let setting = |error: Error| error.is_config();
     assert!(setting(FoyerStore::open(&folder, MIB, 0).await.unwrap_err()));
     assert!(setting(FoyerStore::open(&folder, MIB, 100 * MIB).await.unwrap_err()));
     for largest in [0, 65 * MIB, u64::MAX] {
-        let options = FoyerOptions::new(MIB, u64::MAX / 2).largest_value(largest);
+        let options = FoyerOptions::new(MIB, u64::MAX / 2).max_value_size(largest);
         assert!(setting(options.open(&folder).await.unwrap_err()));
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "and nothing was made");
@@ -265,7 +265,7 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
     let folder = Folder::new();
     let open = |disk, largest| {
         let folder = folder.as_ref().to_owned();
-        async move { FoyerOptions::new(0, disk).largest_value(largest).open(folder).await.unwrap() }
+        async move { FoyerOptions::new(0, disk).max_value_size(largest).open(folder).await.unwrap() }
     };
     let store = open(8 * MIB, 100 * KIB).await;
     store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
@@ -295,7 +295,7 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
 
 async fn a_smaller_disk_brings_nothing_back() {
     let folder = Folder::new();
-    let open = |disk| FoyerOptions::new(0, disk).largest_value(100 * KIB).open(folder.as_ref());
+    let open = |disk| FoyerOptions::new(0, disk).max_value_size(100 * KIB).open(folder.as_ref());
     let store = open(8 * MIB).await.unwrap();
     for key in ["m/overwritten", "m/removed"] {
         store.put(key, patterned(key, 1, 1000)).await.unwrap();
@@ -368,7 +368,7 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
 
 async fn a_value_that_could_not_be_read_once_is_removed_for_good() {
     let folder = Folder::new();
-    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let options = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB);
     let store = options.clone().open(&folder).await.unwrap();
     store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
     flip_records(&folder);
@@ -481,7 +481,7 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
 
 async fn the_values_that_a_full_disk_keeps_have_no_gap() {
     let folder = Folder::new();
-    let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
+    let store = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await.unwrap();
     let value = patterned("", 0, 90 * KIB);
     let mut put = 0_u64;
     for round in 0..120 {
@@ -599,7 +599,7 @@ async fn fails_to_write_once() {
     let is_read = env::var_os(READ_FOLDER);
     let Some(folder) = is_read.clone().or_else(|| env::var_os(UNREAD_FOLDER)) else { return };
     let folder = PathBuf::from(folder);
-    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let options = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB);
     let store = Arc::new(options.open(&folder).await.unwrap());
     let large = |index: u64| {
         let store = Arc::clone(&store);
@@ -706,7 +706,7 @@ async fn open(folder: &impl AsRef<Path>, memory: u64, disk: u64) -> FoyerStore {
 
 /// A disk of 18 blocks, and almost no memory.
 async fn small(folder: &impl AsRef<Path>) -> FoyerStore {
-    FoyerOptions::new(64 * KIB, 8 * MIB).largest_value(100 * KIB).open(folder).await.unwrap()
+    FoyerOptions::new(64 * KIB, 8 * MIB).max_value_size(100 * KIB).open(folder).await.unwrap()
 }
 
 /// Limits the time of a call that might never end.

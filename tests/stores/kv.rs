@@ -160,11 +160,11 @@ async fn a_namespace_keeps_the_contract() {
 
 async fn no_value_is_larger_than_the_namespace_takes() {
     let store = Namespace::default().store();
-    assert_eq!(Store::largest_value(&store), Some(25 << 20));
+    assert_eq!(Store::max_value_size(&store), Some(25 << 20));
     assert!(store.put("c/1/0", vec![0; (25 << 20) + 1].into()).await.is_err());
     assert_eq!(store.get("c/1/0").await.unwrap(), None);
-    let store = store.largest_value(1 << 20);
-    assert_eq!(Store::largest_value(&store), Some(1 << 20));
+    let store = store.max_value_size(1 << 20);
+    assert_eq!(Store::max_value_size(&store), Some(1 << 20));
     assert!(store.put("c/1/0", vec![0; (1 << 20) + 1].into()).await.is_err());
     store.put("c/1/0", vec![1; 1 << 20].into()).await.unwrap();
     assert_eq!(store.get("c/1/0").await.unwrap().unwrap().len(), 1 << 20);

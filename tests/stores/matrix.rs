@@ -10,7 +10,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::timeout;
-use tower_video_cache::{conformance, ChunkSize, Fill, Store, VideoCacheLayer};
+use tower_video_cache::{conformance, ChunkSize, Fill, Policy, Store, Timeouts, VideoCacheLayer};
 
 use crate::{
     counting::Counting,
@@ -68,10 +68,9 @@ impl<T: Server> Rig<T> {
     fn node(&self, store: impl Store, fill: Fill) -> VideoCacheLayer {
         VideoCacheLayer::new(store)
             .chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
-            .store_limit(self.failure.limit() * 2)
+            .timeouts(Timeouts::default().store(self.failure.limit() * 2).lease(Duration::from_secs(1)))
             // The test must not wait for a remembered refusal, or for a lease that could not be released.
-            .refusal_ttl(self.failure.limit())
-            .lease_time(Duration::from_secs(1))
+            .policy(Policy::default().uncacheable_ttl(self.failure.limit()))
             .fill(fill)
     }
 
@@ -152,7 +151,7 @@ impl Cell {
 
     /// Whether a body that has begun may break.
     fn may_break(self) -> bool {
-        self.fill != Fill::Whole || !self.in_parts
+        self.fill != Fill::whole() || !self.in_parts
     }
 
     /// The `Cache-Status` of an answer that was read to its end.
@@ -174,10 +173,10 @@ async fn shown<T: Server>(failure: Failure) {
     let mut cells = Vec::new();
     for puts in [0, 1, 2, CHUNKS] {
         for part_first in [false, true] {
-            for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
                 cells.push(Cell { failure, fill, puts, part_first, in_parts: true });
             }
-            cells.push(Cell { failure, fill: Fill::Whole, puts, part_first, in_parts: false });
+            cells.push(Cell { failure, fill: Fill::whole(), puts, part_first, in_parts: false });
         }
     }
     tokio::join!(join_all(cells.into_iter().map(Cell::shown::<T>)), mended::<T>(failure));

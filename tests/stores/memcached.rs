@@ -47,7 +47,7 @@ fn value(length: usize, seed: u8) -> Bytes {
 
 async fn a_memcached_as_it_is_keeps_the_contract_for_values_below_its_limit() {
     let server = Memcached::start(&[]).await;
-    let store = store(&server).largest_value(LARGEST);
+    let store = store(&server).max_value_size(LARGEST);
     conformance::check(&store).await;
     let largest = value(usize::try_from(LARGEST).unwrap(), 1);
     store.put(LONG_KEY, largest.clone()).await.unwrap();

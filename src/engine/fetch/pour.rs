@@ -8,14 +8,20 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        config::Abandon,
         inner::body::{Collected, Collector},
-        state::{budget::Share, flight::Permit, records::Waited, supply::Running, Engine},
+        state::{
+            budget::Share,
+            flight::Permit,
+            records::{Waited, CHUNK_OVERHEAD},
+            supply::Running,
+            Engine,
+        },
     },
     error::{BoxError, Error},
     format::{key::Generation, manifest::Layout},
     futures::{race, Raced},
     semantics::cache_status::Refusal,
+    settings::Abandon,
 };
 
 /// A body being put into the store.
@@ -147,7 +153,8 @@ where
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 run.supply().is_paced();
-                let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
+                let near =
+                    run.supply().is_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;
@@ -247,9 +254,6 @@ pub(crate) fn broken_by(error: &Error) -> Refusal {
         Refusal::InnerFailed
     }
 }
-
-/// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
-pub(crate) const CHUNK_OVERHEAD: u64 = 512;
 
 /// How long to wait after so many `failures` before: twice as long each time.
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {

@@ -11,7 +11,6 @@ use tower_service::Service;
 use crate::{
     engine::{
         body::ResponseBody,
-        config::Fill,
         fetch::fetcher::Upstream,
         fill::{
             head, invalidated,
@@ -30,6 +29,7 @@ use crate::{
         storable::would_be_storable,
         validation::{ask_by_tag, has_same_tag, News},
     },
+    settings::Mode,
 };
 
 /// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
@@ -122,7 +122,7 @@ impl Question {
                 Some(validate::question(entry, &asked))
             }
             Self::OfTheAuthorized => {
-                let is_whole = !entry.manifest.sparse || engine.config.fill != Fill::Whole;
+                let is_whole = !entry.manifest.sparse || engine.config.fill != Mode::Whole;
                 let has_tag = !entry.manifest.own_etag && has_strong_tag(&entry.manifest.headers);
                 (is_whole && has_tag).then(|| {
                     ask_by_tag(&entry.manifest.headers, &mut asked.headers);

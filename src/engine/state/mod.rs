@@ -46,23 +46,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>) -> Self {
-        let budget = Arc::new(Budget::for_capacity(store.capacity()));
-        Self::sharing(config, store, budget)
-    }
-
-    /// The same store, and what is promised to it, under another configuration.
-    pub(crate) fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = self.config.clone();
-        change(&mut config);
-        let budget = match config.most_promised {
-            Some(bytes) if config.most_promised != self.config.most_promised => Arc::new(Budget::of(bytes)),
-            _ => Arc::clone(&self.budget),
-        };
-        Self::sharing(config, Arc::clone(&self.store), budget)
-    }
-
-    fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+    /// `budget` may be shared with other engines on the same store.
+    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
         Self {
             records: Arc::new(Records::new(Arc::clone(&store), config.store_limit)),
             store,
@@ -71,7 +56,7 @@ impl Engine {
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
-            passes: Passes::new(config.refusal_ttl),
+            passes: Passes::new(config.policy.uncacheable_window()),
             elsewhere: Elsewhere::new(config.lease_time),
             distrust: Arc::default(),
             partless: Passes::new(PARTLESS_TTL),

@@ -16,7 +16,7 @@ use tokio::sync::{watch, Notify};
 
 use super::run::{End, Progress, Run};
 use crate::{
-    engine::config::Config,
+    engine::config::{lead, Config},
     format::{
         key::Generation,
         manifest::{Layout, Manifest},
@@ -28,14 +28,14 @@ use crate::{
 pub(crate) struct Supplies {
     /// How many calls of the inner service one supply makes at once.
     most_slices: usize,
-    /// How many chunks a paced fill may be ahead of the reader that is farthest.
-    fill_ahead: u64,
+    /// How many bytes a paced fill may be ahead of the reader that is farthest.
+    max_lead: u64,
     open: Mutex<HashMap<Generation, Weak<Supply>>>,
 }
 
 impl Supplies {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { most_slices: config.most_slices.max(1), fill_ahead: config.fill_ahead, open: Mutex::default() }
+        Self { most_slices: config.most_slices.max(1), max_lead: config.max_lead, open: Mutex::default() }
     }
 
     /// The supply of a response with this manifest; `length` is that of its body, where it is known yet.
@@ -196,7 +196,10 @@ impl Supply {
 
     /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
     pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
-        let reach = self.farthest.borrow().saturating_add(self.supplies.fill_ahead);
+        let reach = self
+            .farthest
+            .borrow()
+            .saturating_add(lead(self.supplies.max_lead, self.manifest.layout.chunk_size));
         *self.paced.borrow() && chunk > reach
     }
 

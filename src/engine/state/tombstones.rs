@@ -245,7 +245,6 @@ mod tests {
     use crate::{
         clock::Clock,
         engine::{
-            config::Config,
             lookup::{lookup, Look},
             state::{
                 entry::{Accepted, Target},
@@ -262,6 +261,7 @@ mod tests {
             freshness::{ByUri, Exchange},
         },
         store::Store,
+        VideoCacheLayer,
     };
 
     /// A store that takes nothing out.
@@ -322,7 +322,7 @@ mod tests {
     async fn once_there_is_too_much_in_doubt_nothing_is_believed_that_was_stored_before() {
         for start in [UNIX_EPOCH + Duration::from_secs(1_795_000_000), UNIX_EPOCH - Duration::from_secs(9)] {
             let clock = At(Arc::new(Mutex::new(start)));
-            let engine = Engine::new(Config::new(clock.clone()), Arc::new(Sticky::default()));
+            let engine = VideoCacheLayer::new(Sticky::default()).clock(clock.clone()).engine();
             for name in 0..MOST + 3 {
                 put(&engine, &target(name), start).await;
             }

@@ -89,11 +89,11 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
     // The settings of the other implementation, and no more: a tenth of the time unmodified, any status and media,
     // cookies.
     let policy = Policy::default()
-        .any_status()
+        .statuses(crate::policy::Statuses::Any)
         .default_ttl(Duration::ZERO)
         .heuristics(10, Duration::MAX)
-        .media(["*/*"])
-        .set_cookie(true)
+        .media_types(["*/*"])
+        .store_set_cookie(true)
         .stale_on_request(Duration::MAX);
     let (asked, answer, presented) = (case.asked.headers(), case.answer.headers(), case.presented.headers());
     let status = StatusCode::from_u16(case.status).unwrap();

@@ -75,7 +75,7 @@ impl Reuse {
 
 impl Freshness {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
-        let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+        let directives = ResponseDirectives::heeded(headers, policy.targeted());
         let is_of_a_cookie = is_of_a_cookie(headers, &directives, exchange);
         // The operator's windows for responses without directives cover only responses for everybody.
         let windows = || if is_of_a_cookie { NO_WINDOWS } else { policy.stale_windows() };

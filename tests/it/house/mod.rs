@@ -11,11 +11,11 @@ use serde_json::Value;
 
 /// The files that a file may import from: itself, and those below it.
 const LEVELS: [(u8, &[&str]); 6] = [
-    (5, &["lib.rs", "layer.rs", "service.rs", "future.rs"]),
+    (5, &["lib.rs", "guide.rs", "handle.rs", "layer.rs", "service.rs", "future.rs"]),
     (4, &["engine/"]),
     (3, &["format/"]),
     (2, &["store/"]),
-    (1, &["semantics/", "policy.rs"]),
+    (1, &["semantics/", "policy.rs", "settings/"]),
     (0, &["error.rs", "clock.rs", "futures.rs", "stripes.rs"]),
 ];
 
@@ -118,10 +118,10 @@ fn no_source_file_exceeds_its_line_limit() {
 }
 
 #[test]
-fn every_test_that_the_readme_names_is_there() {
+fn every_test_that_the_guarantees_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let rows = readme
+    let page = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let rows = page
         .lines()
         .filter(|line| line.starts_with("| "))
         .flat_map(|line| line.split('`').skip(1).step_by(2));
@@ -166,6 +166,33 @@ fn every_test_that_the_conformance_table_names_is_there() {
         named += 1;
     }
     assert!(named > 100, "the reading found the tests");
+}
+
+#[test]
+fn every_page_links_to_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![];
+    for folder in ["", "docs", "tests/it"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    }
+    let mut links = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        // `[label](target)`, and `[label]: target` at the foot of a guide.
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let targets = targets.chain(
+            text.lines()
+                .filter(|line| line.starts_with('['))
+                .filter_map(|line| Some(line.split_once("]: ")?.1)),
+        );
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let file = target.split('#').next().unwrap();
+            assert!(page.parent().unwrap().join(file).exists(), "{} links to {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(pages.len() > 15 && links > 40, "the reading found the links");
 }
 
 #[test]

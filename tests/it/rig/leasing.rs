@@ -216,7 +216,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(count: usize) -> Self {
-        let store = Arc::new(FaultStore::new(MokaStore::new(64 << 20)));
+        let store = Arc::new(FaultStore::new(MokaStore::new(64 << 20).unwrap()));
         let leases = Arc::new(Leasing::new(Arc::clone(&store)));
         let clock = ManualClock::starting_at(noon());
         let inner = Inner::default();

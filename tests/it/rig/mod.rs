@@ -46,7 +46,7 @@ impl Rig {
     }
 
     pub(crate) fn with_capacity(capacity: u64) -> Self {
-        let store = Arc::new(FaultStore::new(MokaStore::new(capacity)));
+        let store = Arc::new(FaultStore::new(MokaStore::new(capacity).unwrap()));
         let clock = ManualClock::starting_at(noon());
         let layer = VideoCacheLayer::new(Arc::clone(&store))
             .chunk_size(ChunkSize::new(CHUNK).unwrap())

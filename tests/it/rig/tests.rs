@@ -190,7 +190,7 @@ async fn a_body_can_be_read_frame_by_frame() {
     let gate = Gate::shut();
     // The request bypasses the cache, so the body is the inner service's own.
     let script = script().step(2, Step::Wait(gate.clone()));
-    let rig = Rig::new().fill(Fill::Whole).script("/a.mp4", script).layer(|layer| layer.bypass(|_| true));
+    let rig = Rig::new().fill(Fill::whole()).script("/a.mp4", script).layer(|layer| layer.bypass(|_| true));
     let mut reading: Reading = rig.get("/a.mp4").reading().await;
     assert_eq!(reading.status, 200);
     assert_eq!(reading.ready().len(), 617);

@@ -131,7 +131,7 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 
 #[test]
 fn a_seed_alone_decides_a_run() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
         // Two runs are equal except for the keys that replace each other in the memory of unstorable responses. In
         // one run of sixteen, some of a dozen keys do.
@@ -143,20 +143,20 @@ fn a_seed_alone_decides_a_run() {
 #[test]
 fn whole() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Whole, weather, 0..4);
+        run_all(Fill::whole(), weather, 0..4);
     }
 }
 
 #[test]
 fn progressive() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Progressive, weather, 0..4);
+        run_all(Fill::progressive(), weather, 0..4);
     }
 }
 
 #[test]
 fn sliced() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Sliced, weather, 0..4);
+        run_all(Fill::sliced(), weather, 0..4);
     }
 }

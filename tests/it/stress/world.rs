@@ -1,5 +1,6 @@
 //! The world of a run: paths with all their versions, and the events that change them.
 
+use std::num::NonZeroUsize;
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard},
@@ -8,7 +9,7 @@ use std::{
 
 use http::Method;
 use tokio::time::{timeout, Instant};
-use tower_video_cache::{Abandon, ChunkSize, Fill, VideoCacheLayer};
+use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Retry, Timeouts, VideoCacheLayer};
 
 use super::{
     dice::Dice,
@@ -67,25 +68,32 @@ impl World {
         let shelf =
             Shelf::new(dice.fork(), usize::try_from(room).unwrap(), dice.percent(50), dice.percent(70));
         let mut rig = Rig::new();
-        rig.layer = VideoCacheLayer::new(shelf.clone())
-            .chunk_size(ChunkSize::new(CHUNK).unwrap())
-            .clock(rig.clock.clone())
-            .fill(fill)
-            .abandon(*dice.one_of(&[
-                Abandon::Finish,
-                Abandon::Finish,
-                Abandon::Stop,
-                Abandon::FinishFromPercent(50),
-                Abandon::FinishWithin(3000),
-            ]))
-            .read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
-            .fill_ahead(*dice.one_of(&[1, 3, 32]))
-            .most_slices(*dice.one_of(&[1, 3, 32]))
-            // A body whose refill finds no place among the fills breaks.
-            .most_fills(*dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }))
-            .resumes(*dice.one_of(&[0, 1, 3]))
-            .follower_limit(seconds(*dice.one_of(&[1, 30])))
-            .store_limit(Duration::from_millis(*dice.one_of(&[100, 2000])));
+        rig.layer =
+            VideoCacheLayer::new(shelf.clone())
+                .chunk_size(ChunkSize::new(CHUNK).unwrap())
+                .clock(rig.clock.clone())
+                .fill(
+                    fill.read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
+                        .max_lead(*dice.one_of(&[1000, 3000, 32_000]))
+                        .max_calls(at_least_one(*dice.one_of(&[1, 3, 32]))),
+                )
+                .abandon(*dice.one_of(&[
+                    Abandon::Finish,
+                    Abandon::Finish,
+                    Abandon::Stop,
+                    Abandon::FinishFromPercent(50),
+                    Abandon::FinishWithin(3000),
+                ]))
+                // A body whose refill finds no place among the fills breaks.
+                .limits(Limits::default().max_fills(at_least_one(
+                    *dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }),
+                )))
+                .retry(Retry::default().attempts(*dice.one_of(&[0, 1, 3])))
+                .timeouts(
+                    Timeouts::default()
+                        .follower(seconds(*dice.one_of(&[1, 30])))
+                        .store(Duration::from_millis(*dice.one_of(&[100, 2000]))),
+                );
         let places = (0..12).map(|index| {
             let kind = *dice.one_of(if index < 4 { &[Kind::Tagged, Kind::Dated] } else { &Kind::ALL });
             Place::new(format!("/{index}.mp4"), kind)
@@ -375,6 +383,10 @@ impl Sight {
             what: format!("{verdict:?} {status} {range} {} bytes {error} {by}", bytes.len()),
         }
     }
+}
+
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
 }
 
 /// Longer than all limits of the layer together.

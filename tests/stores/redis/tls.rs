@@ -67,19 +67,19 @@ fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
     let store = || RedisStore::new("rediss://127.0.0.1").unwrap();
     let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for none in [b"", &b"films"[..], broken] {
-        assert!(store().root_certificates(none).unwrap_err().is_setting());
+        assert!(store().root_certificates(none).unwrap_err().is_config());
     }
     store().root_certificates(&pem).unwrap();
     let cluster = |urls: [&str; 2]| RedisStore::cluster(urls).unwrap().root_certificates(&pem);
     cluster(["rediss://127.0.0.1:1", "rediss://127.0.0.1:2"]).unwrap();
-    assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_setting());
+    assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_config());
     let plain = RedisStore::new("redis://127.0.0.1").unwrap();
-    assert!(plain.root_certificates(&pem).unwrap_err().is_setting());
+    assert!(plain.root_certificates(&pem).unwrap_err().is_config());
     let any = RedisStore::new("rediss://127.0.0.1#insecure").unwrap();
-    assert!(any.root_certificates(&pem).unwrap_err().is_setting());
-    assert!(cluster(["rediss://127.0.0.1:1/#insecure"; 2]).unwrap_err().is_setting());
+    assert!(any.root_certificates(&pem).unwrap_err().is_config());
+    assert!(cluster(["rediss://127.0.0.1:1/#insecure"; 2]).unwrap_err().is_config());
     let watched = RedisStore::sentinel(["rediss://127.0.0.1"], "films").unwrap();
-    assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
+    assert!(watched.root_certificates(&pem).unwrap_err().is_config());
 }
 
 /// A server at two ports, one of which speaks TLS.

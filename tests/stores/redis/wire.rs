@@ -71,7 +71,7 @@ async fn a_slow_wire_costs_its_time_or_the_timeout() {
 async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server() {
     let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
-    let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
+    let store = store_behind(&relay).max_in_flight(NonZeroUsize::MIN);
     let slow = Duration::from_millis(800);
     let store = store.connections(NonZeroUsize::MIN).timeout(slow * 3);
     store.put("c/a/0", value(10)).await.unwrap();

@@ -78,7 +78,7 @@ impl Server for Memcached {
         let endpoint = relay.map_or(self.endpoint(), |port| format!("tcp://127.0.0.1:{port}"));
         let service =
             services::Memcached::default().endpoint(&endpoint).default_ttl(Duration::from_secs(3600));
-        OpendalStore::new(Operator::new(service).unwrap()).largest_value((1 << 20) - 512)
+        OpendalStore::new(Operator::new(service).unwrap()).max_value_size((1 << 20) - 512)
     }
 
     fn port(&self) -> u16 {
