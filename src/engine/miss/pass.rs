@@ -13,7 +13,8 @@ use crate::{
         body::ResponseBody,
         fetch::fetcher::Upstream,
         fill::{
-            head, invalidated,
+            head,
+            invalidated::Seen,
             validate::{self, Verdict},
         },
         hit::Asked,
@@ -49,8 +50,8 @@ where
     engine.mark(&mut inwards.extensions);
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
     let mark = match &stale {
-        Some(_) => invalidated::Seen::before_a_question(engine, &target.primary).await,
-        None => invalidated::Seen::Nothing,
+        Some(_) => Seen::before_a_question(engine, &target.primary).await,
+        None => Seen::Nothing,
     };
     let requested = clock.now();
     let answer = inner.call(Request::from_parts(inwards, body)).await;
@@ -179,8 +180,7 @@ where
     };
     let Asked { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
-    let before =
-        (engine.flights.revocations(), invalidated::Seen::before_a_question(engine, &target.primary).await);
+    let before = (engine.flights.revocations(), Seen::before_a_question(engine, &target.primary).await);
     let requested = engine.config.clock.now();
     let answer = inner.call(Request::from_parts(putting, A::default())).await;
     let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };

@@ -31,8 +31,8 @@ pub(super) fn imports(src: &FilePath) -> Imports {
     for file in house.files.values() {
         let mut reader =
             Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
-        for (_, target, _) in &file.uses {
-            reader.tie(target);
+        for used in file.uses.iter().filter(|used| !used.is_re_export) {
+            reader.tie(&used.target);
         }
         for item in &file.items {
             reader.visit_item(item);
@@ -84,8 +84,17 @@ struct Source {
     items: Vec<Item>,
     names: BTreeSet<String>,
     modules: BTreeSet<String>,
-    /// The name in this file, the target, and whether it is a glob.
-    uses: Vec<(String, Segments, bool)>,
+    uses: Vec<Used>,
+}
+
+/// One name of a `use`.
+struct Used {
+    /// Its name in this file.
+    alias: String,
+    target: Segments,
+    is_glob: bool,
+    /// It leads others on, and is no use by this file.
+    is_re_export: bool,
 }
 
 impl House {
@@ -122,7 +131,8 @@ impl House {
                 expand(&used.tree, Segments::new(), &mut leaves);
                 for (alias, path, is_glob) in leaves {
                     if let Some(target) = absolute(&source, &path) {
-                        source.uses.push((alias, target, is_glob));
+                        let is_re_export = !matches!(used.vis, Visibility::Inherited);
+                        source.uses.push(Used { alias, target, is_glob, is_re_export });
                     }
                 }
             }
@@ -148,12 +158,11 @@ impl House {
         if file.names.contains(name) {
             return Some((file, name.clone()));
         }
-        let re_exported = file.uses.iter().find_map(|(alias, target, is_glob)| {
-            let rest = if *is_glob { &path[length..] } else { rest };
-            let target = [target, rest].concat();
-            (*is_glob || alias == name).then(|| self.definition(&target)).flatten()
-        });
-        re_exported
+        file.uses.iter().find_map(|used| {
+            let rest = if used.is_glob { &path[length..] } else { rest };
+            let target = [&used.target, rest].concat();
+            (used.is_glob || used.alias == *name).then(|| self.definition(&target)).flatten()
+        })
     }
 
     /// The file with the body of each method, of the types that have methods in several files.
@@ -259,27 +268,20 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_macro(&mut self, mac: &'ast Macro) {
-        let arguments = Punctuated::<Expr, Token![,]>::parse_terminated;
-        let arguments = arguments.parse2(mac.tokens.clone()).ok().map(|all| Vec::from_iter(all));
-        for argument in arguments.unwrap_or_default() {
-            // What a macro was given lives as long as this call, and nothing that is noted borrows from it.
-            Reader {
-                house: self.house,
-                file: self.file,
-                scattered: self.scattered,
-                own: self.own.clone(),
-                used: std::mem::take(&mut self.used),
-            }
-            .read_into(&argument, &mut self.used);
+        let arguments = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(mac.tokens.clone());
+        let mut within = Reader { used: Imports::new(), own: self.own.clone(), ..*self };
+        for argument in arguments.iter().flatten() {
+            within.visit_expr(argument);
+        }
+        for (file, name) in within
+            .used
+            .into_values()
+            .flatten()
+            .flat_map(|(file, names)| names.into_iter().map(move |name| (file.clone(), name)))
+        {
+            self.note(file, name);
         }
         visit::visit_macro(self, mac);
-    }
-}
-
-impl Reader<'_> {
-    fn read_into(mut self, expression: &Expr, used: &mut Imports) {
-        self.visit_expr(expression);
-        *used = self.used;
     }
 }
 
@@ -292,8 +294,7 @@ fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
         "self" => return Some([&base, rest].concat()),
         "super" => {
             base.pop();
-            while let Some((next, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
-                debug_assert_eq!(next, "super");
+            while let Some((_, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
                 base.pop();
                 rest = after;
             }
@@ -301,8 +302,8 @@ fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
         }
         name if file.modules.contains(name) => Some([&base, path].concat()),
         name => {
-            let (_, target, _) = file.uses.iter().find(|(alias, _, is_glob)| alias == name && !is_glob)?;
-            Some([target, rest].concat())
+            let used = file.uses.iter().find(|used| used.alias == name && !used.is_glob)?;
+            Some([&used.target, rest].concat())
         }
     }
 }
