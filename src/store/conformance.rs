@@ -10,8 +10,10 @@
 //! use tower_video_cache::{conformance, MokaStore};
 //!
 //! conformance::check(&MokaStore::new(64 << 20)?).await;
-//! # });
+//! # Ok::<(), tower_video_cache::Error>(())
+//! # })?;
 //! # }
+//! # Ok::<(), tower_video_cache::Error>(())
 //! ```
 
 use std::{

@@ -25,6 +25,7 @@ use crate::error::BoxError;
 /// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
 /// # }
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct FaultStore<S> {
