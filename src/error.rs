@@ -98,8 +98,8 @@ impl Error {
         matches!(self.kind, Kind::Corrupt)
     }
 
-    /// A call of the store took longer than [`Timeouts::store`](crate::Timeouts::store). [`is_store`](Self::is_store) is true,
-    /// too.
+    /// A wait for the next bytes took too long, most often for the store: see [`Timeouts`](crate::Timeouts).
+    /// [`is_store`](Self::is_store) is true, too.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::TimedOut)
     }
@@ -161,7 +161,7 @@ impl fmt::Display for Error {
             Kind::Store | Kind::LateStore(_) => "store failed",
             Kind::LeftAlone => "store circuit breaker is open",
             Kind::Lost => "store no longer has this chunk",
-            Kind::TimedOut => "store call timed out",
+            Kind::TimedOut => "timed out waiting for the store",
             Kind::Corrupt => "stored chunk failed its checksum",
             Kind::TooShort => "inner body ended before its content-length",
             Kind::TooLong => "inner body is longer than its content-length",

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::{Lease, Store};
 use crate::error::BoxError;
 
-/// A call of a store under way. One box for each chunk is nothing beside the chunk.
+/// A call of a store. One box for each chunk is nothing beside the chunk.
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
-/// [`Store`], to be held as `Arc<dyn ErasedStore>`.
+/// [`Store`] in a form that `Arc<dyn ErasedStore>` can hold.
 pub(crate) trait ErasedStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, ()>;

@@ -12,13 +12,13 @@ use crate::error::BoxError;
 ///
 /// The application builds the operator, with the services and layers it wants, and `opendal` among its own dependencies.
 /// The store takes all that lies under the operator's `root`; nodes whose operators lead to one place share what is in it,
-/// and it survives them. Nothing is evicted but by the service itself, or by a sweeper:
-/// [docs/stores.md][operations] says for each of the four what to configure there.
+/// and it survives them. Only the service itself or a sweeper evicts values:
+/// [the guide to stores][operations] has the settings for each of the four.
 ///
 /// # Layers
 ///
 /// opendal neither retries nor gives up by itself. The cache gives up after
-/// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default, so what is worth trying again is worth it
+/// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default, so what is worth trying again is worth it
 /// soon: see [S3](#s3) for the numbers. [`TimeoutLayer`] comes before [`RetryLayer`], for a retry that is cut off is not one.
 /// A retry goes on with a read that broke off from where it did. If a record was put anew meanwhile, its halves
 /// prove nothing, and it is a miss.
@@ -104,7 +104,7 @@ use crate::error::BoxError;
 /// use std::time::Duration;
 ///
 /// use opendal::{layers::TimeoutLayer, services::CloudflareKv, Operator};
-/// use tower_video_cache::{ChunkSize, OpendalStore, VideoCacheLayer};
+/// use tower_video_cache::{ChunkSize, OpendalStore, Timeouts, VideoCacheLayer};
 ///
 /// let namespace = CloudflareKv::default()
 ///     .account_id("0123456789abcdef")
@@ -117,7 +117,7 @@ use crate::error::BoxError;
 /// // Few large values: each is a call far away, and values of up to 25 MiB are taken.
 /// let layer = VideoCacheLayer::new(OpendalStore::new(operator))
 ///     .chunk_size(ChunkSize::new(4 << 20).unwrap())
-///     .store_limit(limit);
+///     .timeouts(Timeouts::default().store(limit));
 /// # Ok::<_, opendal::Error>(())
 /// ```
 ///
@@ -125,7 +125,7 @@ use crate::error::BoxError;
 ///
 /// A dropped call may still happen, or have happened; over memcached it does. Neither is done by half.
 ///
-/// [operations]: https://docs.rs/crate/tower-video-cache/latest/source/docs/stores.md
+/// [operations]: crate::guide::stores
 /// [`RetryLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.RetryLayer.html
 /// [`TimeoutLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.TimeoutLayer.html
 pub struct OpendalStore {

@@ -14,22 +14,26 @@ use std::{
 use axum::{body::Body, routing::get, Router};
 use bytes::Bytes;
 use http::{header, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{combinators::BoxBody, BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use tower::{service_fn, util::MapRequestLayer, Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{service_fn, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, decompression::DecompressionLayer,
     services::ServeDir, trace::TraceLayer,
 };
-use tower_video_cache::{MokaStore, VideoCacheLayer};
+use tower_video_cache::{MokaStore, VideoCache, VideoCacheLayer};
 
 use crate::rig::movie;
 
 const LENGTH: usize = 300_000;
+
+/// A request body of hyper's server, in a box.
+type Boxed = BoxBody<Bytes, hyper::Error>;
 
 fn layer() -> VideoCacheLayer {
     VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap())
@@ -113,7 +117,7 @@ async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy(
     let calls = Arc::new(AtomicUsize::new(0));
     let origin = serve(service_fn({
         let calls = Arc::clone(&calls);
-        move |_: Request<hyper::body::Incoming>| {
+        move |_: Request<Incoming>| {
             calls.fetch_add(1, Ordering::SeqCst);
             let response = Response::builder()
                 .header(header::CONTENT_TYPE, "video/mp4")
@@ -124,16 +128,14 @@ async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy(
     .await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let proxy = ServiceBuilder::new()
-        // A body of hyper's server cannot be made anew for a fill, so a body that can be takes its place.
-        .layer(MapRequestLayer::new(|request: Request<hyper::body::Incoming>| {
-            request.map(|_| Full::default())
-        }))
-        .layer(layer())
-        .layer(MapRequestLayer::new(move |mut request: Request<Full<Bytes>>| {
+        // `Incoming` has no default for the request of a fill, and a boxed body has one.
+        .map_request(|request: Request<Incoming>| request.map(BodyExt::boxed))
+        .layer(VideoCache::layer(MokaStore::new(64 << 20).unwrap()))
+        .map_request(move |mut request: Request<Boxed>| {
             *request.uri_mut() = format!("http://{origin}{}", request.uri().path()).parse().unwrap();
             request
-        }))
-        .service(client.clone());
+        })
+        .service(Client::builder(TokioExecutor::new()).build_http::<Boxed>());
     let proxy = serve(proxy).await;
     let truth = movie("/a.mp4", LENGTH);
     for range in [None, Some("bytes=5-250000"), Some("bytes=-7")] {
@@ -156,7 +158,7 @@ async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy(
 /// Serves HTTP/1.1 on a loopback port that the system chooses, until the test's runtime ends.
 async fn serve<S, B>(service: S) -> SocketAddr
 where
-    S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<tower_video_cache::BoxError>,
     B: http_body::Body<Data = Bytes> + Send + 'static,

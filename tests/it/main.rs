@@ -37,6 +37,7 @@ mod requests;
 mod resuming;
 mod rig;
 mod serving;
+mod settings;
 mod sharing;
 mod signed;
 mod sliced;

@@ -4,12 +4,32 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Dura
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tower_video_cache::{conformance, BoxError, Fault, FaultStore, Lease, MokaStore, Operation, Store};
+use tower_video_cache::{
+    conformance, BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, Store,
+};
 
 #[tokio::test]
 async fn the_memory_store_keeps_the_contract() {
     conformance::check(&MokaStore::new(64 << 20).unwrap()).await;
     conformance::check(&MokaStore::new(4 << 20).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_store_without_its_type_keeps_the_contract() {
+    conformance::check(&BoxStore::new(MokaStore::new(64 << 20).unwrap())).await;
+    let leasing = Leasing { values: MokaStore::new(64 << 20).unwrap(), holders: Mutex::default(), flaw: "" };
+    let boxed = BoxStore::new(BoxStore::new(leasing)).clone();
+    conformance::check(&boxed).await;
+    assert!(matches!(boxed.lease("l/0", "0", Duration::ZERO).await, Ok(Lease::Granted)));
+}
+
+#[tokio::test]
+async fn a_store_without_its_type_says_of_itself_what_the_store_says() {
+    let (store, moka) = (FaultStore::new(MokaStore::new(9000).unwrap()), MokaStore::new(9000).unwrap());
+    for (boxed, can_alter) in [(BoxStore::new(store), true), (BoxStore::new(moka), false)] {
+        assert_eq!((boxed.capacity(), boxed.max_value_size()), (Some(9000), Some(8600)));
+        assert_eq!((boxed.can_alter(), boxed.is_down()), (can_alter, false));
+    }
 }
 
 #[tokio::test]

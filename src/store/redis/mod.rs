@@ -173,7 +173,7 @@ impl RedisStore {
     }
 
     /// The longest that a call may take, with all waiting and connecting. Keep it below the layer's
-    /// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default: a call that the layer gives up first
+    /// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default: a call that the layer gives up first
     /// tells the store nothing, and a server that hangs is never left alone. Default: 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {

@@ -43,8 +43,10 @@ use crate::{clock::moment, error::BoxError};
 /// let shared = Arc::new(MokaStore::new(8 << 30)?);
 /// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, Arc::clone(&shared)));
 /// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, shared));
-/// # });
+/// # Ok::<(), tower_video_cache::Error>(())
+/// # })?;
 /// # }
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # How long another's change may stay unseen
@@ -85,7 +87,7 @@ use crate::{clock::moment, error::BoxError};
 /// the videos that are asked for most; the less it holds the more is read from afar. If the near store is this
 /// process's memory, and the far one can alter values, checksums are verified on either way.
 ///
-/// Both limits together belong below the layer's [`store_limit`](crate::VideoCacheLayer::store_limit). Tiers may be
+/// Both limits together belong below the layer's [`Timeouts::store`](crate::Timeouts::store). Tiers may be
 /// nested, as in `Tiered<Memory, Tiered<Disk, Network>>`; then the limits of the inner two, together, belong below the
 /// `far_timeout` of the outer, or what is on the disk is never waited for.
 ///

@@ -87,10 +87,15 @@ impl Rig {
     }
 
     pub(crate) fn ask(&self, method: Method, path: &str) -> Ask {
+        Self::ask_of(self.service(), method, path)
+    }
+
+    /// Asks a service that is not of this rig's layer.
+    pub(crate) fn ask_of(service: VideoCache<Inner>, method: Method, path: &str) -> Ask {
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().unwrap();
-        Ask::new(self.service(), request)
+        Ask::new(service, request)
     }
 
     /// The number of chunks and records that were put so far.
