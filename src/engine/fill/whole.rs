@@ -120,7 +120,7 @@ impl Fill {
                     draft.tag(digest);
                 }
                 if let Some(running) = running {
-                    running.supply().is_complete(stored.length);
+                    running.supply().complete(stored.length);
                     running.end(End::Done);
                 }
                 // Some of it is gone by now, and who finds it must be able to have that again.

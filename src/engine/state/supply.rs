@@ -166,7 +166,7 @@ impl Supply {
     }
 
     /// The body has ended: so long it is.
-    pub(crate) fn is_complete(&self, length: u64) {
+    pub(crate) fn complete(&self, length: u64) {
         self.filled.store(true, Ordering::Relaxed);
         // Known before where the inner service said it, and then the same.
         let _ = self.length.set(length);
