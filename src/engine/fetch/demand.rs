@@ -198,7 +198,7 @@ impl Seat {
     async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
         // A fill that keeps its pace by its readers goes on for one who reads on, and for nobody who only waits.
         if index > 0 && self.next.load(Ordering::Relaxed) == index {
-            self.supply.is_read_on(index);
+            self.supply.note_reader_moved(index);
         }
         let found = self.sought(upstream, index).await;
         self.next.store(index.saturating_add(1), Ordering::Relaxed);

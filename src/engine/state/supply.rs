@@ -186,7 +186,7 @@ impl Supply {
 
     /// A viewer has read the chunk before `chunk`, and goes on with it. A step at a time: who began far ahead must not pull
     /// the pace along by a leap.
-    pub(crate) fn is_read_on(&self, chunk: u64) {
+    pub(crate) fn note_reader_moved(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
             *farthest += u64::from(is_farther);
