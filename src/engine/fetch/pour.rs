@@ -146,7 +146,7 @@ where
             let since = self.layout.length.saturating_sub(self.left_at.unwrap_or(self.layout.length));
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
-                run.supply().is_paced();
+                run.supply().slow_down();
                 let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {

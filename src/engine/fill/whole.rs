@@ -249,7 +249,7 @@ impl Fill {
         running.landed(stored.chunks(), stored.length);
         // Before anybody sees it: who comes for what is far ahead must not wait for it.
         if pour.pace == Pace::OfReaders {
-            supply.is_paced();
+            supply.slow_down();
         }
         let mut entry =
             Entry::of(&self.engine.config.policy, manifest, self.target.primary.clone(), Bytes::new());

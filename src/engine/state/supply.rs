@@ -201,7 +201,7 @@ impl Supply {
     }
 
     /// From now on it is poured no faster than it is read.
-    pub(crate) fn is_paced(&self) {
+    pub(crate) fn slow_down(&self) {
         self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
     }
 
