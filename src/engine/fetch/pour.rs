@@ -147,7 +147,7 @@ where
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 run.supply().slow_down();
-                let near = run.supply().is_near(self.chunks.start, self.engine.config.fill_ahead);
+                let near = run.supply().reader_near(self.chunks.start, self.engine.config.fill_ahead);
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;

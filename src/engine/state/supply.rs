@@ -211,7 +211,7 @@ impl Supply {
     }
 
     /// Until some viewer is no more than `ahead` chunks before `chunk`.
-    pub(crate) async fn is_near(&self, chunk: u64, ahead: u64) {
+    pub(crate) async fn reader_near(&self, chunk: u64, ahead: u64) {
         let mut farthest = self.farthest.subscribe();
         let _ = farthest.wait_for(|farthest| chunk <= farthest.saturating_add(ahead)).await;
     }
