@@ -159,7 +159,7 @@ impl Supply {
     }
 
     /// Of a body whose length is not known, so many bytes from the start are in the store.
-    fn has_poured(&self, bytes: u64) {
+    fn record_poured(&self, bytes: u64) {
         if self.length().is_none() {
             self.poured.send_replace(bytes);
         }
@@ -313,7 +313,7 @@ impl Running {
 
     /// All chunks before `next` are in the store, up to the byte at `offset`.
     pub(crate) fn landed(&self, next: u64, offset: u64) {
-        self.supply.has_poured(offset);
+        self.supply.record_poured(offset);
         self.progress.send_modify(|progress| progress.next = next);
     }
 
