@@ -148,7 +148,7 @@ impl Slice {
         if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
             return Err(End::Changed);
         }
-        self.running.is_called();
+        self.running.mark_called();
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
         let body = Collector::new(body, Some(part.range.length()));

@@ -318,7 +318,7 @@ impl Running {
     }
 
     /// The inner service has given what lands next.
-    pub(crate) fn is_called(&self) {
+    pub(crate) fn mark_called(&self) {
         self.progress.send_modify(|progress| progress.called = true);
     }
 
