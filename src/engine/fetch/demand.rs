@@ -82,7 +82,7 @@ impl Line {
     }
 
     /// Nothing is asked for from this chunk on.
-    pub(crate) fn is_asked_until(&self, chunk: u64) {
+    pub(crate) fn set_end(&self, chunk: u64) {
         self.until.store(chunk, Ordering::Relaxed);
     }
 

@@ -101,7 +101,7 @@ pub(crate) async fn serve<B>(
         let (first, _) = layout.locate(content.start());
         let until = content.until(layout);
         if let Some(line) = &line {
-            line.is_asked_until(until);
+            line.set_end(until);
         }
         let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
         let opened = match content {
