@@ -228,7 +228,7 @@ impl Commit {
 /// Where the store does not tell, this may have been the one to see it.
 async fn are_certain(leases: [Option<&Held>; 2]) -> Result<(), Refusal> {
     for lease in leases.into_iter().flatten() {
-        match lease.is_certain().await {
+        match lease.confirm().await {
             Some(true) => {}
             Some(false) => return Err(Refusal::LeaseLost),
             None => return Err(Refusal::StoreFailed),
