@@ -198,7 +198,7 @@ where
         let Some(share) = &self.share else {
             return Err(Refusal::NoRoom);
         };
-        if self.promised_whole || self.pace == Pace::OfReaders || share.promises(weight) {
+        if self.promised_whole || self.pace == Pace::OfReaders || share.promise(weight) {
             return Ok(());
         }
         if is_read && self.pace == Pace::OfReadersIfNeeded {

@@ -153,7 +153,7 @@ impl Slice {
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
         let body = Collector::new(body, Some(part.range.length()));
         let share = engine.budget.share(self.running.waited_for());
-        let share = share.promises(weight).then_some(share);
+        let share = share.promise(weight).then_some(share);
         let mut pour =
             Pour::new(engine, layout.generation, layout.chunk_size, body, share).of(whole_chunks.clone());
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {

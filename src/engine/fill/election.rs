@@ -88,7 +88,7 @@ impl Fill {
             Ok(Lease::Taken) => {
                 inner.release();
                 // It is no fill as long as it waits.
-                self.share.leaves_place();
+                self.share.leave_place();
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
@@ -183,7 +183,7 @@ impl Fill {
         if comes_after_a_pass {
             return Err(NotGiven::Elsewhere(Landing::Passed));
         }
-        if !self.share.takes_place(&self.engine.fills) {
+        if !self.share.take_place(&self.engine.fills) {
             return Err(NotGiven::Full);
         }
         if let Some(held) = held {

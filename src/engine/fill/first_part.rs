@@ -146,7 +146,7 @@ impl Fill {
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // Not the fill's own, for it goes on after that; and has no place among the fills then.
         let share = self.engine.budget.share(move || flight() || run());
-        if !share.promises(part.range.length().saturating_add(weight)) {
+        if !share.promise(part.range.length().saturating_add(weight)) {
             return refuse(Refusal::NoRoom, permit);
         }
         let mut body = Collector::new(body, Some(part.range.length()));

@@ -298,12 +298,12 @@ impl Fill {
         let size = u64::from(self.chunk_size());
         let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
         let bytes = weight(length.unwrap_or(0));
-        let paced = !self.share.promises(bytes);
+        let paced = !self.share.promise(bytes);
         if paced {
             // One that is read while it comes needs no more room than lies between the store and its readers.
             let is_read = config.fill != Mode::Whole && self.whom == For::Now;
             let ahead = || weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
-            if !(is_read && self.share.promises(ahead())) {
+            if !(is_read && self.share.promise(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);
                 return Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge });
             }
