@@ -43,7 +43,7 @@ pub(crate) async fn lookup(
 ) -> Look {
     // In a box of its own, so that a hit has a small one.
     if engine.distrust.holds(&target.primary)
-        && !Box::pin(engine.distrust.clears(&engine.records, &target.primary)).await
+        && !Box::pin(engine.distrust.retry_if_due(&engine.records, &target.primary)).await
     {
         return Look::Failed(Waited::default());
     }

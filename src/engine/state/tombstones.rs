@@ -105,18 +105,18 @@ impl Distrust {
 
     /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
     /// moment ago.
-    pub(crate) async fn clears(&self, records: &Records, slot: &Slot) -> bool {
+    pub(crate) async fn retry_if_due(&self, records: &Records, slot: &Slot) -> bool {
         let now = moment();
         let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
         let tried = match self.slots().get_mut(slot) {
             None => return true,
             Some(doubt) => doubt.tried.replace(now),
         };
-        !tried.is_some_and(is_early) && self.tries(records, slot).await
+        !tried.is_some_and(is_early) && self.retry(records, slot).await
     }
 
     /// Tries once more to take out what lies at `slot`; says whether that may be believed now.
-    async fn tries(&self, records: &Records, slot: &Slot) -> bool {
+    async fn retry(&self, records: &Records, slot: &Slot) -> bool {
         let (note, leases) = match self.slots().get_mut(slot) {
             None => return true,
             Some(doubt) => {
@@ -219,11 +219,11 @@ async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
         let Some(first) = distrust.longest_untried() else {
             return;
         };
-        if !distrust.tries(&records, &first).await {
+        if !distrust.retry(&records, &first).await {
             continue;
         }
         for slot in distrust.in_order() {
-            if !distrust.tries(&records, &slot).await {
+            if !distrust.retry(&records, &slot).await {
                 // The others would most likely fail as well, and come first the next time.
                 break;
             }
