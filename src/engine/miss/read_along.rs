@@ -75,7 +75,7 @@ impl Engine {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
                 let bytes = certain_from(&request.headers)?;
                 // Where it is poured no faster than it is read, who waits must not move it.
-                match race(supply.reaches(bytes), supply.paced()).await {
+                match race(supply.wait_for_bytes(bytes), supply.paced()).await {
                     Raced::First(()) => {}
                     Raced::Second(()) => return None,
                 }

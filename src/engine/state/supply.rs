@@ -179,7 +179,7 @@ impl Supply {
     }
 
     /// Until so many bytes from the start are in the store.
-    pub(crate) async fn reaches(&self, bytes: u64) {
+    pub(crate) async fn wait_for_bytes(&self, bytes: u64) {
         // The sender is here, so there is no end of it.
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
