@@ -150,7 +150,7 @@ impl Engine {
         if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
             return;
         }
-        if self.elsewhere.refreshes(&entry, moment()) {
+        if self.remote_refreshes.refreshes(&entry, moment()) {
             return;
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {

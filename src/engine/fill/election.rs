@@ -81,7 +81,7 @@ impl Fill {
             }
             Ok(Lease::Taken) if self.whom == For::Later => {
                 if let Known::Stale(entry) = &self.stored {
-                    self.engine.elsewhere.remember(entry, moment());
+                    self.engine.remote_refreshes.remember(entry, moment());
                 }
                 Err(NotGiven::Elsewhere(Landing::Abandoned))
             }

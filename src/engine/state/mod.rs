@@ -18,8 +18,8 @@ use http::{header, request};
 use tokio::sync::Semaphore;
 
 use self::{
-    budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records, remote_refresh::Elsewhere,
-    supply::Supplies, tombstones::Distrust, uncacheable::Passes,
+    budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
+    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Distrust, uncacheable::Passes,
 };
 pub(crate) use super::config::Config;
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) struct Engine {
     pub(crate) fills: Arc<Semaphore>,
     pub(crate) supplies: Arc<Supplies>,
     pub(crate) passes: Passes,
-    pub(crate) elsewhere: Elsewhere,
+    pub(crate) remote_refreshes: RemoteRefreshes,
     pub(crate) distrust: Arc<Distrust>,
     /// What the inner service gives no parts of.
     pub(crate) partless: Passes,
@@ -72,7 +72,7 @@ impl Engine {
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
             passes: Passes::new(config.refusal_ttl),
-            elsewhere: Elsewhere::new(config.lease_time),
+            remote_refreshes: RemoteRefreshes::new(config.lease_time),
             distrust: Arc::default(),
             partless: Passes::new(PARTLESS_TTL),
             config,
