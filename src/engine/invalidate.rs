@@ -84,7 +84,7 @@ async fn invalidate(engine: &Engine, target: &Target) {
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
     }
-    engine.passes.forget(&target.primary);
+    engine.uncacheable.forget(&target.primary);
     engine.distrust.invalidate(&engine.records, &target.primary).await;
 }
 

@@ -147,7 +147,7 @@ impl Engine {
         B::Error: Into<BoxError>,
     {
         // Another question on behalf of such a request would be in vain.
-        if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
+        if self.uncacheable.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
             return;
         }
         if self.remote_refreshes.refreshes(&entry, moment()) {

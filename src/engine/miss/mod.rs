@@ -106,7 +106,7 @@ where
             }
         }
         let now = engine.config.clock.now();
-        if let Some(refusal) = engine.passes.recall(&target.primary, &parts.headers, now) {
+        if let Some(refusal) = engine.uncacheable.recall(&target.primary, &parts.headers, now) {
             outcome.refusal = Some(refusal);
             break;
         }
@@ -198,7 +198,7 @@ impl Engine {
         outcome.refusal = Some(Refusal::StoreLost);
         if *led {
             let now = self.config.clock.now();
-            self.passes.remember(&target.primary, Vec::new(), &HeaderMap::new(), Refusal::StoreLost, now);
+            self.uncacheable.remember(&target.primary, Vec::new(), &HeaderMap::new(), Refusal::StoreLost, now);
         }
         true
     }

@@ -93,7 +93,7 @@ where
                 policy,
             ) =>
         {
-            engine.passes.forget(&target.primary);
+            engine.uncacheable.forget(&target.primary);
         }
         None => {}
     }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
-    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Distrust, uncacheable::Passes,
+    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Distrust, uncacheable::Uncacheable,
 };
 pub(crate) use super::config::Config;
 use crate::{
@@ -38,11 +38,11 @@ pub(crate) struct Engine {
     /// A place for each fill that may be under way.
     pub(crate) fills: Arc<Semaphore>,
     pub(crate) supplies: Arc<Supplies>,
-    pub(crate) passes: Passes,
+    pub(crate) uncacheable: Uncacheable,
     pub(crate) remote_refreshes: RemoteRefreshes,
     pub(crate) distrust: Arc<Distrust>,
     /// What the inner service gives no parts of.
-    pub(crate) partless: Passes,
+    pub(crate) partless: Uncacheable,
 }
 
 impl Engine {
@@ -71,10 +71,10 @@ impl Engine {
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
-            passes: Passes::new(config.refusal_ttl),
+            uncacheable: Uncacheable::new(config.refusal_ttl),
             remote_refreshes: RemoteRefreshes::new(config.lease_time),
             distrust: Arc::default(),
-            partless: Passes::new(PARTLESS_TTL),
+            partless: Uncacheable::new(PARTLESS_TTL),
             config,
         }
     }
