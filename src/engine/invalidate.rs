@@ -85,7 +85,7 @@ async fn invalidate(engine: &Engine, target: &Target) {
         drop(commit.lock().await);
     }
     engine.uncacheable.forget(&target.primary);
-    engine.distrust.invalidate(&engine.records, &target.primary).await;
+    engine.tombstones.invalidate(&engine.records, &target.primary).await;
 }
 
 /// Lines of `Location`, and of `Content-Location`, that are looked at.

@@ -196,7 +196,7 @@ impl Fill {
     async fn brought(&mut self) -> Result<Option<Generation>, NotGiven> {
         let Self { engine, target, asked, directives, .. } = &*self;
         // It is out before this fill commits, and takes nobody's lease until then.
-        if engine.distrust.holds(&target.primary) {
+        if engine.tombstones.holds(&target.primary) {
             return Ok(None);
         }
         match lookup(engine, target, &asked.headers, directives, Accepted::Nothing).await {

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use self::{
     budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
-    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Distrust, uncacheable::Uncacheable,
+    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones, uncacheable::Uncacheable,
 };
 pub(crate) use super::config::Config;
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct Engine {
     pub(crate) supplies: Arc<Supplies>,
     pub(crate) uncacheable: Uncacheable,
     pub(crate) remote_refreshes: RemoteRefreshes,
-    pub(crate) distrust: Arc<Distrust>,
+    pub(crate) tombstones: Arc<Tombstones>,
     /// What the inner service gives no parts of.
     pub(crate) partless: Uncacheable,
 }
@@ -73,7 +73,7 @@ impl Engine {
             supplies: Arc::new(Supplies::new(&config)),
             uncacheable: Uncacheable::new(config.refusal_ttl),
             remote_refreshes: RemoteRefreshes::new(config.lease_time),
-            distrust: Arc::default(),
+            tombstones: Arc::default(),
             partless: Uncacheable::new(PARTLESS_TTL),
             config,
         }
@@ -82,7 +82,7 @@ impl Engine {
     /// Whether a task of its own waits to take out what could not be.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_clearing(&self) -> bool {
-        self.distrust.is_clearing()
+        self.tombstones.is_clearing()
     }
 
     pub(crate) fn damaged_chunks(&self) -> u64 {
