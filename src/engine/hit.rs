@@ -78,7 +78,7 @@ impl Engine {
             gone_before: None,
             store_failed: None,
         };
-        let (look, early) = look_ahead(self, target, request, directives, accepted).await;
+        let (look, prefetched) = look_ahead(self, target, request, directives, accepted).await;
         let (entry, behind) = match look {
             Look::Failed(waited) => {
                 let store_failed = Some(waited);
@@ -104,7 +104,7 @@ impl Engine {
             let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
             return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
         }
-        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, early }).await {
+        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, prefetched }).await {
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             Err(gone) if self.records.is_enough(gone.waited) => {
                 let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));

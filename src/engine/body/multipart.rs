@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::reader::{bytes_in, first, Chunk, Reading, Source};
 use crate::{
-    engine::{fetch::fetcher::Upstream, lookup::prefetch::Early},
+    engine::{fetch::fetcher::Upstream, lookup::prefetch::Prefetched},
     error::Error,
     semantics::{
         multipart::{Multipart, Part},
@@ -45,12 +45,12 @@ impl Parts {
     pub(crate) async fn open(
         source: Source,
         multipart: Multipart,
-        early: Option<Early>,
+        prefetched: Option<Prefetched>,
     ) -> Result<Self, Error> {
         let remaining = multipart.length();
         let mut to_come = multipart.parts.into_iter();
         let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
-        let chunk = source.first(range.start, early).await?;
+        let chunk = source.first(range.start, prefetched).await?;
         Ok(Self {
             text: head,
             under_way: range,

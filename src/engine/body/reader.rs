@@ -16,7 +16,7 @@ use crate::{
             demand::{Found, Line},
             fetcher::Upstream,
         },
-        lookup::prefetch::Early,
+        lookup::prefetch::Prefetched,
         state::{
             entry::Entry,
             records::{Records, Waited},
@@ -76,9 +76,13 @@ impl Reader {
     /// # Errors
     ///
     /// The first chunk is not to be had.
-    pub(crate) async fn open(source: Source, range: ByteRange, early: Option<Early>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        source: Source,
+        range: ByteRange,
+        prefetched: Option<Prefetched>,
+    ) -> Result<Self, Error> {
         let length = range.length();
-        let ready = first(&source.first(range.start, early).await?.from(range.start), length);
+        let ready = first(&source.first(range.start, prefetched).await?.from(range.start), length);
         let offset = range.start.saturating_add(bytes_in(&ready));
         let source = (bytes_in(&ready) < length).then_some(source);
         Ok(Self { ready, remaining: Some(length), offset, source, reading: None })
@@ -205,7 +209,7 @@ impl Source {
     }
 
     /// The chunk that a body begins with, which may be on its way by now. It is not sought any further than in the store, unless it is to come.
-    pub(super) async fn first(&self, offset: u64, early: Option<Early>) -> Result<Chunk, Error> {
+    pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Chunk, Error> {
         let (index, within) = self.layout.locate(offset);
         let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
         let is_pouring = self.entry.as_ref().is_some_and(|entry| entry.pouring.is_some());
@@ -216,8 +220,8 @@ impl Source {
             },
             _ => {
                 let name = self.layout.chunk(index);
-                let read = match early {
-                    Some(early) => early.chunk(name).await,
+                let read = match prefetched {
+                    Some(prefetched) => prefetched.chunk(name).await,
                     None => None,
                 };
                 match read {

@@ -68,7 +68,7 @@ impl Engine {
         } else {
             outcome
         };
-        let service = Service { outcome, line: Some(line), early: None };
+        let service = Service { outcome, line: Some(line), prefetched: None };
         let served = serve::serve(self, entry, request, service).await;
         served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
     }

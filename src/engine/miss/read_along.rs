@@ -83,7 +83,7 @@ impl Engine {
         }
         outcome.forwarded_status = Some(entry.manifest.status);
         let line = Line::to_fill(Arc::clone(upstream), Arc::clone(&entry), follower.clone(), leads);
-        let service = Service { outcome, line: Some(Arc::new(line)), early: None };
+        let service = Service { outcome, line: Some(Arc::new(line)), prefetched: None };
         let mut response = serve::serve(self, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());

@@ -23,7 +23,7 @@ use super::{
     fetch::{demand::Line, fetcher::Upstream},
     lookup::{
         content::{content, Content},
-        prefetch::Early,
+        prefetch::Prefetched,
     },
     state::{entry::Entry, records::Waited, Engine},
 };
@@ -42,12 +42,12 @@ pub(crate) struct Service {
     /// By which chunks are had that the store does not have, if it is known by now that some are missing.
     pub(crate) line: Option<Arc<Line>>,
     /// The chunk that it begins with, if it is on its way.
-    pub(crate) early: Option<Early>,
+    pub(crate) prefetched: Option<Prefetched>,
 }
 
 /// With nothing known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
-    Service { outcome, line: None, early: None }
+    Service { outcome, line: None, prefetched: None }
 }
 
 /// Answers `request` from `entry`, with what turns out to be missing by way of `upstream`; `None` if its first byte is.
@@ -85,7 +85,7 @@ pub(crate) async fn serve<B>(
     request: &request::Parts,
     service: Service,
 ) -> Result<Response<ResponseBody<B>>, Gone> {
-    let Service { mut outcome, line, early } = service;
+    let Service { mut outcome, line, prefetched } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
     let layout = entry.layout();
@@ -105,11 +105,11 @@ pub(crate) async fn serve<B>(
         }
         let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
         let opened = match content {
-            Content::Part(range) => Reader::open(source, range, early).await.map(ResponseBody::stored),
+            Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
             Content::Parts(multipart) => {
-                Box::pin(Parts::open(source, *multipart, early)).await.map(ResponseBody::parts)
+                Box::pin(Parts::open(source, *multipart, prefetched)).await.map(ResponseBody::parts)
             }
         };
         opened.map_err(|error| Gone { first, until, is_lost: error.is_lost(), waited: Waited::of(&error) })?
