@@ -154,7 +154,7 @@ impl Line {
 }
 
 /// What became of a missing chunk.
-enum Fetch {
+enum Attempt {
     Barred(Barred),
     /// On behalf of this viewer.
     Begun(watch::Receiver<Progress>),
@@ -260,18 +260,18 @@ impl Seat {
                 break;
             }
             match self.fetch(upstream, index).await {
-                Fetch::Begun(run) => (own, begun) = (own + 1, Some(run)),
-                Fetch::UnderWay => {}
-                Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
-                Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
-                Fetch::TooLate => return Err(Missing::TooLate),
+                Attempt::Begun(run) => (own, begun) = (own + 1, Some(run)),
+                Attempt::UnderWay => {}
+                Attempt::Barred(Barred::Changed) => return Err(Missing::Changed),
+                Attempt::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
+                Attempt::TooLate => return Err(Missing::TooLate),
             }
         }
         Err(Missing::Failed(error))
     }
 
     /// Has a missing chunk fetched, with as many after it as this viewer reads at a time.
-    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Fetch {
+    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Attempt {
         let until = {
             let mut ahead = lock(&self.ahead);
             let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
@@ -284,15 +284,15 @@ impl Seat {
         // No lock: who waits too long for its turn goes without.
         let waiting = timeout(upstream.engine().config.follower_limit, self.turn(index, until));
         match waiting.await {
-            Ok(Begun::Barred(barred)) => Fetch::Barred(barred),
+            Ok(Begun::Barred(barred)) => Attempt::Barred(barred),
             Ok(Begun::Run(running, chunks)) => {
                 let run = running.progress.subscribe();
                 self.hold(run.clone(), chunks.end);
                 upstream.fetch(Slice { running, chunks });
-                Fetch::Begun(run)
+                Attempt::Begun(run)
             }
-            Ok(Begun::Full | Begun::UnderWay) => Fetch::UnderWay,
-            Err(_) => Fetch::TooLate,
+            Ok(Begun::Full | Begun::UnderWay) => Attempt::UnderWay,
+            Err(_) => Attempt::TooLate,
         }
     }
 
