@@ -22,7 +22,7 @@ use self::{
     reader::Reader,
     salvaged::Salvaged,
 };
-use super::{fetch::fetcher::Upstream, inner::body::Collector};
+use super::{fetch::fetcher::Fetch, inner::body::Collector};
 use crate::error::{BoxError, Error};
 
 pin_project! {
@@ -67,11 +67,11 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// Has what is still to be read come by way of `upstream`, should the store turn out not to have it.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+    /// Has what is still to be read come by way of `fetcher`, should the store turn out not to have it.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         match &mut self.kind {
-            Kind::Stored { reader } => reader.supply(upstream),
-            Kind::Parts { parts } => parts.supply(upstream),
+            Kind::Stored { reader } => reader.supply(fetcher),
+            Kind::Parts { parts } => parts.supply(fetcher),
             Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => {}
         }
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::reader::{bytes_in, first, Chunk, Reading, Source};
 use crate::{
-    engine::{fetch::fetcher::Upstream, lookup::prefetch::Prefetched},
+    engine::{fetch::fetcher::Fetch, lookup::prefetch::Prefetched},
     error::Error,
     semantics::{
         multipart::{Multipart, Part},
@@ -68,9 +68,9 @@ impl Parts {
         self.remaining
     }
 
-    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
-        self.source.supply(upstream, self.source.layout.length);
+    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
+        self.source.supply(fetcher, self.source.layout.length);
     }
 
     /// The next slice; `None` after the last, or after an error: what ends early has no closing delimiter.

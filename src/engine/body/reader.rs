@@ -14,7 +14,7 @@ use crate::{
     engine::{
         fetch::{
             demand::{Found, Line},
-            fetcher::Upstream,
+            fetcher::Fetch,
         },
         lookup::prefetch::Prefetched,
         state::{
@@ -139,11 +139,11 @@ impl Reader {
         self.source.is_some()
     }
 
-    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         let after = self.remaining.map_or(u64::MAX, |remaining| remaining - bytes_in(&self.ready));
         if let (1.., Some(source)) = (after, &mut self.source) {
-            source.supply(upstream, self.offset.saturating_add(after));
+            source.supply(fetcher, self.offset.saturating_add(after));
         }
     }
 
@@ -200,11 +200,11 @@ impl Chunk {
 }
 
 impl Source {
-    /// Has missing chunks come by way of `upstream`; `until` is the offset after the last byte asked for.
-    pub(super) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>, until: u64) {
+    /// Has missing chunks come by way of `fetcher`; `until` is the offset after the last byte asked for.
+    pub(super) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>, until: u64) {
         if let (None, Some(entry)) = (&self.line, &self.entry) {
             let until = until.div_ceil(u64::from(self.layout.chunk_size.max(1)));
-            self.line = Some(Arc::new(Line::new(upstream(), Arc::clone(entry), until)));
+            self.line = Some(Arc::new(Line::new(fetcher(), Arc::clone(entry), until)));
         }
     }
 

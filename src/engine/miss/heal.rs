@@ -10,7 +10,7 @@ use crate::{
         body::ResponseBody,
         fetch::{
             demand::{Found, Line, Missing},
-            fetcher::Upstream,
+            fetcher::Fetch,
         },
         serve::{self, Gone, Service},
         state::{
@@ -25,7 +25,7 @@ impl Engine {
     /// The answer that begins with a chunk which is gone, once that has been fetched again.
     pub(super) async fn heal<B>(
         &self,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         entry: &Arc<Entry>,
         gone: Gone,
         request: &request::Parts,
@@ -40,7 +40,7 @@ impl Engine {
             }
             return Err(NotHealed::Forgotten);
         }
-        let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
+        let line = Arc::new(Line::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
         match timeout(self.config.follower_limit, line.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {

@@ -20,7 +20,7 @@ use super::{
         salvaged::Salvage,
         ResponseBody,
     },
-    fetch::{demand::Line, fetcher::Upstream},
+    fetch::{demand::Line, fetcher::Fetch},
     lookup::{
         content::{content, Content},
         prefetch::Prefetched,
@@ -50,16 +50,16 @@ pub(crate) fn served(outcome: Outcome) -> Service {
     Service { outcome, line: None, prefetched: None }
 }
 
-/// Answers `request` from `entry`, with what turns out to be missing by way of `upstream`; `None` if its first byte is.
+/// Answers `request` from `entry`, with what turns out to be missing by way of `fetcher`; `None` if its first byte is.
 pub(crate) async fn supplied<B>(
     engine: &Engine,
     entry: &Arc<Entry>,
     request: &request::Parts,
     outcome: Outcome,
-    upstream: &Arc<dyn Upstream>,
+    fetcher: &Arc<dyn Fetch>,
 ) -> Option<Response<ResponseBody<B>>> {
     let mut response = serve(engine, entry, request, served(outcome)).await.ok()?;
-    response.body_mut().supply(|| Arc::clone(upstream));
+    response.body_mut().supply(|| Arc::clone(fetcher));
     Some(response)
 }
 
