@@ -104,7 +104,8 @@ impl Engine {
             let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
             return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
         }
-        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, prefetched }).await {
+        match serve::serve(self, &entry, request, serve::Service { outcome, demand: None, prefetched }).await
+        {
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             Err(gone) if self.records.is_enough(gone.waited) => {
                 let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));

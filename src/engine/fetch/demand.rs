@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The line of one body to its chunks.
-pub(crate) struct Line {
+pub(crate) struct Demand {
     fetcher: Arc<dyn Fetch>,
     entry: Arc<Entry>,
     /// The chunk after the last that the viewer asked for.
@@ -59,7 +59,7 @@ pub(crate) enum Missing {
     NoParts(Error),
 }
 
-impl Line {
+impl Demand {
     /// The line to a stored response of which the chunks before `until` are asked for.
     pub(crate) fn new(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, until: u64) -> Self {
         let (until, seat) = (AtomicU64::new(until), Mutex::default());

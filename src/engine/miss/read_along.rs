@@ -7,7 +7,7 @@ use http::{header, request, Method, Response};
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::{demand::Line, fetcher::Fetch},
+        fetch::{demand::Demand, fetcher::Fetch},
         serve::{self, Service},
         state::{
             entry::Entry,
@@ -82,8 +82,8 @@ impl Engine {
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);
-        let line = Line::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
-        let service = Service { outcome, line: Some(Arc::new(line)), prefetched: None };
+        let demand = Demand::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
+        let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None };
         let mut response = serve::serve(self, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());

@@ -20,7 +20,7 @@ use super::{
         salvaged::Salvage,
         ResponseBody,
     },
-    fetch::{demand::Line, fetcher::Fetch},
+    fetch::{demand::Demand, fetcher::Fetch},
     lookup::{
         content::{content, Content},
         prefetch::Prefetched,
@@ -40,14 +40,14 @@ use crate::{
 pub(crate) struct Service {
     pub(crate) outcome: Outcome,
     /// By which chunks are had that the store does not have, if it is known by now that some are missing.
-    pub(crate) line: Option<Arc<Line>>,
+    pub(crate) demand: Option<Arc<Demand>>,
     /// The chunk that it begins with, if it is on its way.
     pub(crate) prefetched: Option<Prefetched>,
 }
 
 /// With nothing known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
-    Service { outcome, line: None, prefetched: None }
+    Service { outcome, demand: None, prefetched: None }
 }
 
 /// Answers `request` from `entry`, with what turns out to be missing by way of `fetcher`; `None` if its first byte is.
@@ -85,13 +85,13 @@ pub(crate) async fn serve<B>(
     request: &request::Parts,
     service: Service,
 ) -> Result<Response<ResponseBody<B>>, Gone> {
-    let Service { mut outcome, line, prefetched } = service;
+    let Service { mut outcome, demand, prefetched } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
     let layout = entry.layout();
     let (status, content) = content(engine, entry, request);
     let mut headers = fields(entry, status, &content, now);
-    if outcome.stored && !content.is_all_stored(entry, line.is_some()) {
+    if outcome.stored && !content.is_all_stored(entry, demand.is_some()) {
         (outcome.stored, outcome.storing) = (false, true);
     }
     let body = if content.length() == Some(0) || request.method == Method::HEAD {
@@ -100,10 +100,10 @@ pub(crate) async fn serve<B>(
         let records = Arc::clone(&engine.records);
         let (first, _) = layout.locate(content.start());
         let until = content.until(layout);
-        if let Some(line) = &line {
-            line.set_end(until);
+        if let Some(demand) = &demand {
+            demand.set_end(until);
         }
-        let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
+        let source = Source { records, layout, entry: Some(Arc::clone(entry)), demand, is_open: false };
         let opened = match content {
             Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
