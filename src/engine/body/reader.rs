@@ -255,8 +255,8 @@ impl Source {
 
     fn is_plain(&self) -> bool {
         let is_settled = |entry: &Arc<Entry>| entry.pouring.is_none() && !entry.manifest.sparse;
-        let is_seated = |demand: &Arc<Demand>| demand.is_seated();
-        self.entry.as_ref().is_none_or(is_settled) && !self.demand.as_ref().is_some_and(is_seated)
+        let is_subscribed = |demand: &Arc<Demand>| demand.is_subscribed();
+        self.entry.as_ref().is_none_or(is_settled) && !self.demand.as_ref().is_some_and(is_subscribed)
     }
 
     /// The same, whatever it takes.

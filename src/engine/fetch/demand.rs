@@ -29,7 +29,7 @@ pub(crate) struct Demand {
     /// The chunk after the last that the viewer asked for.
     until: AtomicU64,
     /// Taken once a chunk is missing, or where some are sure to be.
-    seat: Mutex<Option<Arc<Seat>>>,
+    subscription: Mutex<Option<Arc<Subscription>>>,
     /// The rest of the body, should storing stop, is this viewer's.
     leads: bool,
     /// Its place among those for whom a fill goes on.
@@ -62,8 +62,8 @@ pub(crate) enum Missing {
 impl Demand {
     /// The line to a stored response of which the chunks before `until` are asked for.
     pub(crate) fn new(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, until: u64) -> Self {
-        let (until, seat) = (AtomicU64::new(until), Mutex::default());
-        Self { fetcher, entry, until, seat, leads: false, _place: None }
+        let (until, subscription) = (AtomicU64::new(until), Mutex::default());
+        Self { fetcher, entry, until, subscription, leads: false, _place: None }
     }
 
     /// The line to what a fill is pouring; the fill goes on as long as it is there.
@@ -115,36 +115,36 @@ impl Demand {
 
     /// The same, without a refill.
     pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
-        match self.seat(true) {
-            Some(seat) => seat.chunk(&*self.fetcher, index).await,
+        match self.subscription(true) {
+            Some(subscription) => subscription.chunk(&*self.fetcher, index).await,
             None => Err(Missing::NoParts(Error::lost())),
         }
     }
 
     /// Whether a chunk was missing, or was sure to be.
-    pub(crate) fn is_seated(&self) -> bool {
-        lock(&self.seat).is_some()
+    pub(crate) fn is_subscribed(&self) -> bool {
+        lock(&self.subscription).is_some()
     }
 
     /// Whether the inner service was asked for a chunk that was missing, on behalf of this viewer.
     pub(crate) fn has_fetched(&self) -> bool {
-        self.seat(false).is_some_and(|seat| seat.fetched.load(Ordering::Relaxed))
+        self.subscription(false).is_some_and(|subscription| subscription.fetched.load(Ordering::Relaxed))
     }
 
     /// Whether it was asked on behalf of another, for whose chunk this viewer waited.
     pub(crate) fn has_collapsed(&self) -> bool {
-        self.seat(false).is_some_and(|seat| seat.collapsed.load(Ordering::Relaxed))
+        self.subscription(false).is_some_and(|subscription| subscription.collapsed.load(Ordering::Relaxed))
     }
 
-    fn seat(&self, wanted: bool) -> Option<Arc<Seat>> {
-        let mut seat = lock(&self.seat);
-        if seat.is_none() && wanted {
+    fn subscription(&self, wanted: bool) -> Option<Arc<Subscription>> {
+        let mut subscription = lock(&self.subscription);
+        if subscription.is_none() && wanted {
             let engine = self.fetcher.engine();
             let supply = self.entry.supply(&engine.supplies);
             let until = self.until.load(Ordering::Relaxed);
-            *seat = Some(Arc::new(Seat::new(supply, until, self.leads)));
+            *subscription = Some(Arc::new(Subscription::new(supply, until, self.leads)));
         }
-        seat.clone()
+        subscription.clone()
     }
 }
 
@@ -159,7 +159,7 @@ enum Attempt {
 }
 
 /// A viewer's place at a supply.
-struct Seat {
+struct Subscription {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
@@ -183,7 +183,7 @@ struct Ahead {
     runs: Vec<watch::Receiver<Progress>>,
 }
 
-impl Seat {
+impl Subscription {
     fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
         let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
         let next = AtomicU64::new(0);
