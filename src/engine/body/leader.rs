@@ -20,7 +20,7 @@ use crate::{
 pub(crate) type Rest<B> = Pin<Box<dyn Future<Output = Option<Box<Salvage<B>>>> + Send>>;
 
 /// A part of a body that is stored while it is read.
-pub(crate) struct Leading<B> {
+pub(crate) struct LeaderBody<B> {
     way: Way<B>,
     /// Bytes still to go, if that is known.
     remaining: Option<u64>,
@@ -37,7 +37,7 @@ enum Way<B> {
     Over,
 }
 
-impl<B> Leading<B> {
+impl<B> LeaderBody<B> {
     pub(crate) fn new(stored: Reader, rest: Rest<B>) -> Self {
         let (remaining, offset) = (stored.remaining(), stored.offset());
         Self { way: Way::Stored(stored, rest), remaining, offset }
@@ -49,7 +49,7 @@ impl<B> Leading<B> {
     }
 }
 
-impl<B> Leading<B>
+impl<B> LeaderBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,

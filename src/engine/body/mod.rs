@@ -17,7 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use self::{
-    leader::{Leading, Rest},
+    leader::{LeaderBody, Rest},
     multipart::Parts,
     reader::Reader,
     salvaged::Salvaged,
@@ -47,7 +47,7 @@ impl<B> ResponseBody<B> {
 
     /// What a fill brings for the viewer who leads it; `rest` is what it brings if storing stops.
     pub(crate) fn leading(stored: Reader, rest: Rest<B>) -> Self {
-        Self::of(Kind::Leading { leading: Box::new(Leading::new(stored, rest)) })
+        Self::of(Kind::Leading { leading: Box::new(LeaderBody::new(stored, rest)) })
     }
 
     pub(crate) fn parts(parts: Parts) -> Self {
@@ -171,7 +171,7 @@ pin_project! {
     #[project = Projected]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Leading { leading: Box<Leading<B>> },
+        Leading { leading: Box<LeaderBody<B>> },
         Stored { reader: Reader },
         Parts { parts: Box<Parts> },
         Salvaged { salvaged: Box<Salvaged<B>> },
