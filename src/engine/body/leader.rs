@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 
 use super::{reader::Reader, salvaged::Salvage};
 use crate::{
-    engine::inner::body::Collector,
+    engine::inner::body::InnerBody,
     error::{BoxError, Error},
 };
 
@@ -33,7 +33,7 @@ enum Stage<B> {
     /// The store had no more: why, if there is no rest either.
     Seeking(Error, Rest<B>),
     /// The chunk in hand, what of the rest is to be passed over, and the rest.
-    Live(Bytes, u64, Collector<B>),
+    Live(Bytes, u64, InnerBody<B>),
     Over,
 }
 

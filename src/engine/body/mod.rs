@@ -22,7 +22,7 @@ use self::{
     reader::Reader,
     salvaged::Salvaged,
 };
-use super::{fetch::fetcher::Fetch, inner::body::Collector};
+use super::{fetch::fetcher::Fetch, inner::body::InnerBody};
 use crate::error::{BoxError, Error};
 
 pin_project! {
@@ -54,7 +54,7 @@ impl<B> ResponseBody<B> {
         Self::of(Kind::Parts { parts: Box::new(parts) })
     }
 
-    pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: Collector<B>) -> Self {
+    pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: InnerBody<B>) -> Self {
         Self::of(Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) })
     }
 

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     engine::{
         config::Abandon,
-        inner::body::{Collected, Collector},
+        inner::body::{Collected, InnerBody},
         state::{budget::Share, flight::Permit, records::Waited, supply::Running, Engine},
     },
     error::{BoxError, Error},
@@ -26,7 +26,7 @@ pub(crate) struct Pour<B> {
     /// The chunks still to come, as far as they are to be stored; all to the end of the body if that comes before.
     chunks: Range<u64>,
     ended: bool,
-    pub(crate) body: Collector<B>,
+    pub(crate) body: InnerBody<B>,
     /// What the store was promised; without it, nothing is put.
     pub(crate) share: Option<Arc<Share>>,
     /// The promise was made for the whole length at once.
@@ -81,7 +81,7 @@ where
         engine: &Arc<Engine>,
         generation: Generation,
         chunk_size: u32,
-        body: Collector<B>,
+        body: InnerBody<B>,
         share: Option<Arc<Share>>,
     ) -> Self {
         Self {

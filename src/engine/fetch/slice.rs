@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::pour::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD};
 use crate::{
     engine::{
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::Engine,
         state::{
             run::End,
@@ -151,7 +151,7 @@ impl Slice {
         self.running.mark_called();
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
-        let body = Collector::new(body, Some(part.range.length()));
+        let body = InnerBody::new(body, Some(part.range.length()));
         let share = engine.budget.share(self.running.waited_for());
         let share = share.promise(weight).then_some(share);
         let mut pour =

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     engine::{
         fetch::pour::{Audience, Pour, Poured, CHUNK_OVERHEAD},
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::{
             flight::{Landing, Permit},
             run::End,
@@ -149,7 +149,7 @@ impl Fill {
         if !share.promise(part.range.length().saturating_add(weight)) {
             return refuse(Refusal::NoRoom, permit);
         }
-        let mut body = Collector::new(body, Some(part.range.length()));
+        let mut body = InnerBody::new(body, Some(part.range.length()));
         let before = layout.bytes(&chunks).start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
         let mut pour = Pour::new(&self.engine, generation, chunk_size, body, Some(share)).of(chunks.clone());

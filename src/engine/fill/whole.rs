@@ -22,7 +22,7 @@ use crate::{
         body::salvaged::Salvage,
         config::Fill as Mode,
         fetch::pour::{broken_by, Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::{
             entry::Entry,
             flight::{Landing, Permit},
@@ -91,7 +91,7 @@ impl Fill {
         draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
         // RFC 9110 §14.2: there are parts of a 200 alone.
         let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
-        let body = Collector::new(body, length);
+        let body = InnerBody::new(body, length);
         let share = Arc::clone(&self.share);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(share));
         pour.promised_whole = length.is_some() && !paced;
