@@ -8,7 +8,7 @@ use super::{
     body::ResponseBody,
     fill::delivery::Known,
     lookup::{content, prefetch::look_ahead, Look},
-    serve::{self, Gone},
+    serve::{self, MissingChunk},
     state::{
         entry::{Accepted, Entry, Target},
         records::Waited,
@@ -52,7 +52,7 @@ pub(super) struct Missed {
     /// Only if it says so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
     /// The response that was found without its bytes.
-    pub(super) gone: Option<(Arc<Entry>, Gone)>,
+    pub(super) gone: Option<(Arc<Entry>, MissingChunk)>,
     /// That, once another try was made to have them.
     pub(super) gone_before: Option<Generation>,
     /// How long that took, if the store did.

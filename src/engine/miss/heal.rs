@@ -12,7 +12,7 @@ use crate::{
             demand::{Found, Demand, Missing},
             fetcher::Fetch,
         },
-        serve::{self, Gone, Service},
+        serve::{self, MissingChunk, Service},
         state::{
             entry::{Accepted, Entry},
             Engine,
@@ -27,7 +27,7 @@ impl Engine {
         &self,
         fetcher: &Arc<dyn Fetch>,
         entry: &Arc<Entry>,
-        gone: Gone,
+        gone: MissingChunk,
         request: &request::Parts,
         accepted: Accepted,
         outcome: Outcome,

@@ -64,7 +64,7 @@ pub(crate) async fn supplied<B>(
 }
 
 /// The chunk that an answer would begin with is not there.
-pub(crate) struct Gone {
+pub(crate) struct MissingChunk {
     pub(crate) first: u64,
     /// The chunk after the last that the answer would be made of.
     pub(crate) until: u64,
@@ -84,7 +84,7 @@ pub(crate) async fn serve<B>(
     entry: &Arc<Entry>,
     request: &request::Parts,
     service: Service,
-) -> Result<Response<ResponseBody<B>>, Gone> {
+) -> Result<Response<ResponseBody<B>>, MissingChunk> {
     let Service { mut outcome, demand, prefetched } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
@@ -112,7 +112,12 @@ pub(crate) async fn serve<B>(
                 Box::pin(Parts::open(source, *multipart, prefetched)).await.map(ResponseBody::parts)
             }
         };
-        opened.map_err(|error| Gone { first, until, is_lost: error.is_lost(), waited: Waited::of(&error) })?
+        opened.map_err(|error| MissingChunk {
+            first,
+            until,
+            is_lost: error.is_lost(),
+            waited: Waited::of(&error),
+        })?
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
