@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 
 use self::{
     leader::{LeaderBody, Rest},
-    multipart::Parts,
+    multipart::MultipartReader,
     reader::Reader,
     salvaged::Salvaged,
 };
@@ -50,7 +50,7 @@ impl<B> ResponseBody<B> {
         Self::of(Kind::Leading { leading: Box::new(LeaderBody::new(stored, rest)) })
     }
 
-    pub(crate) fn parts(parts: Parts) -> Self {
+    pub(crate) fn parts(parts: MultipartReader) -> Self {
         Self::of(Kind::Parts { parts: Box::new(parts) })
     }
 
@@ -173,7 +173,7 @@ pin_project! {
         Inner { #[pin] body: B },
         Leading { leading: Box<LeaderBody<B>> },
         Stored { reader: Reader },
-        Parts { parts: Box<Parts> },
+        Parts { parts: Box<MultipartReader> },
         Salvaged { salvaged: Box<Salvaged<B>> },
         // It ends with this error, once the frames before it have had their chance to leave.
         Failing { error: Option<Box<Error>> },

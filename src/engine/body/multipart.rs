@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Several parts of a stored body on their way to a viewer.
-pub(crate) struct Parts {
+pub(crate) struct MultipartReader {
     /// What stands before the part under way, or after the last, until it has gone.
     text: Bytes,
     /// What of the part under way is still to go.
@@ -36,7 +36,7 @@ pub(crate) struct Parts {
     reading: Option<Reading>,
 }
 
-impl Parts {
+impl MultipartReader {
     /// Opens the first part with its first chunk read: whoever has `Parts` has bytes to send.
     ///
     /// # Errors

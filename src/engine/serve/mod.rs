@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     body::{
-        multipart::Parts,
+        multipart::MultipartReader,
         reader::{Reader, Source},
         salvaged::Salvage,
         ResponseBody,
@@ -109,7 +109,7 @@ pub(crate) async fn serve<B>(
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
             Content::Parts(multipart) => {
-                Box::pin(Parts::open(source, *multipart, prefetched)).await.map(ResponseBody::parts)
+                Box::pin(MultipartReader::open(source, *multipart, prefetched)).await.map(ResponseBody::parts)
             }
         };
         opened.map_err(|error| MissingChunk {
