@@ -50,8 +50,8 @@ impl<B> ResponseBody<B> {
         Self::of(Kind::Leading { leading: Box::new(LeaderBody::new(stored, rest)) })
     }
 
-    pub(crate) fn parts(parts: MultipartReader) -> Self {
-        Self::of(Kind::Parts { parts: Box::new(parts) })
+    pub(crate) fn multipart(reader: MultipartReader) -> Self {
+        Self::of(Kind::Multipart { reader: Box::new(reader) })
     }
 
     pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: InnerBody<B>) -> Self {
@@ -62,7 +62,7 @@ impl<B> ResponseBody<B> {
     pub(crate) fn is_to_be_read(&self) -> bool {
         match &self.kind {
             Kind::Stored { reader } => reader.is_to_be_read(),
-            Kind::Parts { .. } => true,
+            Kind::Multipart { .. } => true,
             Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => false,
         }
     }
@@ -71,7 +71,7 @@ impl<B> ResponseBody<B> {
     pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         match &mut self.kind {
             Kind::Stored { reader } => reader.supply(fetcher),
-            Kind::Parts { parts } => parts.supply(fetcher),
+            Kind::Multipart { reader } => reader.supply(fetcher),
             Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => {}
         }
     }
@@ -113,7 +113,8 @@ where
                     .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
             }
             Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
+            Projected::Multipart { reader } =>
+                reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
             Projected::Leading { leading } => leading.poll_frame(cx),
             Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
@@ -133,7 +134,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == Some(0),
-            Kind::Parts { parts } => parts.remaining() == 0,
+            Kind::Multipart { reader } => reader.remaining() == 0,
             // It cannot tell whether trailers are still to come.
             Kind::Leading { .. } | Kind::Salvaged { .. } => false,
             Kind::Failing { error } => error.is_none(),
@@ -145,7 +146,7 @@ where
             Kind::Inner { body } => body.size_hint(),
             Kind::Stored { reader } => exact(reader.remaining()),
             Kind::Leading { leading } => exact(leading.remaining()),
-            Kind::Parts { parts } => SizeHint::with_exact(parts.remaining()),
+            Kind::Multipart { reader } => SizeHint::with_exact(reader.remaining()),
             Kind::Salvaged { salvaged } => salvaged.size_hint(),
             Kind::Failing { .. } => SizeHint::with_exact(0),
         }
@@ -159,7 +160,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
                 Kind::Inner { .. } => "inner",
                 Kind::Leading { .. } => "leading",
                 Kind::Stored { .. } => "stored",
-                Kind::Parts { .. } => "parts",
+                Kind::Multipart { .. } => "parts",
                 Kind::Salvaged { .. } => "salvaged",
                 Kind::Failing { .. } => "failing",
             })
@@ -173,7 +174,7 @@ pin_project! {
         Inner { #[pin] body: B },
         Leading { leading: Box<LeaderBody<B>> },
         Stored { reader: Reader },
-        Parts { parts: Box<MultipartReader> },
+        Multipart { reader: Box<MultipartReader> },
         Salvaged { salvaged: Box<Salvaged<B>> },
         // It ends with this error, once the frames before it have had their chance to leave.
         Failing { error: Option<Box<Error>> },

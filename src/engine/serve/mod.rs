@@ -108,9 +108,9 @@ pub(crate) async fn serve<B>(
             Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
-            Content::Parts(multipart) => {
-                Box::pin(MultipartReader::open(source, *multipart, prefetched)).await.map(ResponseBody::parts)
-            }
+            Content::Multipart(multipart) => Box::pin(MultipartReader::open(source, *multipart, prefetched))
+                .await
+                .map(ResponseBody::multipart),
         };
         opened.map_err(|error| MissingChunk {
             first,
