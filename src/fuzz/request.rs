@@ -23,7 +23,7 @@ use super::{
     verdict::{End, Judge, View, Viewed},
 };
 use crate::{
-    engine::{Config, Engine},
+    engine::{state::Engine, Config},
     ChunkSize, Policy, VideoCache,
 };
 

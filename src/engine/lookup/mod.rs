@@ -199,7 +199,11 @@ mod tests {
     use crate::{
         clock::{Clock, SystemClock},
         engine::{config::Config, state::Engine},
-        semantics::freshness::ByUri,
+        format::{
+            key::{CacheKey, Generation},
+            manifest::{Layout, Manifest, Variants},
+        },
+        semantics::freshness::{ByUri, Exchange},
         store::MokaStore,
     };
 

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_whom_nobody_waits_for_yield_and_no_more_of_them_than_it_takes() {
+    fn the_oldest_unwanted_fills_yield_and_no_more_of_them_than_needed() {
         let budget = Arc::new(Budget::of(100));
         let [(one, one_flag), (two, two_flag), (three, three_flag), (new, new_flag)] =
             std::array::from_fn(|_| wanted(&budget));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_goes_from_one_whom_nobody_waits_for_to_one_who_is_waited_for() {
+    fn an_unwanted_fill_yields_its_place_to_a_wanted_one() {
         let budget = Arc::new(Budget::for_capacity(None));
         let places = Arc::new(Semaphore::new(1));
         let elsewhere = Arc::new(Semaphore::new(1));

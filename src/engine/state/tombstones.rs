@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn once_there_is_too_much_in_doubt_nothing_is_believed_that_was_stored_before() {
+    async fn too_many_failed_removals_put_all_older_records_in_doubt() {
         for start in [UNIX_EPOCH + Duration::from_secs(1_795_000_000), UNIX_EPOCH - Duration::from_secs(9)] {
             let clock = At(Arc::new(Mutex::new(start)));
             let engine = Engine::new(Config::new(clock.clone()), Arc::new(Sticky::default()));

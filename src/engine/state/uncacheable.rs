@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn one_viewers_answer_says_nothing_of_viewers_who_differ() {
+    fn a_refusal_is_not_applied_to_clients_with_other_credentials() {
         let uncacheable = Uncacheable::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let by = |name: &'static str, value: &'static str| {
