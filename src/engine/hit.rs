@@ -8,7 +8,7 @@ use super::{
     body::ResponseBody,
     fill::delivery::Known,
     lookup::{content, prefetch::look_ahead, Look},
-    serve::{self, Gone},
+    serve::{self, MissingChunk},
     state::{
         entry::{Accepted, Entry, Target},
         records::Waited,
@@ -52,7 +52,7 @@ pub(crate) struct Missed {
     /// Only if it says so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
     /// The response that was found without its bytes.
-    pub(super) gone: Option<(Arc<Entry>, Gone)>,
+    pub(super) gone: Option<(Arc<Entry>, MissingChunk)>,
     /// That, once another try was made to have them.
     pub(super) gone_before: Option<Generation>,
     /// How long that took, if the store did.
@@ -78,7 +78,7 @@ impl Engine {
             gone_before: None,
             store_failed: None,
         };
-        let (look, early) = look_ahead(self, target, request, directives, accepted).await;
+        let (look, prefetched) = look_ahead(self, target, request, directives, accepted).await;
         let (entry, behind) = match look {
             Look::Failed(waited) => {
                 let store_failed = Some(waited);
@@ -104,7 +104,8 @@ impl Engine {
             let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
             return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
         }
-        match serve::serve(self, &entry, request, serve::Service { outcome, line: None, early }).await {
+        match serve::serve(self, &entry, request, serve::Service { outcome, demand: None, prefetched }).await
+        {
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             Err(gone) if self.records.is_enough(gone.waited) => {
                 let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));

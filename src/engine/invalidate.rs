@@ -84,8 +84,8 @@ async fn invalidate(engine: &Engine, target: &Target) {
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
     }
-    engine.passes.forget(&target.primary);
-    engine.distrust.invalidate(&engine.records, &target.primary).await;
+    engine.uncacheable.forget(&target.primary);
+    engine.tombstones.invalidate(&engine.records, &target.primary).await;
 }
 
 /// Lines of `Location`, and of `Content-Location`, that are looked at.

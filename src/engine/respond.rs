@@ -147,10 +147,10 @@ impl Engine {
         B::Error: Into<BoxError>,
     {
         // Another question on behalf of such a request would be in vain.
-        if self.passes.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
+        if self.uncacheable.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
             return;
         }
-        if self.elsewhere.refreshes(&entry, moment()) {
+        if self.remote_refreshes.refreshes(&entry, moment()) {
             return;
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {

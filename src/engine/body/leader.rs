@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 
 use super::{reader::Reader, salvaged::Salvage};
 use crate::{
-    engine::inner::body::Collector,
+    engine::inner::body::InnerBody,
     error::{BoxError, Error},
 };
 
@@ -20,27 +20,27 @@ use crate::{
 pub(crate) type Rest<B> = Pin<Box<dyn Future<Output = Option<Box<Salvage<B>>>> + Send>>;
 
 /// A part of a body that is stored while it is read.
-pub(crate) struct Leading<B> {
-    way: Way<B>,
+pub(crate) struct LeaderBody<B> {
+    stage: Stage<B>,
     /// Bytes still to go, if that is known.
     remaining: Option<u64>,
     /// Where in the body the next byte is.
     offset: u64,
 }
 
-enum Way<B> {
+enum Stage<B> {
     Stored(Reader, Rest<B>),
     /// The store had no more: why, if there is no rest either.
     Seeking(Error, Rest<B>),
     /// The chunk in hand, what of the rest is to be passed over, and the rest.
-    Live(Bytes, u64, Collector<B>),
+    Live(Bytes, u64, InnerBody<B>),
     Over,
 }
 
-impl<B> Leading<B> {
+impl<B> LeaderBody<B> {
     pub(crate) fn new(stored: Reader, rest: Rest<B>) -> Self {
         let (remaining, offset) = (stored.remaining(), stored.offset());
-        Self { way: Way::Stored(stored, rest), remaining, offset }
+        Self { stage: Stage::Stored(stored, rest), remaining, offset }
     }
 
     /// Bytes still to go, if that is known.
@@ -49,7 +49,7 @@ impl<B> Leading<B> {
     }
 }
 
-impl<B> Leading<B>
+impl<B> LeaderBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -61,30 +61,32 @@ where
             self.offset = self.offset.saturating_add(bytes);
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes));
         } else {
-            (self.way, self.remaining) = (Way::Over, Some(0));
+            (self.stage, self.remaining) = (Stage::Over, Some(0));
         }
         Poll::Ready(frame)
     }
 
     fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         loop {
-            match std::mem::replace(&mut self.way, Way::Over) {
-                Way::Over => return Poll::Ready(None),
-                Way::Stored(mut reader, rest) => match reader.poll_next(cx) {
+            match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Over => return Poll::Ready(None),
+                Stage::Stored(mut reader, rest) => match reader.poll_next(cx) {
                     Poll::Pending => {
-                        self.way = Way::Stored(reader, rest);
+                        self.stage = Stage::Stored(reader, rest);
                         return Poll::Pending;
                     }
                     // The fill has ended, and may have left its rest.
-                    Poll::Ready(Some(Err(error))) if error.is_inner() => self.way = Way::Seeking(error, rest),
+                    Poll::Ready(Some(Err(error))) if error.is_inner() => {
+                        self.stage = Stage::Seeking(error, rest)
+                    }
                     Poll::Ready(slice) => {
-                        self.way = Way::Stored(reader, rest);
+                        self.stage = Stage::Stored(reader, rest);
                         return Poll::Ready(slice.map(|slice| slice.map(Frame::data)));
                     }
                 },
-                Way::Seeking(error, mut rest) => match rest.as_mut().poll(cx) {
+                Stage::Seeking(error, mut rest) => match rest.as_mut().poll(cx) {
                     Poll::Pending => {
-                        self.way = Way::Seeking(error, rest);
+                        self.stage = Stage::Seeking(error, rest);
                         return Poll::Pending;
                     }
                     Poll::Ready(Some(salvage)) if self.offset >= salvage.stored.length => {
@@ -94,21 +96,21 @@ where
                         let of_chunk = usize::try_from(before).unwrap_or(usize::MAX).min(in_hand.len());
                         in_hand.advance(of_chunk);
                         let of_rest = before.saturating_sub(u64::try_from(of_chunk).unwrap_or(u64::MAX));
-                        self.way = Way::Live(in_hand, of_rest, rest);
+                        self.stage = Stage::Live(in_hand, of_rest, rest);
                     }
                     // A chunk before the hole is gone as well.
                     Poll::Ready(_) => return Poll::Ready(Some(Err(error))),
                 },
-                Way::Live(in_hand, passed, mut rest) => {
+                Stage::Live(in_hand, passed, mut rest) => {
                     if self.remaining == Some(0) {
                         return Poll::Ready(None);
                     }
                     if !in_hand.is_empty() {
-                        self.way = Way::Live(Bytes::new(), passed, rest);
+                        self.stage = Stage::Live(Bytes::new(), passed, rest);
                         return Poll::Ready(Some(Ok(Frame::data(self.wanted(in_hand)))));
                     }
                     let Poll::Ready(frame) = rest.poll_rest(cx) else {
-                        self.way = Way::Live(in_hand, passed, rest);
+                        self.stage = Stage::Live(in_hand, passed, rest);
                         return Poll::Pending;
                     };
                     match frame {
@@ -117,13 +119,13 @@ where
                                 let most = usize::try_from(passed).unwrap_or(usize::MAX).min(data.len());
                                 data.advance(most);
                                 let passed = passed.saturating_sub(u64::try_from(most).unwrap_or(u64::MAX));
-                                self.way = Way::Live(in_hand, passed, rest);
+                                self.stage = Stage::Live(in_hand, passed, rest);
                                 if !data.is_empty() {
                                     return Poll::Ready(Some(Ok(Frame::data(self.wanted(data)))));
                                 }
                             }
                             Err(trailers) => {
-                                self.way = Way::Live(in_hand, passed, rest);
+                                self.stage = Stage::Live(in_hand, passed, rest);
                                 return Poll::Ready(Some(Ok(trailers)));
                             }
                         },

@@ -17,12 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use self::{
-    leader::{Leading, Rest},
-    multipart::Parts,
+    leader::{LeaderBody, Rest},
+    multipart::MultipartReader,
     reader::Reader,
     salvaged::Salvaged,
 };
-use super::{fetch::fetcher::Upstream, inner::body::Collector};
+use super::{fetch::fetcher::Fetch, inner::body::InnerBody};
 use crate::error::{BoxError, Error};
 
 pin_project! {
@@ -47,14 +47,14 @@ impl<B> ResponseBody<B> {
 
     /// What a fill brings for the viewer who leads it; `rest` is what it brings if storing stops.
     pub(crate) fn leading(stored: Reader, rest: Rest<B>) -> Self {
-        Self::of(Kind::Leading { leading: Box::new(Leading::new(stored, rest)) })
+        Self::of(Kind::Leading { leading: Box::new(LeaderBody::new(stored, rest)) })
     }
 
-    pub(crate) fn parts(parts: Parts) -> Self {
-        Self::of(Kind::Parts { parts: Box::new(parts) })
+    pub(crate) fn multipart(reader: MultipartReader) -> Self {
+        Self::of(Kind::Multipart { reader: Box::new(reader) })
     }
 
-    pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: Collector<B>) -> Self {
+    pub(crate) fn salvaged(stored: Reader, in_hand: Bytes, rest: InnerBody<B>) -> Self {
         Self::of(Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) })
     }
 
@@ -62,16 +62,16 @@ impl<B> ResponseBody<B> {
     pub(crate) fn is_to_be_read(&self) -> bool {
         match &self.kind {
             Kind::Stored { reader } => reader.is_to_be_read(),
-            Kind::Parts { .. } => true,
+            Kind::Multipart { .. } => true,
             Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => false,
         }
     }
 
-    /// Has what is still to be read come by way of `upstream`, should the store turn out not to have it.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+    /// Has what is still to be read come by way of `fetcher`, should the store turn out not to have it.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         match &mut self.kind {
-            Kind::Stored { reader } => reader.supply(upstream),
-            Kind::Parts { parts } => parts.supply(upstream),
+            Kind::Stored { reader } => reader.supply(fetcher),
+            Kind::Multipart { reader } => reader.supply(fetcher),
             Kind::Inner { .. } | Kind::Leading { .. } | Kind::Salvaged { .. } | Kind::Failing { .. } => {}
         }
     }
@@ -113,7 +113,8 @@ where
                     .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
             }
             Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Parts { parts } => parts.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
+            Projected::Multipart { reader } =>
+                reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
             Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
             Projected::Leading { leading } => leading.poll_frame(cx),
             Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
@@ -133,7 +134,7 @@ where
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == Some(0),
-            Kind::Parts { parts } => parts.remaining() == 0,
+            Kind::Multipart { reader } => reader.remaining() == 0,
             // It cannot tell whether trailers are still to come.
             Kind::Leading { .. } | Kind::Salvaged { .. } => false,
             Kind::Failing { error } => error.is_none(),
@@ -145,7 +146,7 @@ where
             Kind::Inner { body } => body.size_hint(),
             Kind::Stored { reader } => exact(reader.remaining()),
             Kind::Leading { leading } => exact(leading.remaining()),
-            Kind::Parts { parts } => SizeHint::with_exact(parts.remaining()),
+            Kind::Multipart { reader } => SizeHint::with_exact(reader.remaining()),
             Kind::Salvaged { salvaged } => salvaged.size_hint(),
             Kind::Failing { .. } => SizeHint::with_exact(0),
         }
@@ -159,7 +160,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
                 Kind::Inner { .. } => "inner",
                 Kind::Leading { .. } => "leading",
                 Kind::Stored { .. } => "stored",
-                Kind::Parts { .. } => "parts",
+                Kind::Multipart { .. } => "parts",
                 Kind::Salvaged { .. } => "salvaged",
                 Kind::Failing { .. } => "failing",
             })
@@ -171,9 +172,9 @@ pin_project! {
     #[project = Projected]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Leading { leading: Box<Leading<B>> },
+        Leading { leading: Box<LeaderBody<B>> },
         Stored { reader: Reader },
-        Parts { parts: Box<Parts> },
+        Multipart { reader: Box<MultipartReader> },
         Salvaged { salvaged: Box<Salvaged<B>> },
         // It ends with this error, once the frames before it have had their chance to leave.
         Failing { error: Option<Box<Error>> },

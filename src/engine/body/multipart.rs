@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::reader::{bytes_in, first, Chunk, Reading, Source};
 use crate::{
-    engine::{fetch::fetcher::Upstream, lookup::prefetch::Early},
+    engine::{fetch::fetcher::Fetch, lookup::prefetch::Prefetched},
     error::Error,
     semantics::{
         multipart::{Multipart, Part},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Several parts of a stored body on their way to a viewer.
-pub(crate) struct Parts {
+pub(crate) struct MultipartReader {
     /// What stands before the part under way, or after the last, until it has gone.
     text: Bytes,
     /// What of the part under way is still to go.
@@ -36,7 +36,7 @@ pub(crate) struct Parts {
     reading: Option<Reading>,
 }
 
-impl Parts {
+impl MultipartReader {
     /// Opens the first part with its first chunk read: whoever has `Parts` has bytes to send.
     ///
     /// # Errors
@@ -45,12 +45,12 @@ impl Parts {
     pub(crate) async fn open(
         source: Source,
         multipart: Multipart,
-        early: Option<Early>,
+        prefetched: Option<Prefetched>,
     ) -> Result<Self, Error> {
         let remaining = multipart.length();
         let mut to_come = multipart.parts.into_iter();
         let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
-        let chunk = source.first(range.start, early).await?;
+        let chunk = source.first(range.start, prefetched).await?;
         Ok(Self {
             text: head,
             under_way: range,
@@ -68,9 +68,9 @@ impl Parts {
         self.remaining
     }
 
-    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
-        self.source.supply(upstream, self.source.layout.length);
+    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
+        self.source.supply(fetcher, self.source.layout.length);
     }
 
     /// The next slice; `None` after the last, or after an error: what ends early has no closing delimiter.

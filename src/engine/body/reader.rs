@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use crate::{
     engine::{
         fetch::{
-            demand::{Found, Line},
-            fetcher::Upstream,
+            demand::{Demand, Found},
+            fetcher::Fetch,
         },
-        lookup::prefetch::Early,
+        lookup::prefetch::Prefetched,
         state::{
             entry::Entry,
             records::{Records, Waited},
@@ -48,7 +48,7 @@ pub(crate) struct Source {
     /// What to forget if a chunk turns out to be gone.
     pub(crate) entry: Option<Arc<Entry>>,
     /// By which chunks can be had that the store does not have.
-    pub(crate) line: Option<Arc<Line>>,
+    pub(crate) demand: Option<Arc<Demand>>,
     /// All of a body is read whose end is not known.
     pub(crate) is_open: bool,
 }
@@ -76,9 +76,13 @@ impl Reader {
     /// # Errors
     ///
     /// The first chunk is not to be had.
-    pub(crate) async fn open(source: Source, range: ByteRange, early: Option<Early>) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        source: Source,
+        range: ByteRange,
+        prefetched: Option<Prefetched>,
+    ) -> Result<Self, Error> {
         let length = range.length();
-        let ready = first(&source.first(range.start, early).await?.from(range.start), length);
+        let ready = first(&source.first(range.start, prefetched).await?.from(range.start), length);
         let offset = range.start.saturating_add(bytes_in(&ready));
         let source = (bytes_in(&ready) < length).then_some(source);
         Ok(Self { ready, remaining: Some(length), offset, source, reading: None })
@@ -109,7 +113,7 @@ impl Reader {
                 records.chunk(stored.chunk(index)).await.ok()?;
             }
             let records = Arc::clone(records);
-            let source = Source { records, layout: stored, entry: None, line: None, is_open: false };
+            let source = Source { records, layout: stored, entry: None, demand: None, is_open: false };
             Self::open(source, whole, None).await.ok()
         };
         // The time for one call is no measure for all of a long body.
@@ -135,11 +139,11 @@ impl Reader {
         self.source.is_some()
     }
 
-    /// Has what is still to be read come by way of `upstream`, should it turn out to be missing.
-    pub(crate) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>) {
+    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         let after = self.remaining.map_or(u64::MAX, |remaining| remaining - bytes_in(&self.ready));
         if let (1.., Some(source)) = (after, &mut self.source) {
-            source.supply(upstream, self.offset.saturating_add(after));
+            source.supply(fetcher, self.offset.saturating_add(after));
         }
     }
 
@@ -196,28 +200,28 @@ impl Chunk {
 }
 
 impl Source {
-    /// Has missing chunks come by way of `upstream`; `until` is the offset after the last byte asked for.
-    pub(super) fn supply(&mut self, upstream: impl FnOnce() -> Arc<dyn Upstream>, until: u64) {
-        if let (None, Some(entry)) = (&self.line, &self.entry) {
+    /// Has missing chunks come by way of `fetcher`; `until` is the offset after the last byte asked for.
+    pub(super) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>, until: u64) {
+        if let (None, Some(entry)) = (&self.demand, &self.entry) {
             let until = until.div_ceil(u64::from(self.layout.chunk_size.max(1)));
-            self.line = Some(Arc::new(Line::new(upstream(), Arc::clone(entry), until)));
+            self.demand = Some(Arc::new(Demand::new(fetcher(), Arc::clone(entry), until)));
         }
     }
 
     /// The chunk that a body begins with, which may be on its way by now. It is not sought any further than in the store, unless it is to come.
-    pub(super) async fn first(&self, offset: u64, early: Option<Early>) -> Result<Chunk, Error> {
+    pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Chunk, Error> {
         let (index, within) = self.layout.locate(offset);
         let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
         let is_pouring = self.entry.as_ref().is_some_and(|entry| entry.pouring.is_some());
-        let bytes = match &self.line {
-            Some(line) if is_pouring => match line.chunk(index).await? {
+        let bytes = match &self.demand {
+            Some(demand) if is_pouring => match demand.chunk(index).await? {
                 Found::Chunk(chunk) => chunk,
                 Found::Elsewhere(_) | Found::End => return Err(Error::lost()),
             },
             _ => {
                 let name = self.layout.chunk(index);
-                let read = match early {
-                    Some(early) => early.chunk(name).await,
+                let read = match prefetched {
+                    Some(prefetched) => prefetched.chunk(name).await,
                     None => None,
                 };
                 match read {
@@ -251,8 +255,8 @@ impl Source {
 
     fn is_plain(&self) -> bool {
         let is_settled = |entry: &Arc<Entry>| entry.pouring.is_none() && !entry.manifest.sparse;
-        let is_seated = |line: &Arc<Line>| line.is_seated();
-        self.entry.as_ref().is_none_or(is_settled) && !self.line.as_ref().is_some_and(is_seated)
+        let is_subscribed = |demand: &Arc<Demand>| demand.is_subscribed();
+        self.entry.as_ref().is_none_or(is_settled) && !self.demand.as_ref().is_some_and(is_subscribed)
     }
 
     /// The same, whatever it takes.
@@ -265,8 +269,8 @@ impl Source {
             if self.is_open && within > 0 {
                 index += 1;
             }
-            let found = match &self.line {
-                Some(line) => line.chunk(index).await,
+            let found = match &self.demand {
+                Some(demand) => demand.chunk(index).await,
                 None => self.records.chunk(self.layout.chunk(index)).await.map(Found::Chunk),
             };
             let chunk = match found {
@@ -277,16 +281,16 @@ impl Source {
                 Ok(Found::Elsewhere(_)) if moved => Err(Error::lost()),
                 Ok(Found::Elsewhere(entry)) => {
                     moved = true;
-                    let line = self.line.as_ref().map(|line| Arc::new(line.elsewhere(&entry)));
+                    let demand = self.demand.as_ref().map(|demand| Arc::new(demand.elsewhere(&entry)));
                     self.layout = entry.manifest.layout;
-                    (self.line, self.entry) = (line, Some(entry));
+                    (self.demand, self.entry) = (demand, Some(entry));
                     continue;
                 }
                 Err(error) => Err(error),
             };
             if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
                 // A chunk that could not be had now, by a line, may be had later.
-                if error.is_lost() || self.line.is_none() {
+                if error.is_lost() || self.demand.is_none() {
                     entry.forget(&self.records).await;
                 }
             }

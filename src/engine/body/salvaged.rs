@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::reader::Reader;
 use crate::{
-    engine::{inner::body::Collector, state::records::Waited},
+    engine::{inner::body::InnerBody, state::records::Waited},
     error::{BoxError, Error},
     format::manifest::Layout,
     semantics::cache_status::Refusal,
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Salvaged<B> {
     pub(crate) stored: Reader,
     pub(crate) in_hand: Bytes,
-    pub(crate) rest: Collector<B>,
+    pub(crate) rest: InnerBody<B>,
     pub(crate) failed: bool,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Salvage<B> {
     pub(crate) stored: Layout,
     /// The chunk that did not get there.
     pub(crate) in_hand: Bytes,
-    pub(crate) rest: Collector<B>,
+    pub(crate) rest: InnerBody<B>,
     pub(crate) refusal: Refusal,
     /// How long the store was waited for in vain.
     pub(crate) waited: Waited,

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
-use super::{fetcher::Upstream, slice::Slice};
+use super::{fetcher::Fetch, slice::Slice};
 use crate::{
     engine::state::{
         entry::Entry,
@@ -23,13 +23,13 @@ use crate::{
 };
 
 /// The line of one body to its chunks.
-pub(crate) struct Line {
-    upstream: Arc<dyn Upstream>,
+pub(crate) struct Demand {
+    fetcher: Arc<dyn Fetch>,
     entry: Arc<Entry>,
     /// The chunk after the last that the viewer asked for.
     until: AtomicU64,
     /// Taken once a chunk is missing, or where some are sure to be.
-    seat: Mutex<Option<Arc<Seat>>>,
+    subscription: Mutex<Option<Arc<Subscription>>>,
     /// The rest of the body, should storing stop, is this viewer's.
     leads: bool,
     /// Its place among those for whom a fill goes on.
@@ -59,30 +59,25 @@ pub(crate) enum Missing {
     NoParts(Error),
 }
 
-impl Line {
+impl Demand {
     /// The line to a stored response of which the chunks before `until` are asked for.
-    pub(crate) fn new(upstream: Arc<dyn Upstream>, entry: Arc<Entry>, until: u64) -> Self {
-        let (until, seat) = (AtomicU64::new(until), Mutex::default());
-        Self { upstream, entry, until, seat, leads: false, _place: None }
+    pub(crate) fn new(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, until: u64) -> Self {
+        let (until, subscription) = (AtomicU64::new(until), Mutex::default());
+        Self { fetcher, entry, until, subscription, leads: false, _place: None }
     }
 
     /// The line to what a fill is pouring; the fill goes on as long as it is there.
-    pub(crate) fn to_fill(
-        upstream: Arc<dyn Upstream>,
-        entry: Arc<Entry>,
-        place: Follower,
-        leads: bool,
-    ) -> Self {
-        Self { leads, _place: Some(place), ..Self::new(upstream, entry, u64::MAX) }
+    pub(crate) fn to_fill(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, place: Follower, leads: bool) -> Self {
+        Self { leads, _place: Some(place), ..Self::new(fetcher, entry, u64::MAX) }
     }
 
     /// The same for what the body goes on with in another generation.
     pub(crate) fn elsewhere(&self, entry: &Arc<Entry>) -> Self {
-        Self::new(Arc::clone(&self.upstream), Arc::clone(entry), entry.manifest.layout.chunks())
+        Self::new(Arc::clone(&self.fetcher), Arc::clone(entry), entry.manifest.layout.chunks())
     }
 
     /// Nothing is asked for from this chunk on.
-    pub(crate) fn is_asked_until(&self, chunk: u64) {
+    pub(crate) fn set_end(&self, chunk: u64) {
         self.until.store(chunk, Ordering::Relaxed);
     }
 
@@ -98,17 +93,17 @@ impl Line {
             // Only before a body begins, and there is another way then.
             Err(Missing::OutOfReach | Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
-                self.entry.forget(&self.upstream.engine().records).await;
+                self.entry.forget(&self.fetcher.engine().records).await;
                 Err(Error::changed())
             }
             Err(Missing::NoParts(error)) => {
                 let stored = match &self.entry.pouring {
                     // While it is being filled there is nothing to compare another fill with.
-                    Some(_) => self.upstream.committed(&self.entry).await,
+                    Some(_) => self.fetcher.committed(&self.entry).await,
                     None => Some(Arc::clone(&self.entry)),
                 };
                 if let Some(stored) = stored {
-                    return self.upstream.refill(stored).await.map(Found::Elsewhere).ok_or(error);
+                    return self.fetcher.refill(stored).await.map(Found::Elsewhere).ok_or(error);
                 }
                 if let Some(supply) = &self.entry.pouring {
                     supply.holed.store(true, Ordering::Relaxed);
@@ -120,41 +115,41 @@ impl Line {
 
     /// The same, without a refill.
     pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
-        match self.seat(true) {
-            Some(seat) => seat.chunk(&*self.upstream, index).await,
+        match self.subscription(true) {
+            Some(subscription) => subscription.chunk(&*self.fetcher, index).await,
             None => Err(Missing::NoParts(Error::lost())),
         }
     }
 
     /// Whether a chunk was missing, or was sure to be.
-    pub(crate) fn is_seated(&self) -> bool {
-        lock(&self.seat).is_some()
+    pub(crate) fn is_subscribed(&self) -> bool {
+        lock(&self.subscription).is_some()
     }
 
     /// Whether the inner service was asked for a chunk that was missing, on behalf of this viewer.
     pub(crate) fn has_fetched(&self) -> bool {
-        self.seat(false).is_some_and(|seat| seat.fetched.load(Ordering::Relaxed))
+        self.subscription(false).is_some_and(|subscription| subscription.fetched.load(Ordering::Relaxed))
     }
 
     /// Whether it was asked on behalf of another, for whose chunk this viewer waited.
     pub(crate) fn has_collapsed(&self) -> bool {
-        self.seat(false).is_some_and(|seat| seat.collapsed.load(Ordering::Relaxed))
+        self.subscription(false).is_some_and(|subscription| subscription.collapsed.load(Ordering::Relaxed))
     }
 
-    fn seat(&self, wanted: bool) -> Option<Arc<Seat>> {
-        let mut seat = lock(&self.seat);
-        if seat.is_none() && wanted {
-            let engine = self.upstream.engine();
+    fn subscription(&self, wanted: bool) -> Option<Arc<Subscription>> {
+        let mut subscription = lock(&self.subscription);
+        if subscription.is_none() && wanted {
+            let engine = self.fetcher.engine();
             let supply = self.entry.supply(&engine.supplies);
             let until = self.until.load(Ordering::Relaxed);
-            *seat = Some(Arc::new(Seat::new(supply, until, self.leads)));
+            *subscription = Some(Arc::new(Subscription::new(supply, until, self.leads)));
         }
-        seat.clone()
+        subscription.clone()
     }
 }
 
 /// What became of a missing chunk.
-enum Fetch {
+enum Attempt {
     Barred(Barred),
     /// On behalf of this viewer.
     Begun(watch::Receiver<Progress>),
@@ -164,7 +159,7 @@ enum Fetch {
 }
 
 /// A viewer's place at a supply.
-struct Seat {
+struct Subscription {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
@@ -188,25 +183,25 @@ struct Ahead {
     runs: Vec<watch::Receiver<Progress>>,
 }
 
-impl Seat {
+impl Subscription {
     fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
         let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
         let next = AtomicU64::new(0);
         Self { supply, until, leads, next, fetched, collapsed, ahead: Mutex::default() }
     }
 
-    async fn chunk(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
+    async fn chunk(&self, fetcher: &dyn Fetch, index: u64) -> Result<Found, Missing> {
         // A fill that keeps its pace by its readers goes on for one who reads on, and for nobody who only waits.
         if index > 0 && self.next.load(Ordering::Relaxed) == index {
-            self.supply.is_read_on(index);
+            self.supply.note_reader_moved(index);
         }
-        let found = self.sought(upstream, index).await;
+        let found = self.sought(fetcher, index).await;
         self.next.store(index.saturating_add(1), Ordering::Relaxed);
         found
     }
 
-    async fn sought(&self, upstream: &dyn Upstream, index: u64) -> Result<Found, Missing> {
-        let engine = upstream.engine();
+    async fn sought(&self, fetcher: &dyn Fetch, index: u64) -> Result<Found, Missing> {
+        let engine = fetcher.engine();
         let mut error = Error::lost();
         let (mut own, mut begun, mut waits) = (0, None, 0);
         while waits < WAITS {
@@ -245,7 +240,7 @@ impl Seat {
             if !is_past_the_end {
                 match engine.records.chunk(layout.chunk(index)).await {
                     Ok(chunk) => {
-                        self.read_ahead(upstream, index + 1);
+                        self.read_ahead(fetcher, index + 1);
                         return Ok(Found::Chunk(chunk));
                     }
                     Err(_) if error.is_inner() => {}
@@ -259,40 +254,40 @@ impl Seat {
             if own == TRIES {
                 break;
             }
-            match self.fetch(upstream, index).await {
-                Fetch::Begun(run) => (own, begun) = (own + 1, Some(run)),
-                Fetch::UnderWay => {}
-                Fetch::Barred(Barred::Changed) => return Err(Missing::Changed),
-                Fetch::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
-                Fetch::TooLate => return Err(Missing::TooLate),
+            match self.fetch(fetcher, index).await {
+                Attempt::Begun(run) => (own, begun) = (own + 1, Some(run)),
+                Attempt::UnderWay => {}
+                Attempt::Barred(Barred::Changed) => return Err(Missing::Changed),
+                Attempt::Barred(Barred::NoParts) => return Err(Missing::NoParts(error)),
+                Attempt::TooLate => return Err(Missing::TooLate),
             }
         }
         Err(Missing::Failed(error))
     }
 
     /// Has a missing chunk fetched, with as many after it as this viewer reads at a time.
-    async fn fetch(&self, upstream: &dyn Upstream, index: u64) -> Fetch {
+    async fn fetch(&self, fetcher: &dyn Fetch, index: u64) -> Attempt {
         let until = {
             let mut ahead = lock(&self.ahead);
             let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
             // Who asked for a few chunks wants them all; who asked for more may leave before it gets them.
             if ahead.chunks == 0 {
-                ahead.chunks = if wanted <= self.most(upstream) { wanted } else { 1 };
+                ahead.chunks = if wanted <= self.most(fetcher) { wanted } else { 1 };
             }
             index.saturating_add(ahead.chunks.min(wanted))
         };
         // No lock: who waits too long for its turn goes without.
-        let waiting = timeout(upstream.engine().config.follower_limit, self.turn(index, until));
+        let waiting = timeout(fetcher.engine().config.follower_limit, self.turn(index, until));
         match waiting.await {
-            Ok(Begun::Barred(barred)) => Fetch::Barred(barred),
+            Ok(Begun::Barred(barred)) => Attempt::Barred(barred),
             Ok(Begun::Run(running, chunks)) => {
                 let run = running.progress.subscribe();
                 self.hold(run.clone(), chunks.end);
-                upstream.fetch(Slice { running, chunks });
-                Fetch::Begun(run)
+                fetcher.fetch(Slice { running, chunks });
+                Attempt::Begun(run)
             }
-            Ok(Begun::Full | Begun::UnderWay) => Fetch::UnderWay,
-            Err(_) => Fetch::TooLate,
+            Ok(Begun::Full | Begun::UnderWay) => Attempt::UnderWay,
+            Err(_) => Attempt::TooLate,
         }
     }
 
@@ -308,7 +303,7 @@ impl Seat {
     }
 
     /// Has the next chunks fetched before this viewer comes to them, if they were missing lately.
-    fn read_ahead(&self, upstream: &dyn Upstream, next: u64) {
+    fn read_ahead(&self, fetcher: &dyn Fetch, next: u64) {
         let (from, until) = {
             let mut ahead = lock(&self.ahead);
             if ahead.chunks == 0 {
@@ -327,7 +322,7 @@ impl Seat {
             if left > ahead.chunks / 2 {
                 return;
             }
-            ahead.chunks = ahead.chunks.saturating_mul(2).min(self.most(upstream));
+            ahead.chunks = ahead.chunks.saturating_mul(2).min(self.most(fetcher));
             let from = ahead.until.max(next);
             (from, next.saturating_add(ahead.chunks).min(self.until))
         };
@@ -336,14 +331,14 @@ impl Seat {
         }
         if let Begun::Run(running, chunks) = self.supply.begin(from, until) {
             self.hold(running.progress.subscribe(), chunks.end);
-            upstream.fetch(Slice { running, chunks });
+            fetcher.fetch(Slice { running, chunks });
         }
     }
 
     /// How many chunks are fetched ahead of a viewer at most.
-    fn most(&self, upstream: &dyn Upstream) -> u64 {
+    fn most(&self, fetcher: &dyn Fetch) -> u64 {
         let size = u64::from(self.supply.layout().chunk_size.max(1));
-        upstream.engine().config.read_ahead.div_ceil(size).max(1)
+        fetcher.engine().config.read_ahead.div_ceil(size).max(1)
     }
 
     fn hold(&self, run: watch::Receiver<Progress>, until: u64) {

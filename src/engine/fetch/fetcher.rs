@@ -38,7 +38,7 @@ pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> r
 }
 
 /// What can ask the inner service on behalf of a viewer.
-pub(crate) trait Upstream: Send + Sync {
+pub(crate) trait Fetch: Send + Sync {
     fn engine(&self) -> &Arc<Engine>;
 
     /// What the viewer asked for.
@@ -87,7 +87,7 @@ impl<S: Clone + Send, A> Fetcher<S, A> {
     }
 }
 
-impl<S, A, B> Upstream for Fetcher<S, A>
+impl<S, A, B> Fetch for Fetcher<S, A>
 where
     S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,

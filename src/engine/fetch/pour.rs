@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        inner::body::{Collected, Collector},
+        inner::body::{Collected, InnerBody},
         state::{
             budget::Share,
             flight::Permit,
@@ -32,7 +32,7 @@ pub(crate) struct Pour<B> {
     /// The chunks still to come, as far as they are to be stored; all to the end of the body if that comes before.
     chunks: Range<u64>,
     ended: bool,
-    pub(crate) body: Collector<B>,
+    pub(crate) body: InnerBody<B>,
     /// What the store was promised; without it, nothing is put.
     pub(crate) share: Option<Arc<Share>>,
     /// The promise was made for the whole length at once.
@@ -87,7 +87,7 @@ where
         engine: &Arc<Engine>,
         generation: Generation,
         chunk_size: u32,
-        body: Collector<B>,
+        body: InnerBody<B>,
         share: Option<Arc<Share>>,
     ) -> Self {
         Self {
@@ -152,9 +152,10 @@ where
             let since = self.layout.length.saturating_sub(self.left_at.unwrap_or(self.layout.length));
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
-                run.supply().is_paced();
-                let near =
-                    run.supply().is_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
+                run.supply().slow_down();
+                let near = run
+                    .supply()
+                    .reader_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;
@@ -205,7 +206,7 @@ where
         let Some(share) = &self.share else {
             return Err(Refusal::NoRoom);
         };
-        if self.promised_whole || self.pace == Pace::OfReaders || share.promises(weight) {
+        if self.promised_whole || self.pace == Pace::OfReaders || share.promise(weight) {
             return Ok(());
         }
         if is_read && self.pace == Pace::OfReadersIfNeeded {

@@ -14,7 +14,7 @@ use super::pour::{pause, Audience, Pour, Poured};
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::Engine,
         state::{
             run::End,
@@ -149,12 +149,12 @@ impl Slice {
         if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
             return Err(End::Changed);
         }
-        self.running.is_called();
+        self.running.mark_called();
         let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
-        let body = Collector::new(body, Some(part.range.length()));
+        let body = InnerBody::new(body, Some(part.range.length()));
         let share = engine.budget.share(self.running.waited_for());
-        let share = share.promises(weight).then_some(share);
+        let share = share.promise(weight).then_some(share);
         let mut pour =
             Pour::new(engine, layout.generation, layout.chunk_size, body, share).of(whole_chunks.clone());
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {

@@ -85,7 +85,7 @@ impl Fill {
         if permit.lease().is_some() && !self.has_its_mark(permit.slot()).await {
             return Err(Refusal::LeaseLost);
         }
-        let notes = self.engine.distrust.notes();
+        let notes = self.engine.tombstones.notes();
         let manifest = self.manifest(&draft)?;
         let slot = match Vary::of(&manifest.headers) {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
@@ -99,7 +99,7 @@ impl Fill {
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
             Ok(()) => match self.confirm(permit, fence.as_ref()).await {
                 Ok(()) => {
-                    self.engine.distrust.forget(&self.target.primary, notes);
+                    self.engine.tombstones.forget(&self.target.primary, notes);
                     return Ok(slot);
                 }
                 Err(refusal) => refusal,
@@ -179,7 +179,7 @@ impl Fill {
     /// The slot of a variant, entered among the key's variants.
     async fn variant(&self, names: &[HeaderName], manifest: &Manifest) -> Result<Slot, Refusal> {
         let known = decoded(&self.engine, &self.target.primary).await.ok().flatten();
-        let is_true = !self.engine.distrust.holds(&self.target.primary);
+        let is_true = !self.engine.tombstones.holds(&self.target.primary);
         let known = match known.as_deref().filter(|_| is_true) {
             Some(Decoded::Variants(variants)) if variants.key == self.target.key => Some(variants),
             _ => None,
@@ -225,7 +225,7 @@ impl Commit {
         // The marks of the variants that were taken out may have been put back.
         let may_be_back = !self.is_leased && self.slot != *primary;
         if !is_taken_back || may_be_back || are_certain([self.fence.as_ref(), None]).await.is_err() {
-            self.engine.distrust.take_out(records, primary).await;
+            self.engine.tombstones.take_out(records, primary).await;
         }
     }
 }
@@ -236,7 +236,7 @@ impl Commit {
 /// Where the store does not tell, this may have been the one to see it.
 async fn are_certain(leases: [Option<&Held>; 2]) -> Result<(), Refusal> {
     for lease in leases.into_iter().flatten() {
-        match lease.is_certain().await {
+        match lease.confirm().await {
             Some(true) => {}
             Some(false) => return Err(Refusal::LeaseLost),
             None => return Err(Refusal::StoreFailed),

@@ -13,7 +13,7 @@ use super::{commit::Draft, delivery::Stored, task::Fill};
 use crate::{
     engine::{
         fetch::{
-            demand::{Found, Line, Missing},
+            demand::{Demand, Found, Missing},
             fetcher::Fetcher,
             pour::Audience,
         },
@@ -45,12 +45,12 @@ impl Fill {
         let Manifest { layout, .. } = entry.manifest;
         let engine = Arc::clone(&self.engine);
         let fetcher = Fetcher::new(engine, inner.take(), self.asked.clone(), Arc::clone(&self.target));
-        let line = Line::new(Arc::new(fetcher), Arc::clone(entry), layout.chunks());
+        let demand = Demand::new(Arc::new(fetcher), Arc::clone(entry), layout.chunks());
         let audience = Audience::Flight(permit, self.abandon(), Some(layout.length));
         for index in 0..layout.chunks() {
             let so_far = layout.bytes(&(0..index)).end;
             let leaving = race(audience.leaves(so_far, 0, false), self.share.yielded());
-            match race(line.sought(index), leaving).await {
+            match race(demand.sought(index), leaving).await {
                 Raced::First(Ok(Found::Chunk(_))) => {}
                 Raced::First(Err(Missing::Changed | Missing::NoParts(_))) => {
                     entry.forget(&self.engine.records).await;

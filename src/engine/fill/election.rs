@@ -82,14 +82,14 @@ impl Fill {
             }
             Ok(Lease::Taken) if self.whom == For::Later => {
                 if let Known::Stale(entry) = &self.stored {
-                    self.engine.elsewhere.remember(entry, moment());
+                    self.engine.remote_refreshes.remember(entry, moment());
                 }
                 Err(NotGiven::Elsewhere(Landing::Abandoned))
             }
             Ok(Lease::Taken) => {
                 inner.release();
                 // It is no fill as long as it waits.
-                self.share.leaves_place();
+                self.share.leave_place();
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
@@ -186,7 +186,7 @@ impl Fill {
         if comes_after_a_pass {
             return Err(NotGiven::Elsewhere(Landing::Passed));
         }
-        if !self.share.takes_place(&self.engine.fills) {
+        if !self.share.take_place(&self.engine.fills) {
             return Err(NotGiven::Full);
         }
         if let Some(held) = held {
@@ -199,7 +199,7 @@ impl Fill {
     async fn brought(&mut self) -> Result<Option<Generation>, NotGiven> {
         let Self { engine, target, asked, directives, .. } = &*self;
         // It is out before this fill commits, and takes nobody's lease until then.
-        if engine.distrust.holds(&target.primary) {
+        if engine.tombstones.holds(&target.primary) {
             return Ok(None);
         }
         match lookup(engine, target, &asked.headers, directives, Accepted::Nothing).await {

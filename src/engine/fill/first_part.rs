@@ -19,7 +19,7 @@ use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
         fetch::pour::{Audience, Pour, Poured},
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::{
             flight::{Landing, Permit},
             run::End,
@@ -147,10 +147,10 @@ impl Fill {
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // Not the fill's own, for it goes on after that; and has no place among the fills then.
         let share = self.engine.budget.share(move || flight() || run());
-        if !share.promises(part.range.length().saturating_add(weight)) {
+        if !share.promise(part.range.length().saturating_add(weight)) {
             return refuse(Refusal::NoRoom, permit);
         }
-        let mut body = Collector::new(body, Some(part.range.length()));
+        let mut body = InnerBody::new(body, Some(part.range.length()));
         let before = layout.bytes(&chunks).start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
         let mut pour = Pour::new(&self.engine, generation, chunk_size, body, Some(share)).of(chunks.clone());

@@ -93,7 +93,7 @@ where
     // A viewer's fill makes those yield that nobody waits for.
     let waiting = (whom == For::Now).then(|| permit.follower());
     let share = engine.budget.share(permit.waited_for());
-    if !share.takes_place(&engine.fills) {
+    if !share.take_place(&engine.fills) {
         permit.land(Landing::Passed);
         return None;
     }

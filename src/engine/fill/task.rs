@@ -22,7 +22,7 @@ use crate::{
             entry::{Entry, Target},
             flight::{Landing, Permit},
             records::Waited,
-            uncacheable::Passes,
+            uncacheable::Uncacheable,
             Engine,
         },
     },
@@ -140,7 +140,7 @@ impl Fill {
 
     /// Spares the next requests like this one a fill in vain.
     pub(crate) fn remember(&self, refusal: Refusal, response: &HeaderMap) {
-        self.remember_in(&self.engine.passes, refusal, response);
+        self.remember_in(&self.engine.uncacheable, refusal, response);
     }
 
     /// Has the next fills like this one ask for the whole at once.
@@ -148,7 +148,7 @@ impl Fill {
         self.remember_in(&self.engine.partless, Refusal::NoParts, response);
     }
 
-    fn remember_in(&self, passes: &Passes, refusal: Refusal, response: &HeaderMap) {
+    fn remember_in(&self, passes: &Uncacheable, refusal: Refusal, response: &HeaderMap) {
         let selecting = match Vary::of(response) {
             Vary::Fields(names) => names,
             Vary::Anything | Vary::Nothing => Vec::new(),

@@ -22,7 +22,7 @@ use crate::{
     engine::{
         body::salvaged::Salvage,
         fetch::pour::{broken_by, Audience, Pace, Pour, Poured},
-        inner::{body::Collector, Inner},
+        inner::{body::InnerBody, Inner},
         state::{
             entry::Entry,
             flight::{Landing, Permit},
@@ -92,7 +92,7 @@ impl Fill {
         draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
         // RFC 9110 §14.2: there are parts of a 200 alone.
         let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
-        let body = Collector::new(body, length);
+        let body = InnerBody::new(body, length);
         let share = Arc::clone(&self.share);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(share));
         pour.promised_whole = length.is_some() && !paced;
@@ -121,7 +121,7 @@ impl Fill {
                     draft.tag(digest);
                 }
                 if let Some(running) = running {
-                    running.supply().is_complete(stored.length);
+                    running.supply().complete(stored.length);
                     running.end(End::Done);
                 }
                 // Some of it is gone by now, and who finds it must be able to have that again.
@@ -250,7 +250,7 @@ impl Fill {
         running.landed(stored.chunks(), stored.length);
         // Before anybody sees it: who comes for what is far ahead must not wait for it.
         if pour.pace == Pace::OfReaders {
-            supply.is_paced();
+            supply.slow_down();
         }
         let mut entry =
             Entry::of(&self.engine.config.policy, manifest, self.target.primary.clone(), Bytes::new());
@@ -299,12 +299,12 @@ impl Fill {
         let size = u64::from(self.chunk_size());
         let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
         let bytes = weight(length.unwrap_or(0));
-        let paced = !self.share.promises(bytes);
+        let paced = !self.share.promise(bytes);
         if paced {
             // One that is read while it comes needs no more room than lies between the store and its readers.
             let is_read = config.fill != Mode::Whole && self.whom == For::Now;
             let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
-            if !(is_read && self.share.promises(ahead())) {
+            if !(is_read && self.share.promise(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);
                 return Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge });
             }

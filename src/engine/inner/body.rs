@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// An inner body under way, held to the length that it declared.
-pub(crate) struct Collector<B> {
+pub(crate) struct InnerBody<B> {
     body: Pin<Box<B>>,
     /// What of the last frame is not taken yet.
     leftover: Bytes,
@@ -30,7 +30,7 @@ pub(crate) struct Collector<B> {
     taken: u64,
 }
 
-impl<B> Collector<B>
+impl<B> InnerBody<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -254,22 +254,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_of_empty_frames_leaves_others_their_turn() {
-        let mut collector = Collector::new(Empty, None);
-        assert!(poll_immediate(collector.chunk(1000, Duration::from_secs(60))).await.is_none());
+        let mut body = InnerBody::new(Empty, None);
+        assert!(poll_immediate(body.chunk(1000, Duration::from_secs(60))).await.is_none());
     }
 
     #[tokio::test]
     async fn every_chunk_has_a_buffer_of_its_own_size() {
         for expected in [None, Some(2500)] {
             let body = Full::new(Bytes::from(vec![7; 2500]));
-            let mut collector = Collector::new(body, expected);
+            let mut body = InnerBody::new(body, expected);
             for length in [1000, 1000, 500] {
-                let Collected::Chunk(payload) = collector.chunk(1000, Duration::MAX).await.unwrap() else {
+                let Collected::Chunk(payload) = body.chunk(1000, Duration::MAX).await.unwrap() else {
                     panic!("there is more");
                 };
                 assert_eq!((payload.len(), payload.capacity()), (length, length + TRAILER));
             }
-            assert!(matches!(collector.chunk(1000, Duration::MAX).await.unwrap(), Collected::End));
+            assert!(matches!(body.chunk(1000, Duration::MAX).await.unwrap(), Collected::End));
         }
     }
 }

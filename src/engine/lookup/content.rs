@@ -24,7 +24,7 @@ pub(crate) enum Content {
     /// All of a body whose end is not known.
     Open,
     Part(ByteRange),
-    Parts(Box<Multipart>),
+    Multipart(Box<Multipart>),
 }
 
 impl Content {
@@ -43,7 +43,7 @@ impl Content {
         match self {
             Self::Open => None,
             Self::Part(range) => Some(range.length()),
-            Self::Parts(multipart) => Some(multipart.length()),
+            Self::Multipart(multipart) => Some(multipart.length()),
         }
     }
 
@@ -52,7 +52,7 @@ impl Content {
         match self {
             Self::Open => 0,
             Self::Part(range) => range.start,
-            Self::Parts(multipart) => multipart.parts.first().map_or(0, |part| part.range.start),
+            Self::Multipart(multipart) => multipart.parts.first().map_or(0, |part| part.range.start),
         }
     }
 
@@ -67,7 +67,7 @@ impl Content {
         match self {
             Self::Open => None,
             Self::Part(range) => Some(range.end),
-            Self::Parts(multipart) => multipart.parts.iter().map(|part| part.range.end).max(),
+            Self::Multipart(multipart) => multipart.parts.iter().map(|part| part.range.end).max(),
         }
     }
 }
@@ -106,7 +106,7 @@ pub(crate) fn content(engine: &Engine, entry: &Entry, request: &request::Parts) 
         Selection::Full => (*status, everything),
         Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
         Selection::Several(ranges) => match multipart(entry, &ranges) {
-            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Parts(Box::new(multipart))),
+            Some(multipart) => (StatusCode::PARTIAL_CONTENT, Content::Multipart(Box::new(multipart))),
             None => (*status, everything),
         },
         Selection::NotModified => (StatusCode::NOT_MODIFIED, Content::NOTHING),

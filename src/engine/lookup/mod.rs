@@ -42,8 +42,8 @@ pub(crate) async fn lookup(
     accepted: Accepted,
 ) -> Look {
     // In a box of its own, so that a hit has a small one.
-    if engine.distrust.holds(&target.primary)
-        && !Box::pin(engine.distrust.clears(&engine.records, &target.primary)).await
+    if engine.tombstones.holds(&target.primary)
+        && !Box::pin(engine.tombstones.retry_if_due(&engine.records, &target.primary)).await
     {
         return Look::Failed(Waited::default());
     }
@@ -158,7 +158,7 @@ fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
         }
     };
     let received = entry.manifest.exchange.received;
-    engine.distrust.may_believe(received, || engine.config.clock.now()) || is_new()
+    engine.tombstones.may_believe(received, || engine.config.clock.now()) || is_new()
 }
 
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {

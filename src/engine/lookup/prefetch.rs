@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A chunk on its way.
-pub(crate) struct Early {
+pub(crate) struct Prefetched {
     name: ChunkName,
     reading: Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>,
     read: Option<Result<Bytes, Error>>,
@@ -39,22 +39,22 @@ pub(crate) async fn look_ahead(
     request: &request::Parts,
     directives: &RequestDirectives,
     accepted: Accepted,
-) -> (Look, Option<Early>) {
+) -> (Look, Option<Prefetched>) {
     let mut look = pin!(lookup(engine, target, &request.headers, directives, accepted));
     if let Poll::Ready(look) = poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await {
         return (look, None);
     }
-    let mut early = Early::guess(engine, target, request, directives, accepted);
+    let mut prefetched = Prefetched::guess(engine, target, request, directives, accepted);
     let look = poll_fn(|cx| {
-        if let Some(early) = &mut early {
-            early.advance(cx);
+        if let Some(prefetched) = &mut prefetched {
+            prefetched.advance(cx);
         }
         look.as_mut().poll(cx)
     });
-    (look.await, early)
+    (look.await, prefetched)
 }
 
-impl Early {
+impl Prefetched {
     fn guess(
         engine: &Engine,
         target: &Target,

@@ -9,10 +9,10 @@ use crate::{
     engine::{
         body::ResponseBody,
         fetch::{
-            demand::{Found, Line, Missing},
-            fetcher::Upstream,
+            demand::{Demand, Found, Missing},
+            fetcher::Fetch,
         },
-        serve::{self, Gone, Service},
+        serve::{self, MissingChunk, Service},
         state::{
             entry::{Accepted, Entry},
             Engine,
@@ -25,9 +25,9 @@ impl Engine {
     /// The answer that begins with a chunk which is gone, once that has been fetched again.
     pub(super) async fn heal<B>(
         &self,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         entry: &Arc<Entry>,
-        gone: Gone,
+        gone: MissingChunk,
         request: &request::Parts,
         accepted: Accepted,
         outcome: Outcome,
@@ -40,8 +40,8 @@ impl Engine {
             }
             return Err(NotHealed::Forgotten);
         }
-        let line = Arc::new(Line::new(Arc::clone(upstream), Arc::clone(entry), gone.until));
-        match timeout(self.config.follower_limit, line.sought(gone.first)).await {
+        let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
+        match timeout(self.config.follower_limit, demand.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
                 return Err(NotHealed::Now(Refusal::WaitedTooLong))
@@ -55,10 +55,10 @@ impl Engine {
                 return Err(NotHealed::Forgotten);
             }
         }
-        let outcome = if line.has_fetched() {
+        let outcome = if demand.has_fetched() {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, stored: true, ..outcome }
-        } else if line.has_collapsed() {
+        } else if demand.has_collapsed() {
             // RFC 9211 §2.6: with the call that was made for another.
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, collapsed: true, ..outcome }
@@ -68,7 +68,7 @@ impl Engine {
         } else {
             outcome
         };
-        let service = Service { outcome, line: Some(line), early: None };
+        let service = Service { outcome, demand: Some(demand), prefetched: None };
         let served = serve::serve(self, entry, request, service).await;
         served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
     }

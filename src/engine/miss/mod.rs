@@ -22,7 +22,7 @@ use self::{
 };
 use super::{
     body::ResponseBody,
-    fetch::fetcher::Upstream,
+    fetch::fetcher::Fetch,
     fill::{
         delivery::{For, Known},
         run,
@@ -69,7 +69,7 @@ where
         return Ok(serve::gateway_timeout(&asked.parts.method, by));
     }
     let Asked { parts, target, directives, .. } = &asked;
-    let upstream = Viewer::<S, A>::beside(&engine, &inner, parts, target);
+    let fetcher = Viewer::<S, A>::beside(&engine, &inner, parts, target);
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
@@ -77,7 +77,7 @@ where
         if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
             let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
             let entry = Arc::clone(entry);
-            return validate(&engine, inner, asked, entry, question, &upstream, outcome).await;
+            return validate(&engine, inner, asked, entry, question, &fetcher, outcome).await;
         }
         // It may not have what stood in for an error: the error, or a better answer, is its own to get.
         if matches!(accepted, Accepted::StandIn(_)) {
@@ -87,7 +87,7 @@ where
         if let Some((entry, gone)) = missed.gone.take() {
             inner.release();
             missed.gone_before = Some(entry.generation());
-            match engine.heal(&upstream, &entry, gone, parts, accepted, outcome).await {
+            match engine.heal(&fetcher, &entry, gone, parts, accepted, outcome).await {
                 Ok(response) => return Ok(response),
                 Err(NotHealed::Forgotten) => {}
                 Err(NotHealed::Now(refusal)) => {
@@ -100,20 +100,20 @@ where
             break;
         }
         if parts.method == Method::HEAD {
-            match engine.read_head(&upstream, &missed.slot, parts, outcome).await {
+            match engine.read_head(&fetcher, &missed.slot, parts, outcome).await {
                 Some(response) => return Ok(response),
                 None => break,
             }
         }
         let now = engine.config.clock.now();
-        if let Some(refusal) = engine.passes.recall(&target.primary, &parts.headers, now) {
+        if let Some(refusal) = engine.uncacheable.recall(&target.primary, &parts.headers, now) {
             outcome.refusal = Some(refusal);
             break;
         }
         let turn = match engine.flights.join(&missed.slot, &target.primary) {
             Role::Follow(follower) => {
                 inner.release();
-                engine.follow(follower, &upstream, parts, &mut outcome).await
+                engine.follow(follower, &fetcher, parts, &mut outcome).await
             }
             Role::Lead(permit) => {
                 let instead =
@@ -125,7 +125,7 @@ where
                     let stored = missed.known();
                     led = true;
                     let filling = run::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
-                    engine.lead(filling, &upstream, parts, target, &mut outcome).await?
+                    engine.lead(filling, &fetcher, parts, target, &mut outcome).await?
                 }
             }
         };
@@ -134,7 +134,7 @@ where
         match turn {
             Turn::Answer(response) => return Ok(response),
             Turn::Forward => {
-                match engine.stand_in(&mut missed, parts, &upstream, directives, &mut outcome).await {
+                match engine.stand_in(&mut missed, parts, &fetcher, directives, &mut outcome).await {
                     Some(response) => return Ok(response),
                     None => break,
                 }
@@ -142,7 +142,7 @@ where
             // The fields are those of the answer that brought it, not of one that completed it.
             Turn::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
             Turn::LookAgain | Turn::LookFor(..) => {}
-            Turn::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &upstream).await {
+            Turn::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &fetcher).await {
                 Some(response) => return Ok(response),
                 None => break,
             },
@@ -153,7 +153,7 @@ where
                 if accepted == Accepted::Own(of) {
                     response.headers_mut().extend(withheld);
                 }
-                response.body_mut().supply(|| upstream);
+                response.body_mut().supply(|| fetcher);
                 return Ok(response);
             }
             Err(again) => missed = again,
@@ -161,7 +161,7 @@ where
     }
     (outcome.stored, outcome.collapsed) = (false, false);
     let stale = missed.stored.stale();
-    pass(&engine, inner, asked, stale, &upstream, outcome).await
+    pass(&engine, inner, asked, stale, &fetcher, outcome).await
 }
 
 impl Engine {
@@ -198,7 +198,13 @@ impl Engine {
         outcome.refusal = Some(Refusal::StoreLost);
         if *led {
             let now = self.config.clock.now();
-            self.passes.remember(&target.primary, Vec::new(), &HeaderMap::new(), Refusal::StoreLost, now);
+            self.uncacheable.remember(
+                &target.primary,
+                Vec::new(),
+                &HeaderMap::new(),
+                Refusal::StoreLost,
+                now,
+            );
         }
         true
     }
@@ -209,9 +215,9 @@ impl Engine {
         entry: &Arc<Entry>,
         request: &request::Parts,
         outcome: Outcome,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
     ) -> Option<Response<ResponseBody<B>>> {
-        let serving = serve::supplied(self, entry, request, outcome, upstream);
+        let serving = serve::supplied(self, entry, request, outcome, fetcher);
         // The store may have been waited for long enough; what it has at hand it gives at once.
         if outcome.refusal == Some(Refusal::StoreFailed) {
             return timeout(self.records.limit() / 4, serving).await.ok()?;
@@ -235,7 +241,7 @@ impl Engine {
         &self,
         missed: &mut Missed,
         request: &request::Parts,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         directives: &RequestDirectives,
         outcome: &mut Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
@@ -248,7 +254,7 @@ impl Engine {
             return None;
         }
         outcome.refusal = Some(Refusal::StaleIfSilent);
-        serve::supplied(self, &entry, request, *outcome, upstream).await
+        serve::supplied(self, &entry, request, *outcome, fetcher).await
     }
 
     /// What comes of a flight that need not, or cannot, fill: how it lands, and what its leader does then.

@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::fetcher::Upstream,
+        fetch::fetcher::Fetch,
         fill::{
             head,
             invalidated::Seen,
@@ -39,7 +39,7 @@ pub(crate) async fn pass<S, A, B>(
     mut inner: Inner<S>,
     asked: Asked<A>,
     stale: Option<Arc<Entry>>,
-    upstream: &Arc<dyn Upstream>,
+    fetcher: &Arc<dyn Fetch>,
     mut outcome: Outcome,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
@@ -62,7 +62,7 @@ where
         if validate::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
             outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
             outcome.forwarded_status = seen.map(|(status, _)| status);
-            if let Some(response) = serve::supplied(engine, entry, &parts, outcome, upstream).await {
+            if let Some(response) = serve::supplied(engine, entry, &parts, outcome, fetcher).await {
                 return Ok(response);
             }
         }
@@ -94,7 +94,7 @@ where
                 policy,
             ) =>
         {
-            engine.passes.forget(&target.primary);
+            engine.uncacheable.forget(&target.primary);
         }
         None => {}
     }
@@ -163,7 +163,7 @@ pub(crate) async fn validate<S, A, B>(
     asked: Asked<A>,
     entry: Arc<Entry>,
     question: Question,
-    upstream: &Arc<dyn Upstream>,
+    fetcher: &Arc<dyn Fetch>,
     mut outcome: Outcome,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
@@ -176,7 +176,7 @@ where
     }
     let Some(putting) = question.about(&entry, engine, &asked.parts) else {
         let stale = (question == Question::OfAny).then_some(entry);
-        return pass(engine, inner, asked, stale, upstream, outcome).await;
+        return pass(engine, inner, asked, stale, fetcher, outcome).await;
     };
     let Asked { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
@@ -207,7 +207,7 @@ where
             if question.hid_something_of(parts, answer.status()) {
                 // An inner service may wait for the end of one answer before it gives the next.
                 drop(answer);
-                return pass(engine, inner, asked, None, upstream, outcome).await;
+                return pass(engine, inner, asked, None, fetcher, outcome).await;
             }
             let by = engine.config.signature(Some(&target.key));
             return Ok(serve::pass(answer, outcome, by, &engine.config.policy));
@@ -217,11 +217,11 @@ where
     outcome.forwarded_status = seen.map(|(status, _)| status);
     drop(answer);
     if let Some(entry) = usable {
-        if let Some(response) = serve::supplied(engine, &entry, parts, outcome, upstream).await {
+        if let Some(response) = serve::supplied(engine, &entry, parts, outcome, fetcher).await {
             return Ok(response);
         }
     }
-    pass(engine, inner, asked, None, upstream, outcome).await
+    pass(engine, inner, asked, None, fetcher, outcome).await
 }
 
 /// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that

@@ -7,7 +7,7 @@ use http::{header, request, Method, Response};
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::{demand::Line, fetcher::Upstream},
+        fetch::{demand::Demand, fetcher::Fetch},
         serve::{self, Service},
         state::{
             entry::Entry,
@@ -32,7 +32,7 @@ impl Engine {
     /// credentials.
     pub(super) async fn reads<B>(
         &self,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         mut follower: Follower,
         leads: bool,
         request: &request::Parts,
@@ -42,7 +42,7 @@ impl Engine {
             if !leads && !entry.freshness.is_for(&self.directives(request)) {
                 return Err(Refusal::Authorization);
             }
-            if let Some(response) = self.read(upstream, entry, &follower, leads, request, outcome).await {
+            if let Some(response) = self.read(fetcher, entry, &follower, leads, request, outcome).await {
                 return Ok(response);
             }
         }
@@ -53,7 +53,7 @@ impl Engine {
     /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
     pub(super) async fn read<B>(
         &self,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         entry: Arc<Entry>,
         follower: &Follower,
         leads: bool,
@@ -61,7 +61,7 @@ impl Engine {
         mut outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
         // What must be validated before each use is for the one alone who asked.
-        let is_its_own = entry.manifest.key == upstream.target().key
+        let is_its_own = entry.manifest.key == fetcher.target().key
             && entry.is_selected_by(&request.headers)
             && entry.freshness.is_for(&self.directives(request));
         if !leads && (entry.freshness.is_for_one() || !is_its_own) {
@@ -75,15 +75,15 @@ impl Engine {
                 // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
                 let bytes = certain_from(&request.headers)?;
                 // Where it is poured no faster than it is read, who waits must not move it.
-                match race(supply.reaches(bytes), supply.paced()).await {
+                match race(supply.wait_for_bytes(bytes), supply.paced()).await {
                     Raced::First(()) => {}
                     Raced::Second(()) => return None,
                 }
             }
         }
         outcome.forwarded_status = Some(entry.manifest.status);
-        let line = Line::to_fill(Arc::clone(upstream), Arc::clone(&entry), follower.clone(), leads);
-        let service = Service { outcome, line: Some(Arc::new(line)), early: None };
+        let demand = Demand::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
+        let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None };
         let mut response = serve::serve(self, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());
@@ -94,13 +94,13 @@ impl Engine {
     /// The answer to a HEAD from a fill under way of what lies at `slot`.
     pub(super) async fn read_head<B>(
         &self,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         slot: &Slot,
         request: &request::Parts,
         outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
         let (entry, follower) = self.flights.pouring(slot)?;
         let outcome = Outcome { collapsed: true, ..outcome };
-        self.read(upstream, entry, &follower, false, request, outcome).await
+        self.read(fetcher, entry, &follower, false, request, outcome).await
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::{
     engine::{
         fetch::{
-            fetcher::{Fetcher, Refilling, Upstream},
+            fetcher::{Fetch, Fetcher, Refilling},
             slice::Slice,
         },
         fill::{
@@ -52,7 +52,7 @@ impl<S: Clone + Send, A> Viewer<S, A> {
         inner: &Inner<S>,
         request: &request::Parts,
         target: &Arc<Target>,
-    ) -> Arc<dyn Upstream>
+    ) -> Arc<dyn Fetch>
     where
         S: Service<Request<A>, Response = Response<B>> + 'static,
         S::Future: Send,
@@ -74,7 +74,7 @@ impl<S: Clone + Send, A> Viewer<S, A> {
     }
 }
 
-impl<S, A, B> Upstream for Viewer<S, A>
+impl<S, A, B> Fetch for Viewer<S, A>
 where
     S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,

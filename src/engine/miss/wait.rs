@@ -9,7 +9,7 @@ use super::pass::is_for_another_try;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::fetcher::Upstream,
+        fetch::fetcher::Fetch,
         fill::delivery::{Delivery, Filling},
         serve,
         state::{
@@ -39,13 +39,13 @@ impl Engine {
     pub(super) async fn follow<B>(
         &self,
         mut follower: Follower,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         request: &request::Parts,
         outcome: &mut Outcome,
     ) -> Turn<Response<ResponseBody<B>>> {
         let reader = follower.clone();
         let read = Outcome { collapsed: true, ..*outcome };
-        let reading = self.reads(upstream, reader, false, request, read);
+        let reading = self.reads(fetcher, reader, false, request, read);
         match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
             Ok(Raced::Second(Ok(response))) => Turn::Answer(response),
             Ok(Raced::Second(Err(refusal))) => {
@@ -64,7 +64,7 @@ impl Engine {
     pub(super) async fn lead<B, E>(
         &self,
         filling: Option<Filling<B, E>>,
-        upstream: &Arc<dyn Upstream>,
+        fetcher: &Arc<dyn Fetch>,
         request: &request::Parts,
         target: &Target,
         outcome: &mut Outcome,
@@ -78,7 +78,7 @@ impl Engine {
             return Ok(Turn::Forward);
         };
         let read = Outcome { stored: true, ..*outcome };
-        let reading = self.reads(upstream, follower, true, request, read);
+        let reading = self.reads(fetcher, follower, true, request, read);
         // What can be read need not have been kept.
         let landed = match race(reading, &mut task).await {
             Raced::Second(landed) => landed,

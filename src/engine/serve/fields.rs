@@ -47,7 +47,7 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
                 Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
                 Content::Open => {}
                 // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
-                Content::Parts(multipart) => {
+                Content::Multipart(multipart) => {
                     insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
                 }
             }

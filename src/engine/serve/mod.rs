@@ -15,15 +15,15 @@ use self::{
 };
 use super::{
     body::{
-        multipart::Parts,
+        multipart::MultipartReader,
         reader::{Reader, Source},
         salvaged::Salvage,
         ResponseBody,
     },
-    fetch::{demand::Line, fetcher::Upstream},
+    fetch::{demand::Demand, fetcher::Fetch},
     lookup::{
         content::{content, Content},
-        prefetch::Early,
+        prefetch::Prefetched,
     },
     state::{entry::Entry, records::Waited, Engine},
 };
@@ -40,31 +40,31 @@ use crate::{
 pub(crate) struct Service {
     pub(crate) outcome: Outcome,
     /// By which chunks are had that the store does not have, if it is known by now that some are missing.
-    pub(crate) line: Option<Arc<Line>>,
+    pub(crate) demand: Option<Arc<Demand>>,
     /// The chunk that it begins with, if it is on its way.
-    pub(crate) early: Option<Early>,
+    pub(crate) prefetched: Option<Prefetched>,
 }
 
 /// With nothing known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
-    Service { outcome, line: None, early: None }
+    Service { outcome, demand: None, prefetched: None }
 }
 
-/// Answers `request` from `entry`, with what turns out to be missing by way of `upstream`; `None` if its first byte is.
+/// Answers `request` from `entry`, with what turns out to be missing by way of `fetcher`; `None` if its first byte is.
 pub(crate) async fn supplied<B>(
     engine: &Engine,
     entry: &Arc<Entry>,
     request: &request::Parts,
     outcome: Outcome,
-    upstream: &Arc<dyn Upstream>,
+    fetcher: &Arc<dyn Fetch>,
 ) -> Option<Response<ResponseBody<B>>> {
     let mut response = serve(engine, entry, request, served(outcome)).await.ok()?;
-    response.body_mut().supply(|| Arc::clone(upstream));
+    response.body_mut().supply(|| Arc::clone(fetcher));
     Some(response)
 }
 
 /// The chunk that an answer would begin with is not there.
-pub(crate) struct Gone {
+pub(crate) struct MissingChunk {
     pub(crate) first: u64,
     /// The chunk after the last that the answer would be made of.
     pub(crate) until: u64,
@@ -84,14 +84,14 @@ pub(crate) async fn serve<B>(
     entry: &Arc<Entry>,
     request: &request::Parts,
     service: Service,
-) -> Result<Response<ResponseBody<B>>, Gone> {
-    let Service { mut outcome, line, early } = service;
+) -> Result<Response<ResponseBody<B>>, MissingChunk> {
+    let Service { mut outcome, demand, prefetched } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
     let layout = entry.layout();
     let (status, content) = content(engine, entry, request);
     let mut headers = fields(entry, status, &content, now);
-    if outcome.stored && !content.is_all_stored(entry, line.is_some()) {
+    if outcome.stored && !content.is_all_stored(entry, demand.is_some()) {
         (outcome.stored, outcome.storing) = (false, true);
     }
     let body = if content.length() == Some(0) || request.method == Method::HEAD {
@@ -100,19 +100,24 @@ pub(crate) async fn serve<B>(
         let records = Arc::clone(&engine.records);
         let (first, _) = layout.locate(content.start());
         let until = content.until(layout);
-        if let Some(line) = &line {
-            line.is_asked_until(until);
+        if let Some(demand) = &demand {
+            demand.set_end(until);
         }
-        let source = Source { records, layout, entry: Some(Arc::clone(entry)), line, is_open: false };
+        let source = Source { records, layout, entry: Some(Arc::clone(entry)), demand, is_open: false };
         let opened = match content {
-            Content::Part(range) => Reader::open(source, range, early).await.map(ResponseBody::stored),
+            Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
             // In a box of its own, so that a hit of one part has a small one.
-            Content::Parts(multipart) => {
-                Box::pin(Parts::open(source, *multipart, early)).await.map(ResponseBody::parts)
-            }
+            Content::Multipart(multipart) => Box::pin(MultipartReader::open(source, *multipart, prefetched))
+                .await
+                .map(ResponseBody::multipart),
         };
-        opened.map_err(|error| Gone { first, until, is_lost: error.is_lost(), waited: Waited::of(&error) })?
+        opened.map_err(|error| MissingChunk {
+            first,
+            until,
+            is_lost: error.is_lost(),
+            waited: Waited::of(&error),
+        })?
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));

@@ -75,7 +75,7 @@ impl Budget {
         }
         let has_promised = |share: &&Arc<Share>| lock(&share.holds).promised > 0;
         for share in unwanted.iter().filter(has_promised) {
-            share.yields();
+            share.yield_all();
             if self.reserve(more) {
                 return true;
             }
@@ -88,7 +88,7 @@ impl Budget {
         let has_place = |share: &&Arc<Share>| {
             lock(&share.holds).place.as_ref().is_some_and(|place| Arc::ptr_eq(place.semaphore(), places))
         };
-        self.unwanted().iter().filter(has_place).find_map(|share| share.yields())
+        self.unwanted().iter().filter(has_place).find_map(|share| share.yield_all())
     }
 
     fn unwanted(&self) -> Vec<Arc<Share>> {
@@ -117,7 +117,7 @@ struct Holds {
 
 impl Share {
     /// Takes one of the `places`, if there is one, or another yields its own.
-    pub(crate) fn takes_place(&self, places: &Arc<Semaphore>) -> bool {
+    pub(crate) fn take_place(&self, places: &Arc<Semaphore>) -> bool {
         let free = Arc::clone(places).try_acquire_owned().ok();
         let place = free.or_else(|| self.is_wanted().then(|| self.budget.yielded_place(places)).flatten());
         let has_place = place.is_some();
@@ -125,12 +125,12 @@ impl Share {
         has_place
     }
 
-    pub(crate) fn leaves_place(&self) {
+    pub(crate) fn leave_place(&self) {
         lock(&self.holds).place = None;
     }
 
     /// Promises `more` bytes; `false`, and nothing changes, if there is no room for them, and nobody yields it.
-    pub(crate) fn promises(&self, more: u64) -> bool {
+    pub(crate) fn promise(&self, more: u64) -> bool {
         let fits = self.budget.reserve(more)
             || self.is_wanted() && self.budget.reserve_for_one_who_is_waited_for(more);
         let mut holds = lock(&self.holds);
@@ -158,7 +158,7 @@ impl Share {
         (self.is_wanted)()
     }
 
-    fn yields(&self) -> Option<OwnedSemaphorePermit> {
+    fn yield_all(&self) -> Option<OwnedSemaphorePermit> {
         let Holds { place, promised, .. } =
             std::mem::replace(&mut *lock(&self.holds), Holds { has_yielded: true, ..Holds::default() });
         self.budget.promised.fetch_sub(promised, Ordering::Relaxed);
@@ -199,63 +199,63 @@ mod tests {
     fn promises_never_exceed_half_the_capacity_and_come_back() {
         let budget = Arc::new(Budget::for_capacity(Some(100)));
         let [(first, _), (second, _)] = [wanted(&budget), wanted(&budget)];
-        assert!(first.promises(30));
-        assert!(!second.promises(21));
-        assert!(first.promises(20));
-        assert!(!first.promises(1));
-        assert!(!first.promises(u64::MAX));
+        assert!(first.promise(30));
+        assert!(!second.promise(21));
+        assert!(first.promise(20));
+        assert!(!first.promise(1));
+        assert!(!first.promise(u64::MAX));
         drop(first);
-        assert!(second.promises(50));
+        assert!(second.promise(50));
         assert_eq!(lock(&budget.shares).by_number.len(), 1);
     }
 
     #[test]
     fn an_unknown_capacity_holds_nothing_back() {
         let budget = Arc::new(Budget::for_capacity(None));
-        assert!(wanted(&budget).0.promises(u64::MAX));
+        assert!(wanted(&budget).0.promise(u64::MAX));
     }
 
     #[test]
-    fn the_oldest_whom_nobody_waits_for_yield_and_no_more_of_them_than_it_takes() {
+    fn the_oldest_unwanted_fills_yield_and_no_more_of_them_than_needed() {
         let budget = Arc::new(Budget::of(100));
         let [(one, one_flag), (two, two_flag), (three, three_flag), (new, new_flag)] =
             std::array::from_fn(|_| wanted(&budget));
         for share in [&one, &two, &three] {
-            assert!(share.promises(30));
+            assert!(share.promise(30));
         }
-        assert!(!new.promises(30));
+        assert!(!new.promise(30));
         for flag in [one_flag, two_flag, three_flag] {
             flag.store(false, Ordering::SeqCst);
         }
         // All of them together are not enough, so none of them yields in vain.
-        assert!(!new.promises(101));
+        assert!(!new.promise(101));
         assert!(![&one, &two, &three].into_iter().any(|share| has_yielded(share)));
-        assert!(new.promises(60));
+        assert!(new.promise(60));
         assert_eq!([&one, &two, &three].map(|share| has_yielded(share)), [true, true, false]);
         assert_eq!([&one, &two, &three].map(|share| share.promised()), [0, 0, 30]);
         // One that has yielded gets nothing more, and one that nobody waits for makes nobody yield.
-        assert!(!one.promises(1));
+        assert!(!one.promise(1));
         new_flag.store(false, Ordering::SeqCst);
-        assert!(!new.promises(30));
+        assert!(!new.promise(30));
         drop([one, two, three, new]);
         assert_eq!(budget.promised.load(Ordering::SeqCst), 0);
     }
 
     #[test]
-    fn a_place_goes_from_one_whom_nobody_waits_for_to_one_who_is_waited_for() {
+    fn an_unwanted_fill_yields_its_place_to_a_wanted_one() {
         let budget = Arc::new(Budget::for_capacity(None));
         let places = Arc::new(Semaphore::new(1));
         let elsewhere = Arc::new(Semaphore::new(1));
         let [(other, other_flag), (one, one_flag), (new, _)] = std::array::from_fn(|_| wanted(&budget));
-        assert!(other.takes_place(&elsewhere) && one.takes_place(&places));
+        assert!(other.take_place(&elsewhere) && one.take_place(&places));
         other_flag.store(false, Ordering::SeqCst);
-        assert!(!new.takes_place(&places));
+        assert!(!new.take_place(&places));
         one_flag.store(false, Ordering::SeqCst);
-        assert!(new.takes_place(&places));
+        assert!(new.take_place(&places));
         assert_eq!([&other, &one].map(|share| has_yielded(share)), [false, true]);
         drop(one);
         assert_eq!(places.available_permits(), 0);
-        new.leaves_place();
+        new.leave_place();
         assert_eq!(places.available_permits(), 1);
     }
 }

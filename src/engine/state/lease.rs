@@ -51,7 +51,7 @@ impl Held {
     }
 
     /// Whether it is the holder's still, if the store can tell, or the time is over; asked twice.
-    pub(crate) async fn is_certain(&self) -> Option<bool> {
+    pub(crate) async fn confirm(&self) -> Option<bool> {
         let asked = moment();
         let mut told = self.standing.renew().await;
         // A store that took its time for that is not waited for a second time.

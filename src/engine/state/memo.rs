@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_last_is_told_until_nothing_is_found() {
+    fn the_last_find_is_told_until_nothing_is_found() {
         let memo = Memo::new();
         assert_eq!(memo.last("m/1"), None);
         memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));

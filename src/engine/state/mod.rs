@@ -18,8 +18,8 @@ use http::{header, request};
 use tokio::sync::Semaphore;
 
 use self::{
-    budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records, remote_refresh::Elsewhere,
-    supply::Supplies, tombstones::Distrust, uncacheable::Passes,
+    budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
+    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones, uncacheable::Uncacheable,
 };
 use super::config::Config;
 use crate::{
@@ -38,11 +38,11 @@ pub(crate) struct Engine {
     /// A place for each fill that may be under way.
     pub(crate) fills: Arc<Semaphore>,
     pub(crate) supplies: Arc<Supplies>,
-    pub(crate) passes: Passes,
-    pub(crate) elsewhere: Elsewhere,
-    pub(crate) distrust: Arc<Distrust>,
+    pub(crate) uncacheable: Uncacheable,
+    pub(crate) remote_refreshes: RemoteRefreshes,
+    pub(crate) tombstones: Arc<Tombstones>,
     /// What the inner service gives no parts of.
-    pub(crate) partless: Passes,
+    pub(crate) partless: Uncacheable,
 }
 
 impl Engine {
@@ -56,10 +56,10 @@ impl Engine {
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
-            passes: Passes::new(config.policy.uncacheable_window()),
-            elsewhere: Elsewhere::new(config.lease_time),
-            distrust: Arc::default(),
-            partless: Passes::new(PARTLESS_TTL),
+            uncacheable: Uncacheable::new(config.policy.uncacheable_window()),
+            remote_refreshes: RemoteRefreshes::new(config.lease_time),
+            tombstones: Arc::default(),
+            partless: Uncacheable::new(PARTLESS_TTL),
             config,
         }
     }
@@ -67,7 +67,7 @@ impl Engine {
     /// Whether a task of its own waits to take out what could not be.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_clearing(&self) -> bool {
-        self.distrust.is_clearing()
+        self.tombstones.is_clearing()
     }
 
     pub(crate) fn damaged_chunks(&self) -> u64 {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A bounded, forgetful memory; slots that fall on one place replace each other.
-pub(crate) struct Elsewhere {
+pub(crate) struct RemoteRefreshes {
     places: Stripes<Mutex<Option<Refresh>>, 512>,
     /// How long it is taken for granted: the other node may die.
     time: Duration,
@@ -29,7 +29,7 @@ struct Refresh {
 /// Which of the responses at a slot: what was refreshed is another one.
 type Version = (Generation, SystemTime);
 
-impl Elsewhere {
+impl RemoteRefreshes {
     pub(crate) fn new(lease_time: Duration) -> Self {
         Self { places: Stripes::default(), time: lease_time / 3 }
     }

@@ -159,14 +159,14 @@ impl Supply {
     }
 
     /// Of a body whose length is not known, so many bytes from the start are in the store.
-    fn has_poured(&self, bytes: u64) {
+    fn record_poured(&self, bytes: u64) {
         if self.length().is_none() {
             self.poured.send_replace(bytes);
         }
     }
 
     /// The body has ended: so long it is.
-    pub(crate) fn is_complete(&self, length: u64) {
+    pub(crate) fn complete(&self, length: u64) {
         self.filled.store(true, Ordering::Relaxed);
         // Known before where the inner service said it, and then the same.
         let _ = self.length.set(length);
@@ -179,14 +179,14 @@ impl Supply {
     }
 
     /// Until so many bytes from the start are in the store.
-    pub(crate) async fn reaches(&self, bytes: u64) {
+    pub(crate) async fn wait_for_bytes(&self, bytes: u64) {
         // The sender is here, so there is no end of it.
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
     /// A viewer has read the chunk before `chunk`, and goes on with it. A step at a time: who began far ahead must not pull
     /// the pace along by a leap.
-    pub(crate) fn is_read_on(&self, chunk: u64) {
+    pub(crate) fn note_reader_moved(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
             *farthest += u64::from(is_farther);
@@ -204,7 +204,7 @@ impl Supply {
     }
 
     /// From now on it is poured no faster than it is read.
-    pub(crate) fn is_paced(&self) {
+    pub(crate) fn slow_down(&self) {
         self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
     }
 
@@ -214,7 +214,7 @@ impl Supply {
     }
 
     /// Until some viewer is no more than `ahead` chunks before `chunk`.
-    pub(crate) async fn is_near(&self, chunk: u64, ahead: u64) {
+    pub(crate) async fn reader_near(&self, chunk: u64, ahead: u64) {
         let mut farthest = self.farthest.subscribe();
         let _ = farthest.wait_for(|farthest| chunk <= farthest.saturating_add(ahead)).await;
     }
@@ -316,12 +316,12 @@ impl Running {
 
     /// All chunks before `next` are in the store, up to the byte at `offset`.
     pub(crate) fn landed(&self, next: u64, offset: u64) {
-        self.supply.has_poured(offset);
+        self.supply.record_poured(offset);
         self.progress.send_modify(|progress| progress.next = next);
     }
 
     /// The inner service has given what lands next.
-    pub(crate) fn is_called(&self) {
+    pub(crate) fn mark_called(&self) {
         self.progress.send_modify(|progress| progress.called = true);
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 /// Slots whose records are untrue, as long as the store may still have them.
 #[derive(Default)]
-pub(crate) struct Distrust {
+pub(crate) struct Tombstones {
     slots: Mutex<HashMap<Slot, Doubt>>,
     /// Whether there are any: a hit looks no further.
     any: AtomicBool,
@@ -43,7 +43,7 @@ struct Doubt {
     tried: Option<Instant>,
 }
 
-impl Distrust {
+impl Tombstones {
     /// Takes the record at `slot` out, and before it the right of other nodes to commit there; if the store cannot, or not
     /// within the time for one call, nobody here believes it any more.
     pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
@@ -105,18 +105,18 @@ impl Distrust {
 
     /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
     /// moment ago.
-    pub(crate) async fn clears(&self, records: &Records, slot: &Slot) -> bool {
+    pub(crate) async fn retry_if_due(&self, records: &Records, slot: &Slot) -> bool {
         let now = moment();
         let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
         let tried = match self.slots().get_mut(slot) {
             None => return true,
             Some(doubt) => doubt.tried.replace(now),
         };
-        !tried.is_some_and(is_early) && self.tries(records, slot).await
+        !tried.is_some_and(is_early) && self.retry(records, slot).await
     }
 
     /// Tries once more to take out what lies at `slot`; says whether that may be believed now.
-    async fn tries(&self, records: &Records, slot: &Slot) -> bool {
+    async fn retry(&self, records: &Records, slot: &Slot) -> bool {
         let (note, leases) = match self.slots().get_mut(slot) {
             None => return true,
             Some(doubt) => {
@@ -208,22 +208,22 @@ async fn bar_others(records: &Records, slot: &Slot) -> bool {
 
 /// Tries again and again to take out what should be, until all is: with the first call that the store answers, and after a
 /// second at the latest, for other nodes may believe it.
-async fn cleared(distrust: Weak<Distrust>, records: Weak<Records>) {
+async fn cleared(tombstones: Weak<Tombstones>, records: Weak<Records>) {
     loop {
         if let Some(records) = records.upgrade() {
             records.next_try().await;
         }
-        let (Some(distrust), Some(records)) = (distrust.upgrade(), records.upgrade()) else {
+        let (Some(tombstones), Some(records)) = (tombstones.upgrade(), records.upgrade()) else {
             return;
         };
-        let Some(first) = distrust.longest_untried() else {
+        let Some(first) = tombstones.longest_untried() else {
             return;
         };
-        if !distrust.tries(&records, &first).await {
+        if !tombstones.retry(&records, &first).await {
             continue;
         }
-        for slot in distrust.in_order() {
-            if !distrust.tries(&records, &slot).await {
+        for slot in tombstones.in_order() {
+            if !tombstones.retry(&records, &slot).await {
                 // The others would most likely fail as well, and come first the next time.
                 break;
             }
@@ -319,23 +319,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn once_there_is_too_much_in_doubt_nothing_is_believed_that_was_stored_before() {
+    async fn too_many_failed_removals_put_all_older_records_in_doubt() {
         for start in [UNIX_EPOCH + Duration::from_secs(1_795_000_000), UNIX_EPOCH - Duration::from_secs(9)] {
             let clock = At(Arc::new(Mutex::new(start)));
             let engine = VideoCacheLayer::new(Sticky::default()).clock(clock.clone()).engine();
             for name in 0..MOST + 3 {
                 put(&engine, &target(name), start).await;
             }
-            let (distrust, records) = (&engine.distrust, &engine.records);
+            let (tombstones, records) = (&engine.tombstones, &engine.records);
             for name in 0..MOST {
-                distrust.invalidate(records, &target(name).primary).await;
+                tombstones.invalidate(records, &target(name).primary).await;
                 assert!(!finds(&engine, &target(name), Accepted::Nothing).await);
             }
             // One of those that are noted, once more: that takes no room.
-            distrust.invalidate(records, &target(0).primary).await;
+            tombstones.invalidate(records, &target(0).primary).await;
             assert!(finds(&engine, &target(MOST), Accepted::Nothing).await);
 
-            distrust.invalidate(records, &target(MOST).primary).await;
+            tombstones.invalidate(records, &target(MOST).primary).await;
             for name in 0..MOST + 3 {
                 assert!(!finds(&engine, &target(name), Accepted::Nothing).await, "{name}");
             }
@@ -348,7 +348,7 @@ mod tests {
             assert!(!finds(&engine, &target(MOST + 1), Accepted::Nothing).await);
 
             // The next one puts that in doubt again.
-            distrust.invalidate(records, &target(MOST + 2).primary).await;
+            tombstones.invalidate(records, &target(MOST + 2).primary).await;
             assert!(!finds(&engine, &target(MOST), Accepted::Nothing).await);
         }
     }

@@ -17,7 +17,7 @@ use crate::{
 /// A bounded, forgetful memory; keys that fall on one place replace each other.
 ///
 /// A place holds a few hundred bytes as a rule, and 5 KiB at most: of the values that a client sent it holds a hash.
-pub(crate) struct Passes {
+pub(crate) struct Uncacheable {
     places: Stripes<Mutex<Option<Pass>>, 1024>,
     /// Hashes values; nobody outside of this process can make two that meet.
     hasher: RandomState,
@@ -54,7 +54,7 @@ impl Client {
     }
 }
 
-impl Passes {
+impl Uncacheable {
     pub(crate) fn new(ttl: Duration) -> Self {
         Self { places: Stripes::default(), hasher: RandomState::new(), ttl }
     }
@@ -121,34 +121,40 @@ mod tests {
 
     #[test]
     fn a_lasting_reason_is_remembered_for_a_while_and_a_passing_one_never() {
-        let passes = Passes::new(Duration::from_secs(10));
+        let uncacheable = Uncacheable::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let any = HeaderMap::new();
         for passing in [Refusal::InnerStalled, Refusal::NoRoom, Refusal::StoreFailed] {
-            passes.remember(&slot, Vec::new(), &any, passing, at(100));
-            assert_eq!(passes.recall(&slot, &any, at(100)), None, "{passing:?}");
+            uncacheable.remember(&slot, Vec::new(), &any, passing, at(100));
+            assert_eq!(uncacheable.recall(&slot, &any, at(100)), None, "{passing:?}");
         }
-        passes.remember(&slot, Vec::new(), &any, Refusal::NoStore, at(100));
-        assert_eq!(passes.recall(&slot, &any, at(109)), Some(Refusal::NoStore));
-        assert_eq!(passes.recall(&slot, &any, at(110)), None);
-        assert_eq!(passes.recall(&slot, &any, at(99)), None);
-        assert_eq!(passes.recall(&Slot::primary(&CacheKey::new("b")), &any, at(100)), None);
-        passes.forget(&slot);
-        assert_eq!(passes.recall(&slot, &any, at(101)), None);
+        uncacheable.remember(&slot, Vec::new(), &any, Refusal::NoStore, at(100));
+        assert_eq!(uncacheable.recall(&slot, &any, at(109)), Some(Refusal::NoStore));
+        assert_eq!(uncacheable.recall(&slot, &any, at(110)), None);
+        assert_eq!(uncacheable.recall(&slot, &any, at(99)), None);
+        assert_eq!(uncacheable.recall(&Slot::primary(&CacheKey::new("b")), &any, at(100)), None);
+        uncacheable.forget(&slot);
+        assert_eq!(uncacheable.recall(&slot, &any, at(101)), None);
     }
 
     #[test]
-    fn one_viewers_answer_says_nothing_of_viewers_who_differ() {
-        let passes = Passes::new(Duration::from_secs(10));
+    fn a_refusal_is_not_applied_to_clients_with_other_credentials() {
+        let uncacheable = Uncacheable::new(Duration::from_secs(10));
         let slot = Slot::primary(&CacheKey::new("a"));
         let by = |name: &'static str, value: &'static str| {
             HeaderMap::from_iter([(HeaderName::from_static(name), header::HeaderValue::from_static(value))])
         };
-        passes.remember(&slot, vec![header::COOKIE], &by("cookie", "user=1"), Refusal::Private, UNIX_EPOCH);
-        assert_eq!(passes.recall(&slot, &by("cookie", "user=1"), UNIX_EPOCH), Some(Refusal::Private));
+        uncacheable.remember(
+            &slot,
+            vec![header::COOKIE],
+            &by("cookie", "user=1"),
+            Refusal::Private,
+            UNIX_EPOCH,
+        );
+        assert_eq!(uncacheable.recall(&slot, &by("cookie", "user=1"), UNIX_EPOCH), Some(Refusal::Private));
         for other in [by("cookie", "user=2"), by("cookie", ""), HeaderMap::new()] {
-            assert_eq!(passes.recall(&slot, &other, UNIX_EPOCH), None, "{other:?}");
+            assert_eq!(uncacheable.recall(&slot, &other, UNIX_EPOCH), None, "{other:?}");
         }
 
         for (name, other, refusal) in [
@@ -156,10 +162,10 @@ mod tests {
             ("cookie", "authorization", Refusal::SetCookie),
             ("cookie", "x-user", Refusal::NoStore),
         ] {
-            passes.remember(&slot, Vec::new(), &by(name, "x"), refusal, UNIX_EPOCH);
-            assert_eq!(passes.recall(&slot, &by(name, "y"), UNIX_EPOCH), Some(refusal), "{name}");
-            assert_eq!(passes.recall(&slot, &by(other, "x"), UNIX_EPOCH), None, "{name}");
-            assert_eq!(passes.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None, "{name}");
+            uncacheable.remember(&slot, Vec::new(), &by(name, "x"), refusal, UNIX_EPOCH);
+            assert_eq!(uncacheable.recall(&slot, &by(name, "y"), UNIX_EPOCH), Some(refusal), "{name}");
+            assert_eq!(uncacheable.recall(&slot, &by(other, "x"), UNIX_EPOCH), None, "{name}");
+            assert_eq!(uncacheable.recall(&slot, &HeaderMap::new(), UNIX_EPOCH), None, "{name}");
         }
     }
 }
