@@ -1,4 +1,6 @@
-//! The answer to a HEAD as news of the stored response (RFC 9111 §4.3.5).
+//! Updates or removes a stored response by an answer that is not stored itself, such as the answer to a HEAD.
+//!
+//! RFC 9111 §4.3.5 (freshening responses with HEAD).
 
 use std::sync::Arc;
 
@@ -26,7 +28,11 @@ use crate::{
     store::Lease,
 };
 
-/// The lease of `slot`, if there are leases; an error if another node has it.
+/// Gets the lease of `slot` at once, if the store has leases.
+///
+/// # Errors
+///
+/// Another node has the lease.
 pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
     let Some(mut claim) = Claim::new(&engine.records, engine.config.lease_time, lease_key(slot)) else {
         return Ok(None);
@@ -38,16 +44,17 @@ pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>
     }
 }
 
-/// Takes the answer to a request that went alone for news of the stored response: of a HEAD's 200, updates what a GET would
-/// have found, or takes it out (RFC 9111 §4.3.5); of a refusal, ends its use as stale.
+/// Updates the stored response by the answer to a request that went alone.
 ///
-/// `revocations` is their count when the request was forwarded, and `seen` the mark that was there: what was invalidated
-/// since, here or elsewhere, is not put back. Where a fill is
-/// under way, its news is better.
+/// A 200 to a HEAD updates or removes the response that a GET would have found (RFC 9111 §4.3.5). A refusal ends the
+/// use of the response as stale. If a fill is under way, this answer is dropped, because the fill has better news.
+///
+/// `revocations` is the count of revocations when the request was forwarded, and `seen` is the mark that was there. So
+/// a response that was invalidated since, here or on another node, is not put back.
 ///
 /// # Cancel safety
 ///
-/// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
+/// Run this in a task. A dropped put may still happen, and no invalidation would wait for it.
 pub(crate) async fn heed(
     engine: Arc<Engine>,
     target: Arc<Target>,
@@ -85,7 +92,8 @@ pub(crate) async fn heed(
         _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,
         HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
-        // What one client was told says nothing of what others may have, nor of what may be used without a word.
+        // An answer to one client's credentials says nothing about other clients. No answer removes a response that may
+        // be used without asking.
         HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {
             entry.forget(&records).await;
         }

@@ -34,7 +34,7 @@ use crate::{
 };
 
 impl Fill {
-    /// Fills once it has the lease, or ends as another node's fill does.
+    /// Fills once the node has the lease, or ends as another node's fill does.
     pub(super) async fn run<S, A, B>(
         mut self,
         mut inner: Inner<S>,
@@ -67,12 +67,14 @@ impl Fill {
     }
 }
 
-/// Starts the fill of `target` on behalf of `request`, who waits for it if it is for now; what becomes of it when nobody waits any more, the policy for
-/// abandoned fills says. `None`, and the flight is over, if too many are under way.
+/// Starts the fill of `target` on behalf of `request`. Returns `None`, and ends the flight, if too many fills are under
+/// way.
 ///
-/// The inner service gets the request without its conditions and ranges, for what is stored is for every viewer; with
-/// the conditions of the response that is stored already, if one is; and with a range of its own where only chunks that
-/// somebody asked for are to be fetched.
+/// When no request waits any more, the policy for abandoned fills decides how the fill goes on.
+///
+/// The fill sends the request without the client's conditions and ranges, because the stored response is for every
+/// client. If a response is stored already, the fill adds the conditions of that response. In sliced mode, the fill
+/// adds a range of its own, for the chunks that the client wants.
 pub(crate) fn start<S, A, B>(
     engine: &Arc<Engine>,
     inner: Inner<S>,
@@ -90,7 +92,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // A viewer's fill makes those yield that nobody waits for.
+    // A fill that a request waits for takes the place of a fill that no request waits for.
     let waiting = (whom == For::Now).then(|| permit.follower());
     let share = engine.budget.share(permit.waited_for());
     if !share.take_place(&engine.fills) {
@@ -114,7 +116,7 @@ where
 }
 
 impl Fill {
-    /// Fills: it has the lease, if there are any.
+    /// Fills. This node has the lease by now, if the store has leases.
     async fn go<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
@@ -177,7 +179,7 @@ impl Fill {
         match answer {
             Ok((response, exchange)) => self.store(&mut inner, response, exchange, permit).await,
             Err(delivery) => {
-                // A request that joined after it had yielded tries again.
+                // A request that joined after the fill had yielded tries again.
                 let has_yielded = matches!(delivery, Delivery::Refused(Refusal::Abandoned));
                 permit.land(if has_yielded { Landing::Abandoned } else { Landing::Passed });
                 delivery

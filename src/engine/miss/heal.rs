@@ -1,4 +1,4 @@
-//! A lost first chunk is fetched again before the answer begins.
+//! Fetches a lost first chunk again before the answer begins.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Engine {
-    /// The answer that begins with a chunk which is gone, once that has been fetched again.
+    /// Fetches the missing chunk again, then answers from the entry.
     pub(super) async fn heal<B>(
         &self,
         fetcher: &Arc<dyn Fetch>,
@@ -32,7 +32,7 @@ impl Engine {
         accepted: Accepted,
         outcome: Outcome,
     ) -> Result<Response<ResponseBody<B>>, NotHealed> {
-        // Of what was stored as a whole for this request, a chunk that is lost at once would be lost again.
+        // This response was stored as a whole for this request. A chunk that is lost at once would be lost again.
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
         if accepted != Accepted::Nothing && !is_of_old {
             if gone.is_lost {
@@ -59,11 +59,11 @@ impl Engine {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, stored: true, ..outcome }
         } else if demand.has_collapsed() {
-            // RFC 9211 §2.6: with the call that was made for another.
+            // RFC 9211 §2.6: the request was collapsed with a call for another request.
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
             Outcome { forwarded_status, collapsed: true, ..outcome }
         } else if accepted == Accepted::Nothing {
-            // The store had it after all.
+            // The store had the chunk after all.
             Outcome::default()
         } else {
             outcome
@@ -76,8 +76,8 @@ impl Engine {
 
 /// Why a response whose first chunk was gone is not served.
 pub(super) enum NotHealed {
-    /// The inner service has no part of it to give: it is as if nothing were stored.
+    /// The inner service has no part of this response. The miss goes on as if the store had no response.
     Forgotten,
-    /// The chunk cannot be had now; the viewer is to ask the inner service by itself.
+    /// The chunk cannot be had now. The request goes to the inner service alone.
     Now(Refusal),
 }

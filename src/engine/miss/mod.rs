@@ -1,4 +1,7 @@
-//! What a miss can do: fill, or wait for a fill, and look again; at last, ask the inner service as the viewer asked.
+//! Answers a request that the store did not answer.
+//!
+//! The request leads a fill or follows another one, then looks again. After the last look, the request goes to the
+//! inner service alone.
 
 pub(crate) mod heal;
 pub(crate) mod pass;
@@ -47,7 +50,8 @@ use crate::{
     },
 };
 
-/// Fills, or waits for a fill, and looks again; at last, asks the inner service as the viewer asked.
+/// Answers a missed request: leads or follows a fill, and looks again. After the last look, the request goes to the
+/// inner service as the client sent it.
 pub(crate) async fn forward<S, A, B>(
     engine: Arc<Engine>,
     mut inner: Inner<S>,
@@ -73,13 +77,13 @@ where
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
-        // Another one's answer, which is good for nobody else: this request needs one of its own.
+        // Each request must validate this response for itself.
         if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
             let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
             let entry = Arc::clone(entry);
             return validate(&engine, inner, asked, entry, question, &fetcher, outcome).await;
         }
-        // It may not have what stood in for an error: the error, or a better answer, is its own to get.
+        // A stale response stood in for an error, and this request may not have it stale. So it asks by itself.
         if matches!(accepted, Accepted::StandIn(_)) {
             outcome.refusal = None;
             break;
@@ -129,7 +133,7 @@ where
                 }
             }
         };
-        // What another node brought is another's, as what this one followed is.
+        // A response that another node stored is no fill of this request's own.
         led &= !matches!(turn, Turn::LookFor(Accepted::Shared(_), _));
         match turn {
             Turn::Answer(response) => return Ok(response),
@@ -139,7 +143,7 @@ where
                     None => break,
                 }
             }
-            // The fields are those of the answer that brought it, not of one that completed it.
+            // The fields belong to the answer that brought the response, not to an answer that completed it.
             Turn::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
             Turn::LookAgain | Turn::LookFor(..) => {}
             Turn::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &fetcher).await {
@@ -149,7 +153,7 @@ where
         }
         match engine.look(target, parts, directives, accepted, outcome).await {
             Ok(Answer { mut response, of, .. }) => {
-                // What came for this viewer goes with what it came with, and not with what another has stored since.
+                // The withheld fields go with the response that they came with, not with another one stored since.
                 if accepted == Accepted::Own(of) {
                     response.headers_mut().extend(withheld);
                 }
@@ -165,9 +169,9 @@ where
 }
 
 impl Engine {
-    /// Whether what is stored for this request is not to be had, for the store does not answer; or is gone again: the store
-    /// does not keep it, and another fill would not help. If something was found in its place, somebody else has stored it
-    /// since.
+    /// Whether another fill would not help: the store does not answer, or it lost the response that a fill just stored.
+    ///
+    /// A response found in the place of the lost one was stored by another request since, and is no loss.
     fn is_lost(
         &self,
         target: &Target,
@@ -185,12 +189,12 @@ impl Engine {
         {
             return false;
         }
-        // What a 304 was about was stored long ago: that it is gone says nothing of what is stored now.
+        // A 304 was about a response stored long ago. Its loss says nothing about a response stored now.
         if *led && outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED) {
             *led = false;
             return false;
         }
-        // What came, and is whole nowhere yet, is completed by another fill.
+        // The response is stored in part. Another fill completes it.
         if matches!(missed.stored, Known::Sparse(_)) {
             *led = false;
             return false;
@@ -209,7 +213,7 @@ impl Engine {
         true
     }
 
-    /// The answer from what the store does not say may be used.
+    /// Answers from an entry that may be used, though its record does not say so.
     async fn serve_unstored<B>(
         &self,
         entry: &Arc<Entry>,
@@ -218,15 +222,14 @@ impl Engine {
         fetcher: &Arc<dyn Fetch>,
     ) -> Option<Response<ResponseBody<B>>> {
         let serving = serve::supplied(self, entry, request, outcome, fetcher);
-        // The store may have been waited for long enough; what it has at hand it gives at once.
+        // The request has waited for the store long enough. A store that has the chunk at hand gives it at once.
         if outcome.refusal == Some(Refusal::StoreFailed) {
             return timeout(self.records.limit() / 4, serving).await.ok()?;
         }
         serving.await
     }
 
-    /// Whether the store was waited for long enough, on behalf of this answer: it waits once for one that does not come to
-    /// an end.
+    /// Whether this answer has waited for the store long enough: it waits only once for a store that hangs.
     fn has_waited_enough(&self, missed: &Missed, outcome: &mut Outcome) -> bool {
         let is_enough = missed.store_failed.is_some_and(|waited| self.records.is_enough(waited));
         if is_enough {
@@ -235,8 +238,10 @@ impl Engine {
         is_enough
     }
 
-    /// What is stale, for one who waited too long for something better. For any other it is of no more use: who led has
-    /// heard it called untrue, or failed without its help.
+    /// Answers from the stale response if the request waited too long for a better one.
+    ///
+    /// In any other case the stale response is of no more use: the leader's answer replaced it, or the fill failed and
+    /// could not use it.
     async fn stand_in<B>(
         &self,
         missed: &mut Missed,
@@ -257,7 +262,8 @@ impl Engine {
         serve::supplied(self, &entry, request, *outcome, fetcher).await
     }
 
-    /// What comes of a flight that need not, or cannot, fill: how it lands, and what its leader does then.
+    /// Decides how a flight lands that needs no fill or cannot fill, and what its leader does then. Returns `None` if
+    /// the leader must fill.
     async fn instead_of_a_fill<R>(
         &self,
         target: &Target,
@@ -268,14 +274,15 @@ impl Engine {
         outcome: &mut Outcome,
     ) -> Option<(Landing, Turn<R>)> {
         if let Some(landing) = self.landed_before(target, request, directives, accepted, missed).await {
-            // Nothing was forwarded: the next look is the first to count.
+            // The request was not forwarded: the next look gives the reason that is reported.
             outcome.forwarded = None;
             return Some((landing, Turn::LookAgain));
         }
         self.has_waited_enough(missed, outcome).then_some((Landing::Passed, Turn::Forward))
     }
 
-    /// What the flight before has stored, if it landed between the look and the joining.
+    /// Returns the landing of this flight if an earlier flight stored the response after this request's look and before
+    /// its join.
     async fn landed_before(
         &self,
         target: &Target,
@@ -284,11 +291,11 @@ impl Engine {
         accepted: Accepted,
         missed: &mut Missed,
     ) -> Option<Landing> {
-        // What was found before the flight was joined may have been taken out since, and nothing would tell.
+        // The entry was found before the join. It may have been removed since, and no later step would notice.
         if matches!(missed.stored, Known::Sparse(_)) {
             missed.stored = Known::Unknown(Waited::default());
         }
-        // A store that failed a moment ago is not asked again: it may take its time to fail.
+        // The store failed a moment ago, and a second failure may take long. So it is not asked again.
         if missed.store_failed.is_some() {
             return None;
         }
@@ -303,7 +310,7 @@ impl Engine {
                 let generation = Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before);
                 generation.map(Landing::Stored)
             }
-            // It is to be asked about by this request alone.
+            // This request must ask about the entry by itself.
             Look::Found(_, Reuse::ValidatedForOne(_)) => Some(Landing::Broken),
             Look::Failed(waited) if self.records.is_enough(waited) => {
                 missed.store_failed = Some(waited);
@@ -315,7 +322,7 @@ impl Engine {
 }
 
 impl Missed {
-    /// Whether the stored response is to be asked about by this request alone.
+    /// Whether this request must ask about the stored response by itself.
     fn is_for_one(&self, accepted: Accepted) -> bool {
         match (accepted, &self.stored) {
             (Accepted::Shared(found) | Accepted::Another(found), Known::Stale(entry)) => {
@@ -325,7 +332,7 @@ impl Missed {
         }
     }
 
-    /// What a fill is to know of the store.
+    /// Takes the knowledge of the store that a fill begins with.
     fn known(&mut self) -> Known {
         match (std::mem::take(&mut self.stored), self.gone_before, self.store_failed) {
             (Known::Nothing, Some(gone), _) => Known::Gone(gone),
@@ -335,5 +342,5 @@ impl Missed {
     }
 }
 
-/// Looks at the store for one request: the first, one after a wait, one after a fill.
+/// The most looks at the store for one request: the first, one after a wait, one after a fill.
 const LOOKS: u32 = 3;

@@ -1,4 +1,4 @@
-//! Requests that ask the inner service for themselves alone: nobody waits for them, and nothing they bring is stored.
+//! Sends a request to the inner service for itself alone: no other request waits for it, and its answer is not stored.
 
 use std::sync::Arc;
 
@@ -33,7 +33,10 @@ use crate::{
     settings::Mode,
 };
 
-/// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
+/// Asks the inner service as the client asked.
+///
+/// The `stale` entry may stand in for an error. The answer to a HEAD may update it, and an answer that refuses the
+/// response may remove it.
 pub(crate) async fn pass<S, A, B>(
     engine: &Arc<Engine>,
     mut inner: Inner<S>,
@@ -78,11 +81,11 @@ where
             let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
             let before = (revocations, mark);
             let news = head::heed(engine, target, parts, entry, said, exchange, before);
-            // Whatever becomes of it, the answer is the inner service's.
+            // The client gets the inner service's answer even if this task fails.
             let _ = tokio::spawn(news).await;
         }
-        // An answer that may be stored ends the memory of those that may not. A part does not show of which status the
-        // whole would be.
+        // An answer that may be stored ends the memory of answers that may not. A part does not show the status that
+        // the whole would have.
         None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
             && (outcome.refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT)
             && would_be_storable(
@@ -101,18 +104,18 @@ where
     Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key)), policy))
 }
 
-/// What a request asks for itself alone.
+/// A question about a stored response that a request asks for itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Whether what is stored is still good.
+    /// Whether the stored response is still good.
     OfAny,
-    /// Whether it is what this request's credentials would bring (RFC 9111 §3.5).
+    /// Whether this request's credentials would bring the same response (RFC 9111 §3.5).
     OfTheAuthorized,
 }
 
 impl Question {
-    /// The request that puts it; none where there is nothing to ask by, and the answer would be a whole that this viewer may
-    /// not have asked for.
+    /// Builds the request that asks this question. Returns `None` if the entry has no validator to ask by: the answer
+    /// would be a whole response, which the client may not have asked for.
     fn about(self, entry: &Entry, engine: &Engine, request: &request::Parts) -> Option<request::Parts> {
         let mut asked = request.clone();
         engine.mark(&mut asked.extensions);
@@ -133,14 +136,14 @@ impl Question {
         }
     }
 
-    /// Whether a 304 answers it: what credentials bring is told by a strong tag alone.
+    /// Whether a 304 answers this question. Only a strong tag proves that credentials bring the same response.
     fn is_answered_by(self, entry: &Entry, answer: Option<(StatusCode, &HeaderMap)>) -> bool {
         let has_tag = |headers| has_same_tag(&entry.manifest.headers, headers);
         self == Self::OfAny || answer.is_some_and(|(_, headers)| has_tag(headers))
     }
 
-    /// Whether the inner service did not get to see all that this request asked, and would have answered otherwise: of an
-    /// error there is nothing else to be had.
+    /// Whether this question left out conditions or ranges of the client that could change the answer. The inner
+    /// service has no better answer to give than an error.
     fn hid_something_of(self, request: &request::Parts, status: StatusCode) -> bool {
         let by_condition = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
         if !status.is_success() && !by_condition.contains(&status) {
@@ -201,7 +204,7 @@ where
                 let said = (answer.status(), answer.headers().clone());
                 let (engine, target) = (Arc::clone(engine), Arc::clone(target));
                 let heeding = head::heed(engine, target, parts.clone(), entry, said, exchange, before);
-                // Whatever becomes of it, the answer is the inner service's.
+                // The client gets the inner service's answer even if this task fails.
                 let _ = tokio::spawn(heeding).await;
             }
             if question.hid_something_of(parts, answer.status()) {
@@ -224,8 +227,10 @@ where
     pass(engine, inner, asked, None, fetcher, outcome).await
 }
 
-/// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that
-/// cannot be stored is a seek all the same. No part is to be had of an error.
+/// Whether the request must go to the inner service once more, as the client sent it.
+///
+/// The fill asked for the whole response, without the client's conditions and ranges. So a seek in a video that cannot
+/// be stored still gets a part. An error has no parts.
 pub(crate) fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
     answer.status().is_success() && has_conditions_or_ranges(&request.headers)
 }

@@ -1,4 +1,4 @@
-//! What a viewer reads while it comes: of a fill under way, and of a stored response with a chunk to be had again.
+//! Answers a request from a fill under way: the client reads the response while it comes.
 
 use std::sync::Arc;
 
@@ -24,12 +24,12 @@ use crate::{
 };
 
 impl Engine {
-    /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
+    /// Answers from a fill under way, once it can be read. Stays pending if the request has to wait for the landing.
     ///
     /// # Errors
     ///
-    /// Why this request is not to wait for that: the fill waits for those who read, or nothing that it brings is for who has
-    /// credentials.
+    /// The request must not wait for the landing: the fill keeps pace with its readers, or its response is not for a
+    /// request with credentials.
     pub(super) async fn reads<B>(
         &self,
         fetcher: &Arc<dyn Fetch>,
@@ -50,7 +50,8 @@ impl Engine {
         Err(Refusal::NoRoom)
     }
 
-    /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
+    /// Answers from the entry that a fill is pouring. Returns `None` if the entry is not for this request, or if the
+    /// request has to wait for the landing.
     pub(super) async fn read<B>(
         &self,
         fetcher: &Arc<dyn Fetch>,
@@ -60,7 +61,7 @@ impl Engine {
         request: &request::Parts,
         mut outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
-        // What must be validated before each use is for the one alone who asked.
+        // A response that must be validated before each use is for the leader alone.
         let is_its_own = entry.manifest.key == fetcher.target().key
             && entry.is_selected_by(&request.headers)
             && entry.freshness.is_for(&self.directives(request));
@@ -72,9 +73,9 @@ impl Engine {
                 return None;
             }
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
-                // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
+                // RFC 9110 §14.1.2: the length decides which bytes an open range or a suffix selects.
                 let bytes = certain_from(&request.headers)?;
-                // Where it is poured no faster than it is read, who waits must not move it.
+                // A paced fill moves only as it is read, and a request that just waits must not move it.
                 match race(supply.wait_for_bytes(bytes), supply.paced()).await {
                     Raced::First(()) => {}
                     Raced::Second(()) => return None,
@@ -91,7 +92,7 @@ impl Engine {
         Some(response)
     }
 
-    /// The answer to a HEAD from a fill under way of what lies at `slot`.
+    /// Answers a HEAD request from the fill under way at `slot`, if there is one.
     pub(super) async fn read_head<B>(
         &self,
         fetcher: &Arc<dyn Fetch>,

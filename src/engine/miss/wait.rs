@@ -1,4 +1,4 @@
-//! What a miss does next: after its own fill, or after another request's.
+//! Waits for a fill, the request's own or another's, and decides what the miss does next.
 
 use std::{panic::resume_unwind, sync::Arc};
 
@@ -22,20 +22,20 @@ use crate::{
     semantics::cache_status::{Outcome, Refusal},
 };
 
-/// What comes after a flight.
+/// The next step of a miss after a flight.
 pub(super) enum Turn<R> {
     Answer(R),
-    /// To the inner service, as if there were no cache.
+    /// Send the request to the inner service, as if there were no cache.
     Forward,
     LookAgain,
-    /// For what was fetched, whatever its freshness; with the fields that are for this viewer alone.
+    /// Look for the generation that was fetched, whatever its freshness. The fields are for this client alone.
     LookFor(Accepted, HeaderMap),
-    /// What the store does not say may be used.
+    /// Answer from this entry, though its record does not say that it may be used.
     Serve(Arc<Entry>),
 }
 
 impl Engine {
-    /// Waits for another request's fill, or for enough of it to be read while it comes, within the limit.
+    /// Waits until another request's fill ends or can be read, but no longer than a follower may wait.
     pub(super) async fn follow<B>(
         &self,
         mut follower: Follower,
@@ -60,7 +60,7 @@ impl Engine {
         }
     }
 
-    /// Waits for this request's own fill, or for enough of it to be read while it comes.
+    /// Waits until this request's own fill ends or can be read.
     pub(super) async fn lead<B, E>(
         &self,
         filling: Option<Filling<B, E>>,
@@ -79,7 +79,7 @@ impl Engine {
         };
         let read = Outcome { stored: true, ..*outcome };
         let reading = self.reads(fetcher, follower, true, request, read);
-        // What can be read need not have been kept.
+        // The reading goes first: a fill that can be read may still end without a stored response.
         let landed = match race(reading, &mut task).await {
             Raced::Second(landed) => landed,
             Raced::First(Err(refusal)) => {
@@ -98,7 +98,7 @@ impl Engine {
         };
         let delivery = match landed {
             Ok(delivery) => delivery,
-            // The inner service panicked: so does its caller, as if the layer were not there.
+            // The inner service panicked. The panic goes on in its caller, as if the layer were not there.
             Err(stopped) => match stopped.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
                 Err(_) => return Ok(Turn::Forward),
@@ -139,7 +139,7 @@ impl Engine {
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
                 let response = answering.await?;
-                // It answers the question whether what is stored is still good, and this viewer asked another.
+                // A 304 answers the cache's question about the stored response. The client asked another question.
                 if response.status() == StatusCode::NOT_MODIFIED {
                     Turn::Forward
                 } else {
@@ -151,7 +151,7 @@ impl Engine {
     }
 }
 
-/// What comes after a fill that was made for another request, here or on another node.
+/// Returns the next step after a fill for another request, here or on another node.
 fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Turn<R> {
     match landing {
         Landing::Stored(generation) => {
