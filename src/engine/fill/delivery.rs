@@ -83,11 +83,11 @@ impl Known {
 
 /// The purpose of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum For {
+pub(crate) enum Purpose {
     /// For later clients: no request waits for this fill.
-    Later,
+    Background,
     /// For the leader and its followers.
-    Now,
+    Client,
 }
 
 /// A fill under way, as its leader sees it.

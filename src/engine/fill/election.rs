@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Delivery, For, Known},
+    delivery::{Delivery, Known, Purpose},
     invalidated::Seen,
     task::Fill,
 };
@@ -81,7 +81,7 @@ impl Fill {
                 permit.hold(held);
                 Ok(())
             }
-            Ok(Lease::Taken) if self.whom == For::Later => {
+            Ok(Lease::Taken) if self.purpose == Purpose::Background => {
                 if let Known::Stale(entry) = &self.stored {
                     self.engine.remote_refreshes.remember(entry, moment());
                 }
@@ -218,7 +218,7 @@ impl Fill {
                 let is_usable = match reuse {
                     Reuse::AsItIs => true,
                     // A fill in the background is the refresh itself.
-                    Reuse::WhileRevalidated => self.whom == For::Now,
+                    Reuse::WhileRevalidated => self.purpose == Purpose::Client,
                     Reuse::Validated(_) | Reuse::ValidatedForOne(_) => false,
                 };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {

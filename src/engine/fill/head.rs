@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{header::HeaderMap, request, Method, StatusCode};
 
 use super::{
-    delivery::{For, Known},
+    delivery::{Known, Purpose},
     invalidated::Seen,
     task::Fill,
 };
@@ -82,12 +82,12 @@ pub(crate) async fn heed(
     let (news, records) = (News::of(&asked.headers, status, Refusal::Status), Arc::clone(&engine.records));
     asked.method = Method::GET;
     let directives = engine.directives(&asked);
-    let (stored, window, whom) = (Known::Nothing, None, For::Later);
+    let (stored, window, purpose) = (Known::Nothing, None, Purpose::Background);
     let share = engine.budget.share(|| false);
     let began = engine.config.clock.now();
     let (waited, forgoes) = (Waited::default(), false);
     #[rustfmt::skip]
-    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
+    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, purpose, share };
     match says {
         _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,

@@ -15,7 +15,7 @@ use super::{
     task::{window, Fill},
 };
 use super::{
-    delivery::{Delivery, Filling, For, Known},
+    delivery::{Delivery, Filling, Known, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -81,7 +81,7 @@ pub(crate) fn start<S, A, B>(
     request: &request::Parts,
     target: &Arc<Target>,
     stored: Known,
-    whom: For,
+    purpose: Purpose,
     permit: Permit,
 ) -> Option<Filling<B, S::Error>>
 where
@@ -93,7 +93,7 @@ where
     B::Error: Into<BoxError>,
 {
     // A fill that a request waits for takes the place of a fill that no request waits for.
-    let waiting = (whom == For::Now).then(|| permit.follower());
+    let waiting = (purpose == Purpose::Client).then(|| permit.follower());
     let share = engine.budget.share(permit.waited_for());
     if !share.take_place(&engine.fills) {
         permit.land(Landing::Passed);
@@ -109,8 +109,20 @@ where
         Known::Unknown(waited) => waited,
         _ => Waited::default(),
     };
-    let fill =
-        Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
+    let fill = Fill {
+        engine,
+        target,
+        asked,
+        directives,
+        stored,
+        began,
+        seen,
+        waited,
+        forgoes,
+        window,
+        purpose,
+        share,
+    };
     let follower = waiting.unwrap_or_else(|| permit.follower());
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }

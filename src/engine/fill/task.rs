@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::delivery::Answering;
 use super::{
-    delivery::{Delivery, For, Known},
+    delivery::{Delivery, Known, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) struct Fill {
     pub(crate) forgoes: bool,
     /// The bytes to ask for first, if the fill does not ask for the whole.
     pub(crate) window: Option<ByteRange>,
-    pub(crate) whom: For,
+    pub(crate) purpose: Purpose,
     /// The place among the fills that may be under way at once, and the room that was promised in the store. An update
     /// by a HEAD needs no place, and neither does a wait for another node.
     pub(crate) share: Arc<Share>,
@@ -103,9 +103,9 @@ impl Fill {
 
     /// How the fill goes on when no request waits for it.
     pub(crate) fn abandon(&self) -> Abandon {
-        match self.whom {
-            For::Later => Abandon::Finish,
-            For::Now => self.engine.config.abandon,
+        match self.purpose {
+            Purpose::Background => Abandon::Finish,
+            Purpose::Client => self.engine.config.abandon,
         }
     }
 

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     commit::Draft,
-    delivery::{self, Delivery, For, Known, Stored},
+    delivery::{self, Delivery, Known, Purpose, Stored},
     resume::Resumable,
     task::Fill,
 };
@@ -96,10 +96,10 @@ impl Fill {
         let share = Arc::clone(&self.share);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(share));
         pour.promised_whole = length.is_some() && !paced;
-        pour.pace = match (paced, self.whom) {
+        pour.pace = match (paced, self.purpose) {
             (true, _) => Pace::OfReaders,
-            (false, For::Now) => Pace::OfReadersIfNeeded,
-            (false, For::Later) => Pace::Own,
+            (false, Purpose::Client) => Pace::OfReadersIfNeeded,
+            (false, Purpose::Background) => Pace::Own,
         };
         pour.sum = binding.is_none().then(Xxh3::new);
 
@@ -304,7 +304,7 @@ impl Fill {
         let paced = !self.share.promise(bytes);
         if paced {
             // A response that is read while it comes needs room only for the chunks between the pour and its readers.
-            let is_read = config.fill != Mode::Whole && self.whom == For::Now;
+            let is_read = config.fill != Mode::Whole && self.purpose == Purpose::Client;
             let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
             if !(is_read && self.share.promise(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);

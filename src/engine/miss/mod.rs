@@ -27,7 +27,7 @@ use super::{
     body::ResponseBody,
     fetch::fetcher::Fetch,
     fill::{
-        delivery::{For, Known},
+        delivery::{Known, Purpose},
         run,
     },
     hit::{Answer, Asked, Missed},
@@ -128,7 +128,8 @@ where
                 } else {
                     let stored = missed.known();
                     led = true;
-                    let filling = run::start(&engine, inner.take(), parts, target, stored, For::Now, permit);
+                    let filling =
+                        run::start(&engine, inner.take(), parts, target, stored, Purpose::Client, permit);
                     engine.lead(filling, &fetcher, parts, target, &mut outcome).await?
                 }
             }

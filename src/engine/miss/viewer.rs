@@ -17,7 +17,7 @@ use crate::{
             slice::Slice,
         },
         fill::{
-            delivery::{Filling, For, Known},
+            delivery::{Filling, Known, Purpose},
             run,
         },
         inner::Inner,
@@ -123,7 +123,8 @@ where
                         let mut request = self.0.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
                         let (inner, gone) = (self.0.inner(), Known::Gone(gone.generation()));
-                        let filling = run::start(engine, inner, &request, target, gone, For::Now, permit)?;
+                        let filling =
+                            run::start(engine, inner, &request, target, gone, Purpose::Client, permit)?;
                         let Filling { task, follower } = filling;
                         // Only a stored response is of use here, so the delivery is dropped. No client reads this fill
                         // while it comes, so a paced fill would not go on.
