@@ -6,7 +6,7 @@ use http::{request, Response};
 
 use super::{
     body::ResponseBody,
-    fill::delivery::Known,
+    fill::delivery::Prior,
     lookup::{content, prefetch::look_ahead, Look},
     serve::{self, MissingChunk},
     state::{
@@ -48,7 +48,7 @@ pub(crate) struct Missed {
     /// Where the answer would be.
     pub(super) slot: Slot,
     /// What may be used once the inner service says that it is good.
-    pub(super) stored: Known,
+    pub(super) stored: Prior,
     /// Only if it says so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
     /// The response that was found without its bytes.
@@ -72,7 +72,7 @@ impl Engine {
         let missed = |reason, slot: &Slot| Missed {
             reason,
             slot: slot.clone(),
-            stored: Known::Nothing,
+            stored: Prior::Nothing,
             for_one: false,
             gone: None,
             gone_before: None,
@@ -85,19 +85,19 @@ impl Engine {
                 return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
             }
             Look::Nothing(reason, slot, others) => {
-                return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
+                return Err(Missed { stored: Prior::Others(others), ..missed(reason, &slot) })
             }
             Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
                 let for_one = matches!(reuse, Reuse::ValidatedForOne(_));
                 let missed = missed(reason, &entry.slot);
-                return Err(Missed { stored: Known::Stale(entry), for_one, ..missed });
+                return Err(Missed { stored: Prior::Stale(entry), for_one, ..missed });
             }
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
         if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
-            return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
+            return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
         // In a box of its own, so that a hit has a small one.
         if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {

@@ -11,7 +11,7 @@ use super::inner::Inner;
 use super::{
     body::ResponseBody,
     fill::{
-        delivery::{Known, Purpose},
+        delivery::{Prior, Purpose},
         run,
     },
     hit::{Answer, Asked},
@@ -155,7 +155,7 @@ impl Engine {
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // A fill goes on whoever waits for it, and here nobody does.
-            drop(run::start(&self, inner, request, target, Known::Stale(entry), Purpose::Background, permit));
+            drop(run::start(&self, inner, request, target, Prior::Stale(entry), Purpose::Background, permit));
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Stored {
 
 /// The fill's knowledge of the store when it begins.
 #[derive(Default)]
-pub(crate) enum Known {
+pub(crate) enum Prior {
     /// The bytes of this generation are gone. Its record may still be there.
     Gone(Generation),
     #[default]
@@ -71,7 +71,7 @@ pub(crate) enum Known {
     Unknown(Waited),
 }
 
-impl Known {
+impl Prior {
     /// The response that may still be good and may stand in for an error.
     pub(crate) fn stale(self) -> Option<Arc<Entry>> {
         match self {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Delivery, Known, Purpose},
+    delivery::{Delivery, Prior, Purpose},
     invalidated::Seen,
     task::Fill,
 };
@@ -82,7 +82,7 @@ impl Fill {
                 Ok(())
             }
             Ok(Lease::Taken) if self.purpose == Purpose::Background => {
-                if let Known::Stale(entry) = &self.stored {
+                if let Prior::Stale(entry) = &self.stored {
                     self.engine.remote_refreshes.remember(entry, moment());
                 }
                 Err(NotGiven::Elsewhere(Landing::Abandoned))
@@ -115,7 +115,7 @@ impl Fill {
         // The fill completes this entry without a question about the whole. The entry may have been removed before the
         // mark was read.
         match &self.stored {
-            Known::Sparse(_) => match self.brought().await? {
+            Prior::Sparse(_) => match self.brought().await? {
                 Some(generation) => Err(NotGiven::Elsewhere(Landing::Stored(generation))),
                 None => Ok(()),
             },
@@ -133,7 +133,7 @@ impl Fill {
     fn forgo(&mut self) -> Result<(), NotGiven> {
         self.forgoes = true;
         match self.stored {
-            Known::Stale(_) => Ok(()),
+            Prior::Stale(_) => Ok(()),
             _ => Err(NotGiven::Unstorable),
         }
     }
@@ -222,15 +222,15 @@ impl Fill {
                     Reuse::Validated(_) | Reuse::ValidatedForOne(_) => false,
                 };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {
-                    self.stored = Known::Sparse(entry);
+                    self.stored = Prior::Sparse(entry);
                 } else if is_usable || self.stored.is_older_than(&entry, self.began) {
                     // The response may be stale by now. A follower may get such a response, too.
                     return Ok(Some(entry.generation()));
                 } else {
-                    self.stored = Known::Stale(entry);
+                    self.stored = Prior::Stale(entry);
                 }
             }
-            Look::Nothing(_, _, others) => self.stored = Known::Others(others),
+            Look::Nothing(_, _, others) => self.stored = Prior::Others(others),
         }
         Ok(None)
     }
@@ -248,7 +248,7 @@ enum Waited {
     Over(Result<Lease, Error>),
 }
 
-impl Known {
+impl Prior {
     /// Whether the bytes of this record were just found gone.
     fn is_gone(&self, entry: &Entry) -> bool {
         matches!(self, Self::Gone(generation) if *generation == entry.generation())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{header::HeaderMap, request, Method, StatusCode};
 
 use super::{
-    delivery::{Known, Purpose},
+    delivery::{Prior, Purpose},
     invalidated::Seen,
     task::Fill,
 };
@@ -82,7 +82,7 @@ pub(crate) async fn heed(
     let (news, records) = (News::of(&asked.headers, status, Refusal::Status), Arc::clone(&engine.records));
     asked.method = Method::GET;
     let directives = engine.directives(&asked);
-    let (stored, window, purpose) = (Known::Nothing, None, Purpose::Background);
+    let (stored, window, purpose) = (Prior::Nothing, None, Purpose::Background);
     let share = engine.budget.share(|| false);
     let began = engine.config.clock.now();
     let (waited, forgoes) = (Waited::default(), false);

@@ -15,7 +15,7 @@ use super::{
     task::{window, Fill},
 };
 use super::{
-    delivery::{Delivery, Filling, Known, Purpose},
+    delivery::{Delivery, Filling, Prior, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -80,7 +80,7 @@ pub(crate) fn start<S, A, B>(
     inner: Inner<S>,
     request: &request::Parts,
     target: &Arc<Target>,
-    stored: Known,
+    stored: Prior,
     purpose: Purpose,
     permit: Permit,
 ) -> Option<Filling<B, S::Error>>
@@ -106,7 +106,7 @@ where
     let began = engine.config.clock.now();
     let (seen, forgoes) = (Seen::Nothing, false);
     let waited = match stored {
-        Known::Unknown(waited) => waited,
+        Prior::Unknown(waited) => waited,
         _ => Waited::default(),
     };
     let fill = Fill {
@@ -138,7 +138,7 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Known::Sparse(entry) = &self.stored {
+        if let Prior::Sparse(entry) = &self.stored {
             match self.complete(&mut inner, entry, &permit).await {
                 Completed::Stored(stored) => {
                     permit.land(Landing::Stored(stored.generation));
@@ -154,14 +154,14 @@ impl Fill {
                 }
                 Completed::Not => {}
             }
-            self.stored = Known::Nothing;
+            self.stored = Prior::Nothing;
         }
         let validated = match &self.stored {
-            Known::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
-            Known::Others(variants) if !variants.is_empty() => {
+            Prior::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
+            Prior::Others(variants) if !variants.is_empty() => {
                 self.validate_any(&mut inner, variants, &permit).await
             }
-            Known::Gone(_) | Known::Nothing | Known::Others(_) | Known::Sparse(_) | Known::Unknown(_) => {
+            Prior::Gone(_) | Prior::Nothing | Prior::Others(_) | Prior::Sparse(_) | Prior::Unknown(_) => {
                 Ok(self.call(&mut inner, self.asked.clone()).await)
             }
         };

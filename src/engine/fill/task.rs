@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::delivery::Answering;
 use super::{
-    delivery::{Delivery, Known, Purpose},
+    delivery::{Delivery, Prior, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) struct Fill {
     /// The request that the fill sends, without the client's conditions and ranges.
     pub(crate) asked: request::Parts,
     pub(crate) directives: RequestDirectives,
-    pub(crate) stored: Known,
+    pub(crate) stored: Prior,
     /// The time at which `stored` was true.
     pub(crate) began: SystemTime,
     /// The mark that tells of a later invalidation of the key, where no lease does.
@@ -113,7 +113,7 @@ impl Fill {
     pub(crate) fn stand_in(&self) -> Option<Arc<Entry>> {
         let now = self.engine.config.clock.now();
         match &self.stored {
-            Known::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
+            Prior::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     commit::{strong_tag, Draft},
-    delivery::{self, Delivery, Known, Stored},
+    delivery::{self, Delivery, Prior, Stored},
     task::{Called, Fill},
 };
 use crate::{
@@ -243,7 +243,7 @@ impl Fill {
             Ok(slot) => {
                 // With another `Vary`, the response is another variant. The variant before it is removed: a request
                 // that waits for this generation must not find the old fields.
-                if slot != entry.slot && !matches!(self.stored, Known::Others(_)) {
+                if slot != entry.slot && !matches!(self.stored, Prior::Others(_)) {
                     entry.forget(&self.engine.records).await;
                 }
                 Freshened::Stored(Stored {

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     commit::Draft,
-    delivery::{self, Delivery, Known, Purpose, Stored},
+    delivery::{self, Delivery, Prior, Purpose, Stored},
     resume::Resumable,
     task::Fill,
 };
@@ -267,7 +267,7 @@ impl Fill {
             return false;
         };
         // The stale response is whole and may still serve. A part must not replace it.
-        if matches!(self.stored, Known::Stale(_)) {
+        if matches!(self.stored, Prior::Stale(_)) {
             return false;
         }
         let layout = Layout { length, ..stored };
@@ -292,7 +292,7 @@ impl Fill {
             storable(asked, path, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
         // A response to a cookie may be for one client alone. Such a response does not replace one that other clients
         // may use without asking.
-        if let Known::Stale(stale) = &self.stored {
+        if let Prior::Stale(stale) = &self.stored {
             let comes = Freshness::of(parts.status, &parts.headers, exchange, &config.policy);
             if comes.is_of_a_cookie() && stale.freshness.is_fresh(exchange.received) {
                 return Err(Refusal::Cookie);

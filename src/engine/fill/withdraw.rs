@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{header::HeaderMap, StatusCode};
 
-use super::{commit::Draft, delivery::Known, task::Fill};
+use super::{commit::Draft, delivery::Prior, task::Fill};
 use crate::{
     engine::state::{
         entry::Entry,
@@ -46,7 +46,7 @@ impl Fill {
     /// A fresh response stays: a request field that is in no key may have selected the answer, and no client may remove
     /// a response that all clients may use without asking.
     pub(super) async fn heed(&self, refusal: Refusal, status: StatusCode, permit: &Permit) {
-        let Known::Stale(stale) = &self.stored else {
+        let Prior::Stale(stale) = &self.stored else {
             return;
         };
         let is_fresh = stale.freshness.is_fresh(self.engine.config.clock.now());

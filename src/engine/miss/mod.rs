@@ -27,7 +27,7 @@ use super::{
     body::ResponseBody,
     fetch::fetcher::Fetch,
     fill::{
-        delivery::{Known, Purpose},
+        delivery::{Prior, Purpose},
         run,
     },
     hit::{Answer, Asked, Missed},
@@ -78,7 +78,7 @@ where
     for look in 1.. {
         outcome.forwarded.get_or_insert(missed.reason);
         // Each request must validate this response for itself.
-        if let (true, Known::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
+        if let (true, Prior::Stale(entry)) = (missed.is_for_one(accepted), &missed.stored) {
             let question = if missed.for_one { Question::OfTheAuthorized } else { Question::OfAny };
             let entry = Arc::clone(entry);
             return validate(&engine, inner, asked, entry, question, &fetcher, outcome).await;
@@ -126,7 +126,7 @@ where
                     permit.land(landing);
                     turn
                 } else {
-                    let stored = missed.known();
+                    let stored = missed.prior();
                     led = true;
                     let filling =
                         run::start(&engine, inner.take(), parts, target, stored, Purpose::Client, permit);
@@ -186,7 +186,7 @@ impl Engine {
         }
         if accepted == Accepted::Nothing
             || missed.reason == Forwarded::VaryMiss
-            || matches!(missed.stored, Known::Stale(_))
+            || matches!(missed.stored, Prior::Stale(_))
         {
             return false;
         }
@@ -196,7 +196,7 @@ impl Engine {
             return false;
         }
         // The response is stored in part. Another fill completes it.
-        if matches!(missed.stored, Known::Sparse(_)) {
+        if matches!(missed.stored, Prior::Sparse(_)) {
             *led = false;
             return false;
         }
@@ -251,7 +251,7 @@ impl Engine {
         directives: &RequestDirectives,
         outcome: &mut Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
-        let (Some(Refusal::WaitedTooLong), Known::Stale(entry)) =
+        let (Some(Refusal::WaitedTooLong), Prior::Stale(entry)) =
             (outcome.refusal, std::mem::take(&mut missed.stored))
         else {
             return None;
@@ -293,8 +293,8 @@ impl Engine {
         missed: &mut Missed,
     ) -> Option<Landing> {
         // The entry was found before the join. It may have been removed since, and no later step would notice.
-        if matches!(missed.stored, Known::Sparse(_)) {
-            missed.stored = Known::Unknown(Waited::default());
+        if matches!(missed.stored, Prior::Sparse(_)) {
+            missed.stored = Prior::Unknown(Waited::default());
         }
         // The store failed a moment ago, and a second failure may take long. So it is not asked again.
         if missed.store_failed.is_some() {
@@ -304,7 +304,7 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated)
                 if self.is_half_good(&entry, request, directives) =>
             {
-                missed.stored = Known::Sparse(entry);
+                missed.stored = Prior::Sparse(entry);
                 None
             }
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
@@ -326,7 +326,7 @@ impl Missed {
     /// Whether this request must ask about the stored response by itself.
     fn is_for_one(&self, accepted: Accepted) -> bool {
         match (accepted, &self.stored) {
-            (Accepted::Shared(found) | Accepted::Another(found), Known::Stale(entry)) => {
+            (Accepted::Shared(found) | Accepted::Another(found), Prior::Stale(entry)) => {
                 self.for_one || found == entry.generation()
             }
             _ => self.for_one,
@@ -334,10 +334,10 @@ impl Missed {
     }
 
     /// Takes the knowledge of the store that a fill begins with.
-    fn known(&mut self) -> Known {
+    fn prior(&mut self) -> Prior {
         match (std::mem::take(&mut self.stored), self.gone_before, self.store_failed) {
-            (Known::Nothing, Some(gone), _) => Known::Gone(gone),
-            (Known::Nothing, None, Some(waited)) => Known::Unknown(waited),
+            (Prior::Nothing, Some(gone), _) => Prior::Gone(gone),
+            (Prior::Nothing, None, Some(waited)) => Prior::Unknown(waited),
             (stored, ..) => stored,
         }
     }

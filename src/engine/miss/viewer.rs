@@ -17,7 +17,7 @@ use crate::{
             slice::Slice,
         },
         fill::{
-            delivery::{Filling, Known, Purpose},
+            delivery::{Filling, Prior, Purpose},
             run,
         },
         inner::Inner,
@@ -122,7 +122,7 @@ where
                         let Manifest { headers, exchange, .. } = &gone.manifest;
                         let mut request = self.0.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
-                        let (inner, gone) = (self.0.inner(), Known::Gone(gone.generation()));
+                        let (inner, gone) = (self.0.inner(), Prior::Gone(gone.generation()));
                         let filling =
                             run::start(engine, inner, &request, target, gone, Purpose::Client, permit)?;
                         let Filling { task, follower } = filling;
