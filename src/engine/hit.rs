@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A request that the store did not answer.
-pub(crate) struct Asked<A> {
+pub(crate) struct MissedRequest<A> {
     pub(crate) parts: request::Parts,
     pub(crate) body: A,
     pub(crate) target: Arc<Target>,

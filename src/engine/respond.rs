@@ -14,7 +14,7 @@ use super::{
         delivery::{Prior, Purpose},
         run,
     },
-    hit::{Answer, Asked},
+    hit::{Answer, MissedRequest},
     miss::{forward, viewer::Viewer},
     serve,
     state::{
@@ -125,7 +125,7 @@ impl Engine {
             }
             // In a box of its own, so that a hit has a small one.
             Err(missed) => {
-                let asked = Asked { parts, body, target: Arc::new(target), directives };
+                let asked = MissedRequest { parts, body, target: Arc::new(target), directives };
                 Box::pin(forward(self, inner, asked, missed)).await
             }
         }

@@ -30,7 +30,7 @@ use super::{
         delivery::{Prior, Purpose},
         run,
     },
-    hit::{Answer, Asked, Missed},
+    hit::{Answer, Missed, MissedRequest},
     inner::Inner,
     lookup::{lookup, Look},
     serve,
@@ -55,7 +55,7 @@ use crate::{
 pub(crate) async fn forward<S, A, B>(
     engine: Arc<Engine>,
     mut inner: Inner<S>,
-    asked: Asked<A>,
+    asked: MissedRequest<A>,
     mut missed: Missed,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
@@ -72,7 +72,7 @@ where
         let by = engine.config.signature(Some(&asked.target.key));
         return Ok(serve::gateway_timeout(&asked.parts.method, by));
     }
-    let Asked { parts, target, directives, .. } = &asked;
+    let MissedRequest { parts, target, directives, .. } = &asked;
     let fetcher = Viewer::<S, A>::beside(&engine, &inner, parts, target);
     let (mut accepted, mut led, mut withheld) = (Accepted::Nothing, false, HeaderMap::new());
     for look in 1.. {

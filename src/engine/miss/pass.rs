@@ -17,7 +17,7 @@ use crate::{
             invalidated::Seen,
             validate::{self, Verdict},
         },
-        hit::Asked,
+        hit::MissedRequest,
         inner::Inner,
         serve,
         state::{entry::Entry, Engine},
@@ -40,7 +40,7 @@ use crate::{
 pub(crate) async fn pass<S, A, B>(
     engine: &Arc<Engine>,
     mut inner: Inner<S>,
-    asked: Asked<A>,
+    asked: MissedRequest<A>,
     stale: Option<Arc<Entry>>,
     fetcher: &Arc<dyn Fetch>,
     mut outcome: Outcome,
@@ -48,7 +48,7 @@ pub(crate) async fn pass<S, A, B>(
 where
     S: Service<Request<A>, Response = Response<B>> + Clone,
 {
-    let Asked { parts, body, target, directives } = asked;
+    let MissedRequest { parts, body, target, directives } = asked;
     let mut inwards = parts.clone();
     engine.mark(&mut inwards.extensions);
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
@@ -163,7 +163,7 @@ impl Question {
 pub(crate) async fn validate<S, A, B>(
     engine: &Arc<Engine>,
     mut inner: Inner<S>,
-    asked: Asked<A>,
+    asked: MissedRequest<A>,
     entry: Arc<Entry>,
     question: Question,
     fetcher: &Arc<dyn Fetch>,
@@ -181,7 +181,7 @@ where
         let stale = (question == Question::OfAny).then_some(entry);
         return pass(engine, inner, asked, stale, fetcher, outcome).await;
     };
-    let Asked { parts, directives, target, .. } = &asked;
+    let MissedRequest { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
     let before = (engine.flights.revocations(), Seen::before_a_question(engine, &target.primary).await);
     let requested = engine.config.clock.now();
