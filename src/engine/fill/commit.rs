@@ -9,7 +9,7 @@ use http::{
 };
 use tokio::time::timeout;
 
-use super::task::Fill;
+use super::task::FillTask;
 use crate::{
     clock::moment,
     engine::{
@@ -69,7 +69,7 @@ impl Draft {
     }
 }
 
-impl Fill {
+impl FillTask {
     /// Commits a response, and returns its slot.
     ///
     /// # Errors
@@ -276,7 +276,7 @@ const SELECTING_SETS: usize = 4;
 /// Tagged variants kept for one key.
 const TAGS: usize = 8;
 
-impl Fill {
+impl FillTask {
     /// Gets a lease of the key for the commit of a variant. An invalidation of the key can name this lease, but not the
     /// lease of the variant's flight.
     ///

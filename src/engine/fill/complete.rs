@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, delivery::Stored, task::Fill};
+use super::{commit::Draft, delivery::Stored, task::FillTask};
 use crate::{
     engine::{
         fetch::{
@@ -26,7 +26,7 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-impl Fill {
+impl FillTask {
     /// Fetches the missing chunks of `entry`, and no others.
     pub(super) async fn complete<S, A, B>(
         &self,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     delivery::{Delivery, Prior, Purpose},
     invalidated::Seen,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     clock::moment,
@@ -59,7 +59,7 @@ impl NotGiven {
     }
 }
 
-impl Fill {
+impl FillTask {
     /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
     pub(crate) async fn lease<S: Clone>(
         &mut self,

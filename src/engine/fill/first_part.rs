@@ -13,7 +13,7 @@ use super::{
     commit::Draft,
     delivery::{self, Delivery, Stored},
     resume::Resumable,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
@@ -49,7 +49,7 @@ pub(super) enum Judged<B> {
     Whole(Response<B>),
 }
 
-impl Fill {
+impl FillTask {
     /// Judges whether a stored response can begin with this answer as its first part.
     pub(super) fn judge<B>(&self, response: Response<B>, exchange: Exchange) -> Judged<B> {
         let asked = self.window;

@@ -9,7 +9,7 @@ use http::{header::HeaderMap, request, Method, StatusCode};
 use super::{
     delivery::{Prior, Purpose},
     invalidated::Seen,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     engine::state::{
@@ -87,7 +87,7 @@ pub(crate) async fn heed(
     let began = engine.config.clock.now();
     let (waited, forgoes) = (Waited::default(), false);
     #[rustfmt::skip]
-    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, purpose, share };
+    let fill = FillTask { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, purpose, share };
     match says {
         _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,

@@ -8,7 +8,7 @@ use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::task::Fill;
+use super::task::FillTask;
 use crate::{
     engine::{
         fetch::pour::{pause, Pour},
@@ -35,7 +35,7 @@ pub(super) struct Resumable<'a> {
     pub(super) failures: &'a mut u32,
 }
 
-impl Fill {
+impl FillTask {
     /// Continues the pour with another body, from the byte after the last one that came. Returns `false` if there is no
     /// such body, or after enough tries.
     pub(super) async fn resume<S, A, B>(

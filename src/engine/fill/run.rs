@@ -12,7 +12,7 @@ use super::{
     delivery,
     election::NotGiven,
     first_part::Judged,
-    task::{window, Fill},
+    task::{window, FillTask},
 };
 use super::{
     delivery::{Delivery, Filling, Prior, Purpose},
@@ -33,7 +33,7 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-impl Fill {
+impl FillTask {
     /// Fills once the node has the lease, or ends as another node's fill does.
     pub(super) async fn run<S, A, B>(
         mut self,
@@ -109,7 +109,7 @@ where
         Prior::Unknown(waited) => waited,
         _ => Waited::default(),
     };
-    let fill = Fill {
+    let fill = FillTask {
         engine,
         target,
         asked,
@@ -127,7 +127,7 @@ where
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
 
-impl Fill {
+impl FillTask {
     /// Fills. This node has the lease by now, if the store has leases.
     async fn go<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where

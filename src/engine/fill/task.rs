@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// One fill: the facts that each of its steps needs.
-pub(crate) struct Fill {
+pub(crate) struct FillTask {
     pub(crate) engine: Arc<Engine>,
     pub(crate) target: Arc<Target>,
     /// The request that the fill sends, without the client's conditions and ranges.
@@ -62,7 +62,7 @@ pub(crate) struct Fill {
     pub(crate) share: Arc<Share>,
 }
 
-impl Fill {
+impl FillTask {
     /// Calls the inner service.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::{
     commit::{strong_tag, Draft},
     delivery::{self, Delivery, Prior, Stored},
-    task::{Called, Fill},
+    task::{Called, FillTask},
 };
 use crate::{
     engine::{
@@ -83,7 +83,7 @@ pub(crate) fn verdict(
     }
 }
 
-impl Fill {
+impl FillTask {
     /// Asks whether `entry` is still good, and returns the answer to store in its place.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use super::{
     commit::Draft,
     delivery::{self, Delivery, Prior, Purpose, Stored},
     resume::Resumable,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     clock::moment,
@@ -64,7 +64,7 @@ struct Way {
     running: Option<Running>,
 }
 
-impl Fill {
+impl FillTask {
     /// Stores the inner answer, if it may be stored.
     pub(super) async fn store<S, A, B>(
         &self,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{header::HeaderMap, StatusCode};
 
-use super::{commit::Draft, delivery::Prior, task::Fill};
+use super::{commit::Draft, delivery::Prior, task::FillTask};
 use crate::{
     engine::state::{
         entry::Entry,
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-impl Fill {
+impl FillTask {
     /// Ends the flight of a response that may not be stored, and remembers the refusal.
     pub(super) async fn refused(
         &self,
@@ -39,7 +39,7 @@ impl Fill {
     }
 }
 
-impl Fill {
+impl FillTask {
     /// Removes or withdraws the stored response that the fill asked about, if the answer says that it is no longer
     /// good.
     ///
