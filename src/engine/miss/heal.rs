@@ -31,28 +31,28 @@ impl Engine {
         request: &request::Parts,
         accepted: Accepted,
         outcome: Outcome,
-    ) -> Result<Response<ResponseBody<B>>, NotHealed> {
+    ) -> Result<Response<ResponseBody<B>>, HealFailed> {
         // This response was stored as a whole for this request. A chunk that is lost at once would be lost again.
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
         if accepted != Accepted::Nothing && !is_of_old {
             if gone.is_lost {
                 entry.forget(&self.records).await;
             }
-            return Err(NotHealed::Forgotten);
+            return Err(HealFailed::Forgotten);
         }
         let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
         match timeout(self.config.follower_limit, demand.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
-                return Err(NotHealed::Now(Refusal::WaitedTooLong))
+                return Err(HealFailed::Now(Refusal::WaitedTooLong))
             }
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
-                return Err(NotHealed::Now(Refusal::StoreLost))
+                return Err(HealFailed::Now(Refusal::StoreLost))
             }
-            Ok(Err(Missing::Failed(_))) => return Err(NotHealed::Now(Refusal::InnerFailed)),
+            Ok(Err(Missing::Failed(_))) => return Err(HealFailed::Now(Refusal::InnerFailed)),
             Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
                 entry.forget(&self.records).await;
-                return Err(NotHealed::Forgotten);
+                return Err(HealFailed::Forgotten);
             }
         }
         let outcome = if demand.has_fetched() {
@@ -70,12 +70,12 @@ impl Engine {
         };
         let service = Service { outcome, demand: Some(demand), prefetched: None };
         let served = serve::serve(self, entry, request, service).await;
-        served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
+        served.map_err(|_| HealFailed::Now(Refusal::StoreLost))
     }
 }
 
 /// Why a response whose first chunk was gone is not served.
-pub(super) enum NotHealed {
+pub(super) enum HealFailed {
     /// The inner service has no part of this response. The miss goes on as if the store had no response.
     Forgotten,
     /// The chunk cannot be had now. The request goes to the inner service alone.

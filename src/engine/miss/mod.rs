@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use self::{
-    heal::NotHealed,
+    heal::HealFailed,
     pass::{pass, validate, Question},
     viewer::Viewer,
     wait::Turn,
@@ -93,8 +93,8 @@ where
             missed.gone_before = Some(entry.generation());
             match engine.heal(&fetcher, &entry, gone, parts, accepted, outcome).await {
                 Ok(response) => return Ok(response),
-                Err(NotHealed::Forgotten) => {}
-                Err(NotHealed::Now(refusal)) => {
+                Err(HealFailed::Forgotten) => {}
+                Err(HealFailed::Now(refusal)) => {
                     outcome.refusal = Some(refusal);
                     break;
                 }
