@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Why a fill must not call the inner service.
-pub(crate) enum NotGiven {
+pub(crate) enum NotElected {
     /// Another node does the work of this fill, or did it. The fill ends with this landing.
     Elsewhere(Landing),
     /// While this fill waited, other fills took all the places.
@@ -45,7 +45,7 @@ pub(crate) enum NotGiven {
     Late(Box<Claim>),
 }
 
-impl NotGiven {
+impl NotElected {
     /// Ends the flight, and returns the delivery for its leader.
     pub(crate) fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
         let (landing, delivery) = match self {
@@ -65,7 +65,7 @@ impl FillTask {
         &mut self,
         inner: &mut Inner<S>,
         permit: &mut Permit,
-    ) -> Result<(), NotGiven> {
+    ) -> Result<(), NotElected> {
         let Some(mut claim) =
             Claim::new(&self.engine.records, self.engine.config.lease_time, lease_key(permit.slot()))
         else {
@@ -76,7 +76,7 @@ impl FillTask {
                 let held = Held::of(claim);
                 // Before this node got the lease, another node may have stored the response.
                 if let Some(generation) = self.brought().await? {
-                    return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+                    return Err(NotElected::Elsewhere(Landing::Stored(generation)));
                 }
                 permit.hold(held);
                 Ok(())
@@ -85,7 +85,7 @@ impl FillTask {
                 if let Prior::Stale(entry) = &self.stored {
                     self.engine.remote_refreshes.remember(entry, moment());
                 }
-                Err(NotGiven::Elsewhere(Landing::Abandoned))
+                Err(NotElected::Elsewhere(Landing::Abandoned))
             }
             Ok(Lease::Taken) => {
                 inner.release();
@@ -94,7 +94,7 @@ impl FillTask {
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
-                    Err(_) => Err(NotGiven::Late(Box::new(claim))),
+                    Err(_) => Err(NotElected::Late(Box::new(claim))),
                 }
             }
             Err(error) if self.has_waited_enough(records::Waited::of(&error)) => self.forgo(),
@@ -103,7 +103,7 @@ impl FillTask {
     }
 
     /// Reads the invalidation mark, by which a fill without a lease goes.
-    async fn go_without(&mut self) -> Result<(), NotGiven> {
+    async fn go_without(&mut self) -> Result<(), NotElected> {
         match Seen::now(&self.engine.records, &self.target.primary).await {
             Ok(seen) => self.seen = seen,
             Err(error) if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) => {
@@ -116,7 +116,7 @@ impl FillTask {
         // mark was read.
         match &self.stored {
             Prior::Sparse(_) => match self.brought().await? {
-                Some(generation) => Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+                Some(generation) => Err(NotElected::Elsewhere(Landing::Stored(generation))),
                 None => Ok(()),
             },
             _ => Ok(()),
@@ -130,16 +130,20 @@ impl FillTask {
     }
 
     /// Gives up storing. The fill goes on only for a stale response, which may still be good or stand in for an error.
-    fn forgo(&mut self) -> Result<(), NotGiven> {
+    fn forgo(&mut self) -> Result<(), NotElected> {
         self.forgoes = true;
         match self.stored {
             Prior::Stale(_) => Ok(()),
-            _ => Err(NotGiven::Unstorable),
+            _ => Err(NotElected::Unstorable),
         }
     }
 
     /// Goes on waiting for the followers that came after the leader. Each of them waits up to the same limit.
-    pub(crate) async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+    pub(crate) async fn lease_late(
+        &mut self,
+        mut claim: Claim,
+        permit: &mut Permit,
+    ) -> Result<(), NotElected> {
         let waited = self.wait(&mut claim, permit).await;
         self.after(waited, claim, permit).await
     }
@@ -156,7 +160,7 @@ impl FillTask {
                 match self.brought().await {
                     Ok(None) => {}
                     Ok(Some(generation)) => return Waited::Brought(generation),
-                    Err(not_given) => return Waited::InVain(not_given),
+                    Err(not_elected) => return Waited::InVain(not_elected),
                 }
             }
         };
@@ -167,30 +171,30 @@ impl FillTask {
     }
 
     /// Decides how the fill goes on after a wait.
-    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotElected> {
         let lease = match waited {
             Waited::Over(lease) => lease,
-            Waited::Brought(generation) => return Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+            Waited::Brought(generation) => return Err(NotElected::Elsewhere(Landing::Stored(generation))),
             // The policy for abandoned fills does not count here: the fill is another node's.
-            Waited::Deserted => return Err(NotGiven::Elsewhere(Landing::Abandoned)),
-            Waited::InVain(not_given) => return Err(not_given),
+            Waited::Deserted => return Err(NotElected::Elsewhere(Landing::Abandoned)),
+            Waited::InVain(not_elected) => return Err(not_elected),
         };
         let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
         if held.is_none() {
             self.go_without().await?;
         }
         if let Some(generation) = self.brought().await? {
-            return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+            return Err(NotElected::Elsewhere(Landing::Stored(generation)));
         }
         let comes_after_a_pass = match &held {
             Some(held) => held.comes_after_a_pass().await,
             None => false,
         };
         if comes_after_a_pass {
-            return Err(NotGiven::Elsewhere(Landing::Passed));
+            return Err(NotElected::Elsewhere(Landing::Passed));
         }
         if !self.share.take_place(&self.engine.fills) {
-            return Err(NotGiven::Full);
+            return Err(NotElected::Full);
         }
         if let Some(held) = held {
             permit.hold(held);
@@ -200,7 +204,7 @@ impl FillTask {
 
     /// Finds the response that another node has stored since this fill's request looked. If there is none, the fill
     /// goes by the store's content of now.
-    async fn brought(&mut self) -> Result<Option<Generation>, NotGiven> {
+    async fn brought(&mut self) -> Result<Option<Generation>, NotElected> {
         let Self { engine, target, asked, directives, .. } = &*self;
         // The record waits to be removed, and is out before this fill commits. A lookup now would retry the removal and
         // take the leases of fills under way.
@@ -243,7 +247,7 @@ enum Waited {
     /// No request waits any more.
     Deserted,
     /// The store does not answer any more.
-    InVain(NotGiven),
+    InVain(NotElected),
     /// The lease ended, or the store cannot tell.
     Over(Result<Lease, Error>),
 }

@@ -10,7 +10,7 @@ use tower_service::Service;
 use super::{
     complete::Completed,
     delivery,
-    election::NotGiven,
+    election::NotElected,
     first_part::Judged,
     task::{window, FillTask},
 };
@@ -50,8 +50,8 @@ impl FillTask {
     {
         let claim = match self.lease(&mut inner, &mut permit).await {
             Ok(()) => return self.go(inner, permit).await,
-            Err(NotGiven::Late(claim)) => claim,
-            Err(not_given) => return not_given.land(permit),
+            Err(NotElected::Late(claim)) => claim,
+            Err(not_elected) => return not_elected.land(permit),
         };
         let delivery = match self.stand_in() {
             Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfSilent),
@@ -60,7 +60,7 @@ impl FillTask {
         tokio::spawn(async move {
             match self.lease_late(*claim, &mut permit).await {
                 Ok(()) => drop(self.go(inner, permit).await),
-                Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
+                Err(not_elected) => drop(not_elected.land::<B, S::Error>(permit)),
             }
         });
         delivery
