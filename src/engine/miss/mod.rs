@@ -21,7 +21,7 @@ use self::{
     heal::HealFailed,
     pass::{pass, validate, Question},
     viewer::Viewer,
-    wait::Turn,
+    wait::Next,
 };
 use super::{
     body::ResponseBody,
@@ -114,7 +114,7 @@ where
             outcome.refusal = Some(refusal);
             break;
         }
-        let turn = match engine.flights.join(&missed.slot, &target.primary) {
+        let next = match engine.flights.join(&missed.slot, &target.primary) {
             Role::Follow(follower) => {
                 inner.release();
                 engine.follow(follower, &fetcher, parts, &mut outcome).await
@@ -122,9 +122,9 @@ where
             Role::Lead(permit) => {
                 let instead =
                     engine.instead_of_a_fill(target, parts, directives, accepted, &mut missed, &mut outcome);
-                if let Some((landing, turn)) = instead.await {
+                if let Some((landing, next)) = instead.await {
                     permit.land(landing);
-                    turn
+                    next
                 } else {
                     let stored = missed.prior();
                     led = true;
@@ -135,19 +135,19 @@ where
             }
         };
         // A response that another node stored is no fill of this request's own.
-        led &= !matches!(turn, Turn::LookFor(Accepted::Shared(_), _));
-        match turn {
-            Turn::Answer(response) => return Ok(response),
-            Turn::Forward => {
+        led &= !matches!(next, Next::LookFor(Accepted::Shared(_), _));
+        match next {
+            Next::Answer(response) => return Ok(response),
+            Next::Forward => {
                 match engine.stand_in(&mut missed, parts, &fetcher, directives, &mut outcome).await {
                     Some(response) => return Ok(response),
                     None => break,
                 }
             }
             // The fields belong to the answer that brought the response, not to an answer that completed it.
-            Turn::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
-            Turn::LookAgain | Turn::LookFor(..) => {}
-            Turn::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &fetcher).await {
+            Next::LookFor(found, fields) if found != accepted => (accepted, withheld) = (found, fields),
+            Next::LookAgain | Next::LookFor(..) => {}
+            Next::Serve(entry) => match engine.serve_unstored(&entry, parts, outcome, &fetcher).await {
                 Some(response) => return Ok(response),
                 None => break,
             },
@@ -273,13 +273,13 @@ impl Engine {
         accepted: Accepted,
         missed: &mut Missed,
         outcome: &mut Outcome,
-    ) -> Option<(Landing, Turn<R>)> {
+    ) -> Option<(Landing, Next<R>)> {
         if let Some(landing) = self.landed_before(target, request, directives, accepted, missed).await {
             // The request was not forwarded: the next look gives the reason that is reported.
             outcome.forwarded = None;
-            return Some((landing, Turn::LookAgain));
+            return Some((landing, Next::LookAgain));
         }
-        self.has_waited_enough(missed, outcome).then_some((Landing::Passed, Turn::Forward))
+        self.has_waited_enough(missed, outcome).then_some((Landing::Passed, Next::Forward))
     }
 
     /// Returns the landing of this flight if an earlier flight stored the response after this request's look and before

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The next step of a miss after a flight.
-pub(super) enum Turn<R> {
+pub(super) enum Next<R> {
     Answer(R),
     /// Send the request to the inner service, as if there were no cache.
     Forward,
@@ -42,20 +42,20 @@ impl Engine {
         fetcher: &Arc<dyn Fetch>,
         request: &request::Parts,
         outcome: &mut Outcome,
-    ) -> Turn<Response<ResponseBody<B>>> {
+    ) -> Next<Response<ResponseBody<B>>> {
         let reader = follower.clone();
         let read = Outcome { collapsed: true, ..*outcome };
         let reading = self.reads(fetcher, reader, false, request, read);
         match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
-            Ok(Raced::Second(Ok(response))) => Turn::Answer(response),
+            Ok(Raced::Second(Ok(response))) => Next::Answer(response),
             Ok(Raced::Second(Err(refusal))) => {
                 outcome.refusal = Some(refusal);
-                Turn::Forward
+                Next::Forward
             }
             Ok(Raced::First(landing)) => landed_elsewhere(landing, outcome),
             Err(_) => {
                 outcome.refusal = Some(Refusal::WaitedTooLong);
-                Turn::Forward
+                Next::Forward
             }
         }
     }
@@ -68,14 +68,14 @@ impl Engine {
         request: &request::Parts,
         target: &Target,
         outcome: &mut Outcome,
-    ) -> Result<Turn<Response<ResponseBody<B>>>, E>
+    ) -> Result<Next<Response<ResponseBody<B>>>, E>
     where
         B: Send + 'static,
         E: Send + 'static,
     {
         let Some(Filling { mut task, follower }) = filling else {
             outcome.refusal = Some(Refusal::TooManyFills);
-            return Ok(Turn::Forward);
+            return Ok(Next::Forward);
         };
         let read = Outcome { stored: true, ..*outcome };
         let reading = self.reads(fetcher, follower, true, request, read);
@@ -84,7 +84,7 @@ impl Engine {
             Raced::Second(landed) => landed,
             Raced::First(Err(refusal)) => {
                 outcome.refusal = Some(refusal);
-                return Ok(Turn::Forward);
+                return Ok(Next::Forward);
             }
             Raced::First(Ok(response)) => {
                 let rest = async move {
@@ -93,7 +93,7 @@ impl Engine {
                         Ok(_) | Err(_) => None,
                     }
                 };
-                return Ok(Turn::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))));
+                return Ok(Next::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))));
             }
         };
         let delivery = match landed {
@@ -101,7 +101,7 @@ impl Engine {
             // The inner service panicked. The panic goes on in its caller, as if the layer were not there.
             Err(stopped) => match stopped.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
-                Err(_) => return Ok(Turn::Forward),
+                Err(_) => return Ok(Next::Forward),
             },
         };
         let by = self.config.signature(Some(&target.key));
@@ -109,41 +109,41 @@ impl Engine {
             Delivery::Stored(stored) => {
                 outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
                 outcome.forwarded_status = Some(stored.status);
-                Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
+                Next::LookFor(Accepted::Own(stored.generation), stored.withheld)
             }
             Delivery::Elsewhere(landing) => landed_elsewhere(landing, outcome),
             Delivery::Usable(entry, status, refusal) => {
                 (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
-                Turn::Serve(entry)
+                Next::Serve(entry)
             }
             Delivery::Passed(response, refusal) => {
                 outcome.refusal = Some(refusal);
                 if is_for_another_try(&response, request) {
-                    Turn::Forward
+                    Next::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
+                    Next::Answer(serve::pass(response, *outcome, by, &self.config.policy))
                 }
             }
             Delivery::Refused(refusal) => {
                 outcome.refusal = Some(refusal);
-                Turn::Forward
+                Next::Forward
             }
             Delivery::Salvaged(salvage) => {
                 outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
+                serve::salvage(self, *salvage, *outcome, by).await.map_or(Next::Forward, Next::Answer)
             }
             Delivery::Broken(status, refusal) => {
                 (outcome.forwarded_status, outcome.refusal) = (Some(status), Some(refusal));
-                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
+                Next::Answer(serve::bad_gateway(refusal, *outcome, by))
             }
             Delivery::Late(answering) => {
                 outcome.refusal = Some(Refusal::InnerStalled);
                 let response = answering.await?;
                 // A 304 answers the cache's question about the stored response. The client asked another question.
                 if response.status() == StatusCode::NOT_MODIFIED {
-                    Turn::Forward
+                    Next::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
+                    Next::Answer(serve::pass(response, *outcome, by, &self.config.policy))
                 }
             }
             Delivery::Failed(error) => return Err(error),
@@ -152,18 +152,18 @@ impl Engine {
 }
 
 /// Returns the next step after a fill for another request, here or on another node.
-fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Turn<R> {
+fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Next<R> {
     match landing {
         Landing::Stored(generation) => {
             outcome.collapsed = true;
-            Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            Next::LookFor(Accepted::Shared(generation), HeaderMap::new())
         }
-        Landing::ForOne(generation) => Turn::LookFor(Accepted::Another(generation), HeaderMap::new()),
+        Landing::ForOne(generation) => Next::LookFor(Accepted::Another(generation), HeaderMap::new()),
         Landing::StoodIn(generation) => {
             (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
-            Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
+            Next::LookFor(Accepted::StandIn(generation), HeaderMap::new())
         }
-        Landing::Abandoned | Landing::Broken => Turn::LookAgain,
-        Landing::Passed => Turn::Forward,
+        Landing::Abandoned | Landing::Broken => Next::LookAgain,
+        Landing::Passed => Next::Forward,
     }
 }
