@@ -53,7 +53,7 @@ struct Admitted {
 }
 
 /// The facts that a pour goes by.
-struct Way {
+struct Pouring {
     binding: Option<Binding>,
     length: Option<u64>,
     /// The response has no validator, so the cache makes a tag.
@@ -105,9 +105,9 @@ impl FillTask {
 
         let withheld = only(&parts.headers, &self.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
-        let mut way = Way { binding, length, tags, withheld, running: None };
-        let poured = self.pour(inner, &mut draft, &mut pour, &mut way, &permit).await;
-        let Way { binding, tags, withheld, running, .. } = way;
+        let mut pouring = Pouring { binding, length, tags, withheld, running: None };
+        let poured = self.pour(inner, &mut draft, &mut pour, &mut pouring, &permit).await;
+        let Pouring { binding, tags, withheld, running, .. } = pouring;
         let stored = pour.layout();
         let is_read = running.is_some();
         let (refusal, in_hand, waited) = match poured {
@@ -184,7 +184,7 @@ impl FillTask {
         inner: &mut Inner<S>,
         draft: &mut Draft,
         pour: &mut Pour<B>,
-        way: &mut Way,
+        pouring: &mut Pouring,
         permit: &Permit,
     ) -> Poured
     where
@@ -194,21 +194,21 @@ impl FillTask {
         B::Error: Into<BoxError>,
     {
         let is_read = self.engine.config.fill != Mode::Whole;
-        let audience = Audience::Flight(permit, self.abandon(), way.length);
+        let audience = Audience::Flight(permit, self.abandon(), pouring.length);
         let mut failures = 0;
         loop {
-            let begins = is_read && way.running.is_none();
+            let begins = is_read && pouring.running.is_none();
             let poured = if begins {
                 pour.one(&audience, None).await
             } else {
-                pour.all(&audience, way.running.as_ref()).await
+                pour.all(&audience, pouring.running.as_ref()).await
             };
             match poured {
                 Poured::Broken(refusal) => {
                     let of = Resumable {
                         headers: &draft.headers,
-                        binding: way.binding.as_ref(),
-                        length: way.length,
+                        binding: pouring.binding.as_ref(),
+                        length: pouring.length,
                         range: ByteRange { start: 0, end: u64::MAX },
                         failures: &mut failures,
                     };
@@ -217,19 +217,19 @@ impl FillTask {
                     }
                 }
                 // All promised bytes have come. The rest is the end, or bytes too many.
-                Poured::All if begins && Some(pour.layout().length) == way.length => {
+                Poured::All if begins && Some(pour.layout().length) == pouring.length => {
                     return pour.all(&audience, None).await;
                 }
                 Poured::All if begins && !pour.has_ended() => {
-                    if way.tags {
+                    if pouring.tags {
                         // The sum of the content is not known yet, and a tag that a client gets now must hold later.
                         if let Some(Generation(tag)) = Generation::random() {
                             draft.tag(tag);
                         }
                     }
-                    way.running = self.publish(draft, way, pour, permit);
+                    pouring.running = self.publish(draft, pouring, pour, permit);
                     // A response that cannot be read while it comes is poured as a whole.
-                    if way.running.is_none() {
+                    if pouring.running.is_none() {
                         return pour.all(&audience, None).await;
                     }
                 }
@@ -239,14 +239,14 @@ impl FillTask {
     }
 
     /// Lets waiting requests read the stored chunks of the body, and the chunks to come.
-    fn publish<B>(&self, draft: &Draft, way: &Way, pour: &Pour<B>, permit: &Permit) -> Option<Running>
+    fn publish<B>(&self, draft: &Draft, pouring: &Pouring, pour: &Pour<B>, permit: &Permit) -> Option<Running>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let stored = pour.layout();
         let manifest = self.manifest(draft).ok()?;
-        let supply = self.engine.supplies.open(&manifest, way.length, way.withheld.clone());
+        let supply = self.engine.supplies.open(&manifest, pouring.length, pouring.withheld.clone());
         let running = supply.pour(0..u64::MAX);
         running.landed(stored.chunks(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
