@@ -15,7 +15,7 @@ use super::{
         run,
     },
     hit::{Answer, MissedRequest},
-    miss::{forward, viewer::Viewer},
+    miss::{answer_miss, viewer::Viewer},
     serve,
     state::{
         entry::{Accepted, Entry, Target},
@@ -126,7 +126,7 @@ impl Engine {
             // In a box of its own, so that a hit has a small one.
             Err(missed) => {
                 let asked = MissedRequest { parts, body, target: Arc::new(target), directives };
-                Box::pin(forward(self, inner, asked, missed)).await
+                Box::pin(answer_miss(self, inner, asked, missed)).await
             }
         }
     }

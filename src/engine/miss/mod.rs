@@ -52,7 +52,7 @@ use crate::{
 
 /// Answers a missed request: leads or follows a fill, and looks again. After the last look, the request goes to the
 /// inner service as the client sent it.
-pub(crate) async fn forward<S, A, B>(
+pub(crate) async fn answer_miss<S, A, B>(
     engine: Arc<Engine>,
     mut inner: Inner<S>,
     asked: MissedRequest<A>,
