@@ -15,7 +15,7 @@ use super::{
         run,
     },
     hit::{Answer, MissedRequest},
-    miss::{answer_miss, viewer::Viewer},
+    miss::{answer::answer_miss, viewer::Viewer},
     serve,
     state::{
         entry::{Accepted, Entry, Target},

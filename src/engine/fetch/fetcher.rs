@@ -41,9 +41,6 @@ pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> r
 pub(crate) trait Fetch: Send + Sync {
     fn engine(&self) -> &Arc<Engine>;
 
-    /// What the viewer asked for.
-    fn target(&self) -> &Target;
-
     /// Fetches some chunks, in a task of its own.
     fn fetch(&self, slice: Slice);
 
@@ -98,10 +95,6 @@ where
 {
     fn engine(&self) -> &Arc<Engine> {
         &self.engine
-    }
-
-    fn target(&self) -> &Target {
-        &self.target
     }
 
     fn fetch(&self, slice: Slice) {

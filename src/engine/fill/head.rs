@@ -28,6 +28,33 @@ use crate::{
     store::Lease,
 };
 
+/// An answer about a stored response that is not stored itself.
+pub(crate) struct LoneAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) exchange: Exchange,
+    pub(crate) before: Before,
+}
+
+/// The invalidations up to the time when a request was forwarded.
+pub(crate) struct Before {
+    revocations: u64,
+    seen: Seen,
+}
+
+impl Before {
+    /// The invalidations of `target` up to now.
+    pub(crate) async fn of(engine: &Engine, target: &Target) -> Self {
+        let revocations = engine.flights.revocations();
+        Self { revocations, seen: Seen::before_a_question(engine, &target.primary).await }
+    }
+
+    /// The same for a request without a stored response: the store is not asked.
+    pub(crate) fn unseen(engine: &Engine) -> Self {
+        Self { revocations: engine.flights.revocations(), seen: Seen::Nothing }
+    }
+}
+
 /// Gets the lease of `slot` at once, if the store has leases.
 ///
 /// # Errors
@@ -49,8 +76,7 @@ pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>
 /// A 200 to a HEAD updates or removes the response that a GET would have found (RFC 9111 §4.3.5). A refusal ends the
 /// use of the response as stale. If a fill is under way, this answer is dropped, because the fill has better news.
 ///
-/// `revocations` is the count of revocations when the request was forwarded, and `seen` is the mark that was there. So
-/// a response that was invalidated since, here or on another node, is not put back.
+/// A response that was invalidated since the request was forwarded, here or on another node, is not put back.
 ///
 /// # Cancel safety
 ///
@@ -60,10 +86,9 @@ pub(crate) async fn heed(
     target: Arc<Target>,
     mut asked: request::Parts,
     entry: Arc<Entry>,
-    (status, answer): (StatusCode, HeaderMap),
-    exchange: Exchange,
-    (revocations, seen): (u64, Seen),
+    answer: LoneAnswer,
 ) {
+    let LoneAnswer { status, headers: answer, exchange, before: Before { revocations, seen } } = answer;
     let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
         return;
     };

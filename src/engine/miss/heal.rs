@@ -2,46 +2,38 @@
 
 use std::sync::Arc;
 
-use http::{request, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::timeout;
 
+use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::{
-            demand::{Demand, Found, Missing},
-            fetcher::Fetch,
-        },
+        fetch::demand::{Demand, Found, Missing},
         serve::{self, MissingChunk, Service},
-        state::{
-            entry::{Accepted, Entry},
-            Engine,
-        },
+        state::entry::{Accepted, Entry},
     },
     semantics::cache_status::{Outcome, Refusal},
 };
 
-impl Engine {
+impl Miss {
     /// Fetches the missing chunk again, then answers from the entry.
     pub(super) async fn heal<B>(
         &self,
-        fetcher: &Arc<dyn Fetch>,
         entry: &Arc<Entry>,
         gone: MissingChunk,
-        request: &request::Parts,
-        accepted: Accepted,
-        outcome: Outcome,
     ) -> Result<Response<ResponseBody<B>>, HealFailed> {
+        let Self { engine, request, fetcher, accepted, outcome, .. } = self;
         // This response was stored as a whole for this request. A chunk that is lost at once would be lost again.
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
-        if accepted != Accepted::Nothing && !is_of_old {
+        if *accepted != Accepted::Nothing && !is_of_old {
             if gone.is_lost {
-                entry.forget(&self.records).await;
+                entry.forget(&engine.records).await;
             }
             return Err(HealFailed::Forgotten);
         }
         let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
-        match timeout(self.config.follower_limit, demand.sought(gone.first)).await {
+        match timeout(engine.config.follower_limit, demand.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
                 return Err(HealFailed::Now(Refusal::WaitedTooLong))
@@ -51,25 +43,25 @@ impl Engine {
             }
             Ok(Err(Missing::Failed(_))) => return Err(HealFailed::Now(Refusal::InnerFailed)),
             Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
-                entry.forget(&self.records).await;
+                entry.forget(&engine.records).await;
                 return Err(HealFailed::Forgotten);
             }
         }
         let outcome = if demand.has_fetched() {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, stored: true, ..outcome }
+            Outcome { forwarded_status, stored: true, ..*outcome }
         } else if demand.has_collapsed() {
             // RFC 9211 §2.6: the request was collapsed with a call for another request.
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, collapsed: true, ..outcome }
-        } else if accepted == Accepted::Nothing {
+            Outcome { forwarded_status, collapsed: true, ..*outcome }
+        } else if *accepted == Accepted::Nothing {
             // The store had the chunk after all.
             Outcome::default()
         } else {
-            outcome
+            *outcome
         };
         let service = Service { outcome, demand: Some(demand), prefetched: None };
-        let served = serve::serve(self, entry, request, service).await;
+        let served = serve::serve(engine, entry, request, service).await;
         served.map_err(|_| HealFailed::Now(Refusal::StoreLost))
     }
 }

@@ -89,10 +89,6 @@ where
         &self.0.engine
     }
 
-    fn target(&self) -> &Target {
-        &self.0.target
-    }
-
     fn fetch(&self, slice: Slice) {
         self.0.fetch(slice);
     }
