@@ -4,6 +4,9 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
+/// The folder of the library.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// What a file may import from: itself, and what is below it.
 const LEVELS: [(u8, &[&str]); 6] = [
     (5, &["lib.rs", "layer.rs", "service.rs", "future.rs"]),
@@ -72,7 +75,7 @@ fn no_room_has_outgrown_its_idea() {
 
 #[test]
 fn every_test_that_the_readme_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let rows = readme
         .lines()
@@ -95,7 +98,7 @@ fn every_test_that_the_readme_names_is_there() {
 
 #[test]
 fn every_test_that_the_conformance_table_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let page = fs::read_to_string(root.join("docs/conformance.md")).unwrap();
     let mut named = 0;
     for word in page.split('`').skip(1).step_by(2) {
@@ -123,7 +126,7 @@ fn every_test_that_the_conformance_table_names_is_there() {
 
 #[test]
 fn a_test_under_the_harness_of_our_own_is_in_a_list() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let tests = Path::new(ROOT).join("tests");
     let mut to_see = vec![tests.join("browser.rs"), tests.join("stores")];
     let mut files = 0;
     while let Some(path) = to_see.pop() {
@@ -158,7 +161,7 @@ fn the_declared_rust_version_is_true_of_every_dependency() {
             host,
             "--manifest-path",
         ])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg(Path::new(ROOT).join("Cargo.toml"))
         .output()
         .unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
@@ -198,7 +201,7 @@ fn minor(version: &Value) -> Option<u32> {
 
 /// Every file of `src` by its path there, without its tests.
 fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(ROOT).join("src");
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
