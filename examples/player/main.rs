@@ -40,3 +40,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A third of a second away, and twice as fast as the samples play.
 const FAR_AWAY: Pace = Pace { latency: Duration::from_millis(330), chunk: Duration::from_millis(250) };
+
+const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/videos");

@@ -28,7 +28,7 @@ use serde_json::json;
 use tower_http::services::ServeFile;
 use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
-use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
+use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore, VIDEOS};
 
 /// How slow the inner service is.
 #[derive(Clone, Copy)]
@@ -200,8 +200,6 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
-
-const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/player/videos");
 
 const CHUNK_BYTES: u32 = 64 << 10;
 

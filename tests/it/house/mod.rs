@@ -9,6 +9,9 @@ use std::{
 
 use serde_json::Value;
 
+/// The folder of the library.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 /// The files that a file may import from: itself, and those below it.
 const LEVELS: [(u8, &[&str]); 6] = [
     (5, &["lib.rs", "guide.rs", "handle.rs", "layer.rs", "service.rs", "future.rs"]),
@@ -119,7 +122,7 @@ fn no_source_file_exceeds_its_line_limit() {
 
 #[test]
 fn every_test_that_the_guarantees_name_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let page = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
     let rows = page
         .lines()
@@ -142,7 +145,7 @@ fn every_test_that_the_guarantees_name_is_there() {
 
 #[test]
 fn every_test_that_the_conformance_table_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let page = fs::read_to_string(root.join("docs/conformance.md")).unwrap();
     let mut named = 0;
     for word in page.split('`').skip(1).step_by(2) {
@@ -170,7 +173,7 @@ fn every_test_that_the_conformance_table_names_is_there() {
 
 #[test]
 fn every_page_links_to_files_that_are_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let mut pages = vec![];
     for folder in ["", "docs", "tests/it"] {
         let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -197,7 +200,7 @@ fn every_page_links_to_files_that_are_there() {
 
 #[test]
 fn a_test_under_our_own_harness_is_in_a_list() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let tests = Path::new(ROOT).join("tests");
     let mut to_see = vec![tests.join("browser.rs"), tests.join("stores")];
     let mut files = 0;
     while let Some(path) = to_see.pop() {
@@ -232,7 +235,7 @@ fn the_declared_rust_version_is_true_of_every_dependency() {
             host,
             "--manifest-path",
         ])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg(Path::new(ROOT).join("Cargo.toml"))
         .output()
         .unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
@@ -271,7 +274,7 @@ fn minor(version: &Value) -> Option<u32> {
 }
 
 fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    Path::new(ROOT).join("src")
 }
 
 /// Every file of `src` by its path there, without its tests.
