@@ -14,7 +14,7 @@ use syn::{
     punctuated::Punctuated,
     visit::{self, Visit},
     Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
-    UseTree,
+    UseTree, Visibility,
 };
 
 /// For each file, the files that it uses, and the names that tie them.
