@@ -38,7 +38,7 @@ pub(super) struct Answer<B> {
     pub(crate) response: Response<ResponseBody<B>>,
     /// The generation of the response that the answer was made of.
     pub(crate) of: Generation,
-    /// That response, if it is stale and must be validated in the background.
+    /// The stored response, if it is stale and must be validated in the background.
     pub(crate) stale: Option<Arc<Entry>>,
 }
 
@@ -121,7 +121,7 @@ impl Engine {
 
 impl Engine {
     /// Whether an answer from `entry` would come to its end while the store gives only the chunks that it has at
-    /// hand. It would if the inner service is known to have the rest, or if there is no rest.
+    /// hand: the inner service is known to have the rest, or there is no rest.
     pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
         let (manifest, now) = (&entry.manifest, self.config.clock.now());
         // A sparse response came as a part, so the inner service gives parts of it. For any other response the cache

@@ -1,7 +1,7 @@
 //! The engine answers requests: it looks a response up and serves it. Otherwise it fills, or waits for a fill, and
 //! looks again.
 //!
-//! A miss cannot answer by itself. It can only make the next lookup succeed.
+//! A miss cannot answer by itself: it can only make the next lookup succeed.
 
 pub(crate) mod body;
 pub(crate) mod config;

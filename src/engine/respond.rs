@@ -104,7 +104,7 @@ impl Engine {
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
             Ok(Answer { mut response, stale, .. }) => {
                 // RFC 9111 §5.2.1.7: for a request that wants only a stored response, the cache asks the inner
-                // service for no chunks. Such a request would tell an inner cache the same.
+                // service for no chunks. A forwarded request would tell an inner cache the same.
                 let is_settled = stale.is_none() && !response.body().is_to_be_read();
                 if is_settled || directives.only_if_cached {
                     return Ok(response);
@@ -155,7 +155,7 @@ impl Engine {
             return;
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
-            // Nobody waits for this fill, and it goes on without.
+            // This fill goes on although nobody waits for it.
             drop(run::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
         }
     }

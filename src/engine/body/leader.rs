@@ -1,4 +1,4 @@
-//! The body for the leader of a fill. It reads from the store; if storing stops, it goes on with the inner body.
+//! The body for the leader of a fill: reads from the store, and if storing stops, goes on with the inner body.
 
 use std::{
     future::Future,

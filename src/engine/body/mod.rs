@@ -28,7 +28,7 @@ use crate::error::{BoxError, Error};
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
     ///
-    /// Its size hint is exact if the length is known. If it ends early, it ends with an [`Error`]. Trailers of an
+    /// The size hint is exact if the length is known. A body that ends early ends with an [`Error`]. Trailers of an
     /// inner response pass through; a stored response has none.
     pub struct ResponseBody<B> {
         #[pin]

@@ -208,8 +208,8 @@ impl Source {
         }
     }
 
-    /// The chunk that a body begins with, which may be prefetched. It comes from the store alone, unless a running
-    /// fill is to bring it.
+    /// The chunk that a body begins with, which may be prefetched. The reader takes it from the store alone, unless a
+    /// running fill is to bring it.
     pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Chunk, Error> {
         let (index, within) = self.layout.locate(offset);
         let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());

@@ -91,7 +91,7 @@ impl Demand {
         match self.sought(index).await {
             Ok(found) => Ok(found),
             Err(Missing::Failed(error)) => Err(error),
-            // This happens only before a body begins, and there is another way then.
+            // These two happen only before a body begins, and there is another way then.
             Err(Missing::OutOfReach | Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
                 self.entry.forget(&self.fetcher.engine().records).await;
@@ -180,7 +180,7 @@ struct Ahead {
     chunks: u64,
     /// The chunk after the last one that was asked for.
     until: u64,
-    /// Runs on behalf of this client. They go on while these receivers are held.
+    /// Runs on behalf of this client, which go on while these receivers are held.
     runs: Vec<watch::Receiver<Progress>>,
 }
 
@@ -356,5 +356,5 @@ impl Subscription {
 /// How often a body has one chunk fetched. A store may lose the chunk again as soon as it was stored.
 const TRIES: u32 = 2;
 
-/// How many runs that end without its chunk a body waits for. They may be runs of other clients that were stopped.
+/// How many runs that end without its chunk a body waits for. Runs of other clients may have been stopped.
 const WAITS: u32 = 32;

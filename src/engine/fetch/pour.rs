@@ -21,7 +21,7 @@ use crate::{
 /// An inner body that is being put into the store.
 pub(crate) struct Pour<B> {
     engine: Arc<Engine>,
-    /// The layout of the stored bytes. Its length is the offset where they end.
+    /// The layout of the stored bytes, whose length is the offset where they end.
     layout: Layout,
     /// The chunks that are still to be stored. The body may end before the last of them.
     chunks: Range<u64>,
@@ -58,7 +58,7 @@ pub(crate) enum Poured {
     Broken(Refusal),
     /// The pour gave up: no client was left to wait for it, or its share went to another fill.
     Deserted,
-    /// Storing stopped. This is the chunk that did not get into the store.
+    /// Storing stopped at this chunk, which did not get into the store.
     Stopped(Refusal, Bytes),
 }
 

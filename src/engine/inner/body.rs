@@ -98,7 +98,7 @@ where
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk). It is also an error if the body falls silent for longer than `limit`.
+    /// As [`chunk`](Self::chunk), and also if the body falls silent for longer than `limit`.
     pub(crate) async fn skip(&mut self, bytes: u64, limit: Duration) -> Result<(), Error> {
         let until = self.taken.saturating_add(bytes);
         while self.taken < until {
@@ -109,8 +109,8 @@ where
         Ok(())
     }
 
-    /// Reads the bytes that have come already, without waiting for any, and keeps them for the next call. It stops
-    /// after `most` bytes, or a frame more.
+    /// Reads the bytes that have come already, without waiting for any, and keeps them for the next call. The look
+    /// ahead stops after `most` bytes, or a frame more.
     ///
     /// # Errors
     ///
@@ -134,8 +134,8 @@ where
         Ok(())
     }
 
-    /// Goes on with another body, which begins where this one failed. It must end at the length that was declared, or
-    /// after `complete` bytes if none was.
+    /// Goes on with another body, which begins where this one failed. The other body must end at the length that was
+    /// declared, or after `complete` bytes if none was.
     pub(crate) fn go_on(&mut self, body: B, complete: u64) {
         self.body = Box::pin(body);
         self.expected = Some(self.expected.unwrap_or(complete));

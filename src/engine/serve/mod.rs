@@ -140,7 +140,7 @@ pub(crate) async fn salvage<B>(
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
 
-/// Hands on an inner response that was not stored. It only adds fields that are true of the response.
+/// Hands on an inner response that was not stored, with added fields that are true of the response.
 pub(crate) fn pass<B>(
     response: Response<B>,
     mut outcome: Outcome,

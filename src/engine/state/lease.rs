@@ -19,7 +19,7 @@ use crate::{
     store::Lease,
 };
 
-/// A lease that was granted. It is renewed while this value lives, then given back.
+/// A lease that was granted: renewed while this value lives, then given back.
 pub(crate) struct Held {
     claim: Claim,
     standing: Arc<Standing>,

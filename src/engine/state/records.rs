@@ -98,7 +98,7 @@ impl Records {
         self.call(|store| store.remove(slot.as_str())).await
     }
 
-    /// Returns the bytes of one chunk, proved to be those that were put. This call ignores the circuit breakers,
+    /// Returns the bytes of one chunk, proved to be those that were put. The call ignores the circuit breakers,
     /// because a reader has no other way to get the bytes.
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
@@ -128,7 +128,7 @@ impl Records {
         put.map_err(|error| (record.slice(..length), error))
     }
 
-    /// Whether the store may have leases. It may until it says that it has none.
+    /// Whether the store may have leases: it has not said yet that it has none.
     pub(crate) fn may_lease(&self) -> bool {
         !self.has_no_leases.load(Ordering::Relaxed)
     }

@@ -227,7 +227,8 @@ impl Supply {
         self.run(&mut state, chunks, false)
     }
 
-    /// Opens a run that begins at `index`. It ends at `until` at the latest, and before chunks that other runs bring.
+    /// Opens a run that begins at `index`, and ends at `until` at the latest, and before chunks that other runs
+    /// bring.
     pub(crate) fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
         let mut state = lock(&self.state);
         if let Some(barred) = state.barred {

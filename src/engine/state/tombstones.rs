@@ -209,8 +209,8 @@ async fn bar_others(records: &Records, slot: &Slot) -> bool {
     true
 }
 
-/// Retries the removals until all have succeeded. It retries when the store answers some call, and after a second at
-/// the latest, because other nodes may use the records.
+/// Retries the removals until all have succeeded. The next try comes when the store answers some call, and after a
+/// second at the latest, because other nodes may use the records.
 async fn cleared(tombstones: Weak<Tombstones>, records: Weak<Records>) {
     loop {
         if let Some(records) = records.upgrade() {
@@ -227,7 +227,7 @@ async fn cleared(tombstones: Weak<Tombstones>, records: Weak<Records>) {
         }
         for slot in tombstones.in_order() {
             if !tombstones.retry(&records, &slot).await {
-                // The other removals would most likely fail as well. They come first the next time.
+                // The other removals would most likely fail as well, and come first the next time.
                 break;
             }
         }

@@ -36,7 +36,7 @@ struct Pass {
     refusal: Refusal,
 }
 
-/// The fields by which the client identified itself. Its answer says nothing about clients that do not send the same
+/// The fields by which the client identified itself. The answer says nothing about clients that do not send the same
 /// fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Client {
