@@ -16,6 +16,7 @@ mod semantics;
 mod service;
 mod store;
 mod stripes;
+mod sync;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;

@@ -17,9 +17,10 @@ use crate::{
         entry::Entry,
         flight::Follower,
         run::{landing, End, Progress},
-        supply::{lock, Barred, Begun, Supply},
+        supply::{Barred, Begun, Supply},
     },
     error::Error,
+    sync::lock,
 };
 
 /// The demand of one body for chunks.

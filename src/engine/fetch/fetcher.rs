@@ -4,7 +4,7 @@ use std::{
     future::{ready, Future},
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use crate::{
     },
     error::BoxError,
     semantics::fields::remove_conditions_and_ranges,
+    sync::lock,
 };
 
 /// Makes the request of a fill from a client's request: without content, conditions and ranges.
@@ -86,7 +87,7 @@ impl<S: Clone + Send, A> Fetcher<S, A> {
     }
 
     pub(crate) fn inner(&self) -> Inner<S> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.inner).take()
     }
 }
 

@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
     },
 };
 
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
+
+use crate::sync::lock;
 
 /// A bound on the bytes of all fills under way together. If they filled more than half of the store, they would push
 /// out each other's first chunks before their last chunks were stored.
@@ -173,10 +175,6 @@ impl Drop for Share {
         lock(&self.budget.shares).by_number.remove(&self.number);
         self.budget.promised.fetch_sub(self.promised(), Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     future::pending,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
     },
 };
 
@@ -15,6 +15,7 @@ use super::{entry::Entry, lease::Held};
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,
+    sync::lock,
 };
 
 /// The fills under way.
@@ -247,10 +248,6 @@ struct Flight {
 
 /// A lock of tokio's, because it is held while the store puts.
 pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Waits until a fill goes no faster than its readers. Meanwhile the follower keeps the fill from being deserted.
 pub(crate) async fn paced(mut follower: Follower) {

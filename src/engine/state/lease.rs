@@ -1,7 +1,7 @@
 //! Asks the store for a lease, renews it while it is held, and gives it back.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     format::key::{holder, passed_key, Generation},
     store::Lease,
+    sync::lock,
 };
 
 /// A lease that was granted: renewed while this value lives, then given back.
@@ -109,7 +110,7 @@ impl Standing {
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.since)
     }
 }
 

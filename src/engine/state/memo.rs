@@ -1,9 +1,11 @@
 //! Remembers decoded records, so that a hit need not decode them again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::sync::lock;
 
 /// A bounded memory of decoded records, each kept with the bytes that it was decoded from.
 ///
@@ -66,7 +68,7 @@ impl<T> Memo<T> {
 
     fn place(&self, hash: u64) -> Option<MutexGuard<'_, Option<Seen<T>>>> {
         let place = self.places.get(usize::try_from(hash % PLACES).unwrap_or_default())?;
-        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(place))
     }
 }
 

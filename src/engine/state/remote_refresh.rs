@@ -1,7 +1,7 @@
 //! Remembers what another node is refreshing, so that hits on this node need not ask for its lease each time.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -11,6 +11,7 @@ use super::entry::Entry;
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,
+    sync::lock,
 };
 
 /// A bounded memory that forgets: slots that share a place replace each other.
@@ -50,7 +51,7 @@ impl RemoteRefreshes {
     }
 
     fn place(&self, entry: &Entry) -> MutexGuard<'_, Option<Refresh>> {
-        self.places.of(&entry.slot).lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.places.of(&entry.slot))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     ops::Range,
     sync::{
         atomic::{AtomicBool, Ordering},
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
     },
 };
 
@@ -23,6 +23,7 @@ use crate::{
         manifest::{Layout, Manifest},
     },
     semantics::partial::Binding,
+    sync::lock,
 };
 
 /// The supplies that are in use.
@@ -300,10 +301,6 @@ pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
     // RFC 9110 §14.2: only a 200 has parts.
     let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The duty to end one run. If it is dropped before that, the run has failed.

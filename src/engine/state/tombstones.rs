@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -15,6 +15,7 @@ use super::records::Records;
 use crate::{
     clock::moment,
     format::key::{commit_key, lease_key, Slot},
+    sync::lock,
 };
 
 /// Slots whose records are no longer true, but may still be in the store.
@@ -78,7 +79,7 @@ impl Tombstones {
         if unnoted == 0 {
             return true;
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let since = match *seen {
             Some((count, since)) if count == unnoted => since,
             // A record from before 1970 says 1970.
@@ -188,7 +189,7 @@ impl Tombstones {
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Doubt>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 

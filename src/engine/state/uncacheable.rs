@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -12,6 +12,7 @@ use crate::{
     format::key::Slot,
     semantics::{cache_status::Refusal, vary::selecting_value},
     stripes::Stripes,
+    sync::lock,
 };
 
 /// A bounded memory that forgets: keys that share a place replace each other.
@@ -104,7 +105,7 @@ impl Uncacheable {
     }
 
     fn place(&self, slot: &Slot) -> MutexGuard<'_, Option<Pass>> {
-        self.places.of(slot).lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.places.of(slot))
     }
 }
 
