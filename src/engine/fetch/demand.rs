@@ -216,24 +216,12 @@ impl Subscription {
                     return Err(Missing::OutOfReach);
                 }
                 waits += 1;
-                let end = landing(run.clone(), index).await;
-                if run.borrow().called {
-                    let told = if is_own { &self.fetched } else { &self.collapsed };
-                    told.store(true, Ordering::Relaxed);
-                }
-                match end {
-                    Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
-                        return Ok(Found::Chunk(chunk));
-                    }
-                    Some(End::Changed) => return Err(Missing::Changed),
-                    // The leader gets the next bytes live.
-                    Some(End::Failed | End::Stopped | End::Unstored(..)) if self.leads => {
-                        return Err(Missing::Failed(Error::broken()));
-                    }
-                    // A request of another client failed to bring the chunk. A request of this client may bring it.
-                    Some(End::Failed) if is_own => return Err(Missing::Failed(Error::broken())),
-                    Some(End::Failed) => error = Error::broken(),
-                    _ => {}
+                match after(self.landed(run, index, is_own).await, index, self.leads, is_own) {
+                    Step::Take(chunk) => return Ok(Found::Chunk(chunk)),
+                    Step::Look => {}
+                    Step::LookAfterFailure => error = Error::broken(),
+                    Step::Changed => return Err(Missing::Changed),
+                    Step::GiveUp => return Err(Missing::Failed(Error::broken())),
                 }
             }
             let layout = self.supply.layout();
@@ -267,6 +255,17 @@ impl Subscription {
             }
         }
         Err(Missing::Failed(error))
+    }
+
+    /// Waits until the run has brought the chunk, or has ended without it. Notes on whose behalf the inner service was
+    /// asked.
+    async fn landed(&self, run: watch::Receiver<Progress>, index: u64, is_own: bool) -> Option<End> {
+        let end = landing(run.clone(), index).await;
+        if run.borrow().called {
+            let told = if is_own { &self.fetched } else { &self.collapsed };
+            told.store(true, Ordering::Relaxed);
+        }
+        end
     }
 
     /// Has a missing chunk fetched, and as many after it as this body reads ahead.
@@ -354,8 +353,61 @@ impl Subscription {
     }
 }
 
+/// The next step of a body once the run that it waited for has brought the chunk, or has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The run gives the chunk itself.
+    Take(Bytes),
+    /// The store may have the chunk. If it does not, another run may bring it.
+    Look,
+    /// The same, but the inner service failed.
+    LookAfterFailure,
+    Changed,
+    GiveUp,
+}
+
+/// Decides what a body does after the end of a run; `None` if the run has brought the chunk.
+fn after(end: Option<End>, index: u64, leads: bool, is_own: bool) -> Step {
+    match end {
+        Some(End::Unstored(unstored, chunk)) if unstored == index && !leads => Step::Take(chunk),
+        Some(End::Changed) => Step::Changed,
+        // The leader gets the next bytes live.
+        Some(End::Failed | End::Stopped | End::Unstored(..)) if leads => Step::GiveUp,
+        // A request of another client failed to bring the chunk. A request of this client may bring it.
+        Some(End::Failed) if is_own => Step::GiveUp,
+        Some(End::Failed) => Step::LookAfterFailure,
+        Some(End::Done | End::NoParts | End::Stopped | End::Unstored(..)) | None => Step::Look,
+    }
+}
+
 /// How often a body has one chunk fetched. A store may lose the chunk again as soon as it was stored.
 const TRIES: u32 = 2;
 
 /// How many runs that end without its chunk a body waits for. Runs of other clients may have been stopped.
 const WAITS: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_goes_on_by_the_end_of_the_run_that_it_waited_for() {
+        let chunk = Bytes::from_static(b"chunk");
+        let unstored = |index| Some(End::Unstored(index, Bytes::from_static(b"chunk")));
+        // The end of the run; the steps of the leader, of another body whose own run it was, and of any other body.
+        let table = [
+            (None, [Step::Look, Step::Look, Step::Look]),
+            (Some(End::Done), [Step::Look, Step::Look, Step::Look]),
+            (Some(End::NoParts), [Step::Look, Step::Look, Step::Look]),
+            (Some(End::Changed), [Step::Changed, Step::Changed, Step::Changed]),
+            (Some(End::Failed), [Step::GiveUp, Step::GiveUp, Step::LookAfterFailure]),
+            (Some(End::Stopped), [Step::GiveUp, Step::Look, Step::Look]),
+            (unstored(7), [Step::GiveUp, Step::Take(chunk.clone()), Step::Take(chunk)]),
+            (unstored(6), [Step::GiveUp, Step::Look, Step::Look]),
+        ];
+        for (end, steps) in table {
+            let bodies = [(true, false), (false, true), (false, false)];
+            assert_eq!(bodies.map(|(leads, is_own)| after(end.clone(), 7, leads, is_own)), steps, "{end:?}");
+        }
+    }
+}
