@@ -1,4 +1,4 @@
-//! What the layer costs a request that it lets by, beside the bare inner service.
+//! Measures the cost that the layer adds to a request that bypasses the cache, beside the bare inner service.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -18,7 +18,7 @@ fn bypasses(criterion: &mut Criterion) {
         let body = Full::new(Bytes::from_static(b"live"));
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
-    let layer = VideoCacheLayer::new(MokaStore::new(1 << 20))
+    let layer = VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap())
         .bypass(|request| request.uri.path().starts_with("/live/"));
     let service = layer.layer(inner);
 
@@ -29,7 +29,7 @@ fn bypasses(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Asks for what is not to be cached, and drains it.
+/// Asks for a response that may not be cached, and drains it.
 async fn passed<S, B>(service: S)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: std::fmt::Debug>,

@@ -1,4 +1,4 @@
-//! What a miss costs: 8 MiB stored and served, beside the bare inner service drained.
+//! Measures the cost of a miss: 8 MiB stored and served, beside the bare inner service drained.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -30,8 +30,8 @@ fn fills(criterion: &mut Criterion) {
             response.header("content-length", LENGTH).body(StreamBody::new(stream::iter(frames))),
         )
     });
-    // Room for a few objects: what the store drops in passing is part of the cost.
-    let service = VideoCacheLayer::new(MokaStore::new(64 << 20)).layer(inner.clone());
+    // The store has room for a few objects, so evictions are part of the measured cost.
+    let service = VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap()).layer(inner.clone());
     let fresh = AtomicU64::new(0);
 
     let mut group = criterion.benchmark_group("fill/8 MiB");
@@ -46,7 +46,7 @@ fn fills(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Asks for one movie and drains it.
+/// Asks for one video and drains it.
 async fn viewed<S, B>(service: S, movie: u64)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: std::fmt::Debug>,

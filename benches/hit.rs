@@ -1,6 +1,6 @@
-//! What a hit costs beside its floor: the same bytes cut from the same memory, with no cache between.
+//! Measures the cost of a hit beside its floor: the same bytes cut from the same memory, with no cache between.
 //!
-//! No byte is touched on the way in either, so it is the time that counts, and not the bytes in it.
+//! Neither side touches the bytes on the way, so the time counts, and not the number of bytes.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -21,20 +21,20 @@ fn hits(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let chunks: Arc<[_]> = (0..CHUNKS).map(|seed| Bytes::from(vec![seed; CHUNK])).collect();
     let inner = {
-        // Shared, for the layer clones its inner service in each call.
+        // Shared, because the layer clones its inner service in each call.
         let chunks = Arc::clone(&chunks);
         service_fn(move |_: Request<Empty<Bytes>>| {
             let response = Response::builder().header("content-type", "video/mp4").header("etag", ETAG);
             std::future::ready(response.body(body(&chunks, &(0..LENGTH))))
         })
     };
-    // Fresh for as long as anyone cares to measure.
+    // The response stays fresh longer than any measurement takes.
     let policy = Policy::default().default_ttl(Duration::from_secs(86_400));
-    let service = VideoCacheLayer::new(MokaStore::new(1 << 30)).policy(policy).layer(inner);
+    let service = VideoCacheLayer::new(MokaStore::new(1 << 30).unwrap()).policy(policy).layer(inner);
     let stored = runtime.block_on(drained(service.clone().oneshot(ask().body(Empty::new()).unwrap())));
     assert_eq!(stored, (200, LENGTH));
 
-    // Both ranges begin within a chunk, and the larger one goes over its end.
+    // Both ranges begin within a chunk, and the larger one crosses the end of its chunk.
     for (name, request, status, part) in [
         ("64 KiB range", ask().header("range", "bytes=10000000-10065535"), 206, 10_000_000..10_065_536),
         ("1 MiB range", ask().header("range", "bytes=10000000-11048575"), 206, 10_000_000..11_048_576),
@@ -67,7 +67,7 @@ fn ask() -> Builder {
     Request::get("http://video.example/movie.mp4")
 }
 
-/// A part of the movie, cut from its chunks without a copy.
+/// A part of the video, cut from its chunks without a copy.
 fn body(chunks: &[Bytes], part: &Range<usize>) -> impl Body<Data = Bytes, Error = Infallible> {
     let slices = chunks.iter().enumerate().filter_map(|(index, chunk)| {
         let within = |position: usize| position.saturating_sub(index * CHUNK).min(CHUNK);
@@ -77,7 +77,7 @@ fn body(chunks: &[Bytes], part: &Range<usize>) -> impl Body<Data = Bytes, Error 
     StreamBody::new(stream::iter(slices.collect::<Vec<_>>()))
 }
 
-/// The status of an answer, and how many bytes came to its end.
+/// The status of an answer, and the number of bytes up to its end.
 async fn drained<B, E>(answer: impl Future<Output = Result<Response<B>, E>>) -> (u16, usize)
 where
     B: Body<Data = Bytes, Error: Debug> + Unpin,

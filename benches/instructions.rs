@@ -1,8 +1,9 @@
-//! Hits of one kind, for a machine that counts instructions: `.ci/instructions` runs it under callgrind.
+//! Makes hits of one kind, for a machine that counts instructions: `.ci/instructions` runs it under callgrind.
 //!
-//! Arguments: the kind, one of `range`, `whole`, `304` and `HEAD`; and how many. Without any, a few of each.
+//! Arguments: the kind, one of `range`, `whole`, `304` and `HEAD`; and the number of hits. Without arguments, it
+//! makes a few hits of each kind.
 //!
-//! The store is a map and not moka, whose housekeeping goes by the clock: that alone made 3 % of noise.
+//! The store is a map and not moka: moka's housekeeping depends on the clock, which alone caused 3 % of noise.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -18,7 +19,7 @@ use tower::{service_fn, Layer, Service, ServiceExt};
 use tower_video_cache::{BoxError, Policy, Store, VideoCacheLayer};
 
 fn main() {
-    // `cargo bench` gives a `--bench`, and with it goes a `--test`.
+    // `cargo bench` passes `--bench`, which is dropped here, as is a `--test`.
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match &arguments[..] {
@@ -28,14 +29,14 @@ fn main() {
     }
 }
 
-/// Stores a movie, then asks for it `count` times.
+/// Stores a video, then asks for it `count` times.
 async fn hits(kind: &str, count: u32) {
     let movie = Bytes::from(vec![7; LENGTH]);
     let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let response = Response::builder().header("content-type", "video/mp4").header("etag", ETAG);
         std::future::ready(Ok::<_, Infallible>(response.body(Full::new(movie.clone())).unwrap()))
     });
-    // Fresh for as long as the counting takes, which makes a second a minute.
+    // The response stays fresh as long as the counting takes, which makes a second last a minute.
     let policy = Policy::default().default_ttl(Duration::from_secs(86_400));
     let service = VideoCacheLayer::new(Shelf::default()).policy(policy).layer(inner);
     let ask = || Request::get("http://video.example/movie.mp4");
@@ -55,7 +56,7 @@ async fn hits(kind: &str, count: u32) {
     }
 }
 
-/// The status of an answer, and how many bytes came to its end.
+/// The status of an answer, and the number of bytes up to its end.
 async fn viewed<S, B>(service: S, request: Request<Empty<Bytes>>) -> (u16, usize)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: Debug>,
@@ -70,7 +71,7 @@ where
     (status, bytes)
 }
 
-/// Everything, in order: a hash map would be seeded anew in each run.
+/// Keeps everything, in order. A hash map would be seeded differently in each run.
 #[derive(Default)]
 struct Shelf(Mutex<BTreeMap<String, Bytes>>);
 

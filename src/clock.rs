@@ -1,12 +1,12 @@
-//! Where the time comes from; the only file that reads the system's clock.
+//! The clock. No other file reads the system's time.
 
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// Tells the time of day that ages and freshness are reckoned with (RFC 9111 §4.2.3).
+/// Tells the time of day, from which ages and freshness are calculated (RFC 9111 §4.2.3).
 ///
-/// Everything else takes the time as an argument, so a test that sets the clock decides what is fresh.
+/// All other code takes the time as an argument, so a test that sets the clock decides what is fresh.
 pub trait Clock: Send + Sync + 'static {
     /// The time of day, now.
     fn now(&self) -> SystemTime;
@@ -22,7 +22,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// This moment by tokio's clock: what ages of this process's own making are counted from, whatever the day.
+/// This moment by tokio's clock. Ages that begin in this process are counted from it, so a change of the date does not
+/// alter them.
 pub(crate) fn moment() -> Instant {
     Instant::now()
 }
@@ -41,7 +42,7 @@ mod manual {
 
     /// A clock that stands still until it is told to move; clones share one time.
     ///
-    /// Limits of waiting are by Tokio's clock, which `tokio::time::pause` stops.
+    /// Timeouts follow Tokio's clock instead, which `tokio::time::pause` stops.
     ///
     /// ```
     /// # use std::time::{Duration, UNIX_EPOCH};
@@ -65,7 +66,7 @@ mod manual {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
         }
 
-        /// Moves the clock forwards; a time past what the system can tell is left out.
+        /// Moves the clock forwards. A step to a time that the system cannot represent is ignored.
         pub fn advance(&self, by: Duration) {
             if let Some(later) = self.now().checked_add(by) {
                 self.set(later);

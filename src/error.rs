@@ -1,16 +1,35 @@
-//! The one error type: what went wrong while a body was stored or read back.
+//! [`Error`]: why a body ended early, or a setting was refused.
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-/// Any error, owned and sendable: what stores fail with.
+/// Any error, owned and sendable. Stores fail with it.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What can end a [`ResponseBody`](crate::ResponseBody) early, or refuse a setting.
+/// The reason why a [`ResponseBody`](crate::ResponseBody) ended early, or why a setting was refused.
 ///
-/// Opaque; ask it with [`is_store`](Self::is_store), [`is_corrupt`](Self::is_corrupt),
-/// [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner), [`is_changed`](Self::is_changed) and
-/// [`is_setting`](Self::is_setting).
-/// The cause, where there is one, is its [`source`](StdError::source).
+/// The type is opaque. Ask it with [`is_store`](Self::is_store), [`is_timeout`](Self::is_timeout),
+/// [`is_corrupt`](Self::is_corrupt), [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner),
+/// [`is_changed`](Self::is_changed) and [`is_config`](Self::is_config). Its [`source`](StdError::source) is the cause, if
+/// there is one.
+///
+/// ```
+/// use tower_video_cache::Error;
+///
+/// /// The label of a metric.
+/// fn label(error: &Error) -> &'static str {
+///     if error.is_timeout() {
+///         "store-timeout"
+///     } else if error.is_store() || error.is_corrupt() {
+///         "store"
+///     } else if error.is_inner() || error.is_truncated() || error.is_changed() {
+///         "inner"
+///     } else {
+///         "other"
+///     }
+/// }
+/// # let refused = tower_video_cache::ChunkSize::new(0).unwrap_err();
+/// # assert_eq!((label(&refused), refused.is_config()), ("other", true));
+/// ```
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
@@ -46,20 +65,20 @@ impl Error {
         Self::new(Kind::Broken)
     }
 
-    pub(crate) fn setting(what: &'static str) -> Self {
-        Self::new(Kind::Setting(what))
+    pub(crate) fn config(what: &'static str) -> Self {
+        Self::new(Kind::Config(what))
     }
 
     #[cfg(feature = "redis")]
-    pub(crate) fn refused_setting(what: &'static str, source: BoxError) -> Self {
-        Self { kind: Kind::Setting(what), source: Some(source) }
+    pub(crate) fn refused_config(what: &'static str, source: BoxError) -> Self {
+        Self { kind: Kind::Config(what), source: Some(source) }
     }
 
     pub(crate) fn store(source: BoxError) -> Self {
         Self { kind: Kind::Store, source: Some(source) }
     }
 
-    /// The store failed, and took so long for it.
+    /// The store failed after a wait of this length.
     pub(crate) fn late_store(source: BoxError, waited: Duration) -> Self {
         let micros = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX);
         Self { kind: Kind::LateStore(micros), source: Some(source) }
@@ -69,14 +88,20 @@ impl Error {
         Self { kind: Kind::Inner, source: Some(source) }
     }
 
-    /// The store failed, took too long, or no longer has a chunk that it had.
+    /// The store failed, took too long, or no longer has a chunk.
     pub fn is_store(&self) -> bool {
         matches!(self.kind, Kind::Store | Kind::LateStore(_) | Kind::LeftAlone | Kind::Lost | Kind::TimedOut)
     }
 
-    /// The store gave a value that does not prove to be the one that was put.
+    /// A stored chunk failed its checksum.
     pub fn is_corrupt(&self) -> bool {
         matches!(self.kind, Kind::Corrupt)
+    }
+
+    /// A wait for the next bytes took too long, most often for the store: see [`Timeouts`](crate::Timeouts).
+    /// [`is_store`](Self::is_store) is true, too.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, Kind::TimedOut)
     }
 
     /// The inner body ended before its `Content-Length`, or ran past it.
@@ -84,28 +109,29 @@ impl Error {
         matches!(self.kind, Kind::TooShort | Kind::TooLong)
     }
 
-    /// The inner body ended with an error: of its own, which is the [`source`](StdError::source), or while another
-    /// viewer's request was bringing it.
+    /// The inner body failed. The [`source`](StdError::source) is its error, unless the body belonged to another client's
+    /// request.
     pub fn is_inner(&self) -> bool {
         matches!(self.kind, Kind::Inner | Kind::Broken)
     }
 
-    /// A part that was still to be fetched is of another representation by now, or cannot be proved to be of the same.
+    /// The inner service now has another representation, so that the rest of the body cannot be fetched. The same goes if
+    /// the inner service does not prove that it has the same representation.
     pub fn is_changed(&self) -> bool {
         matches!(self.kind, Kind::Changed)
     }
 
-    /// A setting was out of its bounds.
-    pub fn is_setting(&self) -> bool {
-        matches!(self.kind, Kind::Setting(_))
+    /// A setting is out of its bounds.
+    pub fn is_config(&self) -> bool {
+        matches!(self.kind, Kind::Config(_))
     }
 
-    /// The store knows that it does not have the chunk, or has something else.
+    /// The store does not have the chunk, or has other bytes for it.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Corrupt)
     }
 
-    /// The store was not asked, for it hung a moment ago.
+    /// The store was not called, because it hung a moment ago.
     pub(crate) fn left_alone(source: BoxError) -> Self {
         Self { kind: Kind::LeftAlone, source: Some(source) }
     }
@@ -114,16 +140,11 @@ impl Error {
         matches!(self.kind, Kind::LeftAlone)
     }
 
-    /// A call of the store ran into its limit.
-    pub(crate) fn is_timed_out(&self) -> bool {
-        matches!(self.kind, Kind::TimedOut)
-    }
-
-    /// How long the store was waited for in vain, if that is worth a word.
+    /// How long the cache waited for the store in vain, if it was long enough to count.
     pub(crate) fn waited(&self) -> Duration {
         match self.kind {
             Kind::LateStore(micros) => Duration::from_micros(micros.into()),
-            // As long as a call may take.
+            // As long as any call may take.
             Kind::TimedOut => Duration::MAX,
             _ => Duration::ZERO,
         }
@@ -137,17 +158,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Store | Kind::LateStore(_) => "the store failed",
-            Kind::LeftAlone => "the store is left alone for a while",
-            Kind::Lost => "the store no longer has this chunk",
-            Kind::TimedOut => "the store took too long",
-            Kind::Corrupt => "the store gave a value that was not put",
-            Kind::TooShort => "the inner body ended before its content-length",
-            Kind::TooLong => "the inner body is longer than its content-length",
-            Kind::Inner => "the inner body failed",
-            Kind::Broken => "the inner body that brought this chunk failed",
-            Kind::Changed => "the inner service has another representation by now",
-            Kind::Setting(what) => what,
+            Kind::Store | Kind::LateStore(_) => "store failed",
+            Kind::LeftAlone => "store circuit breaker is open",
+            Kind::Lost => "store no longer has this chunk",
+            Kind::TimedOut => "timed out waiting for the store",
+            Kind::Corrupt => "stored chunk failed its checksum",
+            Kind::TooShort => "inner body ended before its content-length",
+            Kind::TooLong => "inner body is longer than its content-length",
+            Kind::Inner => "inner body failed",
+            Kind::Broken => "inner body that was to bring this chunk failed",
+            Kind::Changed => "inner service has another representation by now",
+            Kind::Config(what) => what,
         })
     }
 }
@@ -164,7 +185,7 @@ impl StdError for Error {
 #[derive(Debug)]
 enum Kind {
     Store,
-    /// After so many microseconds: a small number, for every result of a hit has room for an error.
+    /// Microseconds. The number is small because every result of a hit has room for an error.
     LateStore(u32),
     LeftAlone,
     Lost,
@@ -175,5 +196,5 @@ enum Kind {
     Inner,
     Broken,
     Changed,
-    Setting(&'static str),
+    Config(&'static str),
 }

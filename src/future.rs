@@ -1,4 +1,4 @@
-//! [`ResponseFuture`]: what a call of the service gives.
+//! [`ResponseFuture`]: the future that a call of the service returns.
 
 use std::{
     fmt,
@@ -13,8 +13,10 @@ use pin_project_lite::pin_project;
 use crate::{engine::body::ResponseBody, semantics::cache_status};
 
 pin_project! {
-    /// The future of a [`VideoCache`](crate::VideoCache)'s response: the inner service's own where the request
-    /// bypasses the cache, without a box; one box where it does not.
+    /// The future of a [`VideoCache`](crate::VideoCache)'s response.
+    ///
+    /// For a request that bypasses the cache it is the inner service's own future, without a box. Any other request
+    /// costs one box.
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
@@ -56,7 +58,7 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
-/// An answer of the engine under way.
+/// An answer that the engine is working on.
 type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
 
 pin_project! {

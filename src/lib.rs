@@ -1,4 +1,86 @@
-#![doc = include_str!("../README.md")]
+//! A [Tower](https://docs.rs/tower) layer that caches video: it stores each response first, then serves it from the store.
+//!
+//! Put [`VideoCacheLayer`] in front of a folder, an S3 proxy or a transcoder. The cache then answers ranges, conditional
+//! requests and HEAD from its [`Store`], follows RFC 9110 and RFC 9111 as a shared cache, and makes one call of the inner
+//! service for any number of clients that miss the same video.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use tower_http::services::ServeDir;
+//! use tower_video_cache::{MokaStore, VideoCacheLayer};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = VideoCacheLayer::new(MokaStore::new(2 << 30)?); // 2 GiB of memory
+//! let app = Router::new().nest_service("/videos", ServeDir::new("videos")).layer(cache);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The field `Cache-Status` of each answer says what the cache did. If a response is not stored, its `detail` has the
+//! reason: [`Cache-Status`](guide::cache_status).
+//!
+//! # How a miss is filled
+//!
+//! [`VideoCacheLayer::fill`] decides when the first byte of a miss leaves, and how much the cache fetches.
+//!
+//! | mode | first byte | for |
+//! |---|---|---|
+//! | [`Fill::whole`], the default | after the whole response is stored | segments, clips, an inner service nearby |
+//! | [`Fill::progressive`] | after the first chunk is stored | long videos, inner services without ranges |
+//! | [`Fill::sliced`] | after the first chunk is stored; only requested parts are fetched | long videos that are watched in parts |
+//!
+//! [`Policy`] decides what is stored and for how long, [`TargetUri`] which requests share a response, and [`Abandon`]
+//! what happens to a fill when its last client has gone.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! look: fresh, or stale as somebody allows ──► serve from the store
+//!       stale-while-revalidate ──────────────► serve, and validate in the background
+//!       nothing, or stale ───────────────────► join the fill of this response
+//!           leader:   fill from the inner service, in a task of its own
+//!                     stored, or still good (304) ──► look again
+//!                     readable while it is filled ──► serve each chunk once it is stored
+//!                     not storable ─────────────────► the inner response, untouched
+//!                     storing failed ───────────────► the inner response, from what was stored and the live rest
+//!           follower: wait for the leader, at most for a limit ──► look again
+//! ```
+//!
+//! A miss cannot answer by itself. It can only make the next look succeed. After at most three looks and one fill, the
+//! inner service answers the request alone.
+//!
+//! # Features
+//!
+//! | feature | brings | Rust |
+//! |---|---|---|
+//! | `moka` (default) | [`MokaStore`] | 1.85 |
+//! | `redis`, `redis-tls` | [`RedisStore`], with TLS | 1.88 |
+//! | `opendal` | [`OpendalStore`]; its services are features of `opendal` | 1.91 |
+//! | `foyer` | [`FoyerStore`] | 1.91 |
+//! | `test-util` | [`conformance`] for stores, [`FaultStore`], [`ManualClock`] | 1.85 |
+//!
+//! [`Tiered`] puts a near store before a far one, and [`Store`] is the contract for a store of your own.
+//!
+//! # Cancel safety
+//!
+//! A client may leave at any time. A response future or a body that is dropped takes no fill with it that others wait
+//! for. A fill that nobody waits for goes on or stops as [`Abandon`] says. A response of which only a part is stored is
+//! never taken for whole. An invalidation that has begun is finished. The layer needs a Tokio runtime with its timer
+//! enabled.
+//!
+//! # Guides
+//!
+//! - Start: [getting started](guide::getting_started), [recipes](guide::recipes),
+//!   [troubleshooting](guide::troubleshooting), [the reverse proxy](guide::reverse_proxy).
+//! - Choose: [fill modes](guide::fill_modes), [stores](guide::stores), [many nodes](guide::many_nodes),
+//!   [performance](guide::performance).
+//! - Look up: [what is cached](guide::what_is_cached), [cache keys](guide::cache_keys),
+//!   [`Cache-Status`](guide::cache_status), [guarantees](guide::guarantees), [limits](guide::limits),
+//!   [conformance](guide::conformance), [origins](guide::origins).
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
@@ -10,13 +92,20 @@ mod futures;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+#[cfg(any(doc, doctest))]
+pub mod guide;
+mod handle;
 mod layer;
 mod policy;
 mod semantics;
 mod service;
+mod settings;
 mod store;
 mod stripes;
 mod sync;
+
+#[cfg(feature = "opendal")]
+pub use opendal;
 
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
@@ -34,13 +123,13 @@ pub use self::{
 pub use self::{
     clock::{Clock, SystemClock},
     engine::body::ResponseBody,
-    engine::{Abandon, ChunkSize, Fill},
     error::{BoxError, Error},
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
+    handle::{CacheHandle, Stats},
     layer::VideoCacheLayer,
-    policy::{Invalidate, Policy},
-    semantics::cache_status::CacheName,
+    policy::{Invalidate, Policy, Statuses},
     service::VideoCache,
-    store::{Lease, Store, Tiered, Writes},
+    settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
+    store::{BoxStore, Lease, Store, Tiered, Writes},
 };

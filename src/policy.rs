@@ -1,5 +1,4 @@
-//! What the operator chooses: which responses are stored, how long they are fresh where they do not say, and how many
-//! parts of one a request gets.
+//! [`Policy`]: which responses are stored, and for how long they are fresh.
 
 use std::time::Duration;
 
@@ -7,9 +6,7 @@ use http::{HeaderName, StatusCode};
 
 use crate::semantics::media::by_ending;
 
-/// Which responses may be stored, for how long one that does not say is fresh, and how many parts one request gets.
-///
-/// Plain data; each setter takes and returns it.
+/// Which responses are stored, how long they are fresh if they do not say, and how many ranges one request gets.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -18,10 +15,10 @@ use crate::semantics::media::by_ending;
 /// let policy = Policy::default()
 ///     .default_ttl(Duration::from_secs(3600))
 ///     .max_size(8 << 30)
-///     .media(["video/*", "audio/*", "image/webp"]);
+///     .also_media_types(["image/webp"]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a setter's, called or not")]
+#[expect(clippy::struct_excessive_bools, reason = "each has its own setter")]
 pub struct Policy {
     default_ttl: Duration,
     heuristics: Heuristics,
@@ -29,7 +26,7 @@ pub struct Policy {
     invalidate: Invalidate,
     max_ranges: usize,
     max_size: u64,
-    media: Vec<String>,
+    media_types: Vec<String>,
     media_by_ending: bool,
     shares_with_the_authorized: bool,
     stale_if_error: Duration,
@@ -37,52 +34,62 @@ pub struct Policy {
     stale_while_revalidate: Duration,
     statuses: Statuses,
     stores_set_cookie: bool,
-    targeted: Vec<HeaderName>,
+    targeted_fields: Vec<HeaderName>,
+    uncacheable_ttl: Duration,
 }
 
 impl Policy {
-    /// How long a response is fresh that carries neither `max-age` nor `s-maxage` nor `Expires`, and of which
-    /// [`heuristics`](Self::heuristics) tell nothing either. Zero makes it stale from the beginning: it is then stored
-    /// only if the inner service gave it a validator, to be validated before each use, or if it may be used stale.
-    /// Default: 5 minutes.
+    /// The [media types](Self::media_types) that are stored by default: video, audio, HLS and DASH manifests, and WebVTT.
+    pub const DEFAULT_MEDIA_TYPES: &'static [&'static str] = &[
+        "video/*",
+        "audio/*",
+        "application/mp4",
+        // HLS playlists, under the registered name and the one that servers used before it.
+        "application/vnd.apple.mpegurl",
+        "application/x-mpegurl",
+        "application/mpegurl",
+        "application/dash+xml",
+        "text/vtt",
+    ];
+
+    /// How long a response is fresh that has no `max-age`, `s-maxage` or `Expires` (RFC 9111 §4.2.2). Default: 5 minutes.
     ///
-    /// RFC 9111 §4.2.2 allows it for the statuses that are heuristically cacheable, and for what says `public`.
+    /// It applies to statuses that are heuristically cacheable, and to responses with `public`.
+    /// [`heuristics`](Self::heuristics) go first. With zero, such a response is stale at once: it is stored only if it has a
+    /// validator, or may be used stale.
     ///
-    /// HLS and DASH manifests, by their type or [ending](Self::media_by_ending), have none: a live one changes every few seconds, and a viewer of an old one stands
-    /// still. They are as fresh as the inner service says.
+    /// Two kinds of responses never get it:
     ///
-    /// The answer to a request with a `Cookie` has none either, nor a guess by [`heuristics`](Self::heuristics), nor a
-    /// window of [`stale_while_revalidate`](Self::stale_while_revalidate) or [`stale_if_error`](Self::stale_if_error): it may
-    /// be its owner's alone. It is stored if it has a strong `ETag`, to be validated before each use; a 304 to a request
-    /// without a `Cookie` then shows that it is everybody's. An answer that says how long it is fresh, or says `public` or
-    /// `Vary: Cookie`, is like others. Where cookies are known to change nothing, take them off before the layer.
+    /// - HLS and DASH manifests, by their type or [ending](Self::media_by_ending). A live manifest changes every few seconds.
+    /// - The answer to a request with a `Cookie`, which may be for that client alone. Such a response gets no
+    ///   [`heuristics`](Self::heuristics) and no stale window of this policy, either. The cache stores it if it has a strong
+    ///   `ETag`, and validates it before each use. A 304 to a request without a `Cookie` then shows that the response is for
+    ///   all clients. A response that says how long it is fresh, or says `public` or `Vary: Cookie`, is an ordinary response.
+    ///   If cookies change nothing, remove them before the cache.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
         self
     }
 
-    /// Whether the `Cache-Control` (and, without one, the `Pragma`) of requests is heeded: `no-cache`, `no-store`,
-    /// `max-age`, `max-stale`, `min-fresh`, `only-if-cached`, `stale-if-error` (RFC 9111 §5.2.1). Default: true.
+    /// Whether the cache obeys the `Cache-Control` of requests, and `Pragma` without one (RFC 9111 §5.2.1). Default: true.
     ///
-    /// Requests may want less than a response allows. They get more, by `max-stale` or by a `stale-if-error` longer than the
-    /// response's, only as far as [`stale_on_request`](Self::stale_on_request) lets them.
+    /// The directives are `no-cache`, `no-store`, `max-age`, `max-stale`, `min-fresh`, `only-if-cached` and
+    /// `stale-if-error`. [`stale_on_request`](Self::stale_on_request) limits how stale a response a request gets.
     ///
-    /// Any viewer can then make the inner service work. With `no-cache` or `max-age=0`, as browsers send them with a
-    /// reload, that is a validation, shared by all who wait for it; but where the inner service gives no validators, it
-    /// is the whole response, stored anew (an `ETag` made here says nothing to it). With `no-store`, it is the answer to each such request by itself. Where viewers
-    /// are not to be trusted with that, turn it off: RFC 9111 has these directives as wishes.
+    /// With this, any client can make the inner service work. A reload (`no-cache`, `max-age=0`) costs one validation, shared
+    /// by all requests that wait for it. If the inner service gives no validators, a reload costs the whole response.
+    /// `no-store` costs one whole response per request. Turn this off if you do not trust the clients; the RFC allows it.
     #[must_use]
-    pub fn heed_requests(mut self, heed: bool) -> Self {
-        self.heeds_requests = heed;
+    pub fn request_directives(mut self, obey: bool) -> Self {
+        self.heeds_requests = obey;
         self
     }
 
-    /// When an unsafe request, such as a POST, takes out what is stored for its URI, and for those that its answer names.
+    /// When an unsafe request, such as a POST, removes the stored response of its URI and of the URIs that its answer names.
     /// Default: [`Invalidate::OnSuccess`].
     ///
-    /// With [`Invalidate::Never`], no client can take out what others get: for where anybody may send unsafe requests, and
-    /// their success says nothing of the videos.
+    /// Choose [`Invalidate::Never`] if any client may send unsafe requests, and their success says nothing about the videos.
     #[must_use]
     pub fn invalidate(mut self, invalidate: Invalidate) -> Self {
         self.invalidate = invalidate;
@@ -90,57 +97,81 @@ impl Policy {
     }
 
     /// Takes a response that does not say how long it is fresh for fresh during `percent` of the time since its
-    /// `Last-Modified`, at most for `limit` (RFC 9111 §4.2.2, which calls 10 % typical). A response without the field
-    /// is left to [`default_ttl`](Self::default_ttl), which is no least time: what was modified a minute ago is fresh for
-    /// seconds. Default: 0 percent, which is off.
+    /// `Last-Modified`, at most for `limit`. Default: 0 percent, which is off.
+    ///
+    /// RFC 9111 §4.2.2 calls 10 percent typical. [`default_ttl`](Self::default_ttl) applies to responses without
+    /// `Last-Modified`. It is no minimum: a response that was modified a minute ago is fresh for seconds.
     #[must_use]
     pub fn heuristics(mut self, percent: u32, limit: Duration) -> Self {
         self.heuristics = Heuristics { percent, limit };
         self
     }
 
-    /// The largest body that is stored, in bytes; a larger one passes through. Default: 8 GiB.
+    /// The largest body that is stored, in bytes. A larger one passes through. Default: 8 GiB.
     ///
-    /// Whatever is set here, fills under way never promise more than half of the store's capacity: a video larger than
-    /// that passes through.
+    /// By default, fills reserve no more than half of the store's capacity together: see
+    /// [`Limits::max_reserved`](crate::Limits::max_reserved). A larger video passes through, too.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
         self
     }
 
-    /// How many ranges one `Range` field may ask for; one that asks for more is answered with the whole. With 1, that is
-    /// every one that asks for several; a single range is always honoured. Default: 16.
+    /// The most ranges in one `Range` field. A request for more gets the whole response. Default: 16.
     ///
-    /// Whatever is set here, an answer of several parts is shorter than the whole, or the whole is the answer.
+    /// A single range is always served. An answer of several parts is always shorter than the whole; otherwise the whole is
+    /// the answer.
     #[must_use]
     pub fn max_ranges(mut self, ranges: usize) -> Self {
         self.max_ranges = ranges;
         self
     }
 
-    /// The media types that are stored: `type/subtype`, `type/*` or `*/*`, in any case; parameters are not
-    /// looked at. Where the type tells nothing, or what is known to be a mistake, the type of the path's
-    /// [ending](Self::media_by_ending) counts, too.
-    /// Default: `video/*`, `audio/*`, `application/mp4`, HLS and DASH manifests (`application/vnd.apple.mpegurl`,
-    /// `application/x-mpegurl`, `application/mpegurl`, `application/dash+xml`), `text/vtt`.
+    /// The media types that are stored, in place of those before. Default:
+    /// [`DEFAULT_MEDIA_TYPES`](Self::DEFAULT_MEDIA_TYPES).
+    ///
+    /// Each is `type/subtype`, `type/*` or `*/*`, in any case. The cache ignores parameters. If a response has no usable
+    /// type, the [ending](Self::media_by_ending) of the path decides.
+    ///
+    /// ```
+    /// # use tower_video_cache::Policy;
+    /// let only_mp4 = Policy::default().media_types(["video/mp4"]);
+    /// ```
     #[must_use]
-    pub fn media<I>(mut self, types: I) -> Self
+    pub fn media_types<I>(mut self, types: I) -> Self
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        self.media = types.into_iter().map(|media| media.as_ref().trim().to_ascii_lowercase()).collect();
+        self.media_types.clear();
+        self.also_media_types(types)
+    }
+
+    /// Media types that are stored beside the [others](Self::media_types).
+    ///
+    /// ```
+    /// # use tower_video_cache::Policy;
+    /// let with_posters = Policy::default().also_media_types(["image/jpeg", "image/webp"]);
+    /// ```
+    #[must_use]
+    pub fn also_media_types<I>(mut self, types: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.media_types.extend(types.into_iter().map(|media| media.as_ref().trim().to_ascii_lowercase()));
         self
     }
 
-    /// Whether the ending of the path, in any case of its letters, decides which type a response is taken for, where its
-    /// `Content-Type` is missing, is one of any bytes (`application/octet-stream`, `binary/octet-stream`, `application/binary`,
-    /// `unknown/unknown`, and those of downloads), or is known to be given to this ending in error. It decides whether the
-    /// response is stored, and whether it is a manifest, which has no [`default_ttl`](Self::default_ttl). The
-    /// `Content-Type` that viewers get is the inner service's (RFC 9110 §8.3). Default: true.
+    /// Whether the ending of the path decides the media type of a response without a usable type. Default: true.
     ///
-    /// | ending | is taken for | types in error |
+    /// The type is unusable if `Content-Type` is missing or generic (`application/octet-stream`, `binary/octet-stream`,
+    /// `application/binary`, `unknown/unknown`, and the types of downloads), or if servers are known to give this type to this
+    /// ending in error. The result decides whether the response is stored, and whether it is a manifest, which has no
+    /// [`default_ttl`](Self::default_ttl). Clients get the `Content-Type` of the inner service (RFC 9110 §8.3). The case of
+    /// the ending does not matter.
+    ///
+    /// | ending | type | types in error |
     /// |---|---|---|
     /// | `mpd` | `application/dash+xml` | `application/xml`, `text/xml`, `text/plain`, `video/vnd.mpeg.dash.mpd` |
     /// | `m3u8`, `m3u` | `application/vnd.apple.mpegurl` | `text/plain`, `video/mpegurl`, `video/x-mpegurl` |
@@ -157,95 +188,111 @@ impl Policy {
         self
     }
 
-    /// Whether a response with `Set-Cookie` is stored, cookie and all (RFC 9111 §7.3). Default: false.
+    /// Whether a response with `Set-Cookie` is stored, with the cookie (RFC 9111 §7.3). Default: false.
     ///
-    /// With it, the first viewer's cookie is everybody's. Where the inner service names the field in
-    /// `private="set-cookie"` or `no-cache="set-cookie"`, the response is stored without it either way.
+    /// With this, every client gets the first client's cookie. If the inner service says `private="set-cookie"` or
+    /// `no-cache="set-cookie"`, the response is stored without the cookie in either case.
     #[must_use]
-    pub fn set_cookie(mut self, store: bool) -> Self {
+    pub fn store_set_cookie(mut self, store: bool) -> Self {
         self.stores_set_cookie = store;
         self
     }
 
-    /// Whether a request with `Authorization` gets what others have stored, whatever that response says. Default: false.
+    /// Whether a request with `Authorization` gets every stored response. Default: false.
     ///
-    /// Without it, such a request gets what says `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). Of anything else
-    /// the inner service is asked with the request's own credentials whether it is good for them, too; if its answer is a 304
-    /// under a strong `ETag`, the stored bytes are served, and any other answer passes and is not stored. RFC 9111 would let a
-    /// cache share what came without credentials; but where the inner service looks at them, a viewer who has paid would get
-    /// what was made for those who have not. Set it where the inner service does not look at `Authorization`.
+    /// By default such a request gets only a response with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). For
+    /// any other response, the cache asks the inner service with the request's own credentials. If the inner service answers
+    /// 304 under a strong `ETag`, the client gets the stored bytes. Any other answer passes through and is not stored. So a
+    /// client that has paid never gets the response of one that has not.
+    ///
+    /// Set this if the inner service does not look at `Authorization`.
     #[must_use]
     pub fn share_with_authorized(mut self, share: bool) -> Self {
         self.shares_with_the_authorized = share;
         self
     }
 
-    /// How long after it went stale a response may be used because a request says so, by `max-stale` (RFC 9111 §5.2.1.2)
-    /// or by a `stale-if-error` longer than the response's (RFC 5861 §4). Default: zero, so that no request can bring back
-    /// what the inner service has withdrawn.
+    /// How long a stale response may be used because a request asks for it. Default: zero.
     ///
-    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale, nor is what the inner
-    /// service has refused since with 401, 403, 404, 410 or 451.
+    /// A request asks by `max-stale` (RFC 9111 §5.2.1.2), or by a `stale-if-error` longer than the response's (RFC 5861 §4).
+    /// With zero, no request can bring back a response that the inner service has withdrawn.
+    ///
+    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`, nor one
+    /// that the inner service has refused since with 401, 403, 404, 410 or 451.
     #[must_use]
     pub fn stale_on_request(mut self, window: Duration) -> Self {
         self.stale_on_request = window;
         self
     }
 
-    /// How long after it went stale a response may stand in where the inner service fails, is silent for longer than
-    /// the layer's limits, or answers 500, 502, 503 or 504, if neither the response nor the request says (RFC 5861 §4);
-    /// for a request with `no-cache`, nothing does. Default: zero, only where the response says so.
+    /// How long a stale response stands in for an error of the inner service, if neither the response nor the request says
+    /// (RFC 5861 §4). Default: zero.
     ///
-    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale. Nor is what the inner
-    /// service, asked whether it is still good, has refused with 401, 403, 404, 410 or 451, until it says that it is good; a
-    /// 401 or 403 to a request with `Authorization` or `Cookie` is about that client, and ends nothing.
+    /// An error is a failure, a silence longer than the [timeouts](crate::Timeouts), or a 500, 502, 503 or 504. A request with
+    /// `no-cache` always gets the error.
+    ///
+    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`. If the
+    /// inner service refuses a validation with 401, 403, 404, 410 or 451, the response is not used stale until the inner
+    /// service confirms it. A 401 or 403 to a request with `Authorization` or `Cookie` is about that client, and does not
+    /// count.
     #[must_use]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = window;
         self
     }
 
-    /// How long after it went stale a response is still served while it is validated behind the viewer's back, if it
-    /// does not say itself (RFC 5861 §3). Default: zero, only where the response says so.
+    /// How long clients get a stale response while the cache validates it in the background, if the response does not say
+    /// (RFC 5861 §3). Default: zero.
     ///
-    /// What says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache` is never used stale.
+    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`.
     #[must_use]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale_while_revalidate = window;
         self
     }
 
-    /// The status codes that are stored; 206 (Partial Content) and 304 (Not Modified) never are. Default: 200.
+    /// The status codes that are stored. Default: 200.
     ///
-    /// Those that RFC 9110 §15.1 calls heuristically cacheable get a freshness of the policy's where they do not say;
-    /// the others must say themselves. Ranges are served of a 200 alone.
+    /// The cache never stores 206 (Partial Content) and 304 (Not Modified), and serves ranges only of a 200. The statuses that
+    /// RFC 9110 §15.1 calls heuristically cacheable get this policy's freshness if they do not say. Other statuses must say.
+    ///
+    /// ```
+    /// # use http::StatusCode;
+    /// # use tower_video_cache::{Policy, Statuses};
+    /// let with_missing = Policy::default().statuses([StatusCode::OK, StatusCode::NOT_FOUND]);
+    /// let any = Policy::default().statuses(Statuses::Any);
+    /// ```
     #[must_use]
-    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
-        self.statuses = Statuses::Named(statuses.into_iter().collect());
+    pub fn statuses(mut self, statuses: impl Into<Statuses>) -> Self {
+        self.statuses = statuses.into();
         self
     }
 
-    /// Stores every final status code, but 206 and 304, as RFC 9111 §3 allows. Default: [200](Self::statuses).
-    #[must_use]
-    pub fn any_status(mut self) -> Self {
-        self.statuses = Statuses::Any;
-        self
-    }
-
-    /// The targeted fields that are heeded, the first of them that is there and can be read, instead of `Cache-Control`
-    /// and `Expires` (RFC 9213): `CDN-Cache-Control`, or one of your own. Default: none.
+    /// The targeted fields that replace `Cache-Control` and `Expires` (RFC 9213), such as `CDN-Cache-Control`. Default: none.
+    ///
+    /// The first field counts that the response has and that can be read.
     ///
     /// ```
     /// # use http::HeaderName;
     /// # use tower_video_cache::Policy;
-    /// let policy = Policy::default().targeted([
+    /// let policy = Policy::default().targeted_fields([
     ///     HeaderName::from_static("my-cdn-cache-control"),
     ///     HeaderName::from_static("cdn-cache-control"),
     /// ]);
     /// ```
     #[must_use]
-    pub fn targeted(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.targeted = fields.into_iter().collect();
+    pub fn targeted_fields(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targeted_fields = fields.into_iter().collect();
+        self
+    }
+
+    /// How long the cache remembers that a response may not be stored. Default: 10 seconds.
+    ///
+    /// Meanwhile, requests for it go to the inner service at once and unchanged, and none waits for another. A response that
+    /// may be stored ends this.
+    #[must_use]
+    pub fn uncacheable_ttl(mut self, ttl: Duration) -> Self {
+        self.uncacheable_ttl = ttl;
         self
     }
 
@@ -280,8 +327,9 @@ impl Policy {
         let is_a_whole = status != StatusCode::PARTIAL_CONTENT && status != StatusCode::NOT_MODIFIED;
         is_a_whole
             && match &self.statuses {
+                Statuses::Default => status == StatusCode::OK,
                 Statuses::Any => !status.is_informational(),
-                Statuses::Named(statuses) => statuses.contains(&status),
+                Statuses::Only(statuses) => statuses.contains(&status),
             }
     }
 
@@ -316,13 +364,18 @@ impl Policy {
         (self.stale_while_revalidate, self.stale_if_error, self.stale_on_request)
     }
 
-    pub(crate) fn targeted_fields(&self) -> &[HeaderName] {
-        &self.targeted
+    /// The fields that [`targeted_fields`](Self::targeted_fields) sets.
+    pub(crate) fn targeted(&self) -> &[HeaderName] {
+        &self.targeted_fields
+    }
+
+    pub(crate) fn uncacheable_window(&self) -> Duration {
+        self.uncacheable_ttl
     }
 
     /// `media_type` is the essence (`type/subtype`, no parameters), if there is one.
     pub(crate) fn admits_media(&self, media_type: Option<&str>) -> bool {
-        self.media.iter().any(|admitted| match (admitted.as_str(), media_type) {
+        self.media_types.iter().any(|admitted| match (admitted.as_str(), media_type) {
             ("*/*", _) => true,
             (_, None) => false,
             (admitted, Some(media_type)) => match admitted.strip_suffix('*') {
@@ -342,44 +395,77 @@ impl Default for Policy {
             invalidate: Invalidate::default(),
             max_ranges: 16,
             max_size: 8 << 30,
-            media: VIDEO_MEDIA.iter().map(ToString::to_string).collect(),
+            media_types: Self::DEFAULT_MEDIA_TYPES.iter().map(ToString::to_string).collect(),
             media_by_ending: true,
             shares_with_the_authorized: false,
             stale_if_error: Duration::ZERO,
             stale_on_request: Duration::ZERO,
             stale_while_revalidate: Duration::ZERO,
-            statuses: Statuses::Named(vec![StatusCode::OK]),
+            statuses: Statuses::default(),
             stores_set_cookie: false,
-            targeted: Vec::new(),
+            targeted_fields: Vec::new(),
+            uncacheable_ttl: Duration::from_secs(10),
         }
     }
 }
 
-/// Which answers to unsafe requests invalidate what is stored (RFC 9111 §4.4).
+/// Which answers to unsafe requests invalidate stored responses (RFC 9111 §4.4).
+///
+/// ```
+/// # use tower_video_cache::{Invalidate, Policy};
+/// // An inner service that answers a successful POST with a redirection to the result.
+/// let policy = Policy::default().invalidate(Invalidate::OnNonError);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidate {
     /// None.
     Never,
-    /// Those with a 2xx status. A redirection to a page for logging in, to `https` or to another spelling of the path has
-    /// changed nothing, and anybody gets one.
+    /// Answers with a 2xx status. A redirection to a login page, to `https` or to another spelling of the path has changed
+    /// nothing, and any client can cause one.
     #[default]
     OnSuccess,
-    /// Those with a 2xx or 3xx status, which RFC 9111 §4.4 calls non-error: for an inner service that answers what it has
-    /// done with 303 (See Other).
+    /// Answers with a 2xx or 3xx status, which RFC 9111 §4.4 calls non-error. Use this if the inner service answers a
+    /// successful change with 303 (See Other).
     OnNonError,
+}
+
+/// The status codes that [`Policy::statuses`] stores. The cache never stores 206 and 304.
+///
+/// ```
+/// # use http::StatusCode;
+/// # use tower_video_cache::Statuses;
+/// let only = Statuses::from([StatusCode::OK, StatusCode::NOT_FOUND]);
+/// assert_eq!(only, Statuses::Only(vec![StatusCode::OK, StatusCode::NOT_FOUND]));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Statuses {
+    /// 200 alone.
+    #[default]
+    Default,
+    /// Every final status code, as RFC 9111 §3 allows.
+    Any,
+    /// These status codes.
+    Only(Vec<StatusCode>),
+}
+
+impl<const N: usize> From<[StatusCode; N]> for Statuses {
+    fn from(statuses: [StatusCode; N]) -> Self {
+        Self::Only(statuses.into())
+    }
+}
+
+impl From<Vec<StatusCode>> for Statuses {
+    fn from(statuses: Vec<StatusCode>) -> Self {
+        Self::Only(statuses)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Heuristics {
     percent: u32,
     limit: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Statuses {
-    Any,
-    Named(Vec<StatusCode>),
 }
 
 fn is_manifest(media_type: &str) -> bool {
@@ -398,18 +484,6 @@ const MANIFESTS: [&str; 6] = [
     "audio/mpegurl",
     "audio/x-mpegurl",
     "application/dash+xml",
-];
-
-const VIDEO_MEDIA: [&str; 8] = [
-    "video/*",
-    "audio/*",
-    "application/mp4",
-    // HLS playlists, under the registered name and the one that servers used before it.
-    "application/vnd.apple.mpegurl",
-    "application/x-mpegurl",
-    "application/mpegurl",
-    "application/dash+xml",
-    "text/vtt",
 ];
 
 #[cfg(test)]
@@ -431,8 +505,17 @@ mod tests {
     }
 
     #[test]
+    fn further_media_types_leave_the_default_ones_and_others_replace_them() {
+        let more = Policy::default().also_media_types([" Image/WebP "]);
+        assert!(more.admits_media(Some("image/webp")) && more.admits_media(Some("video/mp4")));
+        let other = Policy::default().media_types(["image/webp"]);
+        assert!(other.admits_media(Some("image/webp")) && !other.admits_media(Some("video/mp4")));
+        assert_eq!(Policy::default().media_types(Policy::DEFAULT_MEDIA_TYPES), Policy::default());
+    }
+
+    #[test]
     fn a_star_admits_even_what_has_no_type() {
-        assert!(Policy::default().media(["*/*"]).admits_media(None));
+        assert!(Policy::default().media_types(["*/*"]).admits_media(None));
     }
 
     #[test]
@@ -444,7 +527,7 @@ mod tests {
         assert!(policy.admits_status(StatusCode::NOT_FOUND));
         assert!(!policy.admits_status(StatusCode::OK));
 
-        let any = Policy::default().any_status();
+        let any = Policy::default().statuses(Statuses::Any);
         let status = |code| StatusCode::from_u16(code).unwrap();
         assert!([200, 299, 404, 503, 599].map(status).into_iter().all(|status| any.admits_status(status)));
         assert!(![100, 103, 206, 304].map(status).into_iter().any(|status| any.admits_status(status)));

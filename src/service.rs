@@ -1,4 +1,4 @@
-//! [`VideoCache`]: the service that the layer makes.
+//! [`VideoCache`]: the service around the inner service.
 
 use std::{
     fmt, mem,
@@ -13,36 +13,109 @@ use tower_service::Service;
 
 use crate::{
     engine::body::ResponseBody,
-    engine::{respond::Treatment, state::Engine, Inner},
+    engine::{inner::Inner, respond::Treatment, state::Engine},
     error::BoxError,
     future::ResponseFuture,
+    layer::VideoCacheLayer,
+    store::Store,
 };
 
 /// A service that answers from the store, and fills the store from the `inner` service.
 ///
-/// Made by [`VideoCacheLayer`](crate::VideoCacheLayer). Its errors are those of the inner service, unchanged.
-/// The inner service is cloned for each request, hit or miss, so its clones should be cheap.
+/// [`VideoCacheLayer`](crate::VideoCacheLayer) makes it, and [`VideoCache::new`] does with default settings. Its errors are
+/// those of the inner service, unchanged. Each request clones the inner service, so its clones should be cheap.
 ///
-/// Where the compiler says that it is no `Service`: the inner service must be `Clone`, `Send` and `'static`, the
-/// request body `Default` (axum's is, hyper's `Incoming` is not), and the data of the response body `Bytes`.
+/// ```
+/// # use std::convert::Infallible;
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::Full;
+/// use tower::service_fn;
+/// use tower_video_cache::{MokaStore, VideoCache};
+///
+/// let inner = service_fn(|_: Request<Full<Bytes>>| async {
+///     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("a video")))
+/// });
+/// let service = VideoCache::new(inner, MokaStore::new(1 << 30)?);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+///
+/// # Bounds
+///
+/// If the compiler says that this is no `Service`, check these: the inner service is `Clone`, `Send` and `'static`, its
+/// future is `Send`, the request body is `Default`, and the data of the response body is `Bytes`.
+///
+/// The request body of `axum` is `Default`. That of `hyper`, `Incoming`, is not. Box it before it comes to the cache:
+///
+/// ```
+/// # use std::convert::Infallible;
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use http_body_util::{combinators::BoxBody, Full};
+/// use http_body_util::BodyExt;
+/// use hyper::body::Incoming;
+/// use tower::ServiceBuilder;
+/// use tower_video_cache::{MokaStore, VideoCache};
+///
+/// # let inner = tower::service_fn(|_: Request<BoxBody<Bytes, hyper::Error>>| async {
+/// #     Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("a video")))
+/// # });
+/// let service = ServiceBuilder::new()
+///     .map_request(|request: Request<Incoming>| request.map(BodyExt::boxed))
+///     .layer(VideoCache::layer(MokaStore::new(1 << 30)?))
+///     .service(inner);
+/// # fn is_service<S: tower::Service<Request<Incoming>>>(_: &S) {}
+/// # is_service(&service);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 ///
 /// # Panics
 ///
-/// A fill is a task, so requests must be made within a Tokio runtime that has its timer enabled. A panic of the
-/// inner service is passed on to the request that met it, and to no other.
+/// The cache spawns a task for each fill, so call the service within a Tokio runtime that has its timer enabled. A panic of
+/// the inner service reaches only the request that met it.
 ///
 /// # Cancel safety
 ///
-/// A response future that is dropped takes no fill with it: what it began is stored for the next viewer.
+/// A response future that is dropped leaves its fill running: the response is stored for the next client.
 #[derive(Clone)]
 pub struct VideoCache<S> {
     inner: S,
     engine: Arc<Engine>,
 }
 
+impl VideoCache<()> {
+    /// A layer with default settings that stores responses in `store`.
+    pub fn layer(store: impl Store) -> VideoCacheLayer {
+        VideoCacheLayer::new(store)
+    }
+}
+
 impl<S> VideoCache<S> {
-    pub(crate) fn new(inner: S, engine: Arc<Engine>) -> Self {
+    /// Wraps `inner` with default settings, and stores its responses in `store`.
+    ///
+    /// Each call makes a cache of its own. Services that are to share one come from a
+    /// [`VideoCacheLayer`](crate::VideoCacheLayer).
+    pub fn new(inner: S, store: impl Store) -> Self {
+        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
+    }
+
+    pub(crate) fn with_engine(inner: S, engine: Arc<Engine>) -> Self {
         Self { inner, engine }
+    }
+
+    /// The inner service. A request to it bypasses the cache.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service, mutably. A request to it bypasses the cache.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service without the cache.
+    pub fn into_inner(self) -> S {
+        self.inner
     }
 }
 
@@ -83,8 +156,8 @@ where
     }
 }
 
-/// Whether the request has content. Not every body tells its end beforehand; then HTTP/1.1 does by its fields
-/// (RFC 9112 §6.3), and of HTTP/2 the worse is taken for true.
+/// Whether the request has content. If the body does not tell its length, the fields of HTTP/1.1 do (RFC 9112 §6.3). A
+/// request of HTTP/2 then counts as one with content.
 fn has_content(request: &request::Parts, body: &impl Body) -> bool {
     if let Some(length) = body.size_hint().exact() {
         return length > 0;

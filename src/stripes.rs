@@ -1,17 +1,17 @@
-//! [`Stripes`]: what keys share with one another, so that those of other stripes need not wait.
+//! [`Stripes`]: values shared by keys of equal hash, so that keys of different stripes do not wait for each other.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// One of `N` for each key, by the key's hash. `N` is from 1 to 65,536.
+/// Holds `N` values and picks one for each key, by the key's hash. `N` is from 1 to 65,536.
 pub(crate) struct Stripes<T, const N: usize> {
     others: Box<[T]>,
-    /// By itself, so that there is one for any key.
+    /// A field of its own, so that every key has a stripe.
     last: T,
     hasher: RandomState,
 }
 
 impl<T, const N: usize> Stripes<T, N> {
-    /// The stripe of `key`: always the same one.
+    /// The stripe of `key`, always the same one.
     pub(crate) fn of<K: Hash + ?Sized>(&self, key: &K) -> &T {
         let place = usize::try_from(self.hasher.hash_one(key) & 0xffff).unwrap_or_default() % N;
         self.others.get(place).unwrap_or(&self.last)
@@ -46,7 +46,7 @@ mod tests {
             }
             let keys: Vec<_> = stripes.iter().map(Cell::get).collect();
             assert_eq!((keys.len(), keys.iter().sum()), (N, 50 * N));
-            // By chance, one would be without in one run of 10 to the 18th.
+            // A stripe stays without keys by chance in one run of 10 to the 18th.
             assert!(!keys.contains(&0), "{keys:?}");
         }
         check::<1>();

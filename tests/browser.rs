@@ -1,12 +1,12 @@
 //! A real player: headless Chromium plays the example's videos from behind caches in all modes of filling.
 //!
-//! Needs `chromium` and `chromedriver` (Debian: `chromium`, `chromium-driver`). Where they are missing, the test is
-//! left out, and the end of the run says so; where `CI` is set, it fails.
+//! Needs `chromium` and `chromedriver` (Debian: `chromium`, `chromium-driver`). If they are missing, the test is left
+//! out, and the end of the run says so. If `CI` is set, the test fails instead.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a panic fails the test; clippy.toml allows it in test functions, not in what they call"
+    reason = "a panic fails the test; clippy.toml allows it in test functions, not in the functions that they call"
 )]
 
 #[path = "../examples/player/app.rs"]
@@ -80,7 +80,7 @@ async fn play() -> Outcome<()> {
     let driver = Driver::start(&chromedriver)?;
     let browser = driver.browser(&chromium).await?;
     let watched = tokio::time::timeout(LIMIT, watch(&driver, &browser, &page));
-    // Whatever was found, the browser is closed before anyone hears of it.
+    // The browser is closed before any failure is reported.
     let watched = AssertUnwindSafe(watched).catch_unwind().await;
     let closed = browser.close().await;
     match watched {
@@ -97,7 +97,7 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         let seen = Seen::read(browser, sample).await?;
         seen.assert_filled_once(0);
         seen.assert_first_bytes(0);
-        // The page shows all of it; it asks for that in its own time.
+        // The page shows the whole state, which it asks for at its own pace.
         let cells = "article[data-mode='whole'] .strip .served".to_owned();
         let rows = format!("#log tbody tr:nth-child({})", seen.requests().len());
         for selector in [cells, rows] {
@@ -113,8 +113,8 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         seek(browser, sample, 0.1).await?;
         Seen::read(browser, sample).await?.assert_filled_once(before);
     }
-    // A new page holds nothing of the old one's videos, and the answers were `no-store`: it must ask again. On a fast line
-    // a whole sample is there before the browser seeks, and no seek asks for bytes.
+    // A new page holds none of the old page's videos, and the answers were `no-store`: the browser must ask again. On
+    // a fast line a whole sample is there before the browser seeks, and no seek asks for bytes.
     driver.slow_down(browser).await?;
     for sample in &SAMPLES {
         let before = Seen::read(browser, sample).await?.requests().len();
@@ -131,7 +131,7 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
     heal(browser, page, &SAMPLES[0]).await
 }
 
-/// Every one answered from the store, with bytes.
+/// Every request was answered from the store, with bytes.
 fn assert_hits(requests: &[&Value]) {
     for request in requests {
         assert!(cache_status(request).contains("; hit"), "{request}");
@@ -150,7 +150,7 @@ fn starts_midway(request: &Value) -> bool {
     range.starts_with("bytes=") && !range.starts_with("bytes=0-")
 }
 
-/// A new page, with a player for each mode.
+/// Opens a new page, with a player for each mode.
 async fn open(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
     browser.goto(&format!("{page}?sample={}", sample.file)).await?;
     for mode in MODES {
@@ -190,7 +190,8 @@ async fn play_to_the_end(browser: &Client, sample: &Sample, rate: u32) -> Outcom
     Ok(())
 }
 
-/// Seeks to `part` of the whole in all modes at once; first loads as much as a browser must, if nothing is there.
+/// Seeks to `part` of the whole in all modes at once. If nothing is stored, a player first loads as much as a browser
+/// must.
 async fn seek(browser: &Client, sample: &Sample, part: f64) -> Outcome<()> {
     let script = "
         const [part, done] = arguments;
@@ -234,7 +235,7 @@ async fn empty(browser: &Client, sample: &Sample) -> Outcome<()> {
 
 #[track_caller]
 fn assert_near(seconds: &Value, expected: f64) {
-    // A frame is 0.04 s, and a container may count one more or less than the other.
+    // A frame is 0.04 s, and a container may count one frame more or less than the other.
     let near = seconds.as_f64().is_some_and(|seconds| (seconds - expected).abs() < 0.1);
     assert!(near, "{seconds} s is not {expected} s");
 }
@@ -244,7 +245,7 @@ struct Sample {
     seconds: f64,
 }
 
-/// What the app saw of one sample: `/seen/{sample}`.
+/// The app's state of one sample: `/seen/{sample}`.
 struct Seen(Value);
 
 impl Seen {
@@ -260,13 +261,13 @@ impl Seen {
         self.0["requests"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// Those in one mode, the first `before` of all left out.
+    /// The requests in one mode, without the first `before` requests of all modes.
     fn requests_of(&self, mode: &str, before: usize) -> Vec<&Value> {
         self.requests().iter().skip(before).filter(|request| request["mode"] == mode).collect()
     }
 
-    /// `Fill::Whole` keeps its word: of the requests after the first `before`, the first has filled the cache, with one
-    /// call of the inner service, and the others are hits.
+    /// Checks that `Fill::whole()` keeps its word. The first request after the first `before` has
+    /// filled the cache with one call of the inner service. The requests after it are hits.
     fn assert_filled_once(&self, before: usize) {
         let (whole, requests) = (&self.0["modes"]["whole"], self.requests_of("whole", before));
         assert_eq!(whole["inner_calls"], 1, "{whole}");
@@ -291,7 +292,7 @@ impl Driver {
     fn start(program: &Path) -> Outcome<Self> {
         let mut process = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("chromedriver has no output")?;
-        // From here on it is stopped on the way out.
+        // From here on, the process is stopped when the value is dropped.
         let mut driver = Self { process, address: (Ipv4Addr::LOCALHOST, 0).into() };
         let mut lines = BufReader::new(output).lines();
         let port = loop {
@@ -301,7 +302,7 @@ impl Driver {
             }
         };
         driver.address.set_port(port);
-        // What else it prints must not fill the pipe.
+        // Its further output must not fill the pipe.
         thread::spawn(move || lines.for_each(drop));
         Ok(driver)
     }
@@ -311,7 +312,7 @@ impl Driver {
             "binary": chromium,
             "args": [
                 "--headless=new",
-                // Root, as in a container, has no sandbox.
+                // As root, as in a container, Chromium has no sandbox.
                 "--no-sandbox",
                 "--disable-dev-shm-usage",
                 "--disable-gpu",
@@ -326,7 +327,7 @@ impl Driver {
         Ok(browser)
     }
 
-    /// Gives the browser a slow line. `WebDriver` has no command for that; chromedriver has.
+    /// Gives the browser a slow line. `WebDriver` has no command for that, but chromedriver has one.
     async fn slow_down(&self, browser: &Client) -> Outcome<()> {
         let session = browser.session_id().await?.ok_or("the browser has no session")?;
         let line = json!({ "offline": false, "latency": 0, "throughput": BYTES_PER_SECOND });
@@ -342,11 +343,13 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // Its browser is closed by then. Nothing if it has ended.
+        // Its browser is closed by then. The call does nothing if the process has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
+
+const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/player/videos");
 
 const SAMPLES: [Sample; 3] = [
     Sample { file: "moov-at-end.mp4", seconds: 8.0 },
@@ -359,10 +362,10 @@ const MODES: [&str; 3] = ["whole", "progressive", "sliced"];
 /// A sample takes two seconds to come.
 const PACE: Pace = Pace { latency: Duration::from_millis(100), chunk: Duration::from_millis(100) };
 
-/// For all that a browser is waited for: some forty seconds, on a machine that is not busy.
+/// The longest wait for the browser, which needs some forty seconds on a machine that is not busy.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A few seconds for a sample in all modes, which is more than a browser takes to find the length and seek.
+/// A sample takes a few seconds in all modes, which is more than a browser takes to find the length and seek.
 const BYTES_PER_SECOND: u32 = 750_000;
 // For tests/browser.rs, once the engine heeds the modes. The calls go into `watch`:
 //
@@ -372,7 +375,7 @@ const BYTES_PER_SECOND: u32 = 750_000;
 //
 // Beside `empty` and the other functions:
 
-/// Loses a chunk in the middle of what is stored, in all modes, and plays through it.
+/// Loses a chunk in the middle of the stored chunks, in all modes, and plays through it.
 async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
     let before = Seen::read(browser, sample).await?;
     let script = "
@@ -388,7 +391,7 @@ async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
     for mode in MODES {
         let (before, after) = (&before.0["modes"][mode], &after.0["modes"][mode]);
         assert_eq!(after["chunks"][LOST], "healed", "{}, {mode}: {after}", sample.file);
-        // It alone is asked for: again, where the browser left before it came.
+        // Only the lost chunk is asked for, once more if the browser left before it came.
         let calls = after["asked"].as_array().into_iter().flatten();
         let calls: Vec<_> = calls.skip(before["asked"].as_array().map_or(0, Vec::len)).collect();
         assert!(!calls.is_empty(), "{}, {mode}: {after}", sample.file);
@@ -404,7 +407,7 @@ async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {
 // In `impl Seen`:
 
 impl Seen {
-    /// What does not wait for the last byte is much earlier.
+    /// An answer that does not wait for the last byte is much earlier.
     fn assert_first_bytes(&self, before: usize) {
         let first = |mode| self.requests_of(mode, before)[0]["first_byte_ms"].as_f64().unwrap_or(f64::MAX);
         for mode in ["progressive", "sliced"] {
@@ -412,8 +415,8 @@ impl Seen {
         }
     }
 
-    /// `Fill::Sliced` keeps its word: a seek into what is not there costs less than the video, and calls for parts only.
-    /// So does `Fill::Progressive`: one call.
+    /// Checks that `Fill::sliced()` keeps its word: a seek to a missing chunk costs less than the video, and makes
+    /// calls for parts only. `Fill::progressive()` keeps its word too: one call.
     fn assert_parts(&self, before: usize) {
         let (sliced, progressive) = (&self.0["modes"]["sliced"], &self.0["modes"]["progressive"]);
         assert!(sliced["fetched"].as_u64() < sliced["length"].as_u64(), "{sliced}");
@@ -426,6 +429,6 @@ impl Seen {
     }
 }
 
-// Among the constants: in the middle of all samples.
+// A constant: the middle of all samples.
 
 const LOST: usize = 6;

@@ -1,6 +1,6 @@
-//! However long a video is, the layer holds a few chunks of it at a time, whenever its first byte leaves.
+//! The layer holds a few chunks of a video at a time, however long the video is and whenever its first byte leaves.
 //!
-//! A test binary of its own: its allocator counts what the whole process holds, so the tests take turns.
+//! A test binary of its own: its allocator counts the memory of the whole process, so the tests take turns.
 
 #![expect(
     clippy::indexing_slicing,
@@ -35,7 +35,7 @@ use peak_alloc::PeakAlloc;
 use tokio::runtime::Runtime;
 use tower::{service_fn, Layer, ServiceExt};
 use tower_video_cache::{
-    BoxError, Fault, FaultStore, Fill, ManualClock, MokaStore, Operation, Store, VideoCacheLayer,
+    BoxError, Fault, FaultStore, Fill, ManualClock, MokaStore, Operation, Store, Timeouts, VideoCacheLayer,
 };
 
 use self::{
@@ -50,14 +50,14 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 const ANSWERS: [Answer; 3] = [Answer::Declared, Answer::Unsaid, Answer::InParts];
 
 /// Neither is a multiple of a chunk, so that the last one is short.
 const LONG: u64 = 2 * GIB + 12_345;
 const LESS: u64 = GIB / 16 + 12_345;
 
-/// What a request may add to what the process held before it.
+/// The most that a request may add to the memory of the process.
 const MOST: usize = 8 * MIB;
 
 const CACHE: &str = "tower-video-cache; ";
@@ -70,7 +70,7 @@ const HIT: &str = "tower-video-cache; hit";
 fn a_movie_whose_first_chunk_is_not_taken_streams_from_the_one_inner_call() {
     let _turn = turn();
     for play in plays() {
-        let store = FaultStore::new(MokaStore::new(8 * GIB));
+        let store = FaultStore::new(MokaStore::new(8 * GIB).unwrap());
         store.spoil_from(Operation::Put, 1, Fault::Error);
         play.show(store, &[Showing::of(STORE_FAILED, 1..=1)]);
     }
@@ -80,7 +80,7 @@ fn a_movie_whose_first_chunk_is_not_taken_streams_from_the_one_inner_call() {
 fn a_movie_whose_third_chunk_is_not_taken_streams_on_from_there() {
     let _turn = turn();
     for play in plays() {
-        let store = FaultStore::new(MokaStore::new(8 * GIB));
+        let store = FaultStore::new(MokaStore::new(8 * GIB).unwrap());
         store.spoil_from(Operation::Put, 3, Fault::Error);
         play.show(store, &[Showing::of(STORE_FAILED, 1..=1)]);
     }
@@ -92,9 +92,9 @@ fn a_movie_that_the_store_forgets_is_asked_for_again() {
     for play in plays() {
         let store = Forgetful::of(play.answer != Answer::Declared);
         let asked_for_again = Showing::of(NOT_STORED, 2..=2);
-        // After the first byte, each chunk can be asked for again, a few times; or the body breaks.
+        // After the first byte, each chunk can be asked for again, a few times. Otherwise the body breaks.
         let broken = Showing { may_break: true, ..Showing::of(NOT_STORED, 1..=4 * play.chunks()) };
-        play.show(store, &[if play.mode == Fill::Whole { asked_for_again } else { broken }]);
+        play.show(store, &[if play.mode == Fill::whole() { asked_for_again } else { broken }]);
     }
 }
 
@@ -116,7 +116,7 @@ fn a_movie_on_disk_without_its_manifest_is_read_back_for_its_one_viewer() {
     }
 }
 
-/// One request for the movie: what its `Cache-Status` begins with, and how often the inner service is called until its end.
+/// One request for the video: the start of its `Cache-Status`, and the number of inner calls until its end.
 struct Showing {
     status: &'static str,
     inner_calls: RangeInclusive<u64>,
@@ -129,7 +129,7 @@ impl Showing {
     }
 }
 
-/// A movie to be played in a mode, of an inner service that answers in its way.
+/// A video that is played in a mode, with the inner service's kind of answer.
 #[derive(Clone, Copy)]
 struct Play {
     mode: Fill,
@@ -140,7 +140,7 @@ struct Play {
 fn plays() -> impl Iterator<Item = Play> {
     let both = MODES.into_iter().flat_map(|mode| ANSWERS.into_iter().map(move |answer| (mode, answer)));
     both.map(|(mode, answer)| {
-        let is_long = mode == Fill::Whole && answer != Answer::InParts;
+        let is_long = mode == Fill::whole() && answer != Answer::InParts;
         Play { mode, answer, movie: Movie { number: 0, length: if is_long { LONG } else { LESS } } }
     })
 }
@@ -150,7 +150,8 @@ impl Play {
         self.movie.length.div_ceil(1 << 20)
     }
 
-    /// Plays the movie through a layer on `store`, once for each showing, and holds the heap to its bound.
+    /// Plays the video through a layer on `store`, once for each showing, and checks that the heap stays within its
+    /// bound.
     #[track_caller]
     fn show(self, store: impl Store, showings: &[Showing]) {
         let inner_calls = Arc::new(AtomicU64::new(0));
@@ -159,8 +160,10 @@ impl Play {
             counted.fetch_add(1, Ordering::SeqCst);
             std::future::ready(Ok::<_, BoxError>(self.answer.to(&request, self.movie, None)))
         });
-        // A disk that others write to as well may take its time.
-        let layer = VideoCacheLayer::new(store).fill(self.mode).store_limit(Duration::from_secs(60));
+        // A disk that others write to as well may be slow.
+        let layer = VideoCacheLayer::new(store)
+            .fill(self.mode)
+            .timeouts(Timeouts::default().store(Duration::from_secs(60)));
         let service = layer.clock(ManualClock::starting_at(UNIX_EPOCH)).layer(inner);
 
         let runtime = runtime();
@@ -182,20 +185,20 @@ impl Play {
         }
     }
 
-    /// Where the first byte leaves before all is stored, nobody can say yet how that ends; and who comes next may be there
-    /// before the end.
+    /// The expected status. If the first byte leaves before all is stored, the end is still unknown at that time. A
+    /// later client may also come before the end.
     fn status_of(self, showing: &Showing) -> &'static str {
         match (self.mode, showing.status) {
-            (Fill::Whole, status) => status,
+            (mode, status) if mode == Fill::whole() => status,
             (_, HIT) => CACHE,
             _ => NOT_STORED,
         }
     }
 
-    /// What comes in parts takes a call for each at most.
+    /// The expected number of calls. A fill in parts makes at most one call for each part.
     fn calls_of(self, showing: &Showing) -> RangeInclusive<u64> {
         let (least, most) = showing.inner_calls.clone().into_inner();
-        let in_parts = self.mode == Fill::Sliced && self.answer == Answer::InParts;
+        let in_parts = self.mode == Fill::sliced() && self.answer == Answer::InParts;
         least..=if in_parts { most * self.chunks() } else { most }
     }
 }
@@ -205,7 +208,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-/// What a run adds at most to what the process held before it.
+/// The most memory that a run adds to the process.
 fn heap_of(runtime: &Runtime, run: impl Future<Output = ()>) -> usize {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();

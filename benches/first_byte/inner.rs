@@ -1,4 +1,4 @@
-//! An inner service with one object, and a line of 32 MiB/s for each of its answers.
+//! An inner service with one object. Each of its answers comes over a line of 32 MiB/s.
 
 use std::{
     convert::Infallible,
@@ -17,12 +17,12 @@ use http::{header, request, Response, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::{sleep, sleep_until, Instant, Sleep};
 
-/// An inner service that honours a range and a strong validator, and counts.
+/// An inner service that honours a range and a strong validator, and counts its calls and bytes.
 pub(crate) struct Inner {
     length: u64,
     latency: Duration,
     pub(crate) calls: AtomicU64,
-    /// Those of all frames that were taken.
+    /// Bytes of all frames that were taken.
     pub(crate) bytes: AtomicU64,
     /// Calls whose answers have neither ended nor been dropped.
     open: AtomicU64,
@@ -35,7 +35,7 @@ impl Inner {
         Self { length, latency, calls, bytes, open }
     }
 
-    /// The range that was asked for, if it is of this object; else all.
+    /// Returns the requested range if it is a range of this object, else the whole.
     pub(crate) async fn answer(
         self: Arc<Self>,
         request: request::Parts,
@@ -65,7 +65,7 @@ impl Inner {
         Ok(response.header(header::CONTENT_LENGTH, to - from).body(film).unwrap())
     }
 
-    /// Waits until nobody has asked for anything for a while.
+    /// Waits until no client has asked for anything for a while.
     pub(crate) async fn silence(&self) {
         let (begun, mut quiet) = (Instant::now(), 0);
         while quiet < 3 {
@@ -79,7 +79,7 @@ impl Inner {
     }
 }
 
-/// The body of an answer: each frame comes when a line of `RATE` would have carried it.
+/// The body of an answer. Each frame comes when a line of `RATE` would have carried it.
 pub(crate) struct Film {
     open: Open,
     begun: Instant,
@@ -114,7 +114,7 @@ impl Body for Film {
     }
 }
 
-/// A call under way, from its beginning to the drop of its body.
+/// A call under way, from its start until its body is dropped.
 struct Open {
     inner: Arc<Inner>,
 }
@@ -132,9 +132,9 @@ impl Drop for Open {
     }
 }
 
-/// The movie from `position` to the end of its frame, or `to`.
+/// The video from `position` to the end of its frame, or `to`.
 ///
-/// Each frame is another slice of the same noise, so that bytes which come from the wrong place show.
+/// Each frame is another slice of the same noise, so bytes that come from the wrong place show.
 pub(crate) fn pictures_at(position: u64, to: u64) -> Bytes {
     let start = position / FRAME * 7919 % FRAME;
     let length = (FRAME - position % FRAME).min(to.saturating_sub(position));
@@ -155,6 +155,6 @@ static PICTURES: LazyLock<Bytes> = LazyLock::new(|| {
 });
 
 const FRAME: u64 = 16 << 10;
-/// Bytes of a second, for each answer.
+/// Bytes per second, for each answer.
 const RATE: u64 = 32 << 20;
 const ETAG: &str = "\"v1\"";

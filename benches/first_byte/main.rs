@@ -1,8 +1,9 @@
-//! When the first byte of a cold video leaves, and what is asked of the inner service until then and after, in each mode
-//! and beside the bare inner service: one of 32 MiB/s for each of its answers.
+//! Measures when the first byte of a cold video leaves, and how many calls and bytes the inner service is asked for
+//! until then and after. It does so in each mode and beside the bare inner service, whose answers each come at 32
+//! MiB/s.
 //!
 //! Prints a table. Each ratio is to the bare service in the same run, and a goal that is missed is no failure. With
-//! `--test`, small sizes and one round, for what is asserted: statuses, and each byte that a viewer reads.
+//! `--test`, it runs small sizes and one round, for the assertions: statuses, and each byte that a client reads.
 
 #![expect(
     clippy::indexing_slicing,
@@ -21,7 +22,7 @@ use tower_video_cache::Fill;
 use self::scene::{Ask, Scene, Seen};
 
 fn main() {
-    // As with criterion: no `--bench` where `cargo test` runs it.
+    // As with criterion, `cargo test` runs this without `--bench`.
     let is_told = |what: &str| std::env::args().any(|argument| argument == what);
     let sizes = if is_told("--bench") && !is_told("--test") { MEASURED } else { TESTED };
     println!("| cold | | first byte | × bare | inner bytes | inner calls | goals |");
@@ -37,8 +38,8 @@ fn main() {
     for (name, to) in [("1 MiB at 90 %", Some(from + MIB)), ("from 90 % on, 1 MiB read", None)] {
         let seek = Ask { from, to, reads: MIB };
         for (latency, sliced, rounds) in [
-            // The first byte of the bare service is that of a frame of 16 KiB. What is stored first is a chunk, and can be
-            // no faster than one.
+            // The bare service's first byte comes in a frame of 16 KiB. The cache stores whole chunks first, so it
+            // can be no faster than one chunk.
             (Duration::ZERO, FirstByte::InChunks(2.0), [5, 0, 0, 5]),
             (sizes.latency, FirstByte::InBare(2.0), [5, 1, 1, 5]),
         ] {
@@ -49,7 +50,7 @@ fn main() {
 
     let parts = (0..sizes.viewers).map(|viewer| {
         let place = |viewer: u64| sizes.seeked * viewer / sizes.viewers;
-        // A little of what the next one reads, too.
+        // This client also reads a little of the bytes that the next client reads.
         let to = (place(viewer + 1) + sizes.chunk / 4).min(sizes.seeked);
         Ask { from: place(viewer), to: None, reads: to - place(viewer) }
     });
@@ -62,12 +63,12 @@ fn main() {
 struct Sizes {
     chunk: u64,
     read_ahead: u64,
-    /// Of the object that is played from its start.
+    /// Length of the object that is played from its start.
     played: u64,
-    /// Of the object that viewers seek in.
+    /// Length of the object that clients seek in.
     seeked: u64,
     viewers: u64,
-    /// Before an answer of the inner service begins: it is as far away as many are.
+    /// Time before an answer of the inner service begins: many real origins are that far away.
     latency: Duration,
     most_rounds: usize,
 }
@@ -95,7 +96,7 @@ const TESTED: Sizes = Sizes {
 struct Goals {
     progressive: FirstByte,
     sliced: FirstByte,
-    /// What the inner service may give to `Sliced`.
+    /// The most bytes that the inner service may send to `Sliced`.
     bytes: Option<u64>,
 }
 
@@ -103,9 +104,9 @@ struct Goals {
 #[derive(Clone, Copy)]
 enum FirstByte {
     Any,
-    /// By so many times the bare service's first byte.
+    /// At most this many times the bare service's first byte.
     InBare(f64),
-    /// By so many times what the bare service takes for a chunk.
+    /// At most this many times the time that the bare service takes for a chunk.
     InChunks(f64),
 }
 
@@ -114,9 +115,9 @@ impl Sizes {
         Scene { length, latency, asks, chunk: self.chunk, read_ahead: self.read_ahead }
     }
 
-    /// Plays the scene so many times in each mode, in turn, and prints what is in the middle of each.
+    /// Plays the scene this many times in each mode, in turn, and prints the median of each.
     fn show(&self, name: &str, scene: &Scene, rounds: [usize; 4], goals: &Goals) {
-        let modes = [None, Some(Fill::Whole), Some(Fill::Progressive), Some(Fill::Sliced)];
+        let modes = [None, Some(Fill::whole()), Some(Fill::progressive()), Some(Fill::sliced())];
         let mut seen = modes.map(|_| Vec::new());
         for round in 0..rounds[0].min(self.most_rounds) {
             for ((mode, seen), rounds) in modes.into_iter().zip(&mut seen).zip(rounds) {
@@ -150,8 +151,8 @@ impl Sizes {
 impl Goals {
     fn judged(&self, mode: Option<Fill>, seen: &Seen, bare: &Seen) -> Vec<String> {
         let (first_byte, bytes) = match mode {
-            Some(Fill::Progressive) => (self.progressive, None),
-            Some(Fill::Sliced) => (self.sliced, self.bytes),
+            Some(mode) if mode == Fill::progressive() => (self.progressive, None),
+            Some(mode) if mode == Fill::sliced() => (self.sliced, self.bytes),
             Some(_) => (FirstByte::Any, None),
             None => return vec![format!("first chunk {}", in_ms(bare.first_chunk))],
         };

@@ -1,4 +1,4 @@
-//! Viewers of a cold object, and what they see.
+//! Clients of a cold object, and the times and counts of what they read.
 
 use std::{
     fmt::Debug,
@@ -17,7 +17,7 @@ use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
 use crate::inner::{pictures_at, Inner};
 
-/// Viewers who come at once, and the object that they come for.
+/// Clients that come at once, and the object that they ask for.
 pub(crate) struct Scene {
     pub(crate) length: u64,
     pub(crate) latency: Duration,
@@ -26,26 +26,27 @@ pub(crate) struct Scene {
     pub(crate) read_ahead: u64,
 }
 
-/// What a viewer asks for, and how much of it is read before it leaves. Whoever reads all asks without `Range`.
+/// A client's request, and how much of the answer it reads before it leaves. A client that reads everything asks
+/// without `Range`.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask {
     pub(crate) from: u64,
-    /// The end of what is asked for; `None` for that of the object.
+    /// The end of the requested range; `None` means the end of the object.
     pub(crate) to: Option<u64>,
     pub(crate) reads: u64,
 }
 
-/// What came of a scene. The times are those of the viewer in the middle.
+/// The result of a scene. The times are those of the median client.
 pub(crate) struct Seen {
     pub(crate) first_byte: Duration,
-    /// A chunk's worth of bytes, or all that the viewer reads.
+    /// The time of the first chunk's worth of bytes, or of all that the client reads.
     pub(crate) first_chunk: Duration,
     pub(crate) inner_bytes: u64,
     pub(crate) calls: u64,
 }
 
 impl Seen {
-    /// The times in the middle, the most bytes and calls.
+    /// The median times, and the most bytes and calls.
     pub(crate) fn in_the_middle(rounds: &mut [Self]) -> Self {
         let mut middle = |of: fn(&Self) -> Duration| {
             rounds.sort_by_key(of);
@@ -59,8 +60,8 @@ impl Seen {
 }
 
 impl Scene {
-    /// Plays the scene once, through the layer or without; to the last byte that the inner service is still asked for when
-    /// the viewers have gone.
+    /// Plays the scene once, with the layer or without it. It ends once the clients have gone and the inner service
+    /// has sent the last byte that it is still asked for.
     pub(crate) fn play(&self, mode: Option<Fill>) -> Seen {
         let inner = Arc::new(Inner::new(self.length, self.latency));
         let called = Arc::clone(&inner);
@@ -73,8 +74,8 @@ impl Scene {
                 None => self.watched_by_all(service).await,
                 Some(mode) => {
                     let chunk_size = ChunkSize::new(self.chunk.try_into().unwrap()).unwrap();
-                    let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).chunk_size(chunk_size);
-                    let layer = layer.fill(mode).read_ahead(self.read_ahead);
+                    let layer = VideoCacheLayer::new(MokaStore::new(1 << 30).unwrap()).chunk_size(chunk_size);
+                    let layer = layer.fill(mode.read_ahead(self.read_ahead));
                     self.watched_by_all(layer.layer(service)).await
                 }
             };
@@ -95,7 +96,7 @@ impl Scene {
         join_all(self.asks.iter().map(|ask| self.watched(service.clone(), ask))).await
     }
 
-    /// When a viewer's first byte came, and its first chunk.
+    /// The time of a client's first byte, and of its first chunk.
     async fn watched<S, B>(&self, service: S, ask: &Ask) -> (Duration, Duration)
     where
         S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error: Debug>,

@@ -1,9 +1,9 @@
-//! What a hit costs from each store: the time to its first byte, and what the bytes come at.
+//! Measures the cost of a hit from each store: the time to its first byte, and the rate of its bytes.
 //!
-//! `cargo bench --features all-stores --bench stores` measures; with `-- --test` each measurement is made a few times, to
-//! see that it can be. Servers that are on the `PATH`, a `redis-server`, `memcached` and `s3s-fs`, are started on loopback for
-//! it; without one, its rows are left out.
-//! `raw` is the same value read by the redis client alone, in turns with the rows of Redis.
+//! `cargo bench --features all-stores --bench stores` measures. With `-- --test`, each measurement runs a few times,
+//! to check that it works. The bench starts the servers that are on the `PATH` (`redis-server`, `memcached` and
+//! `s3s-fs`) on loopback. If a server is missing, its rows are left out. The row `raw` is the same value read by the
+//! redis client alone, in turns with the rows of Redis.
 
 #![expect(
     clippy::indexing_slicing,
@@ -51,7 +51,7 @@ use self::{
 };
 
 fn main() {
-    // As with criterion: no `--bench` where `cargo test` runs it.
+    // As with criterion, `cargo test` runs this without `--bench`.
     let is_told = |what: &str| std::env::args().any(|argument| argument == what);
     let rounds = if is_told("--bench") && !is_told("--test") { 400 } else { 3 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -65,7 +65,7 @@ async fn all(rounds: usize) {
         "{:<24}{:>14}{:>14}{:>14}{:>14}{:>14}",
         "store", "first byte", "64 KiB", "1 MiB", "1 MiB x 8", "whole"
     );
-    row("moka", &cached(MokaStore::new(1 << 30)).await, rounds).await;
+    row("moka", &cached(MokaStore::new(1 << 30).unwrap()).await, rounds).await;
     let files = || {
         let files = services::Fs::default()
             .root(&scratch.text("files"))
@@ -73,7 +73,7 @@ async fn all(rounds: usize) {
         OpendalStore::new(Operator::new(files).unwrap())
     };
     row("fs", &cached(files()).await, rounds).await;
-    row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+    row("fs, near", &cached(Tiered::new(MokaStore::new(1 << 30).unwrap(), files())).await, rounds).await;
     std::fs::create_dir(scratch.text("foyer")).unwrap();
     let foyer = FoyerStore::open(scratch.text("foyer"), 16 << 20, 1 << 30).await.unwrap();
     let foyer = std::sync::Arc::new(foyer);
@@ -87,9 +87,9 @@ async fn all(rounds: usize) {
     if is_there(S3::PROGRAMS) {
         let s3 = S3::start().await;
         let files = || OpendalStore::new(s3.operator());
-        // The server takes its time.
+        // This server is slow.
         row("s3", &cached(files()).await, rounds.div_ceil(8)).await;
-        row("s3, near", &cached(Tiered::new(MokaStore::new(1 << 30), files())).await, rounds).await;
+        row("s3, near", &cached(Tiered::new(MokaStore::new(1 << 30).unwrap(), files())).await, rounds).await;
     }
     let redis = match RedisServer::start().await {
         Ok(redis) => redis,
@@ -102,9 +102,10 @@ async fn all(rounds: usize) {
     let service = cached(RedisStore::new(&url).unwrap()).await;
     row("redis", &service, rounds).await;
     against_raw("redis", &url, &service, rounds).await;
-    let near = |bytes| Tiered::new(MokaStore::new(bytes), RedisStore::new(&url).unwrap());
+    let near = |bytes| Tiered::new(MokaStore::new(bytes).unwrap(), RedisStore::new(&url).unwrap());
     row("redis, near", &cached(near(1 << 30)).await, rounds).await;
-    // Of room for what is small: the chunks that were read are out again before their turn comes.
+    // The near store has room for small values only: the chunks that were read are evicted before their turn comes
+    // again.
     let service = cached(near(16 << 20)).await;
     row("redis, 16 MiB near", &service, rounds).await;
     against_raw("redis, 16 MiB near", &url, &service, rounds).await;
@@ -114,7 +115,7 @@ async fn all(rounds: usize) {
     without_a_server(dead, rounds).await;
 }
 
-/// Says so, if the rows of a server are left out.
+/// Whether the programs are there. Prints a line if the rows of a server are left out.
 fn is_there(programs: Programs) -> bool {
     let missing = missing(programs);
     if let Some(missing) = missing {
@@ -185,7 +186,7 @@ async fn row(name: &str, service: &Cached, rounds: usize) {
     );
 }
 
-/// Ranges of one chunk each, in turns with the chunk's value read by the client alone.
+/// Ranges of one chunk each, in turns with reads of the same chunk value by the client alone.
 async fn against_raw(name: &str, url: &str, service: &Cached, rounds: usize) {
     let client = redis::Client::open(url).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
@@ -210,7 +211,7 @@ async fn against_raw(name: &str, url: &str, service: &Cached, rounds: usize) {
     );
 }
 
-/// What a store whose server is gone adds to a request, beside the inner service alone.
+/// Measures the time that a store whose server is gone adds to a request, beside the inner service alone.
 async fn without_a_server(store: RedisStore, rounds: usize) {
     let service = VideoCacheLayer::new(store).layer(Inner);
     let mut opening = Vec::new();
@@ -237,7 +238,7 @@ async fn answer(
     service.clone().oneshot(request(range)).await.unwrap()
 }
 
-/// Bytes of the body, and what the cache says of it.
+/// The number of bytes of the body, and the value of `Cache-Status`.
 async fn whole(service: &Cached, range: Option<(usize, usize)>) -> (usize, String) {
     let response = answer(service, range).await;
     let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
@@ -261,7 +262,7 @@ fn request(range: Option<(usize, usize)>) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// One movie, from memory.
+/// One video, from memory.
 #[derive(Clone)]
 struct Inner;
 
@@ -283,7 +284,7 @@ impl Service<Request<Full<Bytes>>> for Inner {
     }
 }
 
-/// A directory that is gone at the end.
+/// A directory that is removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -310,7 +311,7 @@ async fn timed<T>(what: impl Future<Output = T>) -> Duration {
     begun.elapsed()
 }
 
-/// MiB a second, of so many.
+/// The rate in MiB per second, for this many MiB.
 async fn rate<F: Future<Output = ()>>(mebibytes: usize, what: impl FnOnce() -> F) -> f64 {
     let mebibytes = u32::try_from(mebibytes).unwrap();
     f64::from(mebibytes) / timed(what()).await.as_secs_f64()

@@ -1,12 +1,12 @@
-//! Three caching nodes before one origin, with one Redis between them: a stampede on a video that none of them has, then an
-//! unsafe request through one of them, then another stampede.
+//! Three caching nodes in front of one origin, with one Redis between them: a stampede on a video that none of them
+//! has, then an unsafe request through one of them, then another stampede.
 //!
 //! `cargo run --release --example cluster --features all-stores`
 //!
-//! It starts a `redis-server` of its own on loopback, and ends it. Each node is the proxy of `examples/proxy`, as it would
-//! run on a machine of its own: the nodes know nothing of each other, and share nothing but the store.
+//! It starts a `redis-server` of its own on loopback, and ends it. Each node is the proxy of `examples/proxy`, as it
+//! would run on a machine of its own: the nodes do not know each other, and share only the store.
 
-#![expect(clippy::print_stdout, reason = "what the nodes did is what it is for")]
+#![expect(clippy::print_stdout, reason = "the example prints what the nodes did")]
 
 #[path = "../proxy/answers.rs"]
 mod answers;
@@ -74,13 +74,13 @@ async fn run() -> Result<(), BoxError> {
     stampede.run("a video that no node has").await?;
     stampede.run("the same once more").await?;
 
-    // RFC 9111 §4.4: what it changes is no longer true, wherever it was stored.
+    // RFC 9111 §4.4: an unsafe request invalidates the stored response, wherever it is stored.
     let status = viewers::replace(*nodes.first().ok_or("no node")?).await?;
     println!("\nPUT {} through node-1: {status}; the origin has another video now", origin_server::PATH);
     stampede.run("the other video").await
 }
 
-/// One node, as `proxy --store redis://…` would be.
+/// One node, as `proxy --store redis://…` would run it.
 async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<SocketAddr, BoxError> {
     let (origin, store) = (format!("http://{}", origin.address()), format!("redis://{}", redis.address()));
     let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", &origin, "--store", &store, "--name", name];
@@ -97,5 +97,5 @@ async fn node(name: &str, redis: &RedisServer, origin: &OriginServer) -> Result<
 }
 
 const NODES: usize = 3;
-/// Of each node, at once.
+/// Viewers of each node, all at once.
 const VIEWERS: usize = 50;

@@ -1,4 +1,4 @@
-//! The origin: one video, which a PUT replaces by another one.
+//! The origin: one video, which a PUT replaces with another.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -20,7 +20,7 @@ use axum::{
 use tokio::{net::TcpListener, time::sleep};
 use tower_video_cache::BoxError;
 
-/// Where it listens, and what it was asked.
+/// The origin's address, and a count of its requests.
 pub(crate) struct OriginServer {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -29,7 +29,7 @@ pub(crate) struct OriginServer {
 #[derive(Default)]
 struct Seen {
     calls: AtomicU64,
-    /// Of the video; each PUT begins another.
+    /// The version of the video; each PUT begins another.
     version: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ impl OriginServer {
         self.seen.calls.load(Ordering::Relaxed)
     }
 
-    /// What viewers should get now.
+    /// The video that viewers should get now.
     pub(crate) fn video(&self) -> Bytes {
         content(self.seen.version.load(Ordering::Relaxed))
     }
@@ -59,7 +59,7 @@ impl OriginServer {
 
 async fn video(State(seen): State<Arc<Seen>>) -> impl IntoResponse {
     seen.calls.fetch_add(1, Ordering::Relaxed);
-    // As far away as an origin is, so that a stampede is one.
+    // A real origin is about this far away. The delay lets the requests of a stampede overlap.
     sleep(Duration::from_millis(200)).await;
     let version = seen.version.load(Ordering::Relaxed);
     let fields = [

@@ -1,4 +1,4 @@
-//! A Redis server of one's own.
+//! A Redis server that this example starts and ends.
 
 use std::{
     io::ErrorKind,
@@ -13,16 +13,16 @@ use tokio::{
 };
 use tower_video_cache::BoxError;
 
-/// Ends with this value.
+/// A Redis server, which ends when this value is dropped.
 pub(crate) struct RedisServer {
     child: Child,
     address: SocketAddr,
 }
 
 impl RedisServer {
-    /// On a port that the system chose; what it has is gone when it ends.
+    /// Starts it on a port that the system chose. Its data is gone when it ends.
     pub(crate) async fn start() -> Result<Self, BoxError> {
-        // Redis chooses no port by itself. That of a listener which is gone again is most likely free still.
+        // Redis chooses no port by itself. The port of a listener that was just closed is most likely still free.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?;
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
@@ -55,7 +55,7 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        // It is ours, and has nothing to lose.
+        // The server is ours, and its data may be lost.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The viewers: all at once, each of the whole video, byte for byte.
+//! The viewers: all ask at once for the whole video and check it byte for byte.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -16,7 +16,7 @@ use tower_video_cache::BoxError;
 
 use super::origin_server::{OriginServer, PATH};
 
-/// So many viewers of each node at the same time.
+/// This many viewers of each node at the same time.
 pub(crate) struct Stampede<'a> {
     pub(crate) nodes: &'a [SocketAddr],
     pub(crate) origin: &'a OriginServer,
@@ -24,11 +24,11 @@ pub(crate) struct Stampede<'a> {
 }
 
 impl Stampede<'_> {
-    /// Prints what each node did for its viewers, by what `Cache-Status` says.
+    /// Prints how each node served its viewers, according to `Cache-Status`.
     ///
     /// # Errors
     ///
-    /// A viewer got anything else than the origin's video.
+    /// A viewer got anything other than the origin's video.
     pub(crate) async fn run(&self, what: &str) -> Result<(), BoxError> {
         let (calls, video) = (self.origin.calls(), self.origin.video());
         let client = client();
@@ -84,5 +84,5 @@ fn times(calls: u64) -> String {
     }
 }
 
-/// Whichever node is asked, it is for this site: the authority is part of the cache key.
+/// Every node is asked for this site, because the authority is part of the cache key.
 const SITE: &str = "movies.example";

@@ -1,4 +1,4 @@
-//! The app: the page, each sample behind a cache in each mode, and what is seen of them.
+//! The app: the page, each sample behind a cache in each mode, and the state of the caches.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use super::{
     stage::{Pace, Stage},
 };
 
-/// The page, and each sample behind three caches that are empty at first.
+/// Serves the page, and each sample behind three caches that are empty at first.
 pub(crate) fn router(pace: Pace) -> io::Result<Router> {
     let app = App { log: Log::default(), pace, stages: Mutex::default() };
     for sample in SAMPLES {
@@ -39,7 +39,7 @@ pub(crate) fn router(pace: Pace) -> io::Result<Router> {
         .route("/page.js", get(([(CONTENT_TYPE, "text/javascript")], include_str!("page.js"))))
         .route("/videos/{mode}/{sample}", get(play))
         .route("/seen/{sample}", get(seen))
-        // By DELETE, which no page of another site may send.
+        // The method is DELETE, because no page of another site may send it.
         .route("/stored/{mode}/{sample}", delete(empty))
         .route("/stored/{mode}/{sample}/{chunk}", delete(lose))
         .with_state(Arc::new(app)))
@@ -52,7 +52,7 @@ struct App {
 }
 
 impl App {
-    /// Gives a sample an empty cache in one mode. Viewers of the one before, if any, keep that.
+    /// Gives a sample an empty cache in one mode. Clients of the previous cache, if any, keep using that.
     fn raise(&self, mode: &str, sample: &str) -> io::Result<StatusCode> {
         let mode = MODES.into_iter().find(|(name, _)| *name == mode);
         let sample = SAMPLES.into_iter().find(|name| *name == sample);
@@ -80,7 +80,7 @@ async fn play(
     }
 }
 
-/// What is seen of one sample, in all modes.
+/// The state of one sample, in all modes.
 async fn seen(State(app): State<Arc<App>>, Path(sample): Path<String>) -> Response {
     let modes = MODES.into_iter().filter_map(|(mode, _)| {
         let stage = app.stage(mode, &sample)?;
@@ -107,6 +107,6 @@ async fn lose(
 }
 
 const MODES: [(&str, Fill); 3] =
-    [("whole", Fill::Whole), ("progressive", Fill::Progressive), ("sliced", Fill::Sliced)];
+    [("whole", Fill::whole()), ("progressive", Fill::progressive()), ("sliced", Fill::sliced())];
 
 const SAMPLES: [&str; 3] = ["moov-at-end.mp4", "moov-at-front.mp4", "clip.webm"];

@@ -1,4 +1,4 @@
-//! [`ChunkMap`]: what is known of each chunk of one video in one cache.
+//! [`ChunkMap`]: the state of each chunk of one video in one cache.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{json, Value};
 
-/// What the store tells, and both sides of the cache, about the chunks of one video.
+/// Collects what the store and both sides of the cache report about the chunks of one video.
 pub(crate) struct ChunkMap {
     length: u64,
     chunk_bytes: u64,
@@ -18,11 +18,12 @@ pub(crate) struct ChunkMap {
 
 #[derive(Default)]
 struct Seen {
-    /// That of the latest fill. Its chunks are what the cache serves; those of another are left to be evicted.
+    /// The generation of the latest fill. The cache serves its chunks; the chunks of other generations are left to be
+    /// evicted.
     generation: String,
     cells: Vec<Cell>,
     calls: u64,
-    /// What the latest calls asked for, in chunks, oldest first.
+    /// The chunks that the latest calls asked for, oldest first.
     asked: VecDeque<Range<u64>>,
     fetched: u64,
 }
@@ -33,7 +34,7 @@ struct Cell {
     coming: u32,
     stored: bool,
     served: bool,
-    /// It was stored, and then it was not.
+    /// The chunk was stored, and then it was missing.
     lost: bool,
 }
 
@@ -60,7 +61,7 @@ impl Cell {
 }
 
 impl ChunkMap {
-    /// Of a video of `length` bytes, of which nothing is stored.
+    /// The map of a video of `length` bytes with no chunk stored.
     pub(crate) fn new(length: u64, chunk_bytes: u64) -> Self {
         let cells = (0..length.div_ceil(chunk_bytes)).map(|_| Cell::default()).collect();
         Self { length, chunk_bytes, seen: Mutex::new(Seen { cells, ..Seen::default() }) }
@@ -71,7 +72,7 @@ impl ChunkMap {
         let mut seen = self.seen();
         if seen.generation != generation {
             generation.clone_into(&mut seen.generation);
-            // What was lost is healed by a fill of the whole, too.
+            // A fill of the whole heals lost chunks, too.
             seen.cells.iter_mut().for_each(Cell::remove);
         }
         if let Some(cell) = seen.cell(index) {
@@ -79,7 +80,7 @@ impl ChunkMap {
         }
     }
 
-    /// The store no longer has a chunk that nobody removed.
+    /// The store no longer has a chunk although nobody removed it.
     pub(crate) fn lost(&self, generation: &str, index: u64) {
         self.stored_of(generation, index, Cell::lose);
     }
@@ -89,7 +90,7 @@ impl ChunkMap {
         self.stored_of(generation, index, Cell::remove);
     }
 
-    /// The generation that a stored chunk is of.
+    /// The generation of a stored chunk.
     pub(crate) fn generation_of(&self, index: u64) -> Option<String> {
         let mut seen = self.seen();
         let is_stored = seen.cell(index).is_some_and(|cell| cell.stored);
@@ -183,7 +184,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The answer has these bytes, which may be others than those that were asked for.
+    /// The answer has these bytes, which may differ from those that were asked for.
     pub(crate) fn brings(&mut self, bytes: &Range<u64>) {
         let chunks = self.map.chunks(bytes);
         let asked = replace(&mut self.chunks, chunks.clone());
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lands_is_what_the_answer_has() {
+    fn the_chunks_that_land_are_those_of_the_answer() {
         let map = map();
         let mut call = map.call(15..35);
         assert_eq!(map.states(), ["absent", "landing", "landing", "landing"]);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_healed_by_the_same_generation_or_the_next() {
+    fn a_lost_chunk_is_healed_by_the_same_generation_or_the_next() {
         for generation in ["a", "b"] {
             let map = map();
             (0..4).for_each(|index| map.put("a", index));
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn of_another_generation_nothing_is_lost() {
+    fn a_chunk_of_another_generation_is_not_shown_as_lost() {
         let map = map();
         map.put("a", 0);
         map.put("b", 0);

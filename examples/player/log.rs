@@ -1,4 +1,4 @@
-//! [`Log`]: what browsers asked of the caches, and what they got.
+//! [`Log`]: the requests of browsers to the caches, and the answers.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{json, Value};
 
-/// The latest requests, of all caches.
+/// The latest requests to all caches.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Pages>>);
 
@@ -19,7 +19,7 @@ struct Pages {
     noted: u64,
 }
 
-/// One request. Its body is still on its way when it is noted.
+/// One request, noted while its body is still on its way.
 struct Row {
     number: u64,
     sample: &'static str,
@@ -29,7 +29,7 @@ struct Row {
 }
 
 impl Log {
-    /// Notes a request for a sample; gives it a number.
+    /// Notes a request for a sample, and returns its number.
     pub(crate) fn note(&self, sample: &'static str, request: Value) -> u64 {
         let mut pages = self.pages();
         pages.noted += 1;
@@ -41,16 +41,16 @@ impl Log {
         number
     }
 
-    /// So many bytes have left for a request, `after` it came.
+    /// This many bytes have left for a request, at the time `after` it came.
     pub(crate) fn sent(&self, number: u64, bytes: u64, after: Duration) {
-        // The latest are the last.
+        // The latest requests are at the end.
         if let Some(row) = self.pages().rows.iter_mut().rev().find(|row| row.number == number) {
             row.first_byte.get_or_insert(after);
             row.sent += bytes;
         }
     }
 
-    /// Those for one sample that are kept, oldest first.
+    /// The requests for one sample that are kept, oldest first.
     pub(crate) fn of(&self, sample: &str) -> Vec<Value> {
         let row = |row: &Row| {
             let mut request = row.request.clone();
@@ -70,5 +70,5 @@ impl Log {
     }
 }
 
-/// Requests that the log keeps, so that a page left open does not make it grow for ever.
+/// The number of requests that the log keeps. A limit, so that a page left open does not make it grow for ever.
 const KEPT: usize = 500;

@@ -6,7 +6,7 @@
 //! cargo run --example player -- --port 0  # on a port that the system chooses
 //! ```
 
-#![expect(clippy::print_stdout, reason = "the address is what this program has to say")]
+#![expect(clippy::print_stdout, reason = "the program prints its address")]
 
 mod app;
 mod chunk_map;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 
 use self::stage::Pace;
 
-/// Serves a page with a video in three players, each from behind a cache of its own.
+/// Serves a page with a video in three players, each behind a cache of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The port of 127.0.0.1 to listen on; 0 lets the system choose.
@@ -40,3 +40,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A third of a second away, and twice as fast as the samples play.
 const FAR_AWAY: Pace = Pace { latency: Duration::from_millis(330), chunk: Duration::from_millis(250) };
+
+const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/videos");

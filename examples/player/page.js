@@ -33,10 +33,10 @@ class Player {
     this.mode = mode;
     this.loads = 0;
     this.chunks = [];
-    // What is being waited for, and since when.
+    // The awaited event, and since when.
     this.waits = null;
 
-    // Nothing is loaded before it is played: the first wait is there to be seen.
+    // A video is not loaded before it is played, so the page shows the first wait.
     this.video = element('video', {controls: true, muted: true, playsInline: true, preload: 'none'});
     this.video.dataset.mode = mode;
     this.strip = element('div', {className: 'strip'});
@@ -77,7 +77,7 @@ class Player {
   }
 
   load() {
-    // A fragment never leaves the browser, but makes it forget what it holds of this address.
+    // A fragment never leaves the browser, but makes it forget its bytes of this address.
     this.video.src = `/videos/${this.mode}/${sample}#${this.loads += 1}`;
     this.began = false;
     this.waits = null;
@@ -150,7 +150,7 @@ class Player {
     this.chunks = chunks;
     while (this.strip.children.length < chunks.length) {
       const chunk = this.strip.children.length;
-      // Whoever uses the keyboard has a button for all of them.
+      // A keyboard user has a button for all of them.
       const cell = element('button', {tabIndex: -1});
       cell.addEventListener('click', () => this.lose(chunk));
       this.strip.append(cell);

@@ -1,4 +1,4 @@
-//! [`Stage`]: one sample, far away, behind a cache in one mode; watched from both sides of the cache.
+//! [`Stage`]: one sample, far away, behind a cache in one mode, watched from both sides of the cache.
 
 use std::{
     fs, io,
@@ -28,14 +28,14 @@ use serde_json::json;
 use tower_http::services::ServeFile;
 use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
-use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
+use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore, VIDEOS};
 
 /// How slow the inner service is.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
-    /// How long it takes to begin an answer.
+    /// The time until an answer begins.
     pub(crate) latency: Duration,
-    /// How long it takes to send a chunk.
+    /// The time to send a chunk.
     pub(crate) chunk: Duration,
 }
 
@@ -54,13 +54,12 @@ impl Stage {
     ) -> io::Result<Self> {
         let path = Path::new(VIDEOS).join(sample);
         let map = Arc::new(ChunkMap::new(fs::metadata(&path)?.len(), u64::from(CHUNK_BYTES)));
-        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES), Arc::clone(&map)));
+        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES).unwrap(), Arc::clone(&map)));
         let cache = VideoCacheLayer::new(Arc::clone(&store))
-            .fill(fill)
-            // Chunks are 1 MiB by default. These videos are smaller than that, and a seek is to cross some.
-            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?)
-            // And so is this: by default, all of a sample could be read ahead.
-            .read_ahead(u64::from(6 * CHUNK_BYTES));
+            // The read-ahead is small: by default, the cache could read ahead all of a sample.
+            .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))
+            // Chunks are 1 MiB by default. These videos are smaller than that, and a seek should cross several chunks.
+            .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?);
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.
@@ -72,7 +71,7 @@ impl Stage {
         Ok(Self { map, store, service })
     }
 
-    /// What answers the viewers.
+    /// The service that answers the viewers.
     pub(crate) fn service(&self) -> Router {
         self.service.clone()
     }
@@ -81,20 +80,20 @@ impl Stage {
         &self.map
     }
 
-    /// Loses a stored chunk. False if it is not stored.
+    /// Loses a stored chunk. Returns false if the chunk is not stored.
     pub(crate) async fn lose(&self, chunk: u64) -> bool {
         self.store.lose(chunk).await
     }
 }
 
-/// What is known inside of the cache.
+/// State on the inner side of the cache.
 #[derive(Clone)]
 struct Inner {
     map: Arc<ChunkMap>,
     pace: Pace,
 }
 
-/// What is known outside of it.
+/// State on the outer side of the cache.
 #[derive(Clone)]
 struct Outer {
     map: Arc<ChunkMap>,
@@ -103,7 +102,7 @@ struct Outer {
     sample: &'static str,
 }
 
-/// Inside the cache: sees the call, and answers it as a service far away would.
+/// Inside the cache: notes the call, and answers it as slowly as a service far away would.
 async fn slow(State(Inner { map, pace }): State<Inner>, request: Request, next: Next) -> Response {
     if let Some(InnerCalled(called)) = request.extensions().get() {
         called.store(true, Ordering::Relaxed);
@@ -132,10 +131,10 @@ async fn slow(State(Inner { map, pace }): State<Inner>, request: Request, next: 
     })
 }
 
-/// Outside the cache: notes what a browser asked, and what it got.
+/// Outside the cache: notes the browser's request and its answer.
 async fn record(State(outer): State<Outer>, mut request: Request, next: Next) -> Response {
     let asked = Instant::now();
-    // The request that leads a fill takes its extensions with it to the inner service.
+    // The request that leads a fill carries its extensions to the inner service.
     let inner_called = InnerCalled::default();
     request.extensions_mut().insert(inner_called.clone());
     let method = request.method().clone();
@@ -156,7 +155,7 @@ async fn record(State(outer): State<Outer>, mut request: Request, next: Next) ->
             "inner_called": inner_called.0.load(Ordering::Relaxed),
         }),
     );
-    // The browser has a cache too. It is kept out of the picture: every play is to reach this one.
+    // The browser has a cache too. `no-store` keeps that cache out, so that every play reaches this cache.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let mut sent = content_of(&method, &response, &map.whole());
     response.map(|body| {
@@ -174,7 +173,7 @@ async fn record(State(outer): State<Outer>, mut request: Request, next: Next) ->
 #[derive(Clone, Default)]
 struct InnerCalled(Arc<AtomicBool>);
 
-/// The bytes of the video that a response has.
+/// The bytes of the video that a response contains.
 fn content_of(method: &Method, response: &Response, whole: &Range<u64>) -> Range<u64> {
     let part = response.headers().get(CONTENT_RANGE).and_then(|range| {
         let (range, _) = range.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
@@ -187,7 +186,7 @@ fn content_of(method: &Method, response: &Response, whole: &Range<u64>) -> Range
     }
 }
 
-/// What `0-99`, `100-` or `-100` means: one range.
+/// Reads one range, such as `0-99`, `100-` or `-100`.
 fn bytes_of(range: &str, whole: &Range<u64>) -> Option<Range<u64>> {
     let (first, last) = range.split_once('-')?;
     if first.is_empty() {
@@ -202,11 +201,9 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(", "))
 }
 
-const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/player/videos");
-
 const CHUNK_BYTES: u32 = 64 << 10;
 
-/// Many times one sample.
+/// Room for many copies of one sample.
 const STORE_BYTES: u64 = 64 << 20;
 
 #[cfg(test)]

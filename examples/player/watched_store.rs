@@ -9,8 +9,8 @@ use super::chunk_map::ChunkMap;
 
 /// A [`MokaStore`], watched.
 ///
-/// What the cache keeps beside the chunks is kept unwatched: a store is not told what its values are, and the keys of
-/// chunks are known here only because this example comes with the crate.
+/// Other values of the cache are kept unwatched. A store is not told what its values are; this example can read the
+/// keys of chunks only because it comes with the crate.
 pub(crate) struct WatchedStore {
     store: MokaStore,
     map: Arc<ChunkMap>,
@@ -21,7 +21,7 @@ impl WatchedStore {
         Self { store, map }
     }
 
-    /// Loses a chunk behind the cache's back, as an eviction does. False if there was none.
+    /// Loses a chunk without telling the cache, as an eviction does. Returns false if there was none.
     pub(crate) async fn lose(&self, index: u64) -> bool {
         let Some(generation) = self.map.generation_of(index) else {
             return false;
@@ -57,8 +57,8 @@ impl Store for WatchedStore {
         Ok(())
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {
@@ -84,16 +84,16 @@ mod tests {
 
     fn watched() -> (WatchedStore, Arc<ChunkMap>) {
         let map = Arc::new(ChunkMap::new(40, 10));
-        (WatchedStore::new(MokaStore::new(16 << 20), Arc::clone(&map)), map)
+        (WatchedStore::new(MokaStore::new(16 << 20).unwrap(), Arc::clone(&map)), map)
     }
 
     #[tokio::test]
-    async fn it_is_a_store_like_any_other() {
+    async fn a_watched_store_keeps_the_contract() {
         conformance::check(&watched().0).await;
     }
 
     #[tokio::test]
-    async fn the_map_shows_what_the_store_has() {
+    async fn the_map_shows_the_chunks_that_the_store_has() {
         let (store, map) = watched();
         for key in ["c/aa/0", "c/aa/2", "m/aa", "c/aa/x", "v/aa/1"] {
             store.put(key, Bytes::from_static(b"bytes")).await.unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_store_evicted_is_lost_once_somebody_misses_it() {
+    async fn a_chunk_that_the_store_evicted_is_lost_once_a_reader_misses_it() {
         let (store, map) = watched();
         store.put("c/aa/0", Bytes::from_static(b"bytes")).await.unwrap();
         store.store.remove("c/aa/0").await.unwrap();

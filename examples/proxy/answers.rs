@@ -1,12 +1,12 @@
-//! [`OwnAnswer`]: what the proxy answers itself, and why.
+//! [`OwnAnswer`]: the answers that the proxy makes itself, and why.
 //!
-//! RFC 9209 (`Proxy-Status`) has the words for what happened.
+//! RFC 9209 (`Proxy-Status`) defines the words for the reasons.
 
 use bytes::Bytes;
 use http::{header, HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-/// Why an answer is the proxy's own.
+/// Why the proxy made an answer itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OwnAnswer {
     /// The origin closed the connection before its answer was complete.
@@ -14,16 +14,16 @@ pub(crate) enum OwnAnswer {
     ConnectTimeout,
     HeadTooLarge,
     InvalidHost,
-    /// An OPTIONS that was to go no further.
+    /// An OPTIONS that may be forwarded no further.
     LastHop,
     LastHopOfTrace,
     Loop,
     NameTimeout,
     NoHost,
-    /// The origin sent something else than HTTP.
+    /// The origin sent something other than HTTP.
     NotHttp,
     NoTunnel,
-    /// The host is not one of those that the proxy answers for.
+    /// The proxy does not answer for this host.
     OtherHost,
     Refused,
     ResponseTimeout,
@@ -52,7 +52,7 @@ impl OwnAnswer {
         response
     }
 
-    /// The status, the member of `Proxy-Status`, and what happened in plain words.
+    /// The status, the member of `Proxy-Status`, and a plain explanation.
     ///
     /// No text names the origin: its name is not for clients.
     fn words(self) -> (StatusCode, Option<&'static str>, &'static str) {
@@ -82,13 +82,13 @@ impl OwnAnswer {
                 because!("http_request_error"),
                 "The request's host is not a host name or address, with or without a port.",
             ),
-            Self::LastHop => (StatusCode::OK, None, "The request was to go no further."),
+            Self::LastHop => (StatusCode::OK, None, "The request may go no further."),
             Self::LastHopOfTrace => (
                 StatusCode::NOT_IMPLEMENTED,
                 None,
-                "The request was to go no further, and is not answered here.",
+                "The request may go no further, and is not answered here.",
             ),
-            // RFC 5842 §7.2 has the status, for want of one for proxies.
+            // RFC 5842 §7.2 defines this status. There is none for proxies.
             Self::Loop => (
                 StatusCode::LOOP_DETECTED,
                 because!("proxy_loop_detected"),

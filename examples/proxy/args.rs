@@ -1,4 +1,4 @@
-//! The command line: what is given there, and what it makes.
+//! The command line: its options, and the parts of the proxy that they make.
 
 use std::{
     net::SocketAddr,
@@ -10,7 +10,10 @@ use bytesize::ByteSize;
 use clap::Parser;
 use http::{uri::Authority, HeaderName};
 use humantime::parse_duration;
-use tower_video_cache::{Abandon, BoxError, CacheName, ChunkSize, Policy, TargetUri, VideoCacheLayer};
+use tower_video_cache::{
+    Abandon, BoxError, CacheStatus, ChunkSize, Fill, Limits as FillLimits, Policy, Retry, Statuses,
+    TargetUri, Timeouts, VideoCacheLayer,
+};
 
 use super::{
     crowd::Bounds,
@@ -26,34 +29,35 @@ use super::{
 #[derive(Debug, Parser)]
 #[command(name = "proxy")]
 pub(crate) struct Args {
-    /// Where viewers connect; port 0 is chosen by the system.
+    /// The address to listen on for clients. With port 0, the system chooses the port.
     #[arg(long)]
     pub(crate) listen: SocketAddr,
-    /// What is cached: `http://HOST[:PORT]`.
+    /// The origin whose responses are cached: `http://HOST[:PORT]`.
     #[arg(long, value_parser = origin)]
     origin: Authority,
-    /// The hosts that requests may be for, each with its port or for all ports; a request for another is answered 421
-    /// (Misdirected Request) [default: any].
+    /// The hosts that requests may be for, each with its port or for all ports. A request for another host is
+    /// answered 421 (Misdirected Request) [default: any].
     #[arg(long, value_delimiter = ',', value_name = "HOST[:PORT]")]
     hosts: Option<Vec<Allowed>>,
     /// A request field that passes although an origin may take it for another target or client, such as
-    /// X-Forwarded-Proto or X-Real-IP, or one with a `_` in its name; its value becomes part of the cache key. All
-    /// others of that kind are dropped. Whatever stands before the proxy must set it itself.
+    /// X-Forwarded-Proto or X-Real-IP, or one with a `_` in its name. Its value becomes part of the cache key. All
+    /// other fields of that kind are dropped. The server in front of the proxy must set the field itself.
     #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = passed_field)]
     pass_field: Vec<HeaderName>,
-    /// Memory for stored responses, where they are stored in memory; one larger than half of it passes through.
+    /// Memory for stored responses, where they are stored in memory. A response larger than half of it passes
+    /// through.
     #[arg(long, default_value = "512MiB")]
     memory: ByteSize,
-    /// Where responses are stored, if not in memory: `redis://HOST:PORT`, `rediss://HOST:PORT?roots=FILE` (the
+    /// The store for responses, if it is not memory: `redis://HOST:PORT`, `rediss://HOST:PORT?roots=FILE` (the
     /// certificates that it trusts, in PEM, if not the public ones), `redis-cluster://HOST:PORT,…`,
     /// `s3://BUCKET?endpoint=URL&region=NAME&root=PATH` (credentials from the environment), `fs:DIR`,
     /// `foyer:DIR?memory=256MiB&disk=8GiB` or `moka:512MiB`.
     #[arg(long, conflicts_with = "memory")]
     store: Option<StoreArg>,
-    /// Memory before that store, for what is asked for again.
+    /// Memory in front of that store, for responses that are asked for again.
     #[arg(long, value_name = "BYTES")]
     near: Option<ByteSize>,
-    /// The pieces that responses are stored in.
+    /// The size of the chunks in which responses are stored.
     #[arg(long, default_value = "1MiB", value_parser = chunk_size)]
     chunk_size: ChunkSize,
     /// The largest response that is stored.
@@ -63,98 +67,105 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', value_parser = media)]
     media: Option<Vec<String>>,
     /// A plain shared cache, as RFC 9111 allows one: all media types and statuses, cookies too, heuristics (10 %)
-    /// instead of a default freshness, CDN-Cache-Control, whatever staleness a request asks for, and redirections that
-    /// invalidate. Other options come on top of it.
+    /// instead of a default freshness, CDN-Cache-Control, as much staleness as a request allows, and redirections
+    /// that invalidate. Other options override these.
     #[arg(long)]
     rfc9111: bool,
     /// The status codes that are stored, or `any` [default: 200].
     #[arg(long, value_delimiter = ',', value_parser = status)]
     statuses: Option<Vec<StatusArg>>,
-    /// Stores responses with Set-Cookie, cookie and all.
+    /// Stores responses with Set-Cookie, including the cookie.
     #[arg(long)]
     set_cookie: Option<bool>,
-    /// Whether the ending of a path decides where the media type is missing, generic or a known mistake [default: true].
+    /// Whether the ending of a path decides the media type if the type is missing, generic or a known mistake
+    /// [default: true].
     #[arg(long)]
     media_by_ending: Option<bool>,
-    /// How long a response is fresh that does not say [default: 5m].
+    /// The freshness of a response that does not state its own [default: 5m].
     #[arg(long, value_parser = parse_duration)]
     default_ttl: Option<Duration>,
-    /// How much of the time since its last modification a response is fresh that does not say, in percent [default: 0].
+    /// The freshness of a response that does not state its own, as a percentage of the time since its last
+    /// modification [default: 0].
     #[arg(long)]
     heuristic_percent: Option<u32>,
     /// The longest freshness by --heuristic-percent.
     #[arg(long, default_value = "24h", value_parser = parse_duration)]
     heuristic_limit: Duration,
-    /// How long a stale response is served while it is validated, if it does not say.
+    /// How long a stale response is served while it is validated, if the response does not say.
     #[arg(long, value_parser = parse_duration)]
     stale_while_revalidate: Option<Duration>,
-    /// How long a stale response stands in for errors of the origin, if it does not say.
+    /// How long a stale response stands in for errors of the origin, if the response does not say.
     #[arg(long, value_parser = parse_duration)]
     stale_if_error: Option<Duration>,
-    /// How long a stale response may be used because a viewer's request says so, by max-stale or stale-if-error
+    /// How long a stale response may be used because a client's request allows it, by max-stale or stale-if-error
     /// [default: 0s].
     #[arg(long, value_parser = parse_duration)]
     stale_on_request: Option<Duration>,
-    /// Requests with Authorization get what is stored without asking the origin, whatever that says.
+    /// Requests with Authorization get stored responses without a question to the origin, even if the response does
+    /// not allow that.
     #[arg(long)]
     share_with_authorized: bool,
-    /// Which answers to POST, PUT and the like take out what is stored [default: success].
+    /// The answers to POST, PUT and other unsafe methods that remove stored responses [default: success].
     #[arg(long, value_enum)]
     invalidate: Option<InvalidateArg>,
-    /// Fields heeded instead of Cache-Control, in this order, such as CDN-Cache-Control [default: none].
+    /// Fields that the cache obeys instead of Cache-Control, in this order, such as CDN-Cache-Control [default:
+    /// none].
     #[arg(long, value_delimiter = ',')]
     targeted: Option<Vec<HeaderName>>,
-    /// Whether Cache-Control and Pragma of viewers' requests are heeded [default: true].
+    /// Whether the cache obeys Cache-Control and Pragma in clients' requests [default: true].
     #[arg(long)]
     heed_requests: Option<bool>,
-    /// How many ranges of one request are answered as parts; a request for more gets the whole [default: 16].
+    /// The most ranges in one request that are answered as parts. A request for more ranges gets the whole [default:
+    /// 16].
     #[arg(long)]
     max_ranges: Option<usize>,
-    /// What the cache calls itself in Cache-Status.
-    #[arg(long, default_value_t, value_parser = CacheName::new)]
-    name: CacheName,
+    /// The name of the cache in Cache-Status.
+    #[arg(long, default_value = "tower-video-cache")]
+    name: CacheStatus,
     /// Shows the cache key of each request in Cache-Status.
     #[arg(long)]
     show_key: bool,
-    /// How long it is remembered that a response may not be stored.
+    /// How long the cache remembers that a response may not be stored.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     refusal_ttl: Duration,
     /// When the first byte of a response that is being stored leaves.
     #[arg(long, value_enum, default_value_t = FillArg::Whole)]
     fill: FillArg,
-    /// What becomes of a fill whose last viewer has gone: `finish` or `stop` it, finish it from PERCENT% on that are
-    /// stored, or where no more than BYTES (with their unit, such as 8MiB) are missing.
+    /// The fate of a fill whose last client has gone. `finish` or `stop` applies to every fill. PERCENT% finishes
+    /// a fill if at least that much is stored. BYTES (with a unit, such as 8MiB) finishes it if no more than that is
+    /// missing.
     #[arg(long, default_value = "8MiB", value_name = "finish|stop|PERCENT%|BYTES", value_parser = abandon)]
     abandon: Abandon,
-    /// Bytes fetched for a viewer beyond those that it has read, at most; where responses are fetched in parts.
+    /// The most bytes fetched ahead of what a client has read, when responses are fetched in parts.
     #[arg(long, default_value = "8MiB", value_name = "BYTES")]
     read_ahead: ByteSize,
-    /// How far a progressive fill may be ahead of its farthest viewer where the memory has no room for the whole.
+    /// The most chunks that a progressive fill may be ahead of its farthest client, when the memory has no room for
+    /// the whole.
     #[arg(long, default_value = "32", value_name = "CHUNKS")]
     fill_ahead: NonZeroU64,
-    /// Fills under way at once; a response that would be one more passes through.
+    /// The most fills at once. A response that would need one more passes through.
     #[arg(long, default_value = "256", value_name = "N")]
-    most_fills: usize,
-    /// Memory that all fills under way may have promised to themselves; what does not fit passes through
-    /// [default: half of the store, where its size is known].
+    most_fills: NonZeroUsize,
+    /// The most memory that all fills together may reserve. A response that does not fit passes through [default:
+    /// half of the store, if its size is known].
     #[arg(long, value_name = "BYTES")]
     most_promised: Option<ByteSize>,
-    /// Requests to the origin for parts of one response, at once; one more waits for its turn.
+    /// The most requests to the origin at once for parts of one response. A further request waits for its turn.
     #[arg(long, default_value = "32", value_name = "N")]
     most_slices: NonZeroUsize,
-    /// How often a body of the origin that breaks off is continued before the fill fails.
+    /// How often the proxy continues an origin's body that breaks off before the fill fails.
     #[arg(long, default_value = "3", value_name = "N")]
     resumes: u32,
-    /// How long a fill waits before it continues a body; each further time twice as long.
+    /// How long a fill waits before it continues a body. Each further wait is twice as long.
     #[arg(long, default_value = "100ms", value_parser = parse_duration)]
     resume_pause: Duration,
-    /// How long a viewer waits for another one's fill before the origin is asked for itself.
+    /// How long a client waits for another client's fill before the origin is asked for it alone.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     follower_limit: Duration,
-    /// How long a node that dies while it fills holds up the others on the same store.
+    /// How long a node that dies during a fill holds up the other nodes on the same store.
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     lease_time: Duration,
-    /// How long the origin may be silent while its answer is being stored; then nobody else waits for it any longer.
+    /// How long the origin may be silent while its answer is being stored. After that, no other client waits for it.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     idle_limit: Duration,
     /// How long a connection to the origin may take.
@@ -163,22 +174,24 @@ pub(crate) struct Args {
     /// How long the origin may take to begin its answer, once it has the whole request.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     response_timeout: Duration,
-    /// How long the origin's body, or a viewer's, may bring nothing.
+    /// How long the body of the origin or of a client may be silent.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     body_timeout: Duration,
-    /// How long a viewer may take to send a request's header, or be idle before it.
+    /// How long a client may take to send a request's header, or be idle before it.
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     header_timeout: Duration,
-    /// How long a client may take nothing of what waits for it; then its connection is ended. A player that is paused
-    /// looks the same, and asks for the rest once it goes on. Over HTTP/2, and at the end of an answer, 64 KiB within
-    /// this time are something.
+    /// How long a client may take none of the bytes that wait for it. After that, its connection is closed. A paused
+    /// player looks the same, and asks for the rest once it goes on. Over HTTP/2, and at the end of an answer, the
+    /// client must take 64 KiB within this time.
     #[arg(long, default_value = "10m", value_parser = parse_duration)]
     write_timeout: Duration,
-    /// Memory for what waits for clients, beside the store. Where it is short, the clients that took nothing for longest
-    /// are ended, but none that took 64 KiB within the last second.
+    /// Memory for bytes that wait for clients, beside the store. When it is short, the proxy closes the connections
+    /// of the clients that have taken nothing for longest, but never of a client that took 64 KiB within the last
+    /// second.
     #[arg(long, default_value = "256MiB", value_name = "BYTES")]
     most_unread: ByteSize,
-    /// Clients' connections at once. Where there are more, the quietest of them is ended, or the new one waits.
+    /// The most client connections at once. When there are more, the proxy closes the quietest one, or the new one
+    /// waits.
     #[arg(long, default_value = "4096", value_name = "N")]
     most_connections: NonZeroUsize,
     /// How long running requests may take to end after SIGINT or SIGTERM.
@@ -187,7 +200,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// The store, and the layer on it.
+    /// Opens the store, and the layer on it.
     pub(crate) async fn open(&self) -> Result<Opened, BoxError> {
         let memory = StoreArg::Moka(self.memory.as_u64());
         let store = self.store.as_ref().unwrap_or(&memory);
@@ -196,56 +209,61 @@ impl Args {
     }
 
     fn settings(&self, layer: VideoCacheLayer) -> VideoCacheLayer {
-        let layer = layer
+        layer
             .policy(self.policy())
             .key(TargetUri::new().with_fields(self.pass_field.iter().cloned()).into_fn())
             .chunk_size(self.chunk_size)
-            .refusal_ttl(self.refusal_ttl)
-            .name(self.name.clone())
-            .show_key(self.show_key)
-            .fill(self.fill.into())
+            .cache_status(if self.show_key { self.name.clone().with_key() } else { self.name.clone() })
+            .fill(self.fill())
             .abandon(self.abandon)
+            .limits(self.fill_limits())
+            .retry(Retry::default().attempts(self.resumes).first_delay(self.resume_pause))
+            .timeouts(
+                Timeouts::default()
+                    .follower(self.follower_limit)
+                    .lease(self.lease_time)
+                    .inner_idle(self.idle_limit),
+            )
+    }
+
+    fn fill(&self) -> Fill {
+        Fill::from(self.fill)
             .read_ahead(self.read_ahead.as_u64())
-            .fill_ahead(self.fill_ahead.get())
-            .most_fills(self.most_fills)
-            .most_slices(self.most_slices.get())
-            .resumes(self.resumes)
-            .resume_pause(self.resume_pause)
-            .follower_limit(self.follower_limit)
-            .lease_time(self.lease_time)
-            .idle_limit(self.idle_limit);
-        match self.most_promised {
-            Some(most) => layer.most_promised(most.as_u64()),
-            None => layer,
-        }
+            .max_lead(self.fill_ahead.get().saturating_mul(self.chunk_size.bytes().into()))
+            .max_calls(self.most_slices)
+    }
+
+    fn fill_limits(&self) -> FillLimits {
+        let limits = FillLimits::default().max_fills(self.most_fills);
+        self.most_promised.map_or(limits, |most| limits.max_reserved(most.as_u64()))
     }
 
     fn policy(&self) -> Policy {
-        let mut policy = Policy::default().max_size(self.max_size.as_u64());
+        let mut policy = Policy::default().max_size(self.max_size.as_u64()).uncacheable_ttl(self.refusal_ttl);
         if self.rfc9111 {
             policy = policy
-                .media(["*/*"])
-                .any_status()
-                .set_cookie(true)
+                .media_types(["*/*"])
+                .statuses(Statuses::Any)
+                .store_set_cookie(true)
                 .default_ttl(Duration::ZERO)
                 .stale_on_request(Duration::MAX)
                 .invalidate(InvalidateArg::NonError.into())
-                .targeted([HeaderName::from_static("cdn-cache-control")]);
+                .targeted_fields([HeaderName::from_static("cdn-cache-control")]);
         }
         if let Some(media) = &self.media {
-            policy = policy.media(media);
+            policy = policy.media_types(media);
         }
         if let Some(statuses) = &self.statuses {
             policy = match statuses.iter().copied().collect::<Option<Vec<_>>>() {
                 Some(named) => policy.statuses(named),
-                None => policy.any_status(),
+                None => policy.statuses(Statuses::Any),
             };
         }
         if let Some(by_ending) = self.media_by_ending {
             policy = policy.media_by_ending(by_ending);
         }
         if let Some(store) = self.set_cookie {
-            policy = policy.set_cookie(store);
+            policy = policy.store_set_cookie(store);
         }
         if let Some(ttl) = self.default_ttl {
             policy = policy.default_ttl(ttl);
@@ -267,13 +285,13 @@ impl Args {
         }
         policy = policy.share_with_authorized(self.share_with_authorized);
         if let Some(targeted) = &self.targeted {
-            policy = policy.targeted(targeted.iter().cloned());
+            policy = policy.targeted_fields(targeted.iter().cloned());
         }
         if let Some(most) = self.max_ranges {
             policy = policy.max_ranges(most);
         }
         if let Some(heed) = self.heed_requests {
-            policy = policy.heed_requests(heed);
+            policy = policy.request_directives(heed);
         }
         policy
     }

@@ -1,4 +1,4 @@
-//! [`Flow`]: a body on its way through, in either direction.
+//! [`Flow`]: a body that is forwarded, in either direction.
 
 use std::{
     convert::Infallible,
@@ -18,18 +18,18 @@ use tokio::{
     time::{sleep, Instant, Sleep},
 };
 
-/// What a viewer or the origin sends, frame by frame; nothing by default.
+/// The body of a client or the origin, frame by frame; empty by default.
 ///
-/// It ends with an error where the sender's does, and with [`io::ErrorKind::TimedOut`] where the sender is silent
-/// for too long.
+/// It ends with an error if the sender's body does, and with [`io::ErrorKind::TimedOut`] if the sender is silent for
+/// too long.
 #[derive(Default)]
 pub(crate) struct Flow {
     incoming: Option<Incoming>,
-    /// Silence that ends the body; unlimited if `None`.
+    /// The silence that ends the body; unlimited if `None`.
     limit: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     silent: bool,
-    /// Its drop is the message.
+    /// Dropping the sender is the message.
     sender: Option<oneshot::Sender<Infallible>>,
 }
 
@@ -42,7 +42,7 @@ impl Flow {
         Self { limit: Some(limit), ..self }
     }
 
-    /// Resolves, with an error, once nothing of the body is left to wait for.
+    /// Resolves, with an error, once the body has ended or was dropped.
     pub(crate) fn gone(&mut self) -> oneshot::Receiver<Infallible> {
         let (sender, receiver) = oneshot::channel();
         self.sender = (!self.is_end_stream()).then_some(sender);

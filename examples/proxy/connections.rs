@@ -1,4 +1,4 @@
-//! [`Connections`]: to the origin, those that are kept for the next request and those that are made for it.
+//! [`Connections`] to the origin: those kept for the next request, and those opened for it.
 //!
 //! RFC 9112 §9.3 (persistence), §9.3.1 (retrying requests), §9.5 (closing in the midst of a request).
 
@@ -35,7 +35,7 @@ use super::{
 pub(crate) struct Connections {
     connector: BoxCloneSyncService<Uri, TokioIo<tokio::net::TcpStream>, OwnAnswer>,
     origin: Uri,
-    /// The one that was used last comes last.
+    /// The connection that was used last is at the end.
     kept: Mutex<Vec<Connection>>,
 }
 
@@ -61,7 +61,7 @@ impl Connections {
         Self { connector, origin, kept: Mutex::default() }
     }
 
-    /// A connection of an earlier request, if one of them is still of use.
+    /// A connection of an earlier request, if one of them is still usable.
     pub(crate) fn kept(&self) -> Option<Connection> {
         let mut kept = self.lock();
         while let Some(connection) = kept.pop() {
@@ -78,16 +78,17 @@ impl Connections {
         let socket = Arc::downgrade(wire.socket());
         let handshake = http1::handshake(TokioIo::new(wire)).await;
         let (sender, connection) = handshake.map_err(|_| OwnAnswer::Unreachable)?;
-        // Its errors are told to the one who waits for the answer; later ones concern nobody.
+        // The request that waits for the answer gets the connection's errors. Later errors concern nobody.
         tokio::spawn(connection);
         Ok(Connection { sender, socket })
     }
 
-    /// Keeps a connection once its answer has come to its end, for a while.
+    /// Keeps a connection for a while once its answer has ended.
     pub(crate) fn keep(self: &Arc<Self>, mut connection: Connection) {
         let connections = Arc::clone(self);
         tokio::spawn(async move {
-            // It is closed instead if the answer breaks off, forbids it, or is followed by bytes that belong to nothing.
+            // The connection is closed instead if the answer breaks off, forbids keeping it, or is followed by bytes
+            // that belong to no answer.
             if connection.sender.ready().await.is_err() || !connection.is_usable() {
                 return;
             }
@@ -100,7 +101,8 @@ impl Connections {
                 kept.push(connection);
             }
             sleep(IDLE_LIMIT).await;
-            // A request that took it and gave it back in the meantime left a task like this one.
+            // Another request may have taken the connection and given it back. In that case it started a task like
+            // this one.
             connections.lock().retain(|kept| !kept.socket.ptr_eq(&socket) || !kept.is_idle_for(IDLE_LIMIT));
         });
     }
@@ -110,15 +112,15 @@ impl Connections {
     }
 }
 
-/// One connection to the origin, of which one request at a time makes use.
+/// One connection to the origin, which one request at a time uses.
 pub(crate) struct Connection {
     sender: SendRequest<Flow>,
-    /// hyper has it as long as the connection is open.
+    /// hyper owns the socket as long as the connection is open.
     socket: Weak<Socket>,
 }
 
 impl Connection {
-    /// The answer; or what became of the request, and why.
+    /// Returns the answer, or the request's fate and the reason.
     pub(crate) async fn send(&mut self, request: Request<Flow>) -> Result<Response<Incoming>, Unanswered> {
         // hyper may be about to close it.
         let socket = self.socket.upgrade();
@@ -128,7 +130,7 @@ impl Connection {
         self.sender.try_send_request(request).await.map_err(|mut failed| {
             let unsent = failed.take_message().map(Box::new);
             let error = failed.into_error();
-            // Bytes that are no HTTP were sent after the end of the answer before.
+            // Bytes that are not HTTP were sent after the end of the previous answer.
             let heard = socket.is_none_or(|socket| socket.has_heard()) && !error.is_parse();
             Unanswered { unsent, heard, why: unanswered(&error) }
         })
@@ -153,7 +155,7 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// The origin has the request, and is silent: it may be at work on it.
+    /// The origin has the request and is silent: it may be working on it.
     pub(crate) fn too_late() -> Self {
         Self { unsent: None, heard: true, why: OwnAnswer::ResponseTimeout }
     }
@@ -186,7 +188,7 @@ fn unconnected(error: &(dyn Error + 'static)) -> OwnAnswer {
 fn unanswered(error: &hyper::Error) -> OwnAnswer {
     let is_late = |cause: &io::Error| cause.kind() == io::ErrorKind::TimedOut;
     let late = causes(error).any(|cause| cause.downcast_ref().is_some_and(is_late));
-    // A "user" error of hyper is one of the request's body, which is the client's.
+    // hyper calls an error of the request's body a "user" error; that body is the client's.
     match (error.is_user(), late) {
         (true, true) => OwnAnswer::UploadTimeout,
         (true, false) => OwnAnswer::UploadFailed,
@@ -204,5 +206,5 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 /// Apache httpd and Node.js close a connection that was idle for five seconds.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
 
-/// Kept connections; one more is closed.
+/// The most kept connections. A further one is closed.
 const MOST_KEPT: usize = 128;

@@ -1,7 +1,7 @@
-//! [`Crowd`]: all clients' connections, and which of them are ended when they take nothing, or when there are too many.
+//! [`Crowd`]: all clients' connections, and the choice of those to end when they take nothing or are too many.
 //!
-//! A client that does not read holds its seat, and the chunk that waits for it. A paused player looks the same, so time
-//! alone ends it late; where seats or memory are short, the client that took nothing for longest goes first.
+//! A client that does not read holds its seat, and the chunk that waits for it. A paused player looks the same, so
+//! time alone ends it late. If seats or memory are short, the client that took nothing for longest goes first.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use super::{
     wire::Socket,
 };
 
-/// The most that clients may cost.
+/// The limits for all clients together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     /// Connections at once.
@@ -58,7 +58,7 @@ impl Crowd {
         &self.frames
     }
 
-    /// A seat, once there is one. While there is none, the quietest clients give up theirs.
+    /// Returns a seat once there is one. Until then, the quietest clients give up theirs.
     pub(crate) async fn seat(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
             return Some(seat);
@@ -83,7 +83,7 @@ impl Crowd {
         client
     }
 
-    /// Ends, again and again, the clients that take nothing for too long.
+    /// Ends, again and again, the clients that have taken nothing for too long.
     pub(crate) async fn watch(&self) {
         let pause = (self.bounds.patience / 8).clamp(Duration::from_millis(5), Duration::from_secs(5));
         let mut turns = interval(pause);
@@ -97,7 +97,7 @@ impl Crowd {
         }
     }
 
-    /// Ends those that took nothing for longest, until what waits is within its bound again.
+    /// Ends the clients that have taken nothing for longest, until the waiting bytes are within their bound again.
     pub(crate) fn relieve(&self) {
         let total = self.frames.total();
         if total <= self.bounds.unread {
@@ -118,8 +118,8 @@ impl Crowd {
         }
     }
 
-    /// Ends the quietest client: one without a request if there is any, else one that does not take what waits for it.
-    /// Those that wait for the proxy are let alone.
+    /// Ends the quietest client: one without a request if there is any, else one that does not take the bytes that
+    /// wait for it. Clients that wait for the proxy are left alone.
     pub(crate) fn make_room(&self) {
         let present = self.present();
         let staying = || present.iter().filter(|client| !client.is_ended());
@@ -149,14 +149,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// An answer that the client waits for from now on, until it is dropped.
+    /// Registers an answer that the client waits for until the answer is dropped.
     pub(crate) fn asks(&self) -> Arc<Answer> {
         let answer = Arc::new(Answer::default());
         add(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner), &answer);
         answer
     }
 
-    /// Resolves once the connection is to be ended.
+    /// Resolves once the connection must end.
     pub(crate) async fn is_told_to_go(&self) {
         self.end.notified().await;
         self.socket.reset_at_close();
@@ -175,7 +175,7 @@ impl Client {
         self.answers().next().is_none() && self.socket.blocked().is_none()
     }
 
-    /// Since when the client has taken nothing of what waits for it; `None` if nothing does.
+    /// Since when the client has taken none of the bytes that wait for it; `None` if no bytes wait.
     fn waits_since(&self) -> Option<Instant> {
         // Over HTTP/2, one answer may wait while others go on.
         self.answers().filter_map(|answer| answer.waits_since()).chain(self.socket.blocked()).min()
@@ -195,7 +195,7 @@ impl Client {
     }
 }
 
-/// Adds one to a list, which keeps no more places than twice the number of those that are still there.
+/// Adds one to a list. The list keeps at most twice as many places as it has living members.
 fn add<T>(list: &mut Vec<Weak<T>>, one: &Arc<T>) {
     if list.len() == list.capacity() {
         list.retain(|one| one.strong_count() > 0);
@@ -204,5 +204,5 @@ fn add<T>(list: &mut Vec<Weak<T>>, one: &Arc<T>) {
     list.push(Arc::downgrade(one));
 }
 
-/// The slowest video that is worth watching brings more than one piece in this time.
+/// The slowest video worth watching sends more than one piece in this time.
 const MOST_QUIET: Duration = Duration::from_secs(1);

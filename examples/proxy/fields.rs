@@ -9,9 +9,9 @@ use http::{
     request, HeaderMap, HeaderValue, Method, Version,
 };
 
-/// Makes a client's header fields those of a request to the origin, in all but `Host`.
+/// Turns a client's header fields into those of a request to the origin, except for `Host`.
 ///
-/// `X-Forwarded-For` is appended to. The fields of [`names_another_request`] are dropped, unless they are `passed`.
+/// It appends to `X-Forwarded-For`. It drops the fields of [`names_another_request`], unless they are `passed`.
 pub(crate) fn make_inbound(request: &mut request::Parts, client: IpAddr, passed: &[HeaderName]) {
     let headers = &mut request.headers;
     remove_hop_by_hop(headers, |_| true);
@@ -34,16 +34,17 @@ pub(crate) fn make_inbound(request: &mut request::Parts, client: IpAddr, passed:
     join(headers, header::COOKIE, b"; ");
 }
 
-/// Whether an operator may have this field passed: not one that the proxy or the connection needs for itself.
+/// Whether an operator may let this field pass. A field that the proxy or the connection needs for itself may not.
 pub(crate) fn may_be_passed(name: &HeaderName) -> bool {
     !HOP_BY_HOP.contains(name) && !NEVER_LISTED.contains(name)
 }
 
 /// Whether an origin may take the request for one of another target or client because of this field, which is not
-/// part of the key: then one client would choose what the cache gives to all others.
+/// part of the key. Such a field would let one client choose what the cache gives to all others.
 ///
-/// CGI and its heirs take `_` in a name for `-`, so that `X_Original_URL` is `X-Original-URL`, and `Accept_Language`
-/// selects what `Accept-Language` does not: no name with a `_` passes.
+/// CGI and similar interfaces read `_` in a name as `-`. So `X_Original_URL` means `X-Original-URL`, and
+/// `Accept_Language` selects a response that the key's `Accept-Language` does not. Therefore no name with a `_`
+/// passes.
 fn names_another_request(name: &HeaderName) -> bool {
     let name = name.as_str();
     let begins = |start: &&str| name.starts_with(*start);
@@ -52,7 +53,7 @@ fn names_another_request(name: &HeaderName) -> bool {
         || BEGINNINGS.iter().any(begins) && name != X_FORWARDED_FOR.as_str()
 }
 
-/// Makes the origin's header fields those of a response to a client. `version` is the origin's.
+/// Turns the origin's header fields into those of a response to a client. `version` is the origin's.
 pub(crate) fn make_outbound(headers: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(headers, |name| {
         !OF_THE_CONTENT.contains(name) && !name.as_str().ends_with("cache-control")
@@ -60,9 +61,9 @@ pub(crate) fn make_outbound(headers: &mut HeaderMap, version: Version) {
     headers.append(header::VIA, via(version));
 }
 
-/// Counts this hop off, where the client limits them; false if it was the last.
+/// Counts this hop if the client limits the hops. Returns false if it was the last.
 ///
-/// RFC 9110 §7.6.2: the field is for TRACE and OPTIONS; where it is not a number, it may be ignored.
+/// RFC 9110 §7.6.2: the field is for TRACE and OPTIONS. If it is not a number, it may be ignored.
 pub(crate) fn may_forward(request: &mut request::Parts) -> bool {
     if request.method != Method::TRACE && request.method != Method::OPTIONS {
         return true;
@@ -76,7 +77,8 @@ pub(crate) fn may_forward(request: &mut request::Parts) -> bool {
     true
 }
 
-/// Fields that `Connection` lists are of one connection, if they `may` be; but it cannot list those that every recipient needs.
+/// Removes the fields that `Connection` lists, if they `may` be listed: they are for one connection. `Connection`
+/// cannot list fields that every recipient needs.
 fn remove_hop_by_hop(headers: &mut HeaderMap, may: fn(&HeaderName) -> bool) {
     let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -91,7 +93,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, may: fn(&HeaderName) -> bool) {
     }
 }
 
-/// RFC 9110 §7.6.3: the version in which the message came, then a pseudonym.
+/// RFC 9110 §7.6.3: the version of the received message, then a pseudonym.
 fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
         Version::HTTP_10 => "1.0 tower-video-cache",
@@ -100,7 +102,7 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
-/// Makes one line of a field's several.
+/// Joins the several lines of a field into one.
 fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8]) {
     let lines: Vec<_> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
     if lines.len() > 1 {
@@ -110,7 +112,7 @@ fn join(headers: &mut HeaderMap, name: HeaderName, separator: &[u8]) {
     }
 }
 
-/// RFC 9110 §7.6.1; and §11.7: this proxy asks for no credentials, and relays none that are for a proxy.
+/// RFC 9110 §7.6.1. And §11.7: this proxy asks for no credentials, and relays none that are for a proxy.
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -123,11 +125,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// RFC 9110 §7.6.1: a field for all recipients is no connection option. Without these, a loop would go unseen, and the
-/// content would have no length.
+/// RFC 9110 §7.6.1: a field for all recipients is no connection option. Without these, a loop would go unseen, and
+/// the content would have no length.
 const NEVER_LISTED: [HeaderName; 4] = [CDN_LOOP, header::CONTENT_LENGTH, header::HOST, header::VIA];
 
-/// RFC 9110 §7.6.1, of an answer: without these, the cache would take it for another one, and give it to others.
+/// RFC 9110 §7.6.1, for an answer: without these fields, the cache would mistake it for another answer and give it to
+/// others.
 const OF_THE_CONTENT: [HeaderName; 11] = [
     header::AGE,
     header::CONTENT_ENCODING,
@@ -142,10 +145,10 @@ const OF_THE_CONTENT: [HeaderName; 11] = [
     header::VARY,
 ];
 
-/// How the names begin of fields by which a proxy tells what a request was before it.
+/// The beginnings of field names by which a proxy describes a request before its own changes.
 const BEGINNINGS: [&str; 5] = ["x-forwarded", "x-original-", "x-rewrite-", "x-envoy-", "x-ms-original-"];
 
-/// The target, the host, the scheme or the client's address as something else than the request says it.
+/// Fields that name another target, host, scheme or client address than the request does.
 const NAME_ANOTHER_REQUEST: [&str; 41] = [
     "base-url",
     "cf-connecting-ip",

@@ -1,7 +1,7 @@
-//! [`Gate`]: what every request passes on its way to the cache.
+//! [`Gate`]: the checks that every request passes on its way to the cache.
 //!
-//! The gate refuses requests, and changes their fields, outside of the cache: so the cache finds and selects responses
-//! by what the origin sees, and by nothing else.
+//! The gate refuses requests, and changes their fields, outside of the cache. So the cache finds and selects
+//! responses only by what the origin sees.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -25,9 +25,9 @@ use super::{
 /// The checks and changes that are the same for all clients of one proxy.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// All hosts, if `None`.
+    /// The hosts that are answered; all if `None`.
     hosts: Option<Vec<Allowed>>,
-    /// Fields that pass although they tell an origin another target or client.
+    /// Fields that pass although they tell an origin of another target or client.
     passed: Vec<HeaderName>,
     /// The name of this process in `CDN-Loop`.
     pseudonym: HeaderValue,
@@ -35,17 +35,17 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(hosts: Option<Vec<Allowed>>, passed: Vec<HeaderName>) -> Self {
-        // The keys of each `RandomState` differ, and no two processes have the same.
+        // Each `RandomState` has its own keys, so no two processes get the same number.
         let random = RandomState::new().build_hasher().finish();
         let pseudonym = HeaderValue::try_from(format!("tower-video-cache-{random:016x}"));
-        // Letters, digits and hyphens are a field's value.
+        // Letters, digits and hyphens are always a valid field value.
         let pseudonym = pseudonym.unwrap_or(HeaderValue::from_static("tower-video-cache"));
         Self { hosts, passed, pseudonym }
     }
 
-    /// Makes a client's request the one that the origin will see, in all but `Host`.
+    /// Turns a client's request into the one that the origin will see, except for `Host`.
     ///
-    /// `Host` is the client's, in its normal form: it is part of the key.
+    /// `Host` stays the client's, in its normal form, because it is part of the key.
     pub(crate) fn admit<B: Body<Data = Bytes>>(
         &self,
         request: Request<B>,
@@ -73,10 +73,10 @@ impl Gate {
             parts.headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
             parts.headers.insert(header::HOST, host);
         }
-        // One form for all versions of HTTP; the scheme is in some of them alone.
+        // All versions of HTTP get one form of target. The scheme is present in only some of them.
         let target = parts.uri.path_and_query().cloned();
         parts.uri = Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-        // The length of the content is told anew: a chunked coding is of one connection, and HTTP/2 has none.
+        // The length of the content is stated anew: a chunked coding is for one connection, and HTTP/2 has none.
         if body.size_hint().exact().is_none() && !body.is_end_stream() {
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }

@@ -8,9 +8,9 @@ use http::{header, request, HeaderValue, Version};
 
 use super::answers::OwnAnswer;
 
-/// A valid host in its normal form: lower case, and no port where it is 80.
+/// A valid host in its normal form: lower case, and without a port if that is 80.
 ///
-/// The key has this form and the origin is told this form, so that requests of one key are one request to the origin.
+/// The key and the origin get the same form, so all requests of one key are the same request to the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
     name: String,
@@ -18,7 +18,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// The host of a request; `None` if it is one of HTTP/1.0 that names none.
+    /// The host of a request; `None` for an HTTP/1.0 request that names none.
     pub(crate) fn of(request: &request::Parts) -> Result<Option<Self>, OwnAnswer> {
         let mut fields = request.headers.get_all(header::HOST).iter();
         let (field, another) = (fields.next(), fields.next());
@@ -28,7 +28,7 @@ impl Host {
         let field = field.map(Self::parse).transpose()?;
         let target = request.uri.authority().map(|authority| authority.as_str().parse()).transpose()?;
         match (request.version, target, field) {
-            // RFC 9112 §3.2: even beside a target that names its own host.
+            // RFC 9112 §3.2: the field is required even if the target names its own host.
             (Version::HTTP_11, _, None) | (Version::HTTP_2, None, None) => Err(OwnAnswer::NoHost),
             // RFC 9113 §8.3.1. In HTTP/1.1, the target wins (RFC 9112 §3.2.2).
             (Version::HTTP_2, Some(target), Some(field)) if target != field => Err(OwnAnswer::TwoHosts),
@@ -58,7 +58,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A host that the proxy answers for, at one port, or at each where it names none.
+/// A host that the proxy answers for, at one port, or at every port if it names none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     name: String,
@@ -85,7 +85,7 @@ impl FromStr for Allowed {
 fn split(text: &str) -> Option<(String, Option<u16>)> {
     let (name, port) = if let Some(literal) = text.strip_prefix('[') {
         let (address, rest) = literal.split_once(']')?;
-        // One address has several spellings, and one host one key.
+        // An address has several spellings, but a host must have one key.
         let address: Ipv6Addr = address.parse().ok()?;
         let port = if rest.is_empty() { "" } else { rest.strip_prefix(':')? };
         (format!("[{address}]"), port)
@@ -103,7 +103,7 @@ fn split(text: &str) -> Option<(String, Option<u16>)> {
     }
 }
 
-/// RFC 3986 §3.2.2, reg-name; RFC 9110 §4.2.1: that of an `http` URI is not empty.
+/// RFC 3986 §3.2.2, reg-name; RFC 9110 §4.2.1: the host of an `http` URI is not empty.
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((first, after)) = rest.split_first() {

@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example proxy -- --listen 127.0.0.1:8080 --origin http://127.0.0.1:9000`
 //!
-//! It speaks HTTP/1.1 and HTTP/2 (with prior knowledge) to viewers and HTTP/1.1 to the origin, both without TLS:
-//! where viewers come over the Internet, put it behind what terminates TLS. What is stored in memory is gone when it stops.
-//! Other stores than memory need `--features all-stores`.
+//! It speaks HTTP/1.1 and HTTP/2 (with prior knowledge) to clients and HTTP/1.1 to the origin, both without TLS. If
+//! clients come over the Internet, put the proxy behind a server that terminates TLS. The memory store loses its
+//! responses when the proxy stops. Other stores than memory need `--features all-stores`.
 
 mod answers;
 mod args;
@@ -62,7 +62,7 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
     Ok(stopped)
 }
 
-/// Resolves when the process is asked to end. From the call on, the signals no longer end it by themselves.
+/// Resolves when the process is asked to end. After this call, the signals no longer end the process by themselves.
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
     use tokio::signal::unix::{signal, SignalKind};

@@ -1,6 +1,6 @@
 //! [`Origin`]: the service behind the cache, which forwards to the origin.
 //!
-//! RFC 9110 §9.2.2: nothing is sent twice but a GET or HEAD without content, where a kept connection was closed as the
+//! RFC 9110 §9.2.2: only a GET or HEAD without content is sent twice, and only if a kept connection was closed as the
 //! request came. Any other request is sent again only if not a byte of it had left.
 
 use std::{
@@ -54,7 +54,7 @@ impl Origin {
     /// The origin's answer, or why there is none.
     async fn forward(&self, request: Request<Flow>) -> Result<Response<OriginBody>, OwnAnswer> {
         let (mut parts, body) = request.into_parts();
-        // The viewer's host was for the key; the origin knows itself by its own.
+        // The client's host was for the key; the origin gets its own name.
         parts.headers.insert(header::HOST, self.host.clone());
         parts.version = Version::HTTP_11;
         let response = self.answer(parts, body.limited(self.silence_limit)).await?;
@@ -93,7 +93,7 @@ impl Origin {
     ) -> Result<Response<Incoming>, Unanswered> {
         let sent = request.body_mut().gone();
         let too_late = async {
-            // An upload may take its time; the answer to it is awaited from its end on.
+            // An upload may take its time; the wait for the answer starts at its end.
             let Err(_) = sent.await;
             tokio::time::sleep(self.response_limit).await;
         };
@@ -123,15 +123,15 @@ impl Service<Request<Flow>> for Origin {
     }
 }
 
-/// A body of the origin, or the text of an answer of the proxy's own.
+/// A body of the origin, or the text of an answer that the proxy made itself.
 pub(crate) type OriginBody = Either<Flow, Full<Bytes>>;
 
-/// RFC 9110 §9.2.2: what is safe, and has no content that is gone once it was sent.
+/// RFC 9110 §9.2.2: a request that is safe, and has no content that would be gone once it was sent.
 fn may_be_sent_twice(request: &Request<Flow>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream()
 }
 
-/// The same request, which has no content.
+/// A copy of a request without content.
 fn twin(request: &Request<Flow>) -> Request<Flow> {
     let mut twin = Request::new(Flow::default());
     *twin.method_mut() = request.method().clone();

@@ -38,14 +38,14 @@ use super::{
     wire::Wire,
 };
 
-/// How long clients are waited for, and the most that they may cost.
+/// How long the proxy waits for clients, and the most that they may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The header of a request, and the silence before it.
+    /// Time for the header of a request, and for the silence before it.
     pub(crate) header: Duration,
-    /// Running requests, after the stop.
+    /// Time for running requests after the stop.
     pub(crate) grace: Duration,
-    /// Clients, and what waits for them.
+    /// Limits for clients and for the bytes that wait for them.
     pub(crate) bounds: Bounds,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Stopped {
     Finished,
 }
 
-/// Answers whoever connects to `listener` until `stop` resolves, then finishes what is running.
+/// Answers every client of `listener` until `stop` resolves, then finishes the running requests.
 pub(crate) async fn serve(
     listener: TcpListener,
     layer: VideoCacheLayer,
@@ -95,7 +95,7 @@ pub(crate) async fn serve(
     timeout(limits.grace, finished).await.unwrap_or(Stopped::CutOff)
 }
 
-/// The things that all connections share.
+/// The state that all connections share.
 struct Door {
     builder: Builder<TokioExecutor>,
     cache: VideoCache<Origin>,
@@ -105,7 +105,7 @@ struct Door {
 }
 
 impl Door {
-    /// Accepts connections, for ever.
+    /// Accepts connections for ever.
     async fn greet(self: &Arc<Self>, listener: &TcpListener, running: &GracefulShutdown) {
         loop {
             match listener.accept().await {
@@ -119,11 +119,11 @@ impl Door {
                         drop(seat);
                     });
                 }
-                // The client left before it was greeted.
+                // The client left before its connection was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     eprintln!("proxy: cannot accept a connection: {error}");
-                    // Out of file descriptors, perhaps.
+                    // The process may be out of file descriptors.
                     self.crowd.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -132,7 +132,7 @@ impl Door {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, address: IpAddr, watcher: Watcher) {
-        // Without it, the end of a response may wait for an acknowledgement; the response is right all the same.
+        // Without it, the end of a response may wait for an acknowledgement, but the response is still right.
         let _ = stream.set_nodelay(true);
         let wire = Wire::new(stream);
         let client = self.crowd.enter(wire.socket());
@@ -152,11 +152,11 @@ impl Door {
         });
         let mut connection = pin!(watcher.watch(self.builder.serve_connection(TokioIo::new(wire), service)));
         let served = async {
-            // hyper's own limit begins once it knows the protocol, and HTTP/2 has none: a connection that brings no
-            // request at all would be held for ever.
+            // hyper's own limit begins once it knows the protocol, and HTTP/2 has none. So a connection that brings
+            // no request at all would be held for ever.
             let first = timeout(self.header_limit, connection.as_mut()).await;
             if first.is_err() && began.load(Ordering::Relaxed) {
-                // A connection that breaks is the client's affair, and it has been told.
+                // A broken connection concerns only its client, and the client knows.
                 let _ = connection.await;
             }
         };
@@ -172,17 +172,17 @@ fn builder(header_limit: Duration) -> Builder<TokioExecutor> {
     let mut http1 = builder.http1();
     http1.timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(MOST_BUFFERED);
     let mut http2 = builder.http2();
-    // A client that vanished without a word does not answer a ping.
+    // A client that vanished silently does not answer a ping.
     http2.timer(TokioTimer::new()).keep_alive_interval(header_limit);
     http2.max_send_buf_size(MOST_BUFFERED).max_concurrent_streams(MOST_STREAMS);
     builder
 }
 
-/// The bytes of a request's header, and of what is to be written, that a connection may have in memory.
+/// The most bytes that a connection may buffer for a request's header, and for its output.
 const MOST_BUFFERED: usize = 64 << 10;
 
-/// RFC 9113 §6.5.2 recommends no fewer.
+/// RFC 9113 §6.5.2 recommends at least this many.
 const MOST_STREAMS: u32 = 100;
 
-/// Out of file descriptors: until some are free, another try is in vain.
+/// The process is out of file descriptors: a new try is in vain until some are free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

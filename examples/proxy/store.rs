@@ -1,4 +1,4 @@
-//! Where responses are stored: what the command line says of it, and what it opens.
+//! The store for responses: how the command line names it, and how it is opened.
 
 use std::{collections::HashMap, path::PathBuf, str::FromStr};
 
@@ -69,10 +69,10 @@ impl FromStr for StoreArg {
 }
 
 impl StoreArg {
-    /// A layer on the store, with so many bytes of memory before it, if any.
+    /// Opens a layer on the store, with this many bytes of memory in front of it, if any.
     pub(crate) async fn open(&self, near: Option<u64>) -> Result<Opened, BoxError> {
         match self {
-            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity), near)),
+            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity).unwrap(), near)),
             #[cfg(feature = "all-stores")]
             Self::Redis { url, roots } => {
                 let mut store = tower_video_cache::RedisStore::new(url)?;
@@ -104,7 +104,7 @@ impl StoreArg {
     }
 }
 
-/// A layer, and what is to be closed once nothing uses it any more.
+/// A layer, and a store that must be closed once nothing uses it any more.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) layer: VideoCacheLayer,
@@ -115,7 +115,7 @@ pub(crate) struct Opened {
 impl Opened {
     fn of(store: impl Store, near: Option<u64>) -> Self {
         let layer = match near {
-            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity), store)),
+            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity).unwrap(), store)),
             None => VideoCacheLayer::new(store),
         };
         Self {
@@ -125,12 +125,12 @@ impl Opened {
         }
     }
 
-    /// The same under other settings.
+    /// Changes the settings of the layer.
     pub(crate) fn map(self, set: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Self {
         Self { layer: set(self.layer), ..self }
     }
 
-    /// Has a disk store write what it has.
+    /// Makes a disk store write its pending values.
     pub(crate) async fn close(&self) -> Result<(), BoxError> {
         #[cfg(feature = "all-stores")]
         if let Some(store) = &self.closes {
@@ -142,7 +142,7 @@ impl Opened {
 
 #[cfg(feature = "all-stores")]
 mod objects {
-    //! What opendal speaks to.
+    //! The services that opendal speaks to.
 
     use std::{path::Path, time::Duration};
 
@@ -155,7 +155,7 @@ mod objects {
 
     /// Credentials come from the environment, as for Amazon's own tools.
     pub(super) fn s3(bucket: &str, settings: &[(String, String)]) -> Result<Operator, BoxError> {
-        // Without it, opendal has nothing to speak HTTP with.
+        // Without this call, opendal has no HTTP client.
         opendal::install_default();
         let mut s3 = S3::default().bucket(bucket);
         for (name, value) in settings {
@@ -171,12 +171,12 @@ mod objects {
     pub(super) fn files(directory: &Path) -> Result<Operator, BoxError> {
         let directory = directory.to_str().ok_or("the directory's name is no UTF-8")?;
         let (root, unfinished) = (format!("{directory}/values"), format!("{directory}/unfinished"));
-        // A file is written beside, and moved to its place once it is whole.
+        // Each file is written beside its place, and moved there once it is whole.
         let files = Fs::default().root(&root).atomic_write_dir(&unfinished);
         Ok(patient(Operator::new(files)?))
     }
 
-    /// A cache that waits for minutes is an outage.
+    /// Limits the time of a call: a cache that waits for minutes is an outage.
     fn patient(operator: Operator) -> Operator {
         operator
             .layer(TimeoutLayer::new().with_timeout(LIMIT).with_io_timeout(LIMIT))

@@ -1,4 +1,4 @@
-//! [`Outgoing`]: a body on its way to a client, in pieces, and what of it is in memory meanwhile.
+//! [`Outgoing`]: a body that is sent to a client in pieces, with a count of the bytes that are in memory meanwhile.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::crowd::Crowd;
 
-/// An answer that a client waits for, or has not taken all of.
+/// An answer that a client waits for, or has not yet taken completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     taken: Mutex<Instant>,
@@ -25,12 +25,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// When the client took something last; `None` if nothing waits for it.
+    /// When the client last took something; `None` if nothing waits for it.
     pub(crate) fn waits_since(&self) -> Option<Instant> {
         (self.holds() > 0).then(|| *self.taken())
     }
 
-    /// The bytes of the frames that wait, whole: a piece holds all of its frame.
+    /// The size of the frames that wait, counted whole: a piece keeps all of its frame in memory.
     pub(crate) fn holds(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
@@ -50,13 +50,13 @@ impl Default for Answer {
     }
 }
 
-/// The frames that wait for clients. One that waits for several is in memory once.
+/// The frames that wait for clients. A frame that waits for several clients is in memory once.
 #[derive(Debug, Default)]
 pub(crate) struct Frames(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// How many clients each frame waits for, by where it is in memory and how long it is.
+    /// The number of clients that each frame waits for, by its address and length.
     clients: HashMap<(usize, usize), usize>,
     total: u64,
 }
@@ -90,7 +90,7 @@ impl Frames {
     }
 }
 
-/// A frame for one client, until hyper has written all pieces of it.
+/// A frame for one client, held until hyper has written all pieces of it.
 struct Held {
     bytes: Bytes,
     answer: Arc<Answer>,
@@ -120,11 +120,11 @@ impl Drop for Held {
 }
 
 pin_project! {
-    /// A body for a client. Its frames go out in pieces, each when the one before has nearly gone.
+    /// A body for a client. Its frames go out in pieces, each when the previous one is nearly gone.
     pub(crate) struct Outgoing<B> {
         #[pin]
         body: B,
-        // The part of the last frame that is not out yet.
+        // The part of the last frame that has not left yet.
         rest: Bytes,
         answer: Arc<Answer>,
         crowd: Arc<Crowd>,
@@ -185,5 +185,5 @@ fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The bytes that hyper gets at once: enough for a system call, and little to wait for a client that does not read.
+/// The bytes that hyper gets at once: enough for a system call, and little to hold for a client that does not read.
 const PIECE: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! What the command line's values mean, and what is wrong with those that mean nothing.
+//! The values of the command line: their meaning, and the errors for invalid ones.
 
 use bytesize::ByteSize;
 use clap::ValueEnum;
@@ -13,25 +13,26 @@ use super::fields::may_be_passed;
 /// [`Fill`], by the names of its modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FillArg {
-    /// Once all of it is stored.
+    /// Once the whole response is stored.
     Whole,
-    /// Once its first chunk is stored, and each chunk once it is; one call of the origin brings all of it.
+    /// Once its first chunk is stored, then each chunk once it is stored. One call of the origin brings all of them.
     Progressive,
-    /// As progressive; only the chunks that somebody asks for are fetched, by ranges, where the origin has those.
+    /// As progressive, but only the chunks that some client asks for are fetched, by ranges, if the origin supports
+    /// ranges.
     Sliced,
 }
 
 impl From<FillArg> for Fill {
     fn from(fill: FillArg) -> Self {
         match fill {
-            FillArg::Whole => Self::Whole,
-            FillArg::Progressive => Self::Progressive,
-            FillArg::Sliced => Self::Sliced,
+            FillArg::Whole => Self::whole(),
+            FillArg::Progressive => Self::progressive(),
+            FillArg::Sliced => Self::sliced(),
         }
     }
 }
 
-/// [`Invalidate`], by the answers that do.
+/// [`Invalidate`], by the answers that invalidate.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum InvalidateArg {
     /// None.
@@ -63,7 +64,7 @@ pub(crate) fn abandon(text: &str) -> Result<Abandon, String> {
     match text {
         "finish" => Ok(Abandon::Finish),
         "stop" => Ok(Abandon::Stop),
-        // Percent, or bytes? Who wrote it may have meant either.
+        // A bare number could mean percent or bytes, so it is refused.
         number if number.ends_with(|last: char| last.is_ascii_digit()) => {
             Err(format!("a number without its unit: write {number}% or {number}B"))
         }
@@ -90,7 +91,7 @@ pub(crate) fn origin(text: &str) -> Result<Authority, String> {
 
 pub(crate) fn chunk_size(text: &str) -> Result<ChunkSize, String> {
     let bytes = text.parse::<ByteSize>()?.as_u64();
-    // What no u32 holds is too large as well.
+    // A number that does not fit a u32 is too large for a chunk as well.
     ChunkSize::new(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|error| error.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! [`Wire`]: a TCP stream that somebody else can look at while hyper reads and writes it.
+//! [`Wire`]: a TCP stream that other code can observe while hyper reads and writes it.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-/// The stream that hyper reads and writes. Its [`Socket`] outlives it only where somebody else holds that.
+/// The stream that hyper reads and writes. Its [`Socket`] outlives it only if other code still holds it.
 #[derive(Debug)]
 pub(crate) struct Wire(Arc<Socket>);
 
@@ -31,7 +31,7 @@ impl Wire {
     }
 }
 
-/// One end of a connection, and what has happened on it.
+/// One end of a connection, and the events on it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -65,9 +65,9 @@ impl Socket {
         self.state().blocked
     }
 
-    /// Whether the peer has neither closed the connection nor sent anything that nobody has read.
+    /// Whether the peer has neither closed the connection nor sent unread bytes.
     ///
-    /// The system itself is asked: what has arrived may not have been noticed here yet.
+    /// The system itself is asked, because tokio may not have noticed the latest bytes yet.
     #[cfg(unix)]
     pub(crate) fn is_quiet(&self) -> bool {
         use std::os::fd::AsFd;
@@ -77,15 +77,15 @@ impl Socket {
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Elsewhere hyper notices it, a moment later.
+    /// On other systems hyper notices it a moment later.
     #[cfg(not(unix))]
     #[expect(clippy::unused_self, reason = "the same on all systems")]
     pub(crate) fn is_quiet(&self) -> bool {
         true
     }
 
-    /// Has the system forget what the peer has not taken once the connection is closed, and tell the peer that it
-    /// broke: the end of a body without a length would else look like a clean one.
+    /// Makes the system discard the unsent bytes when the connection is closed, and tells the peer that it broke.
+    /// Otherwise the end of a body without a length would look like a clean one.
     pub(crate) fn reset_at_close(&self) {
         // A connection for which this fails has ended already.
         let _ = self.stream.set_zero_linger();

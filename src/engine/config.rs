@@ -1,6 +1,7 @@
-//! What the layer's setters set.
+//! The settings of an engine.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,7 +10,6 @@ use http::{request, HeaderMap};
 
 use crate::{
     clock::Clock,
-    error::Error,
     format::{key::CacheKey, signed_url},
     policy::Policy,
     semantics::{
@@ -17,9 +17,10 @@ use crate::{
         fields::media_type,
         freshness::ByUri,
     },
+    settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Mode, Retry, Timeouts},
 };
 
-/// Everything about an engine that a setter can change.
+/// All that the layer's setters set, spread out for the engine.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) policy: Policy,
@@ -29,16 +30,15 @@ pub(crate) struct Config {
     pub(crate) name: CacheName,
     pub(crate) show_key: bool,
     pub(crate) chunk_size: ChunkSize,
-    pub(crate) fill: Fill,
+    pub(crate) fill: Mode,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) follower_limit: Duration,
     pub(crate) idle_limit: Duration,
-    pub(crate) refusal_ttl: Duration,
     pub(crate) store_limit: Duration,
     pub(crate) lease_time: Duration,
     pub(crate) abandon: Abandon,
     pub(crate) read_ahead: u64,
-    pub(crate) fill_ahead: u64,
+    pub(crate) max_lead: u64,
     pub(crate) most_fills: usize,
     pub(crate) most_promised: Option<u64>,
     pub(crate) most_slices: usize,
@@ -46,38 +46,68 @@ pub(crate) struct Config {
     pub(crate) resume_pause: Duration,
 }
 
-/// What an application decides for each request.
+/// A function of the application's that is called for each request.
 type OfRequest<T> = dyn Fn(&request::Parts) -> T + Send + Sync;
 
 impl Config {
     pub(crate) fn new(clock: impl Clock) -> Self {
+        let (CacheStatus { name, shows_key }, fill) = (CacheStatus::default(), Fill::default());
+        let Timeouts { follower, inner_idle, store, lease } = Timeouts::default();
+        let Limits { max_fills, max_reserved } = Limits::default();
+        let Retry { attempts, first_delay } = Retry::default();
         Self {
             policy: Policy::default(),
             key: Arc::new(CacheKey::of),
             bypass: None,
             expiry: Arc::new(signed_url::expiry),
-            name: CacheName::default(),
-            show_key: false,
+            name,
+            show_key: shows_key,
             chunk_size: ChunkSize::default(),
-            fill: Fill::default(),
+            fill: fill.mode,
             clock: Arc::new(clock),
-            follower_limit: Duration::from_secs(30),
-            idle_limit: Duration::from_secs(60),
-            refusal_ttl: Duration::from_secs(10),
-            store_limit: Duration::from_secs(2),
-            lease_time: Duration::from_secs(10),
+            follower_limit: follower,
+            idle_limit: inner_idle,
+            store_limit: store,
+            lease_time: lease,
             abandon: Abandon::default(),
-            read_ahead: 8 << 20,
-            fill_ahead: 32,
-            most_fills: 256,
-            most_promised: None,
-            most_slices: 32,
-            resumes: 3,
-            resume_pause: Duration::from_millis(100),
+            read_ahead: fill.read_ahead,
+            max_lead: fill.max_lead,
+            most_fills: max_fills.get(),
+            most_promised: max_reserved,
+            most_slices: fill.max_calls.get(),
+            resumes: attempts,
+            resume_pause: first_delay,
         }
     }
 
-    /// Whether the request's own URI holds no more: what is stored is not for it.
+    pub(crate) fn set_cache_status(&mut self, cache_status: CacheStatus) {
+        let CacheStatus { name, shows_key } = cache_status;
+        (self.name, self.show_key) = (name, shows_key);
+    }
+
+    pub(crate) fn set_fill(&mut self, fill: Fill) {
+        let Fill { mode, max_lead, read_ahead, max_calls } = fill;
+        (self.fill, self.max_lead, self.read_ahead) = (mode, max_lead, read_ahead);
+        self.most_slices = max_calls.get();
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        let Limits { max_fills, max_reserved } = limits;
+        (self.most_fills, self.most_promised) = (max_fills.get(), max_reserved);
+    }
+
+    pub(crate) fn set_retry(&mut self, retry: Retry) {
+        let Retry { attempts, first_delay } = retry;
+        (self.resumes, self.resume_pause) = (attempts, first_delay);
+    }
+
+    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        let Timeouts { follower, inner_idle, store, lease } = timeouts;
+        (self.follower_limit, self.idle_limit) = (follower, inner_idle);
+        (self.store_limit, self.lease_time) = (store, lease);
+    }
+
+    /// Whether the request's URI has expired, so that no stored response answers it.
     pub(crate) fn is_expired(&self, request: &request::Parts) -> bool {
         (self.expiry)(request).is_some_and(|until| until <= self.clock.now())
     }
@@ -88,114 +118,43 @@ impl Config {
         ByUri { is_manifest, until: (self.expiry)(request) }
     }
 
-    /// How `Cache-Status` names this cache, and the key that it looked for, if it did.
+    /// The name of this cache in `Cache-Status`, and the looked-up key if the settings show it.
     pub(crate) fn signature<'a>(&'a self, key: Option<&'a CacheKey>) -> Signature<'a> {
         let key = key.filter(|_| self.show_key).map(CacheKey::as_bytes);
         Signature { name: self.name.as_written(), key }
     }
-}
 
-/// When the first byte of a response that is being stored leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fill {
-    /// Once all of it is stored. Nothing half good is ever served.
-    #[default]
-    Whole,
-    /// Once its first chunk is stored; each further chunk once it is stored and read back. One call of the inner service
-    /// brings all of it.
-    Progressive,
-    /// As `Progressive`, but of a response that can be had in parts only the chunks that somebody asks for are fetched, by
-    /// `Range` requests bound to one strong validator. An inner service that answers without parts, without a strong
-    /// validator or without a complete length is asked as in `Progressive`.
-    Sliced,
-}
-
-/// What becomes of a fill when the last viewer who waits for it has gone.
-///
-/// Whatever is set, a fill that nobody waits for gives its place ([`most_fills`](crate::VideoCacheLayer::most_fills)) and
-/// its room ([`most_promised`](crate::VideoCacheLayer::most_promised)) to one that somebody waits for and that finds none:
-/// the oldest first, and no more of them than it takes. That stops it.
-///
-/// A fill that is stopped leaves its chunks for later viewers where a strong validator binds them to what is fetched
-/// then; else they are lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Abandon {
-    /// It is finished, for the viewers to come. So a client that asks for a byte of a large object and leaves makes the
-    /// inner service send all of it; for origins whose clients are trusted.
-    Finish,
-    /// It is stopped at once.
-    Stop,
-    /// It is finished if at least so many percent are stored, of a length that is known; else stopped.
-    FinishFromPercent(u8),
-    /// It is finished if at most so many bytes are missing, else stopped. Where the length is not known, it goes on for so
-    /// many bytes, rounded up to chunks, and is stopped if it has not ended by then.
-    FinishWithin(u64),
-}
-
-impl Default for Abandon {
-    /// `FinishWithin` 8 MiB: what is small, or nearly stored, is finished. A client who leaves costs the inner service no
-    /// more than that; and what is stopped of a large object is gone on with where a strong validator allows it.
-    fn default() -> Self {
-        Self::FinishWithin(8 << 20)
+    /// How many chunks of this size a paced fill may be ahead of its readers.
+    pub(crate) fn lead(&self, chunk_size: u32) -> u64 {
+        lead(self.max_lead, chunk_size)
     }
 }
 
-impl Abandon {
-    /// Whether a fill that nobody waits for is stopped, with so many bytes `stored` of `length`, and so many `since` the
-    /// last viewer left.
-    pub(crate) fn stops(self, stored: u64, length: Option<u64>, since: u64) -> bool {
-        match (self, length) {
-            (Self::Finish, _) => false,
-            (Self::Stop, _) | (Self::FinishFromPercent(_), None) => true,
-            (Self::FinishWithin(bytes), None) => since >= bytes,
-            (Self::FinishFromPercent(percent), Some(length)) => {
-                u128::from(stored) * 100 < u128::from(length) * u128::from(percent)
-            }
-            (Self::FinishWithin(bytes), Some(length)) => length.saturating_sub(stored) > bytes,
-        }
+impl fmt::Debug for Config {
+    /// The settings by the names that setters have for them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("policy", &self.policy)
+            .field("cache_status", &format_args!("{} (key: {})", self.name, self.show_key))
+            .field("chunk_size", &self.chunk_size.bytes())
+            .field("fill", &self.fill)
+            .field("fill.max_lead", &self.max_lead)
+            .field("fill.read_ahead", &self.read_ahead)
+            .field("fill.max_calls", &self.most_slices)
+            .field("abandon", &self.abandon)
+            .field("timeouts.follower", &self.follower_limit)
+            .field("timeouts.inner_idle", &self.idle_limit)
+            .field("timeouts.store", &self.store_limit)
+            .field("timeouts.lease", &self.lease_time)
+            .field("limits.max_fills", &self.most_fills)
+            .field("limits.max_reserved", &self.most_promised)
+            .field("retry.attempts", &self.resumes)
+            .field("retry.first_delay", &self.resume_pause)
+            .finish_non_exhaustive()
     }
 }
 
-/// The bytes of each chunk that a body is cut into, all but the last.
-///
-/// ```
-/// use tower_video_cache::ChunkSize;
-///
-/// assert_eq!(ChunkSize::default().bytes(), 1 << 20);
-/// assert_eq!(ChunkSize::new(256 << 10)?.bytes(), 256 << 10);
-/// assert!(ChunkSize::new(0).is_err());
-/// # Ok::<(), tower_video_cache::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkSize(u32);
-
-impl ChunkSize {
-    /// A chunk size from 1 byte to 64 MiB. Small chunks cost calls of the store; large ones cost memory, and
-    /// time before a range can be served from a store that must prove them.
-    ///
-    /// # Errors
-    ///
-    /// [`is_setting`](Error::is_setting) for zero or more than 64 MiB.
-    pub fn new(bytes: u32) -> Result<Self, Error> {
-        match bytes {
-            1..=LARGEST_CHUNK => Ok(Self(bytes)),
-            _ => Err(Error::setting("a chunk size is from 1 byte to 64 MiB")),
-        }
-    }
-
-    /// The size in bytes.
-    pub fn bytes(self) -> u32 {
-        self.0
-    }
+/// So many bytes in chunks of this size, at least one.
+pub(crate) fn lead(bytes: u64, chunk_size: u32) -> u64 {
+    bytes.div_ceil(u64::from(chunk_size.max(1))).max(1)
 }
-
-impl Default for ChunkSize {
-    /// 1 MiB.
-    fn default() -> Self {
-        Self(1 << 20)
-    }
-}
-
-const LARGEST_CHUNK: u32 = 64 << 20;

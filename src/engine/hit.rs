@@ -43,7 +43,7 @@ pub(super) struct Answer<B> {
 }
 
 /// Why a look gave no answer.
-pub(super) struct Missed {
+pub(crate) struct Missed {
     pub(super) reason: Forwarded,
     /// The slot at which the answer would be stored.
     pub(super) slot: Slot,

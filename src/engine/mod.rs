@@ -15,6 +15,3 @@ pub(crate) mod miss;
 pub(crate) mod respond;
 pub(crate) mod serve;
 pub(crate) mod state;
-
-pub use self::config::{Abandon, ChunkSize, Fill};
-pub(crate) use self::{config::Config, inner::Inner};

@@ -7,7 +7,7 @@ use http::{header, request, HeaderValue, Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-pub(crate) use super::inner::Inner;
+use super::inner::Inner;
 use super::{
     body::ResponseBody,
     fill::{

@@ -1,38 +1,38 @@
-//! A chunk record: the bytes, then a trailer that proves which bytes they are.
+//! A chunk record: the payload, then a trailer that proves which chunk it is.
 //!
 //! ```text
 //! payload │ generation 16 │ index 8 │ payload length 4 │ version 1 │ summed 1 │ zero 2 │ xxh3-64 8
 //! ```
-//! Numbers are big-endian. The sum is over all that comes before it. The trailer comes last so that the payload
-//! is a slice of the record, and needs no copy.
+//! Numbers are big-endian. The sum covers every byte before it. The trailer comes last, so the payload is a slice of
+//! the record and needs no copy.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::key::Generation;
 
-/// What a chunk must prove: which one it is.
+/// The identity that a chunk record must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkName {
     pub(crate) generation: Generation,
     pub(crate) index: u64,
-    /// Bytes of payload.
+    /// The payload's length in bytes.
     pub(crate) length: usize,
 }
 
-/// Whether a record carries a sum of its bytes, and must.
+/// Whether a record carries a checksum, and is refused without one.
 ///
-/// A store in this process's own memory cannot alter a value, and hashing a megabyte to serve a part of it
-/// would cost more than all else together.
+/// A store in this process's own memory cannot alter a value. Hashing a megabyte to serve a part of it would cost more
+/// than everything else together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checksum {
     Required,
     Omitted,
 }
 
-/// Closes a buffer that holds the payload, by the trailer.
+/// Appends the trailer to a buffer that holds the payload.
 ///
-/// A payload of 4 GiB or more, which no chunk size allows, makes a record that does not open.
+/// No chunk size allows a payload of 4 GiB or more. Such a payload would make a record that does not open.
 pub(crate) fn seal(mut payload: BytesMut, generation: Generation, index: u64, checksum: Checksum) -> Bytes {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     payload.put_u128(generation.0);
@@ -49,7 +49,7 @@ pub(crate) fn seal(mut payload: BytesMut, generation: Generation, index: u64, ch
     payload.freeze()
 }
 
-/// The payload of a record that proves to be the chunk named; `None` if it does not.
+/// The payload of a record, or `None` if the record does not prove to be the named chunk.
 pub(crate) fn open(record: &Bytes, name: ChunkName, checksum: Checksum) -> Option<Bytes> {
     let (payload, trailer) = record.split_at_checked(record.len().checked_sub(TRAILER)?)?;
     let (summed, sum) = record.split_at_checked(record.len().checked_sub(SUM)?)?;
@@ -149,14 +149,18 @@ mod tests {
 
     #[test]
     fn the_record_of_version_1_opens_for_ever() {
-        let golden = Bytes::from_static(include_bytes!("../../tests/golden/chunk-v1.bin"));
-        assert_eq!(golden, sealed(Checksum::Required), "what is written today is what was written then");
+        let golden = Bytes::from_static(include_bytes!("golden/chunk-v1.bin"));
+        assert_eq!(
+            golden,
+            sealed(Checksum::Required),
+            "records of version 1 are still written byte for byte as before"
+        );
         assert_eq!(open(&golden, NAME, Checksum::Required).unwrap(), "video");
     }
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens(payload: Vec<u8>, generation: u128, index: u64) {
+        fn a_sealed_chunk_opens(payload: Vec<u8>, generation: u128, index: u64) {
             let generation = Generation(generation);
             let name = ChunkName { generation, index, length: payload.len() };
             let record = seal(BytesMut::from(&payload[..]), generation, index, Checksum::Required);

@@ -1,10 +1,10 @@
-//! The mark that an invalidation leaves beside the record which it takes out.
+//! The mark that an invalidation leaves beside the record that it removes.
 //!
 //! ```text
 //! "TVCI" │ version 1 │ random bits 16
 //! ```
-//! A mark is compared and never decoded: two invalidations leave different ones. So whoever fills can tell that one came
-//! between, whatever the clocks of the nodes say.
+//! Marks are compared and never decoded. Every invalidation leaves a different one, so a fill can tell that an
+//! invalidation came in between, whatever the clocks of the nodes say.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_what_it_was_in_earlier_versions_and_no_two_are_alike() {
+    fn marks_keep_their_format_and_differ() {
         assert_eq!(mark(Generation(7)), [&b"TVCI\x01"[..], &[0; 15], &[7]].concat());
         assert_ne!(mark(Generation(7)), mark(Generation(8)));
     }

@@ -7,10 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use http::{
-    header::{HeaderMap, HeaderName},
-    request,
-};
+use http::header::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::semantics::{multipart::Boundary, vary::selecting_value};
@@ -32,18 +29,28 @@ pub(crate) fn boundary(generation: Generation) -> Boundary {
     Boundary(xxh3_128(&[*secret, generation.0.to_be_bytes()].concat()))
 }
 
-/// What a stored response is found by: requests with equal keys share one.
+/// Identifies a stored response: requests with equal keys share one.
 ///
 /// The key of a request is [`CacheKey::of`] unless a function is set with
-/// [`VideoCacheLayer::key`](crate::VideoCacheLayer::key). Stores never see it in their keys, only a hash of it;
-/// the record that the hash leads to must hold the key itself, so that two keys never share an answer.
+/// [`VideoCacheLayer::key`](crate::VideoCacheLayer::key). A store sees only a hash of the key. The record found by that
+/// hash must hold the key itself, so that two keys never share an answer.
 ///
-/// A key function decides which viewers share: leave out nothing that the inner service's answer depends on.
+/// A key function decides which requests share. Leave out only parts that the inner service's answer does not depend
+/// on.
+///
+/// ```
+/// use tower_video_cache::{CacheKey, MokaStore, VideoCacheLayer};
+///
+/// // An inner service that answers by the path alone, on any host.
+/// let layer =
+///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(|request| CacheKey::from(request.uri.path()));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey(Vec<u8>);
 
 impl CacheKey {
-    /// A key of bytes that the caller made.
+    /// A key made of the caller's own bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
@@ -53,18 +60,36 @@ impl CacheKey {
     }
 }
 
+impl From<&str> for CacheKey {
+    fn from(key: &str) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<String> for CacheKey {
+    fn from(key: String) -> Self {
+        Self::new(key)
+    }
+}
+
+impl From<Vec<u8>> for CacheKey {
+    fn from(key: Vec<u8>) -> Self {
+        Self(key)
+    }
+}
+
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CacheKey({})", self.0.escape_ascii())
     }
 }
 
-/// 128 random bits that name one fill: its chunks, or one set of variants.
+/// 128 random bits that name the chunks of one fill, or one set of variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Generation(pub(crate) u128);
 
 impl Generation {
-    /// A generation that no fill had before; `None` if the system gives no random bytes.
+    /// A generation that no fill had before, or `None` if the system gives no random bytes.
     pub(crate) fn random() -> Option<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).ok()?;
@@ -72,17 +97,17 @@ impl Generation {
     }
 }
 
-/// Where the record of a key or of one of its variants lies in the store.
+/// The place in the store of a key's record, or of the record of one of its variants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(String);
 
 impl Slot {
-    /// The place of what every request of `key` looks at first.
+    /// The slot that every request of `key` reads first.
     pub(crate) fn primary(key: &CacheKey) -> Self {
         Self(with_hexadecimal("m/", xxh3_128(key.as_bytes())))
     }
 
-    /// The place of the variant that `values` select, among the variants marked `mark`.
+    /// The slot of the variant that `values` select, among the variants marked `mark`.
     pub(crate) fn variant(key: &CacheKey, mark: Generation, values: &[SelectingField]) -> Self {
         let mut bytes = mark.0.to_be_bytes().to_vec();
         for field in values {
@@ -96,7 +121,7 @@ impl Slot {
         Self(with_hexadecimal("v/", xxh3_128(&bytes)))
     }
 
-    /// The place of a variant as a record names it.
+    /// The slot of a variant whose name was read from a record.
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let digits = name.strip_prefix(b"v/")?;
         let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
@@ -109,7 +134,7 @@ impl Slot {
     }
 }
 
-/// A request field that a response was selected by, and the request's value of it.
+/// A request field that a response was selected by, and its value in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SelectingField {
     pub(crate) name: HeaderName,
@@ -130,35 +155,35 @@ pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
     key
 }
 
-/// The store's key of the lease of what lies, or will lie, at `slot`.
+/// The store's key of the lease for the record at `slot`, whether it exists already or not.
 pub(crate) fn lease_key(slot: &Slot) -> String {
-    // The hashes of keys and of variants are of different bytes, and meet no more often than any two do.
+    // Keys and variants hash different bytes, so their hashes collide no more often than any two do.
     let (_, digits) = slot.0.split_once('/').unwrap_or_default();
     format!("l/{digits}")
 }
 
-/// The store's key of the lease of a commit that changes which variants lie at `primary`, or that none do any more.
+/// The store's key of the lease for a commit that changes the set of variants at `primary`, or ends it.
 pub(crate) fn commit_key(primary: &Slot) -> String {
     lease_key(primary) + "/commit"
 }
 
-/// The store's key of the mark that the last invalidation of what lies at `primary` left.
+/// The store's key of the mark left by the last invalidation of the record at `primary`.
 pub(crate) fn invalidation_key(primary: &Slot) -> String {
     let (_, digits) = primary.0.split_once('/').unwrap_or_default();
     format!("i/{digits}")
 }
 
-/// The store's key of the note that whoever had a lease got an answer that nobody stores.
+/// The store's key of the note that the holder of a lease got an answer that is not stored.
 pub(crate) fn passed_key(lease: &str) -> String {
     lease.to_owned() + "/passed"
 }
 
-/// Who asks for a lease, as a store sees it.
+/// The holder's name in a store's lease.
 pub(crate) fn holder(name: Generation) -> String {
     with_hexadecimal("", name.0)
 }
 
-/// The prefix, then all 32 digits. Every look makes some of these, and `{:032x}` takes several times as long.
+/// The prefix, then all 32 digits. Every lookup makes some of these names, and `{:032x}` takes several times as long.
 fn with_hexadecimal(prefix: &str, number: u128) -> String {
     let mut text = String::with_capacity(prefix.len() + 32 + CHUNK_DIGITS);
     text.push_str(prefix);
@@ -170,7 +195,7 @@ fn with_hexadecimal(prefix: &str, number: u128) -> String {
     text
 }
 
-/// Room for a slash and the number of most chunks.
+/// Room for a slash and the chunk number, for most chunks.
 const CHUNK_DIGITS: usize = 8;
 
 #[cfg(test)]
@@ -235,27 +260,27 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_goes_without_saying_is_none() {
+    fn a_default_port_is_left_out() {
         for (why, target, host, other, other_host, same) in [
             ("the port of http", "/a", "h:80", "/a", "h", true),
             ("no port", "/a", "h:", "/a", "h", true),
             ("whatever the case", "/a", "H:80", "/a", "h:", true),
-            ("of an address", "/a", "[::1]:80", "/a", "[::1]", true),
-            ("of an address of old", "/a", "127.0.0.1:80", "/a", "127.0.0.1", true),
-            ("in a target", "http://h:80/a", "", "http://h/a", "", true),
-            ("in a target and beside it", "http://h/a", "h:80", "http://h:/a", "h", true),
+            ("the default port of an IPv6 address", "/a", "[::1]:80", "/a", "[::1]", true),
+            ("the default port of an IPv4 address", "/a", "127.0.0.1:80", "/a", "127.0.0.1", true),
+            ("the default port in a target", "http://h:80/a", "", "http://h/a", "", true),
+            ("the default port in a target and in Host", "http://h/a", "h:80", "http://h:/a", "h", true),
             ("the port of https", "https://h:443/a", "h", "https://h/a", "h:443", true),
-            ("of https no other", "https://h:80/a", "", "https://h/a", "", false),
-            ("of http no other", "http://h:443/a", "", "http://h/a", "", false),
-            ("of nothing known no other", "/a", "h:443", "/a", "h", false),
+            ("the port of http is not left out for https", "https://h:80/a", "", "https://h/a", "", false),
+            ("the port of https is not left out for http", "http://h:443/a", "", "http://h/a", "", false),
+            ("the port of https is not left out if the scheme is unknown", "/a", "h:443", "/a", "h", false),
             ("another port", "/a", "h:8080", "/a", "h", false),
-            ("another port beside it", "http://h/a", "h:8080", "http://h/a", "h", false),
+            ("another port in Host", "http://h/a", "h:8080", "http://h/a", "h", false),
             ("the end of another port", "/a", "h:180", "/a", "h", false),
             ("the end of an address", "/a", "[::80]", "/a", "[:]", false),
             ("an address without brackets is no host", "/a", "::80", "/a", ":", false),
             ("a port and no host", "/a", ":80", "/a", "", false),
             ("a name with a dot at its end", "/a", "h.:80", "/a", "h.", true),
-            ("which is another", "/a", "h.:80", "/a", "h", false),
+            ("a name with a dot at its end is another host", "/a", "h.:80", "/a", "h", false),
             ("one of two hosts", "/a", "h:80, i", "/a", "h, i", false),
         ] {
             let said = |host: &'static str| Some(host).filter(|host| !host.is_empty());
@@ -265,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_an_at_sign_has_a_case() {
+    fn user_information_is_case_sensitive() {
         assert_ne!(key("http://me@one.example/a", None), key("http://ME@one.example/a", None));
         assert_eq!(key("http://me@one.example/a", None), key("http://me@ONE.example/a", None));
         assert_ne!(key("http://me@one.example/a", None), key("http://one.example/a", None));
@@ -273,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_names_two_hosts_shares_with_nobody_who_says_another_thing() {
+    fn requests_that_name_two_hosts_never_share_a_key() {
         let sayings: [(&str, &[&[u8]]); 15] = [
             ("/a", &[]),
             ("/a", &[b""]),
@@ -306,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn over_http_2_a_second_host_is_another_thing_too() {
+    fn a_second_host_makes_another_key_over_http_2_too() {
         let over_http_2 = |host: Option<&str>| {
             let ask = Request::get("https://one/a").version(Version::HTTP_2);
             let ask = host.into_iter().fold(ask, |ask, host| ask.header("host", host));
@@ -326,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn store_keys_are_of_the_stores_alphabet_and_short() {
+    fn store_keys_are_short_and_use_only_allowed_characters() {
         let key = key("/ü?\u{7f}".replace(['ü', '\u{7f}'], "%C3").as_str(), Some("h"));
         let field = SelectingField { name: header::ACCEPT, value: Some(b"x".to_vec()) };
         for name in [
@@ -354,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_has_the_digits_of_what_it_is_for() {
+    fn a_lease_has_the_digits_of_its_slot() {
         let key = key("/a", None);
         for slot in [Slot::primary(&key), Slot::variant(&key, Generation(1), &[])] {
             assert_eq!(lease_key(&slot), format!("l/{}", &slot.0[2..]));

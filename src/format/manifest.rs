@@ -10,9 +10,9 @@
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
-//! Numbers are big-endian; byte strings have their length before them in 4 bytes; times are seconds in 8 and
-//! nanoseconds in 4. A record of an unknown version, or one that does not prove its sum, does not decode:
-//! it is a miss. Decoding allocates by what is there, never by a claimed length.
+//! Numbers are big-endian. A byte string has its length before it in 4 bytes. A time is seconds in 8 bytes and
+//! nanoseconds in 4. A record of an unknown version, or one whose sum is wrong, does not decode: it is a miss.
+//! Decoding allocates by the bytes that are there, never by a claimed length.
 
 use std::{
     ops::Range,
@@ -35,14 +35,14 @@ use crate::semantics::{
     range::ByteRange,
 };
 
-/// What lies at a slot of the store.
+/// A record in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record {
     Response(Manifest),
     Variants(Variants),
 }
 
-/// All of a stored response but its bytes.
+/// Everything about a stored response except its body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Manifest {
     pub(crate) key: CacheKey,
@@ -51,48 +51,48 @@ pub(crate) struct Manifest {
     pub(crate) selecting: Vec<SelectingField>,
     pub(crate) exchange: Exchange,
     pub(crate) layout: Layout,
-    /// The `ETag` was made here, of the content: the inner service cannot be asked about it.
+    /// The cache made the `ETag` from the content, so the inner service cannot be asked about it.
     pub(crate) own_etag: bool,
-    /// Not all of its chunks have been stored yet.
+    /// Some of the chunks have not been stored yet.
     pub(crate) sparse: bool,
-    /// The facts that the URI of the request told, when the response was stored.
+    /// Facts taken from the request's URI when the response was stored.
     pub(crate) by_uri: ByUri,
-    /// The inner service has refused it since, and may have done so for everybody: it is not to be used stale.
+    /// The inner service has refused the response since, perhaps for everybody, so it must not be used stale.
     pub(crate) withdrawn: bool,
-    /// The xxh3-128 sum of the body, where the inner service gave no strong validator to know it by.
+    /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
 }
 
-/// Which chunks a body is cut into.
+/// How a body is cut into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) generation: Generation,
-    /// Bytes of each chunk but the last; never zero.
+    /// The size of each chunk but the last; never zero.
     pub(crate) chunk_size: u32,
-    /// Bytes of the whole body.
+    /// The length of the whole body.
     pub(crate) length: u64,
 }
 
 impl Layout {
-    /// The chunk that holds the byte at `offset`, and where in it that byte is.
+    /// The chunk that holds the byte at `offset`, and the position of that byte in the chunk.
     pub(crate) fn locate(&self, offset: u64) -> (u64, usize) {
         let size = u64::from(self.chunk_size.max(1));
         // A remainder of a 32-bit number fits.
         (offset / size, usize::try_from(offset % size).unwrap_or_default())
     }
 
-    /// How many chunks there are.
+    /// The number of chunks.
     pub(crate) fn chunks(&self) -> u64 {
         self.length.div_ceil(u64::from(self.chunk_size.max(1)))
     }
 
-    /// The bytes that these chunks hold.
+    /// The range of bytes that these chunks hold.
     pub(crate) fn bytes(&self, chunks: &Range<u64>) -> ByteRange {
         let offset = |index: u64| index.saturating_mul(u64::from(self.chunk_size)).min(self.length);
         ByteRange { start: offset(chunks.start), end: offset(chunks.end) }
     }
 
-    /// How many chunks are read for these parts, none of them empty, one after the other.
+    /// The number of chunk reads for these parts, read one after the other. No part may be empty.
     pub(crate) fn reads(&self, parts: impl Iterator<Item = Range<u64>>) -> u64 {
         let mut at = None;
         parts.fold(0, |reads: u64, part| {
@@ -102,7 +102,7 @@ impl Layout {
         })
     }
 
-    /// The chunk at `index`, as it must prove to be.
+    /// The name that the chunk at `index` must prove.
     pub(crate) fn chunk(&self, index: u64) -> ChunkName {
         let start = index.saturating_mul(u64::from(self.chunk_size));
         let length = self.length.saturating_sub(start).min(u64::from(self.chunk_size));
@@ -110,15 +110,15 @@ impl Layout {
     }
 }
 
-/// The sets of request fields by which variants of one key are told apart, the latest first.
+/// The sets of request fields that tell the variants of one key apart, the latest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Variants {
     pub(crate) key: CacheKey,
-    /// Part of every variant's slot: with this record gone, its variants are never found again.
+    /// A part of every variant's slot: without this record, its variants are never found again.
     pub(crate) mark: Generation,
     pub(crate) selecting: Vec<Vec<HeaderName>>,
-    /// Where some variants are, and their strong tags, the latest first: a request that selects none of them may turn out
-    /// to be answered by one all the same (RFC 9111 §4.1).
+    /// The slots and strong tags of some variants, the latest first. A request that selects none of the variants may
+    /// still be answered by one of these (RFC 9111 §4.1).
     pub(crate) tagged: Vec<Tagged>,
 }
 
@@ -146,14 +146,14 @@ impl Record {
         }
         let sum = xxh3_64(&out);
         out.put_u64(sum);
-        // A buffer that grew holds up to as much again, which no store knows of.
+        // A buffer that grew may be far larger than its content, and a store counts only the content.
         if out.capacity() / 5 > out.len() / 4 && out.len() > 512 {
             return Bytes::copy_from_slice(&out);
         }
         out.freeze()
     }
 
-    /// `None` for what does not read as a record of this version, with its sum right.
+    /// Returns `None` unless the bytes are a record of this version with the right sum.
     pub(crate) fn decode(record: &[u8]) -> Option<Self> {
         let (content, sum) = record.split_last_chunk()?;
         if xxh3_64(content) != u64::from_be_bytes(*sum) {
@@ -219,7 +219,7 @@ impl Manifest {
     fn decode(input: &mut Input<'_>, flagged: bool) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
         let flags = if flagged { input.number::<1>()? } else { 0 };
-        // What the other bits mean, a later version knows.
+        // Only a later version knows the meaning of the other bits.
         if flags > u64::from(OWN_ETAG | SPARSE | DIGEST | COOKIE | WITHDRAWN | PLAYLIST | END) {
             return None;
         }
@@ -303,7 +303,7 @@ impl Variants {
     }
 }
 
-/// What of a record is still to be read.
+/// The part of a record that has not been read yet.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -313,7 +313,7 @@ impl<'a> Input<'a> {
         Some(array)
     }
 
-    /// A big-endian number of `N` bytes, 8 at most.
+    /// Reads a big-endian number of `N` bytes, 8 at most.
     fn number<const N: usize>(&mut self) -> Option<u64> {
         let bytes: &[u8; N] = self.array()?;
         Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
@@ -333,19 +333,19 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Every string here is a header field or a key, bounded far below 4 GiB by what a server reads; a longer one
-/// would make a record that does not decode, which is a miss.
+/// Every string here is a header field or a key, and servers limit both far below 4 GiB. A longer string would make a
+/// record that does not decode, which is a miss.
 fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     out.put_slice(bytes);
 }
 
-/// A count in `N` bytes; one that does not fit makes a record that does not decode.
+/// Writes a count in `N` bytes. A count that does not fit makes a record that does not decode.
 fn put_count<const N: usize>(out: &mut BytesMut, count: usize) {
     out.put_uint(u64::try_from(count).unwrap_or(u64::MAX).min(u64::MAX >> (64 - 8 * N)), N);
 }
 
-/// A time before 1970 is written as 1970: old enough to be stale either way.
+/// Writes a time. A time before 1970 is written as 1970, which is old enough to be stale either way.
 fn put_time(out: &mut BytesMut, time: SystemTime) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     out.put_u64(since.as_secs());
@@ -401,7 +401,7 @@ mod tests {
         })
     }
 
-    /// In part only, or with a sum of its bytes.
+    /// The manifest of a sparse response, or of one with a sum of its bytes.
     fn manifest_with(sparse: bool, digest: Option<u128>) -> Record {
         match manifest(digest.is_some()) {
             Record::Response(manifest) => Record::Response(Manifest { sparse, digest, ..manifest }),
@@ -409,7 +409,7 @@ mod tests {
         }
     }
 
-    /// A playlist by its path, found under a URI that ends.
+    /// The manifest of a playlist known by its path, under a URI that expires.
     fn manifest_by_uri() -> Record {
         let until = UNIX_EPOCH + Duration::new(1_795_000_600, 0);
         match manifest(false) {
@@ -421,7 +421,7 @@ mod tests {
         }
     }
 
-    /// Asked for with a cookie, and refused since.
+    /// The manifest of a response that was asked for with a cookie, and refused since.
     fn manifest_of_a_cookie() -> Record {
         match manifest(false) {
             Record::Response(manifest) => {
@@ -465,18 +465,22 @@ mod tests {
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
         let golden: [(Record, &[u8]); 8] = [
-            (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
-            (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
-            (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),
-            (manifest_with(false, Some(5)), include_bytes!("../../tests/golden/manifest-v1-digest.bin")),
-            (manifest_by_uri(), include_bytes!("../../tests/golden/manifest-v1-uri.bin")),
-            (manifest_of_a_cookie(), include_bytes!("../../tests/golden/manifest-v1-cookie.bin")),
-            (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
-            (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
+            (manifest(false), include_bytes!("golden/manifest-v1.bin")),
+            (manifest(true), include_bytes!("golden/manifest-v1-flagged.bin")),
+            (manifest_with(true, None), include_bytes!("golden/manifest-v1-sparse.bin")),
+            (manifest_with(false, Some(5)), include_bytes!("golden/manifest-v1-digest.bin")),
+            (manifest_by_uri(), include_bytes!("golden/manifest-v1-uri.bin")),
+            (manifest_of_a_cookie(), include_bytes!("golden/manifest-v1-cookie.bin")),
+            (variants(false), include_bytes!("golden/variants-v1.bin")),
+            (variants(true), include_bytes!("golden/variants-v1-tagged.bin")),
         ];
         for (record, bytes) in &golden {
             assert_eq!(Record::decode(bytes).as_ref(), Some(record));
-            assert_eq!(record.encode(), *bytes, "what is written today is what was written then");
+            assert_eq!(
+                record.encode(),
+                *bytes,
+                "records of version 1 are still written byte for byte as before"
+            );
         }
     }
 
@@ -495,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_claimed_length_allocates_nothing() {
-        // The sum is right, so that the claim is what is judged.
+        // The sum is right, so only the claimed length can fail.
         let mut record = BytesMut::from(&b"TVCM\x01\x00\xff\xff\xff\xff"[..]);
         let sum = xxh3_64(&record);
         record.put_u64(sum);

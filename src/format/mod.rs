@@ -1,4 +1,4 @@
-//! Bytes and what they mean, with no I/O: cache keys, manifests, chunks.
+//! Cache keys, manifests and chunks as bytes, without I/O.
 
 pub(crate) mod chunk;
 pub(crate) mod invalidation;

@@ -1,7 +1,7 @@
-//! Signed URLs: which parameters prove that somebody may see the object, and until when they do.
+//! Signed URLs: the parameters that prove a right to see the object, and the time until which they do.
 //!
-//! Written down by the services' own documentation: Signature Versions 4 and 2 of S3, signed URLs of `CloudFront`, Google Cloud
-//! Storage and Google Cloud CDN, shared access signatures of Azure.
+//! The schemes are those that the services document: Signature Versions 4 and 2 of S3, signed URLs of `CloudFront`,
+//! Google Cloud Storage and Google Cloud CDN, and shared access signatures of Azure.
 
 use std::{
     borrow::Cow,
@@ -12,43 +12,43 @@ use http::request;
 
 /// How one service signs URLs.
 pub(super) struct Scheme {
-    /// The parameters that it is known by: all of them.
+    /// The parameters that identify the scheme. A signed URL has all of them.
     marks: &'static [&'static str],
-    /// Further ones that sign, and change nothing in the answer.
+    /// Further parameters of the signature, which change nothing in the answer.
     others: &'static [&'static str],
     until: Until,
 }
 
-/// Where a URL says how long it holds.
+/// How a URL tells until when it is valid.
 enum Until {
     /// In seconds since 1970.
     Epoch(&'static str),
     /// In seconds since 1970, or in a policy.
     EpochOrPolicy(&'static str, &'static str),
-    /// As a date, and in seconds after it.
+    /// A date, and a number of seconds after it.
     After(&'static str, &'static str),
-    /// As dates, of which the first counts that comes; without one, somewhere else. The first parameter is the version, a date
-    /// as well: by it, the short names are known for what they are.
+    /// The earliest of several dates. If the URL has none, the end is kept elsewhere. The first parameter is the
+    /// version, which is a date as well: it proves that the other short names belong to this scheme.
     Dates(&'static str, &'static [&'static str]),
 }
 
-/// Until when the URL of a request holds, if it is signed by a scheme that is known here. One that says it in a way that
-/// cannot be read holds no more.
+/// The time until which a request's URL is valid, if a scheme known here has signed it. A URL whose time cannot be read
+/// is no longer valid.
 pub(crate) fn expiry(request: &request::Parts) -> Option<SystemTime> {
     let query = request.uri.query()?;
     schemes(query).filter_map(|scheme| scheme.until(query)).min()
 }
 
-/// The scheme by which a query is signed. One that is signed in several ways is valid in one of them, and nobody here knows
-/// which of its parameters change the answer.
+/// The scheme that has signed a query. `None` if several have: the query is valid under one of them, and the cache
+/// cannot know which of its parameters change the answer.
 pub(super) fn scheme(query: &str) -> Option<&'static Scheme> {
     let mut schemes = schemes(query);
     schemes.next().filter(|_| schemes.next().is_none())
 }
 
-/// The schemes by which a query may be signed: one, if anybody is to take it for valid.
+/// The schemes that may have signed a query. A query that somebody takes for valid has one.
 fn schemes(query: &str) -> impl Iterator<Item = &'static Scheme> + '_ {
-    // Each of them has one of these, however it is spelled, and most queries have none.
+    // Every scheme has one of these two parameters, perhaps percent-encoded, and most queries have neither.
     let is_spelled = |parameter: &str| parameter.split('=').next().is_some_and(|name| name.contains('%'));
     let is_marked = query.contains("ignature=") || query.contains("sig=");
     let may_be_signed = is_marked || query.split('&').any(is_spelled);
@@ -64,7 +64,7 @@ impl Scheme {
         is_versioned && self.marks.iter().all(|mark| values(query, mark).next().is_some())
     }
 
-    /// Whether a parameter of this name is a part of the signature.
+    /// Whether the parameter of this name is a part of the signature.
     pub(super) fn has(&self, name: &str) -> bool {
         self.marks.contains(&name) || self.others.contains(&name)
     }
@@ -90,7 +90,7 @@ impl Scheme {
     }
 }
 
-/// The values of the parameters of this name, which services read however it is spelled.
+/// The values of the parameters of this name. Services decode a percent-encoded name, so this does too.
 fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
     let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
     parameters
@@ -105,7 +105,7 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
     let mut parts = text.split('%');
     let mut decoded = String::from(parts.next().unwrap_or_default());
     for part in parts {
-        // All that is read here is ASCII: what is not is as good as nonsense.
+        // Only ASCII is read here. Anything else is as good as nonsense.
         let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         decoded.push(byte.map_or('?', char::from));
         decoded.push_str(part.get(2..).unwrap_or_default());
@@ -119,7 +119,7 @@ fn epoch(seconds: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(seconds)
 }
 
-/// A date of ISO 8601 in UTC, with or without separators, a time of day, seconds and what is smaller than these.
+/// Reads an ISO 8601 date in UTC, with or without separators, time of day, seconds and fractions of seconds.
 fn date(text: &str) -> Option<SystemTime> {
     let text = text.strip_suffix('Z').unwrap_or(text);
     let text = text.split('.').next()?.replace(['-', ':'], "");
@@ -136,14 +136,14 @@ fn date(text: &str) -> Option<SystemTime> {
     if !is_whole || !is_date || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // With years that begin in March, a leap day is the last of its year.
+    // If years begin in March, a leap day is the last day of its year.
     let (year, months) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * months + 2) / 5 + day_of_month;
     let days = days.checked_sub(DAYS_BEFORE_1970)?;
     UNIX_EPOCH.checked_add(Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
-/// The first `DateLessThan` to come of a `CloudFront` policy: JSON in Base64 with other signs for `+`, `=` and `/`.
+/// The earliest `DateLessThan` of a `CloudFront` policy: JSON in Base64, with other signs for `+`, `=` and `/`.
 fn policy_end(text: &str) -> Option<SystemTime> {
     let (mut policy, mut bits, mut filled) = (String::new(), 0_u32, 0);
     for sign in text.bytes().filter(|sign| !matches!(sign, b'_' | b'=')) {
@@ -171,7 +171,7 @@ fn policy_end(text: &str) -> Option<SystemTime> {
     ends.map(|end| end.unwrap_or(UNIX_EPOCH)).min()
 }
 
-/// Parameters that change the answer (`response-content-type`, `rsct`, `versionId`, ...) are in none of these.
+/// No scheme lists parameters that change the answer (`response-content-type`, `rsct`, `versionId`, ...).
 const SCHEMES: [Scheme; 7] = [
     Scheme {
         marks: &["X-Amz-Signature"],
@@ -222,7 +222,7 @@ const SCHEMES: [Scheme; 7] = [
     },
 ];
 
-/// Those of the years from 0 on that begin in March, as they are counted above, and one: days of a month begin at 1.
+/// Days from year 0 to 1970, with years that begin in March as above, plus one because days of a month begin at 1.
 const DAYS_BEFORE_1970: u64 = 719_469;
 
 #[cfg(test)]
@@ -239,7 +239,7 @@ mod tests {
 
     const TEN: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
     const PAST: &str = "Thu, 01 Jan 1970 00:00:00 GMT";
-    /// `TEN`, in seconds since 1970.
+    /// `TEN` in seconds since 1970.
     const EPOCH: &str = "1795341600";
 
     #[test]

@@ -1,6 +1,6 @@
-//! The target URI as a cache key, with or without what a video does not depend on.
+//! The target URI as a cache key, with or without the parts that a video does not depend on.
 //!
-//! RFC 9110 §7.1 (target URI), §7.2 (`Host`), §4.2.3 (what of a URI has no case); RFC 9112 §3.2, §3.3.
+//! RFC 9110 §7.1 (target URI), §7.2 (`Host`), §4.2.3 (the case of URIs); RFC 9112 §3.2, §3.3.
 
 use http::{
     header::{self, HeaderName},
@@ -9,25 +9,26 @@ use http::{
 
 use super::{key::CacheKey, signed_url::scheme};
 
-/// Ready-made key functions: the target URI, less what the video does not depend on.
+/// Ready-made key functions: the target URI without the parts that the video does not depend on.
 ///
 /// [`TargetUri::new`] alone makes the keys of [`CacheKey::of`]. Each setter lets more requests share one stored
-/// response, or tells their hosts apart by other fields; two URIs that differ in what is left never share.
+/// response, or tells their hosts apart by other fields. Two URIs that differ in a remaining part never share.
 ///
 /// ```
 /// use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
 ///
 /// let uri = TargetUri::new().without_parameters(["token", "utm_*"]).sorted_parameters();
-/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(uri.into_fn());
+/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(uri.into_fn());
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
-/// Whatever is left out, the inner service must not look at. Where a parameter proves who may see the video (a signed
+/// The inner service must not look at a part that is left out. If a parameter proves who may see the video (a signed
 /// URL), the check must stand **outside** of the cache: inside, it is asked once, and everybody gets its answer.
 ///
 /// ```
 /// # use axum::{extract::Request, http::StatusCode, middleware, routing::get, Router};
 /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
-/// # let layer = VideoCacheLayer::new(MokaStore::new(1 << 30));
+/// # let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?);
 /// # async fn check(request: Request, next: middleware::Next) -> axum::response::Response { next.run(request).await }
 /// # async fn video() {}
 /// let app: Router = Router::new()
@@ -35,17 +36,18 @@ use super::{key::CacheKey, signed_url::scheme};
 ///     .layer(layer.key(TargetUri::new().without_parameters(["token"]).into_fn()))
 ///     // In axum the later layer is the outer one: no request comes to the cache unchecked.
 ///     .layer(middleware::from_fn(check));
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # Parameters
 ///
-/// A parameter is what stands between two `&`, and its name what stands before its first `=`, byte for byte: `token`
-/// does not name `to%6ben` or `Token`. Where a service could read a query in another way than this, the query
-/// stays in the key as it is: fewer viewers share, and none gets what was made for another. So it is with a
-/// query that has a `;`, which some services take for a `&`.
+/// A parameter is the text between two `&`, and its name the text before its first `=`, byte for byte: `token` does not
+/// name `to%6ben` or `Token`. If a service could read a query in another way, the query stays in the key as it is. Then
+/// fewer requests share, and none gets an answer made for another. A query that has a `;` is such a case, since some
+/// services take it for a `&`.
 ///
-/// The parameter `CMCD` is left out unless [`with_cmcd`](Self::with_cmcd) says otherwise: players write into it how they
-/// fare, so that no two of their requests have the same URI (CTA-5004).
+/// The parameter `CMCD` is left out unless [`with_cmcd`](Self::with_cmcd) says otherwise. Players report their state in
+/// it, so that no two of their requests have the same URI (CTA-5004).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setter's, called or not")]
 pub struct TargetUri {
@@ -58,31 +60,32 @@ pub struct TargetUri {
 }
 
 impl CacheKey {
-    /// The target URI of a request: scheme and authority as far as they are known (from the target itself, else
-    /// the `Host` field), then path and query, byte for byte, but for the parameter `CMCD` of a query, in which players tell
-    /// how they fare. A viewer can make up any host and query.
+    /// The target URI of a request: scheme and authority if known (from the target itself, else the `Host` field), then
+    /// path and query, byte for byte. Only the query parameter `CMCD` is left out, in which players report their state.
+    /// A client can make up any host and query.
     ///
-    /// A port that goes without saying is left out (RFC 9110 §4.2.3): `example.org:80`, `example.org:` and `example.org` are
-    /// one where the scheme is `http` or not known, and `example.org:443` is one with them where it is known to be `https`.
+    /// A default port is left out (RFC 9110 §4.2.3). With the scheme `http` or an unknown scheme, `example.org:80`,
+    /// `example.org:` and `example.org` are the same. `example.org:443` is the same as these if the scheme is known to
+    /// be `https`.
     ///
-    /// An HTTP/2 request tells its scheme, and a plain HTTP/1.1 request does not. So that both find the same
-    /// response, and both invalidate it, the scheme counts only in the absolute form of an HTTP/1.1 target. A server
-    /// that answers differently by the scheme needs a key function, or a layer for each.
+    /// An HTTP/2 request tells its scheme, and a plain HTTP/1.1 request does not. Both must find the same response, and
+    /// invalidate it, so the scheme counts only in the absolute form of an HTTP/1.1 target. A server that answers
+    /// differently by the scheme needs a key function, or one layer for each scheme.
     ///
-    /// A request that names two hosts (several `Host` fields, or one that differs from the target's authority) has
-    /// a key of its own, for it is not known which of them the inner service believes.
+    /// A request that names two hosts (several `Host` fields, or one that differs from the target's authority) has a
+    /// key of its own: the cache cannot know which host the inner service believes.
     ///
-    /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key:
-    /// two nests that share one layer must put the prefix back with a key function.
+    /// A router that strips a prefix before this layer (as axum's `nest` does) hides it from the key. Two nests that
+    /// share one layer must put the prefix back with a key function.
     ///
-    /// [`TargetUri`] makes keys that leave out some of it.
+    /// [`TargetUri`] makes keys that leave out parts of the target URI.
     pub fn of(request: &request::Parts) -> Self {
         TargetUri::new().key(request)
     }
 }
 
 impl TargetUri {
-    /// The whole target URI, less `CMCD`, as [`CacheKey::of`] has it.
+    /// The whole target URI except `CMCD`, as in [`CacheKey::of`].
     pub const fn new() -> Self {
         Self {
             query: Query::Whole,
@@ -94,7 +97,7 @@ impl TargetUri {
         }
     }
 
-    /// Leaves the query out. Of this and the two setters for parameters, the last one counts.
+    /// Leaves the query out. This setter and the two for parameters replace each other: the last one called counts.
     /// Default: the query is part of the key.
     #[must_use]
     pub fn without_query(mut self) -> Self {
@@ -102,11 +105,11 @@ impl TargetUri {
         self
     }
 
-    /// Leaves out the parameters of these names; a name that ends in `*` stands for all that begin so.
+    /// Leaves out the parameters of these names. A name that ends in `*` stands for every name with that beginning.
     /// Default: all parameters are part of the key.
     ///
-    /// A parameter whose name is spelled otherwise (`to%6ben`, `Token`, `token[]`) stays in the key. A URI without
-    /// parameters, and one that has only such as are left out, have one key.
+    /// A parameter whose name is spelled otherwise (`to%6ben`, `Token`, `token[]`) stays in the key. A URI whose
+    /// parameters are all left out has the key of the URI without parameters.
     #[must_use]
     pub fn without_parameters<I>(mut self, names: I) -> Self
     where
@@ -117,11 +120,11 @@ impl TargetUri {
         self
     }
 
-    /// Leaves out the parameters of all but these names; a name that ends in `*` stands for all that begin so.
-    /// Default: all parameters are part of the key.
+    /// Leaves out all parameters but those of these names. A name that ends in `*` stands for every name with that
+    /// beginning. Default: all parameters are part of the key.
     ///
-    /// A parameter that an inner service might take for one of these stays in the key too: one that differs in its
-    /// case only, and one whose name has other bytes than letters, digits, `-` and `_` (`%76` is `v` to many).
+    /// The key also keeps a parameter that an inner service might take for one of these: one that differs only in case,
+    /// or whose name has other bytes than letters, digits, `-` and `_` (many services read `%76` as `v`).
     #[must_use]
     pub fn only_parameters<I>(mut self, names: I) -> Self
     where
@@ -132,28 +135,31 @@ impl TargetUri {
         self
     }
 
-    /// Keeps the parameter `CMCD` in the key, as far as the query is, for an inner service that answers by it.
-    /// Default: it is left out of every key, spelled so; `cmcd` and `%43MCD` are parameters like others.
+    /// Keeps the parameter `CMCD` in the key, if the query is in it, for an inner service that answers by it. Default:
+    /// `CMCD` is left out of every key. `cmcd` and `%43MCD` are ordinary parameters.
     #[must_use]
     pub fn with_cmcd(mut self) -> Self {
         self.cmcd = true;
         self
     }
 
-    /// Leaves out what proves who may see the object, in the URLs that S3 (Signature Versions 4 and 2), `CloudFront`, Google
-    /// Cloud Storage, Google Cloud CDN and Azure (shared access signatures) sign, so that all who hold one share a stored
-    /// response. It adds to the setters for parameters. Parameters that change the answer (`response-content-type`, `rsct`,
-    /// `versionId`) stay, and those of a URL that none of these has signed, or more than one. Default: they are part of the key.
+    /// Leaves out the parameters of a signature, so that all clients with a signed URL share a stored response. This
+    /// covers URLs signed for S3 (Signature Versions 4 and 2), `CloudFront`, Google Cloud Storage, Google Cloud CDN and
+    /// Azure (shared access signatures). It adds to the setters for parameters. Parameters that change the answer
+    /// (`response-content-type`, `rsct`, `versionId`) stay. A URL that none of these schemes has signed, or more than
+    /// one, keeps its parameters. Default: they are part of the key.
     ///
-    /// **The check of the signature must stand outside of the cache.** Where the inner service checks it, as those services
-    /// themselves do, a viewer with a made-up signature gets what is stored. Without this setter no check is needed: only who
-    /// has a URL finds what it brought.
+    /// **The check of the signature must stand outside of the cache.** If the inner service checks it, as those
+    /// services themselves do, a client with a made-up signature gets the stored response. Without this setter no check
+    /// is needed: only a client that has a URL finds the response to it.
     ///
-    /// Until when a URL holds is heeded either way, by [`VideoCacheLayer::expiry`](crate::VideoCacheLayer::expiry).
+    /// The cache heeds the end of a signed URL either way, by
+    /// [`VideoCacheLayer::expiry`](crate::VideoCacheLayer::expiry).
     ///
     /// ```
     /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
-    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)).key(TargetUri::new().without_signatures().into_fn());
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(TargetUri::new().without_signatures().into_fn());
+    /// # Ok::<(), tower_video_cache::Error>(())
     /// ```
     #[must_use]
     pub fn without_signatures(mut self) -> Self {
@@ -161,10 +167,10 @@ impl TargetUri {
         self
     }
 
-    /// Takes parameters in the order of their names, so that `?b=1&a=2` is `?a=2&b=1`; those of one name keep
-    /// their order. Default: in the order of the query.
+    /// Sorts parameters by name, so that `?b=1&a=2` is `?a=2&b=1`. Parameters of one name keep their order. Default:
+    /// the order of the query.
     ///
-    /// A query keeps its order if one of its names has other bytes than letters, digits, `-` and `_`: it may be
+    /// A query keeps its order if one of its names has other bytes than letters, digits, `-` and `_`: that name may be
     /// another spelling of the name beside it.
     #[must_use]
     pub fn sorted_parameters(mut self) -> Self {
@@ -172,12 +178,12 @@ impl TargetUri {
         self
     }
 
-    /// Takes the scheme from `X-Forwarded-Proto` and the authority from `X-Forwarded-Host`, each where the request
-    /// has it. Default: they are fields like any other.
+    /// Takes the scheme from `X-Forwarded-Proto` and the authority from `X-Forwarded-Host`, if the request has them.
+    /// Default: they are fields like any other.
     ///
     /// For a cache behind a proxy, and an inner service that looks at these fields and not at `Host`. The proxy must
-    /// overwrite what it was sent: else every viewer writes the host of a key. A list is taken as a whole, so that it
-    /// does not matter which of its members the inner service believes.
+    /// overwrite these fields in the requests that it gets: otherwise every client chooses the host of a key. A list is
+    /// taken as a whole, so it does not matter which of its members the inner service believes.
     #[must_use]
     pub fn forwarded(mut self) -> Self {
         self.forwarded = true;
@@ -186,9 +192,9 @@ impl TargetUri {
 
     /// Adds the request's values of these fields, line by line and byte for byte. Default: no field but `Host`.
     ///
-    /// For fields by which the inner service finds another resource (`X-Original-URL`, `X-Forwarded-Prefix`), and
-    /// which its responses do not name in `Vary`. Requests without such a field share one response. An unsafe request
-    /// invalidates what was stored under its own values (RFC 9111 §4.4).
+    /// For fields by which the inner service finds another resource (`X-Original-URL`, `X-Forwarded-Prefix`), and that
+    /// its responses do not name in `Vary`. Requests without such a field share one response. An unsafe request
+    /// invalidates the response stored under its own values (RFC 9111 §4.4).
     #[must_use]
     pub fn with_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.fields = names.into_iter().collect();
@@ -224,10 +230,10 @@ impl TargetUri {
         }
     }
 
-    /// RFC 9112 §3.2 has a server refuse a request with several `Host` fields, and RFC 9113 §8.3.1 one whose `Host`
-    /// is not its `:authority`; §3.2.2 lets the target count alone. Not every server does. Which of the hosts the
-    /// inner service believes is not known here, so all of them are in the key: such a request shares with nobody
-    /// who says one thing.
+    /// RFC 9112 §3.2 has a server refuse a request with several `Host` fields, and RFC 9113 §8.3.1 one whose `Host` is
+    /// not its `:authority`; §3.2.2 lets the target count alone. Some servers do otherwise. The cache cannot know which
+    /// of the hosts the inner service believes, so the key has all of them, and differs from the key of a request with
+    /// one host.
     fn append_authority(&self, request: &request::Parts, key: &mut Vec<u8>) {
         let port = || self.default_port(request);
         let lines =
@@ -248,8 +254,8 @@ impl TargetUri {
         }
     }
 
-    /// The port that need not be said (RFC 9110 §4.2.1, §4.2.2). Where the scheme is not known it is that of `http`, which is
-    /// what a plain request to this process has.
+    /// The port that need not be written (RFC 9110 §4.2.1, §4.2.2). An unknown scheme counts as `http`, as in a plain
+    /// request to this process.
     fn default_port(&self, request: &request::Parts) -> &'static [u8] {
         let forwarded = self.forwarded.then(|| request.headers.get(&FORWARDED_PROTO)).flatten();
         let scheme = match forwarded {
@@ -291,7 +297,7 @@ impl TargetUri {
         let signs = |name: &str| scheme.is_some_and(|scheme| scheme.has(name));
         let is_kept = |name: &str| self.query.has(name) && (self.cmcd || name != CMCD) && !signs(name);
         let kept = query.split('&').filter(|parameter| is_kept(name(parameter)));
-        // No parameter is no query; one that is empty is an empty query.
+        // Without a parameter there is no query; with one empty parameter there is an empty query.
         let mut separator = b'?';
         let append = |parameter: &str| {
             key.push(separator);
@@ -303,14 +309,14 @@ impl TargetUri {
         }
         let mut parameters: Vec<&str> = kept.collect();
         if parameters.iter().all(|parameter| is_plain(name(parameter))) {
-            // To a service that ignores case, `A` and `a` are of one name.
+            // A service that ignores case takes `A` and `a` for the same name.
             parameters.sort_by_cached_key(|parameter| name(parameter).to_ascii_lowercase());
         }
         parameters.into_iter().for_each(append);
     }
 }
 
-/// What of a query is part of the key.
+/// The part of a query that goes into the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum Query {
     #[default]
@@ -332,7 +338,7 @@ impl Query {
     }
 }
 
-/// Names of parameters; a `*` at the end stands for any end.
+/// Names of parameters. A `*` at the end stands for any end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Names(Vec<String>);
 
@@ -352,7 +358,7 @@ impl Names {
         })
     }
 
-    /// The same for a service that ignores case.
+    /// Like [`name`](Self::name), for a service that ignores case.
     fn may_name(&self, name: &str) -> bool {
         self.0.iter().any(|named| match named.strip_suffix('*') {
             Some(start) => name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
@@ -361,18 +367,18 @@ impl Names {
     }
 }
 
-/// An authority without a port that goes without saying (RFC 9110 §4.2.3).
+/// An authority without a default port (RFC 9110 §4.2.3).
 ///
-/// A dot at the end stays: to a server whose names are looked up letter by letter, it is another host.
-fn without_port<'a>(authority: &'a [u8], default: impl FnOnce() -> &'static [u8]) -> &'a [u8] {
-    // A port ends with a digit, or is empty; most names end with neither, and the colon follows the digits in ASCII.
+/// A dot at the end stays. A server that compares names letter by letter takes it for another host.
+fn without_port(authority: &[u8], default: impl FnOnce() -> &'static [u8]) -> &[u8] {
+    // A port ends with a digit, or is empty. Most names end with neither, and the colon follows the digits in ASCII.
     let Some(b'0'..=b':') = authority.last() else {
         return authority;
     };
     let Some(host) = authority.strip_suffix(default()).unwrap_or(authority).strip_suffix(b":") else {
         return authority;
     };
-    // Without a host before it, or in the midst of an IPv6 address, it is no port.
+    // Without a host before it, or inside an IPv6 address, it is no port.
     let is_host =
         !host.is_empty() && !host.ends_with(b"@") && (host.ends_with(b"]") || !host.contains(&b':'));
     if is_host {
@@ -386,16 +392,16 @@ fn name(parameter: &str) -> &str {
     parameter.split_once('=').map_or(parameter, |(name, _)| name)
 }
 
-/// Whether every service reads the name as the same one: `%76` is `v` to many, `v[]` is `v` to some, `v.x` is `v_x`.
+/// Whether every service reads the name alike. Many read `%76` as `v`, some read `v[]` as `v` or `v.x` as `v_x`.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// Appends one line of a key: what it tells, its value, and a line feed, which is in no part of a URI or field. The
-/// path and the query come last and have none, so no two targets run together.
+/// Appends one line of a key: its kind, its value, and a line feed, which no part of a URI or field contains. The path
+/// and the query come last and have none either, so no two targets run together.
 fn append_line(key: &mut Vec<u8>, tells: u8, value: &[u8]) {
     key.push(tells);
-    // RFC 9110 §4.2.3: scheme and host are case-insensitive; what stands before an `@` is not.
+    // RFC 9110 §4.2.3: scheme and host are case-insensitive; user information before an `@` is not.
     let host = key.len() + value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
     key.extend_from_slice(value);
     if let Some(host) = key.get_mut(host..) {
@@ -409,7 +415,7 @@ const CMCD: &str = "CMCD";
 
 const SCHEME: u8 = b':';
 const AUTHORITY: u8 = b'@';
-/// A `Host` beside a target that has an authority, where the two are not the same.
+/// A `Host` beside an authority in the target, if the two differ.
 const OTHER_HOST: u8 = b'!';
 const FIELD: u8 = b'+';
 
@@ -434,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setter_makes_the_same_of_what_it_leaves_out_and_of_nothing_else() {
+    fn each_setter_leaves_out_its_parts_and_no_others() {
         let whole = TargetUri::new();
         let bare = TargetUri::new().without_query();
         let without = TargetUri::new().without_parameters(["token", "utm_*"]);
@@ -450,42 +456,42 @@ mod tests {
             ("an empty query is left out too", &bare, "/a?", "/a", true),
             ("the path stays", &bare, "/a?b", "/b?b", false),
             ("the path stays as it is", &bare, "/a%2Fb?b", "/a/b?b", false),
-            ("one is left out", &without, "/a?token=1&v=2", "/a?v=2", true),
+            ("a parameter is left out", &without, "/a?token=1&v=2", "/a?v=2", true),
             ("each of that name", &without, "/a?token=1&v=2&token&token=", "/a?v=2", true),
             ("by its start", &without, "/a?utm_source=1&v=2&utm_=", "/a?v=2", true),
             ("the last one gone is no query", &without, "/a?token=1", "/a", true),
             ("an empty query stays", &without, "/a?", "/a", false),
-            ("what is left stays", &without, "/a?token=1&v=2", "/a?token=1&v=3", false),
+            ("the remaining parameters stay", &without, "/a?token=1&v=2", "/a?token=1&v=3", false),
             ("in its order", &without, "/a?v=1&w=2", "/a?w=2&v=1", false),
             ("a name, not a start", &without, "/a?tokens=1", "/a", false),
             ("a name, not a value", &without, "/a?v=token", "/a?v=utm_", false),
             ("another spelling stays", &without, "/a?to%6ben=1", "/a", false),
             ("another case stays", &without, "/a?Token=1", "/a", false),
             ("an array stays", &without, "/a?token[]=1", "/a", false),
-            ("what begins so and is odd stays", &without, "/a?utm_[v]=1", "/a", false),
+            ("an odd name with that beginning stays", &without, "/a?utm_[v]=1", "/a", false),
             ("some split at a semicolon", &without, "/a?token=1;v=2", "/a", false),
             ("an empty parameter is one", &without, "/a?v&", "/a?v", false),
             ("a value is its own", &without, "/a?v=", "/a?v", false),
             ("all but these", &only, "/a?v=1&x=2&q_a=3&y", "/a?v=1&q_a=3", true),
             ("nothing is left", &only, "/a?x=2", "/a", true),
-            ("what is named stays", &only, "/a?v=1", "/a?v=2", false),
-            ("what may be taken for it stays", &only, "/a?%76=1", "/a?%76=2", false),
+            ("a named parameter stays", &only, "/a?v=1", "/a?v=2", false),
+            ("a parameter that may be taken for it stays", &only, "/a?%76=1", "/a?%76=2", false),
             ("in any case", &only, "/a?V=1", "/a", false),
             ("as an array", &only, "/a?v[]=1", "/a", false),
             ("in any case by its start", &only, "/a?Q_a=1", "/a", false),
             ("some split at a semicolon", &only, "/a?x=1;v=2", "/a", false),
             ("by name", &sorted, "/a?b=1&a=2", "/a?a=2&b=1", true),
-            ("those of one name keep their order", &sorted, "/a?a=2&b=1&a=1", "/a?a=2&a=1&b=1", true),
-            ("those of one name keep their order", &sorted, "/a?a=1&a=2", "/a?a=2&a=1", false),
+            ("parameters of one name keep their order", &sorted, "/a?a=2&b=1&a=1", "/a?a=2&a=1&b=1", true),
+            ("parameters of one name keep their order", &sorted, "/a?a=1&a=2", "/a?a=2&a=1", false),
             ("a case may be no other name", &sorted, "/a?a=1&A=2", "/a?A=2&a=1", false),
             ("a spelling may be no other name", &sorted, "/a?a=1&%61=2", "/a?%61=2&a=1", false),
             ("some split at a semicolon", &sorted, "/a?b=1;a=2&a=1", "/a?a=1&b=1;a=2", false),
             ("a sorted query is not another", &sorted, "/a?a=1&b=2", "/a?a=1%26b=2", false),
             ("no query", &sorted, "/a?", "/a", false),
             ("both", &sorted_without, "/a?b=1&token=x&a=2", "/a?utm_x&a=2&b=1", true),
-            ("what players tell is no part of it", &whole, "/a?v=1&CMCD=br%3D1", "/a?CMCD=br%3D2&v=1", true),
-            ("nor if it is all", &whole, "/a?CMCD=br%3D1", "/a", true),
-            ("nor without a value", &whole, "/a?CMCD", "/a", true),
+            ("a player's CMCD is left out", &whole, "/a?v=1&CMCD=br%3D1", "/a?CMCD=br%3D2&v=1", true),
+            ("CMCD alone is left out too", &whole, "/a?CMCD=br%3D1", "/a", true),
+            ("CMCD without a value is left out too", &whole, "/a?CMCD", "/a", true),
             ("the rest stays byte for byte", &whole, "/a?b&&a&CMCD=x", "/a?b&&a", true),
             ("the rest stays", &whole, "/a?b=1&CMCD=x", "/a?b=2&CMCD=x", false),
             ("in another case it is another", &whole, "/a?cmcd=1", "/a", false),
@@ -493,10 +499,10 @@ mod tests {
             ("a longer name is another", &whole, "/a?CMCDv2=1", "/a", false),
             ("as a value it is another thing", &whole, "/a?v=CMCD", "/a", false),
             ("some split at a semicolon", &whole, "/a?CMCD=1;v=2", "/a", false),
-            ("nor with other setters", &without, "/a?CMCD=1&token=x&v=2", "/a?v=2", true),
-            ("nor with the one that names others", &only, "/a?CMCD=1&v=2", "/a?v=2", true),
-            ("nor where it would be sorted", &sorted, "/a?b=1&CMCD=1&a=2", "/a?a=2&b=1", true),
-            ("unless it is to be", &cmcd, "/a?CMCD=1", "/a?CMCD=2", false),
+            ("CMCD is left out with other setters too", &without, "/a?CMCD=1&token=x&v=2", "/a?v=2", true),
+            ("CMCD is left out if others are named", &only, "/a?CMCD=1&v=2", "/a?v=2", true),
+            ("CMCD is left out of a sorted query", &sorted, "/a?b=1&CMCD=1&a=2", "/a?a=2&b=1", true),
+            ("CMCD is kept if asked for", &cmcd, "/a?CMCD=1", "/a?CMCD=2", false),
             (
                 "a signature",
                 &unsigned,
@@ -505,9 +511,15 @@ mod tests {
                 true,
             ),
             ("another kind", &unsigned, "/a?sv=2022-11-02&sig=a&se=b&sp=r&v=1", "/a?v=1", true),
-            ("what a signature says of the answer", &unsigned, "/a?sv=2022-11-02&sig=a&rsct=x", "/a", false),
+            (
+                "a parameter that changes the answer stays",
+                &unsigned,
+                "/a?sv=2022-11-02&sig=a&rsct=x",
+                "/a",
+                false,
+            ),
             ("names that sign nothing", &unsigned, "/a?se=1&sp=2", "/a", false),
-            ("nor if they look alike", &unsigned, "/a?sv=1&sig=2&se=3", "/a", false),
+            ("names that only look like a signature stay", &unsigned, "/a?sv=1&sig=2&se=3", "/a", false),
             ("names of another kind", &unsigned, "/a?X-Amz-Signature=a&se=1", "/a", false),
             ("a signature is part of the key by default", &whole, "/a?X-Amz-Signature=a", "/a", false),
             ("a signature and others", &unsigned_without, "/a?X-Amz-Signature=a&token=1&v=1", "/a?v=1", true),
@@ -556,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forwarded_is_taken_whole_and_only_if_asked_for() {
+    fn forwarded_fields_count_as_a_whole_and_only_if_asked_for() {
         let (host, proto, inside) =
             (("x-forwarded-host", "one.example"), ("x-forwarded-proto", "https"), ("host", "inside"));
         assert_eq!(
@@ -586,7 +598,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_alone_decides(
+        fn the_kept_parameters_decide_the_key(
             kept in proptest::collection::vec("[vw]=[0-9]{0,2}", 0..4),
             others in proptest::collection::vec("[vw]=[0-9]{0,2}", 0..4),
             dropped in proptest::collection::vec("token=[0-9]{0,2}", 0..4),

@@ -1,4 +1,4 @@
-//! The parts that a cache asks for of its own accord, and what they are bound by.
+//! The parts that a cache asks for on its own, and the validators that bind them.
 //!
 //! RFC 9110 §13.1.5 (`If-Range`), §14.4 (`Content-Range`), §15.3.7 (206); RFC 9111 §3.3, §3.4 (combining parts).
 
@@ -19,10 +19,10 @@ use super::{
     script::{date, Length, Settings},
     verdict::length,
 };
-use crate::Fill;
+use crate::settings::Mode;
 
 impl Call {
-    /// The bytes that a 206 says that it holds, and of how many, if its fields agree.
+    /// The bytes that a 206 says it holds, and the length of the whole, if the fields agree.
     pub(super) fn part(&self) -> Option<(Range<u64>, u64)> {
         let said = one(&self.headers, &header::CONTENT_RANGE)?;
         let (unit, said) = said.split_once(' ')?;
@@ -37,7 +37,7 @@ impl Call {
         (self.status == StatusCode::PARTIAL_CONTENT && is_valid && agrees).then_some((place, total))
     }
 
-    /// How long the representation is, as the answer has it.
+    /// The length of the representation, by this answer.
     pub(super) fn total(&self) -> u64 {
         let is_wrong = matches!(self.answer.length, Length::Longer | Length::Shorter);
         let said = one(&self.headers, &header::CONTENT_LENGTH).filter(|_| is_wrong).and_then(number);
@@ -45,12 +45,12 @@ impl Call {
         self.part().map(|(_, total)| total).or(said).unwrap_or_else(|| length(&self.whole))
     }
 
-    /// The cache knows how long the representation is before it has come.
+    /// Whether the cache knows the length of the representation before its end.
     pub(super) fn tells_length(&self) -> bool {
         self.answer.length != Length::Absent || self.answer.exact && !self.is_broken()
     }
 
-    /// The strong validator that binds parts to each other, if it has one.
+    /// The strong validator that binds parts to each other, if there is one.
     pub(super) fn binding(&self) -> Option<HeaderValue> {
         let is_whole = self.status == StatusCode::OK;
         if self.request.method != Method::GET || !is_whole && self.part().is_none() {
@@ -75,7 +75,7 @@ impl Call {
         is_strong.then(|| modified.clone())
     }
 
-    /// A further part that was asked for and did not come.
+    /// Whether a further part was asked for and did not come.
     pub(super) fn denies_a_part(&self, world: &World) -> bool {
         let is_further = self.request.headers.contains_key(header::IF_RANGE);
         let asked = positions(&self.request.headers);
@@ -94,7 +94,7 @@ impl Call {
                 || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
     }
 
-    /// A further part that came for who asked alone, or for no store: nothing goes on with it.
+    /// Whether a further part came for one client alone, or must not be stored, so that nothing continues with it.
     pub(super) fn withholds_a_part(&self, settings: &Settings) -> bool {
         let control = Control::of_response(&self.headers, settings.targeted);
         let asked = &self.request.headers;
@@ -109,8 +109,8 @@ impl Call {
     }
 }
 
-/// The call asks for whole chunks: for those to begin with, or for further ones of a representation that the inner service
-/// gave a strong validator; or for the rest of a body that died.
+/// Whether the call asks for whole chunks, or for the rest of a body that died. The chunks may be the first ones, or
+/// further ones of a representation that the inner service gave a strong validator.
 pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> bool {
     let headers = &call.request.headers;
     let has = |name: HeaderName| headers.contains_key(name);
@@ -123,7 +123,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        return settings.modes.fill == Fill::Sliced && bytes.is_some_and(is_aligned);
+        return settings.modes.fill == Mode::Sliced && bytes.is_some_and(is_aligned);
     }
     let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
@@ -135,7 +135,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let end = last.map(|last| last.saturating_add(1));
         first % size == 0 && end.is_some_and(|end| end <= total && (end % size == 0 || end == total))
     };
-    // Or gave less than it was asked for.
+    // Or the inner service gave less than it was asked for.
     let died_there = |before: &Call| {
         let part = before.part();
         let start = part.as_ref().map_or(0, |(place, _)| place.start);
@@ -145,7 +145,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
     of_one && bound.any(|bound| is_aligned(bound.total()) || before().any(died_there))
 }
 
-/// The first bytes that are asked for are in the chunk that the viewer's begin in, or at the start.
+/// Whether the first bytes that the call asks for are in the first chunk that the client wants, or at the start.
 pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -> bool {
     let asked = || Asked::read(one(request, &header::RANGE)?.as_bytes());
     let size = settings.chunk_size;
@@ -154,7 +154,7 @@ pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -
         || positions(&call.request.headers).is_some_and(|(first, _)| first == 0 || begins(first))
 }
 
-/// The first and the last byte of one range, the last one if it is said.
+/// The first and the last byte of one range. The last byte is `None` if the range does not name it.
 fn positions(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let (first, last) = one(headers, &header::RANGE)?.strip_prefix("bytes=")?.split_once('-')?;
     let last = if last.is_empty() { None } else { Some(number(last)?) };
@@ -169,7 +169,7 @@ fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// The field's one line.
+/// The value of a field that has one line.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?.to_str().ok()?;

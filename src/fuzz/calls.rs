@@ -1,6 +1,6 @@
-//! Whether the calls of the inner service are those that a cache may make for a request.
+//! Whether a cache may make these calls of the inner service for a request.
 //!
-//! RFC 9111 §4.3.1 (the question), §5.2.1.7 (`only-if-cached`); RFC 9110 §9.2 (what may be asked twice).
+//! RFC 9111 §4.3.1 (the question), §5.2.1.7 (`only-if-cached`); RFC 9110 §9.2 (methods that may be repeated).
 
 use http::{
     header::{self, HeaderMap, HeaderName},
@@ -20,7 +20,7 @@ use super::{
 impl Judge<'_> {
     /// # Panics
     ///
-    /// If a call that was made for the request, of those from `first` on, is none that a cache may make.
+    /// If one of the calls from `first` on was made for the request, and a cache may not make it.
     pub(super) fn judge_calls(&self, world: &World, first: usize, view: &View) {
         let request = &view.request;
         let calls = world.calls.iter().skip(first).filter(|call| call.viewer == view.viewer);
@@ -40,10 +40,10 @@ impl Judge<'_> {
         for call in &calls {
             let misheard = misheard(view, call);
             rule(misheard.as_deref().unwrap_or_default(), misheard.is_none());
-            rule("the target that was asked for", Target::of(&call.request) == Target::of(request));
+            rule("the call has the target of the request", Target::of(&call.request) == Target::of(request));
             let is_method =
                 call.request.method == request.method || is_read && call.request.method == Method::GET;
-            rule("the method that was asked for", is_method);
+            rule("the call has the method of the request", is_method);
             rule(
                 "RFC 9111 §4.3.1: its conditions",
                 is_forwarded(&request.headers, call)
@@ -57,14 +57,14 @@ impl Judge<'_> {
     }
 }
 
-/// The call has the conditions and ranges of the viewer.
+/// Whether the call has the client's conditions and ranges.
 fn is_forwarded(request: &HeaderMap, call: &Call) -> bool {
     let same = |name: &HeaderName| request.get_all(name).iter().eq(call.request.headers.get_all(name));
     CONDITIONS.iter().all(same)
 }
 
-/// RFC 9111 §3.5: whether what is stored is what these credentials get. In the place of the viewer's validators stands one
-/// strong tag that the inner service has given.
+/// RFC 9111 §3.5: whether the call asks if these credentials get the stored response. It has one strong tag that the
+/// inner service gave before, in the place of the client's validators.
 pub(super) fn is_asked_by_credentials(world: &World, request: &HeaderMap, call: &Call) -> bool {
     let validators = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     let headers = &call.request.headers;
@@ -91,7 +91,8 @@ fn is_further(call: &Call) -> bool {
     call.request.headers.contains_key(header::IF_RANGE)
 }
 
-/// The call has no conditions but for `If-Range`, or those of what the inner service has answered for this target.
+/// Whether the call has no conditions except `If-Range`, or validators that the inner service gave before for this
+/// target.
 fn is_asked(world: &World, call: &Call) -> bool {
     let headers = &call.request.headers;
     let viewers = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
@@ -113,7 +114,7 @@ fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
-/// What is not for a cache to answer, whatever it says to one.
+/// Whether the request is not for a cache to answer, whatever else it says.
 fn overrides(request: &HeaderMap) -> bool {
     let fields = ["x-http-method-override", "x-method-override", "upgrade"];
     fields.iter().any(|name| request.contains_key(*name))

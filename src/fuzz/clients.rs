@@ -1,4 +1,4 @@
-//! Clients that say who they are, that list fields for one connection, and whose hosts are odd; and refusals of them.
+//! Clients that identify themselves, list fields for one connection, or have odd hosts; and refusals of them.
 
 use super::{
     reader::Reader,
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::Invalidate;
 
-/// What scripts did not choose before clients had names.
+/// Settings that scripts did not choose before clients had names.
 #[derive(Debug, Default)]
 pub(super) struct Sharing {
-    /// Seconds that a request may have more than a response allows.
+    /// Seconds that a request may get beyond what a response allows.
     pub(super) stale_on_request: u64,
     pub(super) with_authorized: bool,
     pub(super) invalidate: Invalidate,

@@ -1,4 +1,4 @@
-//! What the conditions of a request come to, where all of them are well formed.
+//! The result of a request's conditions, if all of them are well formed.
 //!
 //! RFC 9110 §13.1, §13.2.2.
 
@@ -9,7 +9,7 @@ use http::{
     HeaderValue,
 };
 
-/// What a request gets by its conditions.
+/// The result of the conditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
     /// 412 (Precondition Failed).
@@ -18,7 +18,7 @@ pub(super) enum Judged {
     NotModified,
 }
 
-/// Holds the conditions against a representation; `None` if one is not well formed, and may mean anything.
+/// Compares the conditions with a representation. `None` if one is not well formed, and may mean anything.
 pub(super) fn judged(
     request: &HeaderMap,
     tag: Option<&HeaderValue>,
@@ -96,7 +96,7 @@ impl<'a> Tag<'a> {
         rest.is_empty().then_some(tag)
     }
 
-    /// The tag that a text begins with, and what comes after it.
+    /// The tag that a text begins with, and the text after it.
     fn first(text: &'a str) -> Option<(Self, &'a str)> {
         let (is_weak, quoted) = text.strip_prefix("W/").map_or((false, text), |quoted| (true, quoted));
         let (opaque, rest) = quoted.strip_prefix('"')?.split_once('"')?;
@@ -112,7 +112,7 @@ fn weakly_equal(one: Tag<'_>, other: Tag<'_>) -> bool {
     one.opaque == other.opaque
 }
 
-/// The tags that a field lists over all its lines; `None` if it is not a list of tags.
+/// The tags that a field lists over all its lines, or `None` if it is not a list of tags.
 fn named<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Vec<Named<'a>>> {
     let mut named = Vec::new();
     for line in request.get_all(name) {
@@ -146,7 +146,7 @@ fn read_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// The fields of a request by which it may get something else than the whole.
+/// The fields by which a request may get something else than the whole.
 pub(super) const CONDITIONS: [HeaderName; 6] = [
     header::IF_MATCH,
     header::IF_MODIFIED_SINCE,
@@ -156,7 +156,7 @@ pub(super) const CONDITIONS: [HeaderName; 6] = [
     header::RANGE,
 ];
 
-/// RFC 9110 §15.4.5: what a 304 shows of the fields of a 200.
+/// RFC 9110 §15.4.5: the fields of a 200 that a 304 shows.
 pub(super) const SHOWN: [HeaderName; 6] = [
     header::CACHE_CONTROL,
     header::CONTENT_LOCATION,

@@ -1,7 +1,7 @@
-//! What a message says of its storing and its use, read byte by byte.
+//! The directives of a message about its storage and its use, read byte by byte.
 //!
-//! RFC 9111 §5.2 (`Cache-Control`), §5.4 (`Pragma`); RFC 9213 (a targeted field in its place). What is not written as the
-//! grammar has it may mean several things: then nothing is claimed of it.
+//! RFC 9111 §5.2 (`Cache-Control`), §5.4 (`Pragma`); RFC 9213 (a targeted field in its place). Text that does not
+//! follow the grammar may mean several things, and nothing is claimed of it.
 
 use http::{
     header::{self, HeaderMap, HeaderName},
@@ -14,9 +14,9 @@ use super::multipart::number;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Control {
     said: Vec<(String, Argument)>,
-    /// Some of it may mean anything.
+    /// A part of the text may mean anything.
     pub(super) is_unclear: bool,
-    /// It stands in a field that is meant for this cache, before `Cache-Control` and `Expires` (RFC 9213 §2.2).
+    /// The directives come from a field that targets this cache, before `Cache-Control` and `Expires` (RFC 9213 §2.2).
     pub(super) is_targeted: bool,
 }
 
@@ -31,7 +31,7 @@ impl Control {
     pub(super) fn of_request(headers: &HeaderMap) -> Self {
         let mut control = Self::read(headers, &header::CACHE_CONTROL);
         if !headers.contains_key(header::CACHE_CONTROL) {
-            // RFC 9111 §5.4: only where there is no Cache-Control.
+            // RFC 9111 §5.4: only if there is no Cache-Control.
             let pragma = Self::read(headers, &header::PRAGMA);
             control.is_unclear = pragma.is_unclear;
             control.said.extend(pragma.said.into_iter().filter(|(name, _)| name == "no-cache"));
@@ -39,7 +39,7 @@ impl Control {
         control
     }
 
-    /// `targeted` are the fields that this cache is the target of, the first first.
+    /// `targeted` are the fields that target this cache, in order.
     pub(super) fn of_response(headers: &HeaderMap, targeted: &[&'static str]) -> Self {
         for name in targeted {
             let mut control = Self::read(headers, &HeaderName::from_static(name));
@@ -68,7 +68,7 @@ impl Control {
         self.said.iter().any(|(said, _)| said == name)
     }
 
-    /// The directive, and about the whole message.
+    /// Whether the directive is there and is about the whole message.
     pub(super) fn has_whole(&self, name: &str) -> bool {
         self.said.iter().any(|(said, argument)| said == name && *argument == Argument::None)
     }
@@ -84,7 +84,7 @@ impl Control {
         self.said.iter().flat_map(listed).collect()
     }
 
-    /// The directive's number of seconds; more than 2^31 are that many (§1.2.2).
+    /// The directive's number of seconds, at most 2^31 (§1.2.2).
     pub(super) fn seconds(&self, name: &str) -> Option<u64> {
         match self.said.iter().find(|(said, _)| said == name) {
             Some((_, Argument::Token(digits) | Argument::Quoted(digits))) => seconds(digits),
@@ -98,7 +98,7 @@ pub(super) fn seconds(digits: &str) -> Option<u64> {
     number(digits).map(|seconds| seconds.min(1 << 31))
 }
 
-/// The members of a line, at its commas outside of quotes.
+/// The members of a line, split at its commas outside of quotes.
 fn split(line: &HeaderValue) -> Vec<Vec<u8>> {
     let mut quoted = false;
     let members = line.as_bytes().split(|byte| {
@@ -108,7 +108,8 @@ fn split(line: &HeaderValue) -> Vec<Vec<u8>> {
     members.map(|member| member.trim_ascii().to_vec()).collect()
 }
 
-/// `token`, `token=token` or `token="…"`; and a directive that takes seconds has them, one that takes none has none.
+/// Reads `token`, `token=token` or `token="…"`. A directive must have a number of seconds if it takes one, and no other
+/// may.
 fn directive(member: &[u8]) -> Option<(String, Argument)> {
     let text = std::str::from_utf8(member).ok().filter(|text| text.is_ascii() && !text.contains('\\'))?;
     let (name, argument) = match text.split_once('=') {
@@ -140,15 +141,15 @@ fn directive(member: &[u8]) -> Option<(String, Argument)> {
         },
         flag if FLAGS.contains(&flag) => argument == Argument::None,
         takes if SECONDS.contains(&takes) => number,
-        // What it may do beside no-store depends on what a cache understands.
+        // Beside no-store, its effect depends on the statuses that a cache understands.
         "must-understand" => false,
         _ => true,
     };
     (is_token(&name) && is_argument && fits).then_some((name, argument))
 }
 
-/// RFC 9213 §2.1, RFC 9651 §3.2: a dictionary of known keys, each in lower case, and seconds as an Integer. In any other
-/// one something may not parse, and then the next field may count.
+/// RFC 9213 §2.1, RFC 9651 §3.2: a dictionary of known keys, each in lower case, with seconds as an Integer. A part of
+/// any other dictionary may not parse, and then the next field may count.
 fn is_plain_dictionary(line: &HeaderValue) -> bool {
     let is_known = |member: Vec<u8>| match directive(&member) {
         Some((name, Argument::None)) => FLAGS.contains(&name.as_str()),
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_well_written_is_read() {
+    fn well_written_directives_are_read() {
         let control =
             of("Max-Age=60, x=\"no-store, private\", private=\"set-cookie, x-one\", s-maxage=\"7\"");
         assert!(!control.is_unclear && !control.has("no-store") && !control.has_whole("private"));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_not_nothing_is_claimed() {
+    fn badly_written_directives_are_unclear() {
         for line in [
             "max-age=\"60",
             "max-age=soon",

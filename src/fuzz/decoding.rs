@@ -1,4 +1,4 @@
-//! What must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
+//! The rules that must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -32,12 +32,12 @@ pub fn range(data: &[u8]) {
     let most = Policy::default().most_ranges();
     let resolved = resolve(&HeaderMap::from_iter([(header::RANGE, value)]), length, most);
     let Some(asked) = Asked::read(line).filter(|asked| asked.len() <= most) else {
-        assert_eq!(resolved, Ranges::Whole, "of {length}, asked for what is no set, or too large a one");
+        assert_eq!(resolved, Ranges::Whole, "of {length}: an invalid or too large set of ranges is ignored");
         return;
     };
     let mut spans: Vec<_> = asked.iter().filter_map(|asked| asked.span(u128::from(length))).collect();
     let ranges = match resolved {
-        // A suffix of nothing at all is all of it, which no `Content-Range` can say.
+        // A suffix of an empty representation is all of it, which no `Content-Range` can express.
         Ranges::Whole => {
             let is_suffix = |asked: &Asked| asked.first.is_none() && asked.last != Some(0);
             assert!(length == 0 && asked.iter().any(is_suffix), "all of {length}, asked for {asked:?}");
@@ -46,7 +46,7 @@ pub fn range(data: &[u8]) {
         Ranges::NotSatisfiable => Vec::new(),
         Ranges::One(range) => vec![range],
         Ranges::Several(ranges) => {
-            assert!(ranges.len() > 1, "one is not several: {ranges:?}");
+            assert!(ranges.len() > 1, "several ranges are at least two: {ranges:?}");
             holds_as_content(&ranges, length);
             ranges
         }
@@ -55,7 +55,7 @@ pub fn range(data: &[u8]) {
     for range in &ranges {
         assert!(range.start < range.end && range.end <= length, "{range:?} of {length}");
         let (start, end) = (u128::from(range.start), u128::from(range.end));
-        // Those that it is made of, and where in the request the first of them stood.
+        // The ranges that it is made of, and the place of the first of them in the request.
         let of_it = |span: &Span| start <= span.0 && span.1 <= end;
         let place = spans.iter().position(of_it);
         assert!(place > first_asked, "{ranges:?} of {length} are not in the order of {asked:?}");
@@ -80,7 +80,7 @@ pub fn range(data: &[u8]) {
     assert!(spans.is_empty(), "{ranges:?} of {length} are less than {asked:?}");
 }
 
-/// A content of several parts is shorter than the whole, and as long as it says.
+/// A content of several parts is shorter than the whole, and has the length that it reports.
 fn holds_as_content(ranges: &[ByteRange], length: u64) {
     let media_type = HeaderValue::from_static("video/mp4");
     let Some(multipart) = Multipart::of(ranges, Some(&media_type), length, Boundary(7)) else { return };
@@ -90,11 +90,11 @@ fn holds_as_content(ranges: &[ByteRange], length: u64) {
     assert!(multipart.length() < length, "{ranges:?} of {length}");
 }
 
-/// `data` is a record, or what stands in one between the version and the sum.
+/// `data` is a record, or the bytes between the version and the sum of one.
 ///
 /// # Panics
 ///
-/// If what decodes is not what is encoded from it.
+/// If a decoded record changes when it is encoded and decoded again.
 pub fn manifest(data: &[u8]) {
     let mut framed = [b"TVCM\x01", data].concat();
     framed.extend_from_slice(&xxh3_64(&framed).to_be_bytes());
@@ -106,7 +106,7 @@ pub fn manifest(data: &[u8]) {
         assert!(encoded.len() <= record.len(), "{decoded:?} grows");
         let again = Record::decode(&encoded);
         assert_eq!(again.as_ref(), Some(&decoded));
-        assert_eq!(again.map(|again| again.encode()), Some(encoded), "what was encoded once stays as it is");
+        assert_eq!(again.map(|again| again.encode()), Some(encoded), "encoding again changes nothing");
     }
 }
 
@@ -114,7 +114,7 @@ pub fn manifest(data: &[u8]) {
 ///
 /// # Panics
 ///
-/// If a record opens that was not sealed under the name it is opened by, or one that was does not.
+/// If a record opens under another name than its own, or does not open under its own.
 pub fn chunk(data: &[u8]) {
     let Some((generation, rest)) = data.split_first_chunk() else { return };
     let Some((index, rest)) = rest.split_first_chunk() else { return };
@@ -127,7 +127,7 @@ pub fn chunk(data: &[u8]) {
     opens_only_as_sealed(record, name);
     if let Some(own) = own_name(record) {
         opens_only_as_sealed(record, own);
-        // A guessed sum is never right, so that only a true one lets a wrong trailer be judged.
+        // A guessed sum is never right. Only with a true sum can a wrong trailer be judged.
         let content = but_for_the_sum(record);
         let summed = [content, &xxh3_64(content).to_be_bytes()].concat();
         opens_only_as_sealed(&summed, own);
@@ -153,7 +153,7 @@ fn opens_only_as_sealed(record: &[u8], name: ChunkName) {
     }
 }
 
-/// Takes the bytes of `payload` for a chunk, whatever the length in its name.
+/// Takes the bytes of `payload` for a chunk, whatever length its name has.
 fn opens_as_sealed(payload: &[u8], name: ChunkName) {
     let name = ChunkName { length: payload.len(), ..name };
     for checksum in [Checksum::Required, Checksum::Omitted] {
@@ -173,7 +173,7 @@ fn but_for_the_sum(record: &[u8]) -> &[u8] {
     record.split_last_chunk::<8>().map_or(record, |(content, _)| content)
 }
 
-/// The name that a record gives itself, with the length that it has.
+/// The name that a record gives itself, with the length of its payload.
 fn own_name(record: &[u8]) -> Option<ChunkName> {
     let (payload, trailer) = record.split_at_checked(record.len().checked_sub(TRAILER)?)?;
     let (generation, rest) = trailer.split_first_chunk()?;
@@ -185,10 +185,10 @@ fn own_name(record: &[u8]) -> Option<ChunkName> {
     })
 }
 
-/// The first position, and the one after the last.
+/// The first position, and the position after the last.
 type Span = (u128, u128);
 
-/// One range as it was asked for: a first position, a last one, or both; a last one alone is a suffix length.
+/// One range as asked for: a first position, a last one, or both. A last one alone is the length of a suffix.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     first: Option<u128>,
@@ -196,10 +196,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1; `None` if it is no set of ranges of bytes.
+    /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1. `None` if it is no set of ranges of bytes.
     pub(super) fn read(line: &[u8]) -> Option<Vec<Self>> {
         let (mut set, mut asked, mut unit, mut at) = (Vec::new(), Self::default(), Vec::new(), At::Unit);
-        // The comma ends the last one as it does the others.
+        // The comma ends the last range like the others.
         for byte in line.trim_ascii().iter().chain(b",") {
             if let (At::Last, b' ' | b'\t' | b',') = (&at, byte) {
                 let range = std::mem::take(&mut asked);
@@ -232,7 +232,7 @@ impl Asked {
         (unit == b"bytes" && !set.is_empty()).then_some(set)
     }
 
-    /// Positions past 64 bits are all one to the crate: past any end.
+    /// The crate treats all positions past 64 bits alike: they are past any end.
     fn is_valid(&self) -> bool {
         let clamped = |position: u128| position.min(u128::from(u64::MAX));
         match (self.first, self.last) {
@@ -242,18 +242,18 @@ impl Asked {
         }
     }
 
-    /// Whether the byte at `position` of `length` bytes is asked for.
+    /// Whether the range includes the byte at `position` of `length` bytes.
     pub(super) fn holds(&self, position: u128, length: u128) -> bool {
         self.span(length).is_some_and(|(start, end)| (start..end).contains(&position))
     }
 
-    /// Whether it begins in the chunk of `size` bytes at `first`.
+    /// Whether the range begins in the chunk of `size` bytes at `first`.
     pub(super) fn begins_in(&self, first: u64, size: u32) -> bool {
         let (first, size) = (u128::from(first), u128::from(size));
         self.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
     }
 
-    /// What of it is there in `length` bytes, if anything is.
+    /// The bytes of the range that exist in `length` bytes, if there are any.
     fn span(&self, length: u128) -> Option<Span> {
         let (start, end) = match (self.first, self.last) {
             (None, suffix) => (length.saturating_sub(suffix.unwrap_or(0)), length),

@@ -11,13 +11,13 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::origin::Call;
 
-/// A body in frames as large as a script says.
+/// A body in frames of the size that the script chooses.
 #[derive(Debug)]
 pub(super) struct Frames {
     left: VecDeque<Bytes>,
     breaks: bool,
     exact: bool,
-    /// How often it is polled for each frame, and for this one yet.
+    /// How many polls each frame is held back, and how many of them are left for the next frame.
     pends: (u8, u8),
 }
 
@@ -31,7 +31,7 @@ impl Frames {
             frames.push_front(Bytes::new());
             frames.push_back(Bytes::new());
         }
-        // A body that does not keep to what the fields say does not say it itself: hyper would not let it.
+        // A body that breaks its fields' promise does not announce its length: hyper would not allow it.
         let exact = call.answer.exact && !call.is_broken();
         let pends = call.answer.manner.pends;
         Self { left: frames, breaks: call.breaks(), exact, pends: (pends, pends) }
@@ -66,13 +66,13 @@ impl Body for Frames {
     }
 }
 
-/// What the inner service and its bodies fail with.
+/// The error of the inner service and of its bodies.
 #[derive(Debug)]
 pub(super) struct Failed;
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the script says so")
+        f.write_str("failed by the script")
     }
 }
 

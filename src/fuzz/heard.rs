@@ -1,6 +1,6 @@
-//! What of a request's fields is for the layer, and what of them the inner service hears.
+//! The fields of a request that are for the layer, and those that the inner service receives.
 //!
-//! RFC 9110 §7.6.1: what `Connection` lists is for one connection.
+//! RFC 9110 §7.6.1: fields that `Connection` lists are for one connection.
 
 use http::{
     header::{self, HeaderName},
@@ -9,8 +9,8 @@ use http::{
 
 use super::{conditions::CONDITIONS, origin::Call, verdict::View};
 
-/// The request as the layer is to take it, without what its `Connection` lists. But for one that is not for the
-/// layer.
+/// The request as the layer must read it: without the fields that its `Connection` lists. A request that is not for the
+/// layer keeps them.
 pub(super) fn judged(mut request: request::Parts) -> request::Parts {
     if !is_for_the_layer(&request) {
         return request;
@@ -30,12 +30,12 @@ pub(super) fn is_for_the_layer(request: &request::Parts) -> bool {
     [Method::GET, Method::HEAD].contains(&request.method) && !is_bypassed
 }
 
-/// Why the inner service may not have heard this on behalf of the request; `None` if it may.
+/// The reason why the inner service must not receive these fields for the request, or `None` if it may.
 pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     let (said, heard) = (&view.request.headers, &call.request.headers);
-    // What the layer asks by itself is judged elsewhere, and is never listed by what the inner service hears.
+    // Another check judges the fields that the layer asks by. The call's own `Connection` must not list them.
     let is_of_content = |name: &HeaderName| OF_CONTENT.contains(name) && !heard.contains_key(name);
-    // RFC 9111 §3.5: a part that is to be stored is asked for without the credentials, and the cookie, that brought none of it.
+    // RFC 9111 §3.5: credentials and a cookie that brought none of a response are left out of a call for more of it.
     let is_kept_back = |name: &HeaderName| {
         [header::AUTHORIZATION, header::COOKIE].contains(name)
             && !heard.contains_key(name)
@@ -46,7 +46,7 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     };
     let is_other = |name: &&HeaderName| !is_own(name) && !said.get_all(*name).iter().eq(heard.get_all(*name));
     if let Some(other) = heard.keys().chain(said.keys()).find(is_other) {
-        return Some(format!("RFC 9110 §7.6.1: another {other} than the request's"));
+        return Some(format!("RFC 9110 §7.6.1: {other} differs from the request's"));
     }
     let lines = heard.get_all(header::CONNECTION).iter();
     let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -54,10 +54,10 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
         ["close", "keep-alive"].iter().any(|plain| option.trim_ascii().eq_ignore_ascii_case(plain.as_bytes()))
     };
     let is_listing = is_for_the_layer(&view.request) && !options.all(is_plain);
-    is_listing.then(|| "RFC 9110 §7.6.1: the next hop takes off what the layer asks by".to_owned())
+    is_listing.then(|| "RFC 9110 §7.6.1: the next hop would remove fields that the layer asks by".to_owned())
 }
 
-/// What a request of the layer's own has nothing to say of, for it has no content.
+/// The fields that a request of the layer's own leaves out, since it has no content.
 const OF_CONTENT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
 
 #[cfg(test)]
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_listed_in_any_way_is_taken_off() {
+    fn listed_fields_are_removed_however_they_are_written() {
         for line in ["range, cookie", "COOKIE,,\tRange ,close", "close, cookie, range"] {
             let request = Request::get("/a").header("range", "bytes=0-").header("cookie", "a");
             let request = request.header("host", "h").header("connection", line);

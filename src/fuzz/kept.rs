@@ -1,4 +1,4 @@
-//! What is to stay in the store whatever a client was told, and what is not to be used stale any more.
+//! Responses that must stay in the store whatever one client was told, and those that must not be used stale any more.
 //!
 //! RFC 9111 §4.2.4 (stale responses), §4.3.3 (answers to a validation); the documentation of the policy.
 
@@ -20,7 +20,7 @@ use super::{
     verdict::{length, View, Viewed},
 };
 
-/// A response that was a hit, and is one for every plain request until it is stale.
+/// A response that was a hit, and must be a hit for every plain request until it is stale.
 #[derive(Debug)]
 pub(super) struct Fresh {
     target: Target,
@@ -31,7 +31,7 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// A hit with all of it, if it is everybody's.
+    /// A hit with the whole body, if the response is for everybody.
     pub(super) fn of(view: &View, viewed: &Viewed, source: &State<'_>, life: Life, now: u64) -> Option<Self> {
         let State { born, headers, control, .. } = source;
         let is_whole =
@@ -45,18 +45,18 @@ impl Fresh {
     }
 }
 
-/// What is known of the store by the answers so far.
+/// The state of the store, as far as the answers so far show it.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     fresh: Vec<Fresh>,
-    /// The calls by which the inner service has refused what it was asked about.
+    /// The calls in which the inner service refused the response that it was asked about.
     refusals: Vec<usize>,
 }
 
 impl Kept {
     /// # Panics
     ///
-    /// If something else than the end of its freshness has ended the use of a response.
+    /// If a response that is still fresh is no longer used.
     pub(super) fn judge(&self, view: &View, calls: &[&Call], settings: &Settings, now: u64) {
         let target = Target::of(&view.request);
         let is_authorized = view.request.headers.contains_key(header::AUTHORIZATION);
@@ -66,7 +66,7 @@ impl Kept {
             (fresh.since..fresh.until).contains(&now) && may_have
         });
         let is_hit = view.viewed().is_none() || calls.is_empty();
-        let why = "a refusal of one client took what is fresh from others";
+        let why = "a refusal of one client took a fresh response from others";
         assert!(!is_there || !is_plain(view) || is_hit, "{why}\n{view:?}\n{calls:?}\n{settings:?}\n{self:?}");
     }
 
@@ -75,7 +75,7 @@ impl Kept {
         self.fresh.push(fresh);
     }
 
-    /// Heeds what else may have come of a step: `calls` are those that it led to.
+    /// Takes into account the other effects of a step that led to `calls`.
     pub(super) fn heed(&mut self, views: &[View], calls: &[Call], settings: &Settings) {
         let is_read = |view: &View| [Method::GET, Method::HEAD].contains(&view.request.method);
         if !views.iter().all(is_read) {
@@ -85,7 +85,7 @@ impl Kept {
             let target = Target::of(&call.request);
             self.fresh.retain(|fresh| fresh.target != target);
         }
-        // In a crowd, and for one who has left, it is not known when the answer was heeded, if at all.
+        // With several clients, or one that has left, it is not known when the answer took effect, if at all.
         let [view] = views else { return };
         if view.viewed().is_some() {
             let refusals = calls.iter().filter(|call| is_refusal(view, call));
@@ -93,7 +93,7 @@ impl Kept {
         }
     }
 
-    /// Whether the inner service was asked about this response since it was last good, and did not give it any more.
+    /// Whether the inner service was asked about this response since it was last good, and no longer gave it.
     pub(super) fn is_withdrawn(&self, state: &State<'_>, calls: &[Call]) -> bool {
         let refusals = self.refusals.iter().filter_map(|serial| calls.get(*serial));
         let mut later = refusals.filter(|call| call.serial > state.last.serial.max(state.born.serial));
@@ -101,7 +101,7 @@ impl Kept {
     }
 }
 
-/// The request asks for the whole as anybody does.
+/// Whether the request asks for the whole, without conditions or wishes.
 fn is_plain(view: &View) -> bool {
     let wishes = [
         header::CACHE_CONTROL,
@@ -114,7 +114,7 @@ fn is_plain(view: &View) -> bool {
     !asks && is_for_the_layer(&view.request)
 }
 
-/// The answer cannot have taken the place of anything that is stored, and is no news of it.
+/// Whether the answer cannot have replaced a stored response, and says nothing about one.
 fn says_nothing_of_others(call: &Call, settings: &Settings) -> bool {
     let control = Control::of_response(&call.headers, settings.targeted);
     let forbids = !control.is_unclear && (control.has("no-store") || control.has_whole("private"));
@@ -123,7 +123,7 @@ fn says_nothing_of_others(call: &Call, settings: &Settings) -> bool {
     call.request.method == Method::GET && !is_news && !is_error(call.status) && (forbids || !is_stored)
 }
 
-/// The layer asked whether what it has is still good, and was refused; not for whom it was asked.
+/// Whether the layer asked if its stored response is still good, and the refusal is not about one client's credentials.
 fn is_refusal(view: &View, call: &Call) -> bool {
     let validators = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     let is_question = validators.iter().any(|name| {
@@ -140,7 +140,7 @@ fn is_refusal(view: &View, call: &Call) -> bool {
         }
 }
 
-/// The question was about this response.
+/// Whether the question was about this response.
 fn is_about(call: &Call, state: &State<'_>) -> bool {
     let same = |asked, stored: &HeaderMap, name| {
         let asked = call.request.headers.get(asked);

@@ -1,6 +1,6 @@
-//! Which requests are for the same thing, as the documentation of the key has it.
+//! Whether two requests are for the same thing, by the documentation of the key.
 //!
-//! RFC 9110 §4.2.3 (hosts without regard to case, ports that go without saying), §7.2 (`Host`); RFC 9111 §2 (the key).
+//! RFC 9110 §4.2.3 (the case of hosts, default ports), §7.2 (`Host`); RFC 9111 §2 (the key).
 
 use http::{
     header::{self, HeaderMap},
@@ -10,14 +10,14 @@ use http::{
 use super::{origin::Call, verdict::View};
 use crate::CacheKey;
 
-/// The target URI of a request, and whatever else of its authority the inner service may believe.
+/// The target URI of a request, and every other authority that the inner service may believe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Only where the target was written with it; in HTTP/2 all are.
+    /// Only if the target was written with it. Every HTTP/2 target is.
     scheme: Option<String>,
-    /// Of the target, else of the only `Host`.
+    /// The authority of the target, else of the only `Host`.
     authority: Option<Vec<u8>>,
-    /// All of them, unless they say one thing, and it is the authority.
+    /// All hosts, unless all of them are the authority.
     hosts: Vec<Vec<u8>>,
     path: String,
 }
@@ -42,39 +42,39 @@ impl Target {
         Self { scheme, authority, hosts, path: format!("{}{query}", uri.path()) }
     }
 
-    /// What `path` is of the same origin.
+    /// The target of `path` in the same origin.
     fn at(&self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self.clone() }
     }
 }
 
-/// In lower case but for what stands before an `@`, and without a port that goes without saying.
+/// The authority in lower case, except user information before an `@`, and without a default port.
 fn plain(authority: &[u8], default_port: &[u8]) -> Vec<u8> {
     let at = authority.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
     let (user, host) = authority.split_at(at);
     let host = host.to_ascii_lowercase();
     let ports = [b":".to_vec(), [b":", default_port].concat()];
     let without = ports.iter().filter_map(|port| host.strip_suffix(&port[..]));
-    // What is left is a host, or what came before was none.
+    // The rest must be a host, or the end was no port.
     let mut hosts =
         without.filter(|name| !name.is_empty() && (name.ends_with(b"]") || !name.contains(&b':')));
     [user, hosts.next().unwrap_or(&host)].concat()
 }
 
-/// CMCD has a parameter of its own, of which nothing depends.
+/// CMCD has a parameter of its own, which nothing depends on.
 fn without_what_players_tell(query: &str) -> Option<String> {
     let is_told = |parameter: &str| parameter == "CMCD" || parameter.starts_with("CMCD=");
     let kept: Vec<_> = query.split('&').filter(|parameter| !is_told(parameter)).collect();
     (!kept.is_empty()).then(|| kept.join("&"))
 }
 
-/// RFC 9111 §4.4: what the answer to an unsafe request says that it was about.
+/// RFC 9111 §4.4: the targets that the answer to an unsafe request refers to.
 pub(super) fn references(call: &Call) -> Vec<Target> {
     let lines = |headers: &HeaderMap, name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
     let mut references = lines(&call.headers, header::LOCATION);
     references.extend(lines(&call.headers, header::CONTENT_LOCATION));
     let paths = references.iter().filter_map(|line| line.to_str().ok());
-    // The others of a script are another origin's, or raw.
+    // All other references in scripts are to another origin, or raw.
     let paths = paths.filter(|path| ["/a", "/b"].contains(path));
     let own = Target::of(&call.request);
     paths.map(|path| own.at(path)).collect()
@@ -87,7 +87,7 @@ pub(super) struct Keys(Vec<(Target, CacheKey)>);
 impl Keys {
     /// # Panics
     ///
-    /// If two requests for one thing have two keys, or those for two things have one.
+    /// If two requests for one thing have two keys, or two requests for different things have one key.
     pub(super) fn judge(&mut self, view: &View) {
         let (target, key) = (Target::of(&view.request), CacheKey::of(&view.request));
         for (other, its_key) in &self.0 {

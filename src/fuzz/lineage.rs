@@ -1,4 +1,4 @@
-//! What an answer is made of: an answer of the inner service, and the later ones that updated its fields.
+//! The sources of an answer: an answer of the inner service, and later ones that updated its fields.
 //!
 //! RFC 9111 §3.1 (storing fields), §3.2 (updating them), §4.3.4 (by a 304), §4.3.5 (by the answer to a HEAD).
 
@@ -17,17 +17,17 @@ use super::{
 /// A stored response as it was at one time.
 #[derive(Clone, Debug)]
 pub(super) struct State<'a> {
-    /// The answer that the bytes are of.
+    /// The answer that brought the bytes.
     pub(super) born: &'a Call,
-    /// The answer that it was last stored or updated by.
+    /// The last answer that stored or updated the response.
     pub(super) last: &'a Call,
     pub(super) headers: HeaderMap,
     pub(super) control: Control,
-    /// The fields that were left out, for `private="…"` or `no-cache="…"` names them.
+    /// The fields that were left out because `private="…"` or `no-cache="…"` names them.
     pub(super) withheld: Vec<HeaderName>,
-    /// Any field may have been left out at some time.
+    /// Whether any field may have been left out at some time.
     pub(super) may_lack: bool,
-    /// It once was for those who have credentials, too (§3.5); or may have been.
+    /// Whether the response once was for clients with credentials, too (§3.5), or may have been.
     pub(super) was_shared: bool,
 }
 
@@ -35,7 +35,7 @@ impl<'a> State<'a> {
     pub(super) fn born(call: &'a Call, targeted: &[&'static str]) -> Self {
         let mut headers = end_to_end(&call.headers);
         if call.part().is_some() {
-            // RFC 9111 §3.4: what is of the one message alone.
+            // RFC 9111 §3.4: fields about the one message alone.
             for name in ["content-range", "content-digest", "content-md5"] {
                 headers.remove(name);
             }
@@ -43,7 +43,7 @@ impl<'a> State<'a> {
         Self::of(call, call, headers, targeted, false)
     }
 
-    /// Why this answer is no news of this response.
+    /// The response with the fields of this answer, or the reason why the answer does not update it.
     pub(super) fn updated(&self, call: &'a Call, targeted: &[&'static str]) -> Result<Self, &'static str> {
         let news = end_to_end(&call.headers);
         if call.request.method == Method::HEAD && call.status == StatusCode::OK {
@@ -66,7 +66,7 @@ impl<'a> State<'a> {
         Ok(Self { was_shared, ..Self::of(self.born, call, headers, targeted, self.may_lack) })
     }
 
-    /// The status that an answer with all of it has.
+    /// The status of an answer with the whole body.
     pub(super) fn status(&self) -> StatusCode {
         if self.born.part().is_some() {
             StatusCode::OK
@@ -117,10 +117,10 @@ impl<'a> State<'a> {
             None => of(&call.headers, header::LAST_MODIFIED).is_some_and(|date| Some(date) != modified),
         };
         if is_other {
-            return Err("RFC 9111 §4.3.4: updated by news of another response");
+            return Err("RFC 9111 §4.3.4: updated by an answer about another response");
         }
         if named.len() > 1 && answered.is_none() {
-            return Err("RFC 9111 §4.3.4: updated by news of nothing");
+            return Err("RFC 9111 §4.3.4: updated by an answer that names none of several responses");
         }
         if !self.is_selected_by(&call.request.headers) && answered.is_none_or(|tag| !tag.starts_with(b"\"")) {
             return Err("RFC 9111 §4.3.4: a variant of other bytes");
@@ -128,7 +128,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// The last answer is a 304, and to the question whether this strong tag is what the credentials get.
+    /// Whether the last answer is a 304 to the question whether these credentials get this strong tag.
     pub(super) fn is_told_by_a_strong_tag(&self) -> bool {
         let asked = self.last.request.headers.get(header::IF_NONE_MATCH);
         let is_strong = asked.is_some_and(|tag| tag.as_bytes().starts_with(b"\""));
@@ -143,7 +143,7 @@ impl<'a> State<'a> {
     fn is_confirmed_by_head(&self, call: &Call) -> Result<(), &'static str> {
         for name in [header::ETAG, header::LAST_MODIFIED] {
             if call.headers.get(&name).is_some_and(|value| self.headers.get(name) != Some(value)) {
-                return Err("RFC 9111 §4.3.5: updated by a HEAD of something else");
+                return Err("RFC 9111 §4.3.5: updated by a HEAD with another validator");
             }
         }
         let said = call.headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok()?.parse().ok());
@@ -153,7 +153,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// §4.1: the request has what this response was last selected by.
+    /// §4.1: whether the request has the same selecting values as the last request of this response.
     pub(super) fn is_selected_by(&self, request: &HeaderMap) -> bool {
         let lines = self.headers.get_all(header::VARY).iter().filter_map(|line| line.to_str().ok());
         let mut names = lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok());
@@ -163,7 +163,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// §3.1: without what is a matter of one connection.
+/// §3.1: the fields that are not for one connection.
 pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
@@ -187,7 +187,7 @@ pub(super) const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// §3.2: what says how the stored bytes are to be read stays with them.
+/// §3.2: fields that tell how to read the stored bytes stay with them.
 const KEPT: [HeaderName; 10] = [
     header::ACCEPT_RANGES,
     header::CONTENT_ENCODING,

@@ -1,4 +1,4 @@
-//! How the inner service heeds conditions and gives parts, and what goes wrong while it does.
+//! How the inner service treats conditions and ranges, and which mistakes it makes.
 //!
 //! RFC 9110 §13.1 (conditions, `If-Range` among them), §14.2 (`Range`), §14.4 (`Content-Range`).
 
@@ -11,39 +11,39 @@ use http::{
 
 use super::{reader::Reader, script::Answer};
 
-/// What scripts did not have before there were parts.
+/// Choices that scripts did not have before there were parts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Manner {
     pub(super) ranges: Ranges,
-    /// Of the bodies that would break, only the first does.
+    /// Only the first body that would break does.
     pub(super) mends: bool,
-    /// How often a body is polled for each frame.
+    /// How many polls each frame of a body is held back.
     pub(super) pends: u8,
-    /// The calls after so many fail.
+    /// The calls after this many fail.
     pub(super) fails_after: Option<u8>,
-    /// The content changes after so many calls.
+    /// The content changes after this many calls.
     pub(super) changes_after: Option<u8>,
 }
 
-/// What becomes of a `Range`.
+/// How the inner service answers a `Range`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Ranges {
-    /// Only one with two positions and without `If-Range` is heeded, where conditions are.
+    /// Heeds only a range with two positions and without `If-Range`, and only if it heeds conditions.
     #[default]
     Plain,
     AsAsked,
     Ignored,
-    /// Whatever `If-Range` says.
+    /// Answers with the part, whatever `If-Range` says.
     OfAny,
-    /// Of another length than was said before.
+    /// Answers with another complete length than before.
     OtherTotal,
-    /// From the next byte on.
+    /// Starts one byte later.
     Later,
-    /// One byte less, where there is more than one.
+    /// Leaves out the last byte if there is more than one.
     Fewer,
-    /// All that follows.
+    /// Goes on to the end.
     More,
-    /// With an asterisk for the complete length.
+    /// Gives an asterisk as the complete length.
     Unsaid,
 }
 
@@ -66,7 +66,7 @@ impl Manner {
 }
 
 impl Ranges {
-    /// The bytes that go with the answer to a request, if not all do, and what is said of them; nothing of them with a 416.
+    /// The status, the bytes and the `Content-Range` of the answer, if it is not the whole. A 416 has no bytes.
     pub(super) fn answer(
         self,
         request: &request::Parts,
@@ -94,7 +94,7 @@ impl Ranges {
             return Some((StatusCode::RANGE_NOT_SATISFIABLE, 0..0, format!("bytes */{whole}")));
         }
         let mut place = first..last.saturating_add(1).min(whole);
-        // It is honest of what it was not asked for before.
+        // The inner service lies only about further parts.
         let lies = request.headers.contains_key(header::IF_RANGE);
         match self {
             Self::Later if lies && place.len() > 1 => place.start += 1,
@@ -114,8 +114,8 @@ impl Ranges {
 
 /// The status of the answer to a request, and the part of the whole that goes with it.
 ///
-/// Of the conditions only the tags are heeded, and a date without them; of ranges only one with two positions. An
-/// origin need not do more.
+/// The inner service heeds tags, and dates if there are no tags. It heeds only ranges with two positions. An origin
+/// need not do more.
 pub(super) fn asked(
     request: &request::Parts,
     answer: &Answer,
@@ -149,7 +149,7 @@ pub(super) fn asked(
     }
 }
 
-/// The status that conditions lead to, if there is one.
+/// The status that the conditions lead to, if there is one.
 fn conditioned(request: &request::Parts, headers: &HeaderMap) -> Option<StatusCode> {
     let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     if let Some(tag) = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) {

@@ -1,6 +1,7 @@
-//! What must hold for any bytes that a viewer, an inner service or a store may give.
+//! The rules that must hold for any bytes from a client, an inner service or a store.
 //!
-//! One function for each target of `fuzz/`, which finds new bytes. The tests here replay those of `fuzz/corpus/`.
+//! Each target in `fuzz/` has one function here, and finds new bytes. The tests here replay the bytes in
+//! `fuzz/corpus/`.
 
 mod bound;
 mod calls;
@@ -70,7 +71,7 @@ mod tests {
 
     fn replay(target: &str, hold: fn(&[u8])) {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // The package that is published leaves fuzz/ out; a checkout has it.
+        // The published package leaves fuzz/ out; a checkout has it.
         if !package.join("fuzz/Cargo.toml").exists() && !package.join(".git").exists() {
             println!("a packaged crate has no corpus to replay");
             return;

@@ -1,25 +1,27 @@
-//! How the layer of a run fills, and what its store does to what was put.
+//! How the layer of a run fills, and how its store loses or damages values.
+
+use std::num::NonZeroUsize;
 
 use super::reader::Reader;
-use crate::{Abandon, Fill};
+use crate::{settings::Mode, Abandon};
 
-/// What scripts did not choose before there were modes.
+/// Settings that scripts did not choose before there were modes.
 #[derive(Debug)]
 pub(super) struct Modes {
-    pub(super) fill: Fill,
+    pub(super) fill: Mode,
     pub(super) read_ahead: u64,
     pub(super) abandon: Abandon,
     pub(super) resumes: u32,
-    pub(super) most_slices: usize,
+    pub(super) most_slices: NonZeroUsize,
     pub(super) fill_ahead: u64,
-    pub(super) most_fills: usize,
+    pub(super) most_fills: NonZeroUsize,
     pub(super) most_promised: Option<u64>,
 }
 
 impl Modes {
     pub(super) fn read(bytes: &mut Reader<'_>) -> Self {
         Self {
-            fill: bytes.pick(&[Fill::Progressive, Fill::Sliced, Fill::Whole]),
+            fill: bytes.pick(&[Mode::Progressive, Mode::Sliced, Mode::Whole]),
             read_ahead: bytes.pick(&[16, 0, 40, 8 << 20]),
             abandon: bytes.pick(&[
                 Abandon::Finish,
@@ -28,9 +30,9 @@ impl Modes {
                 Abandon::FinishWithin(20),
             ]),
             resumes: bytes.pick(&[1, 0, 2, 3]),
-            most_slices: bytes.pick(&[32, 1, 2]),
+            most_slices: bytes.pick(&[32, 1, 2].map(at_least_one)),
             fill_ahead: bytes.pick(&[32, 1, 2]),
-            most_fills: bytes.pick(&[256, 256, 1, 2]),
+            most_fills: bytes.pick(&[256, 256, 1, 2].map(at_least_one)),
             most_promised: bytes.pick(&[None, None, None, Some(4000), Some(600)]),
         }
     }
@@ -39,32 +41,36 @@ impl Modes {
 impl Default for Modes {
     fn default() -> Self {
         Self {
-            fill: Fill::Whole,
+            fill: Mode::Whole,
             read_ahead: 8 << 20,
             abandon: Abandon::Finish,
             resumes: 0,
-            most_slices: 32,
+            most_slices: at_least_one(32),
             fill_ahead: 32,
-            most_fills: 256,
+            most_fills: at_least_one(256),
             most_promised: None,
         }
     }
 }
 
-/// What happens to the store while requests are answered.
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A mishap of the store while requests are answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mishap {
-    /// After so many of its calls.
+    /// The mishap comes after this many calls of the store.
     pub(super) after: u8,
     pub(super) harm: Harm,
-    /// Which of its values.
+    /// Chooses the value.
     pub(super) number: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Harm {
     Lost,
-    /// One bit is another, where a store may do that.
+    /// One bit is flipped, if the store may alter values.
     Altered,
     /// The call fails.
     Failed,

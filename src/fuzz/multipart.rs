@@ -1,10 +1,10 @@
-//! Reads the body of a `multipart/byteranges`, as strictly as it must have been written.
+//! Reads the body of a `multipart/byteranges`, as strictly as the layer must write it.
 //!
 //! RFC 9110 §14.6, RFC 2046 §5.1.1.
 
 use std::ops::Range;
 
-/// One part: where it says that it is, and its bytes.
+/// One part: its position, and its bytes.
 #[derive(Debug)]
 pub(super) struct Part<'a> {
     pub(super) fields: Vec<(String, &'a str)>,
@@ -13,7 +13,7 @@ pub(super) struct Part<'a> {
     pub(super) data: &'a [u8],
 }
 
-/// The parts of `body`; or what is wrong with it.
+/// The parts of `body`, or the fault in it.
 pub(super) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Result<Vec<Part<'a>>, &'static str> {
     let (essence, parameter) = content_type.split_once(';').ok_or("no boundary")?;
     let boundary = parameter.trim().strip_prefix("boundary=").ok_or("no boundary")?.trim_matches('"');
@@ -51,21 +51,21 @@ fn part(mut rest: &[u8]) -> Result<(Part<'_>, &[u8]), &'static str> {
         if line.is_empty() {
             break;
         }
-        let line = std::str::from_utf8(line).map_err(|_| "a field line is no text")?;
+        let line = std::str::from_utf8(line).map_err(|_| "a field line is not text")?;
         let (name, value) = line.split_once(':').ok_or("a field line has no colon")?;
         fields.push((name.to_ascii_lowercase(), value.trim()));
     }
     let mut ranges = fields.iter().filter(|(name, _)| name == "content-range");
     let (Some((_, range)), None) = (ranges.next(), ranges.next()) else {
-        return Err("a part has not one Content-Range");
+        return Err("a part must have exactly one Content-Range");
     };
-    let (place, total) = content_range(range).ok_or("a Content-Range is none")?;
+    let (place, total) = content_range(range).ok_or("a Content-Range is invalid")?;
     let length = usize::try_from(place.end - place.start).map_err(|_| "a part is too long")?;
     let (data, rest) = rest.split_at_checked(length).ok_or("a part is shorter than its Content-Range")?;
     Ok((Part { fields, place, total, data }, rest))
 }
 
-/// RFC 9110 §14.4: the bytes that a `Content-Range` tells, of how many. `None` if it is invalid.
+/// RFC 9110 §14.4: the bytes that a `Content-Range` names, and the complete length. `None` if it is invalid.
 pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     let (positions, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = positions.split_once('-')?;
@@ -74,13 +74,13 @@ pub(super) fn content_range(text: &str) -> Option<(Range<u64>, u64)> {
     (first <= last && last < total).then_some((first..last + 1, total))
 }
 
-/// What there is of the bytes at `place`.
+/// The bytes at `place`, as far as they exist.
 pub(super) fn slice<'a>(whole: &'a [u8], place: &Range<u64>) -> &'a [u8] {
     let within = |position| usize::try_from(position).unwrap_or(usize::MAX).min(whole.len());
     whole.get(within(place.start)..within(place.end)).unwrap_or_default()
 }
 
-/// Digits alone, and no leading zeros.
+/// Reads digits alone, without leading zeros.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ill_made_body_is_not() {
+    fn an_ill_made_body_is_refused() {
         for body in [
             "",
             "--b\r\nContent-Range: bytes 0-1/9\r\n\r\nab\r\n",

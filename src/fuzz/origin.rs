@@ -1,7 +1,7 @@
-//! The inner service of the `request` target: what it answers is a script's, and what it answered is remembered.
+//! The inner service of the `request` target. A script decides its answers, and all of them are recorded.
 //!
-//! Its content is a function of the path, of the fields it varies by and of a version, so that the truth is known.
-//! It is honest unless a script has a body break its word: equal strong tags are equal bytes.
+//! Its content depends on the path, on the fields that it varies by and on a version, so that the true bytes are known.
+//! It is honest unless a script makes a body break its promise: equal strong tags are equal bytes.
 
 use std::{
     collections::HashMap,
@@ -25,21 +25,21 @@ use super::{
     script::{date, Answer, Length, Tag},
 };
 
-/// Everything outside of the layer. Clones are one.
+/// Everything outside of the layer. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Origin(Arc<Mutex<World>>);
 
 #[derive(Debug)]
 pub(super) struct World {
-    /// What each viewer's requests are answered with, by the viewer's number.
+    /// The answer to each client's requests, by the client's number.
     pub(super) answers: HashMap<u64, Answer>,
-    /// How often it is polled before it answers.
+    /// How many polls an answer takes.
     pub(super) delay: u8,
     pub(super) now: u64,
-    /// What an answer before has had: the values that fields of a script take up.
+    /// The values of an earlier answer, which fields of a script can repeat.
     pub(super) seen: HeaderMap,
     pub(super) calls: Vec<Call>,
-    /// The viewers whose requests failed, one for each failure.
+    /// The clients whose requests failed, one entry for each failure.
     pub(super) failures: Vec<u64>,
     version: u64,
     length: u8,
@@ -50,16 +50,16 @@ pub(super) struct World {
 /// A call of the inner service, and its answer.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// Its place in the list.
+    /// The index of the call in the list.
     pub(super) serial: usize,
     pub(super) request: request::Parts,
-    /// The viewer on whose behalf it is.
+    /// The client that the call was made for.
     pub(super) viewer: u64,
     pub(super) at: u64,
     pub(super) answer: Answer,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// The whole representation, whatever of it was sent.
+    /// The whole representation, however much of it was sent.
     pub(super) whole: Vec<u8>,
     pub(super) sent: Vec<u8>,
 }
@@ -113,7 +113,7 @@ impl Service<Request<String>> for Origin {
     }
 }
 
-/// An answer that is there after some polls.
+/// An answer that comes after some polls.
 #[derive(Debug)]
 pub(super) struct Answering {
     delay: u8,
@@ -134,7 +134,7 @@ impl Future for Answering {
 }
 
 impl World {
-    /// Makes `answer` the one that this viewer's requests get.
+    /// Gives the requests of this client this answer from now on.
     pub(super) fn turn(&mut self, viewer: u64, answer: Answer) {
         if let Some(length) = answer.advance {
             self.version += 1;
@@ -231,8 +231,8 @@ impl World {
             Tag::Weak => insert(&mut headers, header::ETAG, format!("W/\"{opaque}\"")),
         }
         if answer.modified {
-            // A version is as old as its number is small, and none is of this minute.
-            // A version may have several contents, each of a second of its own.
+            // A smaller version number is older, and no version is of this minute.
+            // A version may have several contents, each with its own second.
             let known = self.contents.iter().position(|content| content == whole);
             let number = known.unwrap_or(self.contents.len());
             if known.is_none() {
@@ -263,17 +263,17 @@ pub(super) fn has_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
-/// Who asks, or has somebody ask.
+/// The number of the client that the request was made for.
 pub(super) fn viewer(request: &HeaderMap) -> u64 {
     request.get(VIEWER).and_then(|viewer| viewer.to_str().ok()?.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// RFC 9111 §4.1: the lines of a field as one, without what says nothing: white space; in codings and languages case
-/// and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
+/// RFC 9111 §4.1: the lines of a field as one value, without meaningless differences. These are white space, and for
+/// codings and languages case and empty members, and the order of codings (RFC 9110 §12.5.3, §12.5.4).
 pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<_> = request.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     if name == header::COOKIE {
-        // RFC 9113 §8.2.3: no list.
+        // RFC 9113 §8.2.3: a cookie is no list.
         let lines: Vec<_> = lines.into_iter().map(<[u8]>::trim_ascii).collect();
         return (!lines.is_empty()).then(|| lines.join(&b"; "[..]));
     }
@@ -298,14 +298,14 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// The number of the last call that had a part in an answer. Fields whose names begin so are for pages of other origins,
-/// and are shown in a 304 too.
+/// The number of the last call that had a part in an answer. Fields whose names begin like this are for pages of other
+/// origins, and a 304 shows them too.
 pub(super) const LAST: HeaderName = HeaderName::from_static("cross-origin-serial");
 
-/// A field's name, but for the number of the call that it is of: each that had a part in an answer shows there.
+/// A field's name without the number of its call. Each call that had a part in an answer shows in such a field.
 pub(super) const SERIAL: &str = "content-serial-";
 
-/// In a request: the viewer's number.
+/// The client's number, in a request.
 pub(super) const VIEWER: HeaderName = HeaderName::from_static("x-viewer");
 
 /// 14 November 2023, 22:13:20.

@@ -1,4 +1,4 @@
-//! Whether an answer that is a part, or says that there is none, is the one that was asked for.
+//! Whether a partial answer, or one that refuses a range, fits the request.
 //!
 //! RFC 9110 §14, §15.3.7 (206), §15.5.17 (416).
 
@@ -13,7 +13,7 @@ use super::{
     multipart::{content_range, number, parts, slice},
     verdict::{length, Case},
 };
-use crate::Fill;
+use crate::settings::Mode;
 
 impl Case<'_> {
     /// RFC 9110 §15.3.7.
@@ -60,7 +60,7 @@ impl Case<'_> {
         }
         self.rule("the policy's most ranges", asked.len() <= self.judge.settings.max_ranges.max(1));
         let names = self.viewed.headers.keys().chain(source.headers.keys()).cloned();
-        // RFC 9530 §2: a sum of the content is one of this message's.
+        // RFC 9530 §2: a content digest covers the content of one message.
         let names = names.filter(|name| name != "content-digest");
         let names: Vec<_> = names.filter(|name| !type_is_of_parts || name != header::CONTENT_TYPE).collect();
         self.shows(source, Some(&names));
@@ -69,19 +69,19 @@ impl Case<'_> {
         }
     }
 
-    /// It is read while it comes, and how long it is nobody has said.
+    /// Whether the response is read while it arrives, and its length is unknown.
     fn comes_without_length(&self, source: &State<'_>) -> bool {
         let born = source.born;
-        self.judge.settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length()
+        self.judge.settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length()
     }
 
-    /// Every byte that was asked for is there; and where one range was asked for, no other.
+    /// Checks that every requested byte is there, and that a single range brings no other byte.
     fn places_are(&self, places: &[Range<u64>], asked: &[Asked], whole: u64) {
         for position in 0..whole {
             let holds = |asked: &Asked| asked.holds(position.into(), whole.into());
             let (is_asked, is_there) =
                 (asked.iter().any(holds), places.iter().any(|place| place.contains(&position)));
-            self.rule("§14.2: what was asked for", is_there || !is_asked);
+            self.rule("§14.2: the bytes that were asked for", is_there || !is_asked);
             self.rule("§14.2: no more than was asked for", is_asked || !is_there || asked.len() > 1);
         }
     }
@@ -96,12 +96,12 @@ impl Case<'_> {
         self.rule("§15.5.17: Content-Range", whole == Some(source.born.total()));
         let whole = source.born.total();
         let satisfied = |position: u64| asked.iter().any(|range| range.holds(position.into(), whole.into()));
-        self.rule("§15.5.17: nothing of it is there", !(0..whole).any(satisfied));
+        self.rule("§15.5.17: no requested byte exists", !(0..whole).any(satisfied));
         self.must_be(source, Judged::Holds);
         self.rule("an error has no content here", self.viewed.body.is_empty() && !self.viewed.failed);
     }
 
-    /// The ranges asked for; `None` if the set of them is invalid, or in two fields.
+    /// The requested ranges, or `None` if the set is invalid, or in two fields.
     fn asked(&self) -> Option<Vec<Asked>> {
         let mut lines = self.request.headers.get_all(header::RANGE).iter().map(HeaderValue::as_bytes);
         let (line, None) = (lines.next()?, lines.next()) else { return None };

@@ -1,4 +1,4 @@
-//! Whether an answer is the inner service's as it is, as if the layer were not there.
+//! Whether an answer is the inner service's own, unchanged, as if the layer were not there.
 
 use http::{
     header::{self, HeaderMap, HeaderName},
@@ -13,7 +13,7 @@ use super::{
 };
 
 impl Case<'_> {
-    /// The answer of this call as it is, to this request as it is: as if the layer were not there.
+    /// Whether this call got this very answer to this very request, as if the layer were not there.
     pub(super) fn passes(&self, call: &Call) -> bool {
         let added = [header::ACCEPT_RANGES, HeaderName::from_static("cache-status")];
         let but_for_added = |headers: &HeaderMap| {
@@ -21,7 +21,7 @@ impl Case<'_> {
             for name in &added {
                 headers.remove(name);
             }
-            // RFC 9110 §8.6: a list of one length, again and again, is that length.
+            // RFC 9110 §8.6: a list that repeats one length is that length.
             let said = headers.get(header::CONTENT_LENGTH).and_then(|said| said.to_str().ok());
             let is_twice = said.and_then(|said| said.split_once(", ")).filter(|(one, other)| one == other);
             if let Some(one) = is_twice.and_then(|(one, _)| HeaderValue::from_str(one).ok()) {
@@ -32,13 +32,13 @@ impl Case<'_> {
         let Viewed { status, headers, body, failed, .. } = self.viewed;
         let is_whole = *body == call.sent && *failed == call.breaks();
         let is_cut = (call.is_broken() || self.judge.evicted) && *failed && call.sent.starts_with(body);
-        // A body that died, and went on with what was asked for in its place.
+        // A body may die, and go on with the rest, which the layer asks for.
         let mut own = self.calls().filter(|call| self.is_own(call));
         let is_resumed =
             call.is_broken() && own.any(|call| call.request.headers.contains_key(header::IF_RANGE));
         let is_of_it = if *failed { call.whole.starts_with(body) } else { call.whole == *body };
         let is_cut = is_cut || is_resumed && is_of_it;
-        // What the script says without being asked for it is an answer like others.
+        // A conditional status that the script gives unasked is an answer like any other.
         let asks: &[HeaderName] = match status.as_u16() {
             304 => &[header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE],
             412 => &[header::IF_MATCH, header::IF_UNMODIFIED_SINCE],
@@ -56,7 +56,8 @@ impl Case<'_> {
                 || *status != StatusCode::NOT_MODIFIED && self.is_asked_with_ranges(call))
     }
 
-    /// The call asked for what the viewer asked, beside whether what is stored is that; and the viewer has no copy of its own.
+    /// Whether the call is the client's own request with a question about the stored response. The client then has no
+    /// copy of its own.
     fn is_asked_with_ranges(&self, call: &Call) -> bool {
         let copies = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
         let has_copy = copies.iter().any(|name| self.request.headers.contains_key(name));

@@ -9,13 +9,13 @@ use super::{
 
 /// The bytes of a script.
 pub(super) struct Reader<'a> {
-    /// What is still to be read.
+    /// The bytes that have not been read yet.
     data: &'a [u8],
-    /// The script has what scripts once did not have.
+    /// The script has the choices that the first scripts did not have.
     pub(super) more: bool,
-    /// So it has what there was not before there were parts.
+    /// The script has the choices that came with parts.
     pub(super) parts: bool,
-    /// So it has what there was not before clients had names.
+    /// The script has the choices that came with named clients.
     pub(super) clients: bool,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
         table[usize::from(self.byte()) % N].clone()
     }
 
-    /// Up to 31 bytes as they come.
+    /// Up to 31 raw bytes.
     pub(super) fn raw(&mut self) -> Vec<u8> {
         let length = usize::from(self.byte() % 32).min(self.data.len());
         let (raw, rest) = self.data.split_at(length);
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
         raw.to_vec()
     }
 
-    /// Of both tables, if the script has more.
+    /// Picks from both tables if the script has more, else from the first.
     #[expect(
         clippy::indexing_slicing,
         reason = "a remainder is less than its divisor, and no table is empty"
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         table.get(picked).copied().unwrap_or_else(|| more[picked - table.len()])
     }
 
-    /// Up to 4 fields; the values of one are those of its row, or raw.
+    /// Up to 4 fields. Each has a value of its row, or a raw one.
     pub(super) fn fields(&mut self, table: &[Row], more: &[Row]) -> Vec<(&'static str, Value)> {
         let count = self.byte() % 5;
         let mut fields = Vec::new();

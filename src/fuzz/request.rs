@@ -3,7 +3,6 @@
 use std::{
     future::{poll_fn, Future},
     pin::{pin, Pin},
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
 use tokio::{runtime::Handle, task::yield_now, time::sleep};
+use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
@@ -23,16 +23,15 @@ use super::{
     verdict::{End, Judge, View, Viewed},
 };
 use crate::{
-    engine::{state::Engine, Config},
-    ChunkSize, Policy, VideoCache,
+    engine::state::Engine, ChunkSize, Fill, Limits, Policy, Retry, Statuses, VideoCache, VideoCacheLayer,
 };
 
-/// `data` is a script: settings, and up to 6 requests with what the inner service would answer to each, one after the
-/// other or together.
+/// `data` is a script: settings, and up to 6 requests, each with the inner service's answer to it. The requests come
+/// one after the other or together.
 ///
 /// # Panics
 ///
-/// If an answer is neither what the inner service has just answered, nor one that a cache may give by RFC 9110 and 9111.
+/// If an answer is neither the inner service's latest, nor one that a cache may give by RFC 9110 and 9111.
 pub fn request(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     assert!(runtime.is_ok(), "{runtime:?}");
@@ -45,8 +44,8 @@ async fn play(script: Script) {
     let Script { settings, steps } = script;
     let (origin, clock) = (Origin::new(), Hand::new());
     let shelf = Shelf::new(settings.can_alter, settings.capacity);
-    let engine = Arc::new(engine(&settings, &shelf, &clock));
-    let service = VideoCache::new(origin.clone(), Arc::clone(&engine));
+    let layer = layer(&settings, &shelf, &clock);
+    let (engine, service) = (layer.engine(), layer.layer(origin.clone()));
     origin.world().delay = settings.delay;
     let mut judge = Judge::of(&settings);
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
@@ -80,7 +79,7 @@ async fn play(script: Script) {
             next = steps.next_if(|step| step.together);
         }
         poll_fn(|cx| seated(&mut crowd, cx)).await;
-        // What was begun behind an answer ends before the world turns.
+        // Work that continues after an answer ends before the next step.
         settle(&engine).await;
         let views = crowd.into_iter().map(|(viewer, request, seat)| View {
             viewer,
@@ -100,13 +99,13 @@ async fn play(script: Script) {
     }
 }
 
-/// Until nothing is under way any more but what waits for a better day.
+/// Waits until no work is left, except deletes that the engine will retry later.
 async fn settle(engine: &Engine) {
     for turn in 0.. {
         if Handle::current().metrics().num_alive_tasks() <= usize::from(engine.is_clearing()) {
             return;
         }
-        assert!(turn < TURNS + WAITS, "nobody waits for it, and it does not end");
+        assert!(turn < TURNS + WAITS, "background work does not end");
         if turn < TURNS {
             yield_now().await;
         } else {
@@ -115,10 +114,10 @@ async fn settle(engine: &Engine) {
     }
 }
 
-/// A viewer before the screen.
+/// A client and its request.
 struct Seat<F> {
     viewing: Option<F>,
-    /// After so many polls.
+    /// The client leaves after this many polls.
     leaves: Option<u8>,
     end: Option<End>,
 }
@@ -136,13 +135,13 @@ impl<F: Future<Output = End> + Unpin> Seat<F> {
         if self.end.is_some() {
             self.viewing = None;
         } else if self.leaves == Some(0) {
-            // Nothing else may wake this viewer again.
+            // This client may get no other wake-up.
             cx.waker().wake_by_ref();
         }
     }
 }
 
-/// Polls all viewers until each has an answer, or has left.
+/// Polls all clients until each has an answer, or has left.
 fn seated<F: Future<Output = End> + Unpin>(
     crowd: &mut [(u64, Parts, Seat<F>)],
     cx: &mut Context<'_>,
@@ -158,9 +157,10 @@ fn seated<F: Future<Output = End> + Unpin>(
     }
 }
 
-/// Made without the layer's setters: each of them makes an engine anew, and a run should not take a millisecond.
-fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
-    let statuses = settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok());
+fn layer(settings: &Settings, shelf: &Shelf, clock: &Hand) -> VideoCacheLayer {
+    let statuses: Vec<_> =
+        settings.statuses.iter().filter_map(|code| StatusCode::from_u16(*code).ok()).collect();
+    let statuses = if settings.any_status { Statuses::Any } else { statuses.into() };
     let seconds = Duration::from_secs;
     let (percent, limit) = settings.heuristics;
     let mut policy = Policy::default()
@@ -168,35 +168,32 @@ fn engine(settings: &Settings, shelf: &Shelf, clock: &Hand) -> Engine {
         .heuristics(percent, seconds(limit))
         .stale_while_revalidate(seconds(settings.stale_while_revalidate))
         .stale_if_error(seconds(settings.stale_if_error))
-        .targeted(settings.targeted.iter().map(|name| HeaderName::from_static(name)))
-        .heed_requests(settings.heeds)
-        .set_cookie(settings.set_cookie)
+        .targeted_fields(settings.targeted.iter().map(|name| HeaderName::from_static(name)))
+        .request_directives(settings.heeds)
+        .store_set_cookie(settings.set_cookie)
         .max_ranges(settings.max_ranges)
         .max_size(settings.max_size)
         .stale_on_request(seconds(settings.sharing.stale_on_request))
         .share_with_authorized(settings.sharing.with_authorized)
         .invalidate(settings.sharing.invalidate)
         .statuses(statuses);
-    if settings.any_status {
-        policy = policy.any_status();
-    }
     if settings.any_media {
-        policy = policy.media(["*/*"]);
+        policy = policy.media_types(["*/*"]);
     }
-    let mut config = Config::new(clock.clone());
-    config.policy = policy;
     let Modes { fill, read_ahead, abandon, resumes, most_slices, fill_ahead, most_fills, most_promised } =
         settings.modes;
-    (config.fill, config.read_ahead, config.abandon) = (fill, read_ahead, abandon);
-    (config.resumes, config.resume_pause) = (resumes, Duration::ZERO);
-    (config.most_slices, config.fill_ahead, config.most_fills) = (most_slices, fill_ahead, most_fills);
-    config.chunk_size = ChunkSize::new(settings.chunk_size).unwrap_or_default();
+    let max_lead = fill_ahead * u64::from(settings.chunk_size);
+    let fill = Fill { mode: fill, max_lead, read_ahead, max_calls: most_slices };
+    let limits = Limits { max_fills: most_fills, max_reserved: most_promised };
 
-    let engine = Engine::new(config, Arc::new(shelf.clone()));
-    match most_promised {
-        Some(_) => engine.reconfigured(|config| config.most_promised = most_promised),
-        None => engine,
-    }
+    VideoCacheLayer::new(shelf.clone())
+        .policy(policy)
+        .clock(clock.clone())
+        .chunk_size(ChunkSize::new(settings.chunk_size).unwrap_or_default())
+        .fill(fill)
+        .abandon(abandon)
+        .limits(limits)
+        .retry(Retry::default().attempts(resumes).first_delay(Duration::ZERO))
 }
 
 fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String> {
@@ -214,7 +211,7 @@ fn asked(step: &Step, viewer: u64, seen: &HeaderMap, now: u64) -> Request<String
     request
 }
 
-/// What comes of a request, with all of the body.
+/// The result of a request, with the whole body.
 async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> End {
     if poll_fn(|cx| service.poll_ready(cx)).await.is_err() {
         return End::Failed;
@@ -243,10 +240,10 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
     Some(frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(drop))
 }
 
-/// About the steps that anything in the layer takes without waiting.
+/// About as many steps as the layer takes without waiting.
 const TURNS: u32 = 2000;
 
-/// Milliseconds in which anything ends that waits, as before another try.
+/// Milliseconds in which every wait ends, such as the pause before another try.
 const WAITS: u32 = 500;
 
 #[cfg(test)]

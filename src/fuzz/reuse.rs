@@ -1,6 +1,6 @@
 //! Whether a stored response may be used for a request without asking the inner service.
 //!
-//! RFC 9111 §4.2 (freshness), §5.2.1 (what a request wants); RFC 5861 (stale windows); RFC 8246 (`immutable`).
+//! RFC 9111 §4.2 (freshness), §5.2.1 (request directives); RFC 5861 (stale windows); RFC 8246 (`immutable`).
 
 use std::time::UNIX_EPOCH;
 
@@ -15,18 +15,18 @@ use super::{
     script::Settings,
 };
 
-/// How old a response is, and how long it is fresh, in seconds.
+/// The age of a response and its freshness lifetime, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
     pub(super) age: u64,
     pub(super) lifetime: u64,
     is_of_a_cookie: bool,
-    /// It came later than now: the clock was set back.
+    /// The response arrived later than now: the clock was set back.
     is_of_the_future: bool,
 }
 
 impl Life {
-    /// `None` where the response says what may mean several things.
+    /// `None` if the response says something that may mean several things.
     pub(super) fn of(state: &State<'_>, settings: &Settings, now: u64) -> Option<Self> {
         let (headers, control, last) = (&state.headers, &state.control, state.last);
         let sent = One::date(headers, &header::DATE);
@@ -54,13 +54,14 @@ impl Life {
     }
 }
 
-/// §4.2.2: these statuses, and what is marked as public.
+/// §4.2.2: a cache may guess for these statuses, and for responses marked as public.
 pub(super) fn may_be_guessed(state: &State<'_>) -> bool {
     let heuristic = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
     heuristic.contains(&state.status().as_u16()) || state.control.has("public")
 }
 
-/// The request had a cookie, and nothing in the answer says that others may have it, as the policy's documentation has it.
+/// Whether the request had a cookie, and the answer does not say that others may have it, by the policy's
+/// documentation.
 pub(super) fn is_of_a_cookie(state: &State<'_>) -> bool {
     let State { last, headers, control, .. } = state;
     let says_when = headers.contains_key(header::EXPIRES) && !control.is_targeted;
@@ -72,7 +73,7 @@ pub(super) fn is_of_a_cookie(state: &State<'_>) -> bool {
         && !(says_when || says || varies || control.has_whole("no-cache"))
 }
 
-/// As the policy's documentation says.
+/// The heuristic lifetime, by the policy's documentation.
 fn guessed(headers: &HeaderMap, sent: u64, settings: &Settings) -> u64 {
     let (percent, limit) = settings.heuristics;
     let modified = One::date(headers, &header::LAST_MODIFIED).value();
@@ -84,7 +85,7 @@ fn guessed(headers: &HeaderMap, sent: u64, settings: &Settings) -> u64 {
     }
 }
 
-/// §5.1: the first of several; what is no number is ignored.
+/// §5.1: the first of several members counts, and a member that is no number is ignored.
 fn said_age(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(header::AGE).iter();
     let Some(line) = lines.next() else { return Some(0) };
@@ -96,7 +97,7 @@ fn said_age(headers: &HeaderMap) -> Option<u64> {
     }
 }
 
-/// A field that is to be there once.
+/// A field that should occur once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum One {
     Absent,
@@ -128,7 +129,7 @@ impl One {
     }
 }
 
-/// What a request wants (§5.2.1).
+/// The directives of a request (§5.2.1).
 #[derive(Debug)]
 pub(super) struct Wishes(Control);
 
@@ -149,9 +150,9 @@ impl Wishes {
         self.0.is_unclear
     }
 
-    /// Why the response may not be the answer to the request as it is.
+    /// The reason why the request may not get the response as it is.
     ///
-    /// `failed`: the inner service did, when it was asked. `is_shared`: the response came while the request waited.
+    /// `failed`: the inner service failed when it was asked. `is_shared`: the response came while the request waited.
     pub(super) fn refuse(
         &self,
         state: &State<'_>,
@@ -165,7 +166,7 @@ impl Wishes {
         if said.has_whole("no-cache") {
             return Some("RFC 9111 §5.2.2.4: no-cache");
         }
-        // What answers a request that was forwarded meanwhile is as new as can be.
+        // The answer to a request that was forwarded meanwhile is as new as possible.
         if wanted.has("no-cache") && !is_shared {
             return Some("RFC 9111 §5.2.1.4: no-cache of a request");
         }
@@ -184,7 +185,8 @@ impl Wishes {
         let staleness = life.age.saturating_sub(life.lifetime);
         let within = |window: u64| staleness < window;
         let by_policy = |window: u64| if life.is_of_a_cookie { 0 } else { window };
-        // RFC 5861 §4: what a request says of it is for that request; more than is allowed it gets from the operator alone.
+        // RFC 5861 §4: a request's own window counts for that request. Only the operator can allow more than the
+        // response does.
         let allowed = said.seconds("stale-if-error").unwrap_or(by_policy(settings.stale_if_error));
         let on_request = by_policy(settings.sharing.stale_on_request);
         let most = allowed.max(on_request);
@@ -193,25 +195,25 @@ impl Wishes {
             return None;
         }
         if life.is_of_the_future {
-            return Some("RFC 9111 §4.2.3: of an age that cannot be told");
+            return Some("RFC 9111 §4.2.3: the age is unknown");
         }
         let window =
             said.seconds("stale-while-revalidate").unwrap_or(by_policy(settings.stale_while_revalidate));
-        // A wish for what is not stale is for nothing newer than this.
+        // A request that refuses stale responses cannot get anything newer than this one.
         if is_shared && within(window) {
             return None;
         }
         if wanted.seconds("max-stale").is_some_and(|most| staleness > most) {
             return Some("RFC 9111 §5.2.1.2: staler than the request allows");
         }
-        // §5.2.1.1: with max-stale, what is stale is welcome; whether it may be had is for others to say.
+        // §5.2.1.1: with max-stale, the client accepts a stale response. Other rules decide whether it may have one.
         let is_welcome = wanted.has("max-stale") || !wanted.has("max-age");
         if too_old || wanted.has("min-fresh") || !is_welcome {
-            return Some("RFC 9111 §5.2.1: stale, and the request wants what is not");
+            return Some("RFC 9111 §5.2.1: stale, and the request wants a fresh response");
         }
         // §5.2.1.2
         let is_widened = wanted.has("max-stale") && within(on_request);
-        (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and nobody allows it")
+        (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and no rule allows it")
     }
 }
 

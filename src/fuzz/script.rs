@@ -1,7 +1,8 @@
-//! What happens in one run of the `request` target, read from its bytes: settings, requests, answers.
+//! One run of the `request` target, read from its bytes: settings, requests, answers.
 //!
-//! Bytes that run out read as zero, and a table is entered by the remainder, so that any bytes are a script. A table
-//! that changes changes what the corpus says: what is new is for scripts that say so, in the byte that counts the steps.
+//! Bytes that run out read as zero, and a choice is a remainder, so that any bytes are a script. A changed table would
+//! change the meaning of the corpus. New choices are only for scripts that ask for them, in the byte that counts the
+//! steps.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -25,7 +26,7 @@ pub(super) struct Script {
     pub(super) steps: Vec<Step>,
 }
 
-/// What the layer and its store are told.
+/// The settings of the layer and its store.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the script's, made or not")]
 pub(super) struct Settings {
@@ -36,7 +37,7 @@ pub(super) struct Settings {
     pub(super) max_size: u64,
     pub(super) can_alter: bool,
     pub(super) capacity: Option<u64>,
-    /// A share in percent, and at most so long.
+    /// A share in percent, and a limit.
     pub(super) heuristics: (u32, u64),
     pub(super) stale_while_revalidate: u64,
     pub(super) stale_if_error: u64,
@@ -45,7 +46,7 @@ pub(super) struct Settings {
     pub(super) targeted: &'static [&'static str],
     pub(super) heeds: bool,
     pub(super) max_ranges: usize,
-    /// How often the inner service is polled before it answers.
+    /// How many polls the inner service takes to answer.
     pub(super) delay: u8,
     pub(super) modes: Modes,
     pub(super) sharing: Sharing,
@@ -54,13 +55,13 @@ pub(super) struct Settings {
 /// One request, and how the inner service would answer it.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// It begins with the step before.
+    /// The request begins together with the one before.
     pub(super) together: bool,
-    /// The viewer leaves after so many polls.
+    /// The client leaves after this many polls.
     pub(super) leaves: Option<u8>,
     /// Seconds since the step before.
     pub(super) elapsed: i64,
-    /// The store loses one value before the request, which one by this number.
+    /// The store loses one value before the request; this number chooses the value.
     pub(super) evict: Option<u8>,
     pub(super) mishaps: Vec<Mishap>,
     pub(super) method: Method,
@@ -75,23 +76,23 @@ pub(super) struct Step {
 pub(super) enum Value {
     Fixed(&'static str),
     Raw(Vec<u8>),
-    /// The date so many seconds from now.
+    /// The date this many seconds from now.
     In(i64),
-    /// What the last answer that had one said.
+    /// The date of the last answer that had one.
     SeenDate,
     SeenModified,
     SeenTag,
-    /// The same with its strength turned over.
+    /// The same tag, strong if it was weak and weak if it was strong.
     SeenTagTurned,
 }
 
-/// How the inner service answers the calls that one request leads to.
+/// How the inner service answers the calls for one request.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the script's, made or not")]
 pub(super) struct Answer {
     /// The content changes first, and gets this length.
     pub(super) advance: Option<u8>,
-    /// It fails instead.
+    /// The call fails.
     pub(super) fails: bool,
     pub(super) status: StatusCode,
     pub(super) media: &'static str,
@@ -100,21 +101,21 @@ pub(super) struct Answer {
     pub(super) length: Length,
     pub(super) cache_control: Vec<HeaderValue>,
     pub(super) vary: &'static str,
-    /// What it varies by makes no other content.
+    /// The fields that it varies by do not change the content.
     pub(super) same: bool,
     pub(super) fields: Vec<(&'static str, Value)>,
-    /// Bytes in each frame of the body.
+    /// The number of bytes in each frame of the body.
     pub(super) frame: u8,
-    /// The body fails after so many bytes.
+    /// The body fails after this many bytes.
     pub(super) breaks: Option<u8>,
-    /// The body knows its length beforehand.
+    /// The body reports its length in advance.
     pub(super) exact: bool,
     /// Conditions and a single range are answered as asked.
     pub(super) heeds: bool,
     pub(super) manner: Manner,
 }
 
-/// What the `ETag` is.
+/// The kind of `ETag`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     Absent,
@@ -123,7 +124,7 @@ pub(super) enum Tag {
     Weak,
 }
 
-/// What the `Content-Length` says.
+/// The kind of `Content-Length`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     Absent,
@@ -249,11 +250,11 @@ fn refused(status: u16, refusal: Option<u16>) -> StatusCode {
     StatusCode::from_u16(refusal.unwrap_or(status)).unwrap_or_default()
 }
 
-/// A field's name, and values that it may have.
+/// The name of a field, and its possible values.
 pub(super) type Row = (&'static str, &'static [Value]);
 
 impl Value {
-    /// `None` if it is no field value, or if what it takes up was not there.
+    /// The field value. `None` if it is invalid, or repeats a value that was not there.
     pub(super) fn render(&self, now: u64, seen: &HeaderMap) -> Option<HeaderValue> {
         let seen = |name| seen.get(HeaderName::from_static(name)).cloned();
         match self {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{BoxError, Clock, Store};
 
-/// A clock that a script sets. Clones are one.
+/// A clock that a script sets. Clones share one time.
 #[derive(Clone, Debug)]
 pub(super) struct Hand(Arc<AtomicU64>);
 
@@ -26,7 +26,7 @@ impl Hand {
         Self(Arc::new(AtomicU64::new(START)))
     }
 
-    /// Moves the clock, and tells its seconds.
+    /// Moves the clock, and returns its seconds.
     pub(super) fn moved(&self, by: i64) -> u64 {
         let now = self.0.load(Ordering::Relaxed).saturating_add_signed(by);
         self.0.store(now, Ordering::Relaxed);
@@ -40,16 +40,16 @@ impl Clock for Hand {
     }
 }
 
-/// Each with the number of its put: keys are random, and a run is to be the same each time.
+/// Each value has the number of its put. Keys are random, so the numbers make each run the same.
 type Values = HashMap<String, (usize, Bytes)>;
 
-/// A store that forgets what it is told to. Clones are one.
+/// A store that forgets values on demand. Clones share one.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
     values: Arc<Mutex<Values>>,
     can_alter: bool,
     capacity: Option<u64>,
-    /// What is to happen, and the calls since it was said.
+    /// The mishaps to come, and the number of calls since they were set.
     mishaps: Arc<Mutex<(Vec<Mishap>, u8)>>,
 }
 
@@ -58,23 +58,23 @@ impl Shelf {
         Self { values: Arc::default(), can_alter, capacity, mishaps: Arc::default() }
     }
 
-    /// Has these happen from now on.
+    /// Sets the mishaps from now on.
     pub(super) fn expect(&self, mishaps: &[Mishap]) {
         *self.mishaps() = (mishaps.to_vec(), 0);
     }
 
-    /// Forgets one value, if there are any.
+    /// Forgets one value, if there is one.
     pub(super) fn evict(&self, number: u8) {
         if let Some(key) = self.chosen(number) {
             self.values().remove(&key);
         }
     }
 
-    /// What happens before a call, if anything is to.
+    /// Lets the mishaps happen that are due before a call.
     ///
     /// # Errors
     ///
-    /// The call is one that fails.
+    /// The call is one that must fail.
     fn called(&self) -> Result<(), BoxError> {
         let mut expected = self.mishaps();
         let calls = expected.1;
@@ -85,7 +85,7 @@ impl Shelf {
             match harm {
                 Harm::Lost => self.evict(number),
                 Harm::Altered => self.alter(number),
-                Harm::Failed => return Err("the script says so".into()),
+                Harm::Failed => return Err("failed by the script".into()),
             }
         }
         Ok(())

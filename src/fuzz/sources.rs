@@ -1,4 +1,4 @@
-//! Which of the inner service's answers an answer may be of, and what it must show if it is.
+//! Finds the inner service's answers that an answer may come from, and checks the fields that it must show.
 //!
 //! RFC 9111 §3 (storing), §4 (reusing); RFC 9211 (`Cache-Status`).
 
@@ -17,13 +17,14 @@ use super::{
     reuse::{is_error, is_of_a_cookie, may_be_guessed, Life, Wishes},
     verdict::Case,
 };
-use crate::Fill;
+use crate::settings::Mode;
 
-/// Why an answer may not be what it is.
+/// The reason why an answer is not allowed.
 type Refused = &'static str;
 
 impl<'a> Case<'a> {
-    /// What the answer is made of, which must have been given leave to be; of several that it may be, one that fits.
+    /// The stored response that the answer is made of, which must be allowed. If there are several, the first that
+    /// fits.
     pub(super) fn source(&self, fits: impl Fn(&State<'a>) -> bool) -> State<'a> {
         let mut states = match self.lineage() {
             Some(lineage) => {
@@ -46,7 +47,7 @@ impl<'a> Case<'a> {
         call.viewer == self.viewer
     }
 
-    /// The calls that the answer names, in their order.
+    /// The calls that the answer names, in order.
     fn named(&self) -> Vec<&'a Call> {
         let serials = self.viewed.headers.keys().filter_map(|name| name.as_str().strip_prefix(SERIAL));
         let mut serials: Vec<usize> = serials.filter_map(|serial| serial.parse().ok()).collect();
@@ -58,8 +59,8 @@ impl<'a> Case<'a> {
         self.number(&LAST).and_then(|serial| self.world.calls.get(usize::try_from(serial).ok()?))
     }
 
-    /// The stored response that the named calls make, each of which was to be stored but for an own one at the end.
-    /// `None` if none are named, as in a 304.
+    /// The stored response that the named calls make. Each of them must be storable, except the request's own call at
+    /// the end. `None` if no call is named, as in a 304.
     fn lineage(&self) -> Option<Result<State<'a>, Refused>> {
         let named = self.named();
         let (born, updates) = named.split_first()?;
@@ -70,7 +71,7 @@ impl<'a> Case<'a> {
         Some(state.and_then(|state| self.ended(state)))
     }
 
-    /// All that the last call may have been about.
+    /// All stored responses that the last call may have been about.
     fn lineages(&self) -> Vec<State<'a>> {
         let last = self.have("an answer of the inner service", self.last());
         let states = self.states(last).into_iter();
@@ -99,9 +100,10 @@ impl<'a> Case<'a> {
         Ok(State::born(call, self.judge.settings.targeted))
     }
 
-    /// What came of it may be read while it comes, and completed where parts of it are bound to each other.
+    /// Whether an incomplete answer may be used: while it arrives, or because its parts can be completed by a
+    /// validator.
     fn may_be_in_part(&self, call: &Call) -> bool {
-        let is_read = self.judge.settings.modes.fill != Fill::Whole && call.serial >= self.first;
+        let is_read = self.judge.settings.modes.fill != Mode::Whole && call.serial >= self.first;
         is_read || call.binding().is_some()
     }
 
@@ -121,7 +123,7 @@ impl<'a> Case<'a> {
         Ok(state)
     }
 
-    /// Whether the response could be stored for others than the viewer who asked, and so updated.
+    /// Whether the response could be stored for other clients than the one that asked, and so updated.
     fn may_be_kept(&self, state: &State<'_>) -> Result<(), Refused> {
         let State { born, last, headers, control, withheld, .. } = state;
         let settings = self.judge.settings;
@@ -134,7 +136,7 @@ impl<'a> Case<'a> {
         let of_a_part = [header::RANGE, header::IF_RANGE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
         let is_own = || is_for_a_part(self.world, last, settings);
         if last.request.method == Method::GET && of_a_part.iter().any(asked) && !is_own() {
-            return Err("RFC 9110 §13.1, §14.2: stored by one viewer's conditions");
+            return Err("RFC 9110 §13.1, §14.2: stored from one client's conditions");
         }
         if !(settings.any_status || settings.statuses.contains(&status)) || [206, 304].contains(&status) {
             return Err("RFC 9111 §3: a status that is not stored");
@@ -144,7 +146,7 @@ impl<'a> Case<'a> {
         {
             return Err("RFC 9111 §3.3: a part");
         }
-        let is_read = settings.modes.fill != Fill::Whole && born.serial >= self.first && !born.tells_length();
+        let is_read = settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length();
         if born.total() > settings.max_size && !is_read {
             return Err("the policy's largest size");
         }
@@ -163,32 +165,32 @@ impl<'a> Case<'a> {
             return Err("RFC 9111 §5.2.2: no-store or private");
         }
         if asked(&header::AUTHORIZATION) && !is_shared(control) {
-            return Err("RFC 9111 §3.5: one viewer's answer");
+            return Err("RFC 9111 §3.5: one client's answer");
         }
         let tag = headers.get(header::ETAG).map(HeaderValue::as_bytes);
         if is_of_a_cookie(state) && !tag.is_some_and(|tag| tag.starts_with(b"\"")) {
-            return Err("RFC 9111 §4.2.2: nothing lets others have what a cookie got");
+            return Err("RFC 9111 §4.2.2: an answer to a cookie that others may not have");
         }
         let keeps_cookie = settings.set_cookie || withheld.contains(&header::SET_COOKIE);
         if headers.contains_key(header::SET_COOKIE) && !keeps_cookie {
-            return Err("RFC 9111 §7.3: one viewer's cookie");
+            return Err("RFC 9111 §7.3: one client's cookie");
         }
         let expires = headers.contains_key(header::EXPIRES) && !control.is_targeted;
         let is_explicit = expires || control.has("max-age") || control.has("s-maxage");
         if !is_explicit && !may_be_guessed(state) {
-            return Err("RFC 9111 §3: a status of which nothing lets it be stored");
+            return Err("RFC 9111 §3: neither the status nor a directive lets it be stored");
         }
         Ok(())
     }
 
-    /// Why the response may not be used for this request; `None` if it may.
+    /// The reason why the response may not be used for this request, or `None` if it may.
     fn refused(&self, state: &State<'_>) -> Option<Refused> {
         if !state.is_selected_by(&self.request.headers) {
             return Some("RFC 9111 §4.1: another variant");
         }
         let State { born, last, .. } = state;
         let own = Target::of(self.request);
-        // What came before the inner service was told to change has changed.
+        // A response from before an unsafe request is out of date.
         let mut untrue = self.judge.invalidated.iter().filter(|(target, _)| *target == own);
         if untrue.any(|(_, from)| born.serial < *from) {
             return Some("RFC 9111 §4.4: invalidated");
@@ -199,7 +201,7 @@ impl<'a> Case<'a> {
         let is_shared = sharing || is_shared(&state.control) || state.control.is_unclear || state.was_shared;
         if is_authorized && !is_shared && !self.is_own(born) {
             if !was_asked {
-                return Some("RFC 9111 §3.5: not for who has credentials");
+                return Some("RFC 9111 §3.5: not for clients with credentials");
             }
             if !state.is_told_by_a_strong_tag() {
                 return Some("RFC 9111 §3.5: credentials that may get other bytes");
@@ -240,7 +242,7 @@ impl<'a> Case<'a> {
         said.is_some_and(|said| said != left).then_some("RFC 9211 §2.4: ttl")
     }
 
-    /// These fields, or all, are those of the stored response as it is by now; or the name of one that is not.
+    /// The first of these fields, or of all, that differs from the stored response's.
     pub(super) fn other_field(&self, state: &State<'_>, names: Option<&[HeaderName]>) -> Option<HeaderName> {
         let shown = &self.viewed.headers;
         let names = names.map_or_else(
@@ -251,7 +253,7 @@ impl<'a> Case<'a> {
             let lines: Vec<_> = shown.get_all(*name).iter().collect();
             let stored: Vec<_> = state.headers.get_all(*name).iter().collect();
             let own = &state.last.headers;
-            // What is for one viewer alone, that one may have.
+            // A field that is for one client alone may go to that client.
             let is_for_own = self.is_own(state.last) && lines.iter().copied().eq(own.get_all(*name));
             let is_withheld = state.withheld.contains(name) || state.may_lack;
             let is_for_own = is_withheld && (lines.is_empty() || is_for_own);
@@ -266,7 +268,7 @@ impl<'a> Case<'a> {
         self.rule(&format!("RFC 9111 §3.2, §4: the stored response's fields: {other:?}"), other.is_none());
     }
 
-    /// What every answer from the store has, and what none has.
+    /// Checks the fields that every answer from the store has, and those that no such answer has.
     pub(super) fn fields_of_the_store(&self) {
         self.rule("RFC 9111 §5.1: Age is one number", self.number(&header::AGE).is_some());
         self.rule("RFC 9110 §6.6.1: Date", self.viewed.headers.contains_key(header::DATE));
@@ -331,7 +333,7 @@ pub(super) fn is_shared(control: &Control) -> bool {
     ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name))
 }
 
-/// What every answer gets anew.
+/// The fields that every answer gets anew.
 const MADE_ANEW: [HeaderName; 5] = [
     header::ACCEPT_RANGES,
     header::AGE,
@@ -340,5 +342,5 @@ const MADE_ANEW: [HeaderName; 5] = [
     HeaderName::from_static("cache-status"),
 ];
 
-/// Of those that an answer without content may be of.
+/// The most stored responses to consider for an answer without content.
 const MOST_STATES: usize = 32;

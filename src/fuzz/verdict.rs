@@ -1,4 +1,4 @@
-//! Whether an answer of the layer is one that a cache may give, judged by what the inner service has answered.
+//! Whether a cache may give the layer's answer, judged by the answers of the inner service.
 //!
 //! Written from RFC 9110, 9111 and 9211, and not from the code that it judges.
 
@@ -19,21 +19,21 @@ use super::{
     reuse::{Life, Wishes},
     script::Settings,
 };
-use crate::{Fill, Invalidate};
+use crate::{settings::Mode, Invalidate};
 
 /// An answer, and all of its body.
 #[derive(Debug)]
 pub(super) struct Viewed {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// The length that the body told of itself.
+    /// The length that the body announced.
     pub(super) promised: Option<u64>,
     pub(super) body: Vec<u8>,
     /// The body ended with an error.
     pub(super) failed: bool,
 }
 
-/// A request, and what came of it.
+/// A request and its result.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) viewer: u64,
@@ -50,25 +50,25 @@ impl View {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The error of the inner service.
+    /// The inner service's error.
     Failed,
-    /// The viewer did not wait for it.
+    /// The client left before the answer.
     Left,
     Viewed(Viewed),
 }
 
-/// What is known of a run so far.
+/// The state of a run so far.
 #[derive(Debug)]
 pub(super) struct Judge<'s> {
     pub(super) settings: &'s Settings,
-    /// The store has lost something: a body may end with an error.
+    /// The store has lost a value, so a body may end with an error.
     pub(super) evicted: bool,
-    /// What each strong tag stood for.
+    /// The content of each strong tag.
     pub(super) tags: HashMap<HeaderValue, Vec<u8>>,
-    /// From which call on a target has what is true, after an unsafe request.
+    /// The first call whose answer is true, for each target of an unsafe request.
     pub(super) invalidated: Vec<(Target, usize)>,
     pub(super) keys: Keys,
     pub(super) kept: Kept,
@@ -80,12 +80,12 @@ impl<'s> Judge<'s> {
         Self { settings, evicted: false, tags, invalidated, keys, kept }
     }
 
-    /// Judges what came of requests that were made at once, and led to the calls from `first` on, and to the failures
-    /// from `failed` on.
+    /// Judges the results of requests that were made at once. They led to the calls from `first` on, and to the
+    /// failures from `failed` on.
     ///
     /// # Panics
     ///
-    /// If an answer is none that a cache may give, or a call none that it may make.
+    /// If a cache may not give one of the answers, or may not make one of the calls.
     pub(super) fn judge(&mut self, world: &World, first: usize, failed: usize, views: &[View]) {
         let mut fresh = None;
         for view in views {
@@ -96,7 +96,7 @@ impl<'s> Judge<'s> {
                 End::Left => continue,
                 End::Failed => {
                     let its_own = world.failures.iter().skip(failed).any(|viewer| *viewer == view.viewer);
-                    assert!(its_own, "an error that is not the inner service's: {view:?}");
+                    assert!(its_own, "the error is not the inner service's: {view:?}");
                     continue;
                 }
             };
@@ -114,7 +114,7 @@ impl<'s> Judge<'s> {
                 let whole = self.tags.get(tag);
                 assert!(
                     !is_strong || whole.is_none_or(|whole| *whole == source.born.whole),
-                    "{tag:?} is of two contents"
+                    "{tag:?} has two contents"
                 );
                 self.tags.insert(tag.clone(), source.born.whole.clone());
             }
@@ -132,7 +132,7 @@ impl<'s> Judge<'s> {
     fn invalidate(&mut self, world: &World, view: &View) {
         let is_safe = ["GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"].contains(&view.request.method.as_str());
         let Some(call) = world.calls.iter().rfind(|call| call.viewer == view.viewer) else { return };
-        // A viewer who has left may have done so before anything was taken out.
+        // A client that left may have done so before anything was removed.
         if is_safe || view.viewed().is_none() {
             return;
         }
@@ -149,13 +149,13 @@ impl<'s> Judge<'s> {
     }
 }
 
-/// One answer and all that it is judged by.
+/// One answer, with everything that it is judged by.
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) viewer: u64,
     pub(super) request: &'a request::Parts,
     pub(super) viewed: &'a Viewed,
-    /// Of the calls, and of the failures, while it was answered.
+    /// The first call and the first failure while it was answered.
     pub(super) first: usize,
     pub(super) failed: usize,
     /// Other requests were answered meanwhile.
@@ -186,13 +186,13 @@ impl<'a> Case<'a> {
         value
     }
 
-    /// Gives what the answer's content is of, where it has any that can be told.
+    /// Returns the source of the answer's content, if it is known.
     fn check(&self) -> Option<State<'a>> {
         let Viewed { status, body, failed, promised, headers } = self.viewed;
         let is_bare = self.request.method == Method::HEAD || !has_body(*status);
         self.rule("RFC 9110 §6.4.1: no content", !is_bare || body.is_empty() && !failed);
         let kept = promised.is_none_or(|promised| length(body) == promised || *failed);
-        self.rule("a body is as long as it said", kept);
+        self.rule("a body has the length that it announced", kept);
         let mut own = self.calls().filter(|call| self.is_own(call));
         if own.any(|call| self.passes(call)) {
             return None;
@@ -221,7 +221,7 @@ impl<'a> Case<'a> {
             !is_bare || self.other_field(state, Some(&shown)).is_none() && self.judges(state, expected)
         });
         match status.as_u16() {
-            // With leave to store any status, one that needs no condition here is one like others.
+            // If any status may be stored, the source itself may have one of the statuses below.
             status if source.status() == status => self.whole(&source),
             206 => self.partial(&source),
             304 => self.not_modified(&source),
@@ -247,9 +247,9 @@ impl<'a> Case<'a> {
         );
     }
 
-    /// RFC 9110 §15.3.1, and any other status but those below.
+    /// RFC 9110 §15.3.1, and every status except those below.
     fn whole(&self, source: &State<'_>) {
-        self.rule("the status that was given", source.status() == self.viewed.status);
+        self.rule("the status is the source's", source.status() == self.viewed.status);
         self.rule("§14.4: no Content-Range", !self.viewed.headers.contains_key(header::CONTENT_RANGE));
         self.content_is(&source.born.whole, 0..source.born.total());
         if self.viewed.status == StatusCode::NO_CONTENT {
@@ -280,15 +280,15 @@ impl<'a> Case<'a> {
         self.content_length_is_own();
     }
 
-    /// The conditions of the request come to this, held against the response; or they may mean anything.
+    /// Whether the request's conditions have the expected result for the response, or may mean anything.
     fn judges(&self, source: &State<'_>, expected: Judged) -> bool {
         let stored = |name| source.headers.get(name);
         let one = |name| source.headers.get_all(name).iter().count() == 1;
-        // Of two dates none is the one.
+        // If there are two dates, neither counts.
         let sent = stored(header::DATE).filter(|_| one(header::DATE));
         let tag = stored(header::ETAG).or(self.viewed.headers.get(header::ETAG));
         let judged = judged(&self.request.headers, tag, stored(header::LAST_MODIFIED), sent);
-        // A 416 does not show the tag that it may have.
+        // A 416 does not show the response's tag.
         let is_unknown = !source.status().is_success() || tag.is_none() && self.viewed.status == 416;
         is_unknown || judged.is_none_or(|judged| judged == expected)
     }
@@ -297,7 +297,7 @@ impl<'a> Case<'a> {
         self.rule("RFC 9110 §13.2.2: its conditions", self.judges(source, expected));
     }
 
-    /// The body is this part of `whole`, if it is one for a GET; and so is what is said of its length.
+    /// Checks that the answer to a GET has this part of `whole` as its body, and that its length is true.
     pub(super) fn content_is(&self, whole: &[u8], place: Range<u64>) {
         let content = slice(whole, &place);
         let promised = place.end.saturating_sub(place.start);
@@ -312,7 +312,7 @@ impl<'a> Case<'a> {
         self.rule("RFC 9110 §8.6: Content-Length", said);
     }
 
-    /// Something went wrong at the inner service while it was answered, or there was no room for so many bytes.
+    /// Whether the inner service had a failure while it was answered, or there was no room for so many bytes.
     fn has_trouble(&self, promised: u64) -> bool {
         let settings = self.judge.settings;
         let no_room = promised > settings.max_size || settings.capacity.is_some();
@@ -320,14 +320,14 @@ impl<'a> Case<'a> {
             || self.calls().any(|call| {
                 call.is_broken() || call.denies_a_part(self.world) || call.withholds_a_part(settings)
             })
-            || settings.modes.fill != Fill::Whole && no_room
+            || settings.modes.fill != Mode::Whole && no_room
     }
 
     pub(super) fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
         self.request.headers.get_all(name).iter().eq(headers.get_all(name))
     }
 
-    /// The field's value, if it has one line and that is a number.
+    /// The value of a field that has one line with a number.
     pub(super) fn number(&self, name: &HeaderName) -> Option<u64> {
         let value = self.viewed.headers.get(name).filter(|_| self.one(name));
         value.and_then(|value| number(value.to_str().ok()?))

@@ -1,4 +1,4 @@
-//! The words that scripts are made of; those that lead somewhere are there more than once.
+//! The words that scripts are made of. Useful words are listed more than once.
 
 use http::Version;
 
@@ -10,7 +10,7 @@ use super::script::{
 pub(super) const STATUSES_STORED: [&[u16]; 6] =
     [&[200], &[200, 203, 204, 301, 404, 410, 503], &[200], &[200, 203, 404], &[200], &[404, 206]];
 
-/// The empty one stands for raw bytes.
+/// The empty method stands for raw bytes.
 pub(super) const METHODS: [&str; 16] = [
     "GET", "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "HEAD", "POST", "DELETE", "PUT", "OPTIONS",
     "TRACE", "PATCH", "",
@@ -147,7 +147,7 @@ pub(super) const LENGTHS: [Length; 14] = [
     Length::Shorter,
 ];
 
-/// The empty one is raw.
+/// The empty line stands for raw bytes.
 pub(super) const CACHE_CONTROL: [&str; 22] = [
     "max-age=60",
     "max-age=60",
@@ -193,7 +193,7 @@ pub(super) const MORE_CACHE_CONTROL: [&str; 17] = [
     "private, s-maxage=60",
 ];
 
-/// The fields that the cache is the target of.
+/// The fields that target the cache.
 pub(super) const TARGETED: [&[&str]; 4] =
     [&[], &[], &["cdn-cache-control"], &["surrogate-control", "cdn-cache-control"]];
 

@@ -1,4 +1,4 @@
-//! `Cache-Control` of a response and of a request, parsed.
+//! The parsed `Cache-Control` of a response and of a request.
 //!
 //! RFC 9111 §5.2: directives are case-insensitive, unknown ones are ignored, arguments may be quoted. RFC 5861
 //! (`stale-while-revalidate`, `stale-if-error`), RFC 8246 (`immutable`), RFC 9213 (targeted fields).
@@ -13,7 +13,7 @@ use super::{
     targeted::targeted,
 };
 
-/// What a response says of its storing and its use (RFC 9111 §5.2.2).
+/// The directives of a response about its storage and its use (RFC 9111 §5.2.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive, present or not")]
 pub(crate) struct ResponseDirectives {
@@ -29,17 +29,17 @@ pub(crate) struct ResponseDirectives {
     pub(crate) s_maxage: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) stale_while_revalidate: Option<Duration>,
-    /// They come from a targeted field, and `Expires` counts no more (RFC 9213 §2.2).
+    /// The directives come from a targeted field, so `Expires` no longer counts (RFC 9213 §2.2).
     pub(crate) is_targeted: bool,
-    /// Some of it cannot be read, and may forbid anything.
+    /// A part of the field cannot be read, and may forbid anything.
     pub(crate) is_unreadable: bool,
-    /// The fields that `no-cache="…"` and `private="…"` name: none of them may be stored for others.
+    /// The fields that `no-cache="…"` and `private="…"` name. None of them may be stored for other clients.
     pub(crate) withheld: Vec<HeaderName>,
 }
 
 impl ResponseDirectives {
-    /// What counts for a cache that heeds these targeted fields, the first of them that is there and can be read
-    /// (RFC 9213 §2.2), and else `Cache-Control`.
+    /// The directives that count: those of the first of these targeted fields that is present and readable (RFC 9213
+    /// §2.2), else those of `Cache-Control`.
     pub(crate) fn heeded(headers: &HeaderMap, fields: &[HeaderName]) -> Self {
         match targeted(headers, fields) {
             None => Self::of(headers),
@@ -57,13 +57,14 @@ impl ResponseDirectives {
         let mut parsed = Self::default();
         for line in headers.get_all(header::CACHE_CONTROL) {
             let line = String::from_utf8_lossy(line.as_bytes());
-            // RFC 9111 §4.2.1 encourages to take what is conflicting or invalid for the least that it may mean. What
-            // follows a quote that does not end cannot be read, and may forbid to store.
+            // RFC 9111 §4.2.1 encourages a cache to give conflicting or invalid directives their most restrictive
+            // meaning. Text after a quote that does not end cannot be read, and may forbid to store.
             parsed.is_unreadable |= !quotes_end(&line);
             for (name, argument) in directives(&line) {
                 parsed.read(&name, argument);
                 if !is_directive(&name, argument) {
-                    // A name in quotes is none, and somebody has put all of it into quotes.
+                    // No directive has a quoted name. If a name begins with a quote, somebody has put the whole value
+                    // into quotes, so the words inside count.
                     let name_words = words(&name, name.starts_with('"'));
                     name_words.chain(words(argument, false)).for_each(|word| parsed.read_stray(word));
                 }
@@ -72,8 +73,8 @@ impl ResponseDirectives {
         parsed.named_once()
     }
 
-    /// Each withheld field once: the viewer who asked gets the lines of each that is here. Once for all of them, since an
-    /// answer may name tens of thousands.
+    /// Leaves each withheld field once, since the client that asked gets the lines of each field in the list. This runs
+    /// once for the whole list, because an answer may name tens of thousands.
     fn named_once(mut self) -> Self {
         self.withheld.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         self.withheld.dedup();
@@ -101,28 +102,28 @@ impl ResponseDirectives {
         }
     }
 
-    /// A word of what is no directive by the grammar (`private;max-age=60`, `no-store;`, `private max-age=0`). The separator
-    /// is wrong and the intent is plain, so it may forbid, but it allows nothing (RFC 9111 §4.2.1): a freshness that cannot
-    /// be read is none.
+    /// Reads a word of a member that is no directive by the grammar (`private;max-age=60`, `no-store;`, `private
+    /// max-age=0`). The separator is wrong and the intent is plain, so the word may forbid, but it allows nothing (RFC
+    /// 9111 §4.2.1). A freshness that cannot be read is zero.
     fn read_stray(&mut self, word: &str) {
         let is = |name: &str| word.eq_ignore_ascii_case(name);
         if is("no-store") {
-            // `must-understand` takes the word of what is well said alone.
+            // Only a well-formed `no-store` gives way to `must-understand`.
             self.is_unreadable = true;
         } else if is("private") {
             self.private = true;
         } else if is("no-cache") {
             self.no_cache = true;
         } else if is("must-revalidate") || is("proxy-revalidate") {
-            // Both forbid the same, and this one gives no leave (RFC 9111 §3.5).
+            // Both forbid the same, but `must-revalidate` would also allow sharing (RFC 9111 §3.5).
             self.proxy_revalidate = true;
         } else if is("max-age") || is("s-maxage") {
             self.max_age.get_or_insert_default();
         }
     }
 
-    /// RFC 9213 §2.1: a value of another type than the directive's own is not taken for what it may have meant. What
-    /// remains of a freshness without a number is none.
+    /// RFC 9213 §2.1: the cache does not guess the meaning of a value whose type is not the directive's own. A
+    /// freshness without a number is zero.
     fn read_item(&mut self, name: &str, value: &Item) {
         let takes_seconds =
             matches!(name, "max-age" | "s-maxage" | "stale-if-error" | "stale-while-revalidate");
@@ -136,9 +137,9 @@ impl ResponseDirectives {
         }
     }
 
-    /// RFC 9111 §5.2.2.4 and §5.2.2.7: with field names, the directive is about these fields alone. False if the
-    /// argument is no list of names, or names what a cache needs to know of the rest; then it is about the whole
-    /// response, as both sections allow.
+    /// Reads field names. With names, the directive is about these fields alone (RFC 9111 §5.2.2.4, §5.2.2.7). Returns
+    /// false if the argument is no list of names, or names a field that a cache needs to use the rest. The directive is
+    /// then about the whole response, as both sections allow.
     fn withhold(&mut self, argument: &str) -> bool {
         let names = argument.trim_matches(is_whitespace).trim_matches('"').split(',');
         let names = names.map(|name| name.trim_matches(is_whitespace)).filter(|name| !name.is_empty());
@@ -151,28 +152,28 @@ impl ResponseDirectives {
         }
     }
 
-    /// §3.5: whether one of the directives is there by which what credentials brought may be shared.
+    /// §3.5: whether a directive allows the cache to share an answer to a request with credentials.
     pub(crate) fn share_with_the_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
-    /// §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10: whether it may not be used stale, whatever anybody allows.
+    /// §4.2.4, §5.2.2.2, §5.2.2.8, §5.2.2.10: whether the response must not be used stale, whatever else allows it.
     pub(crate) fn forbid_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some() || self.no_cache
     }
 }
 
-/// What a request says of the response that it wants (RFC 9111 §5.2.1).
+/// The directives of a request about the response that it wants (RFC 9111 §5.2.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a directive, present or not, but for one field that counts"
 )]
 pub(crate) struct RequestDirectives {
-    /// No directive, but it decides as they do: the request has an `Authorization`, and that counts (§3.5).
+    /// Not a directive, but it decides as they do: the request has an `Authorization` that counts (§3.5).
     pub(crate) is_authorized: bool,
     pub(crate) max_age: Option<Duration>,
-    /// How stale the response may be; [`Duration::MAX`] where any staleness is welcome.
+    /// How stale the response may be, or [`Duration::MAX`] if any staleness is welcome.
     pub(crate) max_stale: Option<Duration>,
     pub(crate) min_fresh: Option<Duration>,
     pub(crate) no_cache: bool,
@@ -186,7 +187,7 @@ impl RequestDirectives {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut parsed = Self::default();
         let mut lines = headers.get_all(header::CACHE_CONTROL).iter().peekable();
-        // §5.4: `Pragma: no-cache` is what HTTP/1.0 clients say; where there is a Cache-Control, that is what counts.
+        // §5.4: HTTP/1.0 clients send `Pragma: no-cache`, which counts only if there is no `Cache-Control`.
         if lines.peek().is_none() && headers.contains_key(header::PRAGMA) {
             parsed.no_cache =
                 members(headers, &header::PRAGMA).any(|member| member.eq_ignore_ascii_case("no-cache"));
@@ -201,7 +202,7 @@ impl RequestDirectives {
 
     fn read(&mut self, name: &str, argument: &str) {
         match name {
-            // What cannot be read here asks for nothing.
+            // An argument that cannot be read asks for nothing.
             "max-age" => self.max_age = self.max_age.or(seconds(argument)),
             "max-stale" if argument.is_empty() => self.max_stale = Some(Duration::MAX),
             "max-stale" => self.max_stale = self.max_stale.or(seconds(argument)),
@@ -215,7 +216,7 @@ impl RequestDirectives {
     }
 }
 
-/// The directives of one line: names in lower case, and arguments as they stand.
+/// The directives of one line: names in lower case, arguments unchanged.
 fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     split_outside_quotes(line, ',').map(|directive| {
         let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
@@ -223,8 +224,8 @@ fn directives(line: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// Whether it is written as §5.2 has it: a token, and after the `=`, if there is one, a token or a string in quotes. No
-/// directive has an apostrophe, though a token may.
+/// Whether the directive is written as in §5.2: a token, and after an `=` a token or a quoted string. No directive has
+/// an apostrophe, though a token may.
 fn is_directive(name: &str, argument: &str) -> bool {
     let is_token = |text: &str| !text.is_empty() && text.bytes().all(is_token_character);
     let argument = argument.trim_matches(is_whitespace);
@@ -233,7 +234,7 @@ fn is_directive(name: &str, argument: &str) -> bool {
     is_token(name) && !name.contains('\'') && (argument.is_empty() || is_token(argument) || is_quoted)
 }
 
-/// The words that are written as tokens, outside of quotes, or `within` them, too.
+/// The tokens of a text outside of quotes, and with `within` those inside quotes, too.
 fn words(text: &str, within: bool) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character: char| {
@@ -256,12 +257,12 @@ fn is_token_character(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// §4.2.1: a number of seconds that is none makes the response stale.
+/// §4.2.1: an unreadable number of seconds makes the response stale.
 fn delta_seconds(argument: &str) -> Duration {
     seconds(argument).unwrap_or_default()
 }
 
-/// RFC 9111 §1.2.2: too large a number is 2^31 seconds.
+/// RFC 9111 §1.2.2: a number that is too large counts as 2^31 seconds.
 pub(crate) fn seconds(argument: &str) -> Option<Duration> {
     let argument = argument.trim_matches(is_whitespace);
     let unquoted = argument.strip_prefix('"').and_then(|argument| argument.strip_suffix('"'));
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_may_forbid_anything() {
+    fn an_unreadable_field_may_forbid_anything() {
         let of = |line: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_bytes(line).unwrap());
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn some_directives_forbid_what_is_stale() {
+    fn some_directives_forbid_stale_use() {
         // RFC 9111 §4.2.4
         for (line, forbidden) in [
             ("max-age=1", false),
@@ -463,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_what_it_wants() {
+    fn the_directives_of_a_request_are_read() {
         // RFC 9111 §5.2.1, §5.4
         let of = |lines: &[(&str, &str)]| RequestDirectives::of(&headers(lines));
         let seconds = |count| Some(Duration::from_secs(count));

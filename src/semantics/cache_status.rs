@@ -1,6 +1,6 @@
 //! `Cache-Status`: what the cache did with a request, in one field.
 //!
-//! RFC 9211. Every reason that a cache has for not storing or not answering has its name here.
+//! RFC 9211. Every reason of a cache for not storing or not answering has its name here.
 
 use std::fmt::{self, Write};
 
@@ -15,22 +15,11 @@ use super::{
 };
 use crate::{error::Error, policy::Policy};
 
-/// What a cache calls itself in `Cache-Status`: a product, a host, one of several in a row.
-///
-/// ```
-/// use tower_video_cache::CacheName;
-///
-/// assert_eq!(CacheName::default().to_string(), "tower-video-cache");
-/// assert_eq!(CacheName::new("edge-1")?.to_string(), "edge-1");
-/// // What is not a token (RFC 9651 §3.3.4) is written as a string.
-/// assert_eq!(CacheName::new("Edge 1")?.to_string(), "\"Edge 1\"");
-/// assert!(CacheName::new("").is_err());
-/// # Ok::<(), tower_video_cache::Error>(())
-/// ```
+/// The name of a cache in `Cache-Status`: a product, a host, or one of several caches in a row.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CacheName {
+pub(crate) struct CacheName {
     written: Box<str>,
-    // The whole members of what is never looked up: they say no more than the name and one reason.
+    // The complete members of requests that are never looked up: the name and one reason.
     bypass: HeaderValue,
     method: HeaderValue,
 }
@@ -40,9 +29,9 @@ impl CacheName {
     ///
     /// # Errors
     ///
-    /// [`is_setting`](Error::is_setting) for any other.
-    pub fn new(name: &str) -> Result<Self, Error> {
-        let refused = || Error::setting("a cache name is 1 to 128 characters of printable ASCII");
+    /// [`is_config`](Error::is_config) for any other name.
+    pub(crate) fn new(name: &str) -> Result<Self, Error> {
+        let refused = || Error::config("a cache name is 1 to 128 characters of printable ASCII");
         let is_printable = name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if name.is_empty() || name.len() > LONGEST_NAME || !is_printable {
             return Err(refused());
@@ -62,12 +51,12 @@ impl CacheName {
         Ok(Self { written: written.into(), bypass, method })
     }
 
-    /// The name as it stands in the field.
+    /// The name as it appears in the field.
     pub(crate) fn as_written(&self) -> &str {
         &self.written
     }
 
-    /// The member for a request that goes by this cache.
+    /// The member for a request that bypasses this cache.
     pub(crate) fn bypass(&self) -> &HeaderValue {
         &self.bypass
     }
@@ -90,7 +79,7 @@ impl Default for CacheName {
 }
 
 impl fmt::Display for CacheName {
-    /// As it stands in the field: a token, or a string in quotes.
+    /// Writes the name as it appears in the field: a token, or a string in quotes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.written)
     }
@@ -102,7 +91,7 @@ impl fmt::Debug for CacheName {
     }
 }
 
-/// Why a response was not stored, or not served from the store.
+/// The reason why a response was not stored, or not served from the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     Abandoned,
@@ -136,7 +125,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it is the response itself, its status or its fields, that forbids to store it.
+    /// Whether the response itself forbids to store it, by its status or its fields.
     pub(crate) fn is_of_the_response(self) -> bool {
         matches!(
             self,
@@ -153,12 +142,12 @@ impl Refusal {
         )
     }
 
-    /// Whether the response is for the client alone who asked: another one may get another.
+    /// Whether the response is for this client alone, so that another client may get another one.
     pub(crate) fn is_of_the_client(self) -> bool {
         matches!(self, Self::Authorization | Self::Cookie | Self::Private | Self::SetCookie)
     }
 
-    /// Why what is stored stands in for an answer with this status, or for none.
+    /// The reason why a stored response stands in for an answer with this status, or for no answer.
     pub(crate) fn of_stand_in(answered: Option<StatusCode>) -> Self {
         answered.map_or(Self::StaleIfFailed, |_| Self::StaleIfError)
     }
@@ -198,18 +187,18 @@ impl Refusal {
     }
 }
 
-/// Why a request went forward to the inner service (RFC 9211 §2.2).
+/// The reason why a request was forwarded to the inner service (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
-    /// This cache was told to leave the request alone, or cannot tell what it means.
+    /// This cache was told to leave the request alone, or cannot tell its meaning.
     Bypass,
-    /// The method is for the inner service to answer.
+    /// Only the inner service may answer the method.
     Method,
-    /// The store could not tell what it has.
+    /// The store could not tell whether it has a response.
     Miss,
-    /// A stored response was found, and not all of its bytes.
+    /// The stored response lacks some of its bytes.
     Partial,
-    /// The request asked for it.
+    /// The request demanded it.
     Request,
     Stale,
     UriMiss,
@@ -231,16 +220,16 @@ impl Forwarded {
     }
 }
 
-/// What became of one request that a stored response or the inner service answered: the member that this cache
-/// adds to `Cache-Status`. An answer of neither is [`Generated`].
+/// The result of one request that a stored response or the inner service answered. It is the member that this cache
+/// adds to `Cache-Status`. Any other answer is [`Generated`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// `None` is a hit, of which `forwarded_status`, `stored` and `collapsed` say nothing, whatever they are.
+    /// `None` is a hit. A hit ignores `forwarded_status`, `stored` and `collapsed`.
     pub(crate) forwarded: Option<Forwarded>,
-    /// The status that the inner service answered with, where it is known.
+    /// The status of the inner service's answer, if known.
     pub(crate) forwarded_status: Option<StatusCode>,
     pub(crate) stored: bool,
-    /// Not all of it is stored yet, and it may never be.
+    /// The response is not fully stored yet, and may never be.
     pub(crate) storing: bool,
     pub(crate) collapsed: bool,
     /// Seconds of freshness left.
@@ -249,13 +238,13 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2), to the fields of an
-    /// answer with this status.
+    /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2). `status` is the status of
+    /// the answer that has these fields.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, status: StatusCode, by: Signature<'_>) {
         append_text(headers, self.member(status, by, None));
     }
 
-    /// The same, for the answer of the inner service whose fields these are.
+    /// Like [`append_to`](Self::append_to), for an answer of the inner service that has these fields.
     pub(crate) fn append_to_passed(
         self,
         headers: &mut HeaderMap,
@@ -263,14 +252,14 @@ impl Outcome {
         by: Signature<'_>,
         policy: &Policy,
     ) {
-        // What is remembered of an answer before this one may not be true of this one.
+        // A refusal that is remembered from an earlier answer may not be true of this one.
         let is_refused = |media: &&str| !policy.admits_media(Some(*media));
         let media = media_type(headers).filter(|_| self.refusal == Some(Refusal::Media)).filter(is_refused);
         let member = self.member(status, by, media);
         append_text(headers, member);
     }
 
-    /// `media` is the type that was refused, if that is why.
+    /// Writes the member. `media` is the refused type, if the type is the reason.
     fn member(self, status: StatusCode, by: Signature<'_>, media: Option<&str>) -> String {
         let mut member = by.begin();
         let was_forwarded = self.forwarded.is_some();
@@ -281,7 +270,7 @@ impl Outcome {
                 member.push_str(reason.name());
             }
         }
-        // §2.3: where it is not said, it is the status of the answer.
+        // §2.3: without this parameter, it is the status of the answer.
         if let Some(forwarded) = self.forwarded_status.filter(|code| was_forwarded && *code != status) {
             member.push_str("; fwd-status=");
             member.push_str(forwarded.as_str());
@@ -290,7 +279,7 @@ impl Outcome {
             // Writing to a String does not fail.
             let _ = write!(member, "; ttl={ttl}");
         }
-        // §2.5, §2.6: these mean something of what was forwarded, and of nothing else.
+        // §2.5, §2.6: these are defined only for a forwarded request.
         if was_forwarded && self.stored {
             member.push_str("; stored");
         }
@@ -299,7 +288,7 @@ impl Outcome {
         }
         let storing = (was_forwarded && self.storing).then_some(STORING);
         by.end(&mut member, self.refusal.map(Refusal::name).or(storing));
-        // A type that is written otherwise, or is longer than any that is registered, is not repeated.
+        // A type that is no token, or is longer than any registered one, is not repeated.
         if let Some(media) = media.filter(|media| media.len() <= LONGEST_MEDIA && is_token(media)) {
             member.push(':');
             member.push_str(media);
@@ -308,14 +297,14 @@ impl Outcome {
     }
 }
 
-/// An answer that this cache made by itself: no hit, for nothing that is stored is in it, and not forwarded.
+/// An answer that this cache made by itself. It is no hit, since it contains nothing stored, and it was not forwarded.
 ///
-/// RFC 9211 §2 would rather have no member there. This one says why there was no other answer.
+/// RFC 9211 §2 would rather have no member there. This member says why there was no other answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generated(pub(crate) Refusal);
 
 impl Generated {
-    /// Appends this cache's member: its name and the reason.
+    /// Appends this cache's member: the name and the reason.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, by: Signature<'_>) {
         let mut member = by.begin();
         by.end(&mut member, Some(self.0.name()));
@@ -323,10 +312,10 @@ impl Generated {
     }
 }
 
-/// Whose a member is, and of which key, where that is to be shown.
+/// The name of the cache in a member, and the key, if it is to be shown.
 #[derive(Clone, Copy)]
 pub(crate) struct Signature<'a> {
-    /// As it stands in the field.
+    /// The name as it appears in the field.
     pub(crate) name: &'a str,
     pub(crate) key: Option<&'a [u8]>,
 }
@@ -341,7 +330,7 @@ impl Signature<'_> {
     fn end(self, member: &mut String, detail: Option<&str>) {
         if let Some(key) = self.key {
             member.push_str("; key=");
-            // A key may be of any bytes, and §2.7 has a string of printable ASCII.
+            // A key may have any bytes, but §2.7 allows only a string of printable ASCII.
             push_string(member, key.escape_ascii());
         }
         if let Some(detail) = detail {
@@ -351,7 +340,7 @@ impl Signature<'_> {
     }
 }
 
-/// Appends a whole member. Where there is no room for one more field, it is this one that is missing.
+/// Appends a whole member. If there is no room for one more field, the member is left out.
 pub(crate) fn append(headers: &mut HeaderMap, member: HeaderValue) {
     let _ = headers.try_append(CACHE_STATUS, member);
 }
@@ -370,13 +359,13 @@ const LONGEST_NAME: usize = 128;
 
 const LONGEST_MEDIA: usize = 100;
 
-/// The `detail` of an answer that leaves while it is being stored.
+/// The `detail` of an answer that is sent while it is being stored.
 const STORING: &str = "storing";
 
-/// Room for the parameters of nearly every member that shows no key.
+/// Room for the parameters of nearly every member without a key.
 const PARAMETERS: usize = 64;
 
-/// RFC 9651 §3.3.1: an integer has 15 digits at most.
+/// RFC 9651 §3.3.1: an integer has at most 15 digits.
 const MOST_SECONDS: i64 = 999_999_999_999_999;
 
 #[cfg(test)]
@@ -392,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_says_what_happened() {
+    fn a_member_tells_the_outcome() {
         let (ok, partial) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
         for (rule, outcome, status, expected) in [
             (
@@ -426,7 +415,7 @@ mod tests {
                 ok,
                 "fwd=uri-miss; ttl=300; detail=storing",
             ),
-            ("§2.8 nothing of a hit", Outcome { storing: true, ..Outcome::default() }, ok, "hit"),
+            ("§2.8 a hit has no detail", Outcome { storing: true, ..Outcome::default() }, ok, "hit"),
             (
                 "§2.3 another status than the answer's",
                 Outcome {
@@ -444,7 +433,7 @@ mod tests {
                 "fwd=partial",
             ),
             (
-                "§2.3, §2.5, §2.6 nothing of a hit",
+                "§2.3, §2.5, §2.6 a hit has none of these",
                 Outcome { forwarded_status: Some(ok), stored: true, collapsed: true, ..Outcome::default() },
                 partial,
                 "hit",
@@ -480,13 +469,13 @@ mod tests {
             (Some("Application/X-Custom+xml"), "media-type:Application/X-Custom+xml"),
             (Some(&long[..100]), &format!("media-type:{}", &long[..100])[..]),
             (None, "media-type"),
-            // Neither an end of the member nor a string, nor anything long.
+            // A type that could end the member, is no token, or is long, is not repeated.
             (Some("text/html, x; hit"), "media-type"),
             (Some("\"text\"/html"), "media-type"),
             (Some("text/h\u{e9}"), "media-type"),
             (Some("text /html"), "media-type"),
             (Some(&long), "media-type"),
-            // One that is stored by now is not the reason.
+            // A type that is stored by now is not the reason.
             (Some("video/mp4"), "media-type"),
         ] {
             let mut headers = HeaderMap::new();
@@ -520,7 +509,7 @@ mod tests {
         let longest = "x".repeat(128);
         assert_eq!(CacheName::new(&longest).unwrap().as_written(), longest);
         for name in ["", "\n", "\t", "\u{7f}", "\u{fc}", &"x".repeat(129)] {
-            assert!(CacheName::new(name).unwrap_err().is_setting(), "{name:?}");
+            assert!(CacheName::new(name).unwrap_err().is_config(), "{name:?}");
         }
         assert_eq!(CacheName::new(env!("CARGO_PKG_NAME")).unwrap(), CacheName::default());
     }
@@ -546,7 +535,7 @@ mod tests {
         assert!(!headers.contains_key(CACHE_STATUS));
     }
 
-    /// Every reason once. The match is there to be added to: without an arm, a new reason does not compile.
+    /// Every reason once. A new reason does not compile until it has an arm in this match.
     fn reasons() -> Vec<Forwarded> {
         let next = |reason| match reason {
             Forwarded::Bypass => Some(Forwarded::Method),
@@ -561,7 +550,7 @@ mod tests {
         std::iter::successors(Some(Forwarded::Bypass), |reason| next(*reason)).collect()
     }
 
-    /// Every refusal once, the same way.
+    /// Every refusal once, checked in the same way.
     fn refusals() -> Vec<Refusal> {
         let next = |refusal| match refusal {
             Refusal::Abandoned => Some(Refusal::Authorization),
@@ -596,13 +585,13 @@ mod tests {
         std::iter::successors(Some(Refusal::Abandoned), |refusal| next(*refusal)).collect()
     }
 
-    /// Every value of a kind, and none.
+    /// Every value of a kind, and `None`.
     fn or_none<T: Copy>(values: &[T]) -> Vec<Option<T>> {
         [None].into_iter().chain(values.iter().copied().map(Some)).collect()
     }
 
-    /// Appends to fields that have a member already, and gives the parameters of the last member by another
-    /// implementation's reading of the whole field.
+    /// Appends to fields that have two members already. Returns the parameters of the last member, as another
+    /// implementation reads the whole field.
     fn appended(name: &CacheName, append: impl FnOnce(&mut HeaderMap)) -> Vec<(String, BareItem)> {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; fwd=stale, \"middle one\"; hit"));

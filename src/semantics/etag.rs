@@ -16,8 +16,8 @@ pub(crate) struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// `None` unless it is `W/"..."` or `"..."`; the `W` counts only in upper case. A backslash is a character like
-    /// others (RFC 9110 §8.8.3).
+    /// Reads `W/"..."` or `"..."`, else gives `None`. The `W` counts only in upper case. A backslash is an ordinary
+    /// character (RFC 9110 §8.8.3).
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let (weak, opaque) = match text.strip_prefix(b"W/") {
             Some(opaque) => (true, opaque),
@@ -43,11 +43,11 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// What a condition names: any representation, or one with this tag.
+/// A member of a condition: any representation, or one with this tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Named<'a> {
     Any,
-    /// No tag by the grammar.
+    /// Text that is no entity tag by the grammar.
     Other(&'a [u8]),
     Tag(EntityTag<'a>),
 }
@@ -56,7 +56,7 @@ pub(crate) enum Named<'a> {
 pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Named<'a>> {
     let lines = headers.get_all(field).iter();
     let members = lines.flat_map(|line| {
-        // A comma may be in a tag, and a quote can only be at its ends.
+        // A tag may contain a comma, and a quote only at its ends.
         let mut quoted = false;
         line.as_bytes().split(move |byte| {
             quoted ^= *byte == b'"';
@@ -69,7 +69,7 @@ pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iter
     })
 }
 
-/// What a stored response can be compared by; each is read from its fields when a condition asks for it.
+/// The validators of a stored response. Each is read from its fields when a condition asks for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a>(&'a HeaderMap);
 
@@ -82,7 +82,7 @@ impl<'a> Validators<'a> {
         agreed(self.0, &header::ETAG).and_then(EntityTag::parse)
     }
 
-    /// An `ETag` that is no tag by the grammar. There are servers that send it without quotes, or with a space within.
+    /// An `ETag` that is no tag by the grammar. Some servers send it without quotes, or with a space within.
     pub(crate) fn malformed_tag(self) -> Option<&'a [u8]> {
         agreed(self.0, &header::ETAG).filter(|text| !text.is_empty() && EntityTag::parse(text).is_none())
     }
@@ -91,15 +91,15 @@ impl<'a> Validators<'a> {
         date(self.0, &header::LAST_MODIFIED)
     }
 
-    /// What `If-Modified-Since` is held against: RFC 9111 §4.3.2 takes `Date` where there is no `Last-Modified`.
+    /// The date to compare with `If-Modified-Since`. RFC 9111 §4.3.2 takes `Date` if there is no `Last-Modified`.
     pub(crate) fn modified_or_sent(self) -> Option<SystemTime> {
         self.last_modified().or_else(|| date(self.0, &header::DATE))
     }
 
-    /// The modification date where it is strong: so long before `Date` that no second change can hide behind it.
+    /// The modification date if it is strong: so long before `Date` that no second change can hide behind it.
     ///
-    /// RFC 9110 §8.8.2.2 asks for one second, and for more where two clocks may have set the two dates. A minute
-    /// is what RFC 7232 asked for, and who set the dates cannot be told here.
+    /// RFC 9110 §8.8.2.2 asks for one second between the two dates, and for more if two clocks may have set them. The
+    /// cache cannot know who set them, so it takes a minute, as RFC 7232 asked.
     pub(crate) fn strong_last_modified(self) -> Option<SystemTime> {
         let modified = self.last_modified()?;
         let since = date(self.0, &header::DATE)?.duration_since(modified).ok()?;
@@ -107,12 +107,12 @@ impl<'a> Validators<'a> {
     }
 }
 
-/// Whether the response carries anything that it can be validated by.
+/// Whether the response has a validator.
 pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
-/// Whether the response has one entity tag, and that is strong: whatever has it too has the same bytes.
+/// Whether the response has exactly one entity tag, and a strong one: every answer with that tag has the same bytes.
 pub(crate) fn has_strong_tag(headers: &HeaderMap) -> bool {
     single_bytes(headers, &header::ETAG).and_then(EntityTag::parse).is_some_and(|tag| !tag.is_weak())
 }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_names_its_tags_and_tells_what_is_none() {
+    fn a_list_gives_its_tags_and_the_members_that_are_none() {
         let tag = |text: &'static str| Named::Tag(EntityTag::parse(text.as_bytes()).unwrap());
         let mut list = HeaderMap::new();
         for line in ["\"a,b\" , W/\"c\",,d,\"e", "*", "\"back\\\", \"slash\"", "\"caf\u{e9}\""] {

@@ -1,4 +1,4 @@
-//! Header fields: reading lists and single values, and which fields a cache takes off.
+//! Header fields: reading lists and single values, and removing fields.
 //!
 //! RFC 9110 §5 (fields), §7.6.1 (`Connection`); RFC 9111 §3.1 (storing header fields).
 
@@ -16,7 +16,7 @@ pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
     values.next().is_none().then(|| value.trim_matches(is_whitespace))
 }
 
-/// The same in bytes, which need not be ASCII: an entity tag may have others (RFC 9110 §8.8.3).
+/// Like [`single`], but in bytes that need not be ASCII: an entity tag may have others (RFC 9110 §8.8.3).
 pub(crate) fn single_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.as_bytes();
@@ -25,7 +25,7 @@ pub(crate) fn single_bytes<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
 
 /// The value of a field that may occur only once; `None` if it is absent, or if its lines differ.
 ///
-/// A server and the gateway before it may each write the field: lines that are equal say one thing.
+/// Equal lines count as one: a server and the gateway before it may each write the field.
 pub(crate) fn agreed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).iter().map(|value| value.as_bytes().trim_ascii());
     let value = values.next()?;
@@ -45,7 +45,7 @@ pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Ite
         .filter(|member| !member.is_empty())
 }
 
-/// Whether every quoted string of the text ends in it.
+/// Whether every quoted string of the text is closed.
 pub(crate) fn quotes_end(text: &str) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     for character in text.chars() {
@@ -82,21 +82,21 @@ pub(crate) fn is_whitespace(character: char) -> bool {
     matches!(character, ' ' | '\t')
 }
 
-/// A date in any of the three forms of RFC 9110 §5.6.7; in any case (RFC 9111 §4.2), and in GMT alone.
+/// Reads a date in any of the three forms of RFC 9110 §5.6.7, in any case (RFC 9111 §4.2), and in GMT alone.
 pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let text = std::str::from_utf8(agreed(headers, name)?).ok()?;
     httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_date_case(text))).ok()
 }
 
-/// A time as a field says it (RFC 9110 §5.6.7); none before 1970 or after 9999, which cannot be said so. RFC 9110 §6.6.1
-/// has no `Date` from whoever has no clock.
+/// Writes a time as a field value (RFC 9110 §5.6.7). Gives `None` for a time before 1970 or after 9999, which no field
+/// can hold. RFC 9110 §6.6.1: a server without a clock sends no `Date`.
 pub(crate) fn http_date(time: SystemTime) -> Option<HeaderValue> {
     let since = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
     let text = (since < YEAR_10000).then(|| httpdate::fmt_http_date(time))?;
     HeaderValue::try_from(text).ok()
 }
 
-/// Names of days and months with one capital letter, as dates have them, and `GMT`.
+/// Writes the names of days and months with one capital letter, as dates have them, and `GMT`.
 fn in_date_case(text: &str) -> String {
     let lower = text.to_ascii_lowercase().replace("gmt", "GMT");
     let mut after_letter = false;
@@ -117,7 +117,7 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
     Some(essence.trim_matches(is_whitespace)).filter(|essence| !essence.is_empty())
 }
 
-/// What `Content-Length` says: nothing, a number, or nonsense.
+/// The declared `Content-Length`: none, a number, or nonsense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeclaredLength {
     Unsaid,
@@ -144,7 +144,7 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> DeclaredLength {
     said
 }
 
-/// Leaves one line of `Content-Length` where an inner service repeats it; false if no length can be made of it.
+/// Leaves one line of `Content-Length` if the inner service repeats it. Returns false if the lines give no length.
 ///
 /// RFC 9110 §8.6: a list of one repeated number is replaced by that number, or the message is rejected.
 pub(crate) fn settle_length(headers: &mut HeaderMap) -> bool {
@@ -180,10 +180,11 @@ pub(crate) fn without_content(stored: &HeaderMap, names: &[HeaderName]) -> Heade
     headers
 }
 
-/// Takes off a response what is a matter of one connection: the fields that `Connection` lists, and those that always are.
+/// Removes the fields of one connection from a response: those that `Connection` lists, and those that always belong to
+/// it.
 ///
-/// RFC 9110 §7.6.1: a field for all recipients is never listed. Where it is, it stays: without it, what is stored would be
-/// taken for something else.
+/// RFC 9110 §7.6.1: a field for all recipients is never listed. If such a field is listed anyway, it stays: without it,
+/// the stored response would be taken for something else.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let names = members(headers, &header::CONNECTION).filter_map(|name| name.parse().ok());
     let listed: Vec<HeaderName> = names.filter(|name| !is_indispensable(name)).collect();
@@ -192,17 +193,17 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a stored response without the field would be taken for what it is not: its bytes for others, its variants for
-/// each other, its age for less.
+/// Whether a stored response needs the field. Without it, the bytes or the variants would be mistaken for others, or
+/// the age for less.
 pub(crate) fn is_indispensable(name: &HeaderName) -> bool {
     INDISPENSABLE.contains(name) || name.as_str().ends_with("cache-control")
 }
 
-/// Takes off a request what its `Connection` lists, and the list: such a field is for this hop, selects nothing and asks for
-/// nothing (RFC 9110 §7.6.1).
+/// Removes the fields that the `Connection` of a request lists, and the list itself. Such a field is for this hop: it
+/// selects nothing and asks for nothing (RFC 9110 §7.6.1).
 ///
-/// The list goes whole, with what cannot be read of it. The cache asks by fields of its own (`Range`, `If-None-Match`),
-/// and no client is to have the next hop take them off. A list that names no field stays.
+/// The whole list goes, with the members that cannot be read. The cache asks by fields of its own (`Range`,
+/// `If-None-Match`), and no client may make the next hop remove them. A list that names no field stays.
 pub(crate) fn remove_listed(request: &mut HeaderMap) {
     let lines = || request.get_all(header::CONNECTION).iter();
     if !has(request, &header::CONNECTION) || lines().all(names_no_field) {
@@ -215,14 +216,14 @@ pub(crate) fn remove_listed(request: &mut HeaderMap) {
     }
 }
 
-/// Nearly all that clients say: how long the connection is to last.
+/// Whether the line says only how long the connection is to last, as nearly all clients do.
 fn names_no_field(line: &HeaderValue) -> bool {
     ["keep-alive", "close"].iter().any(|option| line.as_bytes().eq_ignore_ascii_case(option.as_bytes()))
 }
 
-/// Takes off what would make the inner service answer with less than the whole representation.
+/// Removes the fields that could make the inner service answer with less than the whole representation.
 ///
-/// RFC 9110 §13.1 and §14.2: the conditions and ranges are this viewer's; what is stored is for every viewer.
+/// RFC 9110 §13.1 and §14.2: conditions and ranges belong to one client; a stored response is for every client.
 pub(crate) fn remove_conditions_and_ranges(headers: &mut HeaderMap) {
     for name in &CONDITIONS_AND_RANGES {
         headers.remove(name);
@@ -234,27 +235,29 @@ pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
     CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
 }
 
-/// Whether the request has the field. Each request is asked, and has few fields: a look at all of them costs less than a hash.
+/// Whether the request has the field. This runs for each request. Requests have few fields, so comparing all of them
+/// costs less than a hash.
 pub(crate) fn has(request: &HeaderMap, name: &HeaderName) -> bool {
     request.keys().any(|named| named == name)
 }
 
-/// Whether the request asks, beside its method, for another one.
+/// Whether a field of the request asks for another method.
 ///
-/// HTTP knows no such fields, but there are services that heed them, on a GET too. What such a service answers is
-/// not what it answers to a GET.
+/// HTTP knows no such fields, but some services heed them, on a GET too. The answer of such a service is not its answer
+/// to a GET.
 pub(crate) fn overrides_method(headers: &HeaderMap) -> bool {
-    // Each request is asked, and has few fields: to look at all of them is less than to look for three.
+    // This runs for each request. Requests have few fields, so looking at all of them costs less than looking for
+    // three.
     headers.keys().any(|name| name.as_str().starts_with("x-") && METHOD_OVERRIDES.contains(name))
 }
 
-/// Whether the field is one of those that a fill leaves out.
+/// Whether the field is a condition or a range, which a fill leaves out.
 pub(crate) fn is_condition_or_range(name: &HeaderName) -> bool {
     CONDITIONS_AND_RANGES.contains(name)
 }
 
-/// The fields of a response as they are stored: without hop-by-hop fields, without those that are withheld, and
-/// without those that every answer gets anew. A `Date` is recorded where there was none (RFC 9110 §6.6.1).
+/// The fields of a response as they are stored: without hop-by-hop fields, without withheld fields, and without the
+/// fields that every answer gets anew. A missing `Date` is added (RFC 9110 §6.6.1).
 pub(crate) fn stored_fields(headers: &HeaderMap, withheld: &[HeaderName], received: SystemTime) -> HeaderMap {
     let mut stored = headers.clone();
     remove_hop_by_hop(&mut stored);
@@ -269,7 +272,7 @@ pub(crate) fn stored_fields(headers: &HeaderMap, withheld: &[HeaderName], receiv
     stored
 }
 
-/// RFC 9110 §7.6.1, and those of a proxy (RFC 9111 §3.1).
+/// RFC 9110 §7.6.1, and the fields of a proxy (RFC 9111 §3.1).
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
@@ -314,7 +317,7 @@ const METHOD_OVERRIDES: [HeaderName; 3] = [
     HeaderName::from_static("x-method-override"),
 ];
 
-/// In seconds from 1970.
+/// In seconds since 1970.
 const YEAR_10000: u64 = 253_402_300_800;
 
 const MADE_ANEW: [HeaderName; 3] = [header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::CONTENT_RANGE];
@@ -323,7 +326,7 @@ const MADE_ANEW: [HeaderName; 3] = [header::ACCEPT_RANGES, header::CONTENT_LENGT
 pub(crate) mod tests {
     use super::*;
 
-    /// A header map of the lines given.
+    /// A header map of these lines.
     pub(crate) fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         lines
             .iter()
@@ -376,7 +379,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn lines_that_are_equal_say_one_thing() {
+    fn equal_lines_count_as_one() {
         for (lines, one) in [
             (&["\"a\""][..], Some("\"a\"")),
             (&["\"a\"", " \"a\" "], Some("\"a\"")),
@@ -399,7 +402,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_connection_lists_goes_with_it() {
+    fn fields_listed_in_connection_are_removed_from_a_response() {
         let mut headers =
             headers(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("keep-alive", "5"), ("x-end", "2")]);
         remove_hop_by_hop(&mut headers);
@@ -413,7 +416,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_connection_lists_of_a_request_goes_with_the_list() {
+    fn fields_listed_in_connection_are_removed_from_a_request() {
         // RFC 9110 §7.6.1
         let fields = [("range", "bytes=0-1"), ("x-q", "a"), ("host", "h")];
         for (lines, left) in [
@@ -453,7 +456,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_time_that_no_field_can_say_is_not_said() {
+    fn a_time_that_no_field_can_hold_is_not_written() {
         use std::time::Duration;
         let after = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
         for (time, expected) in [

@@ -1,10 +1,10 @@
-//! Which type a response is taken for, where its `Content-Type` tells nothing, or what is known to be a mistake.
+//! The media type of a response whose `Content-Type` tells nothing, or is a known mistake.
 //!
-//! RFC 9110 §8.3: a recipient may examine what has no type, and what has a type in error is found in practice. The bytes are
-//! not looked at here: the ending of the path is, which is what servers have their types from.
+//! RFC 9110 §8.3: a recipient may examine content without a type, and wrong types are found in practice. The cache does
+//! not look at the bytes. It looks at the ending of the path, which servers take their types from as well.
 
-/// The type that goes with the ending of `path`, where `said`, the essence of the `Content-Type`, is missing, says nothing, or
-/// is known to be given to this ending in error.
+/// The type for the ending of `path`, if `said`, the essence of the `Content-Type`, is missing, says nothing, or is
+/// known to be given to this ending in error.
 pub(crate) fn by_ending(path: &str, said: Option<&str>) -> Option<&'static str> {
     let (_, file) = path.rsplit_once('/').unwrap_or(("", path));
     let (_, ending) = file.rsplit_once('.')?;
@@ -14,16 +14,16 @@ pub(crate) fn by_ending(path: &str, said: Option<&str>) -> Option<&'static str> 
     is_in_doubt.then_some(kind.media)
 }
 
-/// Files of one type.
+/// The endings of one type.
 struct Kind {
     media: &'static str,
     endings: &'static [&'static str],
-    /// Other types that servers give them.
+    /// Wrong types that servers give to these endings.
     mistakes: &'static [&'static str],
 }
 
-/// Types of anything at all. `binary/octet-stream` is what S3 stores where nothing was said; those of downloads have a
-/// browser save the file.
+/// Types that may mean anything. S3 stores `binary/octet-stream` if the uploader named no type. The download types make
+/// a browser save the file.
 const SAYING_NOTHING: [&str; 8] = [
     "application/octet-stream",
     "application/binary",
@@ -35,8 +35,8 @@ const SAYING_NOTHING: [&str; 8] = [
     "unknown/unknown",
 ];
 
-/// The types that players fetch. Those that are in error are of lists that servers read: a Qt translation and another document end
-/// in `.ts`, too, and to a server that knows no playlists these are text, or XML.
+/// The types that players fetch. The mistakes come from the lists that servers read. A Qt translation and another
+/// document also end in `.ts`. A server that knows no playlists takes them for text or XML.
 const KINDS: [Kind; 14] = [
     Kind {
         media: "application/dash+xml",
@@ -99,7 +99,7 @@ mod tests {
             ("/v/a.ts", None, Some("video/mp2t")),
             ("/v/a.b.mp4", Some("application/force-download"), Some("video/mp4")),
             (".mp4", None, Some("video/mp4")),
-            // The type counts, where it says something and is no known mistake.
+            // The type counts if it says something and is no known mistake.
             ("/v/a.mp4", Some("text/html"), None),
             ("/v/a.mp4", Some("text/plain"), None),
             ("/v/a.mp4", Some("text/vnd.trolltech.linguist"), None),
@@ -107,7 +107,7 @@ mod tests {
             ("/v/a.ts", Some("application/typescript"), None),
             ("/v/a.mp4", Some("video/mp4"), None),
             ("/v/a.m3u8", Some("text/html"), None),
-            // An ending that is none, or of something else.
+            // No ending, or the ending of something else.
             ("/v/a.html", octets, None),
             ("/v/a.ts.html", None, None),
             ("/v/a.ts/", None, None),

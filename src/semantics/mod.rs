@@ -1,7 +1,7 @@
-//! The rules of HTTP as pure functions: fields, numbers and `now` go in, an answer comes out.
+//! The rules of HTTP as pure functions: fields, numbers and `now` go in, a verdict comes out.
 //!
-//! RFC 9110 (semantics), RFC 9111 (caching) and its extensions (RFC 5861, 8246, 9213), RFC 9211 (Cache-Status), one file for
-//! each question.
+//! RFC 9110 (semantics), RFC 9111 (caching) and its extensions (RFC 5861, 8246, 9213), RFC 9211 (Cache-Status). Each
+//! file answers one question.
 
 pub(crate) mod cache_control;
 pub(crate) mod cache_status;

@@ -1,36 +1,36 @@
 //! `multipart/byteranges`: several parts of a representation in one content.
 //!
-//! RFC 9110 §14.6 (the media type), §15.3.7.2 (what it carries); RFC 2046 §5.1.1 (delimiters).
+//! RFC 9110 §14.6 (the media type), §15.3.7.2 (its content); RFC 2046 §5.1.1 (delimiters).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderValue;
 
 use super::range::ByteRange;
 
-/// All of a content of several parts but the bytes of the representation.
+/// A content of several parts, without the bytes of the representation.
 #[derive(Debug)]
 pub(crate) struct Multipart {
     pub(crate) parts: Vec<Part>,
-    /// What stands after the last part.
+    /// The text after the last part.
     pub(crate) close: Bytes,
     boundary: Boundary,
     length: u64,
 }
 
-/// One part, and what stands before its bytes.
+/// One part, and the text before its bytes.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) head: Bytes,
     pub(crate) range: ByteRange,
 }
 
-/// The 128 bits that parts are told apart by: they must not be known to who makes the parts.
+/// The 128 bits that separate the parts. The author of the content must not know them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boundary(pub(crate) u128);
 
 impl Multipart {
-    /// The content of these parts of a representation of `complete` bytes and this `Content-Type`; `None` if it would
-    /// be no shorter than the whole.
+    /// The content of these parts of a representation of `complete` bytes and this `Content-Type`. `None` if it would
+    /// not be shorter than the whole representation.
     pub(crate) fn of(
         ranges: &[ByteRange],
         content_type: Option<&HeaderValue>,
@@ -56,7 +56,7 @@ impl Multipart {
             text.put_slice(b"\r\n\r\n");
             let head = text.split().freeze();
             length = length.checked_add(bytes_in(&head))?.checked_add(range.length())?;
-            // Here already, for the heads of many parts are long too.
+            // Checked for each part, since the heads of many parts are long too.
             if length >= complete {
                 return None;
             }
@@ -67,7 +67,7 @@ impl Multipart {
         (length < complete).then_some(Self { parts, close, boundary, length })
     }
 
-    /// Bytes of all of it.
+    /// The length of the whole content in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
@@ -79,7 +79,7 @@ impl Multipart {
 }
 
 impl Boundary {
-    /// Always of one length, of characters that need no quotes.
+    /// Always of the same length, in characters that need no quotes.
     fn text(self) -> String {
         format!("{:032x}", self.0)
     }
@@ -101,7 +101,7 @@ mod tests {
         ranges.iter().map(|(start, end)| ByteRange { start: *start, end: *end }).collect()
     }
 
-    /// All of it, with `*` for each byte of the representation.
+    /// The whole text, with `*` for each byte of the representation.
     fn text(multipart: &Multipart) -> String {
         let mut text = String::new();
         for part in &multipart.parts {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_as_the_example_of_the_rfc() {
+    fn the_text_matches_the_example_of_the_rfc() {
         let two = ranges(&[(500, 503), (7000, 7002)]);
         let media = HeaderValue::from_static("video/mp4");
         let multipart = Multipart::of(&two, Some(&media), 8000, BOUNDARY).unwrap();
@@ -128,19 +128,19 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_type_has_parts_without_one() {
+    fn parts_of_an_untyped_response_have_no_type() {
         let multipart = Multipart::of(&ranges(&[(0, 1), (100, 101)]), None, 8000, BOUNDARY).unwrap();
         assert!(!text(&multipart).contains("Content-Type"));
     }
 
     #[test]
-    fn it_is_shorter_than_the_whole_or_is_not() {
+    fn a_multipart_is_never_longer_than_the_whole() {
         let two = ranges(&[(0, 1), (300, 301)]);
         let length = Multipart::of(&two, None, 999, BOUNDARY).unwrap().length();
-        // Numbers of three digits each: the length of the whole does not change that of the parts.
+        // All numbers have three digits, so the length of the whole does not change the length of the parts.
         assert!(Multipart::of(&two, None, length, BOUNDARY).is_none());
         assert!(Multipart::of(&two, None, length + 1, BOUNDARY).is_some_and(|parts| parts.length() == length));
-        // The heads of these are longer than what they are heads of.
+        // The heads of these parts are longer than their bytes.
         let media = HeaderValue::from_str(&"x".repeat(2000)).unwrap();
         assert!(Multipart::of(&two, Some(&media), 4000, BOUNDARY).is_none());
         let all = ranges(&[(0, u64::MAX - 1), (u64::MAX - 1, u64::MAX)]);

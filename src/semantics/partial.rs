@@ -1,4 +1,4 @@
-//! Which part is it? What a 206 holds, and whether it is of the representation that is stored in part.
+//! The part that a 206 holds, and whether it belongs to a representation that is stored in part.
 //!
 //! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.5 (`If-Range`); RFC 9111 §3.3 and §3.4 (storing and combining
 //! parts).
@@ -32,14 +32,14 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// `None` for several parts, for one of a representation whose length is not said, and for fields that contradict
-    /// each other.
+    /// Reads the part. Gives `None` for several parts, for a representation whose length is not said, and for fields
+    /// that contradict each other.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let (unit, said) = single(headers, &header::CONTENT_RANGE)?.split_once(' ')?;
         let (range, complete) = said.trim_ascii().split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let (first, last, complete) = (number(first)?, number(last)?, number(complete)?);
-        // RFC 9110 §14.4: else it is invalid.
+        // RFC 9110 §14.4: otherwise the field is invalid.
         if !unit.eq_ignore_ascii_case("bytes") || first > last || last >= complete {
             return None;
         }
@@ -61,8 +61,8 @@ pub(crate) enum Binding {
 }
 
 impl Binding {
-    /// `None` where the response has no strong validator. The tag comes first, as RFC 9110 §13.1.5 has it: a date is not to
-    /// be used where there is a tag.
+    /// The validator of a response, or `None` if it has no strong one. The tag comes first: RFC 9110 §13.1.5 does not
+    /// allow a date if there is a tag.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let validators = Validators::of(headers);
         if let Some(tag) = headers.get(header::ETAG) {
@@ -73,14 +73,15 @@ impl Binding {
         headers.get(header::LAST_MODIFIED).cloned().map(Self::Date)
     }
 
-    /// Makes a request one for `range`, or from its start to the end, of the bound representation alone.
+    /// Turns a request into one for `range`, or from its start to the end, of the bound representation alone.
     pub(crate) fn ask(&self, range: ByteRange, request: &mut HeaderMap) {
         ask(range, request);
         let (Self::Date(validator) | Self::Tag(validator)) = self;
         request.insert(header::IF_RANGE, validator.clone());
     }
 
-    /// Whether an answer has the same validator: one that ignores `If-Range` would give parts of another representation.
+    /// Whether an answer has the same validator. A service that ignores `If-Range` would give parts of another
+    /// representation.
     fn is_of(&self, answer: &HeaderMap) -> bool {
         let only = |name, validator: &HeaderValue| {
             let mut values = answer.get_all(name).iter();
@@ -93,7 +94,7 @@ impl Binding {
     }
 }
 
-/// Makes a request one for `range`; one that has no end asks for all from its start on.
+/// Turns a request into one for `range`. A range without an end asks for everything from its start on.
 pub(crate) fn ask(range: ByteRange, request: &mut HeaderMap) {
     let text = match range.end {
         u64::MAX => format!("bytes={}-", range.start),
@@ -105,20 +106,20 @@ pub(crate) fn ask(range: ByteRange, request: &mut HeaderMap) {
     }
 }
 
-/// What an answer to a request for a further part is.
+/// The meaning of an answer to a request for a further part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Further {
-    /// Of another representation.
+    /// The answer belongs to another representation.
     Another,
-    /// An error, or something else that says nothing of the representation.
+    /// An error, or another answer that says nothing about the representation.
     Nothing,
     Part(Part),
-    /// The inner service does not give parts, or none that can be used.
+    /// The inner service gives no parts, or none that can be used.
     Whole,
 }
 
-/// Judges the answer to a request for `asked` of what is stored with these fields, bound by `binding`, and has
-/// `complete` bytes, where that is known.
+/// Judges the answer to a request for `asked`, a range of the representation that is stored with these fields and bound
+/// by `binding`. `complete` is the length of the representation, if known.
 pub(crate) fn further(
     stored: &HeaderMap,
     binding: &Binding,
@@ -151,7 +152,7 @@ pub(crate) fn further(
     }
 }
 
-/// Whether a response says that parts of it can be had (RFC 9110 §14.3).
+/// Whether a response says that it can be fetched in parts (RFC 9110 §14.3).
 pub(crate) fn gives_parts(headers: &HeaderMap) -> bool {
     members(headers, &header::ACCEPT_RANGES).any(|unit| unit.eq_ignore_ascii_case("bytes"))
 }
@@ -159,7 +160,7 @@ pub(crate) fn gives_parts(headers: &HeaderMap) -> bool {
 /// The fields of the 200 that a 206 is a part of (RFC 9111 §3.4).
 pub(crate) fn of_the_whole(part: &HeaderMap, complete: u64) -> HeaderMap {
     let mut whole = part.clone();
-    // RFC 9530 §2: these are of the content of one message.
+    // RFC 9530 §2: these fields describe the content of one message.
     for name in [header::CONTENT_RANGE, CONTENT_DIGEST, CONTENT_MD5] {
         whole.remove(name);
     }
@@ -167,7 +168,7 @@ pub(crate) fn of_the_whole(part: &HeaderMap, complete: u64) -> HeaderMap {
     whole
 }
 
-/// Digits only; one that does not fit into 64 bits is none.
+/// Reads digits only. A number that does not fit into 64 bits is none.
 fn number(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().ok()).flatten()
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_content_range_says_if_all_fields_agree() {
+    fn a_part_is_read_only_if_all_fields_agree() {
         let part = |start, end, complete| Some(Part { range: range(start, end), complete });
         for (why, lines, expected) in [
             ("§14.4", &[("content-range", "bytes 0-9/100")][..], part(0, 10, 100)),
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_binds_only_what_has_no_tag() {
+    fn a_date_binds_only_a_response_without_a_tag() {
         let stored = headers(&[("last-modified", MODIFIED), ("date", LATER)]);
         let binding = Binding::of(&stored).unwrap();
         let judge = |lines: &[(&'static str, &'static str)]| {

@@ -19,32 +19,32 @@ impl ByteRange {
         self.end - self.start
     }
 
-    /// What `Content-Range` says of it, in a representation of `complete` bytes.
+    /// Its value of `Content-Range`, in a representation of `complete` bytes.
     pub(crate) fn within(self, complete: u64) -> String {
         format!("bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1))
     }
 
-    /// The same in a representation whose length is not known yet (RFC 9110 §14.4).
+    /// Its value of `Content-Range`, in a representation whose length is not known yet (RFC 9110 §14.4).
     pub(crate) fn within_unknown(self) -> String {
         format!("bytes {}-{}/*", self.start, self.end.saturating_sub(1))
     }
 }
 
-/// What the `Range` of a request comes to for a representation of a given length.
+/// The `Range` of a request, resolved against the length of a representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ranges {
-    /// No `Range`, or one that is to be ignored: the answer is the whole.
+    /// No `Range`, or one that is ignored: the answer is the whole representation.
     Whole,
     One(ByteRange),
-    /// Two or more, apart from each other, in the order in which they were asked for.
+    /// Two or more ranges, apart from each other, in the order in which they were asked for.
     Several(Vec<ByteRange>),
     NotSatisfiable,
 }
 
 /// Reads the `Range` fields against a representation of `length` bytes.
 ///
-/// RFC 9110 §14.2: an unknown unit is ignored, and an invalid set of ranges may be, or one of more than `most`
-/// members. `Range` is not a list field, so two of them contradict each other, and both are ignored.
+/// RFC 9110 §14.2: an unknown unit is ignored. An invalid set of ranges may be ignored, and so may a set of more than
+/// `most` members. `Range` is not a list field, so two `Range` fields contradict each other, and both are ignored.
 pub(crate) fn resolve(headers: &HeaderMap, length: u64, most: usize) -> Ranges {
     let mut lines = headers.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -53,7 +53,7 @@ pub(crate) fn resolve(headers: &HeaderMap, length: u64, most: usize) -> Ranges {
     line.to_str().map_or(Ranges::Whole, |line| resolve_line(line, length, most))
 }
 
-/// The same for the text of one `Range` field.
+/// Resolves the text of one `Range` field.
 fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
     let Some((unit, set)) = line.trim_matches(is_whitespace).split_once('=') else {
         return Ranges::Whole;
@@ -65,7 +65,7 @@ fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
     let members = set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
     let mut resolved = None;
     for (before, member) in members.enumerate() {
-        // What is asked for once is a range, whatever the limit of sets.
+        // A single range counts, whatever the limit of sets.
         if before >= most.max(1) {
             return Ranges::Whole;
         }
@@ -85,20 +85,20 @@ fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
     }
 }
 
-/// What a request wants first of a representation whose length is not known: from where on, and up to where, if it says
-/// that. From the start where it has no `Range` that counts, or wants the last bytes.
+/// The first bytes that a request wants of a representation of unknown length: their start, and their end if the
+/// request names one. They begin at 0 if no `Range` counts, or if the request wants the last bytes.
 pub(crate) fn wanted(headers: &HeaderMap) -> (u64, Option<u64>) {
     match specs(headers).map(|mut specs| specs.next()) {
         Some(Some(Some(RangeSpec::From(first)))) => (first, None),
         Some(Some(Some(RangeSpec::Between(first, last)))) => (first, Some(last.saturating_add(1))),
-        // One byte of the start says how long all of it is.
+        // One byte from the start is enough to learn the length.
         Some(Some(Some(RangeSpec::Last(_)))) => (0, Some(1)),
         Some(Some(None) | None) | None => (0, None),
     }
 }
 
-/// Where the one part that a request wants ends, if it wants one and says so: with that much stored, it is certain
-/// whatever the length turns out to be.
+/// The end of the one part that a request wants, if it wants one part and names its end. With that many bytes stored
+/// the part is certain, whatever the length turns out to be.
 pub(crate) fn certain_from(headers: &HeaderMap) -> Option<u64> {
     let mut specs = specs(headers)?;
     match (specs.next(), specs.next()) {
@@ -107,7 +107,7 @@ pub(crate) fn certain_from(headers: &HeaderMap) -> Option<u64> {
     }
 }
 
-/// The members of the one `Range` field in bytes; those that are no range are `None`.
+/// The members of the one `Range` field in bytes. A member that is no range is `None`.
 fn specs(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<RangeSpec>> + '_> {
     let mut lines = headers.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -119,8 +119,8 @@ fn specs(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<RangeSpec>> 
 }
 
 impl Ranges {
-    /// What a set comes to that has `self`, one member, after `others`. RFC 9110 §14.1.2: it is satisfiable if any
-    /// of its members is. No memory is taken before the second range.
+    /// Adds `self`, the result of one member, to the result of the members before it. RFC 9110 §14.1.2: a set is
+    /// satisfiable if any of its members is. No memory is taken before the second range.
     fn after(self, others: Self) -> Self {
         match (others, self) {
             (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
@@ -135,8 +135,8 @@ impl Ranges {
     }
 }
 
-/// Joins ranges that overlap, touch, or have less between them than another part would cost (RFC 9110 §15.3.7.2).
-/// What is joined stands where the first of it was asked for.
+/// Joins ranges that overlap, touch, or have a gap that is smaller than the cost of another part (RFC 9110 §15.3.7.2).
+/// A joined range takes the place of that member which was asked for first.
 fn joined(asked: Vec<ByteRange>) -> Ranges {
     let mut ranges: Vec<_> = asked.into_iter().enumerate().collect();
     ranges.sort_unstable_by_key(|(_, range)| range.start);
@@ -155,7 +155,7 @@ fn joined(asked: Vec<ByteRange>) -> Ranges {
     Ranges::Several(ranges.into_iter().map(|(_, range)| range).collect())
 }
 
-/// One range as it was asked for, inclusive as in the field.
+/// One range as asked for, inclusive as in the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RangeSpec {
     From(u64),
@@ -183,7 +183,7 @@ impl RangeSpec {
             Self::Between(first, last) => (first, last.saturating_add(1).min(length)),
             // §14.1.2: a suffix of no bytes cannot be satisfied.
             Self::Last(0) => return Ranges::NotSatisfiable,
-            // A suffix of an empty representation is satisfiable, and has no `Content-Range` that could say so.
+            // A suffix of an empty representation is satisfiable, but no `Content-Range` could express it.
             Self::Last(_) if length == 0 => return Ranges::Whole,
             Self::Last(suffix) => (length.saturating_sub(suffix), length),
         };
@@ -195,13 +195,13 @@ impl RangeSpec {
     }
 }
 
-/// Digits only; a number too large for 64 bits is the largest: it lies past any end.
+/// Reads digits only. A number too large for 64 bits becomes the largest one: it lies past any end.
 fn number(digits: &str) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// RFC 9110 §15.3.7.2 puts what stands between two parts at around 80 bytes.
+/// RFC 9110 §15.3.7.2 puts the overhead between two parts at around 80 bytes.
 const PART_OVERHEAD: u64 = 80;
 
 #[cfg(test)]
@@ -233,7 +233,7 @@ mod tests {
             ("§14.1.2 suffix of no bytes", "bytes=-0", 1000, NONE),
             ("§14.1.2 first at the end", "bytes=1000-", 1000, NONE),
             ("§14.1.2 first past the end", "bytes=1000-2000", 1000, NONE),
-            ("§14.1.2 nothing of an empty one", "bytes=0-", 0, NONE),
+            ("§14.1.2 an empty body has no range", "bytes=0-", 0, NONE),
             ("§14.1.2 suffix of an empty one", "bytes=-1", 0, Ranges::Whole),
             ("numbers past 64 bits clamp", "bytes=0-99999999999999999999", 1000, one(0, 1000)),
             ("numbers past 64 bits clamp", "bytes=99999999999999999999-", 1000, NONE),
@@ -303,7 +303,7 @@ mod tests {
             ("§15.3.7.2 80 bytes between", "bytes=0-0,81-81", 1000, several(&[(0, 1), (81, 82)])),
             ("§15.3.7.2 all of it", "bytes=500-,0-499", 1000, one(0, 1000)),
             (
-                "what is joined stands where the first of it stood",
+                "a joined range takes the place of its first member",
                 "bytes=900-909,0-9,500-509,890-905,10-20",
                 1000,
                 several(&[(890, 910), (0, 21), (500, 510)]),

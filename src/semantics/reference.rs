@@ -1,4 +1,4 @@
-//! Where a URI reference in a response leads: to something of the target's own origin, or elsewhere.
+//! Resolves a URI reference of a response: to the target's own origin, or elsewhere.
 //!
 //! RFC 3986 §5.2 (resolving a reference); RFC 9110 §4.3.1 (origin), §10.2.2 (`Location`), §8.7 (`Content-Location`).
 
@@ -12,14 +12,14 @@ use http::{
 
 use super::fields::is_whitespace;
 
-/// What a reference leads to, seen from the target of a request.
+/// The destination of a reference, seen from the target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// Of another origin than the target, or of one that cannot be held against it.
+    /// Another origin than the target's, or one that cannot be compared with it.
     AnotherOrigin,
-    /// Nothing that HTTP could ask for, or longer than anybody asks for.
+    /// No URI that HTTP could ask for, or one that is too long.
     Nowhere,
-    /// Of the target's origin: here in the target's form, with its scheme and authority where it has them.
+    /// The target's origin. The URI has the form of the target, with scheme and authority if the target has them.
     SameOrigin(Uri),
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn resolve(request: &request::Parts, reference: &HeaderValue) -> Dest
     Uri::from_parts(parts).map_or(Destination::Nowhere, Destination::SameOrigin)
 }
 
-/// A URI or a reference taken apart; without its fragment, which no request has.
+/// The parts of a URI or a reference. The fragment is left out, since no request has one.
 #[derive(Clone, Debug)]
 struct Components<'a> {
     scheme: Option<&'a str>,
@@ -114,8 +114,8 @@ impl<'a> Components<'a> {
         Self { scheme, authority: self.authority, path, query }
     }
 
-    /// RFC 9110 §4.3.1: scheme, host and port are the same. A plain HTTP/1.1 target does not tell its scheme; then
-    /// it is taken to be the other's.
+    /// RFC 9110 §4.3.1: scheme, host and port are the same. A plain HTTP/1.1 target does not tell its scheme, so the
+    /// scheme of the other one is taken for it.
     fn is_same_origin(&self, other: &Self) -> bool {
         let Some(scheme) = other.scheme.or(self.scheme) else {
             return is_same_authority(self.authority, other.authority, Some(HTTP_PORT));
@@ -128,7 +128,7 @@ impl<'a> Components<'a> {
     }
 }
 
-/// The authority of a request's target; none if it is not said, or not with one voice.
+/// The authority of a request's target, or `None` if the request names none or several.
 fn authority(request: &request::Parts) -> Option<&str> {
     let mut hosts = request.headers.get_all(header::HOST).iter().map(|host| host.to_str().ok());
     let said = match request.uri.authority().map(uri::Authority::as_str) {
@@ -137,7 +137,7 @@ fn authority(request: &request::Parts) -> Option<&str> {
     };
     let scheme = request.uri.scheme_str();
     let default_port = match scheme {
-        // What is said of ports agrees with the keys.
+        // Default ports count as in the cache keys.
         None => Some(HTTP_PORT),
         Some(scheme) => {
             let known = DEFAULT_PORTS.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
@@ -160,11 +160,11 @@ fn is_same_authority(one: Option<&str>, other: Option<&str>, default_port: Optio
     }
 }
 
-/// None where an authority names no host, or a port that is none.
+/// Returns `None` if an authority names no host, or an invalid port.
 fn host_and_port(authority: &str, default_port: Option<u16>) -> Option<(&str, Option<u16>)> {
     let named = authority.rsplit_once('@').map_or(authority, |(_user, named)| named);
     let (host, port) = match named.rsplit_once(':') {
-        // Within brackets, a colon is one of an IPv6 address.
+        // Inside brackets, a colon belongs to an IPv6 address.
         Some((host, port)) if !port.contains(']') => (host, port),
         _ => (named, ""),
     };
@@ -207,7 +207,7 @@ const DEFAULT_PORTS: [(&str, u16); 2] = [("http", HTTP_PORT), ("https", 443)];
 
 const HTTP_PORT: u16 = 80;
 
-/// Bytes of a reference; RFC 9110 §4.1 would have everybody take 8000.
+/// The most bytes of a reference. RFC 9110 §4.1 recommends to take at least 8000.
 const LONGEST: usize = 8192;
 
 #[cfg(test)]
@@ -217,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    /// The target and the `Host` fields of a request, and where the reference leads from there.
+    /// Resolves the reference against a request with this target and these `Host` fields.
     fn lead(target: &str, hosts: &[&str], reference: &str) -> Destination {
         let ask = hosts.iter().fold(Request::put(target), |ask, host| ask.header("host", *host));
         let reference = HeaderValue::from_bytes(reference.as_bytes()).unwrap();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_the_same_origin_keeps_the_form_of_the_target() {
+    fn a_reference_to_the_same_origin_keeps_the_form_of_the_target() {
         let host = ["one.example"].as_slice();
         for (target, hosts, reference, expected) in [
             ("/v/a.mp4?x", host, "b.mp4", "/v/b.mp4"),

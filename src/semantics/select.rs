@@ -1,4 +1,4 @@
-//! Which part goes? What a request gets of a stored response.
+//! The part of a stored response that a request gets.
 //!
 //! RFC 9110 §13 (conditions), §13.2.2 (their precedence), §14.2 (`Range`); RFC 9111 §4.3.2.
 
@@ -24,8 +24,8 @@ pub(crate) enum Selection {
     Several(Vec<ByteRange>),
 }
 
-/// Judges the conditions and the ranges, `most_ranges` of them at most, of a GET or HEAD request, in the order of
-/// RFC 9110 §13.2.2.
+/// Judges the conditions and the ranges of a GET or HEAD request, in the order of RFC 9110 §13.2.2. A set of more than
+/// `most_ranges` ranges is ignored.
 pub(crate) fn select(
     method: &Method,
     request: &HeaderMap,
@@ -34,7 +34,7 @@ pub(crate) fn select(
     length: u64,
     most_ranges: usize,
 ) -> Selection {
-    // RFC 9110 §13.2.1: conditions are ignored where the answer without them would not be a success.
+    // RFC 9110 §13.2.1: conditions are ignored if the answer without them would not be a success.
     if !status.is_success() {
         return Selection::Full;
     }
@@ -44,7 +44,7 @@ pub(crate) fn select(
     if is_not_modified(request, stored) {
         return Selection::NotModified;
     }
-    // §14.2: Range is defined for GET alone, and for what would have been a 200.
+    // §14.2: Range is defined for GET alone, and for an answer that would have been a 200.
     if method != Method::GET || status != StatusCode::OK || !if_range_holds(request, stored) {
         return Selection::Full;
     }
@@ -61,7 +61,7 @@ fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if request.contains_key(header::IF_MATCH) {
         return !names_any(request, &header::IF_MATCH, stored, EntityTag::strongly_equals);
     }
-    // §13.1.4: ignored where it is no date, or where there is no modification date to hold it against.
+    // §13.1.4: ignored if it is no date, or if there is no modification date to compare with.
     date(request, &header::IF_UNMODIFIED_SINCE)
         .is_some_and(|since| stored.last_modified().is_some_and(|modified| modified > since))
 }
@@ -91,8 +91,9 @@ fn names_any<'a>(
     })
 }
 
-/// Whether `If-None-Match` has, byte for byte, a stored tag that is none by the grammar: as a whole line, for there may be
-/// commas in it, or as a member of a list. It is what the client was given to ask by, and good for nothing stronger.
+/// Whether `If-None-Match` repeats, byte for byte, a stored tag that is invalid by the grammar: as a whole line, since
+/// it may contain commas, or as a member of a list. The client was given this tag to ask by. For anything stronger it
+/// does not count.
 fn gives_back(request: &HeaderMap, stored: Validators<'_>) -> bool {
     let Some(malformed) = stored.malformed_tag() else {
         return false;
@@ -102,7 +103,7 @@ fn gives_back(request: &HeaderMap, stored: Validators<'_>) -> bool {
         || named(request, &header::IF_NONE_MATCH).any(|named| named == Named::Other(malformed))
 }
 
-/// Step 5 of §13.2.2. §13.1.5: a strong tag, or exactly the strong date; a weak one never holds.
+/// Step 5 of §13.2.2. §13.1.5: a strong tag, or exactly the strong date. A weak validator never holds.
 fn if_range_holds(request: &HeaderMap, stored: Validators<'_>) -> bool {
     if !request.contains_key(header::IF_RANGE) {
         return true;
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_is_none_by_the_grammar_is_good_to_ask_by_and_for_nothing_else() {
+    fn an_invalid_tag_counts_for_if_none_match_alone() {
         use Selection::{Full, NotModified, PreconditionFailed};
 
         let rows = [
@@ -205,13 +206,13 @@ mod tests {
             ("without quotes, and with a comma", "v,1", "v,1", NotModified),
             ("half a quote", "\"v1", "\"v1", NotModified),
             ("a w in lower case", "w/\"v1\"", "w/\"v1\"", NotModified),
-            ("another one", "v1", "v2", Full),
+            ("another tag", "v1", "v2", Full),
             ("the start of it", "v1", "v", Full),
             ("with quotes, it is another", "v1", "\"v1\"", Full),
             ("without quotes, it is another", "\"v1\"", "v1", Full),
             ("in another case", "v1", "V1", Full),
-            ("an empty field is of no representation", "", "", Full),
-            ("nothing of nothing", "v1", "", Full),
+            ("an empty tag names no representation", "", "", Full),
+            ("an empty field repeats no tag", "v1", "", Full),
         ];
         for (rule, stored, asked, expected) in rows {
             assert_eq!(get(&[("etag", stored)], &[("if-none-match", asked)]), expected, "{rule}");
@@ -229,7 +230,7 @@ mod tests {
         assert_eq!(get(&weak_tag, &[("if-match", "W/\"v1\"")]), Selection::PreconditionFailed);
         assert_eq!(get(&weak_tag, &[("if-none-match", "\"v1\"")]), Selection::NotModified);
 
-        // §8.8.2.2: sent within a minute of the change, the date may stand for two representations.
+        // §8.8.2.2: a date sent within a minute of the change may stand for two representations.
         let just_changed = [("last-modified", MODIFIED), ("date", AFTER)];
         assert_eq!(get(&just_changed, &[RANGE, ("if-range", MODIFIED)]), Selection::Full);
     }
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_success_has_no_conditions_and_what_is_no_200_no_ranges() {
+    fn only_a_success_has_conditions_and_only_a_200_has_ranges() {
         let stored = headers(&[("etag", "\"v1\"")]);
         let of = |status, request: &[(&str, &str)]| {
             select(&Method::GET, &headers(request), status, Validators::of(&stored), 100, 16)
@@ -265,16 +266,16 @@ mod tests {
     }
 }
 
-/// RFC 9110 §13.2.2 a second time: written down step by step, about values whose meaning stands beside their text.
-/// It shares nothing with the code above, and is held against it in every combination.
+/// RFC 9110 §13.2.2 a second time, written step by step, on values whose meaning stands beside their text. This oracle
+/// shares nothing with the code above, and is compared with it in every combination.
 #[cfg(test)]
 mod oracle {
     use super::*;
 
-    /// Whether it is weak, and its opaque part.
+    /// Whether the tag is weak, and its opaque part.
     type Tag = (bool, &'static str);
 
-    /// What a list of tags means.
+    /// The meaning of a list of tags.
     #[derive(Clone, Copy)]
     enum Tags {
         Absent,
@@ -282,7 +283,7 @@ mod oracle {
         Of(&'static [Tag]),
     }
 
-    /// What `If-Range` means.
+    /// The meaning of `If-Range`.
     #[derive(Clone, Copy)]
     enum Held {
         Absent,
@@ -291,10 +292,10 @@ mod oracle {
         Date(Seconds),
     }
 
-    /// Since the stored response was modified.
+    /// Seconds since the stored response was modified.
     type Seconds = i64;
 
-    /// A stored response: its fields, and what they mean.
+    /// A stored response: its fields, and their meaning.
     struct Stored {
         lines: &'static [(&'static str, &'static str)],
         tag: Option<Tag>,
@@ -302,7 +303,7 @@ mod oracle {
         sent: Option<Seconds>,
     }
 
-    /// A request: what its fields mean.
+    /// A request, as the meaning of its fields.
     struct Asked {
         is_get: bool,
         if_match: Tags,
@@ -310,7 +311,7 @@ mod oracle {
         if_modified_since: Option<Seconds>,
         if_unmodified_since: Option<Seconds>,
         if_range: Held,
-        /// What `Range` alone would get.
+        /// The selection by `Range` alone.
         range: Selection,
     }
 
@@ -367,7 +368,7 @@ mod oracle {
         (Some("W/\"v3\", \"v,2\" ,, \"v1\""), Tags::Of(&[(true, "v3"), (false, "v,2"), (false, "v1")])),
     ];
 
-    /// §13.1.3, §13.1.4: what is no date is as good as absent.
+    /// §13.1.3, §13.1.4: a value that is no date counts as absent.
     const DATES: Texts<Option<Seconds>> = &[
         (None, None),
         (Some(SAME), Some(0)),
@@ -398,8 +399,8 @@ mod oracle {
     }
 
     fn answer(stored: &Stored, asked: &Asked) -> Selection {
-        // "1. When recipient is the origin server and If-Match is present, evaluate the If-Match precondition":
-        // a list is of tags that compare strongly, and "*" is true of any current representation.
+        // "1. When recipient is the origin server and If-Match is present, evaluate the If-Match precondition": the
+        // tags of a list are compared strongly, and "*" is true of any current representation.
         match asked.if_match {
             Tags::Star => {}
             Tags::Of(tags) => {
@@ -428,7 +429,7 @@ mod oracle {
                 }
             }
             // "4. When the method is GET or HEAD, If-None-Match is not present, and If-Modified-Since is present".
-            // RFC 9111 §4.3.2: a cache takes Date where there is no Last-Modified.
+            // RFC 9111 §4.3.2: a cache takes Date if there is no Last-Modified.
             Tags::Absent => {
                 if let Some(since) = asked.if_modified_since {
                     let modified = if stored.modified.is_some() { stored.modified } else { stored.sent };
@@ -442,7 +443,7 @@ mod oracle {
         if !asked.is_get {
             return Selection::Full;
         }
-        // "5. When the method is GET and both Range and If-Range are present": §13.1.5 has strong validators only. A
+        // "5. When the method is GET and both Range and If-Range are present": §13.1.5 allows strong validators only. A
         // date is strong here a minute before it was sent.
         let holds = match asked.if_range {
             Held::Absent => true,
@@ -453,7 +454,7 @@ mod oracle {
                 _ => false,
             },
         };
-        // Step 5 has no 416 where If-Range holds; §14.2 has one wherever "all of the preconditions are true".
+        // Step 5 has no 416 if If-Range holds; §14.2 has one whenever "all of the preconditions are true".
         if holds {
             asked.range.clone()
         } else {

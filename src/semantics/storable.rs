@@ -1,7 +1,7 @@
-//! May it come in? Whether a response may be stored.
+//! Whether a response may be stored.
 //!
-//! RFC 9111 §3 (storing), §3.1 (header fields), §3.5 (`Authorization`), §5.2.2.3 (`must-understand`), as a shared cache,
-//! within the policy.
+//! RFC 9111 §3 (storing), §3.1 (header fields), §3.5 (`Authorization`), §5.2.2.3 (`must-understand`), for a shared
+//! cache, within the policy.
 
 use http::{
     header::{self, HeaderMap},
@@ -18,14 +18,14 @@ use super::{
 };
 use crate::policy::Policy;
 
-/// Whether the response to a GET request for `path` may be stored; `body_length` is what the body itself knows of its
-/// length.
+/// Whether the response to a GET request for `path` may be stored. `body_length` is the length that the body itself
+/// reports.
 ///
-/// Gives the length that the body must prove to have, where one is known.
+/// Returns the length that the body must prove to have, if one is known.
 ///
 /// # Errors
 ///
-/// The first rule that forbids it.
+/// The first rule that forbids to store the response.
 pub(crate) fn storable(
     request: &HeaderMap,
     path: &str,
@@ -49,12 +49,13 @@ pub(crate) fn storable(
     }
     let by_uri = ByUri { is_manifest: policy.is_manifest_by_path(path, said), until: None };
     let freshness = Freshness::of(status, headers, exchange, policy).by(by_uri);
-    // A cookie's answer is found out to be others' by its strong tag alone: many answers have one date.
+    // Only a strong tag can show that the answer to a cookie is also the answer for others: many answers have the same
+    // date.
     if freshness.is_of_a_cookie() && !has_strong_tag(headers) {
         return Err(Refusal::Cookie);
     }
     if !freshness.is_of_use(has_validator(headers), exchange.received) {
-        let no_cache = ResponseDirectives::heeded(headers, policy.targeted_fields()).no_cache;
+        let no_cache = ResponseDirectives::heeded(headers, policy.targeted()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
     }
     let length = match (declared_length(headers), body_length) {
@@ -68,8 +69,8 @@ pub(crate) fn storable(
     Ok(length)
 }
 
-/// Whether a response that came as a part, asked for with another viewer's ranges and conditions, shows that the whole
-/// may be stored by now.
+/// Whether a partial response, asked for with one client's ranges and conditions, shows that the whole may be stored by
+/// now.
 pub(crate) fn would_be_storable(
     request: &HeaderMap,
     path: &str,
@@ -87,24 +88,25 @@ pub(crate) fn would_be_storable(
     storable(request, path, StatusCode::OK, &whole, None, exchange, policy).is_ok()
 }
 
-/// Whether the bytes of a further part may go to those who have the first one. Its fields are not kept, and so a cookie in
-/// them is nobody's.
+/// Whether the bytes of a further part may go to the clients that got the first one. The fields of the further part are
+/// not kept, so a cookie in them reaches nobody.
 pub(crate) fn may_go_on(request: &HeaderMap, part: &HeaderMap, policy: &Policy) -> bool {
     let mut fields = part.clone();
     fields.remove(header::SET_COOKIE);
     may_be_shared(request, StatusCode::OK, &fields, policy).is_ok()
 }
 
-/// Takes off a request for more of what is stored by which it says whose it is, as far as what is stored came without
-/// that. What is everybody's is had so; and what came with them would not be, where it is said to be theirs alone.
+/// Removes the credentials from a request for more of a stored response, as far as that response came without them. A
+/// response for everybody can be fetched without credentials. An answer to credentials could not be shared if it is
+/// said to be for one client alone.
 pub(crate) fn remove_credentials(
     request: &mut HeaderMap,
     stored: &HeaderMap,
     exchange: Exchange,
     policy: &Policy,
 ) {
-    // RFC 9111 §3.5: where credentials may bring it, what comes with them says whether it may be shared.
-    if !ResponseDirectives::heeded(stored, policy.targeted_fields()).share_with_the_authorized() {
+    // RFC 9111 §3.5: if credentials may fetch the response, the answer to them says whether it may be shared.
+    if !ResponseDirectives::heeded(stored, policy.targeted()).share_with_the_authorized() {
         request.remove(header::AUTHORIZATION);
     }
     if !exchange.with_cookie {
@@ -112,18 +114,18 @@ pub(crate) fn remove_credentials(
     }
 }
 
-/// What RFC 9111 §3 asks of a shared cache, but for freshness.
+/// Checks the conditions of RFC 9111 §3 for a shared cache, except freshness.
 ///
 /// # Errors
 ///
-/// The first rule that forbids to share it.
+/// The first rule that forbids to share the response.
 pub(crate) fn may_be_shared(
     request: &HeaderMap,
     status: StatusCode,
     headers: &HeaderMap,
     policy: &Policy,
 ) -> Result<(), Refusal> {
-    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    let directives = ResponseDirectives::heeded(headers, policy.targeted());
     if directives.must_understand && !is_understood(status) {
         return Err(Refusal::Status);
     }
@@ -141,7 +143,7 @@ pub(crate) fn may_be_shared(
     if Vary::of(headers) == Vary::Anything {
         return Err(Refusal::VaryAnything);
     }
-    // RFC 9111 §3.5: what was asked for with credentials is shared only if the response says that it may be.
+    // RFC 9111 §3.5: an answer to a request with credentials is shared only if it says that it may be.
     if request.contains_key(header::AUTHORIZATION) && !directives.share_with_the_authorized() {
         return Err(Refusal::Authorization);
     }
@@ -151,13 +153,13 @@ pub(crate) fn may_be_shared(
 /// The last condition of RFC 9111 §3: the response says how long it is fresh, or that it is public, or its status lets
 /// a cache guess.
 fn says_or_lets_guess(status: StatusCode, headers: &HeaderMap, policy: &Policy) -> bool {
-    let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+    let directives = ResponseDirectives::heeded(headers, policy.targeted());
     let says_when = !directives.is_targeted && headers.contains_key(header::EXPIRES);
     let says_how_long = directives.max_age.is_some() || directives.s_maxage.is_some();
     says_when || says_how_long || directives.public || is_heuristically_cacheable(status)
 }
 
-/// RFC 9110 §15: the final status codes that it defines, and so what they mean for a cache.
+/// Whether RFC 9110 §15 defines this final status code, and so its meaning for a cache.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -201,7 +203,7 @@ mod tests {
             ("another type", 200, &[("content-type", "text/html")], Err(Refusal::Media)),
             ("§5.2.2.5 no-store", 200, &[("cache-control", "max-age=5, no-store")], Err(Refusal::NoStore)),
             (
-                "§4.2.1 what cannot be read may forbid to store, whatever else is said",
+                "§4.2.1 an unreadable directive may forbid to store, whatever else is said",
                 200,
                 &[("cache-control", "max-age=5, must-understand, x=\"a, private")],
                 Err(Refusal::NoStore),
@@ -214,7 +216,7 @@ mod tests {
                 Ok(None),
             ),
             (
-                "§5.2.2.4 no-cache, without a validator to be validated by",
+                "§5.2.2.4 no-cache, without a validator",
                 200,
                 &[("cache-control", "no-cache, max-age=60")],
                 Err(Refusal::NoCache),
@@ -270,9 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_guessed_about_must_say_how_long_it_is_fresh() {
+    fn a_status_without_heuristics_needs_an_explicit_freshness() {
         // RFC 9111 §3: the last of the conditions; a validator does not help.
-        let policy = Policy::default().any_status().media(["*/*"]).stale_if_error(Duration::from_secs(9));
+        let policy = Policy::default()
+            .statuses(crate::policy::Statuses::Any)
+            .media_types(["*/*"])
+            .stale_if_error(Duration::from_secs(9));
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let judge = |status, lines: &[(&str, &str)]| {
             let lines = headers(lines);
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_type_tells_nothing_the_ending_of_the_path_does() {
+    fn the_ending_of_the_path_replaces_a_type_that_says_nothing() {
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
         let judge = |policy: &Policy, path, kind: Option<&str>| {
             let lines: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
@@ -301,7 +306,7 @@ mod tests {
             ("/a", None, Some(Refusal::Media)),
             ("/a.html", octets, Some(Refusal::Media)),
             ("/a.mp4", Some("text/html"), Some(Refusal::Media)),
-            // A manifest has no default, whatever its type tells.
+            // A manifest has no default freshness, whatever its type tells.
             ("/a.m3u8", octets, Some(Refusal::NeverFresh)),
             ("/a.mpd", Some("text/xml"), Some(Refusal::NeverFresh)),
             ("/a.m3u8", Some("application/x-mpegurl"), Some(Refusal::NeverFresh)),
@@ -310,8 +315,8 @@ mod tests {
         }
         let by_type = Policy::default().media_by_ending(false);
         assert_eq!(judge(&by_type, "/a.m4s", octets), Some(Refusal::Media));
-        let named = Policy::default().media(["application/octet-stream"]);
-        assert_eq!(judge(&named, "/a.m4s", octets), None, "what is named is what is said, too");
+        let named = Policy::default().media_types(["application/octet-stream"]);
+        assert_eq!(judge(&named, "/a.m4s", octets), None, "a type named in the policy counts as it is sent");
         assert_eq!(judge(&named, "/a.m3u8", octets), Some(Refusal::NeverFresh));
         assert_eq!(judge(&named.media_by_ending(false), "/a.m3u8", octets), None);
     }
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cookie_got_is_kept_where_a_strong_tag_tells_whose_it_is() {
+    fn an_answer_to_a_cookie_is_stored_only_with_a_strong_tag() {
         let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: true };
         for (response, stored) in [
             (&[][..], false),
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_credentials_fetched_is_shared_only_by_leave() {
+    fn an_answer_to_credentials_is_shared_only_if_it_says_so() {
         // RFC 9111 §3.5
         let request = [("authorization", "Bearer x")];
         let with = |cache_control| judge(200, &request, &[("cache-control", cache_control)], None);

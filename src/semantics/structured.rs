@@ -1,6 +1,6 @@
 //! Structured Fields: reading a dictionary, writing a string.
 //!
-//! RFC 9651 §4.2 (parsing), §4.2.2 (dictionaries), §4.1.6 (strings). What does not parse is no field at all: §4.2
+//! RFC 9651 §4.2 (parsing), §4.2.2 (dictionaries), §4.1.6 (strings). A field that does not parse counts as absent: §4.2
 //! has it fail as a whole, so that no two readers take different parts of it for the truth.
 
 use std::collections::HashMap;
@@ -12,18 +12,18 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 pub(crate) enum Item {
     Boolean(bool),
     Integer(i64),
-    /// A value of a type that no field read here has use for: it parses, and that is all that is known of it.
+    /// A value of a type that no field read here uses. It parses, and its content is dropped.
     Other,
     String(String),
     Token(String),
 }
 
-/// The members of a dictionary field, over all its lines, in order; `None` if it does not parse.
+/// The members of a dictionary field, over all its lines, in order, or `None` if the field does not parse.
 ///
 /// A field that is absent or empty is a dictionary without members (§3.2).
 pub(crate) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<(String, Item)>> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    // RFC 9110 §5.2: the lines of a field are one value, with commas between.
+    // RFC 9110 §5.2: the lines of a field are one value, joined by commas.
     parse(&lines.join(&b", "[..]))
 }
 
@@ -55,7 +55,7 @@ fn parse(text: &[u8]) -> Option<Vec<(String, Item)>> {
         let key = input.key()?;
         let item = if input.takes(b'=') { input.value()? } else { Item::Boolean(true) };
         input.parameters()?;
-        // §4.2.2: a key that comes again has its last value, in its first place.
+        // §4.2.2: a key that occurs again gets its last value, and keeps its first place.
         if let Some((_, value)) = places.get(key).and_then(|place| members.get_mut(*place)) {
             *value = item;
         } else if members.len() < MOST_MEMBERS {
@@ -77,7 +77,7 @@ fn parse(text: &[u8]) -> Option<Vec<(String, Item)>> {
     Some(members)
 }
 
-/// What is still to be read.
+/// The text that has not been read yet.
 struct Input<'a> {
     rest: &'a [u8],
 }
@@ -92,7 +92,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// §4.2.1.2, after its parenthesis. Inner lists have no lists in them.
+    /// §4.2.1.2, after the opening parenthesis. Inner lists contain no lists.
     fn inner_list(&mut self) -> Option<Item> {
         loop {
             self.every(is_space);
@@ -107,7 +107,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// §4.2.3.2: reads them, and forgets them.
+    /// §4.2.3.2: reads parameters and drops them.
     fn parameters(&mut self) -> Option<()> {
         while self.takes(b';') {
             self.every(is_space);
@@ -167,7 +167,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// §4.2.7: base64, whose padding may be left out.
+    /// §4.2.7: base64, with or without padding.
     fn byte_sequence(&mut self) -> Option<Item> {
         self.expect(b':')?;
         let digits = self.every(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')).len() % 4;
@@ -191,7 +191,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// §4.2.9: seconds, in whole.
+    /// §4.2.9: whole seconds.
     fn date(&mut self) -> Option<Item> {
         self.expect(b'@')?;
         match self.number()? {
@@ -200,7 +200,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// §4.2.10: UTF-8, with what is not printable ASCII as two digits each, in lower case.
+    /// §4.2.10: UTF-8, with each byte that is not printable ASCII as two digits in lower case.
     fn display_string(&mut self) -> Option<Item> {
         self.expect(b'%')?;
         self.expect(b'"')?;
@@ -233,7 +233,7 @@ impl<'a> Input<'a> {
         self.takes(byte).then_some(())
     }
 
-    /// Goes over `byte`, if it is the next.
+    /// Skips `byte` if it comes next.
     fn takes(&mut self, byte: u8) -> bool {
         let is_next = self.rest.first() == Some(&byte);
         if is_next {
@@ -242,7 +242,7 @@ impl<'a> Input<'a> {
         is_next
     }
 
-    /// Goes over all bytes that are of a kind, and gives them: there may be none.
+    /// Takes all following bytes of a kind. There may be none.
     fn every(&mut self, is_of_kind: impl Fn(u8) -> bool) -> &'a [u8] {
         let end = self.rest.iter().position(|byte| !is_of_kind(*byte)).unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
@@ -250,7 +250,7 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// The same of ASCII bytes, and there must be one.
+    /// Like [`every`](Self::every) for ASCII bytes, but there must be one.
     fn some(&mut self, is_of_kind: impl Fn(u8) -> bool) -> Option<&'a str> {
         std::str::from_utf8(self.every(is_of_kind)).ok().filter(|taken| !taken.is_empty())
     }
@@ -281,12 +281,12 @@ fn is_space(byte: u8) -> bool {
     byte == b' '
 }
 
-/// RFC 9110 §5.6.3. A dictionary has it between members, for what joins lines may put tabs there.
+/// RFC 9110 §5.6.3. A dictionary has it between members, since software that joins lines may put tabs there.
 fn is_optional_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// As many as §3.2 has every reader take.
+/// The number of members that §3.2 requires every reader to take.
 const MOST_MEMBERS: usize = 1024;
 
 #[cfg(test)]
@@ -295,7 +295,7 @@ mod tests {
 
     use super::{super::fields::tests::headers, *};
 
-    /// What a dictionary field of these lines is read as.
+    /// Reads a dictionary field of these lines.
     fn read(lines: &[&str]) -> Option<Vec<(String, Item)>> {
         let lines: Vec<_> = lines.iter().map(|line| ("x", *line)).collect();
         dictionary(&headers(&lines), &HeaderName::from_static("x"))
@@ -339,8 +339,8 @@ mod tests {
         let (one, two) = (Item::Integer(1), Item::Integer(2));
         for (rule, lines, expected) in [
             ("§3.2 an absent field has no members", &[][..], members(&[])),
-            ("§3.2 nor has an empty one", &[""], members(&[])),
-            ("§4.2 nor one of spaces", &["  "], members(&[])),
+            ("§3.2 an empty field has no members", &[""], members(&[])),
+            ("§4.2 a field of spaces has no members", &["  "], members(&[])),
             ("§4.2.2 a key alone is true", &["a"], members(&[("a", Item::Boolean(true))])),
             ("§4.2.2 parameters after it are its own", &["a;x=1"], members(&[("a", Item::Boolean(true))])),
             (
@@ -348,7 +348,7 @@ mod tests {
                 &["  b=1 \t,\t a=2  "],
                 members(&[("b", one.clone()), ("a", two.clone())]),
             ),
-            ("§4.2.3.3 what a key may be", &["*a_-.*0=1"], members(&[("*a_-.*0", one.clone())])),
+            ("§4.2.3.3 the characters of a key", &["*a_-.*0=1"], members(&[("*a_-.*0", one.clone())])),
             (
                 "§4.2.2 the last value of a key counts, in its first place",
                 &["a=?0, b=2, a=1"],
@@ -365,9 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn one_error_fails_the_whole_field() {
+    fn an_error_fails_the_whole_field() {
         for (rule, value) in [
-            ("§4.2 what is not ASCII", "\u{e9}"),
+            ("§4.2 text that is not ASCII", "\u{e9}"),
             ("§4.2.2 a comma at the end", "b,"),
             ("§4.2.2 a comma at the beginning", ",b"),
             ("§4.2.2 two commas", "b,,c"),
@@ -390,8 +390,8 @@ mod tests {
             ("§4.2.5 a string that does not end", "b=\"c"),
             ("§4.2.5 an escape of something else", "b=\"\\c\""),
             ("§4.2.5 a tab in a string", "b=\"\t\""),
-            ("§4.2.5 what is not ASCII in a string", "b=\"\u{e9}\""),
-            ("§4.2.6 what is not of a token in one", "b=c@"),
+            ("§4.2.5 a string that is not ASCII", "b=\"\u{e9}\""),
+            ("§4.2.6 a character that no token may have", "b=c@"),
             ("§4.2.7 bytes that do not end", "b=:aGk="),
             ("§4.2.7 bytes that are not base64", "b=:a_k=:"),
             ("§4.2.7 a digit of base64 by itself", "b=:a:"),
@@ -399,7 +399,7 @@ mod tests {
             ("§4.2.8 a boolean that is neither", "b=?2"),
             ("§4.2.9 a date in parts of seconds", "b=@1.5"),
             ("§4.2.10 hexadecimals in upper case", "b=%\"%C3%BC\""),
-            ("§4.2.10 what is no UTF-8", "b=%\"%c3\""),
+            ("§4.2.10 a display string that is not UTF-8", "b=%\"%c3\""),
             ("§4.2.10 no quote", "b=%c"),
             ("§4.2.1.2 an inner list that does not end", "b=(1"),
             ("§4.2.1.2 an inner list in another", "b=((1))"),
@@ -415,13 +415,13 @@ mod tests {
     #[test]
     fn a_member_too_many_fails_the_field() {
         let field = |members: usize| (0..members).map(|key| format!("a{key}")).collect::<Vec<_>>().join(",");
-        assert_eq!(read(&[&field(1024)]).unwrap().len(), 1024, "§3.2: so many every reader must take");
+        assert_eq!(read(&[&field(1024)]).unwrap().len(), 1024, "§3.2: every reader must take this many");
         assert_eq!(read(&[&field(1025)]), None);
         assert_eq!(read(&[&field(1024), "a7"]).unwrap().len(), 1024, "a known key is no new member");
     }
 
     #[test]
-    fn what_is_written_as_a_string_is_read_as_one() {
+    fn a_written_string_is_read_back() {
         for (characters, written) in [("", "\"\""), ("a b", "\"a b\""), ("\"\\", r#""\"\\""#)] {
             let mut text = String::new();
             push_string(&mut text, characters.bytes());
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_is_read_as_one() {
+    fn a_token_is_read_back_as_a_token() {
         for (text, token) in
             [("a", true), ("*", true), ("edge-1", true), ("a:b/c", true), ("", false), ("1a", false)]
         {
@@ -445,8 +445,8 @@ mod tests {
         assert!(!is_token("a b") && !is_token("a\""));
     }
 
-    /// What another implementation reads. As of 0.15 it reads RFC 9651, dates and display strings included, and
-    /// takes base64 as leniently; it sets no bound to the members.
+    /// Reads a dictionary with another implementation. As of 0.15 that implementation reads RFC 9651, with dates and
+    /// display strings, and is as lenient with base64. It does not limit the number of members.
     fn by_another(text: &[u8]) -> Option<Vec<(String, Item)>> {
         let item = |entry: sfv::ListEntry| match entry {
             sfv::ListEntry::InnerList(_) => Item::Other,
@@ -462,7 +462,7 @@ mod tests {
         Some(members.into_iter().map(|(key, entry)| (key.into(), item(entry))).collect())
     }
 
-    /// The pieces of a dictionary, whole and broken, each of which may follow any other.
+    /// The pieces of a dictionary, whole and broken. Each may follow any other.
     fn piece() -> impl Strategy<Value = &'static str> {
         const PIECES: &str = "a|b|max-age|A|*|=|=|=1|=?1|=\"s\"|=t|,|, |, | , |\t,|;|; p|;p=1| |  |\t|(|)|( |0|-|17|\
             123456789012|123456789012345|.|.5|.125|\"|\\|\\\"|\"x y\"|?|?0|@|@12|%|%\"|%c3|%C3|%\"%c3%bc\"|:|:aGk=:|:aGk:|\
@@ -470,7 +470,7 @@ mod tests {
         proptest::sample::select(PIECES.split('|').collect::<Vec<_>>())
     }
 
-    /// A dictionary, but for a number too long here and a string unended there.
+    /// Text that is nearly a dictionary: here a number is too long, there a string does not end.
     fn nearly() -> impl Strategy<Value = String> {
         let item = [
             r"-?[0-9]{1,13}(\.[0-9]{1,4})?",
@@ -496,7 +496,7 @@ mod tests {
         }
 
         #[test]
-        fn another_implementation_reads_the_same_of_what_is_nearly_a_dictionary(
+        fn another_implementation_reads_nearly_valid_dictionaries_alike(
             text in nearly(),
             garble in proptest::option::of((any::<proptest::sample::Index>(), any::<u8>())),
         ) {

@@ -1,32 +1,33 @@
-//! Targeted cache control: a field of the response that is meant for this cache, before `Cache-Control`.
+//! Targeted cache control: a response field meant for this cache, which comes before `Cache-Control`.
 //!
-//! RFC 9213. Of the fields that the operator names, in that order, the first that is there, parses and is not empty
-//! counts (§2.2); then neither `Cache-Control` nor `Expires` does. Fields that it does not name change nothing.
+//! RFC 9213. The operator names the fields, in order. The first one that is present, parses and is not empty counts
+//! (§2.2), and then `Cache-Control` and `Expires` do not. Fields that the operator does not name change nothing.
 //!
-//! §2.1 has a targeted field be a dictionary (RFC 9651 §3.2), and so what is a matter of each directive in
-//! `Cache-Control` is one of the whole field here:
+//! §2.1 makes a targeted field a dictionary (RFC 9651 §3.2). So a rule that is about one directive in `Cache-Control`
+//! may be about the whole field here:
 //!
-//! - Anything that does not parse, and nothing at all, is as if the field were not there. `Max-Age=60` does not
-//!   parse, for keys are in lower case; nor does `max-age = 60`, nor `max-age=60,`.
-//! - A key that comes twice has its last value, where `Cache-Control` has its first.
-//! - Parameters say nothing.
+//! - A field that does not parse, or is empty, counts as absent. `Max-Age=60` does not parse, because keys are in lower
+//!   case; nor does `max-age = 60`, nor `max-age=60,`.
+//! - A key that occurs twice has its last value. In `Cache-Control` the first one counts.
+//! - Parameters are ignored.
 //!
-//! A directive's type follows from how RFC 9111 §5.2 writes its value: none is the Boolean true; a quoted string is a
-//! String; a token is a Token, an Integer or a Decimal, as it looks. So `max-age` is an Integer, `no-store` and
-//! `must-revalidate` are always true, and `no-cache` and `private` are true or a String of field names.
-//! A value of another type (`max-age=60.0`, `max-age="60"`, `no-store=?0`) is not to be sent, and should not be
-//! taken for what it may have meant: §2.1 does not fail the field for it. The directive is then as good as not said,
-//! and the field still counts in the place of `Cache-Control`. What an Integer below zero is, the RFC leaves to RFC 9111
-//! §4.2.1, which encourages to take invalid freshness for none.
+//! The type of a directive follows from how RFC 9111 §5.2 writes its value. No value is the Boolean true, a quoted
+//! string is a String, and a token is a Token, an Integer or a Decimal, by its form. So `max-age` is an Integer,
+//! `no-store` and `must-revalidate` are always true, and `no-cache` and `private` are true or a String of field names.
 //!
-//! `max-age`, `must-revalidate`, `no-cache`, `no-store` and `private` must be heeded, the others that this cache
-//! knows in `Cache-Control` should be, and unknown ones (`none`, of §3.1) are ignored.
+//! Servers must not send a value of another type (`max-age=60.0`, `max-age="60"`, `no-store=?0`), and a cache should
+//! not guess its meaning. §2.1 does not fail the field for it. The cache ignores such a directive (a freshness without
+//! a number is zero), and the field still replaces `Cache-Control`. For an Integer below zero, RFC 9213 defers to RFC
+//! 9111 §4.2.1, which encourages a cache to treat invalid freshness as none.
+//!
+//! A cache must heed `max-age`, `must-revalidate`, `no-cache`, `no-store` and `private`. It should heed the other
+//! directives that it knows in `Cache-Control`. Unknown directives (`none`, of §3.1) are ignored.
 
 use http::header::{HeaderMap, HeaderName};
 
 use super::structured::{dictionary, Item};
 
-/// The directives of the first of these fields that has any; `None` leaves it to `Cache-Control`.
+/// The directives of the first of these fields that has any. `None` leaves the decision to `Cache-Control`.
 pub(crate) fn targeted(headers: &HeaderMap, names: &[HeaderName]) -> Option<Vec<(String, Item)>> {
     names.iter().filter_map(|name| dictionary(headers, name)).find(|directives| !directives.is_empty())
 }
@@ -57,7 +58,7 @@ mod tests {
             ("§2.2 others are not looked at", &[("edge-cache-control", "max-age=3")], None),
             ("§2.1 all its lines are one field", &[("ours", "max-age=3"), ("ours", "max-age=1")], age(1)),
             (
-                "§3.1 a directive that nobody knows makes it not empty",
+                "§3.1 an unknown directive makes it not empty",
                 &[("ours", "none"), ("cdn-cache-control", "max-age=2")],
                 Some(vec![("none".to_owned(), Item::Boolean(true))]),
             ),

@@ -1,7 +1,7 @@
-//! Is it still good? Asking the inner service about a stored response, and what its answer makes of it.
+//! Validation: asking the inner service about a stored response, and applying its answer.
 //!
-//! RFC 9111 §4.3 (validation), §4.3.1 (the request), §4.3.3 (its answer), §4.3.4 (freshening upon a 304), §4.3.5 (upon a
-//! HEAD), §3.2 (updating stored header fields).
+//! RFC 9111 §4.3 (validation), §4.3.1 (the request), §4.3.3 (its answer), §4.3.4 (freshening upon a 304), §4.3.5 (upon
+//! a HEAD), §3.2 (updating stored header fields).
 
 use std::time::SystemTime;
 
@@ -16,14 +16,14 @@ use super::{
     fields::{declared_length, http_date, remove_hop_by_hop, DeclaredLength},
 };
 
-/// Makes a request one for validation: with the stored response's own validators, as they came (RFC 9111 §4.3.1).
+/// Turns a request into a validation, with the stored response's own validators, unchanged (RFC 9111 §4.3.1).
 pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
     for (validator, condition) in [
         (header::ETAG, header::IF_NONE_MATCH),
-        // Beside a tag, for an inner service that knows only dates.
+        // Sent beside a tag, for an inner service that knows only dates.
         (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),
     ] {
-        // RFC 9110 §13.1.2: a `*` would ask for any representation, and its 304 say nothing of this one.
+        // RFC 9110 §13.1.2: a `*` would ask about any representation, and its 304 would say nothing about this one.
         let names_any = named(stored, &validator).any(|named| named == Named::Any);
         if let Some(value) = stored.get(validator).filter(|_| !names_any) {
             request.insert(condition, value.clone());
@@ -31,8 +31,8 @@ pub(crate) fn ask(stored: &HeaderMap, request: &mut HeaderMap) {
     }
 }
 
-/// Makes a request one that gets a 304 if it would get the bytes that are stored under a strong tag. Its ranges stay, so that
-/// any other answer is what it asked for; but not its other questions about a copy of its own.
+/// Turns a request into one that gets a 304 if its answer would have the bytes stored under a strong tag. Its ranges
+/// stay, so that any other answer is the one it asked for. Its conditions about the client's own copy go.
 pub(crate) fn ask_by_tag(stored: &HeaderMap, request: &mut HeaderMap) {
     request.remove(header::IF_MODIFIED_SINCE);
     if let Some(tag) = stored.get(header::ETAG) {
@@ -40,23 +40,24 @@ pub(crate) fn ask_by_tag(stored: &HeaderMap, request: &mut HeaderMap) {
     }
 }
 
-/// Whether a 304 names no other tag than the one that it was asked about.
+/// Whether a 304 names no other tag than the stored one.
 pub(crate) fn has_same_tag(stored: &HeaderMap, answer: &HeaderMap) -> bool {
     answer.get_all(header::ETAG).iter().all(|tag| Some(tag) == stored.get(header::ETAG))
 }
 
 /// Whether a 304, or the header of a 200, is about the stored response (RFC 9111 §4.3.4).
 ///
-/// One without any validator is: it answers a request that named this response alone. By the letter of §4.3.4 it would
-/// identify nothing, and every inner service that is sparing with its 304s would be asked twice.
+/// A 304 without any validator is about it: it answers a request that named this response alone. Read literally,
+/// §4.3.4 lets it identify nothing. An inner service that leaves the validators out of its 304s would then be asked
+/// twice.
 pub(crate) fn is_about(stored: &HeaderMap, answer: &HeaderMap) -> bool {
     let same_date = || {
         let answered = answer.get(header::LAST_MODIFIED);
         answered.is_none_or(|answered| stored.get(header::LAST_MODIFIED) == Some(answered))
     };
     match (answer.get(header::ETAG), stored.get(header::ETAG)) {
-        // Bytes that are as good need not be the same, and their date must not come to stand by these: it may be what
-        // If-Range is held against.
+        // Weakly equal bytes need not be the same. Their date must not replace the stored one, which If-Range may be
+        // compared with.
         (Some(answered), Some(stored)) => match tags_match(answered, stored) {
             Match::Strong => true,
             Match::Weak => same_date(),
@@ -74,13 +75,13 @@ enum Match {
     Weak,
 }
 
-/// A strong tag identifies what has the same strong tag; a weak one, what is weakly equal.
+/// A strong tag identifies a response with the same strong tag, and a weak tag one whose tag is weakly equal.
 fn tags_match(answered: &HeaderValue, stored: &HeaderValue) -> Match {
     let is_weak = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).map(EntityTag::is_weak);
     match (is_weak(answered), is_weak(stored)) {
         (Some(false), _) if answered == stored => Match::Strong,
         (Some(true), Some(_)) if opaque(answered) == opaque(stored) => Match::Weak,
-        // What is no tag at all can still come back as it went.
+        // A value that is no tag at all can still come back unchanged.
         (None, _) if answered == stored => Match::Weak,
         _ => Match::No,
     }
@@ -98,7 +99,7 @@ pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTi
     for name in &KEPT {
         update.remove(name);
     }
-    // Age and Date are of the message that came last, also where it does not say them (§4.2.3).
+    // Age and Date belong to the latest message, even if it does not have them (§4.2.3).
     if !update.contains_key(header::DATE) {
         update.extend(http_date(received).map(|date| (header::DATE, date)));
     }
@@ -115,28 +116,28 @@ pub(crate) fn updated(stored: &HeaderMap, answer: &HeaderMap, received: SystemTi
     headers
 }
 
-/// Whether a 304 says all that there is to say of another request's response: what it leaves out, that other one may
-/// have got for itself alone. What is about the bytes is the same for both, and RFC 9110 §15.4.5 has a 304 tell the rest
-/// of what a cache goes by.
+/// Whether a 304 repeats every field of another client's stored response that may differ between clients. A field that
+/// it leaves out may be for that other client alone. Fields about the bytes are the same for both, and RFC 9110 §15.4.5
+/// has a 304 carry the other fields that a cache needs.
 pub(crate) fn says_all(stored: &HeaderMap, answer: &HeaderMap) -> bool {
     let is_shared = |name: &HeaderName| name.as_str().starts_with("content-") || SHARED.contains(name);
     stored.keys().all(|name| is_shared(name) || answer.contains_key(name))
 }
 
-/// What the answer to a HEAD says of the stored response that a GET would have found.
+/// The verdict of an answer to a HEAD on the stored response that a GET would have found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadSays {
-    /// A GET would bring something else.
+    /// A GET would bring another response.
     Another,
     Nothing,
-    /// It is what a GET would bring.
+    /// A GET would bring the stored response.
     Same,
 }
 
-/// What the answer to a HEAD says of the stored response of `length` bytes (RFC 9111 §4.3.5).
+/// Compares the answer to a HEAD with the stored response of `length` bytes (RFC 9111 §4.3.5).
 ///
-/// By the letter, an answer without any validator matches whatever is stored. It proves nothing: each HEAD would make
-/// fresh what may have changed long ago.
+/// Read literally, the section lets an answer without any validator match any stored response. Here it proves nothing:
+/// otherwise each HEAD would make a response fresh that may have changed long ago.
 pub(crate) fn head_says(stored: &HeaderMap, length: u64, answer: &HeaderMap) -> HeadSays {
     let same = |name| answer.get(&name).is_none_or(|answered| stored.get(&name) == Some(answered));
     let same_length = match declared_length(answer) {
@@ -158,29 +159,29 @@ pub(crate) fn is_error(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// What an answer that was not stored says of the stored response that it was asked about.
+/// The consequence of an answer that was not stored, for the stored response that it was asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// The inner service does not have it any more.
+    /// The inner service no longer has it.
     Gone,
-    /// Nothing that others need to know.
+    /// No consequence for other clients.
     Nothing,
-    /// Another one has taken its place.
+    /// Another response has taken its place.
     Replaced,
-    /// The inner service has it, or may have, and does not give it any more.
+    /// The inner service has it, or may have it, but no longer gives it out.
     Withdrawn,
 }
 
 impl News {
-    /// `refusal` is why the answer was not stored.
+    /// `refusal` is the reason why the answer was not stored.
     pub(crate) fn of(request: &HeaderMap, status: StatusCode, refusal: Refusal) -> Self {
         match status.as_u16() {
-            // RFC 9110 §15.5.2, §15.5.4: about credentials, and so about whoever has them.
+            // RFC 9110 §15.5.2, §15.5.4: these statuses are about credentials, and so about one client.
             401 | 403 if is_of_a_client(request) => Self::Nothing,
             401 | 403 | 451 => Self::Withdrawn,
             404 | 410 => Self::Gone,
             206 => Self::Nothing,
-            // One client's answer says nothing of what another one gets.
+            // The answer for one client says nothing about the answers for others.
             200..=299 if refusal.is_of_the_client() && is_of_a_client(request) => Self::Nothing,
             200..=299 => Self::Replaced,
             _ => Self::Nothing,
@@ -188,12 +189,12 @@ impl News {
     }
 }
 
-/// Whether the request says whose it is, by credentials or by a cookie.
+/// Whether the request identifies its client, by credentials or by a cookie.
 pub(crate) fn is_of_a_client(request: &HeaderMap) -> bool {
     [header::AUTHORIZATION, header::COOKIE].iter().any(|name| request.contains_key(name))
 }
 
-/// What variants of the same bytes share, beside what is said of their content.
+/// The fields that variants of the same bytes share, besides the fields about their content.
 const SHARED: [HeaderName; 8] = [
     header::AGE,
     header::CACHE_CONTROL,
@@ -205,8 +206,8 @@ const SHARED: [HeaderName; 8] = [
     header::VARY,
 ];
 
-/// RFC 9111 §3.2: the length, and the form of the stored bytes, stay as they are. A 304 that was about other bytes would
-/// not be about this response, and there are servers that write into each 304 the type of an answer without content.
+/// RFC 9111 §3.2: the length and the form of the stored bytes stay as they are. A 304 about other bytes would not be
+/// about this response. Some servers write the type of an answer without content into each 304.
 const KEPT: [HeaderName; 10] = [
     header::ACCEPT_RANGES,
     header::CONTENT_ENCODING,
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_304_is_about_what_has_its_validators() {
+    fn a_304_is_about_the_response_with_its_validators() {
         type Row = (
             &'static str,
             &'static [(&'static str, &'static str)],
@@ -261,8 +262,8 @@ mod tests {
             ("§4.3.4 weak, of the same weak one", &[("etag", "W/\"a\"")], &[("etag", "W/\"a\"")], true),
             ("§4.3.4 weak, of a strong one", &[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true),
             ("§4.3.4 weak, of another", &[("etag", "W/\"a\"")], &[("etag", "W/\"b\"")], false),
-            ("what is no tag comes back as it went", &[("etag", "a")], &[("etag", "a")], true),
-            ("what is no tag, and another", &[("etag", "a")], &[("etag", "b")], false),
+            ("a value that is no tag comes back unchanged", &[("etag", "a")], &[("etag", "a")], true),
+            ("a value that is no tag, and another", &[("etag", "a")], &[("etag", "b")], false),
             (
                 "§4.3.4 a tag where none is stored",
                 &[("last-modified", MODIFIED)],
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_replaces_what_it_names_and_keeps_what_the_bytes_depend_on() {
+    fn an_update_replaces_fields_except_those_the_bytes_depend_on() {
         // RFC 9111 §3.2
         let stored = headers(&[
             ("etag", "\"a\""),
@@ -403,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_client_is_told_about_itself_is_no_news_of_what_others_get() {
+    fn an_answer_to_one_clients_credentials_changes_nothing_for_others() {
         use News::{Gone, Nothing, Replaced, Withdrawn};
         for (request, status, refusal, news) in [
             (&[("authorization", "x")][..], 401, Refusal::Status, Nothing),
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_authorized_ask_by_is_a_strong_tag_and_what_they_asked_for_stays() {
+    fn a_request_with_credentials_asks_by_a_strong_tag_and_keeps_its_ranges() {
         let mut request = headers(&[
             ("range", "bytes=5-9"),
             ("if-range", "\"mine\""),

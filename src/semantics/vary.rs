@@ -1,4 +1,4 @@
-//! Which request fields a response was selected by, and whether another request has the same.
+//! The request fields that a response was selected by, and whether another request has the same values.
 //!
 //! RFC 9110 §12.5.5 (`Vary`), RFC 9111 §4.1.
 
@@ -6,14 +6,14 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::{is_condition_or_range, members};
 
-/// What a response says of its selection.
+/// The `Vary` of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// The same for every request.
+    /// The response is the same for every request.
     Nothing,
-    /// `*`, or what is no field name: no request can be known to match.
+    /// `*`, or a member that is no field name: no request can be known to match.
     Anything,
-    /// By these request fields, in order and each once.
+    /// The response depends on these request fields, sorted and each once.
     Fields(Vec<HeaderName>),
 }
 
@@ -29,7 +29,7 @@ impl Vary {
         match names {
             Err(()) => Self::Anything,
             Ok(names) if names.is_empty() => Self::Nothing,
-            // Nobody selects by so many; a record could not hold them all.
+            // No service selects by so many, and a record could not hold them all.
             Ok(names) if names.len() > MOST_FIELDS || bytes_of(&names) > MOST_BYTES => Self::Anything,
             Ok(mut names) => {
                 names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
@@ -40,14 +40,14 @@ impl Vary {
     }
 }
 
-/// The value of one selecting field: its lines joined by `,`, each member without white space around it
-/// (RFC 9111 §4.1); `None` where the request does not have it.
+/// The value of one selecting field: its lines joined by `,`, each member without white space around it (RFC 9111
+/// §4.1). `None` if the request does not have the field.
 ///
-/// What means the same by the field's own rules is the same (RFC 9110 §12.5.3, §12.5.4): codings and languages are
-/// case-insensitive, and a weight of 1 need not be said. The order of codings means nothing; that of languages stays as
-/// it is, since many an inner service takes it for a preference.
+/// Values with the same meaning by the field's own rules are the same (RFC 9110 §12.5.3, §12.5.4). Codings and
+/// languages are case-insensitive, and a weight of 1 need not be written. The order of codings means nothing. Languages
+/// keep their order, since many inner services take it for a preference.
 ///
-/// Conditions and ranges select nothing here: what is stored was asked for without them.
+/// Conditions and ranges select nothing here: the stored response was asked for without them.
 pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     if is_condition_or_range(name) {
         return None;
@@ -65,7 +65,7 @@ pub(crate) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
         return Some(members.join(&b','));
     }
     if name == header::COOKIE {
-        // It is no list, and its commas part nothing; RFC 9113 §8.2.3 has its lines joined so.
+        // A cookie is no list, and its commas separate nothing. RFC 9113 §8.2.3 joins its lines like this.
         return Some(lines.map(|line| line.as_bytes().trim_ascii()).collect::<Vec<_>>().join(&b"; "[..]));
     }
     let mut value = Vec::new();
@@ -88,7 +88,7 @@ fn outside_quotes(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// One coding or language in lower case, with its weight unless that is 1.
+/// One coding or language in lower case, with its weight unless the weight is 1.
 fn preference(member: &[u8]) -> Vec<u8> {
     let mut parts = member.split(|byte| *byte == b';').map(|part| part.trim_ascii().to_ascii_lowercase());
     let mut preference = parts.next().unwrap_or_default();
@@ -108,13 +108,13 @@ fn bytes_of(names: &[HeaderName]) -> usize {
     names.iter().map(|name| name.as_str().len()).sum()
 }
 
-/// Bytes; nobody has so many preferences, and to sort those of somebody who has takes time.
+/// In bytes. No real client has so many preferences, and sorting that many takes time.
 const LONGEST_PREFERENCE: usize = 1024;
 
-/// Selecting fields of one response.
+/// The most selecting fields of one response.
 const MOST_FIELDS: usize = 64;
 
-/// Bytes of their names: what is remembered of a response is small.
+/// The most bytes of their names, so that a record stays small.
 const MOST_BYTES: usize = 4096;
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_and_languages_match_by_what_they_mean() {
+    fn codings_and_languages_match_by_their_meaning() {
         // RFC 9111 §4.1: normalised in a way that is known to have identical semantics.
         for (name, one, other, same) in [
             (header::ACCEPT_ENCODING, "gzip, br", "BR,gzip;q=1.0", true),

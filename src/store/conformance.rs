@@ -1,7 +1,7 @@
-//! The suite that every [`Store`] must pass, yours too.
+//! The test suite that every [`Store`] must pass.
 //!
-//! Give [`check`] an empty store, or one whose keys under `conformance/` may be overwritten. It panics with a
-//! sentence that says which promise of the contract was broken.
+//! Give [`check`] an empty store, or a store whose keys under `conformance/` may be overwritten. The check panics with a
+//! sentence that names the broken promise of the contract.
 //!
 //! ```
 //! # #[cfg(feature = "moka")] {
@@ -9,7 +9,7 @@
 //! # runtime.block_on(async {
 //! use tower_video_cache::{conformance, MokaStore};
 //!
-//! conformance::check(&MokaStore::new(64 << 20)).await;
+//! conformance::check(&MokaStore::new(64 << 20).unwrap()).await;
 //! # });
 //! # }
 //! ```
@@ -25,10 +25,10 @@ use bytes::Bytes;
 
 use super::{Lease, Store};
 
-/// Checks each promise of the [`Store`] contract, one after the other.
+/// Checks each promise of the [`Store`] contract in turn.
 ///
-/// The store needs room for 4 MiB. What it may do by the contract (forget a value at any time) passes, but a store
-/// that keeps nothing at all does not.
+/// The store needs room for 4 MiB. The contract lets a store forget a value at any time, so the check passes a store that
+/// forgets some values. It fails a store that keeps no value at all.
 ///
 /// # Panics
 ///
@@ -65,7 +65,7 @@ async fn a_value_comes_back_whole<S: Store>(store: &S) {
 async fn a_value_of_any_size_comes_back_whole<S: Store>(store: &S) {
     let chunk = (1 << 20) + 40;
     let largest =
-        store.largest_value().map_or(chunk, |limit| usize::try_from(limit).unwrap_or(chunk).min(chunk));
+        store.max_value_size().map_or(chunk, |limit| usize::try_from(limit).unwrap_or(chunk).min(chunk));
     for length in [0, 1, 255, 65_536, largest] {
         let key = format!("conformance/length-{length}");
         put(store, &key, pattern(length, 3)).await;
@@ -95,7 +95,7 @@ async fn a_removed_key_is_none<S: Store>(store: &S) {
 }
 
 async fn keys_alike_are_kept_apart<S: Store>(store: &S) {
-    // A store that makes files of keys must not trip over a key that is another one's folder.
+    // A store that turns keys into files must cope with a key that is the folder of another key.
     let keys =
         ["conformance/a", "conformance/a/b", "conformance/a/b/0", "conformance/a.b", "conformance/a-b_"];
     for (index, key) in keys.iter().enumerate() {
@@ -116,11 +116,11 @@ async fn the_longest_key_is_a_key<S: Store>(store: &S) {
 }
 
 async fn a_value_over_the_limit_is_never_cut<S: Store>(store: &S) {
-    let Some(over) = store.largest_value().and_then(|limit| usize::try_from(limit.checked_add(1)?).ok())
+    let Some(over) = store.max_value_size().and_then(|limit| usize::try_from(limit.checked_add(1)?).ok())
     else {
         return;
     };
-    // A limit so large that no chunk meets it need not be tried with a value of that size.
+    // No chunk is as large as such a limit.
     if over > 64 << 20 {
         return;
     }
@@ -145,7 +145,7 @@ async fn a_dropped_put_leaves_a_whole_value<S: Store>(store: &S) {
     put(store, key, before.clone()).await;
     {
         let mut dropped = pin!(store.put(key, after.clone()));
-        // Polled once: begun, and as likely as not left half done.
+        // One poll begins the call, and probably leaves it half done.
         let _ = dropped.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
     expect_one_of(store, key, &[before, after]).await;
@@ -158,15 +158,15 @@ async fn a_lease_is_one_holders<S: Store>(store: &S) {
     if matches!(store.lease(key, &one, A_MINUTE).await, Ok(Lease::NotOffered)) {
         return;
     }
-    expect_lease(store, &other, Lease::Taken, "while it is another's").await;
+    expect_lease(store, &other, Lease::Taken, "while another holder has it").await;
     expect_renewed(store, &one, true).await;
     expect_renewed(store, &other, false).await;
     expect_released(store, &other).await;
-    expect_lease(store, &other, Lease::Taken, "after who does not have it released it").await;
+    expect_lease(store, &other, Lease::Taken, "after a release by another holder").await;
     expect_released(store, &one).await;
     expect_renewed(store, &one, false).await;
     expect_lease(store, &other, Lease::Granted, "after it was released").await;
-    expect_lease(store, &one, Lease::Taken, "while it is another's").await;
+    expect_lease(store, &one, Lease::Taken, "while another holder has it").await;
     let removed = store.remove(key).await;
     assert!(removed.is_ok(), "remove of a lease is Ok, not {removed:?}");
     expect_lease(store, &one, Lease::Granted, "after its key was removed").await;
@@ -182,13 +182,13 @@ async fn expect_renewed<S: Store>(store: &S, holder: &str, renewed: bool) {
     let got = store.renew("conformance/lease", holder, A_MINUTE).await;
     assert!(
         matches!(got, Ok(got) if got == renewed),
-        "renew of a lease is Ok({renewed}) if it is the holder's, only then true; not {got:?}"
+        "renew of a lease is Ok(true) for its holder and Ok(false) for others, here Ok({renewed}), not {got:?}"
     );
 }
 
 async fn expect_released<S: Store>(store: &S, holder: &str) {
     let released = store.release("conformance/lease", holder).await;
-    assert!(released.is_ok(), "release of a lease, one's own or not, is Ok, not {released:?}");
+    assert!(released.is_ok(), "release of a lease, held or not, is Ok, not {released:?}");
 }
 
 async fn put<S: Store>(store: &S, key: &str, value: Bytes) {
@@ -197,8 +197,8 @@ async fn put<S: Store>(store: &S, key: &str, value: Bytes) {
     assert!(put.is_ok(), "put of {length} bytes under {key} is Ok, not {put:?}");
 }
 
-/// Whether the value is there; if it is, it is one of those put.
-#[expect(clippy::panic, reason = "a broken promise is what the suite panics for")]
+/// Whether the store has a value. If so, the value must be one of those that were put.
+#[expect(clippy::panic, reason = "the suite panics at a broken promise")]
 async fn expect_one_of<S: Store>(store: &S, key: &str, values: &[Bytes]) -> bool {
     let got = store.get(key).await;
     match &got {
@@ -214,7 +214,7 @@ async fn expect_one_of<S: Store>(store: &S, key: &str, values: &[Bytes]) -> bool
     }
 }
 
-/// Longer than the check takes.
+/// Longer than the check runs.
 const A_MINUTE: Duration = Duration::from_secs(60);
 
 fn shown(got: &Result<Option<Bytes>, crate::BoxError>) -> String {

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::{Lease, Store};
 use crate::error::BoxError;
 
-/// A call of a store under way. One box for each chunk is nothing beside the chunk.
+/// A call of a store. One box for each chunk is nothing beside the chunk.
 pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send + 'a>>;
 
-/// [`Store`], to be held as `Arc<dyn ErasedStore>`.
+/// [`Store`] in a form that `Arc<dyn ErasedStore>` can hold.
 pub(crate) trait ErasedStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>>;
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, ()>;
     fn remove<'a>(&'a self, key: &'a str) -> StoreFuture<'a, ()>;
-    fn largest_value(&self) -> Option<u64>;
+    fn max_value_size(&self) -> Option<u64>;
     fn capacity(&self) -> Option<u64>;
     fn can_alter(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
@@ -37,8 +37,8 @@ impl<S: Store> ErasedStore for S {
         Box::pin(Store::remove(self, key))
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        Store::largest_value(self)
+    fn max_value_size(&self) -> Option<u64> {
+        Store::max_value_size(self)
     }
 
     fn capacity(&self) -> Option<u64> {

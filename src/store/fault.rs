@@ -1,4 +1,4 @@
-//! [`FaultStore`]: a store that fails when and how a test says.
+//! [`FaultStore`]: a store that fails as a test tells it.
 
 use std::{
     future::pending,
@@ -11,20 +11,21 @@ use bytes::Bytes;
 use super::{Lease, Store};
 use crate::error::BoxError;
 
-/// Wraps a store and spoils chosen calls of it. Those about leases it hands on as they are.
+/// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
 ///
-/// Calls are counted for each [`Operation`] from 1. A test keeps the store in an [`Arc`](std::sync::Arc), so that
-/// it can add faults and read counts while the layer uses it.
+/// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can add
+/// faults and read counts while the layer uses the store.
 ///
 /// ```
 /// # #[cfg(feature = "moka")] {
 /// use std::sync::Arc;
 /// use tower_video_cache::{Fault, FaultStore, MokaStore, Operation, VideoCacheLayer};
 ///
-/// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)));
+/// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)?));
 /// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
 /// # }
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct FaultStore<S> {
@@ -32,7 +33,14 @@ pub struct FaultStore<S> {
     state: Mutex<State>,
 }
 
-/// One of the three calls of a [`Store`].
+/// A call of a [`Store`] that [`FaultStore`] counts and spoils.
+///
+/// ```
+/// # use tower_video_cache::{FaultStore, MokaStore, Operation};
+/// let store = FaultStore::new(MokaStore::new(1 << 20)?);
+/// assert_eq!(store.calls(Operation::Get), 0);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
@@ -44,55 +52,63 @@ pub enum Operation {
     Remove,
 }
 
-/// What happens to a spoiled call.
+/// The way in which a [`FaultStore`] spoils a call.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_video_cache::{Fault, FaultStore, MokaStore, Operation};
+/// let store = FaultStore::new(MokaStore::new(1 << 20)?);
+/// store.spoil_from(Operation::Get, 1, Fault::Slow(Duration::from_millis(300)));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It gives an error, and does nothing.
+    /// The call does nothing and returns an error.
     Error,
-    /// It is done, and gives an error all the same.
+    /// The call takes effect and returns an error.
     ErrorAfter,
-    /// A get finds nothing; a put or a remove says that it was done, and does nothing.
+    /// A get returns `None`. A put or a remove does nothing and returns `Ok`.
     Absent,
-    /// A bit of the value is flipped, on its way in or out; a remove goes through.
+    /// A get or a put flips one bit of the value. A remove takes effect.
     Corrupt,
-    /// It is done after so long, by tokio's clock.
+    /// The call takes effect after this time, by tokio's clock.
     Slow(Duration),
-    /// It never ends.
+    /// The call never ends.
     Hang,
-    /// A put is done, then undone at once; a get gives the value, which is then lost.
+    /// A put takes effect and is undone at once. A get returns the value, which is then lost.
     Lost,
-    /// It panics.
+    /// The call panics.
     Panic,
 }
 
 impl<S: Store> FaultStore<S> {
-    /// Wraps `store`, with no fault yet.
+    /// Wraps `store`, without a fault.
     pub fn new(store: S) -> Self {
         Self { store, state: Mutex::default() }
     }
 
-    /// Spoils the `nth` call of `operation`, counted from 1 over the store's life.
+    /// Spoils the `nth` call of `operation`, counted from 1.
     pub fn spoil(&self, operation: Operation, nth: u64, fault: Fault) {
         self.with(|state| state.faults.push(Planned { operation, first: nth, last: nth, fault }));
     }
 
-    /// Spoils the `nth` call of `operation`, counted from 1, and all after it.
+    /// Spoils the `nth` call of `operation`, counted from 1, and all later ones.
     pub fn spoil_from(&self, operation: Operation, nth: u64, fault: Fault) {
         self.with(|state| state.faults.push(Planned { operation, first: nth, last: u64::MAX, fault }));
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.with(|state| state.faults.clear());
     }
 
-    /// How many calls of `operation` there were.
+    /// The number of calls of `operation` so far.
     pub fn calls(&self, operation: Operation) -> u64 {
         self.with(|state| *state.count(operation))
     }
 
-    /// The store inside.
+    /// The wrapped store.
     pub fn inner(&self) -> &S {
         &self.store
     }
@@ -177,15 +193,15 @@ impl<S: Store> Store for FaultStore<S> {
         }
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {
         self.store.capacity()
     }
 
-    /// `true`: it does alter values, when told to.
+    /// `true`, because a fault can alter values.
     fn can_alter(&self) -> bool {
         true
     }
@@ -233,7 +249,7 @@ struct Planned {
     fault: Fault,
 }
 
-/// Flips a bit in the middle of the value: of a chunk, that is in the video.
+/// Flips a bit in the middle of the value. In a chunk, the middle is a part of the video.
 fn flip_a_bit(value: &Bytes) -> Bytes {
     let mut value = value.to_vec();
     let middle = value.len() / 2;

@@ -1,5 +1,6 @@
-//! Where bytes are kept: the [`Store`] contract, and the stores that this crate brings.
+//! The [`Store`] contract, and the stores of this crate.
 
+mod boxed;
 mod breaker;
 #[cfg(feature = "test-util")]
 pub mod conformance;
@@ -35,39 +36,39 @@ pub use self::moka::MokaStore;
 pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
-pub use self::tiered::{Tiered, Writes};
 pub(crate) use self::within::{within, Failure};
+pub use self::{
+    boxed::BoxStore,
+    tiered::{Tiered, Writes},
+};
 pub(crate) use self::{breaker::Breaker, erased::ErasedStore};
 use crate::error::BoxError;
 
-/// Where chunks and manifests are kept: three calls on keys and whole values.
+/// Keeps chunks and manifests: whole values under keys.
 ///
 /// The contract:
 ///
-/// - A [`get`](Self::get) gives the last whole value put under the key, or `None`, or an error; never another
-///   value and never a part of one.
-/// - `None` right after a [`put`](Self::put) is allowed: the store evicted, refused admission, or a replica is
-///   behind. The cache takes it for a miss.
+/// - A [`get`](Self::get) returns the last whole value put under the key, or `None`, or an error. It never returns another
+///   value or a part of one.
+/// - `None` right after a [`put`](Self::put) is allowed: the store may evict values, refuse them, or read from a replica
+///   that is behind. The cache treats `None` as a miss.
 /// - A [`remove`](Self::remove) of an absent key is `Ok`.
-/// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are up to one chunk and 40 bytes long.
-/// - What lies under a key that begins with `c/` is never put with another value: it is there, or it is not. What lies
-///   under any other key may change, here or by another process. One that begins with `i/` is the mark of an
-///   invalidation: whoever puts it must be believed at once wherever it is asked for, or other nodes put back what was
-///   taken out.
-/// - How long bytes are *kept* is the store's own affair; how long they are *fresh* is written in them. The cache
-///   does not remove the chunks of a response that another one replaced, for a viewer may still read them: a store
-///   must evict or expire what is no longer read.
+/// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are at most one chunk and 40 bytes long.
+/// - A value under a key that begins with `c/` never changes. Values under other keys may change, by this process or another.
+/// - A key that begins with `i/` marks an invalidation. Every process must see such a put at once. Otherwise another node may
+///   put back a response that was removed.
+/// - The store decides how long it *keeps* values. The values themselves say how long they are *fresh*. The cache does not
+///   remove the chunks of a replaced response, because a client may still read them. So a store must evict or expire values
+///   that are no longer read.
 ///
-/// It has no `dyn` form: [`VideoCacheLayer`](crate::VideoCacheLayer) has no type parameter, so an application that
-/// chooses its store at run time chooses there.
+/// The trait has no `dyn` form. [`BoxStore`] is for an application that chooses its store at run time.
 ///
-/// An error is never a viewer's: the cache takes it for a miss, or hands over the inner response.
-/// [`conformance`](crate::conformance) (feature `test-util`) checks a store of your own against this contract.
+/// Clients never see an error of the store: the cache treats it as a miss, or passes on the inner response.
+/// [`conformance`](crate::conformance) (feature `test-util`) checks your own store against this contract.
 ///
 /// # Cancel safety
 ///
-/// The cache drops calls that take too long. A dropped call may have happened or not; it must not have happened
-/// by half.
+/// The cache drops calls that take too long. A dropped call may take effect or not, but never by half.
 ///
 /// # Example
 ///
@@ -109,55 +110,58 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Whatever kept the store from knowing.
+    /// The store cannot tell.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send;
 
-    /// Keeps `value` under `key`, in place of any value before.
+    /// Keeps `value` under `key`, and replaces any value there.
     ///
     /// # Errors
     ///
-    /// The store could not, or declines to, keep the value.
+    /// The store cannot keep the value, or refuses to.
     fn put(&self, key: &str, value: Bytes) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Forgets the value under `key`, if there is one.
+    /// Removes the value under `key`, if there is one.
     ///
     /// # Errors
     ///
     /// The store may still have the value.
     fn remove(&self, key: &str) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// The largest value that the store keeps, in bytes; chunks are cut to fit. Default: no limit.
-    fn largest_value(&self) -> Option<u64> {
+    /// The size of the largest value that the store keeps, in bytes. The cache cuts its chunks to fit. Default: no limit.
+    fn max_value_size(&self) -> Option<u64> {
         None
     }
 
-    /// All the bytes that the store can hold. Fills under way together never promise it more than half of that.
-    /// Default: not known, and nothing is held back.
+    /// The bytes that the store can hold. All fills together reserve no more than half of them, and a chunk takes no more than
+    /// half of them. Default: not known, without these limits.
     fn capacity(&self) -> Option<u64> {
         None
     }
 
-    /// Whether values can have been altered when they come back: by a disk, a network, another program.
+    /// Whether a disk, a network or another program can alter values. Default: `true`.
     ///
-    /// If so, each chunk carries a checksum that is verified before a byte of it leaves. Only a store that keeps
-    /// values in this process's own memory may say `false`. Default: `true`.
+    /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that keeps values
+    /// in this process's own memory may return `false`.
     fn can_alter(&self) -> bool {
         true
     }
 
-    /// Asks for the lease of `key`, for `time`, in the name of `holder`: of all the processes that share the store, one
-    /// at a time has it, and calls the inner service for all. `holder` is of 32 hexadecimal digits, and no two are alike.
+    /// Asks for the lease of `key`, for `time`, in the name of `holder`. Default: [`Lease::NotOffered`].
     ///
-    /// Keys of leases begin with `l/`, and go on as that of the record which the holder is about to put; nothing is ever
-    /// [put](Self::put) under them. A fill takes the lease of what it is to
-    /// store, and renews it till its end. Parts that viewers of a stored response ask for later are fetched without.
+    /// One holder at a time has a lease, among all processes that share the store. The holder calls the inner service for all
+    /// of them. Without leases, each process calls the inner service itself.
+    ///
+    /// A fill takes the lease of the response that it stores, and renews the lease until it ends. The cache fetches later parts
+    /// of a stored response without a lease.
+    ///
+    /// The key of a lease begins with `l/`, and goes on as the key of the record that the holder is about to put. The cache
+    /// never [puts](Self::put) a value under such a key. Each `holder` is a unique name of 32 hexadecimal digits.
     ///
     /// A lease ends after its time, when it is [released](Self::release), and when its key is [removed](Self::remove).
-    /// Default: [`Lease::NotOffered`]; each process then asks for itself.
     ///
     /// # Errors
     ///
-    /// Whatever kept the store from knowing; the process then asks for itself.
+    /// The store cannot tell. The process then calls the inner service itself.
     fn lease(
         &self,
         key: &str,
@@ -168,12 +172,12 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(Lease::NotOffered))
     }
 
-    /// Has a lease last for `time` from now on, if it is still `holder`'s; says whether it is.
+    /// Extends a lease to `time` from now, if `holder` still has it. Returns whether `holder` has it.
     ///
     /// # Errors
     ///
-    /// Whatever kept the store from knowing; for the holder, the lease is over after its time then, and what it put last is
-    /// taken out again: another node may have invalidated it.
+    /// The store cannot tell. The lease then ends for the holder after its time, and the holder removes the record that it put
+    /// last, because another node may have invalidated it.
     fn renew(
         &self,
         key: &str,
@@ -184,7 +188,7 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(false))
     }
 
-    /// Ends a lease, if it is still `holder`'s.
+    /// Ends a lease, if `holder` still has it.
     ///
     /// # Errors
     ///
@@ -194,22 +198,37 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(()))
     }
 
-    /// Whether a part of the store is known to be down, so that it has what is at hand and no more. What is stored is
-    /// then used only where all of it is at hand, or the inner service has the rest. It is asked at each hit, and must
-    /// answer at once. Default: `false`.
+    /// Whether a part of the store is known to be down, so that only the values at hand are left. Default: `false`.
+    ///
+    /// The cache then uses a stored response only if all of it is at hand, or if the inner service has the rest. The cache calls
+    /// this at each hit, so it must return at once.
     fn is_down(&self) -> bool {
         false
     }
 }
 
-/// What came of a request for a [lease](Store::lease).
+/// The answer to a request for a [lease](Store::lease).
+///
+/// ```
+/// use tower_video_cache::Lease;
+///
+/// /// A store that keeps leases in a map of keys to their holders.
+/// fn granted(holder: &str, present: Option<&str>) -> Lease {
+///     match present {
+///         Some(other) if other != holder => Lease::Taken,
+///         _ => Lease::Granted,
+///     }
+/// }
+/// # assert_eq!(granted("a", Some("b")), Lease::Taken);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lease {
-    /// The store has none to give.
+    /// The store has no leases.
     NotOffered,
-    /// It is the holder's, for the time asked.
+    /// The holder has the lease, for the time that it asked for.
     Granted,
-    /// It is another holder's.
+    /// Another holder has the lease.
     Taken,
 }
 
@@ -226,8 +245,8 @@ impl<T: Store> Store for Arc<T> {
         (**self).remove(key)
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        (**self).largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        (**self).max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {
@@ -265,12 +284,12 @@ impl<T: Store> Store for Arc<T> {
     }
 }
 
-/// Whether the key is that of an invalidation's mark, which says nothing but to those who look where all others do.
+/// Whether the key is that of an invalidation's mark. Such a mark counts only where all processes see it.
 fn is_mark(key: &str) -> bool {
     key.starts_with("i/")
 }
 
-/// Whether what lies under the key never changes, by the contract of [`Store`].
+/// Whether the value under the key never changes, by the contract of [`Store`].
 fn is_chunk(key: &str) -> bool {
     key.starts_with("c/")
 }

@@ -10,14 +10,18 @@ use moka::{future::Cache, policy::EvictionPolicy};
 use tokio::sync::Mutex;
 
 use super::Store;
-use crate::{error::BoxError, stripes::Stripes};
+use crate::{
+    error::{BoxError, Error},
+    stripes::Stripes,
+};
 
-/// Keeps values in memory, up to a number of bytes; those used least recently go first.
+/// Keeps values in this process's memory, up to a number of bytes. The least recently used values leave first.
 ///
 /// ```
 /// use tower_video_cache::{MokaStore, VideoCacheLayer};
 ///
-/// let layer = VideoCacheLayer::new(MokaStore::new(2 << 30)); // 2 GiB
+/// let layer = VideoCacheLayer::new(MokaStore::new(2 << 30)?); // 2 GiB
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 pub struct MokaStore {
     cache: Cache<Box<str>, Bytes>,
@@ -27,23 +31,32 @@ pub struct MokaStore {
 }
 
 impl MokaStore {
-    /// A store that holds up to `capacity` bytes of keys and values, and about 400 bytes for each of them. The layer
-    /// stores no response that is larger than half of it.
-    pub fn new(capacity: u64) -> Self {
-        Self {
+    /// A store that holds up to `capacity_bytes`: keys, values, and about 400 bytes for each entry.
+    ///
+    /// The layer stores no response that is larger than half of the capacity, and lowers its chunk size so that two chunks
+    /// fit.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) for zero.
+    pub fn new(capacity_bytes: u64) -> Result<Self, Error> {
+        if capacity_bytes == 0 {
+            return Err(Error::config("the capacity of a store is at least 1 byte"));
+        }
+        Ok(Self {
             cache: Cache::builder()
-                .max_capacity(capacity)
+                .max_capacity(capacity_bytes)
                 .weigher(weight)
-                // The default, TinyLFU, refuses a chunk nobody has asked for yet: it is gone before its first read.
+                // The default, TinyLFU, drops a chunk that no request has read yet.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            capacity,
+            capacity: capacity_bytes,
             put_locks: Stripes::default(),
             put_since_maintenance: AtomicU64::new(0),
-        }
+        })
     }
 
-    /// The bytes that the store reckons it holds, now; drops what is over the capacity first.
+    /// The bytes that the store holds now, by its own account. The call drops the bytes above the capacity first.
     pub async fn weighted_size(&self) -> u64 {
         self.cache.run_pending_tasks().await;
         self.cache.weighted_size()
@@ -57,16 +70,16 @@ impl Store for MokaStore {
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
         let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        // moka would take it and drop it at the next maintenance, and much else with it.
+        // moka would take the value, and drop it and many others at the next maintenance.
         if length > self.capacity.saturating_sub(ENTRY_OVERHEAD) {
             return Err("the value is larger than the store".into());
         }
         {
-            // Two inserts of one absent key at the same time would leave moka reckoning the weight of both for ever.
+            // After two inserts of one absent key at the same time, moka would count the weight of both for ever.
             let _one_at_a_time = self.put_locks.of(key).lock().await;
             self.cache.insert(key.into(), value).await;
         }
-        // moka drops what is over the capacity only every 64 puts, whatever they weigh.
+        // moka drops the bytes above the capacity only every 64 puts, at any weight.
         let since = self.put_since_maintenance.fetch_add(length, Ordering::Relaxed).saturating_add(length);
         if since >= MAINTENANCE_INTERVAL {
             self.put_since_maintenance.store(0, Ordering::Relaxed);
@@ -80,7 +93,7 @@ impl Store for MokaStore {
         Ok(())
     }
 
-    fn largest_value(&self) -> Option<u64> {
+    fn max_value_size(&self) -> Option<u64> {
         Some(self.capacity.saturating_sub(ENTRY_OVERHEAD))
     }
 
@@ -105,11 +118,11 @@ fn weight(key: &Box<str>, value: &Bytes) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_U32)
 }
 
-/// Bytes put between two rounds of maintenance: seldom enough to cost nothing, often enough that memory stays
-/// within a few chunks of the capacity.
+/// Bytes put between two rounds of maintenance. Rounds are rare enough to cost nothing, and frequent enough that memory
+/// stays within a few chunks of the capacity.
 const MAINTENANCE_INTERVAL: u64 = 4 << 20;
 
-/// What moka needs for an entry beside its key and value, measured, in bytes.
+/// The bytes that moka needs for an entry beside its key and value, as measured.
 const ENTRY_OVERHEAD_U32: u32 = 400;
 const ENTRY_OVERHEAD: u64 = 400;
 
@@ -121,7 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunk_just_put_survives_maintenance_in_a_full_store() {
-        let store = MokaStore::new(64 << 10);
+        let store = MokaStore::new(64 << 10).unwrap();
         let chunk = Bytes::from(vec![7; 1 << 10]);
         for index in 0..200 {
             store.put(&format!("c/old/{index}"), chunk.clone()).await.unwrap();
@@ -140,7 +153,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn the_reckoned_weight_is_that_of_what_is_held() {
-        let store = Arc::new(MokaStore::new(300 << 10));
+        let store = Arc::new(MokaStore::new(300 << 10).unwrap());
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..16_usize {
             let store = Arc::clone(&store);
@@ -164,10 +177,10 @@ mod tests {
 
     #[tokio::test]
     async fn memory_stays_near_the_capacity_while_megabytes_are_put() {
-        let store = MokaStore::new(16 << 20);
+        let store = MokaStore::new(16 << 20).unwrap();
         for index in 0..64 {
             store.put(&format!("c/{index}"), Bytes::from(vec![0; 1 << 20])).await.unwrap();
-            // What moka holds but has not dropped yet is what an iteration still finds.
+            // An iteration finds all entries that moka has not dropped yet.
             assert!(store.cache.iter().count() <= 16 + 5, "after {index} puts");
         }
     }

@@ -12,13 +12,13 @@ use crate::error::BoxError;
 ///
 /// The application builds the operator, with the services and layers it wants, and `opendal` among its own dependencies.
 /// The store takes all that lies under the operator's `root`; nodes whose operators lead to one place share what is in it,
-/// and it survives them. Nothing is evicted but by the service itself, or by a sweeper:
-/// [docs/stores.md][operations] says for each of the four what to configure there.
+/// and it survives them. Only the service itself or a sweeper evicts values:
+/// [the guide to stores][operations] has the settings for each of the four.
 ///
 /// # Layers
 ///
 /// opendal neither retries nor gives up by itself. The cache gives up after
-/// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default, so what is worth trying again is worth it
+/// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default, so what is worth trying again is worth it
 /// soon: see [S3](#s3) for the numbers. [`TimeoutLayer`] comes before [`RetryLayer`], for a retry that is cut off is not one.
 /// A retry goes on with a read that broke off from where it did. If a record was put anew meanwhile, its halves
 /// prove nothing, and it is a miss.
@@ -93,7 +93,7 @@ use crate::error::BoxError;
 ///     .root("films")
 ///     .default_ttl(Duration::from_secs(7 * 24 * 3600));
 /// // A little below the default limit of 1 MiB, which counts the key and a header, too.
-/// let store = OpendalStore::new(Operator::new(server)?).largest_value((1 << 20) - 512);
+/// let store = OpendalStore::new(Operator::new(server)?).max_value_size((1 << 20) - 512);
 /// let layer = VideoCacheLayer::new(store);
 /// # Ok::<_, opendal::Error>(())
 /// ```
@@ -104,7 +104,7 @@ use crate::error::BoxError;
 /// use std::time::Duration;
 ///
 /// use opendal::{layers::TimeoutLayer, services::CloudflareKv, Operator};
-/// use tower_video_cache::{ChunkSize, OpendalStore, VideoCacheLayer};
+/// use tower_video_cache::{ChunkSize, OpendalStore, Timeouts, VideoCacheLayer};
 ///
 /// let namespace = CloudflareKv::default()
 ///     .account_id("0123456789abcdef")
@@ -117,7 +117,7 @@ use crate::error::BoxError;
 /// // Few large values: each is a call far away, and values of up to 25 MiB are taken.
 /// let layer = VideoCacheLayer::new(OpendalStore::new(operator))
 ///     .chunk_size(ChunkSize::new(4 << 20).unwrap())
-///     .store_limit(limit);
+///     .timeouts(Timeouts::default().store(limit));
 /// # Ok::<_, opendal::Error>(())
 /// ```
 ///
@@ -125,12 +125,12 @@ use crate::error::BoxError;
 ///
 /// A dropped call may still happen, or have happened; over memcached it does. Neither is done by half.
 ///
-/// [operations]: https://docs.rs/crate/tower-video-cache/latest/source/docs/stores.md
+/// [operations]: crate::guide::stores
 /// [`RetryLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.RetryLayer.html
 /// [`TimeoutLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.TimeoutLayer.html
 pub struct OpendalStore {
     operator: Operator,
-    largest_value: Option<u64>,
+    max_value_size: Option<u64>,
     pools_connections: bool,
 }
 
@@ -138,15 +138,15 @@ impl OpendalStore {
     /// A store of all that lies under the root of `operator`.
     pub fn new(operator: Operator) -> Self {
         let largest = operator.info().capability().write_total_max_size;
-        let largest_value = largest.and_then(|bytes| u64::try_from(bytes).ok());
+        let max_value_size = largest.and_then(|bytes| u64::try_from(bytes).ok());
         let pools_connections = operator.info().scheme() == "memcached";
-        Self { operator, largest_value, pools_connections }
+        Self { operator, max_value_size, pools_connections }
     }
 
     /// The largest value, in bytes, that the service takes; chunks are cut to fit, and a larger one is not put. Default: what `operator` says of its service (25 MiB for Cloudflare KV), else no limit.
     #[must_use]
-    pub fn largest_value(mut self, bytes: u64) -> Self {
-        self.largest_value = Some(bytes);
+    pub fn max_value_size(mut self, bytes: u64) -> Self {
+        self.max_value_size = Some(bytes);
         self
     }
 
@@ -178,7 +178,7 @@ impl Store for OpendalStore {
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
         let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        if self.largest_value.is_some_and(|largest| length > largest) {
+        if self.max_value_size.is_some_and(|largest| length > largest) {
             return Err("the value is larger than the service takes".into());
         }
         let (path, operator) = (path(key)?, self.operator.clone());
@@ -194,8 +194,8 @@ impl Store for OpendalStore {
         }
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.largest_value
+    fn max_value_size(&self) -> Option<u64> {
+        self.max_value_size
     }
 }
 
@@ -203,7 +203,7 @@ impl fmt::Debug for OpendalStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpendalStore")
             .field("scheme", &self.operator.info().scheme())
-            .field("largest_value", &self.largest_value)
+            .field("max_value_size", &self.max_value_size)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! One call of a store within a time limit: that it panics or takes too long is a failure like any other.
+//! One call of a store within a time limit. A panic and a timeout are failures like any other.
 
 use std::{
     future::{poll_fn, Future},
@@ -10,17 +10,17 @@ use std::{
 
 use crate::{clock::moment, error::BoxError};
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The store says so.
+    /// The store returned this error.
     Failed(BoxError),
-    /// It ran into its limit.
+    /// The call took too long.
     Late,
     Panicked,
 }
 
-/// What comes of a call that may take so long; `said` makes an error of its failure, and of how long it was waited for.
+/// Runs a call within `limit`. `said` makes an error of the failure and the time that the call took.
 pub(crate) async fn within<T, E, F>(
     limit: Duration,
     call: impl FnOnce() -> F,
@@ -31,16 +31,16 @@ where
 {
     let called = catch_unwind(AssertUnwindSafe(call));
     let Ok(mut under_way) = called else { return Err(said(Failure::Panicked, Duration::ZERO)) };
-    // A store in memory answers at once, and needs no timer.
+    // A store in memory answers at once, without a timer.
     let first = poll_fn(|cx| Poll::Ready(polled(&mut under_way, cx))).await;
     match first {
         Poll::Ready(done) => done.map_err(|failure| said(failure, Duration::ZERO)),
-        // The timer is in a box of its own: each hit is made of several such calls, and is moved as a whole.
+        // A hit consists of several such calls and is moved as a whole. The box keeps the timer out of it.
         Poll::Pending => Box::pin(waited_for(limit, under_way, said)).await,
     }
 }
 
-/// The rest of a call that did not answer at once.
+/// The rest of a call that did not answer at the first poll.
 async fn waited_for<T, E, F>(
     limit: Duration,
     mut under_way: F,
@@ -55,7 +55,7 @@ where
     done.map_err(|failure| said(failure, moment().saturating_duration_since(began)))
 }
 
-/// One poll, for which a panic is a failure. Inlined, for every hit comes here a few times.
+/// One poll, which turns a panic into a failure. Inlined because every hit calls it a few times.
 #[inline]
 fn polled<T, F>(under_way: &mut F, cx: &mut Context<'_>) -> Poll<Result<T, Failure>>
 where

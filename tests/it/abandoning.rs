@@ -1,7 +1,8 @@
-//! What becomes of a fill when its last viewer has gone.
+//! A fill whose last client has gone: it is finished, stopped, or gives way to others.
 
 use bytes::Bytes;
-use tower_video_cache::{Abandon, ChunkSize, Fill, Policy, VideoCacheLayer};
+use std::num::NonZeroUsize;
+use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Policy, VideoCacheLayer};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK};
 
@@ -10,24 +11,24 @@ const PATH: &str = "/a.mp4";
 /// Five chunks.
 const LENGTH: usize = 5000;
 
-const MODES: [Fill; 2] = [Fill::Whole, Fill::Progressive];
+const MODES: [Fill; 2] = [Fill::whole(), Fill::progressive()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// One that can be had in parts.
+/// A script whose body can be had in parts.
 fn known() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"").honours_ranges()
 }
 
-/// What was stopped of it cannot be gone on with.
+/// Scripts without a validator that binds parts: a stopped fill of them cannot be continued.
 fn unbound() -> [Script; 4] {
     [
         Script::movie(PATH, LENGTH),
         Script::movie(PATH, LENGTH).header("etag", "W/\"v1\"").honours_ranges(),
         Script::of(&truth()),
-        // It could be, but nobody knows how much is missing.
+        // The fill could be continued, but nobody knows how many bytes are missing.
         Script::of(&truth()).header("etag", "\"v1\"").honours_ranges(),
     ]
 }
@@ -36,7 +37,7 @@ fn rig(mode: Fill, abandon: Abandon) -> Rig {
     Rig::new().fill(mode).layer(|layer| layer.abandon(abandon))
 }
 
-/// Holds the first body once so many chunks have come, and no later one.
+/// Holds the first body once this many chunks have come, and no later body.
 fn held(rig: &Rig, script: &Script, chunks: usize) -> Gate {
     let gate = Gate::shut();
     let frame = (chunks * CHUNK as usize).div_ceil(617);
@@ -44,7 +45,7 @@ fn held(rig: &Rig, script: &Script, chunks: usize) -> Gate {
     gate
 }
 
-/// A viewer comes, and goes once so many chunks are stored.
+/// A client comes, and leaves once this many chunks are stored.
 async fn one_leaves_after(rig: &Rig, script: &Script, chunks: usize) {
     let gate = held(rig, script, chunks);
     let viewer = rig.get(PATH).start();
@@ -58,7 +59,7 @@ async fn one_leaves_after(rig: &Rig, script: &Script, chunks: usize) {
 }
 
 #[tokio::test]
-async fn by_default_what_is_small_is_finished() {
+async fn an_abandoned_fill_of_a_small_video_is_finished_by_default() {
     for mode in MODES {
         for chunks in 0..5 {
             for script in [known()].into_iter().chain(unbound()) {
@@ -73,7 +74,7 @@ async fn by_default_what_is_small_is_finished() {
 }
 
 #[tokio::test]
-async fn one_that_is_stopped_takes_no_more_of_the_inner_body() {
+async fn a_stopped_fill_takes_no_more_of_the_inner_body() {
     for mode in MODES {
         for chunks in 1..5 {
             let rig = rig(mode, Abandon::Stop);
@@ -92,7 +93,7 @@ async fn one_that_is_stopped_takes_no_more_of_the_inner_body() {
 }
 
 #[tokio::test]
-async fn of_one_that_is_stopped_only_what_is_missing_is_fetched_later() {
+async fn a_stopped_fill_leaves_only_the_missing_bytes_to_fetch() {
     for mode in MODES {
         for chunks in 1..5 {
             let rig = rig(mode, Abandon::Stop);
@@ -102,26 +103,26 @@ async fn of_one_that_is_stopped_only_what_is_missing_is_fetched_later() {
             assert_eq!(rig.inner.calls()[1].headers["if-range"], "\"v1\"");
             rig.get(PATH).send().await.is_hit().whole(&truth());
             rig.inner.was_called(2);
-            // Five chunks, each of them once.
+            // Five chunks, each put once.
             assert!(rig.puts() <= 5 + 2);
         }
     }
 }
 
 #[tokio::test]
-async fn of_one_that_is_stopped_a_range_that_is_stored_needs_nothing_more() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+async fn a_stopped_fill_serves_its_stored_ranges_without_another_call() {
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     one_leaves_after(&rig, &known(), 3).await;
     rig.get(PATH).range("bytes=100-2999").send().await.is_hit().partial(&truth(), 100..3000);
     assert_eq!(rig.head(PATH).send().await.is_hit().field("content-length"), "5000");
     rig.inner.was_called(1);
-    // And one that is not, no more than its own chunks.
+    // A range that is not stored costs only its own chunks.
     rig.get(PATH).range("bytes=3500-3600").send().await.partial(&truth(), 3500..3601);
     assert_eq!(rig.inner.ranges(PATH)[1..], ["bytes=3000-3999"]);
 }
 
 #[tokio::test]
-async fn without_a_strong_validator_nothing_is_left_of_one_that_is_stopped() {
+async fn a_stopped_fill_without_a_strong_validator_leaves_nothing() {
     for mode in MODES {
         for script in unbound() {
             let rig = rig(mode, Abandon::Stop);
@@ -136,7 +137,7 @@ async fn without_a_strong_validator_nothing_is_left_of_one_that_is_stopped() {
 }
 
 #[tokio::test]
-async fn who_leaves_before_anything_is_stored_leaves_nothing() {
+async fn a_client_that_leaves_before_anything_is_stored_leaves_nothing() {
     for mode in MODES {
         for held_before_its_head in [true, false] {
             let gate = Gate::shut();
@@ -161,7 +162,7 @@ async fn who_leaves_before_anything_is_stored_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn who_comes_after_one_was_stopped_does_not_wait_for_it() {
+async fn a_request_after_a_fill_was_stopped_does_not_wait_for_it() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let gate = held(&rig, &known(), 2);
@@ -170,14 +171,14 @@ async fn who_comes_after_one_was_stopped_does_not_wait_for_it() {
         settle().await;
         viewer.abort();
         settle().await;
-        // The gate stays shut.
+        // The gate stays shut, so the stopped fill never goes on.
         rig.get(PATH).send().await.whole(&truth());
         assert_eq!(rig.inner.ranges(PATH), ["", "bytes=2000-4999"]);
     }
 }
 
 #[tokio::test]
-async fn it_is_finished_from_the_percentage_that_was_set() {
+async fn an_abandoned_fill_is_finished_from_the_set_percentage() {
     for mode in MODES {
         for (percent, chunks, is_finished) in [
             (0, 1, true),
@@ -201,7 +202,7 @@ async fn it_is_finished_from_the_percentage_that_was_set() {
 }
 
 #[tokio::test]
-async fn it_is_finished_if_no_more_is_missing_than_was_set() {
+async fn an_abandoned_fill_is_finished_if_no_more_is_missing_than_was_set() {
     for mode in MODES {
         for (bytes, chunks, is_finished) in [
             (0, 4, false),
@@ -222,7 +223,7 @@ async fn it_is_finished_if_no_more_is_missing_than_was_set() {
 }
 
 #[tokio::test]
-async fn one_of_unknown_length_is_finished_by_no_share_of_it() {
+async fn an_abandoned_fill_of_unknown_length_is_finished_by_no_share_of_it() {
     for mode in MODES {
         let rig = rig(mode, Abandon::FinishFromPercent(1));
         one_leaves_after(&rig, &Script::of(&truth()), 4).await;
@@ -232,9 +233,9 @@ async fn one_of_unknown_length_is_finished_by_no_share_of_it() {
 }
 
 #[tokio::test]
-async fn one_of_unknown_length_goes_on_for_so_many_bytes() {
+async fn an_abandoned_fill_of_unknown_length_goes_on_for_the_set_bytes() {
     for mode in MODES {
-        // The chunk under way when the viewer left is not counted.
+        // The chunk under way when the client left is not counted.
         for (bytes, chunks, stored) in
             [(0, 1, 1), (1, 1, 3), (1000, 1, 3), (2000, 1, 4), (3001, 1, 5), (1000, 2, 4), (u64::MAX, 0, 5)]
         {
@@ -249,7 +250,7 @@ async fn one_of_unknown_length_goes_on_for_so_many_bytes() {
 }
 
 #[tokio::test]
-async fn who_stays_keeps_it_going() {
+async fn a_client_that_stays_keeps_the_fill_going() {
     for mode in MODES {
         for script in [known()].into_iter().chain(unbound()) {
             let rig = rig(mode, Abandon::Stop);
@@ -269,7 +270,7 @@ async fn who_stays_keeps_it_going() {
 }
 
 #[tokio::test]
-async fn the_last_to_leave_stops_it() {
+async fn the_last_client_to_leave_stops_the_fill() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let gate = held(&rig, &known(), 2);
@@ -288,8 +289,8 @@ async fn the_last_to_leave_stops_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_begun_and_is_not_read_keeps_it_going() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+async fn a_body_that_was_begun_and_is_not_read_keeps_the_fill_going() {
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     let unread = rig.get(PATH).reading().await;
     gate.reached_by(1).await;
@@ -301,8 +302,8 @@ async fn a_body_that_was_begun_and_is_not_read_keeps_it_going() {
 }
 
 #[tokio::test]
-async fn whoever_got_what_was_asked_for_does_not_keep_it_going() {
-    let rig = rig(Fill::Progressive, Abandon::Stop);
+async fn a_client_that_got_its_range_does_not_keep_the_fill_going() {
+    let rig = rig(Fill::progressive(), Abandon::Stop);
     let gate = held(&rig, &known(), 2);
     rig.get(PATH).range("bytes=0-99").send().await.partial(&truth(), 0..100);
     gate.reached_by(1).await;
@@ -314,7 +315,7 @@ async fn whoever_got_what_was_asked_for_does_not_keep_it_going() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_stopped_and_fails_to_be_completed_is_begun_anew() {
+async fn a_stopped_fill_that_cannot_be_completed_is_begun_anew() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         one_leaves_after(&rig, &known(), 2).await;
@@ -328,16 +329,16 @@ async fn one_that_was_stopped_and_fails_to_be_completed_is_begun_anew() {
             let is_broken = answer.error.is_some() && truth().starts_with(&answer.bytes);
             assert!(is_broken || answer.bytes == other);
         }
-        // A body that had begun could not go on; no other is harmed.
-        assert!(mode != Fill::Whole || answers[0].error.is_none());
+        // Only a body that had begun may break. All other answers are unharmed.
+        assert!(mode != Fill::whole() || answers[0].error.is_none());
         answers[1].whole(&other);
         answers[2].is_hit().whole(&other);
     }
 }
 
 #[tokio::test]
-async fn a_refresh_behind_the_viewers_back_is_never_abandoned() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn a_refresh_in_the_background_is_never_abandoned() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for joined in [false, true] {
             let rig = rig(mode, Abandon::Stop)
                 .layer(|layer| layer.policy(Policy::default().stale_while_revalidate(seconds(60))));
@@ -353,7 +354,7 @@ async fn a_refresh_behind_the_viewers_back_is_never_abandoned() {
             rig.get(PATH).send().await.is_hit().whole(&truth());
             gate.reached_by(1).await;
             if joined {
-                // One who may not have it stale waits with it for a moment.
+                // A client that may not have the stale response waits for the fill for a moment.
                 let viewer = rig.get(PATH).header("cache-control", "max-age=0").start();
                 settle().await;
                 viewer.abort();
@@ -368,7 +369,7 @@ async fn a_refresh_behind_the_viewers_back_is_never_abandoned() {
 }
 
 #[tokio::test]
-async fn what_is_stale_and_may_be_used_is_not_given_up_for_a_part_of_the_new() {
+async fn a_usable_stale_response_is_not_given_up_for_a_part_of_the_new_one() {
     for mode in MODES {
         let rig = rig(mode, Abandon::Stop);
         let cached = |path: &str, tag: &str| {
@@ -391,7 +392,7 @@ async fn what_is_stale_and_may_be_used_is_not_given_up_for_a_part_of_the_new() {
 }
 
 #[tokio::test]
-async fn by_default_a_client_who_leaves_costs_the_inner_service_no_more_than_8_mib() {
+async fn a_client_that_leaves_costs_the_inner_service_8_mib_at_most_by_default() {
     const MOVIE: usize = 12 << 20;
     for mode in MODES {
         for says_length in [true, false] {
@@ -410,7 +411,8 @@ async fn by_default_a_client_who_leaves_costs_the_inner_service_no_more_than_8_m
                 gate.open();
                 settle().await;
                 let fetched = rig.inner.bytes_of(PATH);
-                // Of what length it is, nobody knows: the chunk under way, 8 MiB, and what came of the next.
+                // If the length is unknown, the fill takes the chunk under way, 8 MiB, and the part of the next chunk
+                // that came.
                 let most = if says_length { taken } else { (9 << 20) + 617 };
                 assert!(
                     is_finished == (fetched == MOVIE as u64),
@@ -428,30 +430,32 @@ fn other() -> Bytes {
     movie(OTHER, LENGTH)
 }
 
-/// Another movie, with room for one of the two.
+/// Another video, with room for one of the two.
 fn crowded(mode: Fill, layer: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Rig {
     rig(mode, Abandon::Finish).layer(layer).script(OTHER, Script::movie(OTHER, LENGTH))
 }
 
 fn one_place(layer: VideoCacheLayer) -> VideoCacheLayer {
-    layer.most_fills(1)
+    layer.limits(Limits::default().max_fills(NonZeroUsize::MIN))
 }
 
-/// Each chunk is reckoned with 512 bytes beside its own.
+/// A chunk takes 512 bytes beside its own.
+const ROOM_FOR_ONE: u64 = 5 * 1512 + 1000;
+
 fn room_for_one(layer: VideoCacheLayer) -> VideoCacheLayer {
-    layer.most_promised(5 * 1512 + 1000)
+    layer.limits(Limits::default().max_reserved(ROOM_FOR_ONE))
 }
 
 const CROWDS: [fn(VideoCacheLayer) -> VideoCacheLayer; 2] = [one_place, room_for_one];
 
 #[tokio::test]
-async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
+async fn an_abandoned_fill_yields_to_one_that_a_client_waits_for() {
     for mode in MODES {
         for crowd in CROWDS {
             for is_bound in [true, false] {
                 let script = if is_bound { known() } else { Script::movie(PATH, LENGTH) };
                 let rig = crowded(mode, crowd);
-                // It never comes to its end.
+                // This fill never ends.
                 let gate = held(&rig, &script, 2);
                 let viewer = rig.get(PATH).start();
                 gate.reached_by(1).await;
@@ -462,7 +466,7 @@ async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
                 rig.get(OTHER).send().await.is_hit().whole(&other());
                 gate.open();
                 settle().await;
-                assert_eq!(rig.inner.bytes_of(PATH), taken, "it takes no more of the inner body");
+                assert_eq!(rig.inner.bytes_of(PATH), taken, "the fill takes no more of the inner body");
                 rig.get(PATH).send().await.whole(&truth());
                 let is_gone_on_with = rig.inner.ranges(PATH) == ["", "bytes=2000-4999"];
                 assert_eq!(is_gone_on_with, is_bound);
@@ -472,8 +476,8 @@ async fn one_that_nobody_waits_for_yields_to_one_that_somebody_waits_for() {
 }
 
 #[tokio::test]
-async fn one_that_nobody_waits_for_yields_before_the_inner_service_has_answered() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn an_abandoned_fill_yields_before_the_inner_service_has_answered() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = crowded(mode, one_place);
         let gate = Gate::shut();
         rig.inner.answer_each(PATH, [known().held_by(&gate), known()]);
@@ -483,14 +487,14 @@ async fn one_that_nobody_waits_for_yields_before_the_inner_service_has_answered(
         settle().await;
         rig.get(OTHER).send().await.whole(&other());
         rig.get(OTHER).send().await.is_hit();
-        // And who comes for it now does not wait for what was given up.
+        // A new client of the abandoned video does not wait for the fill that was given up.
         rig.get(PATH).send().await.whole(&truth());
         rig.get(PATH).send().await.is_hit().whole(&truth());
     }
 }
 
 #[tokio::test]
-async fn one_that_somebody_waits_for_yields_to_nobody() {
+async fn a_fill_that_a_client_waits_for_yields_to_no_other() {
     for mode in MODES {
         for crowd in CROWDS {
             let rig = crowded(mode, crowd);
@@ -513,9 +517,10 @@ async fn one_that_somebody_waits_for_yields_to_nobody() {
 }
 
 #[tokio::test]
-async fn many_that_nobody_waits_for_keep_nobody_from_being_stored() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-        let rig = crowded(mode, |layer| room_for_one(layer).most_fills(3));
+async fn many_abandoned_fills_keep_no_other_response_from_being_stored() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        let limits = Limits::default().max_reserved(ROOM_FOR_ONE).max_fills(NonZeroUsize::new(3).unwrap());
+        let rig = crowded(mode, |layer| layer.limits(limits));
         let gate = Gate::shut();
         for number in 0..20 {
             let path = format!("/left?{number}");
@@ -533,7 +538,7 @@ async fn many_that_nobody_waits_for_keep_nobody_from_being_stored() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_nobody_waits_for_yields_too() {
+async fn a_refresh_that_no_client_waits_for_yields_too() {
     for mode in MODES {
         for crowd in CROWDS {
             let policy = Policy::default().stale_while_revalidate(seconds(60));
@@ -547,7 +552,7 @@ async fn a_refresh_that_nobody_waits_for_yields_too() {
             gate.reached_by(1).await;
             rig.get(OTHER).send().await.whole(&other());
             rig.get(OTHER).send().await.is_hit();
-            // What was stale is served as before, and refreshed once more.
+            // The stale response is served as before, and refreshed once more.
             rig.inner.answer(PATH, Script::movie(PATH, LENGTH));
             rig.get(PATH).send().await.whole(&truth());
         }

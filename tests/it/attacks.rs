@@ -1,4 +1,4 @@
-//! Hostile and sloppy clients and inner services, in pairs that no other file has.
+//! Hostile and careless clients and inner services, in combinations that no other file has.
 
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Policy, TargetUri};
@@ -26,7 +26,7 @@ fn another(cache_control: &str) -> Script {
 
 #[tokio::test]
 async fn an_answer_that_lists_vary_in_connection_is_still_one_of_a_variant() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = Rig::new().fill(fill);
         let by = |script: Script| script.header("vary", "x-user").header("connection", "Vary, close");
         rig.inner.answer(PATH, by(script("max-age=60")));
@@ -81,7 +81,7 @@ async fn a_url_that_is_signed_in_two_ways_keeps_all_of_its_query() {
 }
 
 #[tokio::test]
-async fn a_url_whose_signature_is_spelled_in_percents_holds_no_longer_for_that() {
+async fn a_percent_encoded_signature_does_not_make_a_url_hold_longer() {
     let url = [
         "X%2DAmz%2DDate=20261122T120000Z&X-Amz-Expires=60&X-Amz-Signature=ab",
         "X-Amz-Date=20261122T120000Z&X%2dAmz-Expires=60&X-Amz-Signature=ab",
@@ -112,8 +112,8 @@ async fn a_refusal_of_an_unsigned_url_makes_nothing_hold_longer() {
 }
 
 #[tokio::test]
-async fn the_cookie_of_a_304_goes_to_nobody_who_waited_for_it() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn the_cookie_of_a_304_goes_to_no_waiting_request() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill).script(PATH, script("max-age=60")), Gate::shut());
         rig.get(PATH).send().await;
         settle().await;
@@ -161,7 +161,7 @@ async fn a_head_with_a_cookie_changes_no_field_of_others() {
 
 #[tokio::test]
 async fn credentials_that_are_validated_while_another_is_stored_mix_nothing() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill).script(PATH, script("max-age=60")), Gate::shut());
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         settle().await;
@@ -186,12 +186,12 @@ async fn credentials_that_are_validated_while_another_is_stored_mix_nothing() {
 }
 
 #[tokio::test]
-async fn the_rest_of_what_was_sought_without_credentials_and_cookies_comes_without_them() {
+async fn the_rest_of_a_video_that_was_begun_without_credentials_and_cookies_comes_without_them() {
     for name in ["authorization", "cookie"] {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.get(PATH).header(name, "x").send().await.whole(&movie(PATH, LENGTH));
-        // With them it might come as theirs alone, and then the body would break.
+        // A slice for this client's credentials might be for this client alone, and then the body would break.
         let last = rig.inner.calls().pop().unwrap().headers;
         assert!(last.contains_key("range") && !last.contains_key(name), "{last:?}");
     }
@@ -212,12 +212,12 @@ async fn credentials_with_several_ranges_and_conditions_get_one_truth() {
 }
 
 #[tokio::test]
-async fn what_credentials_brought_is_poured_for_nobody_else() {
+async fn a_response_to_credentials_is_poured_for_no_other_client() {
     for (fill, private) in [
-        (Fill::Progressive, "max-age=60"),
-        (Fill::Sliced, "max-age=60"),
-        (Fill::Progressive, "private, public, max-age=60"),
-        (Fill::Progressive, "public;max-age=60"),
+        (Fill::progressive(), "max-age=60"),
+        (Fill::sliced(), "max-age=60"),
+        (Fill::progressive(), "private, public, max-age=60"),
+        (Fill::progressive(), "public;max-age=60"),
     ] {
         let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
         rig.inner.answer(PATH, another(private).step(3, Step::Wait(gate.clone())));
@@ -234,7 +234,7 @@ async fn what_credentials_brought_is_poured_for_nobody_else() {
 
 #[tokio::test]
 async fn a_field_that_alters_parts_alone_turns_slicing_off_for_nobody_else() {
-    let rig = Rig::new().fill(Fill::Sliced);
+    let rig = Rig::new().fill(Fill::sliced());
     let whole =
         Script::movie(PATH, LENGTH).header("cache-control", "no-store").header("vary", "accept-encoding");
     rig.inner.answer(PATH, whole);
@@ -265,8 +265,8 @@ async fn policies_of_many_strange_words_allow_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_store_lost_comes_again_for_who_has_a_cookie_or_credentials_of_no_use_for_it() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn a_lost_chunk_is_fetched_without_the_cookie_or_credentials_of_the_client() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for (name, parted) in
             [("cookie", true), ("cookie", false), ("authorization", true), ("authorization", false)]
         {
@@ -278,7 +278,7 @@ async fn what_the_store_lost_comes_again_for_who_has_a_cookie_or_credentials_of_
             let rig = Rig::new().fill(fill).script(PATH, script);
             rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
             rig.get(PATH).send().await.is_hit();
-            // The record comes first, and then a chunk, which is lost by that.
+            // The first get reads the record. The second loses a chunk.
             rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, Fault::Lost);
             rig.get(PATH).range("bytes=1000-1000").send().await.partial(&movie(PATH, LENGTH), 1000..1001);
             rig.get(PATH).header(name, "x").send().await.whole(&movie(PATH, LENGTH));
@@ -291,7 +291,7 @@ async fn what_the_store_lost_comes_again_for_who_has_a_cookie_or_credentials_of_
 }
 
 #[tokio::test]
-async fn a_url_that_holds_for_ever_or_says_nonsense_is_a_url() {
+async fn a_url_with_a_far_end_is_a_hit_and_one_with_an_invalid_end_is_not() {
     for (end, hits) in [
         ("9223372036854775807", true),
         ("9223372035000000000", true),
@@ -329,7 +329,7 @@ async fn a_star_for_a_tag_asks_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_post_takes_out_what_it_says_it_was_about_however_its_port_is_said() {
+async fn a_post_takes_out_the_uri_that_its_answer_names_however_the_port_is_written() {
     for (host, location) in [
         ("h:80", "http://h/a.mp4"),
         ("h", "http://h:80/a.mp4"),
@@ -369,7 +369,7 @@ async fn no_host_is_taken_for_another_by_its_port_or_its_user() {
 
 #[tokio::test]
 async fn a_head_with_credentials_learns_nothing_of_a_flight_of_others() {
-    for fill in [Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::progressive(), Fill::sliced()] {
         let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
         rig.inner.answer(PATH, script("max-age=60").step(3, Step::Wait(gate.clone())));
         let leader = rig.get(PATH).start();
@@ -385,11 +385,11 @@ async fn a_head_with_credentials_learns_nothing_of_a_flight_of_others() {
 #[tokio::test]
 async fn parts_that_may_not_be_shared_any_more_break_one_body_at_most() {
     for forbids in ["private", "no-store"] {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script("max-age=60"));
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script("max-age=60"));
         rig.get(PATH).range("bytes=0-9").send().await.partial(&movie(PATH, LENGTH), 0..10);
         rig.inner.answer(PATH, script(forbids));
         let broken = rig.get(PATH).send().await;
-        assert!(broken.error.is_some(), "its first bytes had gone out");
+        assert!(broken.error.is_some(), "the first bytes of this body had left");
         rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
         rig.get(PATH).range("bytes=1500-1509").send().await.partial(&movie(PATH, LENGTH), 1500..1510);
     }

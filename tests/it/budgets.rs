@@ -1,12 +1,13 @@
-//! Named limits: of fills, of what is promised to the store, of calls for parts, of what is read ahead, and of silence.
+//! Named limits: of fills, of room promised in the store, of calls for parts, of read-ahead, and of silence.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use http::StatusCode;
 use tokio::time::Instant;
-use tower_video_cache::Fill;
+use tower_video_cache::{Fill, Limits, Retry, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK};
 
@@ -16,13 +17,13 @@ const OTHER: &str = "/b.mp4";
 /// Twenty chunks.
 const LENGTH: usize = 20_000;
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// One that can be had in parts.
+/// A script whose body can be had in parts.
 fn parts(path: &str, length: usize) -> Script {
     Script::movie(path, length).header("etag", "\"v1\"").honours_ranges()
 }
@@ -31,7 +32,7 @@ fn rig(mode: Fill) -> Rig {
     Rig::new().fill(mode).script(PATH, parts(PATH, LENGTH)).script(OTHER, parts(OTHER, 2500))
 }
 
-/// The frame before which so many chunks have come, and no more.
+/// The frame before which this many chunks have come, and no more.
 fn after(chunks: usize) -> usize {
     (chunks * CHUNK as usize).div_ceil(617)
 }
@@ -47,11 +48,11 @@ fn says(answer: &Answer, detail: &str) {
 }
 
 #[tokio::test]
-async fn what_would_be_one_fill_too_many_passes_and_says_so() {
+async fn a_response_that_would_need_one_fill_too_many_passes_and_says_so() {
     for mode in MODES {
         let gate = Gate::shut();
-        let rig = rig(mode).layer(|layer| layer.most_fills(1));
-        // Before the head, so that it is a fill in all modes.
+        let rig = rig(mode).layer(|layer| layer.limits(Limits::default().max_fills(NonZeroUsize::MIN)));
+        // The gate is before the head, so this is a fill in all modes.
         rig.inner.answer(PATH, parts(PATH, LENGTH).held_by(&gate));
         let leader = rig.get(PATH).start();
         gate.reached_by(1).await;
@@ -64,7 +65,7 @@ async fn what_would_be_one_fill_too_many_passes_and_says_so() {
             says(&passed, "fills-limit");
         }
         rig.inner.was_called(1 + 4);
-        // Who follows a fill needs no other.
+        // A follower of a fill needs no fill of its own.
         let follower = rig.get(PATH).start();
         settle().await;
         assert!(!follower.is_finished());
@@ -74,14 +75,15 @@ async fn what_would_be_one_fill_too_many_passes_and_says_so() {
         settle().await;
         rig.get(OTHER).send().await.whole(&movie(OTHER, 2500));
         rig.get(OTHER).send().await.is_hit();
-        assert_eq!(rig.inner.ranges(OTHER).len(), if mode == Fill::Sliced { 4 + 2 } else { 4 + 1 });
+        assert_eq!(rig.inner.ranges(OTHER).len(), if mode == Fill::sliced() { 4 + 2 } else { 4 + 1 });
     }
 }
 
 #[tokio::test]
 async fn a_fill_that_is_read_while_it_comes_counts_until_its_end() {
     let gate = Gate::shut();
-    let rig = rig(Fill::Progressive).layer(|layer| layer.most_fills(1));
+    let rig =
+        rig(Fill::progressive()).layer(|layer| layer.limits(Limits::default().max_fills(NonZeroUsize::MIN)));
     rig.inner.answer(PATH, held(parts(PATH, LENGTH), 2, &gate));
     let mut leader = rig.get(PATH).reading().await;
     leader.ready();
@@ -97,12 +99,12 @@ async fn a_fill_that_is_read_while_it_comes_counts_until_its_end() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_beside_what_is_promised_passes_and_says_so() {
-    // Each chunk is reckoned with 512 bytes beside its own.
+async fn a_response_that_does_not_fit_beside_promised_room_passes_and_says_so() {
+    // A chunk takes 512 bytes beside its own.
     let weight = 20 * 1512;
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let gate = Gate::shut();
-        let rig = rig(mode).layer(|layer| layer.most_promised(weight + 1000));
+        let rig = rig(mode).layer(|layer| layer.limits(Limits::default().max_reserved(weight + 1000)));
         rig.inner.answer(PATH, held(parts(PATH, LENGTH), 2, &gate));
         let leader = rig.get(PATH).start();
         gate.reached_by(1).await;
@@ -119,13 +121,15 @@ async fn what_does_not_fit_beside_what_is_promised_passes_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_pieces() {
-    let rig_of = |mode| rig(mode).layer(|layer| layer.most_promised(10_000).fill_ahead(4));
-    let rig = rig_of(Fill::Whole);
+async fn a_response_that_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_pieces() {
+    let rig_of = |mode: Fill| {
+        rig(mode.max_lead(4000)).layer(|layer| layer.limits(Limits::default().max_reserved(10_000)))
+    };
+    let rig = rig_of(Fill::whole());
     let passed = rig.get(PATH).send().await;
     passed.whole(&truth());
     says(&passed, "too-large");
-    for mode in [Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::progressive(), Fill::sliced()] {
         let rig = rig_of(mode);
         let answer = rig.get(PATH).send().await;
         answer.whole(&truth());
@@ -133,17 +137,20 @@ async fn what_would_never_fit_passes_as_a_whole_and_comes_through_the_store_in_p
         settle().await;
         rig.get(PATH).send().await.is_hit().whole(&truth());
     }
-    // Not even those that would be ahead of a reader.
-    let rig = self::rig(Fill::Progressive).layer(|layer| layer.most_promised(5000).fill_ahead(4));
+    // The limit has no room even for the chunks that would be ahead of a reader.
+    let rig = self::rig(Fill::progressive().max_lead(4000))
+        .layer(|layer| layer.limits(Limits::default().max_reserved(5000)));
     let passed = rig.get(PATH).send().await;
     passed.whole(&truth());
     says(&passed, "no-room");
 }
 
 #[tokio::test]
-async fn what_is_promised_is_given_back_however_a_fill_ends() {
+async fn promised_room_is_given_back_however_a_fill_ends() {
     for mode in MODES {
-        let rig = rig(mode).layer(|layer| layer.most_promised(20 * 1512).resumes(0));
+        let rig = rig(mode).layer(|layer| {
+            layer.limits(Limits::default().max_reserved(20 * 1512)).retry(Retry::default().attempts(0))
+        });
         for broken in [
             parts(PATH, LENGTH).step(3, Step::Fail),
             parts(PATH, LENGTH).step(3, Step::Panic),
@@ -151,7 +158,7 @@ async fn what_is_promised_is_given_back_however_a_fill_ends() {
             Script::absent(),
         ] {
             rig.inner.answer(PATH, broken);
-            // A panic of the inner service may be its caller's.
+            // A panic of the inner service may reach its caller.
             let _ = tokio::spawn({
                 let ask = rig.get(PATH);
                 async move { drop(ask.response().await) }
@@ -166,7 +173,7 @@ async fn what_is_promised_is_given_back_however_a_fill_ends() {
     }
 }
 
-/// A sparse object of which the first chunk alone is stored.
+/// A sparse object of which only the first chunk is stored.
 async fn begun(rig: Rig) -> Rig {
     rig.get(PATH).range("bytes=0-99").send().await.partial(&truth(), 0..100);
     settle().await;
@@ -175,8 +182,8 @@ async fn begun(rig: Rig) -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_one_slice_too_many_waits_for_its_turn() {
-    let rig = begun(rig(Fill::Sliced).layer(|layer| layer.most_slices(2))).await;
+async fn a_request_that_needs_one_slice_too_many_waits_for_its_turn() {
+    let rig = begun(rig(Fill::sliced().max_calls(NonZeroUsize::new(2).unwrap()))).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, parts(PATH, LENGTH).held_by(&gate));
     let viewers: [_; 4] = std::array::from_fn(|place| {
@@ -193,16 +200,17 @@ async fn who_needs_one_slice_too_many_waits_for_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_slice_of_its_own_does_so_within_its_limit() {
+async fn a_request_that_waits_for_its_own_slice_does_so_within_its_limit() {
     let limit = seconds(7);
-    let rig = rig(Fill::Sliced).layer(|layer| layer.most_slices(1).follower_limit(limit));
+    let rig = rig(Fill::sliced().max_calls(NonZeroUsize::MIN))
+        .layer(|layer| layer.timeouts(Timeouts::default().follower(limit)));
     let rig = begun(rig).await;
     let gate = Gate::shut();
     rig.inner.answer_each(PATH, [parts(PATH, LENGTH).held_by(&gate), parts(PATH, LENGTH)]);
     let first = rig.get(PATH).range("bytes=5000-5099").start();
     gate.reached_by(1).await;
 
-    // An answer that has not begun goes to the inner service by itself.
+    // An answer that has not begun is forwarded to the inner service at its limit.
     let begun = Instant::now();
     let late = rig.get(PATH).range("bytes=9000-9099").send().await;
     late.partial(&truth(), 9000..9100);
@@ -210,7 +218,7 @@ async fn who_waits_for_a_slice_of_its_own_does_so_within_its_limit() {
     assert_eq!(begun.elapsed(), limit);
     rig.inner.was_called(1 + 2);
 
-    // A body that has begun ends with an error.
+    // A body that has begun ends with an error at its limit.
     let mut body = rig.get(PATH).range("bytes=0-3000").reading().await;
     assert_eq!(body.ready(), truth()[..1000]);
     let begun = Instant::now();
@@ -226,7 +234,8 @@ async fn who_waits_for_a_slice_of_its_own_does_so_within_its_limit() {
 async fn a_follower_waits_within_its_limit_in_every_mode() {
     for mode in MODES {
         let gate = Gate::shut();
-        let rig = Rig::new().fill(mode).layer(|layer| layer.follower_limit(seconds(7)));
+        let rig =
+            Rig::new().fill(mode).layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(7))));
         rig.inner.answer_each(PATH, [parts(PATH, LENGTH).held_by(&gate), parts(PATH, LENGTH)]);
         let leader = rig.get(PATH).start();
         gate.reached_by(1).await;
@@ -243,13 +252,13 @@ async fn a_follower_waits_within_its_limit_in_every_mode() {
 #[tokio::test]
 async fn no_more_is_read_ahead_than_was_set() {
     for ahead in [0, 1, 1000, 3000, 6000] {
-        let rig = rig(Fill::Sliced).layer(|layer| layer.read_ahead(ahead));
+        let rig = rig(Fill::sliced().read_ahead(ahead));
         let mut viewer = rig.get(PATH).reading().await;
         let mut consumed = 0;
         loop {
             settle().await;
             let fetched = rig.inner.bytes_of(PATH);
-            // Rounded to chunks, and never less than the one that is read next.
+            // The limit is rounded to chunks, and never less than the chunk that is read next.
             let most = (consumed + ahead.max(1)).div_ceil(1000) * 1000 + 1000;
             assert!(fetched <= most, "{fetched} bytes with {consumed} read, {ahead} ahead");
             match viewer.next().await {
@@ -263,8 +272,8 @@ async fn no_more_is_read_ahead_than_was_set() {
 }
 
 #[tokio::test]
-async fn what_is_read_ahead_grows_with_what_is_read() {
-    let rig = rig(Fill::Sliced).layer(|layer| layer.read_ahead(4000));
+async fn the_read_ahead_grows_with_the_bytes_that_were_read() {
+    let rig = rig(Fill::sliced().read_ahead(4000));
     rig.get(PATH).send().await.whole(&truth());
     settle().await;
     let ranges = rig.inner.ranges(PATH);
@@ -282,11 +291,11 @@ async fn what_is_read_ahead_grows_with_what_is_read() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_ahead_of_what_was_asked_for() {
+async fn nothing_is_read_ahead_beyond_the_requested_range() {
     for (asked, range) in
         [("bytes=0-2500", 0..2501), ("bytes=5500-9100", 5500..9101), ("bytes=-1500", 18_500..20_000)]
     {
-        let rig = begun(rig(Fill::Sliced)).await;
+        let rig = begun(rig(Fill::sliced())).await;
         rig.get(PATH).range(asked).send().await.partial(&truth(), range.clone());
         settle().await;
         let chunks = range.end.div_ceil(1000) - range.start / 1000;
@@ -296,8 +305,8 @@ async fn nothing_is_read_ahead_of_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn nothing_more_is_read_ahead_for_one_who_has_left() {
-    let rig = rig(Fill::Sliced).layer(|layer| layer.read_ahead(8000));
+async fn nothing_more_is_read_ahead_for_a_client_that_has_left() {
+    let rig = rig(Fill::sliced().read_ahead(8000));
     let mut viewer = rig.get(PATH).reading().await;
     for _ in 0..5 {
         viewer.next().await.unwrap().unwrap();
@@ -318,8 +327,8 @@ async fn nothing_more_is_read_ahead_for_one_who_has_left() {
 }
 
 #[tokio::test]
-async fn of_a_slice_whose_viewer_has_left_the_chunk_under_way_is_the_last() {
-    let rig = begun(rig(Fill::Sliced)).await;
+async fn a_slice_whose_client_has_left_ends_after_the_chunk_under_way() {
+    let rig = begun(rig(Fill::sliced())).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, held(parts(PATH, LENGTH), 3, &gate));
     let mut viewer = rig.get(PATH).range("bytes=1000-8999").reading().await;
@@ -339,7 +348,8 @@ async fn of_a_slice_whose_viewer_has_left_the_chunk_under_way_is_the_last() {
 async fn an_inner_service_that_does_not_answer_is_waited_for_by_its_leader_alone() {
     for mode in MODES {
         let gate = Gate::shut();
-        let rig = Rig::new().fill(mode).layer(|layer| layer.idle_limit(seconds(5)));
+        let rig =
+            Rig::new().fill(mode).layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
         let held = parts(PATH, LENGTH).held_by(&gate);
         rig.inner.answer_each(PATH, [held.clone(), parts(PATH, LENGTH)]);
         let begun = Instant::now();
@@ -361,10 +371,12 @@ async fn an_inner_service_that_does_not_answer_is_waited_for_by_its_leader_alone
 #[tokio::test(start_paused = true)]
 async fn a_body_that_falls_silent_is_given_up_in_every_mode() {
     for mode in MODES {
-        // Silence within the first chunk, and later.
+        // The body falls silent within the first chunk, and later.
         for byte in [500, 2500] {
-            let rig = Rig::new().fill(mode).layer(|layer| layer.idle_limit(seconds(5)));
-            // Silent once.
+            let rig = Rig::new()
+                .fill(mode)
+                .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
+            // The body falls silent once.
             rig.inner.answer(PATH, parts(PATH, LENGTH).stalls_at(byte));
             let leader = rig.get(PATH).start();
             settle().await;
@@ -372,10 +384,10 @@ async fn a_body_that_falls_silent_is_given_up_in_every_mode() {
             let follower = rig.get(PATH).send().await;
             assert!(begun.elapsed() <= seconds(5) + Duration::from_secs(1), "{mode:?} at {byte}");
             follower.whole(&truth());
-            if mode == Fill::Sliced {
+            if mode == Fill::sliced() {
                 leader.await.unwrap().whole(&truth());
             } else {
-                // It has what came live, and waits for the rest.
+                // The leader has read the live bytes, and waits for the rest.
                 settle().await;
                 assert!(!leader.is_finished());
                 leader.abort();
@@ -386,7 +398,11 @@ async fn a_body_that_falls_silent_is_given_up_in_every_mode() {
 
 #[tokio::test(start_paused = true)]
 async fn slices_that_fall_silent_again_and_again_are_given_up() {
-    let rig = rig(Fill::Sliced).layer(|layer| layer.idle_limit(seconds(5)).resume_pause(seconds(1)));
+    let rig = rig(Fill::sliced()).layer(|layer| {
+        layer
+            .timeouts(Timeouts::default().inner_idle(seconds(5)))
+            .retry(Retry::default().first_delay(seconds(1)))
+    });
     let rig = begun(rig).await;
     rig.inner.answer(PATH, parts(PATH, LENGTH).stalls_at(1500).dies_times(100));
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Times that no field can say: a clock that was never set, and one that runs far ahead.
+//! Times that no field can express: a clock that was never set, and a clock that runs far ahead.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use crate::rig::{movie, seconds, settle, Rig, Script};
 const PATH: &str = "/a.mp4";
 const LENGTH: usize = 4300;
 
-/// Before 1970, after 9999, and as far as the system can tell.
+/// Times before 1970, after 9999, and as far as the system can express.
 fn times() -> Vec<SystemTime> {
     let after = |seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap();
     let before = |seconds| UNIX_EPOCH.checked_sub(Duration::from_secs(seconds)).unwrap();
@@ -29,7 +29,7 @@ fn script() -> Script {
     script.header("cache-control", "max-age=60").honours_ranges().honours_conditions()
 }
 
-/// All that a stored response meets in its life.
+/// Puts a stored response through all the events of its life.
 async fn lives_through(rig: &Rig, others: &[SystemTime]) {
     let truth = movie(PATH, LENGTH);
     rig.get(PATH).range("bytes=100-199").send().await.partial(&truth, 100..200);
@@ -57,8 +57,8 @@ async fn lives_through(rig: &Rig, others: &[SystemTime]) {
 }
 
 #[tokio::test]
-async fn whatever_the_clock_says_there_are_true_bytes_and_no_panic() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn a_clock_at_any_time_gives_true_bytes_and_no_panic() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for first in times() {
             let policy = Policy::default().stale_while_revalidate(seconds(20)).stale_if_error(seconds(20));
             let rig = Rig::new().fill(mode).script(PATH, script()).layer(|layer| layer.policy(policy));
@@ -69,7 +69,7 @@ async fn whatever_the_clock_says_there_are_true_bytes_and_no_panic() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_date_gets_none_that_cannot_be_said() {
+async fn a_response_without_a_date_gets_no_date_that_a_field_cannot_hold() {
     for time in times() {
         let rig = Rig::new().script(PATH, script());
         rig.clock.set(time);
@@ -80,7 +80,7 @@ async fn a_response_without_a_date_gets_none_that_cannot_be_said() {
 }
 
 #[tokio::test]
-async fn dates_that_the_inner_service_says_are_reckoned_with_whatever_the_clock_says() {
+async fn dates_of_the_inner_service_are_used_whatever_the_clock_says() {
     for time in times() {
         for said in [
             "Thu, 01 Jan 1970 00:00:00 GMT",

@@ -1,4 +1,4 @@
-//! In company: axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
+//! The layer together with axum, `ServeDir`, a hyper client, and the layers of tower and tower-http on either side.
 
 use std::{
     convert::Infallible,
@@ -14,25 +14,29 @@ use std::{
 use axum::{body::Body, routing::get, Router};
 use bytes::Bytes;
 use http::{header, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{combinators::BoxBody, BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
-use tower::{service_fn, util::MapRequestLayer, Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{service_fn, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, decompression::DecompressionLayer,
     services::ServeDir, trace::TraceLayer,
 };
-use tower_video_cache::{MokaStore, VideoCacheLayer};
+use tower_video_cache::{MokaStore, VideoCache, VideoCacheLayer};
 
 use crate::rig::movie;
 
 const LENGTH: usize = 300_000;
 
+/// A request body of hyper's server, in a box.
+type Boxed = BoxBody<Bytes, hyper::Error>;
+
 fn layer() -> VideoCacheLayer {
-    VideoCacheLayer::new(MokaStore::new(64 << 20))
+    VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap())
 }
 
 fn request(path: &str, range: Option<&str>) -> Request<Body> {
@@ -64,7 +68,7 @@ fn video(calls: &Arc<AtomicUsize>) -> axum::routing::MethodRouter {
 }
 
 #[tokio::test]
-async fn an_axum_router_applies_it_to_each_route_and_it_is_one_cache() {
+async fn an_axum_router_applies_the_layer_to_each_route_as_one_cache() {
     let calls = Arc::new(AtomicUsize::new(0));
     let routes = || Router::new().route("/videos/{name}", video(&calls)).route("/v/{name}", video(&calls));
     let cache = layer();
@@ -109,11 +113,11 @@ async fn around_serve_dir_seeks_and_validators_work() {
 }
 
 #[tokio::test]
-async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
+async fn the_layer_between_a_hyper_server_and_a_hyper_client_is_a_caching_proxy() {
     let calls = Arc::new(AtomicUsize::new(0));
     let origin = serve(service_fn({
         let calls = Arc::clone(&calls);
-        move |_: Request<hyper::body::Incoming>| {
+        move |_: Request<Incoming>| {
             calls.fetch_add(1, Ordering::SeqCst);
             let response = Response::builder()
                 .header(header::CONTENT_TYPE, "video/mp4")
@@ -124,16 +128,14 @@ async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
     .await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let proxy = ServiceBuilder::new()
-        // A body of hyper's server cannot be made anew for a fill; one that can takes its place.
-        .layer(MapRequestLayer::new(|request: Request<hyper::body::Incoming>| {
-            request.map(|_| Full::default())
-        }))
-        .layer(layer())
-        .layer(MapRequestLayer::new(move |mut request: Request<Full<Bytes>>| {
+        // `Incoming` has no default for the request of a fill, and a boxed body has one.
+        .map_request(|request: Request<Incoming>| request.map(BodyExt::boxed))
+        .layer(VideoCache::layer(MokaStore::new(64 << 20).unwrap()))
+        .map_request(move |mut request: Request<Boxed>| {
             *request.uri_mut() = format!("http://{origin}{}", request.uri().path()).parse().unwrap();
             request
-        }))
-        .service(client.clone());
+        })
+        .service(Client::builder(TokioExecutor::new()).build_http::<Boxed>());
     let proxy = serve(proxy).await;
     let truth = movie("/a.mp4", LENGTH);
     for range in [None, Some("bytes=5-250000"), Some("bytes=-7")] {
@@ -156,7 +158,7 @@ async fn around_a_hyper_client_and_in_a_hyper_server_it_is_a_caching_proxy() {
 /// Serves HTTP/1.1 on a loopback port that the system chooses, until the test's runtime ends.
 async fn serve<S, B>(service: S) -> SocketAddr
 where
-    S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<tower_video_cache::BoxError>,
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -206,7 +208,7 @@ fn gzip(path: &str, range: Option<&str>) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn with_the_other_layers_outside_it_answers_as_alone() {
+async fn the_layer_inside_of_other_layers_answers_as_alone() {
     let calls = Arc::new(AtomicUsize::new(0));
     let app = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http())
@@ -230,7 +232,7 @@ async fn with_the_other_layers_outside_it_answers_as_alone() {
 }
 
 #[tokio::test]
-async fn with_the_other_layers_inside_it_answers_as_alone() {
+async fn the_layer_outside_of_other_layers_answers_as_alone() {
     let calls = Arc::new(AtomicUsize::new(0));
     let app = ServiceBuilder::new()
         .layer(layer())
@@ -272,7 +274,7 @@ async fn compression_inside_is_stored_by_encoding_and_ranges_are_of_the_encoded_
 }
 
 #[tokio::test]
-async fn a_panic_is_caught_by_whoever_catches_panics() {
+async fn a_panic_is_caught_by_a_layer_that_catches_panics() {
     let panicking = service_fn(|_: Request<Body>| async {
         assert!(std::env::args().count() == 0, "as scripted");
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -302,7 +304,7 @@ async fn a_timeout_outside_ends_the_wait_and_not_the_fill() {
 }
 
 #[tokio::test]
-async fn a_timeout_inside_is_the_viewers_own_error() {
+async fn a_timeout_inside_is_an_error_of_its_client_alone() {
     tokio::time::pause();
     let rig = crate::rig::Rig::new();
     rig.inner.answer("/a.mp4", crate::rig::Script::movie("/a.mp4", 10).held_by(&crate::rig::Gate::shut()));

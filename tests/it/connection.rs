@@ -1,4 +1,5 @@
-//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1): they are for this hop, and the layer stands behind it.
+//! Fields that a request's `Connection` lists (RFC 9110 §7.6.1): such fields are for one hop, and the layer is behind
+//! that hop.
 
 use tower_video_cache::Fill;
 
@@ -50,11 +51,11 @@ async fn a_listed_field_asks_for_nothing() {
 
 #[tokio::test]
 async fn a_list_takes_off_no_field_that_the_layer_adds() {
-    // Whatever stands behind the layer and heeds `Connection` would take off what that lists.
+    // A service behind the layer that obeys `Connection` would drop the listed fields.
     for list in
         ["If-None-Match", "close, range, if-range", "\"a, if-none-match, b\"", "if-modified-since, \u{e9}"]
     {
-        let rig = Rig::new().fill(Fill::Sliced).script(PATH, script());
+        let rig = Rig::new().fill(Fill::sliced()).script(PATH, script());
         rig.get(PATH).header("connection", list).range("bytes=0-9").send().await;
         rig.get(PATH).header("connection", list).range("bytes=5000-5009").send().await;
         rig.clock.advance(seconds(60));
@@ -67,7 +68,7 @@ async fn a_list_takes_off_no_field_that_the_layer_adds() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_of_what_the_inner_service_gets_to_see() {
+async fn a_key_is_made_of_the_request_that_the_inner_service_sees() {
     let rig = Rig::new().script(PATH, Script::movie("/nobody", 2500));
     let poison = rig.get(PATH).header("host", "victim.example").header("connection", "host").send().await;
     poison.whole(&movie("/nobody", 2500));
@@ -76,7 +77,7 @@ async fn a_key_is_made_of_what_the_inner_service_gets_to_see() {
 }
 
 #[tokio::test]
-async fn what_names_no_field_and_what_passes_by_the_cache_stay_as_they_are() {
+async fn a_list_that_names_no_field_and_a_bypassing_request_stay_as_they_are() {
     let rig = Rig::new().script(PATH, script());
     rig.get(PATH).header("connection", "keep-alive").range("bytes=0-9").send().await;
     rig.get("/b.mp4")

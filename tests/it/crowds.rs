@@ -1,4 +1,5 @@
-//! One viewer's trouble is not another's: credentials, cookies and failures of one request, where chunks are shared.
+//! One client's trouble is not another's: credentials, cookies and failures of one request, where clients share
+//! chunks.
 
 use std::{
     convert::Infallible,
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::{request, HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower::{service_fn, Layer, ServiceExt};
-use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, Retry, VideoCacheLayer};
 
 use crate::rig::{movie, settle, Gate, Rig, Script, Step};
 
@@ -21,13 +22,13 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// An answer that is there at once.
+/// An answer that is ready at once.
 type Answered = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-/// Requests that came to an inner service, and how it answers those of a kind otherwise than with the part asked for.
+/// The requests that came to an inner service.
 type Seen = Arc<Mutex<Vec<request::Parts>>>;
 
-/// An inner service with ranges and a strong tag; `meddle` may change what it answers.
+/// An inner service with ranges and a strong tag. `meddle` may change its answers.
 fn parted(
     seen: &Seen,
     meddle: impl Fn(&HeaderMap, &mut Response<Full<Bytes>>) + Clone + Send + 'static,
@@ -67,10 +68,10 @@ fn parted(
 }
 
 fn layer() -> VideoCacheLayer {
-    VideoCacheLayer::new(FaultStore::new(MokaStore::new(64 << 20)))
+    VideoCacheLayer::new(FaultStore::new(MokaStore::new(64 << 20).unwrap()))
         .chunk_size(ChunkSize::new(1000).unwrap())
-        .fill(Fill::Sliced)
-        .resume_pause(Duration::from_millis(1))
+        .fill(Fill::sliced())
+        .retry(Retry::default().first_delay(Duration::from_millis(1)))
 }
 
 fn get(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
@@ -83,7 +84,7 @@ fn get(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_bad_credentials_are_answered_takes_nothing_from_others() {
+async fn an_answer_to_bad_credentials_takes_nothing_from_others() {
     let seen = Seen::default();
     let service = layer().layer(parted(&seen, |asked, response| {
         if asked.get("authorization").is_some_and(|sent| sent == "bad") {
@@ -95,7 +96,7 @@ async fn what_bad_credentials_are_answered_takes_nothing_from_others() {
     let refused = service.clone().oneshot(get(&[("range", "bytes=5000-5009"), ("authorization", "bad")]));
     let refused = refused.await.unwrap();
     assert_eq!(refused.status(), StatusCode::NOT_FOUND, "its own answer");
-    // What is stored is there for the others, and the rest is fetched for them.
+    // The stored part is there for the others, and the rest is fetched for them.
     let again = service.clone().oneshot(get(&[("range", "bytes=0-9")])).await.unwrap();
     assert!(again.headers()["cache-status"].to_str().unwrap().contains("; hit"));
     let whole = service.oneshot(get(&[])).await.unwrap();
@@ -103,9 +104,9 @@ async fn what_bad_credentials_are_answered_takes_nothing_from_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_viewers_request_fails_to_bring_anothers_may() {
+async fn a_part_that_one_clients_request_fails_to_bring_may_come_by_anothers() {
     let seen = Seen::default();
-    let service = layer().resumes(0).layer(parted(&seen, |asked, response| {
+    let service = layer().retry(Retry::default().attempts(0)).layer(parted(&seen, |asked, response| {
         if asked.get("authorization").is_some_and(|sent| sent == "bad") {
             *response = Response::builder().status(403).body(Full::default()).unwrap();
         }
@@ -121,7 +122,7 @@ async fn what_one_viewers_request_fails_to_bring_anothers_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cookie_that_comes_with_a_slice_is_nobodys_and_costs_nobody_the_slice() {
+async fn a_cookie_that_comes_with_a_slice_goes_to_no_client_and_costs_none_the_slice() {
     let seen = Seen::default();
     let service = layer().layer(parted(&seen, |asked, response| {
         if !asked.contains_key("cookie") {
@@ -137,11 +138,11 @@ async fn a_cookie_that_comes_with_a_slice_is_nobodys_and_costs_nobody_the_slice(
 }
 
 #[tokio::test]
-async fn who_validates_for_itself_what_is_stored_in_part_gets_all_of_it() {
+async fn a_client_that_validates_a_partly_stored_video_for_itself_gets_all_of_it() {
     let gate = Gate::shut();
     let script = Script::movie(PATH, LENGTH).header("etag", "\"v1\"").header("cache-control", "no-cache");
     let script = script.honours_ranges().honours_conditions();
-    let rig = Rig::new().fill(Fill::Sliced).script(PATH, script.clone().held_by(&gate));
+    let rig = Rig::new().fill(Fill::sliced()).script(PATH, script.clone().held_by(&gate));
     let leader = rig.get(PATH).start();
     gate.reached_by(1).await;
     let follower = rig.get(PATH).start();
@@ -152,8 +153,8 @@ async fn who_validates_for_itself_what_is_stored_in_part_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_for_the_first_viewer_alone_comes_to_it_in_every_mode() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn an_answer_for_the_first_client_alone_comes_to_it_in_every_mode() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let script = Script::movie(PATH, LENGTH)
             .header("etag", "\"v1\"")
             .header("cache-control", "max-age=60, private=\"x-viewer\"")
@@ -169,7 +170,7 @@ async fn what_is_for_the_first_viewer_alone_comes_to_it_in_every_mode() {
 
 #[tokio::test]
 async fn a_body_of_one_chunk_that_is_longer_than_it_said_is_never_stored() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let script = Script::movie(PATH, 1000).header("etag", "\"v1\"");
         let script = script.step(9, Step::Data(Bytes::from_static(b"more")));
         let rig = Rig::new().fill(fill).script(PATH, script);

@@ -1,4 +1,4 @@
-//! A store that takes its time: what an answer will most likely begin with is read while the record is still sought.
+//! A slow store: the likely first bytes of an answer are read while the record is still being looked up.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{Fault, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, Ask, Rig, Script};
 
@@ -19,7 +19,7 @@ fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// A rig whose store has the movie and was asked for it once, and takes a second for each get from now on.
+/// A rig whose store has the video and was asked for it once. From now on, each get takes a second.
 async fn far(script: Script) -> Rig {
     let rig = Rig::new().script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -32,7 +32,7 @@ fn fresh() -> Script {
     Script::movie(PATH, LENGTH).header("cache-control", "max-age=60").header("etag", "\"v1\"")
 }
 
-/// How long the answer took to begin, and how many gets that were.
+/// The time until the answer began, and the number of gets until then.
 async fn begins(rig: &Rig, ask: Ask) -> (Duration, u64) {
     let (begun, gets) = (Instant::now(), rig.store.calls(Operation::Get));
     ask.response().await.expect("an answer");
@@ -59,7 +59,7 @@ async fn a_variant_takes_one_way_for_each_of_its_records() {
         let rig = far(fresh().header("vary", "accept-language")).await;
         began.push(begins(&rig, rig.get(PATH)).await);
     }
-    // One in 512 falls, by its random mark, on the place of its own list in the memo, and is not foreseen.
+    // About one key in 512 shares its place in the memo with its own list, by chance, and is not foreseen.
     began.retain(|how| *how != (AWAY * 3, 3));
     assert!(began.len() > 7, "{}", began.len());
     assert!(began.iter().all(|how| *how == (AWAY * 2, 3)), "{began:?}");
@@ -79,11 +79,11 @@ async fn an_answer_without_content_reads_no_chunk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_is_not_read_before_it_is_validated() {
+async fn a_stale_response_is_not_read_before_it_is_validated() {
     let rig = far(fresh().honours_conditions()).await;
     rig.clock.advance(seconds(100));
-    // The record, once more in the flight, and freshened, with a mark looked for before the question and around the
-    // commit: only then a chunk.
+    // The lookup reads the record, the flight reads it once more, and the freshening reads it too. A mark is looked
+    // for before the question and around the commit. Only then is a chunk read.
     assert_eq!(begins(&rig, rig.get(PATH)).await, (AWAY * 6, 7));
     rig.inner.was_called(2);
 }
@@ -91,10 +91,10 @@ async fn what_is_stale_is_not_read_before_it_is_validated() {
 #[tokio::test(start_paused = true)]
 async fn the_record_decides_and_not_the_guess() {
     let rig = far(fresh()).await;
-    // Another node, of which this one hears nothing.
+    // Another node, whose changes this node does not hear of.
     let other =
         Rig::new().script(PATH, Script::of(&movie("/b.mp4", LENGTH)).header("cache-control", "max-age=60"));
-    let node = rig.layer.clone().store_limit(seconds(3)).layer(other.inner.clone());
+    let node = rig.layer.clone().timeouts(Timeouts::default().store(seconds(3))).layer(other.inner.clone());
     for method in [Method::PUT, Method::GET] {
         let request = Request::builder().method(method).uri(PATH).body(Full::default()).unwrap();
         node.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
@@ -104,17 +104,17 @@ async fn the_record_decides_and_not_the_guess() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_guessed_once() {
+async fn a_response_that_is_gone_is_guessed_once() {
     let rig = far(fresh()).await;
     rig.inner.answer(PATH, Script::movie(PATH, LENGTH).header("cache-control", "no-store"));
     rig.ask(Method::PUT, PATH).send().await;
     let gets: Vec<_> = [begins(&rig, rig.get(PATH)).await.1, begins(&rig, rig.get(PATH)).await.1].into();
-    let what = "with the chunk, once more in the flight, and the mark; then but the record";
+    let what = "record, chunk, the record again in the flight, mark; then only the record";
     assert_eq!(gets, [4, 1], "{what}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_becomes_of_the_guess_the_bytes_are_true() {
+async fn a_right_or_wrong_guess_gives_true_bytes() {
     for fault in [
         Fault::Error,
         Fault::Absent,

@@ -1,11 +1,11 @@
-//! The fault matrix: whatever a store does and whenever, a viewer gets true bytes or an error, and an answer no
-//! worse than the inner one.
+//! The fault matrix: at every fault of the store and at every moment, a client gets true bytes or an error, and an
+//! answer no worse than the inner service's.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tower_video_cache::{Fault, Fill, Operation};
+use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
 use crate::rig::{movie, settle, Answer, Gate, Nodes, Rig, Script, CHUNK};
 
@@ -23,7 +23,7 @@ pub(crate) const FAULTS: [Fault; 8] = [
     Fault::Slow(Duration::from_secs(1)),
 ];
 
-/// What a viewer can ask.
+/// The requests that clients make.
 const ASKS: [(&str, Option<&str>); 4] =
     [("GET", None), ("GET", Some("bytes=1500-2200")), ("GET", Some("bytes=0-0")), ("HEAD", None)];
 
@@ -32,12 +32,12 @@ async fn ask(rig: &Rig, (method, range): (&str, Option<&str>)) -> Answer {
     if let Some(range) = range {
         ask = ask.range(range);
     }
-    // By tokio's clock, which moves only when nothing else can.
+    // The timeout uses tokio's clock, which moves only when no task can go on.
     tokio::time::timeout(Duration::from_secs(120), ask.send()).await.expect("no answer hangs")
 }
 
-/// The inner service is well, so an answer is a 200, or the 206 that was asked for; and what it says and sends is
-/// true, up to an error in mid-body at the worst.
+/// Judges an answer. The inner service is well, so it is a 200, or the 206 that was asked for. Its fields and bytes
+/// are true; at the worst, an error ends the body midway.
 fn judge(answer: &Answer, truth: &Bytes, (method, range): (&str, Option<&str>)) {
     let expected = match (answer.status.as_u16(), range) {
         (206, Some("bytes=1500-2200")) => 1500..2201,
@@ -75,7 +75,7 @@ async fn every_fault_at_every_moment_of_every_request_is_true_bytes_or_an_error(
                             } else {
                                 rig.store.spoil(operation, nth, fault);
                             }
-                            // The one that fills, one that finds what the fault left behind, and one after it.
+                            // The request that fills, one that finds the result of the fault, and one after it.
                             for _ in 0..3 {
                                 judge(&ask(&rig, asked).await, &truth, asked);
                             }
@@ -88,9 +88,9 @@ async fn every_fault_at_every_moment_of_every_request_is_true_bytes_or_an_error(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
+async fn a_put_that_fails_at_any_moment_costs_the_client_nothing() {
     let truth = movie("/a.mp4", LENGTH);
-    // First, middle and last chunk, then the manifest.
+    // The first, middle and last chunk, then the manifest.
     for nth in 1..=4 {
         for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
             for range in [None, Some("bytes=1500-2200"), Some("bytes=0-0")] {
@@ -98,13 +98,13 @@ async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
                     Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).header("x-title", "a film"));
                 rig.store.spoil(Operation::Put, nth, fault);
                 let answer = ask(&rig, ("GET", range)).await;
-                // The status, the fields and the bytes of the inner response, with one call of it.
+                // The client gets the status, the fields and the bytes of the inner response, with one call of it.
                 answer.whole(&truth);
                 assert_eq!(answer.field("content-length"), "2500");
                 assert_eq!(answer.field("x-title"), "a film");
                 assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=store-failed");
                 rig.inner.was_called(1);
-                // And the next one finds the store well again.
+                // The next request finds the store well again.
                 ask(&rig, ("GET", None)).await.whole(&truth);
                 ask(&rig, ("GET", None)).await.whole(&truth).is_hit();
                 rig.inner.was_called(2);
@@ -114,7 +114,7 @@ async fn a_put_that_fails_at_any_moment_costs_the_viewer_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_down_costs_no_viewer_an_answer() {
+async fn a_store_that_is_down_costs_no_client_an_answer() {
     let truth = movie("/a.mp4", LENGTH);
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         let rig = Rig::new().movie("/a.mp4", LENGTH);
@@ -129,9 +129,9 @@ async fn a_store_that_is_down_costs_no_viewer_an_answer() {
 }
 
 #[tokio::test]
-async fn what_was_stored_and_cannot_be_read_back_is_asked_for_again() {
+async fn a_chunk_that_was_stored_and_cannot_be_read_back_is_asked_for_again() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).honours_ranges());
-    // The third put fails, and of the two chunks before it the second is gone.
+    // The third put fails, and the second of the two chunks before it is gone.
     rig.store.spoil(Operation::Put, 2, Fault::Lost);
     rig.store.spoil(Operation::Put, 3, Fault::Error);
     let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
@@ -140,13 +140,13 @@ async fn what_was_stored_and_cannot_be_read_back_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_viewer_an_answer() {
+async fn a_store_that_keeps_nothing_costs_a_second_call_and_no_client_an_answer() {
     let truth = movie("/a.mp4", LENGTH);
     let rig = Rig::new().movie("/a.mp4", LENGTH);
     rig.store.spoil_from(Operation::Put, 1, Fault::Lost);
     rig.get("/a.mp4").send().await.whole(&truth);
     rig.inner.was_called(2);
-    // For a while it is not tried again, and the operator is told why.
+    // For a while the store is not tried again, and the operator is told why.
     let puts = rig.puts();
     let answer = rig.get("/a.mp4").send().await;
     answer.whole(&truth);
@@ -170,15 +170,15 @@ async fn followers_of_a_fill_that_a_store_did_not_keep_do_not_fill_again() {
     for follower in followers {
         follower.await.unwrap().whole(&truth);
     }
-    // The fill, and then one for each of the six.
+    // One call for the fill, and then one for each of the six.
     rig.inner.was_called(1 + 6);
 }
 
-/// Stores the movie, has it played once, and has the store lose the chunk behind that viewer.
+/// Stores the video, has it played once, and then has the store lose the chunk.
 async fn without_chunk(chunk: u64) -> Rig {
     let rig = Rig::new().movie("/a.mp4", LENGTH);
     rig.get("/a.mp4").send().await;
-    // The manifest, and then the chunks.
+    // The first get reads the manifest, and the next ones the chunks.
     rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2 + chunk, Fault::Lost);
     rig.get("/a.mp4").send().await.is_hit();
     rig.inner.was_called(1);
@@ -200,7 +200,7 @@ async fn a_chunk_that_one_get_misses_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_chunk_gone_before_the_first_byte_is_as_if_nothing_were_stored() {
+async fn a_chunk_gone_before_the_first_byte_is_like_an_empty_store() {
     let rig = without_chunk(0).await;
     let answer = rig.get("/a.mp4").send().await;
     answer.whole(&movie("/a.mp4", LENGTH));
@@ -210,10 +210,10 @@ async fn a_chunk_gone_before_the_first_byte_is_as_if_nothing_were_stored() {
 }
 
 #[tokio::test]
-async fn a_chunk_gone_in_mid_body_that_cannot_be_had_again_ends_it_and_takes_the_manifest_out() {
+async fn a_chunk_lost_in_mid_body_that_cannot_be_fetched_again_ends_the_body_and_removes_the_manifest() {
     let truth = movie("/a.mp4", LENGTH);
     let other = movie("/b.mp4", LENGTH);
-    // The inner service fails, or has something else by now.
+    // The inner service fails, or has another video by now.
     for script in [Script::absent().fails(), Script::movie("/b.mp4", LENGTH)] {
         let rig = without_chunk(1).await;
         rig.inner.answer("/a.mp4", script);
@@ -230,7 +230,7 @@ async fn a_manifest_is_taken_out_only_if_it_is_the_one_that_failed() {
     let other = movie("/b.mp4", LENGTH);
     let rig = Rig::new().movie("/a.mp4", LENGTH);
     let reading = rig.get("/a.mp4").response().await.unwrap();
-    // While that viewer reads, the response is replaced by another one; then the viewer's own chunk is gone.
+    // While that client reads, the response is replaced by another one. Then the client's own chunk is gone.
     rig.ask(http::Method::PUT, "/a.mp4").send().await;
     rig.inner.answer("/a.mp4", Script::movie("/b.mp4", LENGTH));
     rig.get("/a.mp4").send().await.whole(&other);
@@ -244,7 +244,8 @@ async fn a_manifest_is_taken_out_only_if_it_is_the_one_that_failed() {
 
 #[tokio::test]
 async fn an_inner_body_that_dies_while_it_is_salvaged_ends_with_an_error() {
-    // Not only what is there already: it breaks later than a chunk after the one in hand.
+    // The body breaks more than a chunk after the one in hand, so the salvage needs bytes that have not
+    // come yet.
     let film = || Script::movie("/a.mp4", 2 * LENGTH);
     let (short, failing) = (film().ends_at(4500), film().dies_at(4500));
     for (script, is_truncated) in [(short, true), (failing, false)] {
@@ -258,7 +259,7 @@ async fn an_inner_body_that_dies_while_it_is_salvaged_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn what_dies_just_past_a_chunk_that_was_not_stored_is_a_502() {
+async fn a_body_that_dies_just_past_an_unstored_chunk_is_a_502() {
     for put in [1, 2, 3] {
         let at = u64::from(CHUNK) * put + 100;
         let film = || Script::movie("/a.mp4", 2 * LENGTH);
@@ -275,8 +276,9 @@ async fn what_dies_just_past_a_chunk_that_was_not_stored_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_lets_what_came_before_leave() {
-    // A server that is given an error drops what it has not sent, be it the status line; while the body waits, it sends.
+async fn a_body_that_breaks_lets_the_bytes_before_it_leave() {
+    // A server drops its unsent bytes, even the status line, when it gets an error. While the body waits, the server
+    // sends.
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2 * LENGTH).dies_at(4500));
     rig.store.spoil_from(Operation::Put, 1, Fault::Error);
     let mut reading = rig.get("/a.mp4").reading().await;
@@ -284,7 +286,7 @@ async fn a_body_that_breaks_lets_what_came_before_leave() {
         reading.ready();
     }
     let wakes = reading.waits();
-    assert_eq!(wakes.count(), 1, "it goes on at once");
+    assert_eq!(wakes.count(), 1, "the body goes on at once");
     assert!(reading.next().await.unwrap().is_err());
 }
 
@@ -304,7 +306,7 @@ async fn a_body_that_ended_with_an_error_has_nothing_more_to_say() {
     for operation in [Operation::Put, Operation::Get] {
         let rig = Rig::new().movie("/a.mp4", LENGTH);
         if operation == Operation::Put {
-            // Then it is a salvaged body, with a chunk in hand behind the hole.
+            // The body is then a salvaged one, with a chunk in hand behind the hole.
             rig.store.spoil(Operation::Put, 3, Fault::Error);
         }
         let mut body = std::pin::pin!(rig.get("/a.mp4").response().await.unwrap().into_body());
@@ -339,7 +341,7 @@ async fn a_commit_that_failed_and_happened_all_the_same_is_taken_out() {
 #[tokio::test(start_paused = true)]
 async fn one_answer_waits_once_for_a_store_that_hangs() {
     let limit = Duration::from_millis(2600);
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for (is_leased, is_stale) in [(true, true), (true, false), (false, true), (false, false)] {
             for (get, put) in (1..12).flat_map(|nth| [(nth, u64::MAX), (u64::MAX, nth), (nth, 1)]) {
                 let nodes = Nodes::new(1).layer(|layer| layer.fill(mode));
@@ -369,7 +371,8 @@ async fn one_answer_waits_once_for_a_store_that_hangs() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
     let limit = Duration::from_secs(2);
-    let rig = Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.store_limit(limit));
+    let rig =
+        Rig::new().movie("/a.mp4", LENGTH).layer(|layer| layer.timeouts(Timeouts::default().store(limit)));
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
     let next = rig.store.calls(Operation::Get) + 1;
     rig.store.spoil_from(Operation::Get, next, Fault::Hang);
@@ -379,7 +382,7 @@ async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
         rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", LENGTH));
         began.elapsed()
     };
-    // It is asked for the record, and for nothing else.
+    // The store is asked for the record, and for nothing else.
     for _ in 0..3 {
         assert_eq!(took().await, limit);
     }
@@ -389,7 +392,7 @@ async fn a_store_that_hung_several_times_is_left_alone_for_a_while() {
     rig.store.heal();
     let asked = rig.store.calls(Operation::Get);
     took().await;
-    assert_eq!(rig.store.calls(Operation::Get), asked, "it is not asked");
+    assert_eq!(rig.store.calls(Operation::Get), asked, "the store is not asked");
     tokio::time::advance(limit * 5).await;
     rig.get("/a.mp4").send().await.is_hit().whole(&movie("/a.mp4", LENGTH));
 }

@@ -1,11 +1,11 @@
-//! Fills: what the inner service is asked, what is stored of its answer, and what is not.
+//! Fills: the request to the inner service, the parts of its answer that are stored, and those that are not.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tower_video_cache::{
-    BoxError, ChunkSize, Fault, Fill, MokaStore, Operation, Policy, Store, VideoCacheLayer,
+    BoxError, ChunkSize, Fault, Fill, Limits, MokaStore, Operation, Policy, Retry, Store, VideoCacheLayer,
 };
 
 use crate::rig::{movie, settle, Gate, Rig, Script, Step};
@@ -71,7 +71,7 @@ async fn a_body_of_unknown_length_is_stored_as_well() {
 }
 
 #[tokio::test]
-async fn trailers_are_not_stored_and_pass_with_what_passes() {
+async fn trailers_are_not_stored_but_pass_with_a_passing_body() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "1".parse().unwrap());
     let script = Script::movie("/a.mp4", 2500).step(usize::MAX, Step::Trailers(trailers.clone()));
@@ -114,7 +114,7 @@ async fn a_body_that_breaks_its_word_is_an_error_and_never_stored() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_leaves_does_not_stop_the_fill() {
+async fn a_client_that_leaves_does_not_stop_the_fill() {
     let (answering, pouring) = (Gate::shut(), Gate::shut());
     let script = Script::movie("/a.mp4", 2500).held_by(&answering).step(2, Step::Wait(pouring.clone()));
     let rig = Rig::new().script("/a.mp4", script);
@@ -130,7 +130,7 @@ async fn a_viewer_that_leaves_does_not_stop_the_fill() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_leaves_while_it_reads_harms_nobody() {
+async fn a_client_that_leaves_while_it_reads_harms_nobody() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     let response = rig.get("/a.mp4").response().await.unwrap();
     drop(response);
@@ -138,7 +138,7 @@ async fn a_viewer_that_leaves_while_it_reads_harms_nobody() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_inner_service_is_the_viewers_own() {
+async fn an_error_of_the_inner_service_reaches_its_client() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).fails());
     assert!(rig.get("/a.mp4").response().await.is_err());
     rig.inner.was_called(1);
@@ -155,7 +155,7 @@ async fn a_fill_says_nothing_of_content_that_it_does_not_have() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_inner_service_is_the_viewers_own_and_poisons_nothing() {
+async fn a_panic_of_the_inner_service_reaches_its_client_and_poisons_nothing() {
     let script = Script::movie("/a.mp4", 2500);
     for panicking in [script.clone().panics(), script.clone().step(3, Step::Panic)] {
         let rig = Rig::new().script("/a.mp4", panicking);
@@ -166,7 +166,7 @@ async fn a_panic_of_the_inner_service_is_the_viewers_own_and_poisons_nothing() {
 }
 
 #[tokio::test]
-async fn a_fill_that_outlives_its_freshness_still_serves_those_who_waited() {
+async fn a_fill_that_outlives_its_freshness_still_serves_the_waiting_requests() {
     let gate = Gate::shut();
     let script =
         Script::movie("/a.mp4", 2500).header("cache-control", "max-age=5").step(3, Step::Wait(gate.clone()));
@@ -186,8 +186,8 @@ async fn a_fill_that_outlives_its_freshness_still_serves_those_who_waited() {
 }
 
 #[tokio::test]
-async fn chunks_are_cut_to_what_the_store_can_hold() {
-    /// Holds no value of more than 500 bytes.
+async fn chunks_are_cut_to_the_size_that_the_store_can_hold() {
+    /// A store that holds no value of more than 500 bytes.
     struct Small(MokaStore);
 
     impl Store for Small {
@@ -196,7 +196,7 @@ async fn chunks_are_cut_to_what_the_store_can_hold() {
         }
 
         async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-            assert!(value.len() <= 500, "it said so");
+            assert!(value.len() <= 500, "the store holds no more, as it said");
             self.0.put(key, value).await
         }
 
@@ -204,13 +204,13 @@ async fn chunks_are_cut_to_what_the_store_can_hold() {
             self.0.remove(key).await
         }
 
-        fn largest_value(&self) -> Option<u64> {
+        fn max_value_size(&self) -> Option<u64> {
             Some(500)
         }
     }
 
     let mut rig = Rig::new().movie("/a.mp4", 2500);
-    let small = VideoCacheLayer::new(Small(MokaStore::new(1 << 20)));
+    let small = VideoCacheLayer::new(Small(MokaStore::new(1 << 20).unwrap()));
     rig.layer = small.chunk_size(ChunkSize::new(1 << 20).unwrap());
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
@@ -218,7 +218,7 @@ async fn chunks_are_cut_to_what_the_store_can_hold() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_passes_with_one_call() {
+async fn a_response_that_is_too_large_passes_with_one_call() {
     let policy = Policy::default().max_size(2499);
     let rig = Rig::new().movie("/known.mp4", 2500).layer(|layer| layer.policy(policy));
     rig.inner.answer("/unknown.mp4", Script::of(&movie("/unknown.mp4", 2500)));
@@ -250,7 +250,7 @@ async fn fills_together_promise_no_more_than_half_the_store() {
 
     gate.open();
     first.await.unwrap().whole(&movie("/a.mp4", 6000));
-    // What was promised is free again.
+    // The promised room is free again.
     rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500));
     rig.get("/b.mp4").send().await.whole(&movie("/b.mp4", 7500)).is_hit();
 }
@@ -282,7 +282,7 @@ async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each
     rig.inner.answer("/a.mp4", Script::of(&truth).step(1, Step::Wait(gate.clone())));
     let leader = rig.get("/a.mp4").range("bytes=5-9").start();
     gate.reached_by(1).await;
-    // However long it took to find out, it is known from then on.
+    // It may take long to find out that the body is too large, but the result is remembered.
     rig.clock.advance(Duration::from_secs(60));
     gate.open();
     leader.await.unwrap().whole(&truth);
@@ -296,9 +296,9 @@ async fn a_body_of_unknown_length_that_was_too_large_is_not_poured_again_at_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_may_leave_at_any_moment() {
+async fn a_client_may_leave_at_any_moment() {
     let truth = movie("/a.mp4", 2500);
-    // Every call of the store takes a moment, so that there are moments to leave at.
+    // Every call of the store takes a moment, so the test has moments to leave at.
     let slow = || {
         let answering = Gate::shut();
         let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).held_by(&answering));
@@ -313,7 +313,7 @@ async fn a_viewer_may_leave_at_any_moment() {
         let follower = rig.get("/a.mp4").range("bytes=1500-1600").start();
         let both =
             async { tokio::join!(rig.get("/a.mp4").send(), rig.get("/a.mp4").range("bytes=9-").send()) };
-        // Two viewers leave at this moment, one stays, and one comes after.
+        // Two clients leave at this moment, one stays, and one comes afterwards.
         let _ = tokio::time::timeout(moment, both).await;
         follower.await.unwrap().partial(&truth, 1500..1601);
         rig.get("/a.mp4").send().await.whole(&truth).is_hit();
@@ -322,7 +322,7 @@ async fn a_viewer_may_leave_at_any_moment() {
 }
 
 #[tokio::test]
-async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges() {
+async fn a_response_that_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges() {
     let rig = Rig::with_capacity(5000).script("/a.mp4", Script::movie("/a.mp4", 2500).honours_ranges());
     for calls in [2, 3, 4] {
         let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
@@ -334,10 +334,10 @@ async fn what_half_the_store_could_never_hold_is_too_large_and_keeps_its_ranges(
 }
 
 #[tokio::test]
-async fn what_a_body_that_died_has_left_is_made_whole_and_no_more_is_fetched() {
+async fn the_chunks_of_a_body_that_died_are_completed_and_no_more_is_fetched() {
     let dying =
         Script::movie("/a.mp4", 6000).header("etag", "\"one\"").honours_ranges().dies_at(3000).dies_times(1);
-    let rig = Rig::new().layer(|layer| layer.resumes(0)).script("/a.mp4", dying);
+    let rig = Rig::new().layer(|layer| layer.retry(Retry::default().attempts(0))).script("/a.mp4", dying);
     assert_eq!(rig.get("/a.mp4").send().await.status, 502);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 6000));
     assert!(rig.inner.bytes_of("/a.mp4") < 3000 + 6000, "{:?}", rig.inner.ranges("/a.mp4"));
@@ -345,12 +345,14 @@ async fn what_a_body_that_died_has_left_is_made_whole_and_no_more_is_fetched() {
 }
 
 #[tokio::test]
-async fn the_end_of_what_there_is_no_room_for_does_not_wait_for_its_beginning_to_be_read() {
-    let rig = Rig::new().layer(|layer| layer.fill_ahead(1).most_promised(4096)).fill(Fill::Progressive);
+async fn the_end_of_a_response_without_room_does_not_wait_for_its_beginning_to_be_read() {
+    let rig = Rig::new()
+        .layer(|layer| layer.limits(Limits::default().max_reserved(4096)))
+        .fill(Fill::progressive().max_lead(1));
     let rig = rig.movie("/a.mp4", 20_000);
     let answer = rig.get("/a.mp4").range("bytes=-500").send();
     let answer = tokio::time::timeout(Duration::from_secs(20), answer).await.unwrap();
-    // Nobody reads up to there: it is the inner service's own answer, which has no ranges.
+    // No client reads up to the requested range, so the answer is the inner service's own, which has no ranges.
     answer.whole(&movie("/a.mp4", 20_000));
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-room");
     let rig = rig.script("/b.mp4", Script::movie("/b.mp4", 20_000).honours_ranges());

@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{Fault, Operation};
+use tower_video_cache::{Fault, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -90,14 +90,14 @@ async fn a_panicking_leader_does_not_strand_its_followers() {
 async fn a_follower_waits_no_longer_than_its_limit() {
     let gate = Gate::shut();
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).step(3, Step::Wait(gate.clone())));
-    let rig = rig.layer(|layer| layer.follower_limit(seconds(10)));
+    let rig = rig.layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(10))));
     let leader = rig.get("/a.mp4").start();
     gate.reached_by(1).await;
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500).honours_ranges());
     let began = tokio::time::Instant::now();
     let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
     assert_eq!(began.elapsed(), seconds(10));
-    // It goes to the inner service as if there were no cache: with its own range.
+    // The request goes to the inner service as if there were no cache: with its own range.
     answer.partial(&movie("/a.mp4", 2500), 5..10);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=waited-too-long");
     gate.open();
@@ -121,7 +121,7 @@ async fn an_answer_that_cannot_be_stored_frees_all_followers_at_once() {
     passed.whole(&movie("/a.mp4", 2500));
     assert_eq!(passed.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-store");
     assert_eq!(passed.field("content-length"), "2500");
-    // Were they one after the other, the second would never come to the gate.
+    // If the requests went one after the other, the second would never come to the gate.
     together.reached_by(20).await;
     together.open();
     for follower in followers {
@@ -170,7 +170,7 @@ async fn a_layer_within_itself_does_not_wait_for_itself() {
     let twice = rig.layer.layer(rig.service());
     for _ in 0..2 {
         let request = Request::get("/a.mp4").body(Full::default()).unwrap();
-        // With the clock running: had it to wait, this would take half a minute.
+        // The clock runs here: if the request had to wait, this would take half a minute.
         let answer = poll_until_done(twice.clone().oneshot(request)).await.unwrap();
         let answer = answer.map(BodyExt::collect);
         assert_eq!(answer.into_body().await.unwrap().to_bytes(), movie("/a.mp4", 2500));
@@ -178,7 +178,7 @@ async fn a_layer_within_itself_does_not_wait_for_itself() {
     rig.inner.was_called(1);
 }
 
-/// Gives the other tasks all the turns they want; a future that waits for a clock does not end.
+/// Gives the other tasks as many turns as they want. A future that waits for a clock does not end.
 async fn poll_until_done<F: Future>(future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     for _ in 0..1000 {
@@ -194,7 +194,7 @@ async fn poll_until_done<F: Future>(future: F) -> F::Output {
 async fn a_flight_that_landed_between_the_look_and_the_joining_is_not_flown_again() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     rig.get("/a.mp4").send().await;
-    // This look comes too early to see what was stored.
+    // This lookup comes too early to see the stored response.
     rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 1, Fault::Absent);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500)).is_hit();
     rig.inner.was_called(1);
@@ -205,7 +205,9 @@ async fn an_inner_body_that_stalls_does_not_hold_its_key() {
     let truth = movie("/a.mp4", 2500);
     let gate = Gate::shut();
     let stalling = Script::movie("/a.mp4", 2500).step(3, Step::Wait(gate.clone()));
-    let rig = Rig::new().script("/a.mp4", stalling).layer(|layer| layer.idle_limit(seconds(60)));
+    let rig = Rig::new()
+        .script("/a.mp4", stalling)
+        .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(60))));
     let leader = rig.get("/a.mp4").start();
     gate.reached_by(1).await;
     let gone = rig.get("/a.mp4").start();
@@ -213,14 +215,14 @@ async fn an_inner_body_that_stalls_does_not_hold_its_key() {
     gone.abort();
     tokio::time::advance(seconds(61)).await;
     settle().await;
-    // The inner service is well again, and nobody waits for what stalled.
+    // The inner service is well again, and no request waits for the stalled body.
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 2500));
     let began = tokio::time::Instant::now();
     let answer = rig.get("/a.mp4").send().await;
     answer.whole(&truth);
     assert!(answer.cache_status().ends_with("; stored"), "{}", answer.cache_status());
     assert_eq!(began.elapsed(), seconds(0));
-    // Who waited from the start gets the rest when it comes.
+    // The client that waited from the start gets the rest when it comes.
     assert!(!leader.is_finished());
     gate.open();
     let answer = leader.await.unwrap();

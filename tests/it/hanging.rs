@@ -1,4 +1,4 @@
-//! A store that hangs is left alone for a while; what that must not cost anybody.
+//! Clients do not pay for a store that hangs: the cache leaves such a store alone for a while.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn film() -> Script {
     Script::movie(PATH, LENGTH).header("cache-control", "max-age=60")
 }
 
-/// The film is stored, and there are three others to be put.
+/// The video is stored, and three others can be put.
 async fn stored(film: Script) -> Rig {
     let rig = Rig::new().script(PATH, film).movie("/1", 900).movie("/2", 900).movie("/3", 900);
     rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
@@ -35,7 +35,7 @@ async fn are_put_slowly(rig: &Rig) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_puts_cut_off_nobody_who_reads() {
+async fn slow_puts_cut_off_no_client_that_reads() {
     let rig = stored(film()).await;
     let mut reading = rig.get(PATH).reading().await;
     reading.next().await.unwrap().unwrap();
@@ -46,7 +46,7 @@ async fn slow_puts_cut_off_nobody_who_reads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_begun_to_read_is_not_refused() {
+async fn a_client_that_has_begun_to_read_is_not_refused() {
     let rig = stored(film()).await;
     let mut reading = rig.get(PATH).reading().await;
     reading.next().await.unwrap().unwrap();
@@ -63,7 +63,7 @@ async fn whoever_has_begun_to_read_is_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_asked_for_is_not_taken_out() {
+async fn a_record_that_could_not_be_read_is_not_removed() {
     let gate = Gate::shut();
     let known = || film().header("etag", "\"v1\"").honours_conditions();
     let rig = stored(known()).await;
@@ -85,7 +85,7 @@ async fn what_could_not_be_asked_for_is_not_taken_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_tried_by_one_viewer_at_a_time() {
+async fn a_failed_remove_is_tried_again_by_one_request_at_a_time() {
     let rig = Rig::new().movie(PATH, 900);
     rig.get(PATH).send().await;
     for operation in [Operation::Get, Operation::Put, Operation::Remove] {
@@ -103,13 +103,13 @@ async fn what_could_not_be_taken_out_is_tried_by_one_viewer_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_tried_though_nobody_asks_for_it() {
+async fn a_failed_remove_is_tried_again_though_no_client_asks() {
     let nodes = Nodes::new(2);
     nodes.inner.answer(PATH, film());
     nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
     nodes[0].store.spoil_from(Operation::Remove, 1, Fault::Error);
     nodes[0].ask(Method::DELETE, PATH).send().await;
-    // However long it takes: a second after the store is well again, it is out.
+    // However long the store fails, the record is removed a second after the store is well again.
     tokio::time::sleep(seconds(100)).await;
     nodes[0].store.heal();
     tokio::time::sleep(seconds(1)).await;
@@ -118,7 +118,7 @@ async fn what_could_not_be_taken_out_is_tried_though_nobody_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_taken_out_is_with_the_first_call_that_is_answered() {
+async fn a_failed_remove_is_made_good_after_the_first_call_that_is_answered() {
     let nodes = Nodes::new(2);
     nodes.inner.answer(PATH, film());
     nodes.inner.answer("/1", Script::movie("/1", 900));
@@ -127,7 +127,7 @@ async fn what_could_not_be_taken_out_is_with_the_first_call_that_is_answered() {
         nodes[0].store.spoil_from(operation, 1, Fault::Error);
     }
     nodes[0].ask(Method::DELETE, PATH).send().await;
-    // A try came and failed; the next is due in almost a second, or when somebody is answered.
+    // One try has failed. The next is due in almost a second, or when a request is answered.
     tokio::time::sleep(Duration::from_millis(1150)).await;
     nodes[0].store.heal();
     nodes[0].get("/1").send().await;
@@ -149,7 +149,7 @@ async fn an_unsafe_request_waits_once_for_a_store_that_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_of_another_node_whose_lease_could_not_be_taken_then_is_not_believed_later() {
+async fn a_fill_of_another_node_whose_lease_could_not_be_removed_is_not_believed_later() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
@@ -171,7 +171,7 @@ async fn a_fill_of_another_node_whose_lease_could_not_be_taken_then_is_not_belie
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
+async fn a_lease_that_cannot_be_checked_after_the_put_is_lost() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let of = |path| Script::movie(path, LENGTH).header("cache-control", "max-age=600");
@@ -184,7 +184,7 @@ async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
     let puts = nodes[0].store.calls(Operation::Put);
     nodes[0].store.spoil_from(Operation::Put, puts + 1, Fault::Slow(seconds(1)));
     gate.open();
-    // The two chunks that were left are put, and the record is on its way.
+    // The two remaining chunks are put, and the record is on its way.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(nodes[0].store.calls(Operation::Put) - puts, 3);
     nodes[1].ask(Method::DELETE, PATH).send().await;
@@ -196,7 +196,7 @@ async fn a_lease_that_cannot_be_told_after_the_put_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_cannot_be_told_before_the_put_leaves_what_is_stored() {
+async fn a_lease_that_cannot_be_checked_before_the_put_leaves_the_stored_response() {
     let nodes = Nodes::new(1);
     let known = || film().header("etag", "\"v1\"").honours_conditions();
     nodes.inner.answer(PATH, known());
@@ -211,13 +211,13 @@ async fn a_lease_that_cannot_be_told_before_the_put_leaves_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_again_takes_no_lease_of_who_fills_since() {
+async fn a_remove_that_is_tried_again_takes_no_lease_of_a_later_fill() {
     let nodes = Nodes::new(1);
     let gate = Gate::shut();
     let new = Script::movie("/new", LENGTH).step(2, Step::Wait(gate.clone()));
     nodes.inner.answer_each(PATH, [film(), Script::absent().status(204), new]);
     nodes[0].get(PATH).send().await.whole(&movie(PATH, LENGTH));
-    // Of the DELETE, a lease and the record; of each further try, the record alone.
+    // The DELETE removes a lease and the record. Each further try removes only the record.
     let removes = nodes[0].store.calls(Operation::Remove);
     for nth in [1, 2, 5, 6, 7] {
         nodes[0].store.spoil(Operation::Remove, removes + nth, Fault::Error);
@@ -228,7 +228,7 @@ async fn what_is_tried_again_takes_no_lease_of_who_fills_since() {
     tokio::time::sleep(seconds(3)).await;
     let second = nodes[0].get(PATH).start();
     settle().await;
-    assert!(nodes[0].store.calls(Operation::Remove) - removes > 5, "it was tried again");
+    assert!(nodes[0].store.calls(Operation::Remove) - removes > 5, "the remove was tried again");
     gate.open();
     for viewer in [first, second] {
         viewer.await.unwrap().whole(&movie("/new", LENGTH));

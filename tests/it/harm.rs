@@ -1,4 +1,4 @@
-//! Requests that mean harm: each gets a clear answer, and what it leaves behind is its own.
+//! Requests that mean harm: each gets a clear answer, and its effects touch no other client.
 
 use http::Method;
 
@@ -14,7 +14,7 @@ fn truth() -> bytes::Bytes {
     movie("/a.mp4", LENGTH)
 }
 
-/// What an honest viewer gets now is the true video, fetched for nobody else.
+/// Checks that an honest client gets the true video now, fetched for no other client.
 async fn is_unharmed(rig: &Rig) {
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", LENGTH));
     rig.get("/a.mp4").send().await.whole(&truth());
@@ -22,7 +22,7 @@ async fn is_unharmed(rig: &Rig) {
 }
 
 #[tokio::test]
-async fn what_an_unkeyed_field_selects_stays_with_it_where_the_answer_varies_by_it() {
+async fn a_response_that_varies_by_an_unkeyed_field_is_kept_for_that_value() {
     let rig = Rig::new();
     let reflecting = |host: &str| Script::movie(host, LENGTH).header("vary", "X-Forwarded-Host");
     rig.inner.answer("/a.mp4", reflecting("evil.example"));
@@ -75,7 +75,7 @@ async fn a_request_that_the_inner_service_refuses_is_refused_for_itself_alone() 
         rig.inner.answer("/a.mp4", Script::movie("/refused", 10).status(status).held_by(&gate));
         let evil = rig.get("/a.mp4").header("x-oversized", &oversized).start();
         gate.reached_by(1).await;
-        // One who waits for the answer meanwhile is not refused with it.
+        // A request that waits for the answer meanwhile is not refused with it.
         let waiting = rig.get("/a.mp4").start();
         settle().await;
         rig.inner.answer("/a.mp4", Script::movie("/a.mp4", LENGTH));
@@ -92,7 +92,7 @@ async fn a_get_that_asks_for_another_method_is_not_for_the_cache() {
         for method in ["DELETE", "HEAD", "POST", ""] {
             let rig = rig();
             let ask = || rig.get("/a.mp4").header(name, method);
-            // Heeded, it is answered by something that is no answer to a GET.
+            // If the method override is obeyed, the answer is not one to a GET.
             rig.inner.answer("/a.mp4", Script::movie("/deleted", 0));
             let answer = ask().send().await;
             assert!(answer.bytes.is_empty());
@@ -100,7 +100,7 @@ async fn a_get_that_asks_for_another_method_is_not_for_the_cache() {
             assert_eq!(rig.puts(), 0);
             is_unharmed(&rig).await;
 
-            // Nor does the cache keep it from the inner service, or take anything out for it.
+            // The cache also keeps no such request from the inner service, and removes nothing for it.
             rig.inner.answer("/a.mp4", Script::movie("/deleted", 0));
             assert!(ask().send().await.bytes.is_empty());
             rig.get("/a.mp4").send().await.whole(&truth()).is_hit();
@@ -194,7 +194,7 @@ async fn conditions_that_make_no_sense_are_answered_in_full() {
     ] {
         rig.get("/a.mp4").header(name, value).send().await.whole(&truth()).is_hit();
     }
-    // RFC 9110 §13.1.1: what matches no tag is a condition that fails.
+    // RFC 9110 §13.1.1: a value that matches no tag is a condition that fails.
     for value in ["garbage", "", "\u{fc}", long.as_str()] {
         assert_eq!(rig.get("/a.mp4").header("if-match", value).send().await.status, 412);
     }
@@ -281,8 +281,8 @@ async fn a_page_behind_the_name_of_a_video_is_never_stored() {
 }
 
 #[tokio::test]
-async fn what_credentials_got_is_for_others_only_by_leave() {
-    // Neither is it stored, nor do they get it who waited for the same URI.
+async fn a_response_to_credentials_is_for_others_only_by_leave() {
+    // The answer is not stored, and requests that waited for the same URI do not get it.
     let credentials: [(&str, &[(&str, &str)]); 4] = [
         ("authorization", &[]),
         ("authorization", &[("cache-control", "max-age=60")]),

@@ -1,4 +1,5 @@
-//! Chunks that the store lost while their response was being served: fetched again, proved, stored, read back.
+//! Chunks that the store lost while their response was being served: they are fetched again, proved, stored, and read
+//! back.
 
 use std::ops::Range;
 
@@ -11,9 +12,9 @@ use crate::{
     sliced::{asked, changed, other, parted, truth, unparted, LENGTH, PATH},
 };
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
-/// A rig that has all of the movie.
+/// A rig that has all of the video stored.
 async fn stored(mode: Fill, script: Script) -> Rig {
     let rig = Rig::new().fill(mode).script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -21,9 +22,9 @@ async fn stored(mode: Fill, script: Script) -> Rig {
     rig
 }
 
-/// Has a viewer read a byte of the chunk, which is lost by that.
+/// Has a client read a byte of the chunk, and so has the store lose it.
 async fn lose(rig: &Rig, chunk: usize) {
-    // The record comes first.
+    // The first get reads the record.
     rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, Fault::Lost);
     let first = chunk * 1000;
     let answer = rig.get(PATH).range(&format!("bytes={first}-{first}")).send().await;
@@ -34,7 +35,7 @@ fn bytes(range: &Range<usize>) -> String {
     format!("bytes={}-{}", range.start, range.end - 1)
 }
 
-/// What was asked for since there were so many calls.
+/// The ranges that were asked for since the given number of calls.
 fn since(rig: &Rig, calls: usize) -> Vec<String> {
     asked(rig)[calls..].to_vec()
 }
@@ -67,7 +68,7 @@ async fn a_chunk_that_is_fetched_again_and_that_the_store_does_not_take_is_not_s
 }
 
 #[tokio::test]
-async fn a_chunk_that_is_lost_within_a_body_is_fetched_again_and_the_viewer_does_not_notice() {
+async fn a_chunk_that_is_lost_within_a_body_is_fetched_again_and_the_client_does_not_notice() {
     for mode in MODES {
         let rig = stored(mode, parted()).await;
         let calls = rig.inner.calls().len();
@@ -110,21 +111,22 @@ async fn a_chunk_that_is_damaged_is_fetched_again() {
     for mode in MODES {
         let rig = Rig::new().fill(mode).script(PATH, parted());
         // The fifth chunk.
-        rig.store.spoil(Operation::Put, if mode == Fill::Sliced { 6 } else { 5 }, Fault::Corrupt);
+        rig.store.spoil(Operation::Put, if mode == Fill::sliced() { 6 } else { 5 }, Fault::Corrupt);
         rig.get(PATH).send().await.whole(&truth());
-        let expected: &[&str] = match mode {
-            Fill::Sliced => &["0-999", "1000-9499 \"v1\"", "4000-4999 \"v1\""],
-            _ => &["all", "4000-4999 \"v1\""],
+        let expected: &[&str] = if mode == Fill::sliced() {
+            &["0-999", "1000-9499 \"v1\"", "4000-4999 \"v1\""]
+        } else {
+            &["all", "4000-4999 \"v1\""]
         };
         assert_eq!(asked(&rig), expected, "{mode:?}");
-        assert!(rig.layer.damaged_chunks() > 0, "{mode:?}");
+        assert!(rig.layer.handle().stats().damaged_chunks > 0, "{mode:?}");
         rig.get(PATH).send().await.whole(&truth()).is_hit();
         rig.inner.was_called(expected.len());
     }
 }
 
 #[tokio::test]
-async fn many_viewers_of_a_lost_chunk_cost_one_call() {
+async fn many_clients_of_a_lost_chunk_cost_one_call() {
     for mode in MODES {
         let rig = stored(mode, parted()).await;
         let calls = rig.inner.calls().len();
@@ -151,7 +153,7 @@ async fn many_viewers_of_a_lost_chunk_cost_one_call() {
             let answer = viewer.await.unwrap();
             let status = answer.cache_status().to_owned();
             answer.partial(&truth(), range);
-            // RFC 9211 §2.5–2.6: of one call, one request says `stored`, and the others `collapsed`.
+            // RFC 9211 §2.5–2.6: one request of a shared call says `stored`, and the others `collapsed`.
             let stored = status.ends_with("; stored");
             callers += usize::from(stored);
             assert!(stored || status.ends_with("; collapsed"), "{mode:?}: {status}");
@@ -180,14 +182,15 @@ async fn a_date_that_is_old_enough_proves_a_lost_chunk() {
 
 #[tokio::test]
 async fn a_chunk_that_is_lost_while_the_fill_is_under_way_is_fetched_again() {
-    for mode in [Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::progressive(), Fill::sliced()] {
         let gate = Gate::shut();
-        // Within chunk 6.
+        // The gate is within chunk 6.
         let script = parted().step(10, Step::Wait(gate.clone()));
         let rig = Rig::new().fill(mode);
-        match mode {
-            Fill::Sliced => rig.inner.answer_each(PATH, [parted(), script, parted()]),
-            _ => rig.inner.answer_each(PATH, [script, parted()]),
+        if mode == Fill::sliced() {
+            rig.inner.answer_each(PATH, [parted(), script, parted()]);
+        } else {
+            rig.inner.answer_each(PATH, [script, parted()]);
         }
         let mut reading = rig.get(PATH).reading().await;
         assert!(reading.ready() == truth().slice(..1000));
@@ -206,7 +209,7 @@ async fn a_chunk_that_is_lost_while_the_fill_is_under_way_is_fetched_again() {
     }
 }
 
-/// No validator, so that only the digest of all can prove it.
+/// A script without a validator, so only the digest of the whole can prove it.
 fn plain() -> Script {
     Script::movie(PATH, LENGTH)
 }
@@ -256,7 +259,7 @@ async fn without_ranges_parts_go_on_in_the_refill() {
 async fn without_ranges_a_body_under_way_has_nothing_to_be_proved_by() {
     let gate = Gate::shut();
     let script = unparted().step(10, Step::Wait(gate.clone()));
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     rig.inner.answer_each(PATH, [script, unparted()]);
     let mut leader = rig.get(PATH).reading().await;
     let mut follower = rig.get(PATH).reading().await;
@@ -278,7 +281,7 @@ async fn without_ranges_a_body_under_way_has_nothing_to_be_proved_by() {
 }
 
 #[tokio::test]
-async fn without_ranges_many_viewers_cost_one_refill() {
+async fn without_ranges_many_clients_cost_one_refill() {
     for mode in MODES {
         let rig = stored(mode, plain()).await;
         let calls = rig.inner.calls().len();
@@ -302,14 +305,15 @@ async fn without_ranges_many_viewers_cost_one_refill() {
 }
 
 #[tokio::test]
-async fn without_ranges_what_is_another_now_is_not_stitched_on() {
+async fn without_ranges_a_changed_representation_is_not_stitched_on() {
     let plain_other = Script::of(&other()).header("content-length", &LENGTH.to_string());
     let retagged = Script::movie(PATH, LENGTH).header("etag", "\"v2\"");
     for mode in MODES {
         for (before, after, now) in [
             (plain(), plain_other.clone(), other()),
             (unparted(), plain_other.clone().header("etag", "\"v2\""), other()),
-            // The same bytes, but the inner service says that they are not, and another mode has no digest of them.
+            // The bytes are the same, but the inner service says that they are not, and the other mode has no digest
+            // of them.
             (unparted(), retagged.clone(), truth()),
         ] {
             let rig = stored(mode, before).await;
@@ -359,7 +363,7 @@ async fn a_request_that_has_not_begun_gets_the_changed_representation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_inner_service_that_is_down_cannot_heal_is_healed_later() {
+async fn a_chunk_that_cannot_be_healed_while_the_inner_service_is_down_is_healed_later() {
     for mode in MODES {
         for down in [Script::absent().fails(), Script::absent().status(503)] {
             let rig = stored(mode, parted()).await;
@@ -373,7 +377,7 @@ async fn what_an_inner_service_that_is_down_cannot_heal_is_healed_later() {
             assert!(answer.bytes == truth().slice(..4000));
             let tries = rig.inner.calls().len() - calls;
             assert!(tries <= 4, "{tries}");
-            // The rest is there all the while.
+            // The rest is still there.
             rig.get(PATH).range("bytes=6000-9499").send().await.partial(&truth(), 6000..9500).is_hit();
             match rig.get(PATH).range("bytes=4100-4199").response().await {
                 Ok(response) => assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE),
@@ -414,9 +418,9 @@ async fn an_inner_service_that_says_nothing_ends_the_body_in_the_end() {
         let began = tokio::time::Instant::now();
         let answer = reading.rest().await;
         assert!(answer.error.is_some_and(|error| error.is_inner()), "{mode:?}");
-        // Four times the idle limit, and the pauses between.
+        // The idle limit four times, and the pauses between.
         assert!(began.elapsed() < seconds(4 * 60 + 2), "{:?}", began.elapsed());
-        // Whoever has not begun waits no longer than for anybody.
+        // A request whose answer has not begun waits no longer than any other.
         let began = tokio::time::Instant::now();
         rig.inner.answer_each(PATH, [parted().held_by(&Gate::shut()), parted()]);
         rig.get(PATH).range("bytes=4100-4199").send().await.partial(&truth(), 4100..4200);
@@ -450,7 +454,7 @@ async fn a_store_that_keeps_nothing_costs_a_bounded_number_of_calls() {
             (Operation::Get, Fault::Corrupt),
         ] {
             for script in [parted(), unparted(), plain()] {
-                // From the first, and once all is stored.
+                // The store loses everything from the start, or once all is stored.
                 for warm in [false, true] {
                     let rig = Rig::new().fill(mode).script(PATH, script.clone());
                     if warm {
@@ -477,7 +481,7 @@ async fn a_store_that_keeps_nothing_costs_a_bounded_number_of_calls() {
     }
 }
 
-/// What is asked for, or the start of it and an error.
+/// Checks that the answer has all bytes of the range, or the first of them and an error.
 async fn is_true(rig: &Rig, range: Option<Range<usize>>) {
     let answer = match &range {
         Some(range) => rig.get(PATH).range(&bytes(range)).send().await,

@@ -1,4 +1,4 @@
-//! Unsafe requests that succeed take out what they make untrue (RFC 9111 §4.4).
+//! Unsafe requests that succeed remove the responses that they make untrue (RFC 9111 §4.4).
 
 use http::Method;
 
@@ -52,7 +52,7 @@ async fn every_variant_goes_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_fill_under_way_does_not_put_back_what_was_taken_out() {
+async fn a_fill_under_way_does_not_put_back_an_invalidated_response() {
     let gate = Gate::shut();
     let old = Script::movie("/old", 2500).step(3, Step::Wait(gate.clone()));
     let rig = Rig::new().script("/a.mp4", old);
@@ -63,7 +63,7 @@ async fn a_fill_under_way_does_not_put_back_what_was_taken_out() {
     rig.inner.answer("/a.mp4", Script::movie("/new", 2000));
     rig.ask(Method::PUT, "/a.mp4").send().await;
 
-    // Who comes after the change does not join the flight that began before it.
+    // A request after the change does not join the flight that began before it.
     rig.get("/a.mp4").send().await.whole(&movie("/new", 2000));
     gate.open();
     let answer = leader.await.unwrap();
@@ -76,7 +76,7 @@ async fn a_fill_under_way_does_not_put_back_what_was_taken_out() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_was_under_way_is_taken_back() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/old", 2500));
-    // Three chunks, and then the manifest, which takes its time.
+    // Three chunks, and then the manifest, which is slow.
     rig.store.spoil(Operation::Put, 4, Fault::Slow(seconds(1)));
     let leader = rig.get("/a.mp4").start();
     while rig.store.calls(Operation::Put) < 4 {
@@ -94,7 +94,7 @@ async fn a_variant_does_not_come_back_with_one_that_was_being_stored() {
     let vary = |name: &str, by: &str| Script::movie(name, 2500).header("vary", by);
     rig.inner.answer("/a.mp4", vary("/old-de", "accept-language"));
     rig.get("/a.mp4").header("accept-language", "de").send().await.whole(&movie("/old-de", 2500));
-    // Another variant, by other fields: the record of the variants is written anew, and that takes its time.
+    // Another variant, by other fields. The record of the variants is written anew, slowly.
     rig.inner.answer("/a.mp4", vary("/old-en", "accept-language, origin"));
     let puts = rig.puts();
     rig.store.spoil(Operation::Put, puts + 4, Fault::Slow(seconds(1)));
@@ -130,7 +130,7 @@ async fn a_client_that_leaves_does_not_stop_the_invalidation() {
     rig.get("/a.mp4").send().await.whole(&movie("/new", 20));
 }
 
-/// Which of these paths still have the answer that was stored for them, after an answer with these fields.
+/// Returns the paths that still have their stored answer, after an answer with these fields.
 async fn kept(rig: &Rig, paths: &[&'static str], status: u16, fields: &[(&str, &str)]) -> Vec<&'static str> {
     let ask = |path| rig.get(path).header("host", "one.example");
     for path in paths {
@@ -152,7 +152,7 @@ async fn kept(rig: &Rig, paths: &[&'static str], status: u16, fields: &[(&str, &
 }
 
 #[tokio::test]
-async fn what_the_answer_says_it_was_about_goes_too() {
+async fn a_uri_that_the_answer_names_is_invalidated_too() {
     let paths = ["/v/a.mp4", "/v/b.mp4", "/c.mp4?x=1"];
     let (location, content) = ("location", "content-location");
     for (fields, expected) in [
@@ -167,7 +167,7 @@ async fn what_the_answer_says_it_was_about_goes_too() {
             let rig = Rig::new();
             assert_eq!(kept(&rig, &paths, status, &fields).await, expected, "{status} {fields:?}");
         }
-        // A redirection, or an answer that is an error, has changed nothing.
+        // A redirection or an error has changed nothing.
         assert_eq!(kept(&Rig::new(), &paths, 303, &fields).await, paths, "{fields:?}");
         assert_eq!(kept(&Rig::new(), &paths, 404, &fields).await, paths, "{fields:?}");
         assert_eq!(kept(&Rig::new(), &paths, 500, &fields).await, paths, "{fields:?}");
@@ -193,7 +193,7 @@ async fn another_origins_name_or_no_name_at_all_takes_nothing_out() {
             assert_eq!(kept(&Rig::new(), &paths, 201, &[(name, value)]).await, paths, "{name}: {value}");
         }
     }
-    // Of very many, those beyond the bound.
+    // If there are very many, those beyond the bound stay.
     let mut many = vec![("location", "/v/x.mp4"); 100];
     many.push(("location", "/v/a.mp4"));
     assert_eq!(kept(&Rig::new(), &paths, 201, &many).await, paths);
@@ -213,7 +213,7 @@ async fn a_safe_request_takes_nothing_out_whatever_its_answer_names() {
 }
 
 #[tokio::test]
-async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
+async fn the_key_function_makes_the_keys_of_the_uris_that_the_answer_names() {
     let by_path_and_device = |request: &http::request::Parts| {
         assert_ne!(request.uri.path(), "/bad", "the key function panics, as scripted");
         let device = request.headers.get("x-device").map_or(&[][..], |device| device.as_bytes());
@@ -231,13 +231,13 @@ async fn the_key_function_makes_the_keys_of_what_the_answer_names() {
     let answer = rig.get("/v/a.mp4").header("x-device", "tv").send().await;
     assert!(answer.cache_status().contains("uri-miss"), "{}", answer.cache_status());
 
-    // One that panics at a URI that nobody asked for takes no answer with it.
+    // The key function panics at a URI that no client asked for, and the answer still comes.
     rig.inner.answer("/v/edit", created);
     assert_eq!(rig.ask(Method::POST, "/v/edit").send().await.status, 201);
 }
 
 #[tokio::test]
-async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
+async fn a_record_that_a_store_cannot_remove_is_not_believed_until_it_can() {
     for vary in ["", "accept-language"] {
         let with = |script: Script| if vary.is_empty() { script } else { script.header("vary", vary) };
         let rig = Rig::new().script("/a.mp4", with(Script::movie("/a.mp4", 10)));
@@ -247,7 +247,7 @@ async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
         }
         rig.store.spoil_from(Operation::Remove, 1, Fault::Error);
         rig.ask(Method::PUT, "/a.mp4").body("new").send().await;
-        // Nor is it while nothing else can be put there.
+        // The old record is not used either while no new one can be put in its place.
         rig.store.spoil_from(Operation::Put, 1, Fault::Error);
         rig.inner.answer("/a.mp4", with(Script::movie("/new", 20)));
         for language in ["de", "en", "de"] {
@@ -262,7 +262,7 @@ async fn what_a_store_cannot_take_out_is_not_believed_until_it_can() {
 }
 
 #[tokio::test]
-async fn what_takes_the_place_of_what_could_not_be_taken_out_is_believed() {
+async fn a_new_response_in_place_of_an_unremovable_one_is_believed() {
     let rig = Rig::new().movie("/a.mp4", 10);
     rig.get("/a.mp4").send().await;
     rig.store.spoil_from(Operation::Remove, 1, Fault::Error);

@@ -1,4 +1,4 @@
-//! Who shares: the cache key, and the ready-made functions for it.
+//! The requests that share a response: the cache key, and the ready-made functions for it.
 
 use std::sync::{
     atomic::{AtomicUsize, Ordering},
@@ -20,7 +20,7 @@ use tower_video_cache::TargetUri;
 
 use crate::rig::{movie, Ask, Rig, Script};
 
-/// A rig whose inner service knows one movie, under this key function.
+/// A rig whose inner service knows one video, under this key function.
 fn rig(uri: TargetUri) -> Rig {
     Rig::new().movie("/a.mp4", 2500).layer(|layer| layer.key(uri.into_fn()))
 }
@@ -61,7 +61,7 @@ async fn a_request_that_names_two_hosts_poisons_neither() {
         rig.get("http://two.example/a.mp4").header("host", "one.example"),
         rig.get("/a.mp4").header("host", ""),
     ];
-    // Whichever host the inner service believes, and whatever it then says.
+    // The inner service may believe either host, and may give any answer.
     for (index, ask) in confused.into_iter().enumerate() {
         let name = format!("/confused/{index}");
         rig.inner.answer("/a.mp4", Script::movie(&name, 2500));
@@ -84,7 +84,7 @@ async fn parameters_that_do_not_change_the_video_can_be_left_out() {
     assert!(hits(rig.get("/a.mp4?v=2&utm_source=x&token=2")).await);
     assert!(!hits(rig.get("/a.mp4?v=3&token=1")).await);
     assert!(!hits(rig.get("/a.mp4?v=2&to%6ben=1")).await);
-    // The inner service is asked as the viewer asked.
+    // The inner service gets the client's own URI.
     assert_eq!(rig.inner.calls()[0].uri, "/a.mp4?token=1&v=2");
 }
 
@@ -98,7 +98,7 @@ async fn all_parameters_but_some_can_be_left_out_and_their_order_with_them() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_the_forwarded_host_counts_if_it_is_to() {
+async fn behind_a_proxy_the_forwarded_host_counts_if_the_operator_chooses_it() {
     let ask =
         |rig: &Rig, host: &str| rig.get("/a.mp4").header("host", "inside").header("x-forwarded-host", host);
     let asked_for = rig(TargetUri::new().forwarded());
@@ -113,7 +113,7 @@ async fn behind_a_proxy_the_forwarded_host_counts_if_it_is_to() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_takes_out_what_shares_its_key() {
+async fn an_unsafe_request_takes_out_the_responses_that_share_its_key() {
     let rig = rig(TargetUri::new().without_parameters(["token"]));
     hits(rig.get("/a.mp4?token=1")).await;
     rig.ask(http::Method::PUT, "/a.mp4?token=2").send().await;
@@ -128,7 +128,7 @@ async fn a_check_outside_of_the_cache_keeps_signed_urls_safe() {
         counted.fetch_add(1, Ordering::Relaxed);
         ([("content-type", "video/mp4")], "the film")
     });
-    // Stands for a signature over the path, made out for one viewer.
+    // This stands for a signature over the path, made for one client.
     let check = |request: Request, next: Next| async move {
         match request.uri().query() {
             Some("viewer=1&signature=good1" | "viewer=2&signature=good2") => next.run(request).await,
@@ -148,14 +148,14 @@ async fn a_check_outside_of_the_cache_keeps_signed_urls_safe() {
     let refused = (StatusCode::FORBIDDEN, Bytes::new());
     let shown = (StatusCode::OK, Bytes::from("the film"));
     for _ in 0..2 {
-        // Before the video is stored, and when it is.
+        // Before the video is stored, and after.
         for bad in ["", "?", "?viewer=1", "?viewer=1&signature=bad", "?viewer=1&signature=good2"] {
             assert_eq!(ask(bad).await, refused, "{bad}");
         }
         assert_eq!(ask("?viewer=1&signature=good1").await, shown);
         assert_eq!(ask("?viewer=2&signature=good2").await, shown);
     }
-    assert_eq!(calls.load(Ordering::Relaxed), 1, "all who may see it share one stored response");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "all allowed clients share one stored response");
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn the_reports_of_a_player_make_no_other_video() {
     for ask in &asks[1..] {
         assert!(hits(by_default.get(ask)).await, "{ask}");
     }
-    // The inner service is told as the player told it.
+    // The inner service gets the player's own URI.
     assert_eq!(by_default.inner.calls()[0].uri, asks[0]);
     let kept = rig(TargetUri::new().with_cmcd());
     for ask in asks {
@@ -175,7 +175,7 @@ async fn the_reports_of_a_player_make_no_other_video() {
 }
 
 #[tokio::test]
-async fn a_host_with_the_port_that_goes_without_saying_is_the_host() {
+async fn a_host_with_its_default_port_is_the_same_host() {
     let rig = Rig::new().movie("/a.mp4", 2500);
     let ask = |method: http::Method, host: &str| rig.ask(method, "/a.mp4").header("host", host);
     for (first, others) in [

@@ -1,4 +1,4 @@
-//! Which type a response is taken for, where it says none or a wrong one.
+//! The type that the cache assumes for a response with no type or a wrong one.
 
 use tower_video_cache::Policy;
 
@@ -10,7 +10,7 @@ fn typed(path: &str, kind: Option<&str>) -> Script {
 }
 
 #[tokio::test]
-async fn the_ending_of_the_path_decides_where_the_type_does_not_and_the_viewer_gets_the_type_that_came() {
+async fn the_ending_of_the_path_decides_if_the_type_does_not_and_the_client_gets_the_original_type() {
     let octets = Some("application/octet-stream");
     for (path, kind, is_stored) in [
         ("/a.m4s", octets, true),
@@ -47,7 +47,7 @@ async fn a_manifest_has_no_freshness_by_default_whatever_type_it_came_with() {
         ("/a.mpd", Some("video/vnd.mpeg.dash.mpd")),
         ("/a.mpd", Some("application/dash+xml")),
     ] {
-        // With a validator it is stored, and asked about before each use.
+        // With a validator the response is stored, and asked about before each use.
         let rig = Rig::new();
         rig.inner.answer(path, typed(path, kind).header("etag", "\"v1\"").honours_conditions());
         rig.get(path).send().await.whole(&movie(path, 2500));
@@ -57,7 +57,7 @@ async fn a_manifest_has_no_freshness_by_default_whatever_type_it_came_with() {
             assert_eq!(validated.whole(&movie(path, 2500)).cache_status(), status, "{path} {kind:?}");
             rig.inner.was_called(call);
         }
-        // It is as fresh as it says.
+        // The response is as fresh as it says.
         let rig = Rig::new();
         rig.inner.answer(path, typed(path, kind).header("cache-control", "max-age=9"));
         rig.get(path).send().await.whole(&movie(path, 2500));

@@ -1,4 +1,4 @@
-//! What the layer does, as its users see it: one file for each behaviour.
+//! The behaviour of the layer, as its users see it: one file for each part.
 
 #![expect(
     clippy::as_conversions,
@@ -13,6 +13,7 @@ mod abandoning;
 mod attacks;
 mod budgets;
 mod clocks;
+#[cfg(feature = "stacks")]
 mod composing;
 mod connection;
 mod crowds;
@@ -37,10 +38,12 @@ mod requests;
 mod resuming;
 mod rig;
 mod serving;
+mod settings;
 mod sharing;
 mod signed;
 mod sliced;
 mod sparse;
+#[cfg(feature = "stacks")]
 mod stacks;
 mod stale;
 mod stores;

@@ -1,5 +1,5 @@
-//! The fault matrix of all modes: whatever a store does, wherever an inner body dies, and whenever a representation
-//! changes, a viewer gets the true bytes of one representation, or an error.
+//! The fault matrix of all modes. The store fails, an inner body dies anywhere, or a representation changes at any
+//! time. In every case a client gets the true bytes of one representation, or an error.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::{
 
 const PATH: &str = "/a.mp4";
 
-/// Five chunks, the last a short one.
+/// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
-/// Every fault that tells one mode from another, and a time that no limit minds.
+/// Every fault that the modes treat differently, and a delay below every limit.
 const FAULTS: [Fault; 6] = [
     Fault::Error,
     Fault::Absent,
@@ -29,7 +29,7 @@ const FAULTS: [Fault; 6] = [
     Fault::Slow(Duration::from_secs(1)),
 ];
 
-/// What viewers ask, one after another or at once. No range is `""`, a HEAD is `"HEAD"`.
+/// The requests that clients make, one after another or at once. `""` is a request without a range, `"HEAD"` a HEAD.
 const VIEWS: [[&str; 3]; 4] = [
     ["", "bytes=1500-2200", ""],
     ["bytes=1500-2200", "HEAD", "bytes=0-0"],
@@ -46,16 +46,16 @@ fn questions(views: [&str; 3]) -> Vec<Question> {
     views.into_iter().map(question).collect()
 }
 
-/// A rig whose slices are small beside the movie.
+/// A rig whose slices are small beside the video.
 fn rig(mode: Fill) -> Rig {
-    Rig::new().fill(mode).layer(|layer| layer.read_ahead(2 * u64::from(CHUNK)))
+    Rig::new().fill(mode.read_ahead(2 * u64::from(CHUNK)))
 }
 
 fn version(number: u32, kind: Kind) -> Version {
     Version::new(PATH, number, kind, LENGTH)
 }
 
-/// Asks one after another, or all at once, and judges what came.
+/// Asks one after another, or all at once, and judges the answers.
 async fn view(rig: &Rig, views: [&str; 3], at_once: bool, versions: &[Version], what: &str) -> Vec<Verdict> {
     let questions = questions(views);
     // Longer than any limit of the layer.
@@ -78,12 +78,13 @@ async fn view(rig: &Rig, views: [&str; 3], at_once: bool, versions: &[Version], 
     judged.collect()
 }
 
-/// The inner service was well all the time: so is every answer, but for what a body that has begun cannot take back.
+/// The inner service was well all the time, so every answer is, too, except for a body that has begun and cannot be
+/// taken back.
 fn none_failed(verdicts: &[Verdict], what: &str) {
     assert!(!verdicts.contains(&Verdict::Failed), "{what}: {verdicts:?}");
 }
 
-/// Every fault of the store, at every moment, of every kind of representation.
+/// Every fault of the store, at every moment, with every kind of representation.
 async fn store_faults(mode: Fill) {
     for kind in [Kind::Tagged, Kind::Dated, Kind::Plain, Kind::Streamed] {
         let versions = [version(1, kind)];
@@ -109,17 +110,17 @@ async fn store_faults(mode: Fill) {
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_whole_fill() {
-    store_faults(Fill::Whole).await;
+    store_faults(Fill::whole()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_progressive_fill() {
-    store_faults(Fill::Progressive).await;
+    store_faults(Fill::progressive()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_sliced_fill() {
-    store_faults(Fill::Sliced).await;
+    store_faults(Fill::sliced()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +132,7 @@ async fn an_inner_body_that_breaks_anywhere_is_never_a_short_or_a_wrong_one() {
         for kind in Kind::ALL {
             let versions = [version(1, kind)];
             for (how, breaks) in breaks {
-                // Of what has no length, nobody but the inner service knows where it ends.
+                // Only the inner service knows the end of a body without a length.
                 if how == "Ends" && matches!(kind, Kind::Streamed | Kind::StreamedTagged) {
                     continue;
                 }
@@ -148,8 +149,8 @@ async fn an_inner_body_that_breaks_anywhere_is_never_a_short_or_a_wrong_one() {
     }
 }
 
-/// Scripts of versions that follow each other: `first`, so many calls of it, then `second`, and if `back` is set,
-/// after two calls the first again.
+/// Scripts of versions that follow each other: `first` for this many calls, then `second`. If `back` is set, the
+/// first returns after two calls.
 fn changing(first: &Version, second: &Version, calls: usize, back: bool) -> Vec<Script> {
     let mut scripts = vec![first.script(); calls];
     scripts.extend(vec![second.script(); 2]);
@@ -173,7 +174,7 @@ async fn a_representation_that_changes_between_any_two_calls_is_never_mixed_with
                             rig.inner.answer_each(PATH, changing(&versions[0], &versions[1], calls, back));
                             let verdicts = view(&rig, views, at_once, &versions, &what).await;
                             none_failed(&verdicts, &what);
-                            let one_call_brings_all = mode != Fill::Sliced;
+                            let one_call_brings_all = mode != Fill::sliced();
                             let is_true = |verdict: &Verdict| matches!(verdict, Verdict::True(_));
                             assert!(
                                 !one_call_brings_all || verdicts.iter().all(is_true),
@@ -188,7 +189,7 @@ async fn a_representation_that_changes_between_any_two_calls_is_never_mixed_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_lost_of_a_representation_is_not_made_good_with_another() {
+async fn a_lost_chunk_of_a_representation_is_not_replaced_with_one_of_another() {
     for mode in MODES {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::Undivided, Kind::Plain, Kind::Streamed] {
             let versions = [version(1, kind), version(2, kind)];
@@ -209,7 +210,7 @@ async fn what_the_store_lost_of_a_representation_is_not_made_good_with_another()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_fails_among_others_that_do_not_is_an_error_at_the_worst() {
+async fn one_failed_call_among_good_ones_is_an_error_at_the_worst() {
     for mode in MODES {
         for kind in Kind::ALL {
             let versions = [version(1, kind), version(2, kind)];
@@ -232,8 +233,8 @@ async fn a_call_that_fails_among_others_that_do_not_is_an_error_at_the_worst() {
     }
 }
 
-/// What is wrong with a part, or other than was asked for; and whether that can be told from the first answer alone, if
-/// there is none before it.
+/// Parts that are wrong or differ from the requested one, each with its name. The flag says whether the first answer
+/// alone shows the fault, if there is no earlier answer.
 fn wrong_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
     let script = || script.clone();
     vec![
@@ -258,15 +259,15 @@ fn wrong_parts(script: &Script) -> Vec<(&'static str, bool, Script)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
+async fn a_part_other_than_the_requested_one_is_never_stored_in_its_place() {
     for mode in MODES {
         for kind in [Kind::Tagged, Kind::Dated, Kind::Deaf, Kind::StreamedTagged] {
-            // What parts alone call it is as good a name as any, where there was none before.
+            // A tag that only parts have is as good as any, if there was none before.
             let another = Version { etag: Some("\"another\"".to_owned()), ..version(1, kind) };
             let inverted = version(1, kind).bytes.iter().map(|byte| !byte).collect();
             let coded = Version { bytes: inverted, coding: "inverted", ..version(1, kind) };
             let versions = [version(1, kind), another, coded];
-            // From the first call on, or only of what is asked later.
+            // The fault is in every call, or only in the later calls.
             for (what, from_the_first, wrong) in wrong_parts(&versions[0].script()) {
                 for (calls, lost) in [(0, None), (1, None), (1, Some(4)), (2, None), (2, Some(5))] {
                     if calls == 0 && !from_the_first {
@@ -280,7 +281,7 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
                     if let Some(nth) = lost {
                         lose(&rig, nth, Fault::Absent);
                     }
-                    // What a viewer itself asks for in parts may be handed over as it came.
+                    // A part that a client itself asked for may be handed over as it came.
                     view(&rig, ["", "HEAD", ""], false, &versions, &what).await;
                 }
             }
@@ -289,7 +290,7 @@ async fn a_part_that_is_not_what_was_asked_for_is_never_stored_as_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_filled_anew_in_another_coding_is_not_put_to_what_has_left() {
+async fn a_refill_in_another_coding_is_not_joined_to_bytes_that_have_left() {
     for mode in MODES {
         for nth in 2..=8 {
             let first = version(1, Kind::Undivided);
@@ -298,7 +299,7 @@ async fn what_is_filled_anew_in_another_coding_is_not_put_to_what_has_left() {
             let coded = second.script().header("content-encoding", "inverted");
             let what = format!("{mode:?} {nth}");
             let rig = rig(mode);
-            let calls = if mode == Fill::Sliced { 2 } else { 1 };
+            let calls = if mode == Fill::sliced() { 2 } else { 1 };
             let scripts = vec![first.script(); calls];
             rig.inner.answer_each(PATH, scripts.into_iter().chain([coded]));
             lose(&rig, nth, Fault::Absent);
@@ -307,13 +308,13 @@ async fn what_is_filled_anew_in_another_coding_is_not_put_to_what_has_left() {
     }
 }
 
-/// What is got at the `nth` call is lost for a while: looking for it again does not help.
+/// Loses the value of the `nth` get for a while, so that a second get does not find it either.
 fn lose(rig: &Rig, nth: u64, fault: Fault) {
     (nth..nth + 4).for_each(|nth| rig.store.spoil(Operation::Get, nth, fault));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
+async fn a_chunk_lost_once_is_healed_and_no_client_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
             let versions = [version(1, kind)];
@@ -331,7 +332,7 @@ async fn a_chunk_lost_once_is_healed_and_no_viewer_notices() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_inner_body_that_dies_now_and_then_is_continued_and_no_viewer_notices() {
+async fn an_inner_body_that_dies_now_and_then_is_continued_and_no_client_notices() {
     for mode in MODES {
         for kind in Kind::ALL.into_iter().filter(|kind| kind.can_be_divided()) {
             let versions = [version(1, kind)];

@@ -1,5 +1,6 @@
-//! Several nodes over one store: by its leases, one of them fills for all.
+//! Several nodes over one store: by the store's leases, one node fills for all.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tokio::{
     time::{sleep, Instant},
 };
 use tower::{limit::ConcurrencyLimitLayer, Layer, ServiceExt};
-use tower_video_cache::{Abandon, Fault, Fill, Operation, Policy};
+use tower_video_cache::{Abandon, Fault, Fill, Limits, Operation, Policy, Retry, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
 
@@ -19,7 +20,8 @@ const PATH: &str = "/a.mp4";
 /// Five chunks.
 const LENGTH: usize = 5000;
 
-/// For a lease that is another's. They come at random times, half a second apart at most.
+/// The time for a few questions for another node's lease. The questions come at random times, half a second apart at
+/// most.
 const A_FEW_QUESTIONS: Duration = Duration::from_millis(1700);
 
 fn truth() -> Bytes {
@@ -30,7 +32,7 @@ fn known() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"").honours_ranges().honours_conditions()
 }
 
-/// So many viewers on each node, all at once.
+/// This many clients on each node, all at once.
 fn crowd(nodes: &Nodes, each: usize) -> Vec<JoinHandle<Answer>> {
     nodes.all.iter().flat_map(|node| (0..each).map(|_| node.get(PATH).start())).collect()
 }
@@ -43,8 +45,9 @@ async fn all(viewers: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
     answers
 }
 
-/// Has the first node store one variant and hold the fill of another at this step; then comes a 204, and what is new.
-/// Gives the gate, and who waits for the second variant.
+/// Has the first node store one variant and hold the fill of another at this step. The inner service then answers
+/// with a 204, and after that with the new response. Returns the gate, and the request that waits for the second
+/// variant.
 async fn hold_a_variant(
     nodes: &Nodes,
     variant: impl Fn(&str) -> Script,
@@ -66,10 +69,10 @@ fn say(answers: &[Answer], word: &str) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_on_every_node_is_one_call() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
-        // One without parts: in every mode, all of it comes with one call.
+        // A video without parts: in every mode, one call brings all of it.
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
         let viewers = crowd(&nodes, 50);
         gate.reached_by(1).await;
@@ -92,8 +95,8 @@ async fn a_crowd_on_every_node_is_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_part_of_what_is_sliced_is_one_call() {
-    let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::Sliced));
+async fn the_first_part_of_a_sliced_fill_is_one_call() {
+    let nodes = Nodes::new(4).layer(|layer| layer.fill(Fill::sliced()));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().held_by(&gate));
     let viewers = crowd(&nodes, 50);
@@ -113,7 +116,7 @@ async fn the_first_part_of_what_is_sliced_is_one_call() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
     for (time, viewers) in [(10, 1), (3, 5)] {
-        let nodes = Nodes::new(3).layer(|layer| layer.lease_time(seconds(time)));
+        let nodes = Nodes::new(3).layer(|layer| layer.timeouts(Timeouts::default().lease(seconds(time))));
         nodes.inner.answer(PATH, known());
         nodes.leases.is_a_strangers(seconds(time));
         let begun = Instant::now();
@@ -128,9 +131,10 @@ async fn a_node_that_dies_costs_the_others_its_lease_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         for held_at_its_head in [true, false] {
-            let nodes = Nodes::new(3).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+            let nodes =
+                Nodes::new(3).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().lease(seconds(3))));
             let gate = Gate::shut();
             let script = if held_at_its_head {
                 known().held_by(&gate)
@@ -151,8 +155,8 @@ async fn a_lease_is_renewed_for_as_long_as_the_fill_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_that_lost_its_lease_is_not_found_and_who_has_it_now_is() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+async fn a_fill_that_lost_its_lease_is_not_found_and_the_new_holders_fill_is() {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
         let other = Script::movie("/new", LENGTH).header("etag", "\"v2\"");
@@ -164,7 +168,7 @@ async fn a_fill_that_lost_its_lease_is_not_found_and_who_has_it_now_is() {
         gate.open();
         let slow = slow.await.unwrap();
         slow.whole(&truth());
-        if mode == Fill::Whole {
+        if mode == Fill::whole() {
             assert!(slow.cache_status().contains("detail=lease-lost"), "{}", slow.cache_status());
         }
         for node in &nodes.all {
@@ -181,7 +185,7 @@ async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
         nodes.inner.answer_each(PATH, [known(), Script::movie("/new", LENGTH)]);
         nodes.leases.expire_after_renewals(renewals);
         nodes[0].get(PATH).send().await.whole(&truth());
-        // After its last look at the lease it is stored, whatever becomes of the lease.
+        // After the last look at its lease, the fill is stored even if the lease is lost.
         let is_kept = renewals > 1;
         let expected = if is_kept { truth() } else { movie("/new", LENGTH) };
         nodes[0].get(PATH).send().await.whole(&expected);
@@ -190,8 +194,8 @@ async fn a_fill_that_loses_its_lease_while_it_commits_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_node_invalidates_no_other_puts_back() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+async fn a_response_that_one_node_invalidates_is_put_back_by_no_other() {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         let gate = Gate::shut();
         nodes.inner.answer_each(
@@ -217,7 +221,7 @@ async fn what_one_node_invalidates_no_other_puts_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_a_variant_of_it() {
+async fn a_variant_that_one_node_invalidates_is_put_back_by_no_other() {
     let nodes = Nodes::new(2);
     let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
     let (gate, before) = hold_a_variant(&nodes, variant, 5).await;
@@ -233,9 +237,9 @@ async fn nor_a_variant_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
+async fn an_invalidated_key_does_not_get_its_stored_variants_back_with_a_new_one() {
     let mut lost = 0;
-    // Whichever put of the fill is under way when the key is invalidated.
+    // Any put of the fill may be under way when the key is invalidated.
     for slow in 1..12 {
         let nodes = Nodes::new(2);
         let variant = |path: &str| {
@@ -260,7 +264,7 @@ async fn nor_do_the_variants_come_back_that_were_stored_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_one_variant_does_not_wait_for_another() {
+async fn a_request_for_one_variant_does_not_wait_for_another() {
     let nodes = Nodes::new(2);
     let gate = Gate::shut();
     let variant = |path: &str| Script::movie(path, LENGTH).header("vary", "accept-language");
@@ -283,10 +287,10 @@ async fn who_wants_one_variant_does_not_wait_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leases_in_trouble_are_no_worse_than_none() {
+async fn failing_leases_are_no_worse_than_none() {
     for call in [Call::Lease, Call::Renew, Call::Release] {
         for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic, Trouble::Unanswered] {
-            for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
                 let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
                 nodes.inner.answer(PATH, known());
                 nodes.leases.spoil(call, trouble);
@@ -294,19 +298,19 @@ async fn leases_in_trouble_are_no_worse_than_none() {
                 let answer = nodes[0].get(PATH).send().await;
                 answer.whole(&truth());
                 let status = answer.cache_status();
-                // A response that another node may have invalidated is not stored. Nor is any, once the client has waited for
-                // the store long enough.
+                // A response that another node may have invalidated is not stored. The response is also not stored
+                // once the client has waited for the store long enough.
                 let is_kept = call != Call::Renew && !matches!((call, trouble), (Call::Lease, Trouble::Hang));
                 let is_told_so = status.contains("; stored");
                 assert!(is_kept || !is_told_so, "{call:?} {trouble:?} {mode:?} {status}");
-                assert!(!is_kept || is_told_so || mode != Fill::Whole, "{call:?} {trouble:?} {status}");
-                // The limit for a call of the store, and once more for a release that nobody waits for.
+                assert!(!is_kept || is_told_so || mode != Fill::whole(), "{call:?} {trouble:?} {status}");
+                // The limit for a call of the store, and once more for a release that no request waits for.
                 assert!(
                     begun.elapsed() <= Duration::from_millis(2600),
                     "{call:?} {trouble:?} {:?}",
                     begun.elapsed()
                 );
-                // Its viewer may have had all of it before that.
+                // The client may have had all of it before that.
                 sleep(seconds(10)).await;
                 let next = nodes[1].get(PATH).send().await;
                 next.whole(&truth());
@@ -317,7 +321,7 @@ async fn leases_in_trouble_are_no_worse_than_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_goes_on_when_leases_fail() {
+async fn a_waiting_request_goes_on_when_leases_fail() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         let nodes = Nodes::new(1);
         nodes.inner.answer(PATH, known());
@@ -333,7 +337,7 @@ async fn who_waits_goes_on_when_leases_fail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_lease_gives_its_place_at_the_inner_service_back() {
+async fn a_request_that_waits_for_a_lease_gives_back_its_place_at_the_inner_service() {
     let nodes = Nodes::new(1);
     nodes.inner.answer(PATH, known());
     nodes.inner.answer("/b.mp4", Script::movie("/b.mp4", LENGTH));
@@ -363,7 +367,7 @@ async fn a_question_that_was_given_up_leaves_no_lease_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
+async fn a_request_waits_for_one_unstorable_answer_at_most() {
     for script in [
         Script::movie(PATH, LENGTH).header("cache-control", "no-store"),
         Script::absent().status(404),
@@ -386,7 +390,7 @@ async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
             took.push(viewer.await.unwrap());
         }
         took.sort();
-        // The first one's answer, a question or two for the lease, and one's own answer.
+        // The time of the first request's answer, of a few questions for the lease, and of the request's own answer.
         assert!(took[0] == seconds(3) && took[5] < seconds(6) + A_FEW_QUESTIONS, "{took:?}");
         nodes.inner.was_called(6);
         sleep(seconds(3)).await;
@@ -395,7 +399,7 @@ async fn nobody_waits_longer_than_for_one_answer_that_nobody_stores() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
+async fn a_response_that_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
     let nodes = Nodes::new(3);
     nodes.inner.answer(PATH, Script::absent().status(503).takes(seconds(1)));
     for answer in all(crowd(&nodes, 2)).await {
@@ -412,7 +416,7 @@ async fn what_could_not_be_stored_a_moment_ago_is_stored_once_it_can_be() {
 
 #[tokio::test(start_paused = true)]
 async fn past_the_limit_for_followers_a_node_asks_for_itself() {
-    let nodes = Nodes::new(2).layer(|layer| layer.follower_limit(seconds(5)));
+    let nodes = Nodes::new(2).layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(5))));
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
     let slow = nodes[0].get(PATH).start();
@@ -433,9 +437,10 @@ async fn past_the_limit_for_followers_a_node_asks_for_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_what_is_stale_stands_in() {
+async fn past_the_limit_for_followers_a_stale_response_stands_in() {
     let policy = Policy::default().stale_if_error(seconds(600));
-    let nodes = Nodes::new(2).layer(|layer| layer.policy(policy.clone()).follower_limit(seconds(5)));
+    let nodes = Nodes::new(2)
+        .layer(|layer| layer.policy(policy.clone()).timeouts(Timeouts::default().follower(seconds(5))));
     let gate = Gate::shut();
     let cached = known().header("cache-control", "max-age=60");
     nodes.inner.answer_each(PATH, [cached.clone(), cached.held_by(&gate)]);
@@ -452,7 +457,7 @@ async fn past_the_limit_what_is_stale_stands_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_asks_for_a_lease_that_nobody_waits_for() {
+async fn a_node_stops_asking_for_a_lease_once_no_request_waits_for_it() {
     for abandon in [Abandon::Stop, Abandon::Finish] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(abandon));
         let gate = Gate::shut();
@@ -473,8 +478,8 @@ async fn nobody_asks_for_a_lease_that_nobody_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_is_asked_about_once_for_all_nodes() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn a_stale_response_is_validated_once_for_all_nodes() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for is_still_good in [true, false] {
             let nodes = Nodes::new(4).layer(|layer| layer.fill(mode));
             let cached = known().header("cache-control", "max-age=60");
@@ -501,7 +506,7 @@ async fn what_is_stale_is_asked_about_once_for_all_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refreshed_behind_the_viewers_backs_is_by_one_node() {
+async fn a_refresh_in_the_background_is_made_by_one_node() {
     let policy = Policy::default().stale_while_revalidate(seconds(600));
     let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()));
     let cached = known().header("cache-control", "max-age=60");
@@ -526,7 +531,7 @@ async fn what_is_refreshed_behind_the_viewers_backs_is_by_one_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
+async fn a_response_for_one_client_is_asked_for_by_each_and_all_at_once() {
     let nodes = Nodes::new(4);
     nodes.inner.answer(PATH, known().header("cache-control", "no-cache").takes(seconds(3)));
     let begun = Instant::now();
@@ -540,7 +545,7 @@ async fn what_is_for_one_is_asked_for_by_each_and_all_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_while_one_waited_is_for_him_stale_or_not() {
+async fn a_response_stored_while_a_request_waited_answers_it_stale_or_not() {
     let nodes = Nodes::new(3);
     let gate = Gate::shut();
     let brief = Script::movie(PATH, LENGTH).header("cache-control", "max-age=1");
@@ -557,7 +562,7 @@ async fn what_was_stored_while_one_waited_is_for_him_stale_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_and_was_not_seen_is_not_taken_for_new() {
+async fn a_stale_response_that_the_first_lookup_missed_is_not_taken_for_new() {
     let nodes = Nodes::new(1);
     nodes.inner.answer(PATH, known().header("cache-control", "max-age=60"));
     nodes[0].get(PATH).send().await;
@@ -579,8 +584,8 @@ async fn a_lease_ends_with_its_fill_however_that_ends() {
         Script::movie(PATH, LENGTH).header("content-length", "7"),
         known().header("cache-control", "private"),
     ] {
-        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-            let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).resumes(0));
+        for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+            let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).retry(Retry::default().attempts(0)));
             nodes.inner.answer(PATH, script.clone());
             let ask = nodes[0].get(PATH);
             drop(tokio::spawn(async move { drop(ask.response().await) }).await);
@@ -592,7 +597,7 @@ async fn a_lease_ends_with_its_fill_however_that_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let nodes = Nodes::new(2).layer(|layer| layer.fill(mode));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
         nodes[0].get(PATH).send().await.whole(&truth());
@@ -607,7 +612,7 @@ async fn bytes_that_are_gone_are_fetched_again_under_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_one_node_stopped_another_makes_whole() {
+async fn a_fill_that_one_node_stopped_is_completed_by_another() {
     let nodes = Nodes::new(3).layer(|layer| layer.abandon(Abandon::Stop));
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [known().step(4, Step::Wait(gate.clone())), known().takes(seconds(1))]);
@@ -634,20 +639,20 @@ async fn a_store_without_leases_is_asked_once() {
     assert_eq!(nodes.leases.asked().len(), 1);
 }
 
-/// What keeps a node without a lease, whichever way it has none.
+/// Keeps the nodes from having leases, in one of several ways.
 fn without_leases(nodes: Nodes, way: usize) -> Nodes {
     match way {
         0 => nodes.leases.offers_none(),
         1 => nodes.leases.spoil(Call::Lease, Trouble::Error),
-        _ => return nodes.layer(|layer| layer.lease_time(Duration::ZERO)),
+        _ => return nodes.layer(|layer| layer.timeouts(Timeouts::default().lease(Duration::ZERO))),
     }
     nodes
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_what_one_node_invalidates_no_other_puts_back() {
-    for (way, mode) in (0..3).flat_map(|way| [Fill::Whole, Fill::Progressive].map(|mode| (way, mode))) {
-        // In each of the chunks, between them, and at the record: half a second for each.
+async fn without_leases_a_response_that_one_node_invalidates_is_put_back_by_no_other() {
+    for (way, mode) in (0..3).flat_map(|way| [Fill::whole(), Fill::progressive()].map(|mode| (way, mode))) {
+        // At each of the chunks, between them, and at the record: half a second for each.
         for moment in 0..14 {
             let nodes = without_leases(Nodes::new(2).layer(|layer| layer.fill(mode)), way);
             let gate = Gate::shut();
@@ -672,7 +677,7 @@ async fn without_leases_what_one_node_invalidates_no_other_puts_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_the_variants_do_not_come_back_either() {
+async fn without_leases_invalidated_variants_do_not_come_back() {
     for slow in 1..12 {
         let nodes = without_leases(Nodes::new(2), 0);
         let variant = |path: &str| {
@@ -694,7 +699,7 @@ async fn without_leases_the_variants_do_not_come_back_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_leases_neither_a_validation_nor_a_head_puts_back_what_was_invalidated() {
+async fn without_leases_neither_a_validation_nor_a_head_puts_back_an_invalidated_response() {
     for method in [Method::GET, Method::HEAD] {
         let nodes = without_leases(Nodes::new(2), 2);
         let gate = Gate::shut();
@@ -716,7 +721,7 @@ async fn without_leases_neither_a_validation_nor_a_head_puts_back_what_was_inval
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_was_left_before_keeps_nobody_from_storing() {
+async fn an_old_mark_keeps_no_fill_from_storing() {
     for way in 0..3 {
         let nodes = without_leases(Nodes::new(2), way);
         nodes.inner.answer_each(PATH, [Script::absent().status(204), known()]);
@@ -745,7 +750,7 @@ async fn a_node_whose_clock_is_ahead_makes_nothing_fresher_on_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_could_not_be_given_back_is_once_the_store_answers_again() {
+async fn a_lease_that_could_not_be_released_is_released_once_the_store_answers_again() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
         let nodes = Nodes::new(2);
         nodes.inner.answer(PATH, Script::absent().status(503));
@@ -754,21 +759,22 @@ async fn a_lease_that_could_not_be_given_back_is_once_the_store_answers_again() 
         sleep(seconds(5)).await;
         assert_eq!(nodes.leases.held(), 1);
         nodes.leases.mend();
-        // One call may hang still, and a second later at the latest comes the next.
+        // One call may still hang, and the next comes a second later at the latest.
         sleep(seconds(3)).await;
         assert_eq!(nodes.leases.held(), 0, "{trouble:?}");
     }
 }
 
 #[tokio::test]
-async fn leases_of_no_time_are_not_asked_for() {
-    let nodes = Nodes::new(1).layer(|layer| layer.lease_time(Duration::ZERO));
+async fn a_lease_time_of_zero_asks_for_no_leases() {
+    let nodes = Nodes::new(1).layer(|layer| layer.timeouts(Timeouts::default().lease(Duration::ZERO)));
     nodes.inner.answer(PATH, known());
     nodes[0].get(PATH).send().await.whole(&truth());
     assert_eq!(nodes.leases.asked().len(), 0);
 }
 
-/// How long the viewers on all nodes wait for the film once the gate is open, which one of them reached long before.
+/// The longest wait of clients on all nodes for the video once the gate is open. The first of them reached the
+/// gate long before.
 async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
     let viewers = crowd(nodes, 2);
     gate.reached_by(1).await;
@@ -782,9 +788,9 @@ async fn served_after(nodes: &Nodes, gate: &Gate) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
+async fn a_stored_response_is_found_though_its_lease_was_never_given_back() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
-        for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+        for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
             let nodes = Nodes::new(3).layer(|layer| layer.fill(mode));
             let gate = Gate::shut();
             nodes.inner.answer(PATH, Script::movie(PATH, LENGTH).held_by(&gate));
@@ -796,7 +802,7 @@ async fn what_is_stored_is_found_though_its_lease_was_never_given_back() {
     }
 }
 
-/// Has the first node store two chunks and no more; then the answers are these.
+/// Has the first node store two chunks and no more. After that, the inner service gives these answers.
 async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
     let gate = Gate::shut();
     let first = known().step(4, Step::Wait(gate.clone()));
@@ -809,7 +815,7 @@ async fn stopped_midway(nodes: &Nodes, then: impl IntoIterator<Item = Script>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
+async fn a_validated_or_completed_response_is_found_though_its_lease_was_never_given_back() {
     for is_made_whole in [false, true] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
         let gate = Gate::shut();
@@ -829,9 +835,10 @@ async fn so_is_what_was_found_to_be_still_good_and_what_was_made_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
-    for mode in [Fill::Whole, Fill::Progressive] {
-        let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+async fn each_request_waits_for_another_node_as_long_as_the_limit_says() {
+    for mode in [Fill::whole(), Fill::progressive()] {
+        let nodes =
+            Nodes::new(2).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().follower(seconds(5))));
         let gate = Gate::shut();
         nodes.inner.answer_each(PATH, [known().held_by(&gate), known()]);
         let slow = nodes[0].get(PATH).start();
@@ -859,9 +866,10 @@ async fn each_viewer_waits_for_another_node_as_long_as_the_limit_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
-        let nodes = Nodes::new(1).layer(|layer| layer.fill(mode).follower_limit(seconds(5)));
+async fn a_request_that_gives_up_at_its_limit_leaves_the_others_a_fill_to_wait_for() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        let nodes =
+            Nodes::new(1).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().follower(seconds(5))));
         nodes.inner.answer(PATH, Script::movie(PATH, LENGTH));
         nodes.leases.is_a_strangers(seconds(7));
         let first = nodes[0].get(PATH).start();
@@ -878,8 +886,8 @@ async fn who_goes_at_the_limit_leaves_the_others_a_fill_to_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn and_none_where_nobody_is_left() {
-    let nodes = Nodes::new(1).layer(|layer| layer.follower_limit(seconds(5)));
+async fn requests_that_all_give_up_at_their_limit_leave_no_fill() {
+    let nodes = Nodes::new(1).layer(|layer| layer.timeouts(Timeouts::default().follower(seconds(5))));
     nodes.inner.answer(PATH, known());
     nodes.leases.is_a_strangers(seconds(1000));
     for answer in all(crowd(&nodes, 3)).await {
@@ -892,8 +900,8 @@ async fn and_none_where_nobody_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_lease_takes_no_fills_place() {
-    let nodes = Nodes::new(1).layer(|layer| layer.most_fills(1));
+async fn a_request_that_waits_for_a_lease_takes_no_place_among_the_fills() {
+    let nodes = Nodes::new(1).layer(|layer| layer.limits(Limits::default().max_fills(NonZeroUsize::MIN)));
     let other = Script::movie("/b.mp4", LENGTH);
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known());
@@ -903,7 +911,7 @@ async fn who_waits_for_a_lease_takes_no_fills_place() {
     sleep(seconds(2)).await;
     let filling = nodes[0].get("/b.mp4").start();
     gate.reached_by(1).await;
-    // It is over, and its place is another's now.
+    // The waiting request is over, and its place is another's now.
     let waiting = waiting.await.unwrap();
     assert!(waiting.whole(&truth()).cache_status().ends_with("fills-limit"), "{}", waiting.cache_status());
     settle().await;
@@ -914,7 +922,7 @@ async fn who_waits_for_a_lease_takes_no_fills_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
+async fn a_response_that_another_node_completed_meanwhile_is_not_fetched_again() {
     for is_done_first in [true, false] {
         let nodes = Nodes::new(2).layer(|layer| layer.abandon(Abandon::Stop));
         let gates = [Gate::shut(), Gate::shut()];
@@ -940,10 +948,11 @@ async fn what_another_node_made_whole_meanwhile_is_not_fetched_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
+async fn a_lease_that_could_not_be_renewed_for_its_time_is_over() {
     for trouble in [Trouble::Error, Trouble::Hang, Trouble::Panic] {
-        for mode in [Fill::Whole, Fill::Progressive] {
-            let nodes = Nodes::new(2).layer(|layer| layer.fill(mode).lease_time(seconds(3)));
+        for mode in [Fill::whole(), Fill::progressive()] {
+            let nodes =
+                Nodes::new(2).layer(|layer| layer.fill(mode).timeouts(Timeouts::default().lease(seconds(3))));
             let gate = Gate::shut();
             let changed = [Script::absent().status(204), Script::movie("/new", LENGTH)];
             let slow = known().step(5, Step::Wait(gate.clone()));
@@ -952,12 +961,12 @@ async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
             let before = nodes[0].get(PATH).start();
             gate.reached_by(1).await;
             sleep(seconds(4)).await;
-            // What takes its lease away, it cannot be told.
+            // The first node cannot learn that this request takes its lease away.
             nodes[1].ask(Method::DELETE, PATH).send().await;
             gate.open();
             let before = before.await.unwrap();
             before.whole(&truth());
-            if mode == Fill::Whole {
+            if mode == Fill::whole() {
                 assert!(before.cache_status().contains("detail=lease-lost"), "{}", before.cache_status());
             }
             sleep(seconds(10)).await;
@@ -971,14 +980,14 @@ async fn a_lease_that_nobody_could_renew_for_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unless_the_store_says_at_last_that_it_is_not() {
-    let nodes = Nodes::new(2).layer(|layer| layer.lease_time(seconds(3)));
+async fn a_lease_that_could_not_be_renewed_counts_if_the_store_confirms_it_at_last() {
+    let nodes = Nodes::new(2).layer(|layer| layer.timeouts(Timeouts::default().lease(seconds(3))));
     let gate = Gate::shut();
     nodes.inner.answer(PATH, known().step(5, Step::Wait(gate.clone())));
     nodes.leases.spoil(Call::Renew, Trouble::Unanswered);
     let viewers = crowd(&nodes, 2);
     gate.reached_by(1).await;
-    // At one renewal after the lease should have ended, and before the next one.
+    // This is after one renewal past the lease's end, and before the next one.
     sleep(Duration::from_millis(4500)).await;
     nodes.leases.mend();
     gate.open();
@@ -993,7 +1002,8 @@ async fn unless_the_store_says_at_last_that_it_is_not() {
 #[tokio::test(start_paused = true)]
 async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease() {
     let policy = Policy::default().stale_while_revalidate(seconds(600));
-    let nodes = Nodes::new(4).layer(|layer| layer.policy(policy.clone()).lease_time(seconds(9)));
+    let nodes = Nodes::new(4)
+        .layer(|layer| layer.policy(policy.clone()).timeouts(Timeouts::default().lease(seconds(9))));
     let cached = known().header("cache-control", "max-age=60");
     let gate = Gate::shut();
     nodes.inner.answer_each(PATH, [cached.clone(), cached.clone().held_by(&gate), cached]);
@@ -1013,7 +1023,7 @@ async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease
         assert_eq!(asked(), 3 * times, "each of the others asked once more");
         sleep(seconds(3)).await;
     }
-    // Who waits is not held back by what the hits heard.
+    // A waiting request is not held back by the answers that the hits got.
     nodes[1].get(PATH).send().await.is_hit();
     settle().await;
     let now = asked();
@@ -1023,7 +1033,7 @@ async fn while_one_node_refreshes_not_every_hit_on_the_others_asks_for_its_lease
     gate.open();
     waiting.await.unwrap().whole(&truth());
     nodes.inner.was_called(2);
-    // Nor is the next refresh by what was heard of the one before.
+    // The next refresh is not held back by the answer to the previous one either.
     nodes.clock.advance(seconds(70));
     nodes[1].get(PATH).send().await.is_hit();
     settle().await;

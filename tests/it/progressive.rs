@@ -1,15 +1,15 @@
-//! What is read while it is stored: `Fill::Progressive`.
+//! Fills that are read while they are stored: `Fill::progressive()`.
 
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation};
+use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK};
 
 const PATH: &str = "/a.mp4";
 
-/// Five chunks, the last a short one.
+/// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
 fn truth() -> Bytes {
@@ -25,15 +25,15 @@ fn unknown() -> Script {
 }
 
 fn rig(script: Script) -> Rig {
-    Rig::new().fill(Fill::Progressive).script(PATH, script)
+    Rig::new().fill(Fill::progressive()).script(PATH, script)
 }
 
-/// The frame before which so many chunks have come, and no more.
+/// The frame before which this many chunks have come, and no more.
 fn after(chunks: usize) -> usize {
     (chunks * CHUNK as usize).div_ceil(617)
 }
 
-/// Holds the body once so many chunks have come. Of several gates, the later ones come first.
+/// Holds the body once this many chunks have come. If a script has several gates, add the later ones first.
 fn held(script: Script, chunks: usize, gate: &Gate) -> Script {
     script.step(after(chunks), Step::Wait(gate.clone()))
 }
@@ -81,7 +81,7 @@ async fn an_answer_that_leaves_before_the_end_of_its_fill_does_not_say_that_it_i
         for (range, part) in
             [(None, 0..LENGTH), (Some("bytes=5-9"), 5..10), (Some("bytes=1500-3499"), 1500..3500)]
         {
-            // In the last chunk; nobody gives its rest.
+            // The gate is in the last chunk, and the rest of that chunk never comes.
             let gate = Gate::shut();
             let rig = rig(held(script.clone().step(after(4) + 1, Step::Fail), 4, &gate));
             let asking = range.into_iter().fold(rig.get(PATH), Ask::range);
@@ -122,7 +122,7 @@ async fn each_chunk_leaves_when_it_lands_and_not_before() {
 }
 
 #[tokio::test]
-async fn who_comes_midway_reads_what_is_stored_at_once() {
+async fn a_request_that_comes_midway_reads_the_stored_chunks_at_once() {
     for script in [known(), unknown()] {
         let gate = Gate::shut();
         let rig = rig(held(script, 3, &gate));
@@ -167,7 +167,7 @@ async fn a_slow_reader_stalls_nobody() {
 }
 
 #[tokio::test]
-async fn a_range_of_what_is_stored_is_answered_at_once() {
+async fn a_range_of_stored_chunks_is_answered_at_once() {
     for leads in [true, false] {
         let gate = Gate::shut();
         let rig = rig(held(known(), 2, &gate));
@@ -220,8 +220,8 @@ async fn a_far_range_waits_for_its_chunk_and_for_no_more() {
 }
 
 #[tokio::test]
-async fn several_ranges_of_what_is_being_filled_get_the_whole() {
-    // Whoever makes the bytes to come would see the boundary between the parts first.
+async fn several_ranges_of_a_running_fill_get_the_whole() {
+    // An inner service that makes the bytes as they are read would see the boundary between the parts first.
     let gate = Gate::shut();
     let rig = rig(held(known().header("etag", "\"v1\""), 2, &gate));
     let leader = rig.get(PATH).reading().await;
@@ -282,7 +282,7 @@ async fn a_closed_range_of_unknown_length_is_answered_once_its_bytes_are_certain
         assert!(poll_immediate(asking.as_mut()).await.is_none());
         near.reached_by(1).await;
         settle().await;
-        // Its first byte is there, but whether there is a last one is not certain.
+        // The first byte is there, but the last one may not exist.
         assert!(poll_immediate(asking.as_mut()).await.is_none());
         near.open();
         let answer = asking.await.rest().await;
@@ -306,7 +306,7 @@ async fn an_open_range_of_unknown_length_waits_for_the_fill_and_is_exact() {
         for (asked, range) in [
             ("bytes=500-", 500..4300),
             ("bytes=-100", 4200..4300),
-            // Its end is past that of the body, which shows with the last byte.
+            // The range ends past the body's end, which is known once the last byte has come.
             ("bytes=4000-9999", 4000..4300),
         ] {
             let gate = Gate::shut();
@@ -328,7 +328,7 @@ async fn an_open_range_of_unknown_length_waits_for_the_fill_and_is_exact() {
 }
 
 #[tokio::test]
-async fn a_range_past_the_end_of_unknown_length_is_not_satisfiable_once_that_is_known() {
+async fn a_range_past_an_unknown_end_is_not_satisfiable_once_the_end_is_known() {
     let rig = rig(unknown());
     let answer = rig.get(PATH).range("bytes=5000-6000").send().await;
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
@@ -390,8 +390,8 @@ async fn the_tag_is_the_same_during_the_fill_and_after_it() {
 }
 
 #[tokio::test]
-async fn a_tag_that_was_made_here_is_another_for_other_bytes() {
-    // Of what is read while it comes, the tag is told before its bytes are known.
+async fn a_tag_made_by_the_cache_differs_for_other_bytes() {
+    // The tag leaves before the bytes of the fill are known.
     let mut tags = Vec::new();
     for _ in 0..2 {
         let rig = rig(unknown());
@@ -401,7 +401,7 @@ async fn a_tag_that_was_made_here_is_another_for_other_bytes() {
 }
 
 #[tokio::test]
-async fn conditions_hold_while_it_is_filled() {
+async fn conditions_hold_during_a_fill() {
     for script in [known(), unknown()] {
         for made_here in [false, true] {
             let gate = Gate::shut();
@@ -426,7 +426,7 @@ async fn conditions_hold_while_it_is_filled() {
                     assert_eq!(answer.status.as_u16(), status, "{name}: {value} {range}");
                 }
             }
-            // One that names another representation: the whole, as it comes.
+            // The tag names another representation, so the whole comes, as it is stored.
             let mut other = rig.get(PATH).header("if-range", "\"other\"").range("bytes=0-9").reading().await;
             assert_eq!((other.status, other.ready().len()), (StatusCode::OK, 1000));
             rig.inner.was_called(1);
@@ -438,7 +438,7 @@ async fn conditions_hold_while_it_is_filled() {
     }
 }
 
-/// Whatever came is of the truth, and then there is an error: never a clean end.
+/// Checks that the bytes are true and end with an error, never with a clean end.
 #[track_caller]
 fn breaks(answer: &Answer) {
     assert!(answer.error.is_some(), "a clean end after {} bytes", answer.bytes.len());
@@ -451,7 +451,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
     for (what, script) in [
         ("the body fails", known().step(after(3), Step::Fail)),
         ("a body of unknown length fails", unknown().step(after(3), Step::Fail)),
-        ("the last of it fails", unknown().step(usize::MAX, Step::Fail)),
+        ("its end fails", unknown().step(usize::MAX, Step::Fail)),
         ("it is too short", known().cut(after(3))),
         ("it is too long", known().step(usize::MAX, long)),
         ("it panics", known().step(after(3), Step::Panic)),
@@ -467,7 +467,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
         rig.inner.answer(PATH, known().header("etag", "\"v2\""));
         breaks(&leader.rest().await);
         breaks(&follower.rest().await);
-        // It had no byte yet, and so starts over.
+        // The far request had no byte yet, and so starts over.
         let far = far.await.unwrap();
         assert_eq!((far.status, far.bytes), (StatusCode::PARTIAL_CONTENT, truth().slice(4200..)), "{what}");
         rig.get(PATH).send().await.is_hit().whole(&truth());
@@ -476,7 +476,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_end_of_a_fill_that_fails_gets_the_truth_of_the_next() {
+async fn a_request_that_waits_for_the_end_of_a_failed_fill_gets_the_truth_of_the_next() {
     let gate = Gate::shut();
     let rig = rig(held(unknown().step(after(3), Step::Fail), 1, &gate));
     let leader = rig.get(PATH).reading().await;
@@ -493,7 +493,7 @@ async fn who_waits_for_the_end_of_a_fill_that_fails_gets_the_truth_of_the_next()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stops_midway_costs_the_leader_nothing() {
+async fn a_store_that_fails_midway_costs_the_leader_nothing() {
     for script in [known(), unknown()] {
         for put in 1..=6 {
             for (asked, range) in [
@@ -525,7 +525,7 @@ async fn a_store_that_stops_midway_costs_the_leader_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stops_midway_gives_followers_true_bytes_or_an_error() {
+async fn a_store_that_fails_midway_gives_followers_true_bytes_or_an_error() {
     for (script, is_bound) in
         [(known(), false), (unknown(), false), (known().header("etag", "\"v1\"").honours_ranges(), true)]
     {
@@ -557,7 +557,8 @@ async fn a_store_that_stops_midway_gives_followers_true_bytes_or_an_error() {
 async fn a_body_that_falls_silent_is_live_for_the_leader_and_an_error_for_others() {
     for script in [known(), unknown()] {
         let gate = Gate::shut();
-        let rig = rig(held(script, 2, &gate)).layer(|layer| layer.idle_limit(seconds(20)));
+        let rig = rig(held(script, 2, &gate))
+            .layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(20))));
         let leader = rig.get(PATH).reading().await;
         let begun = tokio::time::Instant::now();
         let follower = rig.get(PATH).reading().await;
@@ -567,7 +568,7 @@ async fn a_body_that_falls_silent_is_live_for_the_leader_and_an_error_for_others
         for _ in 0..2 {
             leader.ready();
         }
-        // What came of the next chunk before the silence.
+        // The part of the next chunk that came before the silence.
         assert_eq!(leader.next().await.unwrap().unwrap(), truth()[2000..2468]);
         assert_eq!(leader.waits().count(), 0);
         gate.open();
@@ -590,7 +591,7 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
         let new = movie("/new", 2500);
         rig.inner.answer(PATH, Script::movie("/new", 2500).header("etag", "\"v2\""));
         rig.ask(Method::PUT, PATH).send().await;
-        // Neither a GET nor a HEAD joins what began before.
+        // Neither a GET nor a HEAD joins the fill that began before.
         assert_eq!(rig.head(PATH).send().await.field("etag"), "\"v2\"");
         rig.get(PATH).send().await.whole(&new);
         gate.open();
@@ -602,9 +603,9 @@ async fn bodies_under_way_outlast_an_invalidation_and_nothing_of_them_is_found_a
 }
 
 #[tokio::test]
-async fn nobody_reads_what_others_select() {
+async fn a_request_does_not_read_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en")]);
     let ask = |language: &str| rig.get(PATH).header("accept-language", language);
@@ -628,9 +629,9 @@ async fn nobody_reads_what_others_select() {
 }
 
 #[tokio::test]
-async fn a_head_is_not_answered_from_what_others_select() {
+async fn a_head_is_not_answered_from_a_fill_that_other_requests_select() {
     let gate = Gate::shut();
-    let rig = Rig::new().fill(Fill::Progressive);
+    let rig = Rig::new().fill(Fill::progressive());
     let vary = |name: &str| Script::movie(name, LENGTH).header("vary", "accept-language");
     rig.inner.answer_each(PATH, [held(vary("/de"), 2, &gate), vary("/en").header("etag", "\"en\"")]);
     let de = rig.get(PATH).header("accept-language", "de").reading().await;
@@ -642,7 +643,7 @@ async fn a_head_is_not_answered_from_what_others_select() {
 }
 
 #[tokio::test]
-async fn what_must_be_validated_is_read_by_nobody_but_its_leader() {
+async fn a_fill_that_must_be_validated_is_read_only_by_its_leader() {
     let gate = Gate::shut();
     let script = known().header("cache-control", "no-cache").header("etag", "\"v1\"").honours_conditions();
     let rig = rig(held(script, 2, &gate));
@@ -657,14 +658,15 @@ async fn what_must_be_validated_is_read_by_nobody_but_its_leader() {
     gate.open();
     leader.rest().await.whole(&truth());
     follower.await.rest().await.whole(&truth());
-    // It asked for itself.
+    // The other client asked for itself.
     rig.inner.was_called(2);
     assert!(rig.inner.calls()[1].headers.contains_key("if-none-match"));
 }
 
-/// A store that holds fewer chunks than the movie has, and fills no more than three chunks ahead of who reads.
+/// A rig whose store holds fewer chunks than the video has. Its fills stay at most three chunks ahead of their
+/// readers.
 fn scarce(script: Script) -> Rig {
-    let rig = Rig::with_capacity(20_000).fill(Fill::Progressive).layer(|layer| layer.fill_ahead(AHEAD));
+    let rig = Rig::with_capacity(20_000).fill(Fill::progressive().max_lead(AHEAD * u64::from(CHUNK)));
     rig.script(PATH, script)
 }
 
@@ -674,7 +676,7 @@ const AHEAD: u64 = 3;
 const LONG: usize = 20_000;
 
 #[tokio::test]
-async fn where_room_is_scarce_a_fill_is_so_many_chunks_ahead_of_its_readers() {
+async fn a_fill_with_scarce_room_is_a_set_number_of_chunks_ahead_of_its_readers() {
     let truth = movie(PATH, LONG);
     for script in
         [Script::movie(PATH, LONG), Script::movie(PATH, LONG).header("etag", "\"v1\"").honours_ranges()]
@@ -694,7 +696,7 @@ async fn where_room_is_scarce_a_fill_is_so_many_chunks_ahead_of_its_readers() {
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_is_far_behind_gets_the_truth_all_the_same() {
+async fn a_reader_far_behind_a_fill_with_scarce_room_gets_the_truth_all_the_same() {
     let truth = movie(PATH, LONG);
     let rig = scarce(Script::movie(PATH, LONG).header("etag", "\"v1\"").honours_ranges());
     let leader = rig.get(PATH).reading().await;
@@ -708,13 +710,13 @@ async fn where_room_is_scarce_who_is_far_behind_gets_the_truth_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_room_is_scarce_a_far_range_does_not_wait_for_somebody_to_read_up_to_it() {
+async fn a_far_range_of_a_fill_with_scarce_room_waits_for_no_other_reader() {
     let truth = movie(PATH, LONG);
     for script in [Script::movie(PATH, LONG), Script::of(&truth)] {
         let rig = scarce(script);
         for (asked, range) in [("bytes=15000-15999", 15_000..16_000), ("bytes=-500", 19_500..20_000)] {
             let answer = tokio::time::timeout(seconds(300), rig.get(PATH).range(asked).send());
-            let answer = answer.await.expect("it does not wait for ever");
+            let answer = answer.await.expect("the request does not wait for ever");
             assert!(answer.error.is_none());
             match answer.status {
                 StatusCode::OK => assert_eq!(answer.bytes, truth),
@@ -725,11 +727,11 @@ async fn where_room_is_scarce_a_far_range_does_not_wait_for_somebody_to_read_up_
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_reads() {
+async fn a_request_far_ahead_of_a_fill_with_scarce_room_harms_no_reader() {
     let truth = movie(PATH, LONG);
     let known = || Script::movie(PATH, LONG).header("etag", "\"v1\"");
     let far = ["bytes=15000-15999", "bytes=15000-", "bytes=-1"];
-    // Of a length that is known, these are all of it, and who asks for that reads.
+    // If the length is known, these are all of it, and a client that asks for all of it reads.
     let unknown = ["bytes=0-99999999999", "bytes=4000-4000,9000-9000"];
     for (script, asked) in [
         (known(), &far[..]),
@@ -745,13 +747,13 @@ async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_re
             settle().await;
             let mut far = Vec::new();
             for chunk in 0..20 {
-                // Until what is asked for is near.
+                // This lasts until the requested range is near.
                 let is_pouring = chunk < 10;
                 if is_pouring && chunk % 3 == 1 {
                     far.push(rig.get(PATH).range(asked).start());
                 }
                 settle().await;
-                // Of a length that is not known, there is room for the first seven.
+                // If the length is unknown, there is room for the first seven.
                 let most = if is_pouring { (chunk + 1 + AHEAD).max(7) } else { u64::MAX };
                 assert!(rig.puts() <= most, "{asked}: {} puts at {chunk}", rig.puts());
                 assert_eq!(slow.next().await.unwrap().unwrap().len(), 1000, "{asked}");
@@ -766,7 +768,7 @@ async fn where_room_is_scarce_who_asks_for_what_is_far_ahead_harms_nobody_who_re
 }
 
 #[tokio::test]
-async fn where_room_is_scarce_who_joins_ahead_and_reads_on_moves_the_pace_step_by_step() {
+async fn a_reader_that_joins_ahead_moves_the_pace_of_a_fill_with_scarce_room_step_by_step() {
     let truth = movie(PATH, LONG);
     let rig = scarce(Script::movie(PATH, LONG));
     let mut slow = rig.get(PATH).reading().await;
@@ -783,7 +785,7 @@ async fn where_room_is_scarce_who_joins_ahead_and_reads_on_moves_the_pace_step_b
 }
 
 #[tokio::test]
-async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
+async fn a_body_that_breaks_before_its_first_byte_leaves_is_a_502() {
     for (length, script) in [
         (1000, Script::movie(PATH, 1000).step(usize::MAX, Step::Data(Bytes::from_static(b"more")))),
         (999, Script::movie(PATH, 999).step(usize::MAX, Step::Data(Bytes::from_static(b"more")))),
@@ -802,7 +804,7 @@ async fn what_breaks_before_its_first_byte_leaves_is_a_502() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_room_is_scarce_a_lost_chunk_breaks_the_body_and_holds_nobody() {
+async fn a_lost_chunk_of_a_fill_with_scarce_room_breaks_the_body_and_holds_nobody() {
     for script in [Script::movie(PATH, LONG), Script::of(&movie(PATH, LONG))] {
         let rig = scarce(script.clone());
         let mut leader = rig.get(PATH).reading().await;
@@ -818,7 +820,7 @@ async fn where_room_is_scarce_a_lost_chunk_breaks_the_body_and_holds_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_who_reads_late_gets_the_rest_of_what_was_not_stored() {
+async fn a_leader_that_reads_late_gets_the_rest_that_was_not_stored() {
     for script in [known(), unknown(), known().header("etag", "\"v1\"")] {
         for put in 2..=6 {
             let rig = rig(script.clone());

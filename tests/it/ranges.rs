@@ -7,7 +7,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
-use tower_video_cache::{ChunkSize, Fault, Operation, Policy};
+use tower_video_cache::{ChunkSize, Fault, Operation, Policy, Retry};
 
 use crate::rig::{date, movie, seconds, Answer, Rig, Script};
 
@@ -33,7 +33,7 @@ struct Part {
 }
 
 impl Part {
-    /// What `Content-Range` says, half-open; the length of the whole is held to be `complete`.
+    /// The range that `Content-Range` states, half-open. Its length of the whole must be `complete`.
     fn range(&self, complete: usize) -> Range<usize> {
         let said = self.field("content-range").expect("each part has its range");
         let (range, whole) = said.strip_prefix("bytes ").unwrap().split_once('/').unwrap();
@@ -47,19 +47,19 @@ impl Part {
     }
 }
 
-/// Takes a 206 of several parts apart as RFC 2046 §5.1.1 does: by its delimiters alone, whatever the parts say.
+/// Splits a 206 of several parts as RFC 2046 §5.1.1 does: by its delimiters alone, whatever the parts say.
 #[track_caller]
 fn parts(answer: &Answer) -> Vec<Part> {
     assert!(answer.error.is_none(), "{:?}", answer.error);
     assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
-    assert!(!answer.has("content-range"), "it is said of each part, not of all");
+    assert!(!answer.has("content-range"), "each part has this field, and not the whole answer");
     assert_eq!(answer.field("content-length"), answer.bytes.len().to_string());
     let delimiter = format!("\r\n--{}", boundary(answer));
-    // The first delimiter has no line before it that it would have to end.
+    // The first delimiter ends no line, for there is none before it.
     let body = [b"\r\n", &answer.bytes[..]].concat();
     let mut found = Vec::new();
     let mut rest = &body[after(&body, delimiter.as_bytes()).expect("a first delimiter")..];
-    assert_eq!(body.len() - rest.len(), delimiter.len(), "nothing stands before it");
+    assert_eq!(body.len() - rest.len(), delimiter.len(), "no byte precedes the first delimiter");
     while rest != b"--\r\n" {
         let fields = rest.strip_prefix(b"\r\n").expect("a delimiter is a line of its own");
         let start = after(fields, b"\r\n\r\n").expect("an empty line after the fields");
@@ -81,7 +81,7 @@ fn boundary(answer: &Answer) -> &str {
     answer.field("content-type").strip_prefix("multipart/byteranges; boundary=").expect("several parts")
 }
 
-/// Where the first `sought` in `text` ends.
+/// The end of the first `sought` in `text`.
 fn after(text: &[u8], sought: &[u8]) -> Option<usize> {
     text.windows(sought.len()).position(|window| window == sought).map(|start| start + sought.len())
 }
@@ -128,16 +128,16 @@ async fn a_cold_set_is_filled_whole_and_answered_in_parts() {
 }
 
 #[tokio::test]
-async fn what_is_stored_without_a_type_has_parts_without_one() {
+async fn a_response_stored_without_a_type_has_parts_without_one() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", LENGTH).without("content-type"));
-    let rig = rig.layer(|layer| layer.policy(Policy::default().media(["*/*"])));
+    let rig = rig.layer(|layer| layer.policy(Policy::default().media_types(["*/*"])));
     let answer = rig.get("/a.mp4").range("bytes=0-9,5000-6999").send().await;
     has_parts(&answer, &movie("/a.mp4", LENGTH), &[0..10, 5000..7000]);
     assert!(parts(&answer).iter().all(|part| part.field("content-type").is_none()));
 }
 
 #[tokio::test]
-async fn what_comes_to_one_range_is_answered_as_one() {
+async fn a_set_that_comes_to_one_range_is_answered_as_one() {
     let (rig, movie) = stored().await;
     for (set, expected) in [
         ("bytes=0-99,50-149", 0..150),
@@ -165,13 +165,13 @@ async fn no_set_costs_more_than_the_whole() {
     let every_hundredth: Vec<_> =
         (0..4000).map(|at| format!("{}-{}", at * 100 % LENGTH, at * 100 % LENGTH)).collect();
     for set in [
-        // More than any player asks for.
+        // More ranges than any player asks for.
         every_hundredth.join(","),
         (0..17).map(|at| format!("{}-{}", at * 1000, at * 1000)).collect::<Vec<_>>().join(","),
         vec!["0-"; 20_000].join(","),
-        // Parts with less between them than all that stands there with them.
+        // Parts with fewer bytes between them than the overhead of a part.
         "0-12400,12500-24998".to_owned(),
-        // Not sets.
+        // Values that are no valid sets.
         "0-9,5000-5009,x".to_owned(),
         "0-9,5000-4999".to_owned(),
     ] {
@@ -215,7 +215,7 @@ async fn a_head_has_no_parts() {
 }
 
 #[tokio::test]
-async fn if_range_gives_parts_only_of_what_the_viewer_has() {
+async fn if_range_gives_parts_only_of_the_representation_that_the_client_has() {
     let (rig, movie) = stored().await;
     let ask = |tag: &str| rig.get("/a.mp4").range("bytes=0-9,5000-5009").header("if-range", tag);
     has_parts(&ask("\"v1\"").send().await, &movie, &[0..10, 5000..5010]);
@@ -223,7 +223,7 @@ async fn if_range_gives_parts_only_of_what_the_viewer_has() {
 }
 
 #[tokio::test]
-async fn parts_of_what_is_in_a_coding_are_not_mixed_with_what_is_in_none() {
+async fn coded_parts_are_not_mixed_with_uncoded_ones() {
     let (rig, movie) = stored_of(Script::movie("/a.mp4", LENGTH).header("content-encoding", "gzip")).await;
     rig.get("/a.mp4").range("bytes=0-9,5000-5009").send().await.whole(&movie);
     rig.get("/a.mp4").range("bytes=5000-5009").send().await.partial(&movie, 5000..5010);
@@ -263,12 +263,12 @@ async fn parts_wait_for_a_slow_store() {
 async fn parts_whose_first_byte_is_gone_are_filled_anew() {
     let (rig, movie) = stored().await;
     let calls = rig.inner.calls().len();
-    // The manifest is the next, the first chunk the one after it.
+    // The next get reads the manifest, and the one after it the first chunk.
     rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + 2, Fault::Lost);
     for later in 0..=1 {
         let answer = rig.get("/a.mp4").range("bytes=5000-5009,0-9").send().await;
         has_parts(&answer, &movie, &[5000..5010, 0..10]);
-        // It says that it gives no parts, and gives the whole.
+        // The inner service says that it gives no parts, and gives the whole.
         rig.inner.was_called(calls + 2 * later);
     }
 }
@@ -276,10 +276,10 @@ async fn parts_whose_first_byte_is_gone_are_filled_anew() {
 #[tokio::test]
 async fn parts_that_lose_a_chunk_midway_end_with_an_error_and_without_a_closing_delimiter() {
     let (rig, movie) = stored().await;
-    let rig = rig.layer(|layer| layer.resumes(0));
+    let rig = rig.layer(|layer| layer.retry(Retry::default().attempts(0)));
     let ask = || rig.get("/a.mp4").range("bytes=0-9,4500-6499,9000-9009").send();
     let script = Script::movie("/a.mp4", movie.len()).header("etag", "\"v1\"").header("date", &date(0));
-    // The manifest, and chunks 0, 4, 5, 6 and 9.
+    // The gets read the manifest, and chunks 0, 4, 5, 6 and 9.
     for lost in 3..=6 {
         let whole = ask().await;
         has_parts(&whole, &movie, &[0..10, 4500..6500, 9000..9010]);
@@ -326,7 +326,7 @@ async fn a_body_of_parts_says_exactly_how_much_is_left_and_has_one_end() {
     }
 }
 
-/// The names of an answer's fields, sorted, but for those that every one of these has.
+/// The sorted names of an answer's fields, without those that every answer has.
 fn names(answer: &Answer) -> Vec<&str> {
     for name in EVERY {
         assert!(answer.has(name), "{name}");
@@ -337,7 +337,7 @@ fn names(answer: &Answer) -> Vec<&str> {
     names
 }
 
-/// How old it is, from where, for whom, and which pages may see it.
+/// The fields that every answer has.
 const EVERY: [&str; 5] = ["access-control-allow-origin", "age", "cache-status", "date", "vary"];
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn every_kind_of_answer_has_exactly_the_fields_of_its_kind() {
     assert_eq!(names(&past_the_end), ["accept-ranges", "content-length", "content-range"]);
     rig.inner.was_called(1);
 
-    // §15.4.5: other metadata only where it guides an update, as a date does where there is no tag.
+    // §15.4.5: other metadata only if it guides an update, as a date does if there is no tag.
     let (rig, _) = stored_of(script.without("etag")).await;
     let by_date = rig.get("/a.mp4").header("if-modified-since", &date(-3600)).send().await;
     assert_eq!(by_date.status, StatusCode::NOT_MODIFIED);
@@ -457,7 +457,7 @@ proptest! {
                     assert!(ranges.len() > 1 && answer.bytes.len() < length);
                     let answered = |at: &usize| ranges.iter().filter(|range| range.contains(at)).count();
                     assert!((0..length).all(|at| answered(&at) <= 1), "no byte comes twice");
-                    assert!((0..length).all(|at| !asked[at] || answered(&at) == 1), "nothing is left out");
+                    assert!((0..length).all(|at| !asked[at] || answered(&at) == 1), "no byte is missing");
                 }
             }
             rig.inner.was_called(1);

@@ -1,4 +1,4 @@
-//! Readiness: the service that was polled ready is the one called, and no place is held in vain.
+//! Readiness: the service that was polled ready is the one that is called, and no place is held in vain.
 
 use std::{convert::Infallible, sync::Arc, task::Poll};
 
@@ -20,11 +20,11 @@ fn get(path: &str) -> Request<Full<Bytes>> {
 
 #[tokio::test]
 async fn every_call_of_the_inner_service_is_of_a_ready_one() {
-    // The scripted inner service panics if it is not: for the fill, for the call after a salvage that failed, for
-    // a bypass, for an unsafe method.
+    // The scripted inner service panics if it is not ready. The calls are for the fill, after a failed salvage, for a
+    // bypass, and for an unsafe method.
     let rig = Rig::new().movie("/a.mp4", 2500);
     rig.store.spoil(tower_video_cache::Operation::Put, 3, tower_video_cache::Fault::Error);
-    // After two looks, and the mark that the fill goes by.
+    // The fourth get comes after two lookups and the mark that the fill depends on.
     rig.store.spoil_from(tower_video_cache::Operation::Get, 4, tower_video_cache::Fault::Error);
     rig.get("/a.mp4").send().await.whole(&movie("/a.mp4", 2500));
     rig.inner.was_called(2);
@@ -60,7 +60,7 @@ async fn under_a_concurrency_limit_followers_hold_no_place() {
     let viewers: Vec<_> = (0..5).map(|_| start("/a.mp4")).collect();
     gate.reached_by(1).await;
     settle().await;
-    // Five viewers wait for the fill; were one of them to keep the only place, this would never end.
+    // Five requests wait for the fill. If one of them kept the only place, this would never end.
     start("/b.mp4").await.unwrap().whole(&movie("/b.mp4", 10));
     gate.open();
     for viewer in viewers {
@@ -72,7 +72,7 @@ async fn under_a_concurrency_limit_followers_hold_no_place() {
 #[tokio::test]
 async fn through_a_buffer_a_second_call_waits_for_a_place_of_its_own() {
     let rig = Rig::new().movie("/a.mp4", 2500);
-    // Putting fails, and so does reading back: the inner service is called a second time.
+    // Putting fails, and so does reading back, so the inner service is called a second time.
     rig.store.spoil(tower_video_cache::Operation::Put, 2, tower_video_cache::Fault::Error);
     rig.store.spoil_from(tower_video_cache::Operation::Get, 4, tower_video_cache::Fault::Error);
     let buffered = BufferLayer::new(1).layer(rig.inner.clone());
@@ -147,15 +147,15 @@ async fn an_answer_is_let_go_before_another_is_asked_for() {
     let cache = Rig::new().layer.layer(one_at_a_time(&Arc::new(Semaphore::new(1)), 304));
     let began = tokio::time::Instant::now();
     for _ in 0..2 {
-        // The second time, a 304 about another response makes it ask again.
+        // The second time, a 304 about another response makes the cache ask again.
         let answer = cache.clone().oneshot(get("/a.mp4")).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "video");
     }
-    assert!(began.elapsed().is_zero(), "nobody waited for a limit");
+    assert!(began.elapsed().is_zero(), "no request waited for a limit");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_asked_for_as_the_viewer_asked_is_let_go_before() {
+async fn an_answer_is_let_go_before_the_request_is_forwarded_unchanged() {
     let places = Arc::new(Semaphore::new(0));
     let cache = Rig::new().layer.layer(one_at_a_time(&places, 200));
     let start = |range: &str| {

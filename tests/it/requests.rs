@@ -1,4 +1,4 @@
-//! What a request says of the answer that it wants (RFC 9111 §5.2.1).
+//! Directives of a request about the answer that it wants (RFC 9111 §5.2.1).
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn each_directive_is_heeded() {
         ("§5.2.1.2 too stale", "max-age=60", 71, "cache-control", "max-stale=10", STALE),
         ("§5.2.1.2 any staleness", "max-age=60", 9999, "cache-control", "max-stale", HIT),
         (
-            "§5.2.1.2 not against its word",
+            "§5.2.1.2 not if the response forbids it",
             "max-age=60, must-revalidate",
             70,
             "cache-control",
@@ -46,7 +46,7 @@ async fn each_directive_is_heeded() {
         ("§5.2.1.1 and .2 together", "max-age=60", 70, "cache-control", "max-age=80, max-stale=10", HIT),
         ("§5.2.1.1 and .2 too old", "max-age=60", 70, "cache-control", "max-age=65, max-stale=10", STALE),
         (
-            "§5.2.1.1 does not wish it stale",
+            "§5.2.1.1 max-age allows nothing stale",
             "max-age=60, stale-while-revalidate=99",
             70,
             "cache-control",
@@ -54,15 +54,15 @@ async fn each_directive_is_heeded() {
             STALE,
         ),
         ("§5.2.1.3 fresh for long enough", "max-age=60", 20, "cache-control", "min-fresh=40", HIT),
-        ("§5.2.1.3 not for so long", "max-age=60", 21, "cache-control", "min-fresh=40", REQUEST),
+        ("§5.2.1.3 not fresh for long enough", "max-age=60", 21, "cache-control", "min-fresh=40", REQUEST),
         ("§5.2.1.4", "max-age=60", 1, "cache-control", "no-cache", REQUEST),
         ("§5.2.1.5", "max-age=60", 1, "cache-control", "no-store", "fwd=request"),
-        ("§5.2.1.7 there is one", "max-age=60", 1, "cache-control", "only-if-cached", HIT),
+        ("§5.2.1.7 a response is stored", "max-age=60", 1, "cache-control", "only-if-cached", HIT),
         ("§5.2.1.7 with no-store", "max-age=60", 1, "cache-control", "only-if-cached, no-store", HIT),
         ("§5.4", "max-age=60", 1, "pragma", "no-cache", REQUEST),
         ("RFC 8246 a reload is in vain", "max-age=60, immutable", 1, "cache-control", "max-age=0", HIT),
         ("RFC 8246 unless forced", "max-age=60, immutable", 1, "cache-control", "no-cache", REQUEST),
-        ("RFC 8246 once stale, it is stale", "max-age=60, immutable", 60, "cache-control", "", STALE),
+        ("RFC 8246 immutable goes stale, too", "max-age=60, immutable", 60, "cache-control", "", STALE),
     ] {
         let rig = Rig::new().layer(|layer| layer.policy(willing.clone())).script(PATH, script(stored));
         rig.get(PATH).send().await;
@@ -72,8 +72,8 @@ async fn each_directive_is_heeded() {
         assert!(answer.cache_status().contains(expected), "{rule}: {}", answer.cache_status());
         rig.inner.was_called(if expected == HIT { 1 } else { 2 });
 
-        // An operator may choose to hear none of it.
-        let deaf = Policy::default().heed_requests(false);
+        // An operator may choose to ignore all of them.
+        let deaf = Policy::default().request_directives(false);
         let rig = Rig::new().layer(|layer| layer.policy(deaf)).script(PATH, script(stored));
         rig.get(PATH).send().await;
         rig.clock.advance(seconds(age));
@@ -84,7 +84,7 @@ async fn each_directive_is_heeded() {
 }
 
 #[tokio::test]
-async fn only_if_cached_is_answered_504_where_nothing_is() {
+async fn only_if_cached_is_answered_504_if_nothing_is_stored() {
     // RFC 9111 §5.2.1.7
     let rig = Rig::new().script(PATH, script("max-age=60"));
     for staleness in [0, 60] {
@@ -102,7 +102,7 @@ async fn only_if_cached_is_answered_504_where_nothing_is() {
 }
 
 #[tokio::test]
-async fn a_reload_is_one_question_for_all_who_reload() {
+async fn a_reload_is_one_question_for_all_clients_that_reload() {
     let gate = crate::rig::Gate::shut();
     let rig = Rig::new().script(PATH, script("max-age=60"));
     rig.get(PATH).send().await;

@@ -1,4 +1,4 @@
-//! An inner body that dies midway is continued from where it died.
+//! An inner body that dies midway is continued from the byte at which it died.
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`).
 
@@ -7,16 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
-use tower_video_cache::Fill;
+use tower_video_cache::{Fill, Retry, Timeouts};
 
 use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step};
 
 const PATH: &str = "/a.mp4";
 
-/// Five chunks, the last a short one.
+/// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 2] = [Fill::Whole, Fill::Progressive];
+const MODES: [Fill; 2] = [Fill::whole(), Fill::progressive()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
@@ -34,12 +34,12 @@ fn rig(mode: Fill, script: Script) -> Rig {
     Rig::new().fill(mode).script(PATH, script)
 }
 
-/// What the inner service was asked for after the whole.
+/// The ranges that were asked for after the first call.
 fn asked_again(rig: &Rig) -> Vec<String> {
     rig.inner.ranges(PATH).split_off(1)
 }
 
-/// An error, and before it nothing but what is true.
+/// Checks that the answer has only true bytes and then an error.
 #[track_caller]
 fn breaks(answer: &Answer) {
     if answer.status == StatusCode::OK {
@@ -71,7 +71,7 @@ async fn a_body_that_dies_goes_on_from_the_byte_it_died_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_ends_too_early_goes_on_as_well() {
+async fn a_body_that_ends_too_early_goes_on_as_well() {
     for mode in MODES {
         for byte in [0, 1500, 4299] {
             let rig = rig(mode, known().ends_at(byte));
@@ -82,9 +82,9 @@ async fn one_that_ends_too_early_goes_on_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_dies_at_its_end_has_come_as_a_whole_or_is_broken() {
+async fn a_body_that_dies_at_its_end_has_come_as_a_whole_or_is_broken() {
     for mode in MODES {
-        // Nothing is left that could be asked for.
+        // All bytes have come, so there is no range left to ask for.
         for script in [known(), unknown()] {
             let rig = rig(mode, script.dies_at(LENGTH as u64));
             breaks(&rig.get(PATH).send().await);
@@ -95,7 +95,7 @@ async fn one_that_dies_at_its_end_has_come_as_a_whole_or_is_broken() {
 #[tokio::test(start_paused = true)]
 async fn a_part_may_be_followed_by_another() {
     for mode in MODES {
-        // Two places, and parts that are shorter than what was asked for.
+        // The body dies at two places, and the parts are shorter than the requested range.
         let rig = rig(mode, known().dies_at(700).dies_at(2900));
         rig.get(PATH).send().await.whole(&truth());
         assert_eq!(asked_again(&rig), ["bytes=700-", "bytes=2900-"]);
@@ -107,13 +107,13 @@ async fn a_part_may_be_followed_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_tried_so_often_with_a_pause_that_doubles_and_no_more() {
+async fn a_resume_is_tried_the_set_times_with_a_pause_that_doubles() {
     let pause = Duration::from_millis(100);
     for mode in MODES {
         for resumes in 0..=3 {
             for deaths in 1..=4 {
                 let rig = rig(mode, known().dies_at(1500).dies_times(deaths))
-                    .layer(|layer| layer.resumes(resumes).resume_pause(pause));
+                    .layer(|layer| layer.retry(Retry::default().attempts(resumes).first_delay(pause)));
                 let begun = Instant::now();
                 let answer = rig.get(PATH).send().await;
                 let tries = deaths.min(resumes);
@@ -135,7 +135,7 @@ async fn it_is_tried_so_often_with_a_pause_that_doubles_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_it_is_tried_three_times() {
+async fn a_resume_is_tried_three_times_by_default() {
     for mode in MODES {
         for (deaths, is_saved) in [(3, true), (4, false)] {
             let rig = rig(mode, known().dies_at(1500).dies_times(deaths));
@@ -163,10 +163,11 @@ async fn an_inner_service_that_is_down_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_answer_in_time_is_asked_again() {
+async fn an_inner_service_that_does_not_answer_in_time_is_asked_again() {
     for mode in MODES {
         let never = crate::rig::Gate::shut();
-        let rig = Rig::new().fill(mode).layer(|layer| layer.idle_limit(seconds(5)));
+        let rig =
+            Rig::new().fill(mode).layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
         rig.inner.answer_each(PATH, [known().dies_at(1500), known().held_by(&never), known()]);
         let begun = Instant::now();
         rig.get(PATH).send().await.whole(&truth());
@@ -187,7 +188,7 @@ async fn without_a_strong_validator_nothing_is_resumed() {
             (plain().header("last-modified", &date(-59)), false),
             (plain().header("last-modified", &date(-60)), true),
             (plain().header("last-modified", &date(-600)).header("date", &date(-590)), false),
-            // A tag that is weak does not let the date bind.
+            // A weak tag keeps the date from binding parts.
             (plain().header("etag", "W/\"v1\"").header("last-modified", &date(-600)), false),
         ] {
             let rig = rig(mode, script.dies_at(1500));
@@ -205,12 +206,12 @@ async fn without_a_strong_validator_nothing_is_resumed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_another_representation_by_now_is_never_mixed_in() {
+async fn a_representation_that_has_changed_by_now_is_never_mixed_in() {
     let other = |length| Script::movie("/other", length).header("etag", "\"v2\"").honours_ranges();
     for mode in MODES {
         for (what, answer) in [
-            ("another, and the inner service says so", other(LENGTH)),
-            ("another, and it gives a part all the same", other(LENGTH).ignores_if_range()),
+            ("another representation, and the inner service says so", other(LENGTH)),
+            ("another representation, and a part of it all the same", other(LENGTH).ignores_if_range()),
             ("a shorter one", other(1000)),
             ("another length", Script::movie("/other", 5000).header("etag", "\"v1\"").honours_ranges()),
             ("without a validator", Script::movie("/other", LENGTH).honours_ranges().ignores_if_range()),
@@ -238,14 +239,14 @@ async fn what_is_another_representation_by_now_is_never_mixed_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_another_representation_came_the_next_viewer_gets_that_one_alone() {
+async fn after_another_representation_came_the_next_client_gets_that_one_alone() {
     let other = movie("/other", 3000);
     for mode in MODES {
         let rig = Rig::new().fill(mode);
         let second = Script::movie("/other", 3000).header("etag", "\"v2\"").honours_ranges();
         rig.inner.answer_each(PATH, [known().dies_at(1500), second]);
         breaks(&rig.get(PATH).send().await);
-        // What is left of the first one is found out to be that before a byte of it is sent, or the body breaks.
+        // The rest of the first representation is recognised before one of its bytes is sent, or the body breaks.
         for _ in 0..3 {
             let answer = rig.get(PATH).send().await;
             let (old, new) = (truth(), &other);
@@ -258,8 +259,8 @@ async fn after_another_representation_came_the_next_viewer_gets_that_one_alone()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_who_reads_while_it_comes_notices_nothing() {
-    let rig = rig(Fill::Progressive, known().dies_at(1500));
+async fn a_client_that_reads_during_a_resume_notices_nothing() {
+    let rig = rig(Fill::progressive(), known().dies_at(1500));
     let mut leader = rig.get(PATH).reading().await;
     let mut follower = rig.get(PATH).reading().await;
     for viewer in [&mut leader, &mut follower] {

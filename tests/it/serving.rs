@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{CacheName, ChunkSize};
+use tower_video_cache::{CacheStatus, ChunkSize};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
@@ -20,7 +20,7 @@ async fn stored() -> (Rig, Bytes) {
 }
 
 #[tokio::test]
-async fn what_was_fetched_once_is_served_from_the_store() {
+async fn a_video_that_was_fetched_once_is_served_from_the_store() {
     let (rig, movie) = stored().await;
     rig.get("/a.mp4").send().await.whole(&movie).is_hit();
     rig.inner.was_called(1);
@@ -86,7 +86,7 @@ async fn a_cold_range_is_filled_whole_and_answered_in_part() {
 }
 
 #[tokio::test]
-async fn if_range_gives_the_part_only_of_what_the_viewer_has() {
+async fn if_range_gives_the_part_only_of_the_representation_that_the_client_has() {
     let (rig, movie) = stored().await;
     let ask = |validator: &str| rig.get("/a.mp4").range("bytes=5-9").header("if-range", validator);
     ask("\"v1\"").send().await.partial(&movie, 5..10);
@@ -128,7 +128,7 @@ async fn a_precondition_that_fails_is_412_before_all_else() {
 }
 
 #[tokio::test]
-async fn a_cold_condition_is_judged_by_what_was_stored() {
+async fn a_cold_condition_is_judged_by_the_stored_response() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).header("etag", "\"v1\""));
     let answer = rig.get("/a.mp4").header("if-none-match", "\"v1\"").send().await;
     assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
@@ -166,7 +166,7 @@ async fn a_cold_head_is_forwarded_and_stores_nothing() {
 }
 
 #[tokio::test]
-async fn every_answer_says_what_is_true_of_it() {
+async fn every_answer_describes_itself_truly() {
     let (rig, _) = stored().await;
     rig.clock.advance(seconds(42));
     let whole = rig.get("/a.mp4").send().await;
@@ -181,12 +181,14 @@ async fn every_answer_says_what_is_true_of_it() {
 }
 
 #[tokio::test]
-async fn every_request_reads_what_became_of_it() {
+async fn every_request_reads_how_it_was_handled() {
     let (rig, _) = stored().await;
     rig.inner.answer("/fat.mp4", Script::movie("/fat.mp4", 100).header("cache-control", "no-store"));
     rig.inner.answer("/broken.mp4", Script::movie("/broken.mp4", 2500).cut(2));
     let rig = rig.layer(|layer| {
-        layer.name(CacheName::new("Edge 1").unwrap()).bypass(|request| request.uri.path() == "/live.mp4")
+        layer
+            .cache_status(CacheStatus::named("Edge 1").unwrap())
+            .bypass(|request| request.uri.path() == "/live.mp4")
     });
     for (ask, said) in [
         (rig.get("/a.mp4"), "hit; ttl=300"),
@@ -215,10 +217,14 @@ async fn every_request_reads_what_became_of_it() {
 }
 
 #[tokio::test]
-async fn a_key_is_shown_where_it_was_looked_for_and_only_if_asked_for() {
+async fn a_key_is_shown_after_a_lookup_and_only_if_the_operator_asks_for_it() {
     let (rig, _) = stored().await;
     assert!(!rig.get("/a.mp4").send().await.cache_status().contains("key"));
-    let rig = rig.layer(|layer| layer.show_key(true).bypass(|request| request.uri.path() == "/live.mp4"));
+    let rig = rig.layer(|layer| {
+        layer
+            .cache_status(CacheStatus::default().with_key())
+            .bypass(|request| request.uri.path() == "/live.mp4")
+    });
     let ask = |path| rig.get(path).header("host", "video.example");
     for (ask, said) in [
         (ask("/a.mp4"), r#"fwd=uri-miss; ttl=300; stored; key="@video.example\\n/a.mp4""#),
@@ -232,7 +238,7 @@ async fn a_key_is_shown_where_it_was_looked_for_and_only_if_asked_for() {
 }
 
 #[tokio::test]
-async fn what_comes_back_to_the_same_cache_goes_by_it_and_both_times_are_told() {
+async fn a_request_that_comes_back_to_the_same_cache_bypasses_it_and_both_passes_are_told() {
     let (rig, movie) = stored().await;
     let twice = rig.layer.layer(rig.layer.layer(rig.inner.clone()));
     rig.inner.answer("/b.mp4", Script::of(&movie));
@@ -367,7 +373,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn what_is_true_of_the_whole_only_is_not_said_of_a_part() {
+async fn a_field_that_is_true_of_the_whole_only_is_left_out_of_a_part() {
     let script = Script::movie("/a.mp4", 2500)
         .header("content-digest", "sha-256=:x:")
         .header("repr-digest", "sha-256=:x:");
@@ -404,7 +410,7 @@ async fn a_length_that_is_said_twice_is_one_and_lengths_that_differ_are_a_502() 
     for (lengths, is_valid) in
         twice.map(|lengths| (lengths, true)).into_iter().chain(differing.map(|l| (l, false)))
     {
-        // Stored, not to be stored, and asked for by another method.
+        // The answer is stored, not storable, or to another method.
         for (method, kind) in [
             (Method::HEAD, "video/mp4"),
             (Method::GET, "text/html"),
@@ -441,7 +447,8 @@ async fn a_tag_that_is_none_by_the_grammar_is_good_to_ask_by() {
         let given = rig.get("/a.mp4").send().await;
         assert_eq!(given.field("etag"), tag);
         for asked in [tag.to_owned(), format!("\"x\", {tag}"), format!("{tag} ,W/\"y\"")] {
-            // With a comma and no quotes, or with half of them, it is one tag only where it stands alone.
+            // A tag with a comma and without quotes, or with only one quote, counts as one tag only if it stands
+            // alone.
             let is_found =
                 !["a,b", "\"5f3a"].contains(&tag) || asked.starts_with("\"x") && tag != "a,b" || asked == tag;
             let expected = if is_found { StatusCode::NOT_MODIFIED } else { StatusCode::OK };

@@ -1,7 +1,7 @@
-//! What one viewer's question does to the answers of others, and what it may not.
+//! The effects that one client's question may have on the answers to others, and those that it may not have.
 
 use bytes::Bytes;
-use tower_video_cache::{Fault, Operation, Policy};
+use tower_video_cache::{Fault, Operation, Policy, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
 
@@ -22,7 +22,7 @@ fn saying(cache_control: &str) -> Script {
         .honours_conditions()
 }
 
-/// A rig whose store has the movie, stale by now.
+/// A rig whose store has the video, stale by now.
 async fn stale(rig: Rig, script: Script) -> Rig {
     let rig = rig.script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -32,7 +32,7 @@ async fn stale(rig: Rig, script: Script) -> Rig {
 
 #[tokio::test(start_paused = true)]
 async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
-    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = Rig::new().layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
     let rig = stale(rig, script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -46,7 +46,7 @@ async fn a_validation_that_takes_too_long_answers_nobody_with_its_304() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_304() {
-    let rig = Rig::new().layer(|layer| layer.idle_limit(seconds(5)));
+    let rig = Rig::new().layer(|layer| layer.timeouts(Timeouts::default().inner_idle(seconds(5))));
     let varied = || script().header("vary", "x-a");
     let rig = rig.script(PATH, varied());
     rig.get(PATH).header("x-a", "1").send().await;
@@ -61,7 +61,7 @@ async fn a_question_about_variants_that_takes_too_long_answers_nobody_with_its_3
 }
 
 #[tokio::test]
-async fn without_what_the_stored_bytes_depend_on_nothing_is_stored() {
+async fn nothing_is_stored_without_the_fields_that_the_bytes_depend_on() {
     // RFC 9111 §5.2.2.7: private="vary" would make one variant the answer for all.
     for (name, value) in
         [("vary", "x-a"), ("content-encoding", "gzip"), ("expires", "0"), ("x-cache-control", "x")]
@@ -75,7 +75,7 @@ async fn without_what_the_stored_bytes_depend_on_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
+async fn no_field_for_one_client_is_put_over_those_of_a_part() {
     for name in ["content-length", "content-type", "accept-ranges", "age", "cache-status"] {
         let rig = Rig::new().script(PATH, saying(&format!("max-age=60, no-cache=\"{name}\"")));
         let parts = rig.get(PATH).range("bytes=0-9,1200-1209").send().await;
@@ -85,7 +85,7 @@ async fn no_field_for_one_viewer_is_put_over_those_of_a_part() {
 }
 
 #[tokio::test]
-async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer() {
+async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_client() {
     let rig = Rig::new().script(PATH, script().header("vary", "cookie").header("x-user", "alice"));
     rig.get(PATH).header("cookie", "alice").send().await.whole(&truth());
     rig.inner.answer(PATH, script().header("vary", "cookie"));
@@ -97,8 +97,8 @@ async fn a_variant_made_by_a_304_shows_nothing_that_was_said_to_another_viewer()
 }
 
 #[tokio::test]
-async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
-    // RFC 9111 §4.2.4: it MUST NOT without leave of the client or the origin.
+async fn a_waiting_request_gets_a_stale_response_only_by_its_own_leave() {
+    // RFC 9111 §4.2.4: a cache MUST NOT serve it stale without leave of the client or the origin.
     let policy = Policy::default().stale_on_request(seconds(600));
     let rig = stale(Rig::new().layer(|layer| layer.policy(policy)), script()).await;
     let gate = Gate::shut();
@@ -113,9 +113,9 @@ async fn who_waits_gets_what_stands_in_only_by_a_leave_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_good_still_but_lost_is_fetched_and_stored_anew() {
+async fn a_validated_response_with_lost_bytes_is_fetched_and_stored_anew() {
     let rig = stale(Rig::new(), script()).await;
-    // The look, the look before the fill, and the record and the chunk after it.
+    // The gets: the lookup, the lookup before the fill, and the record and the chunk after it.
     let gets = rig.store.calls(Operation::Get);
     for nth in 4..=7 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
@@ -131,7 +131,8 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
-    // look 2, look again 2, mark, variant's record, mark, commit's look, mark, record 2, chunk
+    // The gets: lookup 2, second lookup 2, mark, the variant's record, mark, the commit's lookup, mark, record 2,
+    // chunk.
     for nth in 12..=15 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
     }
@@ -142,7 +143,7 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_one_has_replaced_was_not_lost() {
+async fn a_response_that_another_request_replaced_is_not_reported_as_lost() {
     let always =
         |tag: &str| Script::movie(PATH, 2500).header("etag", tag).header("cache-control", "no-cache");
     let rig = Rig::new().script(PATH, always("\"v1\""));
@@ -167,7 +168,7 @@ async fn what_another_one_has_replaced_was_not_lost() {
 }
 
 #[tokio::test]
-async fn credentials_take_out_nothing_that_others_may_have() {
+async fn credentials_take_out_nothing_that_others_may_use() {
     let rig = Rig::new().script(PATH, script());
     rig.get(PATH).send().await;
     rig.inner.answer(
@@ -217,7 +218,7 @@ async fn a_head_that_proves_nothing_makes_nothing_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heads_news_comes_to_its_end_without_the_viewer() {
+async fn an_update_by_a_head_is_finished_without_the_client() {
     let rig = stale(Rig::new(), script()).await;
     rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
     let head = rig.head(PATH).start();
@@ -233,7 +234,7 @@ async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
-    // The key's own record can be read, and the variant's cannot: at the look, and at the look before the fill.
+    // The key's own record can be read, but the variant's cannot: at the lookup, and at the lookup before the fill.
     for nth in [2, 4] {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Error);
     }
@@ -243,7 +244,7 @@ async fn a_store_that_cannot_read_a_variant_costs_no_question_in_vain() {
 }
 
 #[tokio::test]
-async fn who_waited_for_what_cannot_be_asked_about_asks_as_it_came() {
+async fn a_request_that_waited_for_an_answer_without_validator_is_forwarded_unchanged() {
     let rig = Rig::new();
     let gate = Gate::shut();
     let at_once =
@@ -265,7 +266,7 @@ async fn parts_cost_the_store_no_more_than_the_whole() {
     rig.get(PATH).send().await;
     let gets = rig.store.calls(Operation::Get);
     let answer = rig.get(PATH).range("bytes=0-0,2400-2400,200-200,2200-2200,400-400,2000-2000").send().await;
-    // RFC 9110 §15.3.7.2 would have them in the order of the request.
+    // RFC 9110 §15.3.7.2 would have the parts in the order of the request.
     assert!(answer.error.is_none() && answer.status == 206);
     let gets = rig.store.calls(Operation::Get) - gets;
     assert!(gets <= 4, "a record and {} chunks", gets - 1);
@@ -280,14 +281,14 @@ async fn white_space_within_quotes_is_part_of_a_value() {
 }
 
 #[tokio::test]
-async fn a_seek_in_what_has_another_status_is_asked_for_once() {
+async fn a_seek_in_a_response_with_another_status_is_asked_for_once() {
     let other = || Script::movie(PATH, 2500).status(203).honours_ranges();
     let rig = Rig::new().script(PATH, other());
     for calls in [2, 3, 4] {
         rig.get(PATH).range("bytes=5-9").send().await.partial(&truth(), 5..10);
         rig.inner.was_called(calls);
     }
-    // What may be stored ends it.
+    // An answer that may be stored ends this.
     rig.inner.answer(PATH, script());
     rig.get(PATH).send().await.whole(&truth());
     assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
@@ -315,7 +316,7 @@ async fn credentials_that_come_first_do_not_send_the_others_to_the_inner_service
     for viewer in others.into_iter().chain(owners).chain([owner]) {
         viewer.await.unwrap().whole(&truth());
     }
-    // One for all without credentials, and one for each who has some.
+    // One call for all clients without credentials, and one for each client with some.
     let calls = rig.inner.calls();
     assert_eq!(calls.iter().filter(|call| !call.headers.contains_key("authorization")).count(), 1);
     assert!(calls.len() <= 12, "{}", calls.len());

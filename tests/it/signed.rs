@@ -1,4 +1,4 @@
-//! Signed URLs: who shares what they brought, and for how long.
+//! Signed URLs: the requests that share a response to one, and for how long.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,10 @@ use tower_video_cache::{Fill, TargetUri};
 use crate::rig::{movie, noon, seconds, Ask, Rig, Script};
 
 const PATH: &str = "/a.mp4";
-/// The day that all rigs live in.
+/// The day of all rigs.
 const NOON: &str = "20261122T120000Z";
 
-/// URLs of the movie that hold for a minute from noon, as services sign them.
+/// URLs of the video that hold for a minute from noon, as services sign them.
 fn for_a_minute() -> [String; 4] {
     let end = noon() + seconds(60);
     let epoch = end.duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -37,8 +37,8 @@ async fn is_hit(ask: Ask) -> bool {
 }
 
 #[tokio::test]
-async fn a_url_that_has_ended_goes_to_the_inner_service_however_fresh_what_is_stored() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn an_expired_url_goes_to_the_inner_service_however_fresh_the_stored_response_is() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         for unsigned in [false, true] {
             for url in for_a_minute() {
                 let uri = if unsigned { TargetUri::new().without_signatures() } else { TargetUri::new() };
@@ -60,7 +60,7 @@ async fn a_url_that_has_ended_goes_to_the_inner_service_however_fresh_what_is_st
 }
 
 #[tokio::test]
-async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
+async fn a_response_is_fresh_no_longer_than_its_signed_url_holds() {
     let rig = Rig::new().layer(|layer| layer.key(TargetUri::new().without_signatures().into_fn()));
     rig.inner.answer(PATH, fresh_for_an_hour().honours_conditions());
     let [short, _, long, _] = for_a_minute();
@@ -69,7 +69,8 @@ async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
     let hit = rig.get(&long).send().await;
     assert_eq!(hit.is_hit().cache_status(), "tower-video-cache; hit; ttl=60");
     rig.clock.advance(seconds(60));
-    // The signer may have taken it back meanwhile: the longer URL asks for itself, and then it counts.
+    // The signer may have withdrawn the video meanwhile. So the longer URL asks for itself, and then its own end
+    // counts.
     let validated = rig.get(&long).send().await;
     assert_eq!(validated.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=3600");
     assert!(rig.inner.calls()[1].headers.contains_key("if-none-match"));
@@ -78,7 +79,7 @@ async fn a_response_is_fresh_no_longer_than_the_url_that_brought_it_holds() {
 }
 
 #[tokio::test]
-async fn all_who_hold_a_url_share_if_the_signature_is_left_out_and_nobody_else_does() {
+async fn holders_of_a_url_share_if_the_signature_is_left_out_and_nobody_else_does() {
     let [v4, v2, google, azure] = for_a_minute();
     let other = |url: &str| url.replace("=ab", "=cd").replace("=b&", "=e&");
     for (unsigned, shares) in [(true, true), (false, false)] {
@@ -95,7 +96,7 @@ async fn all_who_hold_a_url_share_if_the_signature_is_left_out_and_nobody_else_d
 }
 
 #[tokio::test]
-async fn an_application_has_ends_of_its_own_or_none() {
+async fn an_application_may_set_its_own_end_of_a_url_or_none() {
     let until = |request: &http::request::Parts| -> Option<SystemTime> {
         let mut parameters = request.uri.query()?.split('&');
         let text = parameters.find_map(|parameter| parameter.strip_prefix("until="))?;
@@ -122,7 +123,7 @@ async fn an_application_has_ends_of_its_own_or_none() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_takes_out_what_is_stored_whether_its_url_holds_or_not() {
+async fn an_unsafe_request_takes_out_the_stored_response_whether_its_url_holds_or_not() {
     let rig = Rig::new().layer(|layer| layer.key(TargetUri::new().without_signatures().into_fn()));
     rig.inner.answer(PATH, fresh_for_an_hour());
     let [ended, _, long, _] = for_a_minute();

@@ -1,4 +1,7 @@
-//! Objects that are fetched in parts: what the inner service is asked for, how often, and what becomes of its answers.
+//! Objects that are fetched in parts: the ranges that the inner service is asked for, how often, and the use of its
+//! answers.
+
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -16,7 +19,7 @@ pub(crate) fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// What another version has in its place.
+/// The bytes of another version.
 pub(crate) fn other() -> Bytes {
     movie("/other.mp4", LENGTH)
 }
@@ -30,7 +33,7 @@ pub(crate) fn parted() -> Script {
     tagged(&truth(), "\"v1\"")
 }
 
-/// The same from an inner service that knows no ranges.
+/// The same bytes from an inner service that knows no ranges.
 pub(crate) fn unparted() -> Script {
     Script::movie(PATH, LENGTH).header("etag", "\"v1\"")
 }
@@ -40,15 +43,15 @@ pub(crate) fn changed() -> Script {
 }
 
 pub(crate) fn rig(script: Script) -> Rig {
-    Rig::new().fill(Fill::Sliced).script(PATH, script)
+    Rig::new().fill(Fill::sliced()).script(PATH, script)
 }
 
-/// The same with slices that are small beside the movie.
+/// The same with slices that are small beside the video.
 pub(crate) fn small(script: Script, chunks: u64) -> Rig {
-    rig(script).layer(|layer| layer.read_ahead(chunks * u64::from(CHUNK)))
+    rig(script).fill(Fill::sliced().read_ahead(chunks * u64::from(CHUNK)))
 }
 
-/// A rig that has one chunk.
+/// A rig that has one chunk stored.
 pub(crate) async fn begun(script: Script) -> Rig {
     let rig = rig(script);
     rig.get(PATH).range("bytes=0-0").send().await.partial(&truth(), 0..1);
@@ -56,7 +59,7 @@ pub(crate) async fn begun(script: Script) -> Rig {
     rig
 }
 
-/// What the inner service was asked for, and under which validator.
+/// The ranges that the inner service was asked for, each with its validator.
 pub(crate) fn asked(rig: &Rig) -> Vec<String> {
     let calls = rig.inner.calls();
     let text = |call: &http::request::Parts, name| {
@@ -83,7 +86,8 @@ fn chunks(rig: &Rig) -> Vec<u64> {
     chunks
 }
 
-/// Of more than one chunk, the others are still to come when the head leaves.
+/// Checks `Cache-Status` after a miss. If it needs more than one chunk, the others are still to come when the head
+/// leaves.
 #[track_caller]
 fn is_missed(answer: &Answer, is_one_chunk: bool) {
     let status = if answer.status == StatusCode::PARTIAL_CONTENT { "" } else { " fwd-status=206;" };
@@ -92,7 +96,7 @@ fn is_missed(answer: &Answer, is_one_chunk: bool) {
 }
 
 #[tokio::test]
-async fn a_miss_asks_for_the_chunks_that_hold_what_the_viewer_asked_and_for_no_more() {
+async fn a_miss_asks_for_the_chunks_of_the_requested_range_and_for_no_more() {
     for (range, calls, part) in [
         ("bytes=0-0", &["0-999"][..], 0..1),
         ("bytes=4100-4199", &["4000-4999"], 4100..4200),
@@ -161,7 +165,7 @@ async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
     assert_eq!(asked(&rig), ["20000-20999", "20500-20599"]);
 
-    // Once the length is known, nobody is asked.
+    // Once the length is known, the inner service is not asked.
     let rig = begun(parted()).await;
     let answer = rig.get(PATH).range("bytes=9500-").send().await;
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
@@ -186,7 +190,7 @@ async fn a_head_asks_for_no_bytes() {
 }
 
 #[tokio::test]
-async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
+async fn the_conditions_of_a_client_are_taken_off_and_judged_by_the_answer() {
     let not_modified = rig(parted());
     let answer = not_modified.get(PATH).header("if-none-match", "\"v1\"").send().await;
     assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
@@ -204,7 +208,7 @@ async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
         assert!(asked.contains_key("range"));
     }
 
-    // RFC 9110 §13.1.5: it has another version, and gets all of this one.
+    // RFC 9110 §13.1.5: the client has another version, and gets all of this one.
     let another = rig(parted());
     another.get(PATH).range(range).header("if-range", "\"v0\"").send().await.whole(&truth());
     assert!(another
@@ -216,7 +220,7 @@ async fn the_conditions_of_a_viewer_are_taken_off_and_judged_by_what_came() {
 }
 
 #[tokio::test]
-async fn what_the_viewer_asked_beside_its_range_is_asked_with_every_slice() {
+async fn the_other_fields_of_the_clients_request_are_sent_with_every_slice() {
     let rig = rig(parted());
     rig.get("/a.mp4?quality=4k").header("x-kept", "1").send().await.whole(&truth());
     for call in rig.inner.calls() {
@@ -241,7 +245,7 @@ async fn a_date_binds_parts_if_it_is_old_enough() {
     old.get(PATH).send().await.whole(&truth());
     assert_eq!(asked(&old), ["0-999".to_owned(), format!("1000-9499 {}", date(-3600))]);
 
-    // RFC 9110 §8.8.2.2: within the second in which it was said, it may have changed again.
+    // RFC 9110 §8.8.2.2: the object may have changed again within the second of its date.
     let recent = rig(dated(-30));
     let answer = recent.get(PATH).range("bytes=0-9").send().await;
     answer.partial(&truth(), 0..10);
@@ -272,7 +276,7 @@ async fn an_empty_object_is_asked_for_without_range() {
 }
 
 #[tokio::test]
-async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
+async fn two_hundred_clients_of_one_chunk_cost_one_call() {
     let gate = Gate::shut();
     let script = parted().held_by(&gate);
     for cold in [true, false] {
@@ -293,7 +297,7 @@ async fn two_hundred_viewers_of_one_chunk_cost_one_call() {
 }
 
 #[tokio::test]
-async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
+async fn clients_of_overlapping_ranges_get_each_chunk_fetched_once() {
     for cold in [true, false] {
         let rig = if cold { rig(parted()) } else { begun(parted()).await };
         let ranges = [0..2500, 1000..3500, 2400..4600, 4599..9500, 0..9500, 7000..7001];
@@ -307,7 +311,7 @@ async fn viewers_of_overlapping_ranges_get_each_chunk_fetched_once() {
 }
 
 #[tokio::test]
-async fn viewers_who_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
+async fn clients_that_come_while_the_first_part_is_fetched_wait_and_get_their_own() {
     let gate = Gate::shut();
     let rig = rig(parted());
     rig.inner.answer_each(PATH, [parted().held_by(&gate), parted()]);
@@ -349,7 +353,7 @@ async fn an_answer_that_leaves_before_its_slices_come_does_not_say_that_it_is_st
 }
 
 #[tokio::test]
-async fn what_a_slice_is_for_is_said_of_the_request_that_had_to_wait_for_it() {
+async fn the_reason_for_a_slice_is_told_to_the_request_that_waited_for_it() {
     let rig = begun(parted()).await;
     let missed = rig.get(PATH).range("bytes=5000-5099").send().await;
     assert_eq!(missed.cache_status(), "tower-video-cache; fwd=partial; ttl=300; stored");
@@ -358,11 +362,11 @@ async fn what_a_slice_is_for_is_said_of_the_request_that_had_to_wait_for_it() {
 }
 
 #[tokio::test]
-async fn read_ahead_grows_with_what_is_read_and_no_further_than_it_may() {
+async fn read_ahead_grows_with_the_bytes_read_up_to_its_limit() {
     let rig = small(parted(), 4);
     let mut reading = rig.get(PATH).reading().await;
     settle().await;
-    assert_eq!(chunks(&rig), [0], "nobody has read more yet");
+    assert_eq!(chunks(&rig), [0], "no client has read more yet");
     let mut most = 0;
     for read in 1..=10 {
         reading.next().await.unwrap().unwrap();
@@ -379,7 +383,7 @@ async fn read_ahead_grows_with_what_is_read_and_no_further_than_it_may() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_ahead_beyond_what_was_asked() {
+async fn nothing_is_read_ahead_past_the_requested_range() {
     let rig = small(parted(), 2);
     rig.get(PATH).range("bytes=1000-6999").send().await.partial(&truth(), 1000..7000);
     settle().await;
@@ -387,9 +391,9 @@ async fn nothing_is_read_ahead_beyond_what_was_asked() {
 }
 
 #[tokio::test]
-async fn a_slice_ends_with_the_viewer_that_it_is_for() {
+async fn a_slice_ends_with_the_client_that_it_is_for() {
     let gate = Gate::shut();
-    // Within chunk 3.
+    // The gate is within chunk 3.
     let rig = small(parted(), 4);
     rig.inner.answer_each(PATH, [parted(), parted().step(6, Step::Wait(gate.clone()))]);
     let mut reading = rig.get(PATH).reading().await;
@@ -408,16 +412,16 @@ async fn a_slice_ends_with_the_viewer_that_it_is_for() {
     rig.inner.was_called(calls);
     assert_eq!(waits.count(), 0);
     let fetched = rig.inner.bytes_of(PATH);
-    // The chunk under way was finished, for it would be fetched twice.
+    // The chunk under way was finished, because otherwise it would be fetched twice.
     assert_eq!(fetched, 7000, "{:?}", asked(&rig));
 
-    // What had landed stays, and the next viewer goes on from there.
+    // The stored chunks stay, and the next client goes on from there.
     rig.get(PATH).send().await.whole(&truth()).is_hit();
     assert_eq!(chunks(&rig).iter().filter(|chunk| **chunk < 3).count(), 3);
 }
 
 #[tokio::test]
-async fn a_slice_goes_on_for_who_still_waits_for_it() {
+async fn a_slice_goes_on_for_a_request_that_still_waits_for_it() {
     let gate = Gate::shut();
     let rig = begun(parted()).await;
     rig.inner.answer(PATH, parted().step(9, Step::Wait(gate.clone())));
@@ -452,9 +456,9 @@ async fn chunks_are_read_as_they_land() {
 }
 
 #[tokio::test]
-async fn no_more_calls_at_once_than_may_be() {
+async fn no_more_calls_run_at_once_than_the_limit_allows() {
     let gate = Gate::shut();
-    let rig = begun(parted()).await.layer(|layer| layer.most_slices(2));
+    let rig = begun(parted()).await.fill(Fill::sliced().max_calls(NonZeroUsize::new(2).unwrap()));
     rig.inner.answer(PATH, parted().held_by(&gate));
     let viewers: Vec<_> =
         (1..8).map(|chunk| rig.get(PATH).range(&format!("bytes={chunk}000-{chunk}099")).start()).collect();

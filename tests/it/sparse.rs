@@ -1,9 +1,9 @@
-//! Objects of which only some chunks are stored: what they are bound by, how they are judged, and what the modes make of
+//! Objects with only some chunks stored: the validators that bind their parts, and how each mode judges and completes
 //! them.
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-use tower_video_cache::{Error, Fault, Fill, Operation, Policy};
+use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
 use crate::{
     rig::{seconds, settle, Gate, Rig, Script, Step},
@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
-    // With `If-Range` heeded a 200 comes, else a part of the other version.
+    // If the inner service obeys `If-Range`, a 200 comes, else a part of the other version.
     for second in [changed(), changed().ignores_if_range()] {
         let rig = small(parted(), 1);
         let mut one = rig.get(PATH).reading().await;
@@ -28,7 +28,7 @@ async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
         let before = asked(&rig).len();
         rig.get(PATH).send().await.whole(&other());
         rig.get(PATH).range("bytes=500-1500").send().await.partial(&other(), 500..1501);
-        assert_eq!(asked(&rig)[before], "0-999", "it starts over");
+        assert_eq!(asked(&rig)[before], "0-999", "the request starts over");
         assert!(asked(&rig)[before + 1..].iter().all(|asked| asked.ends_with("\"v2\"")));
     }
 }
@@ -45,7 +45,7 @@ async fn a_request_that_has_not_begun_starts_over_with_the_changed_object() {
 }
 
 #[tokio::test]
-async fn a_slice_that_is_not_what_was_asked_for_ends_the_body_and_the_next_viewer_gets_the_truth() {
+async fn a_slice_other_than_the_requested_one_ends_the_body_and_the_next_client_gets_the_truth() {
     for (why, second) in [
         ("another total", parted().says_range("bytes 1000-1999/9501")),
         ("another coding", parted().part_header("content-encoding", "gzip")),
@@ -125,7 +125,7 @@ async fn an_inner_service_without_usable_parts_is_asked_again_without_range() {
 }
 
 #[tokio::test]
-async fn for_ten_minutes_it_is_remembered_that_there_are_no_parts() {
+async fn an_inner_service_without_parts_is_remembered_for_ten_minutes() {
     for script in [unparted(), parted().without("etag")] {
         let rig = rig(script);
         rig.get(PATH).send().await.whole(&truth());
@@ -160,7 +160,7 @@ async fn a_stale_object_costs_one_conditional_request_for_all_of_its_chunks() {
     assert!(!calls[2].headers.contains_key("if-range"));
     assert_eq!(answers[0].cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=300");
 
-    // Fresh again, and in parts as before.
+    // The object is fresh again, and in parts as before.
     let whole = rig.get(PATH).send().await;
     whole.whole(&truth()).is_hit();
     assert_eq!(asked(&rig)[3..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
@@ -178,7 +178,7 @@ async fn a_stale_object_that_has_changed_is_begun_anew() {
     assert_eq!(
         asked(&rig),
         ["0-999", "5000-5999", "0-4999 \"v2\"", "6000-9499 \"v2\""],
-        "nothing of the old one is used"
+        "no byte of the old object is used"
     );
 }
 
@@ -221,7 +221,7 @@ async fn each_variant_is_an_object_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_was_stored_without_credentials_is_fetched_without_them() {
+async fn an_object_stored_without_credentials_is_fetched_without_them() {
     // RFC 9111 §3.5
     for (control, sends) in [("max-age=60", false), ("public, max-age=60", true)] {
         let policy = Policy::default().share_with_authorized(true);
@@ -234,7 +234,7 @@ async fn what_was_stored_without_credentials_is_fetched_without_them() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_stored_passes_with_the_range_that_the_viewer_asked_for() {
+async fn an_unstorable_response_passes_with_the_range_that_the_client_asked_for() {
     for (control, authorization, detail) in [
         ("no-store", None, "no-store"),
         ("private", None, "private"),
@@ -250,7 +250,7 @@ async fn what_may_not_be_stored_passes_with_the_range_that_the_viewer_asked_for(
         assert_eq!(answer.cache_status(), format!("tower-video-cache; fwd=uri-miss; detail={detail}"));
         assert_eq!(asked(&rig), ["4000-4999", "4100-4199"]);
         assert_eq!(rig.puts(), 0);
-        // It is remembered.
+        // The cache remembers it.
         ask().send().await.whole(&truth());
         assert_eq!(asked(&rig)[2..], ["all"]);
     }
@@ -283,7 +283,7 @@ async fn an_object_in_parts_does_not_stand_in_for_an_error_and_is_not_lost_by_it
     let rig = rig.layer(|layer| layer.policy(Policy::default().stale_if_error(seconds(900))));
     rig.clock.advance(seconds(301));
     rig.inner.answer(PATH, Script::absent().status(503));
-    // What it would be asked for next would have to come from where the error came from.
+    // The missing chunks would have to come from the inner service that just failed.
     for range in ["bytes=0-9", "bytes=0-"] {
         assert_eq!(rig.get(PATH).range(range).send().await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -294,7 +294,7 @@ async fn an_object_in_parts_does_not_stand_in_for_an_error_and_is_not_lost_by_it
 }
 
 #[tokio::test]
-async fn who_wants_only_what_is_stored_gets_no_part_of_an_object_in_parts() {
+async fn an_only_if_cached_request_gets_no_part_of_an_object_in_parts() {
     let rig = begun(parted()).await;
     let answer = rig.get(PATH).header("cache-control", "only-if-cached").send().await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
@@ -320,11 +320,11 @@ async fn an_inner_service_that_fails_takes_nothing_of_the_object_out() {
 }
 
 #[tokio::test]
-async fn a_whole_fill_completes_what_is_missing_before_it_serves() {
+async fn a_whole_fill_completes_the_missing_chunks_before_it_serves() {
     let gate = Gate::shut();
     let rig = begun(parted()).await;
     rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
-    let rig = rig.fill(Fill::Whole);
+    let rig = rig.fill(Fill::whole());
     rig.inner.answer(PATH, parted().step(15, Step::Wait(gate.clone())));
     let there = rig.get(PATH).range("bytes=0-9").start();
     let missing = rig.get(PATH).range("bytes=8000-8009").start();
@@ -335,7 +335,7 @@ async fn a_whole_fill_completes_what_is_missing_before_it_serves() {
     there.await.unwrap().partial(&truth(), 0..10);
     missing.await.unwrap().partial(&truth(), 8000..8010);
     assert_eq!(asked(&rig)[2..], ["1000-4999 \"v1\"", "6000-9499 \"v1\""]);
-    // From now on it is whole, in any mode.
+    // From now on the object is whole, in any mode.
     rig.get(PATH).send().await.whole(&truth()).is_hit();
     rig.get(PATH).header("cache-control", "only-if-cached").send().await.whole(&truth()).is_hit();
     rig.inner.was_called(4);
@@ -343,9 +343,9 @@ async fn a_whole_fill_completes_what_is_missing_before_it_serves() {
 
 #[tokio::test]
 async fn a_whole_fill_of_a_changed_object_is_of_the_new_one() {
-    let rig = begun(parted()).await.fill(Fill::Whole);
+    let rig = begun(parted()).await.fill(Fill::whole());
     for (number, script) in [changed(), changed().ignores_if_range()].into_iter().enumerate() {
-        let rig = if number == 0 { &rig } else { &begun(parted()).await.fill(Fill::Whole) };
+        let rig = if number == 0 { &rig } else { &begun(parted()).await.fill(Fill::whole()) };
         rig.inner.answer(PATH, script);
         rig.get(PATH).send().await.whole(&other());
         rig.get(PATH).send().await.whole(&other()).is_hit();
@@ -354,9 +354,9 @@ async fn a_whole_fill_of_a_changed_object_is_of_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_progressive_fill_serves_what_is_there_at_once_and_fetches_the_rest() {
+async fn a_progressive_fill_serves_the_stored_chunks_at_once_and_fetches_the_rest() {
     let gate = Gate::shut();
-    let rig = begun(parted()).await.fill(Fill::Progressive);
+    let rig = begun(parted()).await.fill(Fill::progressive());
     rig.inner.answer(PATH, parted().held_by(&gate));
     let mut reading = rig.get(PATH).reading().await;
     assert!(reading.ready() == truth().slice(..1000));
@@ -368,7 +368,7 @@ async fn a_progressive_fill_serves_what_is_there_at_once_and_fetches_the_rest() 
 
 #[tokio::test]
 async fn a_part_that_comes_unasked_is_completed_in_every_mode() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let rig = Rig::new().fill(mode);
         let part = Script::of(&truth().slice(..2500))
             .status(206)
@@ -384,9 +384,9 @@ async fn a_part_that_comes_unasked_is_completed_in_every_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fill_that_broke_leaves_its_chunks_for_what_comes_after() {
-    for mode in [Fill::Whole, Fill::Progressive] {
-        let rig = Rig::new().fill(mode).layer(|layer| layer.resumes(0));
+async fn a_fill_that_broke_leaves_its_chunks_for_the_next_fill() {
+    for mode in [Fill::whole(), Fill::progressive()] {
+        let rig = Rig::new().fill(mode).layer(|layer| layer.retry(Retry::default().attempts(0)));
         rig.inner.answer_each(PATH, [parted().dies_at(4500), parted()]);
         let first = rig.get(PATH).send().await;
         assert!(first.error.is_some() || first.status == StatusCode::BAD_GATEWAY, "{mode:?}");
@@ -396,7 +396,7 @@ async fn a_fill_that_broke_leaves_its_chunks_for_what_comes_after() {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_viewer_nothing() {
+async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_client_nothing() {
     for fault in [Fault::Error, Fault::Absent, Fault::Lost, Fault::Corrupt] {
         let rig = begun(parted()).await;
         rig.store.spoil(Operation::Put, rig.puts() + 2, fault);
@@ -407,8 +407,8 @@ async fn a_store_that_does_not_take_a_chunk_of_a_slice_costs_the_viewer_nothing(
 }
 
 #[tokio::test]
-async fn what_the_store_has_no_room_for_is_read_by_who_waits_for_it() {
-    let rig = begun(parted()).await.layer(|layer| layer.most_promised(1));
+async fn a_chunk_that_the_store_has_no_room_for_is_read_by_the_waiting_request() {
+    let rig = begun(parted()).await.layer(|layer| layer.limits(Limits::default().max_reserved(1)));
     let puts = rig.puts();
     rig.get(PATH).range("bytes=5000-5099").send().await.partial(&truth(), 5000..5100);
     assert_eq!(rig.puts(), puts);
@@ -417,8 +417,8 @@ async fn what_the_store_has_no_room_for_is_read_by_who_waits_for_it() {
 }
 
 #[tokio::test]
-async fn an_object_that_was_evicted_in_part_is_completed_by_what_is_missing() {
-    for mode in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+async fn an_object_that_was_evicted_in_part_is_completed_by_its_missing_chunks() {
+    for mode in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let rig = begun(parted()).await;
         rig.get(PATH).range("bytes=5000-5999").send().await.partial(&truth(), 5000..6000);
         // The chunk that is read is lost.
@@ -434,7 +434,7 @@ async fn an_object_that_was_evicted_in_part_is_completed_by_what_is_missing() {
 
 #[tokio::test]
 async fn a_stale_object_in_parts_is_validated_by_one_question_in_every_mode() {
-    for mode in [Fill::Whole, Fill::Progressive] {
+    for mode in [Fill::whole(), Fill::progressive()] {
         let rig = begun(parted().honours_conditions()).await.fill(mode);
         rig.clock.advance(seconds(301));
         rig.get(PATH).send().await.whole(&truth());
@@ -459,7 +459,7 @@ async fn a_body_under_way_goes_on_when_its_object_is_invalidated_and_does_not_br
 
 #[tokio::test]
 async fn versions_that_follow_each_other_fast_are_never_mixed() {
-    // Every call is answered by the other version than the one before.
+    // Each call is answered by a different version than the one before.
     for honest in [true, false] {
         let rig = small(parted(), 2);
         let script = |number: usize| {

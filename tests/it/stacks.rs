@@ -1,7 +1,9 @@
-//! Every layer of tower and tower-http, outside of the cache and inside of it: it compiles, and the viewer notices nothing.
+//! Every layer of tower and tower-http, outside of the cache and inside of it: it compiles, and the client notices
+//! nothing.
 //!
-//! A layer that changes the type of the request's body needs a `MapRequestBodyLayer` between itself and the cache, for the cache makes
-//! request bodies of its own. A service that cannot be cloned needs a buffer around it, if it is inside.
+//! A layer that changes the type of the request's body needs a `MapRequestBodyLayer` between itself and the cache,
+//! because the cache makes request bodies of its own. An inner service that cannot be cloned needs a buffer around
+//! it.
 
 use std::{
     convert::Infallible,
@@ -77,7 +79,7 @@ const LONG: Duration = Duration::from_secs(30);
 const FIELD: HeaderName = HeaderName::from_static("x-field");
 const VALUE: HeaderValue = HeaderValue::from_static("value");
 
-/// An inner service that counts its calls, whatever the request's body.
+/// An inner service that counts its calls and accepts any request body.
 #[derive(Clone, Default)]
 struct Counted(Arc<AtomicUsize>);
 
@@ -101,7 +103,7 @@ impl<A> Service<Request<A>> for Counted {
 }
 
 fn cache() -> VideoCacheLayer {
-    VideoCacheLayer::new(MokaStore::new(1 << 20))
+    VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap())
 }
 
 fn request(range: Option<&str>) -> Request<Body> {
@@ -112,7 +114,7 @@ fn request(range: Option<&str>) -> Request<Body> {
     request.body(Body::empty()).unwrap()
 }
 
-/// The answer's bytes are those of the movie, whole and in part, and one call brings them.
+/// Checks that the answer's bytes are those of the video, whole and in part, and that one call brings them.
 async fn plays<S, B>(about: &str, mut app: S, calls: &AtomicUsize)
 where
     S: Service<Request<Body>, Response = Response<B>>,
@@ -145,7 +147,7 @@ where
     plays(about, layer.layer(cache().layer(inner.clone())), &inner.0).await;
 }
 
-/// As the cache asks of an inner service; in a box, so that one cache is compiled for all of them.
+/// Puts a layer inside of the cache. A box hides its type, so that one cache is compiled for all layers.
 async fn inside<L, B>(about: &str, layer: L)
 where
     L: Layer<Counted>,
@@ -163,7 +165,7 @@ where
     plays(about, cache().layer(boxed), &inner.0).await;
 }
 
-/// Both, with a layer made for each.
+/// Does both, with a new layer for each.
 macro_rules! both {
     ($($layer:expr),* $(,)?) => {$(
         outside(concat!(stringify!($layer), " outside"), $layer).await;
@@ -188,7 +190,7 @@ fn will_go_on<T>(it: T) -> Ready<Result<T, BoxError>> {
     ready(Ok(it))
 }
 
-/// Tries nothing again.
+/// A policy that tries nothing again.
 #[derive(Clone)]
 struct Once;
 
@@ -300,7 +302,7 @@ async fn every_layer_of_tower_http_may_be_outside_and_inside() {
 }
 
 #[tokio::test]
-async fn a_layer_that_checks_who_asks_may_be_outside_and_inside() {
+async fn a_layer_that_checks_credentials_may_be_outside_and_inside() {
     let outer = AsyncRequireAuthorizationLayer::new(|request: Request<Body>| async {
         Ok::<_, Response<ResponseBody<Full<Bytes>>>>(request)
     });

@@ -1,7 +1,7 @@
-//! What is stale and may be used all the same (RFC 9111 §4.2.4, RFC 5861).
+//! Stale responses that may be used all the same (RFC 9111 §4.2.4, RFC 5861).
 
 use bytes::Bytes;
-use tower_video_cache::Policy;
+use tower_video_cache::{Policy, Timeouts};
 
 use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
 
@@ -19,7 +19,7 @@ fn script(cache_control: &str) -> Script {
         .honours_conditions()
 }
 
-/// A rig whose store has the movie, stale for `staleness` seconds.
+/// A rig whose store has the video, stale for `staleness` seconds.
 async fn stale(rig: Rig, cache_control: &str, staleness: u64) -> Rig {
     let rig = rig.script(PATH, script(cache_control));
     rig.get(PATH).send().await.whole(&truth());
@@ -32,7 +32,7 @@ fn with(policy: Policy) -> Rig {
 }
 
 #[tokio::test]
-async fn within_its_window_it_is_served_while_it_is_validated_behind() {
+async fn a_stale_response_within_its_window_is_served_while_it_is_validated() {
     let by_field = stale(Rig::new(), "max-age=60, stale-while-revalidate=30", 29).await;
     let by_policy = with(Policy::default().stale_while_revalidate(seconds(30)));
     let by_policy = stale(by_policy, "max-age=60", 29).await;
@@ -40,7 +40,7 @@ async fn within_its_window_it_is_served_while_it_is_validated_behind() {
         let gate = Gate::shut();
         let changed = Script::movie("/b.mp4", 900).header("etag", "\"v2\"").held_by(&gate);
         rig.inner.answer(PATH, changed);
-        // Nobody waits for the validation that is under way, and there is one for all.
+        // No request waits for the validation under way, and all share one.
         for _ in 0..3 {
             let answer = rig.get(PATH).range("bytes=5-9").send().await;
             answer.partial(&truth(), 5..10);
@@ -59,7 +59,7 @@ async fn within_its_window_it_is_served_while_it_is_validated_behind() {
 }
 
 #[tokio::test]
-async fn a_304_behind_the_viewers_back_makes_it_fresh() {
+async fn a_304_in_the_background_makes_a_stale_response_fresh() {
     let rig = stale(Rig::new(), "max-age=60, stale-while-revalidate=30", 0).await;
     rig.head(PATH).send().await.is_hit();
     settle().await;
@@ -69,7 +69,7 @@ async fn a_304_behind_the_viewers_back_makes_it_fresh() {
 }
 
 #[tokio::test]
-async fn a_validation_behind_that_fails_or_panics_harms_nobody() {
+async fn a_background_validation_that_fails_or_panics_harms_nobody() {
     for failing in [script("").fails(), script("").panics(), Script::absent().status(503)] {
         let rig = stale(Rig::new(), "max-age=60, stale-while-revalidate=30", 0).await;
         rig.inner.answer(PATH, failing);
@@ -82,7 +82,7 @@ async fn a_validation_behind_that_fails_or_panics_harms_nobody() {
 }
 
 #[tokio::test]
-async fn past_its_window_or_against_its_word_it_is_validated_first() {
+async fn a_stale_response_past_its_window_or_against_its_word_is_validated_first() {
     let window = "stale-while-revalidate=30";
     let mut cases = vec![(format!("max-age=60, {window}"), 30)];
     cases.extend(FORBIDDING.map(|word| (format!("max-age=60, {window}, {word}"), 0)));
@@ -95,7 +95,7 @@ async fn past_its_window_or_against_its_word_it_is_validated_first() {
 }
 
 #[tokio::test]
-async fn within_its_window_it_stands_in_for_errors() {
+async fn a_stale_response_within_its_window_stands_in_for_errors() {
     let errors = [500, 502, 503, 504].map(|status| (Script::absent().status(status), status));
     let dying = (Script::movie("/b.mp4", 2500).step(2, Step::Fail), 200);
     let failing = (script("").fails(), 0);
@@ -125,7 +125,7 @@ async fn within_its_window_it_stands_in_for_errors() {
 }
 
 #[tokio::test]
-async fn those_who_wait_get_what_stands_in_too() {
+async fn waiting_requests_get_the_stale_response_that_stands_in_too() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, Script::absent().status(503).held_by(&gate));
@@ -140,7 +140,7 @@ async fn those_who_wait_get_what_stands_in_too() {
 }
 
 #[tokio::test]
-async fn what_is_gone_stands_in_for_nobody_who_waited() {
+async fn a_response_that_is_gone_stands_in_for_no_waiting_request() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, Script::absent().held_by(&gate));
@@ -151,12 +151,13 @@ async fn what_is_gone_stands_in_for_nobody_who_waited() {
     rig.inner.answer(PATH, Script::absent().status(503));
     gate.open();
     assert_eq!(leader.await.unwrap().status, 404);
-    assert_eq!(follower.await.unwrap().status, 503, "the origin has said that it is gone");
+    assert_eq!(follower.await.unwrap().status, 503, "the inner service has said that it is gone");
 }
 
 #[tokio::test]
-async fn a_fill_that_takes_too_long_is_stood_in_for() {
-    let rig = Rig::new().layer(|layer| layer.follower_limit(std::time::Duration::ZERO));
+async fn a_stale_response_stands_in_for_a_fill_that_takes_too_long() {
+    let rig =
+        Rig::new().layer(|layer| layer.timeouts(Timeouts::default().follower(std::time::Duration::ZERO)));
     let rig = stale(rig, "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script("").held_by(&gate));
@@ -171,11 +172,11 @@ async fn a_fill_that_takes_too_long_is_stood_in_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_stood_in_for_as_an_error_is() {
+async fn a_stale_response_stands_in_for_silence_as_for_an_error() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script("").held_by(&gate));
-    // Tokio's clock is paused, and goes on to the limit as soon as all wait.
+    // Tokio's clock is paused, and jumps to the limit as soon as all tasks wait.
     let answer = rig.get(PATH).range("bytes=5-9").send().await;
     answer.partial(&truth(), 5..10);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=0; detail=stale-if-silent");
@@ -192,7 +193,7 @@ async fn a_request_may_want_no_stand_in() {
 }
 
 #[tokio::test]
-async fn a_head_is_stood_in_for_too() {
+async fn a_stale_response_stands_in_for_a_failed_head_too() {
     let rig = stale(Rig::new(), "max-age=60, stale-if-error=30", 0).await;
     rig.inner.answer(PATH, Script::absent().status(502));
     let answer = rig.head(PATH).send().await;
@@ -204,7 +205,7 @@ async fn a_head_is_stood_in_for_too() {
 }
 
 #[tokio::test]
-async fn against_its_word_nothing_stands_in_and_other_statuses_are_no_errors() {
+async fn a_stale_response_that_forbids_it_does_not_stand_in_and_other_statuses_are_no_errors() {
     let mut cases: Vec<_> =
         FORBIDDING.iter().map(|word| (format!("max-age=60, stale-if-error=30, {word}"), 503)).collect();
     cases.push(("max-age=60".to_owned(), 503));
@@ -217,7 +218,7 @@ async fn against_its_word_nothing_stands_in_and_other_statuses_are_no_errors() {
 }
 
 #[tokio::test]
-async fn what_is_fresh_stands_in_where_a_request_wants_it_fresher() {
+async fn a_fresh_response_stands_in_if_a_request_wants_it_fresher() {
     let rig = Rig::new().script(PATH, script("max-age=60"));
     rig.get(PATH).send().await;
     rig.clock.advance(seconds(10));
@@ -230,7 +231,7 @@ async fn what_is_fresh_stands_in_where_a_request_wants_it_fresher() {
 }
 
 #[tokio::test]
-async fn what_comes_staler_than_its_window_is_for_the_viewer_who_asked_alone() {
+async fn a_response_that_comes_staler_than_its_window_is_for_its_own_client_alone() {
     for (age, calls) in [("89", 1), ("90", 2)] {
         let gate = Gate::shut();
         let old = script("max-age=60, stale-while-revalidate=30").header("age", age);
@@ -247,7 +248,7 @@ async fn what_comes_staler_than_its_window_is_for_the_viewer_who_asked_alone() {
 }
 
 #[tokio::test]
-async fn who_wants_nothing_but_what_is_stored_has_nothing_validated_behind() {
+async fn an_only_if_cached_request_starts_no_background_validation() {
     // RFC 9111 §5.2.1.7
     let rig = stale(Rig::new(), "max-age=60, stale-while-revalidate=30", 29).await;
     rig.get(PATH).header("cache-control", "only-if-cached").send().await.is_hit().whole(&truth());

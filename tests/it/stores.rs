@@ -1,25 +1,45 @@
-//! The store contract: the suite passes what keeps it, and finds out what breaks it.
+//! The store contract: the conformance suite passes stores that keep it, and finds stores that break it.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tower_video_cache::{conformance, BoxError, Fault, FaultStore, Lease, MokaStore, Operation, Store};
+use tower_video_cache::{
+    conformance, BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, Store,
+};
 
 #[tokio::test]
 async fn the_memory_store_keeps_the_contract() {
-    conformance::check(&MokaStore::new(64 << 20)).await;
-    conformance::check(&MokaStore::new(4 << 20)).await;
+    conformance::check(&MokaStore::new(64 << 20).unwrap()).await;
+    conformance::check(&MokaStore::new(4 << 20).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_store_without_its_type_keeps_the_contract() {
+    conformance::check(&BoxStore::new(MokaStore::new(64 << 20).unwrap())).await;
+    let leasing = Leasing { values: MokaStore::new(64 << 20).unwrap(), holders: Mutex::default(), flaw: "" };
+    let boxed = BoxStore::new(BoxStore::new(leasing)).clone();
+    conformance::check(&boxed).await;
+    assert!(matches!(boxed.lease("l/0", "0", Duration::ZERO).await, Ok(Lease::Granted)));
+}
+
+#[tokio::test]
+async fn a_store_without_its_type_says_of_itself_what_the_store_says() {
+    let (store, moka) = (FaultStore::new(MokaStore::new(9000).unwrap()), MokaStore::new(9000).unwrap());
+    for (boxed, can_alter) in [(BoxStore::new(store), true), (BoxStore::new(moka), false)] {
+        assert_eq!((boxed.capacity(), boxed.max_value_size()), (Some(9000), Some(8600)));
+        assert_eq!((boxed.can_alter(), boxed.is_down()), (can_alter, false));
+    }
 }
 
 #[tokio::test]
 async fn a_store_without_faults_keeps_the_contract_through_the_fault_store() {
-    conformance::check(&FaultStore::new(MokaStore::new(64 << 20))).await;
+    conformance::check(&FaultStore::new(MokaStore::new(64 << 20).unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_store_that_forgets_at_times_keeps_the_contract() {
-    let store = FaultStore::new(MokaStore::new(64 << 20));
+    let store = FaultStore::new(MokaStore::new(64 << 20).unwrap());
     for nth in (1..60).step_by(3) {
         store.spoil(Operation::Get, nth, Fault::Absent);
     }
@@ -27,7 +47,7 @@ async fn a_store_that_forgets_at_times_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn the_suite_finds_what_breaks_the_contract() {
+async fn the_suite_finds_stores_that_break_the_contract() {
     for (operation, nth, fault) in [
         (Operation::Get, 1, Fault::Error),
         (Operation::Get, 5, Fault::Corrupt),
@@ -36,12 +56,12 @@ async fn the_suite_finds_what_breaks_the_contract() {
         (Operation::Remove, 1, Fault::Absent),
         (Operation::Remove, 2, Fault::Error),
     ] {
-        let store = FaultStore::new(MokaStore::new(64 << 20));
+        let store = FaultStore::new(MokaStore::new(64 << 20).unwrap());
         store.spoil(operation, nth, fault);
         let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
         assert!(checked.is_err(), "{operation:?} {nth} {fault:?}");
     }
-    let forgetful = FaultStore::new(MokaStore::new(64 << 20));
+    let forgetful = FaultStore::new(MokaStore::new(64 << 20).unwrap());
     forgetful.spoil_from(Operation::Put, 1, Fault::Absent);
     assert!(AssertUnwindSafe(conformance::check(&forgetful)).catch_unwind().await.is_err(), "keeps nothing");
 }
@@ -51,13 +71,13 @@ async fn the_suite_tells_leases_that_are_one_holders_from_those_that_are_not() {
     for flaw in
         ["", "granted to all", "renewed by all", "released by all", "kept for ever", "left by a remove"]
     {
-        let store = Leasing { values: MokaStore::new(64 << 20), holders: Mutex::default(), flaw };
+        let store = Leasing { values: MokaStore::new(64 << 20).unwrap(), holders: Mutex::default(), flaw };
         let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
         assert_eq!(checked.is_ok(), flaw.is_empty(), "{flaw}");
     }
 }
 
-/// Leases whose time never ends, with a flaw or none.
+/// Leases that never expire, with one flaw or none.
 struct Leasing {
     values: MokaStore,
     holders: Mutex<HashMap<String, String>>,
@@ -106,16 +126,16 @@ impl Store for Leasing {
 
 #[tokio::test]
 async fn a_value_larger_than_the_memory_store_is_declined() {
-    let store = MokaStore::new(10_000);
+    let store = MokaStore::new(10_000).unwrap();
     store.put("c/small", Bytes::from_static(b"kept")).await.unwrap();
     assert!(store.put("c/large", Bytes::from(vec![0; 10_000])).await.is_err());
     assert_eq!(store.get("c/small").await.unwrap().unwrap(), "kept");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_fault_is_what_it_says() {
+async fn each_fault_does_what_its_name_says() {
     async fn spoiled(operation: Operation, fault: Fault) -> FaultStore<MokaStore> {
-        let store = FaultStore::new(MokaStore::new(1 << 20));
+        let store = FaultStore::new(MokaStore::new(1 << 20).unwrap());
         store.inner().put("k", Bytes::from_static(b"value")).await.unwrap();
         store.spoil(operation, 1, fault);
         store

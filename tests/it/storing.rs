@@ -1,12 +1,12 @@
-//! What may come in, and for how long it may go out.
+//! The responses that may be stored, and how long they may be served.
 
 use http::{Request, StatusCode};
-use tower_video_cache::{CacheKey, Policy};
+use tower_video_cache::{CacheKey, Policy, Statuses};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
 #[tokio::test]
-async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
+async fn a_response_that_the_rfc_forbids_to_store_is_passed_on_untouched() {
     let movie_script = || Script::movie("/a.mp4", 2500);
     for (script, detail) in [
         (movie_script().status(404), "status"),
@@ -43,14 +43,15 @@ async fn what_the_rfc_forbids_is_passed_on_untouched_and_never_stored() {
 }
 
 #[tokio::test]
-async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
+async fn a_seek_in_an_unstorable_response_is_still_a_seek() {
     let script = Script::movie("/a.mp4", 2500).header("cache-control", "no-store").honours_ranges();
     let rig = Rig::new().script("/a.mp4", script);
     let truth = movie("/a.mp4", 2500);
-    // The first is asked whole, to be stored, and then again as the viewer asked it.
+    // The first request asks for the whole, which could be stored. After the refusal, the client's own request goes
+    // out unchanged.
     rig.get("/a.mp4").range("bytes=100-199").send().await.partial(&truth, 100..200);
     rig.inner.was_called(2);
-    // For a while that is remembered, and one call is enough.
+    // The cache remembers that for a while, and one call is enough.
     for call in 3..6 {
         let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
         answer.partial(&truth, 5..10);
@@ -64,13 +65,13 @@ async fn a_seek_in_what_cannot_be_stored_is_still_a_seek() {
 }
 
 #[tokio::test]
-async fn an_answer_that_may_be_stored_ends_the_memory_of_those_that_may_not() {
+async fn an_answer_that_may_be_stored_ends_the_memory_of_unstorable_ones() {
     let script = || Script::movie("/a.mp4", 2500).honours_ranges();
     let truth = movie("/a.mp4", 2500);
     let rig = Rig::new().script("/a.mp4", script().header("cache-control", "no-store"));
     rig.get("/a.mp4").send().await;
     rig.inner.answer("/a.mp4", script());
-    // This one still passes, as asked; its answer shows that the next one need not.
+    // This request still passes unchanged. Its answer shows that the next one need not.
     let answer = rig.get("/a.mp4").range("bytes=5-9").send().await;
     answer.partial(&truth, 5..10);
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=no-store");
@@ -80,7 +81,7 @@ async fn an_answer_that_may_be_stored_ends_the_memory_of_those_that_may_not() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_ends_the_memory_of_what_could_not_be_stored() {
+async fn an_unsafe_request_ends_the_memory_of_unstorable_answers() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).header("cache-control", "no-store"));
     rig.get("/a.mp4").send().await;
     rig.inner.answer("/a.mp4", Script::movie("/a.mp4", 10));
@@ -139,9 +140,9 @@ async fn a_response_is_served_while_it_is_fresh_and_fetched_again_after() {
 }
 
 #[tokio::test]
-async fn the_policy_decides_what_the_rfc_leaves_open() {
+async fn the_policy_decides_questions_that_the_rfc_leaves_open() {
     let page = Script::movie("/page", 10).without("content-type").header("content-type", "text/html");
-    let policy = Policy::default().media(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
+    let policy = Policy::default().media_types(["*/*"]).default_ttl(seconds(5)).statuses([StatusCode::OK]);
     let rig = Rig::new().script("/page", page).layer(|layer| layer.policy(policy));
     rig.get("/page").send().await;
     rig.clock.advance(seconds(4));
@@ -195,7 +196,7 @@ async fn variants_are_kept_apart_and_never_mixed() {
         };
         let calls = rig.inner.calls().len();
         ask().send().await.whole(&movie(truth, 2500));
-        // Whatever the inner service would say now, this variant is stored.
+        // This variant is stored, so the inner service's new answer does not matter.
         rig.inner.answer("/a.mp4", variant("/other"));
         ask().range("bytes=7-8").send().await.partial(&movie(truth, 2500), 7..9).is_hit();
         rig.inner.was_called(calls + 1);
@@ -212,7 +213,7 @@ async fn variants_are_kept_apart_and_never_mixed() {
 }
 
 #[tokio::test]
-async fn an_inner_service_that_changes_what_it_varies_by_mixes_nothing() {
+async fn an_inner_service_that_changes_its_vary_mixes_nothing() {
     let rig = Rig::new();
     let ask = |language: &'static str| {
         rig.get("/a.mp4").header("accept-language", language).header("x-device", language)
@@ -223,7 +224,7 @@ async fn an_inner_service_that_changes_what_it_varies_by_mixes_nothing() {
     ask("en").send().await.whole(&movie("/2", 2500));
     ask("de").send().await.whole(&movie("/1", 2500)).is_hit();
     ask("en").send().await.whole(&movie("/2", 2500)).is_hit();
-    // It no longer varies: the latest answer is every viewer's.
+    // The response no longer varies, so the latest answer is for every client.
     rig.inner.answer("/a.mp4", Script::movie("/3", 2500));
     ask("fr").send().await.whole(&movie("/3", 2500));
     ask("de").send().await.whole(&movie("/3", 2500)).is_hit();
@@ -263,7 +264,7 @@ async fn hosts_and_queries_have_answers_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_key_function_decides_who_shares() {
+async fn a_key_function_decides_which_requests_share_a_response() {
     let rig =
         Rig::new().movie("/a.mp4", 10).layer(|layer| layer.key(|request| CacheKey::new(request.uri.path())));
     rig.get("/a.mp4?token=1").send().await.whole(&movie("/a.mp4", 10));
@@ -293,7 +294,7 @@ async fn a_router_that_strips_prefixes_is_put_right_by_a_key_function() {
 }
 
 #[tokio::test]
-async fn a_get_with_content_is_nobodys_business_but_the_inner_services() {
+async fn a_get_with_content_is_for_the_inner_service_alone() {
     let rig = Rig::new().movie("/a.mp4", 10);
     for call in 1..=2 {
         let answer = rig.get("/a.mp4").body("fat").send().await;
@@ -304,14 +305,14 @@ async fn a_get_with_content_is_nobodys_business_but_the_inner_services() {
 }
 
 #[tokio::test]
-async fn what_is_not_this_caches_goes_by_untouched() {
+async fn a_bypassed_request_passes_untouched() {
     let rig = Rig::new().movie("/a.mp4", 10);
     let rig = rig.layer(|layer| layer.bypass(|request| request.uri.path() == "/a.mp4"));
     for call in 1..=2 {
         let answer = rig.get("/a.mp4").range("bytes=0-1").send().await;
         answer.whole(&movie("/a.mp4", 10));
         assert_eq!(answer.cache_status(), "tower-video-cache; fwd=bypass");
-        assert_eq!(answer.headers.len(), 3, "that, and the fields of the script: {:?}", answer.headers);
+        assert_eq!(answer.headers.len(), 3, "that, and the script's fields: {:?}", answer.headers);
         assert_eq!(rig.inner.calls()[call - 1].headers["range"], "bytes=0-1");
     }
     let upgrade = rig.get("/b.mp4").header("upgrade", "websocket").send().await;
@@ -319,7 +320,7 @@ async fn what_is_not_this_caches_goes_by_untouched() {
 }
 
 #[tokio::test]
-async fn asking_again_is_for_what_a_second_answer_could_better() {
+async fn a_second_call_is_made_only_if_its_answer_could_be_better() {
     let script = || Script::movie("/a.mp4", 2500).honours_ranges();
     // An error has no parts.
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 10).status(503));
@@ -327,7 +328,7 @@ async fn asking_again_is_for_what_a_second_answer_could_better() {
         assert_eq!(rig.get("/a.mp4").range("bytes=0-1").send().await.status, 503);
         rig.inner.was_called(calls);
     }
-    // Credentials and cookies are remembered like any other reason, and credentials for those who have them.
+    // Credentials and cookies are remembered like any other reason, but credentials only for requests that have them.
     for (script, name) in [(script(), "authorization"), (script().header("set-cookie", "a=b"), "cookie")] {
         let rig = Rig::new().script("/a.mp4", script);
         for calls in [2, 3, 4] {
@@ -343,7 +344,7 @@ async fn asking_again_is_for_what_a_second_answer_could_better() {
 }
 
 #[tokio::test]
-async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
+async fn a_private_answer_to_one_client_does_not_keep_others_from_theirs() {
     let rig = Rig::new();
     let by_user = |name: &str| Script::movie(name, 2500).header("vary", "x-user");
     rig.inner.answer("/a.mp4", by_user("/one").header("cache-control", "private"));
@@ -356,21 +357,21 @@ async fn one_viewers_private_answer_does_not_keep_others_from_theirs() {
 }
 
 #[tokio::test]
-async fn of_two_that_a_request_selects_the_one_that_needs_no_validation_is_used() {
+async fn a_request_that_selects_two_responses_gets_the_one_that_needs_no_validation() {
     let rig = Rig::new().script("/a.mp4", Script::movie("/a.mp4", 2500).header("vary", "x-a"));
     rig.get("/a.mp4").header("x-a", "1").header("x-b", "1").send().await;
     let later = Script::movie("/b.mp4", 900).header("vary", "x-b").header("cache-control", "max-age=5");
     rig.inner.answer("/a.mp4", later);
     rig.get("/a.mp4").header("x-a", "2").header("x-b", "1").send().await;
     let ask = || rig.get("/a.mp4").header("x-a", "1").header("x-b", "1");
-    // RFC 9111 §4: the most recent of those that are suitable, and what is stale is not yet.
+    // RFC 9111 §4: the most recent of the suitable responses is used, and a stale one is not suitable yet.
     ask().send().await.is_hit().whole(&movie("/b.mp4", 900));
     rig.clock.advance(seconds(5));
     ask().send().await.is_hit().whole(&movie("/a.mp4", 2500));
 }
 
 #[tokio::test]
-async fn what_varies_by_range_is_stored_once() {
+async fn a_response_that_varies_by_range_is_stored_once() {
     let script = Script::movie("/a.mp4", 2500).header("vary", "Range, If-Range");
     let rig = Rig::new().script("/a.mp4", script);
     rig.get("/a.mp4").range("bytes=0-9").send().await;
@@ -386,7 +387,7 @@ async fn a_stored_412_or_416_is_served_with_all_its_fields() {
             .status(status)
             .header("cache-control", "max-age=60")
             .header("content-encoding", "gzip");
-        let policy = Policy::default().any_status();
+        let policy = Policy::default().statuses(Statuses::Any);
         let rig = Rig::new().layer(|layer| layer.policy(policy)).script("/a.mp4", script);
         for _ in 0..2 {
             let answer = rig.get("/a.mp4").send().await;

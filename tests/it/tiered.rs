@@ -1,4 +1,4 @@
-//! A near store before a far one: what is answered from where, when the one follows the other, and what is left when
+//! A near store before a far one: which of them answers, when one follows the other, and how the cache works when
 //! either is down.
 
 use std::{
@@ -22,14 +22,14 @@ use crate::{
 type Faulty = FaultStore<MokaStore>;
 type FaultyTiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
 
-/// So much that the suite does not make a value that is over it.
+/// So large that the suite makes no value above it.
 const CAPACITY: u64 = 128 << 20;
 const CHUNK_KEY: &str = "c/0/0";
 const RECORD: &str = "m/0";
 const OPERATIONS: [Operation; 3] = [Operation::Get, Operation::Put, Operation::Remove];
 
 fn moka() -> MokaStore {
-    MokaStore::new(CAPACITY)
+    MokaStore::new(CAPACITY).unwrap()
 }
 
 fn faulty() -> Arc<Faulty> {
@@ -56,7 +56,8 @@ async fn got(store: &impl Store, key: &str) -> Option<Bytes> {
     store.get(key).await.unwrap()
 }
 
-/// A store that holds the answers of its gets, or its puts, at a gate: what a get gives was there before it came to it.
+/// A store that holds the answers of its gets, or its puts, at a gate. A get reads its value before it comes to the
+/// gate.
 #[derive(Default)]
 struct Held {
     store: Option<FaultStore<MokaStore>>,
@@ -130,7 +131,7 @@ async fn tiers_of_tiers_keep_the_contract() {
 
 #[tokio::test]
 async fn a_near_store_too_small_for_anything_keeps_the_contract() {
-    keeps_the_contract(Tiered::new(MokaStore::new(1000), moka())).await;
+    keeps_the_contract(Tiered::new(MokaStore::new(1000).unwrap(), moka())).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +162,7 @@ async fn with_the_far_store_down_the_near_one_is_the_cache() {
         }
         tiered.put(RECORD, bytes("newer")).await.unwrap();
         assert_eq!(got(&tiered, RECORD).await.unwrap(), "newer");
-        // What neither has, nobody knows.
+        // A value that neither store has is an error.
         assert!(tiered.get("m/1").await.is_err());
         assert!(tiered.get("c/0/1").await.is_err());
     }
@@ -181,7 +182,7 @@ async fn a_chunk_that_is_near_costs_one_near_get_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_only_far_is_near_once_it_was_read() {
+async fn a_value_that_is_only_far_is_near_once_it_was_read() {
     for key in [CHUNK_KEY, RECORD] {
         let (near, far, tiered) = tiers();
         far.inner().put(key, bytes("value")).await.unwrap();
@@ -218,14 +219,14 @@ async fn a_chunk_is_answered_near_however_old_and_a_record_for_its_age() {
 #[tokio::test(start_paused = true)]
 async fn the_age_of_a_record_counts_from_before_the_far_store_was_asked() {
     let (_, far, tiered) = tiers();
-    let tiered = tiered.record_age(seconds(2)).far_limit(seconds(5));
+    let tiered = tiered.record_age(seconds(2)).far_timeout(seconds(5));
     far.inner().put(RECORD, bytes("old")).await.unwrap();
     far.spoil(Operation::Get, 1, Fault::Slow(Duration::from_millis(1500)));
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "old");
     far.inner().put(RECORD, bytes("new")).await.unwrap();
     tokio::time::advance(Duration::from_millis(500)).await;
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "new");
-    // So it does for a put.
+    // A put counts the age in the same way.
     far.spoil(Operation::Put, 1, Fault::Slow(Duration::from_millis(1500)));
     tiered.put(RECORD, bytes("mine")).await.unwrap();
     far.inner().put(RECORD, bytes("theirs")).await.unwrap();
@@ -247,14 +248,14 @@ async fn a_record_that_another_took_out_goes_near_too() {
 }
 
 #[tokio::test]
-async fn what_lies_near_from_an_earlier_life_is_asked_for() {
+async fn a_near_value_from_an_earlier_life_is_asked_for_afar() {
     let (near, far, tiered) = tiers();
     near.inner().put(RECORD, bytes("of yesterday")).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await, None);
     near.inner().put(RECORD, bytes("of yesterday")).await.unwrap();
     far.inner().put(RECORD, bytes("of today")).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "of today");
-    // Nor is anything believed that was not put here.
+    // A near value that this process did not put is not believed either.
     near.inner().put(RECORD, bytes("damaged")).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "of today");
 }
@@ -271,7 +272,7 @@ async fn a_far_store_that_fails_leaves_the_record_that_is_near_however_old() {
         for _ in 0..10 {
             assert_eq!(got(&tiered, RECORD).await.unwrap(), "old");
         }
-        // It is asked once for that, and no longer than its limit.
+        // The far store is asked once for that, for no longer than its limit.
         assert_eq!(far.calls(Operation::Get), 1, "{fault:?}");
         assert!(began.elapsed() <= seconds(1), "{fault:?}");
         tokio::time::advance(seconds(2)).await;
@@ -287,7 +288,7 @@ async fn a_far_store_that_fails_leaves_the_record_that_is_near_however_old() {
 async fn a_value_too_large_for_the_near_store_comes_from_the_far_one() {
     for key in [CHUNK_KEY, RECORD] {
         let far = faulty();
-        let tiered = Tiered::new(MokaStore::new(2000), Arc::clone(&far));
+        let tiered = Tiered::new(MokaStore::new(2000).unwrap(), Arc::clone(&far));
         let large = Bytes::from(vec![7; 5000]);
         tiered.put(key, large.clone()).await.unwrap();
         for count in 1..=2 {
@@ -295,8 +296,8 @@ async fn a_value_too_large_for_the_near_store_comes_from_the_far_one() {
             assert_eq!(far.calls(Operation::Get), count);
         }
     }
-    // And what was near before it is not answered in its place.
-    let tiered = Tiered::new(MokaStore::new(2000), faulty());
+    // The older near value is not served in its place.
+    let tiered = Tiered::new(MokaStore::new(2000).unwrap(), faulty());
     tiered.put(RECORD, bytes("small")).await.unwrap();
     tiered.put(RECORD, Bytes::from(vec![7; 5000])).await.unwrap();
     assert_eq!(got(&tiered, RECORD).await.unwrap().len(), 5000);
@@ -310,7 +311,7 @@ async fn a_near_store_that_hangs_costs_its_limit() {
         is_down(&near, Fault::Hang);
         let began = tokio::time::Instant::now();
         assert_eq!(got(&tiered, key).await.unwrap(), "value");
-        // The one of the get; nobody waits for the promotion.
+        // The time of the get; nothing waits for the promotion.
         assert_eq!(began.elapsed(), Duration::from_millis(250));
     }
 }
@@ -318,7 +319,7 @@ async fn a_near_store_that_hangs_costs_its_limit() {
 // One read for all.
 
 #[tokio::test]
-async fn those_who_ask_at_the_same_time_wait_for_one_far_read() {
+async fn readers_at_the_same_time_wait_for_one_far_read() {
     for key in [CHUNK_KEY, RECORD, "m/absent"] {
         let far = Held::new();
         far.inner().put(CHUNK_KEY, bytes("value")).await.unwrap();
@@ -342,7 +343,7 @@ async fn those_who_ask_at_the_same_time_wait_for_one_far_read() {
 }
 
 #[tokio::test]
-async fn those_who_wait_for_one_read_are_all_told_why_it_failed() {
+async fn readers_that_wait_for_one_read_are_all_told_why_it_failed() {
     let far = Held::new();
     far.inner().spoil(Operation::Get, 1, Fault::Error);
     let tiered = Tiered::new(moka(), Arc::clone(&far));
@@ -355,7 +356,7 @@ async fn those_who_wait_for_one_read_are_all_told_why_it_failed() {
     assert_eq!(one.unwrap_err().to_string(), "an injected error");
     assert_eq!(other.unwrap_err().to_string(), "an injected error");
     assert_eq!(far.inner().calls(Operation::Get), 1);
-    // And the next one asks again.
+    // The next reader asks again.
     assert_eq!(got(&tiered, CHUNK_KEY).await, None);
 }
 
@@ -395,7 +396,7 @@ async fn a_read_that_everybody_left_still_brings_the_value_near() {
 }
 
 #[tokio::test]
-async fn nobody_joins_a_read_that_is_older_than_a_record_may_be() {
+async fn no_reader_joins_a_read_that_is_older_than_a_record_may_be() {
     let far = Held::new();
     far.inner().put(RECORD, bytes("old")).await.unwrap();
     let tiered = Tiered::new(moka(), Arc::clone(&far)).record_age(Duration::ZERO);
@@ -435,7 +436,7 @@ async fn a_read_from_before_a_put_or_a_remove_brings_nothing_near() {
                 tiered.put(key, bytes("new")).await.unwrap();
                 Some(bytes("new"))
             };
-            // Who asks now does not join the read from before.
+            // A new reader does not join the read from before.
             assert_eq!(got(&tiered, key).await, now);
             gate.open();
             assert_eq!(read.await.unwrap().unwrap(), "old");
@@ -458,7 +459,7 @@ async fn a_read_that_began_during_a_put_or_a_remove_brings_nothing_near() {
     assert!(read.as_mut().now_or_never().is_none());
     gets.reached_by(1).await;
     gets.open();
-    // The read is over before the put is.
+    // The read ends before the put does.
     assert_eq!(read.await.unwrap().unwrap(), "old");
     settle().await;
     assert_eq!(got(tiered.near(), RECORD).await, None);
@@ -485,7 +486,7 @@ async fn a_promotion_that_a_remove_overtakes_on_its_way_is_taken_back() {
 }
 
 #[tokio::test]
-async fn of_puts_at_the_same_time_the_far_store_says_which_was_last() {
+async fn the_far_store_decides_which_of_several_puts_at_once_was_last() {
     let (near, far) = (Held::new(), Held::new());
     let tiered = Tiered::new(Arc::clone(&near), Arc::clone(&far));
     let gate = far.hold_puts();
@@ -506,13 +507,13 @@ async fn a_put_that_was_dropped_leaves_no_older_value_to_be_believed() {
     let tiered = Tiered::new(Arc::clone(&near), Arc::clone(&far));
     tiered.put(RECORD, bytes("old")).await.unwrap();
     let near_gate = near.hold_puts();
-    // The far store has it, and the near one waits.
+    // The far store has the value, and the near one waits.
     assert!(tiered.put(RECORD, bytes("new")).now_or_never().is_none());
     drop(near_gate);
     near.let_go();
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "new");
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "new");
-    assert_eq!(far.inner().calls(Operation::Get), 1, "and what was read then is near");
+    assert_eq!(far.inner().calls(Operation::Get), 1, "the second read came from the near store");
 }
 
 // Puts and removes with a store down.
@@ -557,12 +558,12 @@ async fn a_far_store_that_hangs_does_not_hold_every_put() {
     }
     assert_eq!(began.elapsed(), seconds(1));
     assert_eq!((far.calls(Operation::Put), near.calls(Operation::Put)), (1, 100));
-    // After a while it is tried again.
+    // After a while the far store is tried again.
     far.heal();
     tokio::time::advance(seconds(10)).await;
     tiered.put("c/0/100", bytes("chunk")).await.unwrap();
     assert!(got(far.inner(), "c/0/100").await.is_some());
-    // An error costs no time: there every put tries.
+    // An error costs no time, so every put tries again.
     far.spoil_from(Operation::Put, 1, Fault::Error);
     let puts = far.calls(Operation::Put);
     for index in 0..3 {
@@ -580,15 +581,15 @@ async fn a_far_store_that_hangs_does_not_hold_every_look() {
         assert!(tiered.get(&format!("m/{index}")).await.is_err());
     }
     assert_eq!((began.elapsed(), far.calls(Operation::Get)), (seconds(3), 3));
-    // A chunk is wanted by somebody who has begun to read.
+    // A client that has begun to read wants the chunk.
     assert!(tiered.get(CHUNK_KEY).await.is_err());
     assert_eq!(far.calls(Operation::Get), 4);
-    // After a while it is tried again.
+    // After a while the far store is tried again.
     far.heal();
     far.inner().put(RECORD, bytes("value")).await.unwrap();
     tokio::time::advance(seconds(5)).await;
     assert_eq!(got(&tiered, RECORD).await.unwrap(), "value");
-    // An error costs no time: there every read tries.
+    // An error costs no time, so every read tries again.
     far.spoil_from(Operation::Get, 1, Fault::Error);
     let gets = far.calls(Operation::Get);
     for index in 0..5 {
@@ -642,11 +643,11 @@ async fn after_a_remove_that_the_far_store_failed_a_put_that_it_fails_too_is_an_
                 tiered.put(key, bytes("purged")).await.unwrap();
                 is_down(&far, fault);
                 assert!(tiered.remove(key).await.is_err());
-                // It would come back with the far store, in place of this.
+                // The purged value would come back with the far store, in place of this one.
                 assert!(tiered.put(key, bytes("newer")).await.is_err(), "{fault:?}");
                 assert_eq!(got(near.inner(), key).await, None);
                 assert!(tiered.get(key).await.is_err());
-                // Of others it is the cache still.
+                // For other keys, the near store is still the cache.
                 tiered.put("m/1", bytes("another")).await.unwrap();
                 far.heal();
                 tokio::time::advance(seconds(10)).await;
@@ -677,7 +678,7 @@ async fn a_remove_that_goes_well_in_the_end_settles_the_one_that_failed_or_was_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
+async fn a_record_that_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_store_is_back() {
     let (_, far, tiered) = tiers();
     let rig = over(Rig::new().movie(PATH, LENGTH), tiered);
     rig.get(PATH).send().await.whole(&movie(PATH, LENGTH));
@@ -693,7 +694,7 @@ async fn what_an_invalidation_could_not_take_out_afar_is_no_hit_when_the_far_sto
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one() {
+async fn a_value_that_the_near_store_failed_to_remove_does_not_stand_in_for_the_far_one() {
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         for removed in [true, false] {
             let (near, far, tiered) = tiers();
@@ -708,7 +709,7 @@ async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one
             is_down(&far, Fault::Error);
             assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
             assert!(tiered.get(RECORD).await.is_err(), "{fault:?}");
-            // What it takes after that does.
+            // A value that the near store takes after that does stand in.
             tiered.put(RECORD, bytes("newest")).await.unwrap();
             tokio::time::advance(seconds(60)).await;
             assert_eq!(got(&tiered, RECORD).await.unwrap(), "newest");
@@ -717,7 +718,7 @@ async fn what_the_near_store_did_not_let_go_of_does_not_stand_in_for_the_far_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_near_store_did_not_follow_the_far_one_in_does_not_stand_in_for_it() {
+async fn a_change_that_the_near_store_missed_keeps_it_from_standing_in_for_the_far_one() {
     for theirs in [None, Some(bytes("theirs"))] {
         let (near, far, tiered) = tiers();
         tiered.put(RECORD, bytes("older")).await.unwrap();
@@ -733,7 +734,7 @@ async fn what_the_near_store_did_not_follow_the_far_one_in_does_not_stand_in_for
         is_down(&far, Fault::Error);
         assert_eq!(got(near.inner(), RECORD).await.unwrap(), "older");
         assert!(tiered.get(RECORD).await.is_err());
-        // Until it does follow.
+        // Once the near store follows, it stands in again.
         near.heal();
         far.heal();
         assert_eq!(got(&tiered, RECORD).await, theirs);
@@ -760,9 +761,9 @@ async fn with_writes_to_both_at_once_the_near_store_does_not_wait_for_the_far_on
     }
 }
 
-// What it says of itself.
+// Properties that it reports.
 
-/// A far store with leases; it gives them once the gate opens, if there is one.
+/// A far store with leases. If it has a gate, it grants them once the gate opens.
 struct Lending {
     store: MokaStore,
     gate: Option<Gate>,
@@ -815,22 +816,22 @@ impl Store for Lending {
 
 #[tokio::test]
 async fn sizes_and_leases_are_those_of_the_far_store() {
-    let tiered = Tiered::new(MokaStore::new(1 << 20), Lending::new());
-    assert_eq!((tiered.capacity(), tiered.largest_value()), (None, None));
+    let tiered = Tiered::new(MokaStore::new(1 << 20).unwrap(), Lending::new());
+    assert_eq!((tiered.capacity(), tiered.max_value_size()), (None, None));
     assert!(tiered.can_alter());
     assert_eq!(tiered.lease("l/0", "me", seconds(1)).await.unwrap(), Lease::Granted);
     assert_eq!(tiered.lease("l/0", "you", seconds(1)).await.unwrap(), Lease::Taken);
     assert!(tiered.renew("l/0", "me", seconds(1)).await.unwrap());
     assert!(tiered.release("l/0", "me").await.is_err());
-    let tiered = Tiered::new(MokaStore::new(1 << 20), moka());
+    let tiered = Tiered::new(MokaStore::new(1 << 20).unwrap(), moka());
     assert_eq!(tiered.capacity(), Some(CAPACITY));
-    assert_eq!(tiered.largest_value(), moka().largest_value());
+    assert_eq!(tiered.max_value_size(), moka().max_value_size());
     assert!(!tiered.can_alter());
     assert!(Tiered::new(faulty(), moka()).can_alter());
 }
 
 #[tokio::test]
-async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
+async fn the_holder_of_a_new_lease_looks_again_in_the_store_that_the_others_put_to() {
     for lease in ["l/0", "l/0/commit", "l/0/passed"] {
         for record in ["m/0", "v/0"] {
             let far = Arc::new(Lending::new());
@@ -846,7 +847,7 @@ async fn who_is_granted_a_lease_looks_again_where_the_others_put() {
 }
 
 #[tokio::test]
-async fn what_is_read_before_a_lease_is_granted_is_not_believed_after() {
+async fn a_value_read_before_a_lease_is_granted_is_not_believed_after() {
     let gate = Gate::shut();
     let far = Arc::new(Lending::held_by(&gate));
     far.put(RECORD, bytes("stale")).await.unwrap();
@@ -885,7 +886,7 @@ fn over(rig: Rig, store: impl Store) -> Rig {
     rig.layer(|_| VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK).unwrap()).clock(clock))
 }
 
-/// Another node of the same service: a memory of its own, and what is far in common.
+/// Another node of the same service: it has its own memory and shares the far store.
 fn node(of: &Rig, far: &Arc<Held>) -> Rig {
     let rig = Rig { inner: of.inner.clone(), clock: of.clock.clone(), ..Rig::new() };
     over(rig, Tiered::new(moka(), Arc::clone(far)))
@@ -914,7 +915,7 @@ async fn every_fault_of_either_tier_at_every_moment_is_true_bytes_or_an_error() 
                                 let answer =
                                     tokio::time::timeout(seconds(60), ask.send()).await.expect("no hanging");
                                 judge(&answer, &truth);
-                                // So that the next one looks far, too.
+                                // The time passes so that the next get looks far, too.
                                 tokio::time::advance(seconds(3)).await;
                             }
                         }
@@ -939,12 +940,12 @@ fn judge(answer: &Answer, truth: &Bytes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_served_to_its_end_is_a_miss() {
+async fn a_response_that_could_not_be_served_to_its_end_is_a_miss() {
     let truth = movie(PATH, LENGTH);
     let partless = || Script::movie(PATH, LENGTH).header("etag", "\"v1\"");
     for fault in [Fault::Error, Fault::Panic, Fault::Hang] {
         for script in [partless(), Script::movie(PATH, LENGTH), partless().honours_ranges()] {
-            // Stored by another node; this one has read no more than its first chunk.
+            // Another node stored the video; this one has read no more than its first chunk.
             let far = faulty();
             let other = over(Rig::new().script(PATH, script.clone()), Arc::clone(&far));
             other.get(PATH).send().await.whole(&truth);
@@ -1001,7 +1002,7 @@ async fn a_far_store_that_is_down_leaves_a_cache_in_memory() {
 }
 
 #[tokio::test]
-async fn what_one_node_fills_another_reads_from_afar_once() {
+async fn a_response_that_one_node_fills_is_read_from_afar_once_by_another() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);
@@ -1019,7 +1020,7 @@ async fn what_one_node_fills_another_reads_from_afar_once() {
 }
 
 #[tokio::test]
-async fn fifty_viewers_of_a_node_read_each_far_chunk_once() {
+async fn fifty_clients_of_a_node_read_each_far_chunk_once() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);
@@ -1045,7 +1046,7 @@ async fn an_invalidation_by_one_node_is_seen_by_another_within_the_age_of_a_reco
     other.get(PATH).send().await.is_hit();
     one.inner.answer(PATH, Script::movie("/new", 1700));
     one.ask(Method::PUT, PATH).send().await;
-    // The one itself knows at once, and tells nobody.
+    // The node that invalidates knows at once, and does not tell the others.
     tokio::time::advance(Duration::from_millis(1999)).await;
     other.get(PATH).send().await.whole(&movie(PATH, LENGTH)).is_hit();
     one.get(PATH).send().await.whole(&movie("/new", 1700));
@@ -1075,7 +1076,7 @@ async fn a_refresh_by_one_node_is_seen_by_another_before_it_asks_itself() {
 }
 
 #[tokio::test]
-async fn a_stalled_viewer_does_not_hold_those_who_wait_for_the_chunk_it_reads() {
+async fn a_stalled_client_does_not_hold_requests_that_wait_for_the_chunk_it_reads() {
     let far = Held::new();
     let one = over(Rig::new().movie(PATH, LENGTH), Tiered::new(moka(), Arc::clone(&far)));
     let other = node(&one, &far);

@@ -1,8 +1,8 @@
 //! The one truth function: whether an answer is the true bytes of one representation, or an error.
 //!
-//! Each representation that a path ever had is a [`Version`], and says which it is in a field of its own. So what an
-//! answer says (status, validators, `Content-Range`, lengths) and what it sends are held against one and the same
-//! version: a mixture is caught whether it is of bytes or of bytes and fields.
+//! Each representation that a path ever had is a [`Version`], and states its number in a field of its own. The
+//! statements of an answer (status, validators, `Content-Range`, lengths) and its bytes are all compared with that
+//! one version. So a mixture is caught whether it is of bytes or of bytes and fields.
 
 use std::{ops::Range, sync::OnceLock, time::Duration};
 
@@ -21,20 +21,20 @@ pub(crate) struct Version {
     pub(crate) etag: Option<String>,
     pub(crate) modified: Option<String>,
     pub(crate) coding: &'static str,
-    /// What the cache called it, where it had no tag.
+    /// The tags that the cache made for it, if it had none.
     pub(crate) made: Vec<String>,
 }
 
-/// What an inner service says of its representations, and whether it gives parts of them.
+/// The fields that an inner service sends with its representations, and whether it gives parts of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Parts, and a strong tag.
     Tagged,
     /// Parts, and a date that is long past.
     Dated,
-    /// The same, but `If-Range` is not heeded, as by tower-http's `ServeDir`.
+    /// The same, but it ignores `If-Range`, as tower-http's `ServeDir` does.
     Deaf,
-    /// Parts, and a weak tag: they may not be put together.
+    /// Parts, and a weak tag, so the parts may not be put together.
     Weak,
     /// A strong tag, and no parts.
     Undivided,
@@ -61,7 +61,7 @@ impl Kind {
         Self::Totalless,
     ];
 
-    /// Whether what is missing of a response can be fetched for what is there.
+    /// Whether the missing parts of a response can be fetched for the stored ones.
     pub(crate) fn can_be_divided(self) -> bool {
         matches!(self, Self::Tagged | Self::Dated | Self::Deaf | Self::StreamedTagged)
     }
@@ -85,14 +85,14 @@ impl Version {
             _ => None,
         };
         let modified = kind.has_date().then(|| date(-100_000 + 60 * i64::from(number)));
-        // A piece of one long movie: no two versions of a path are the same piece, and to make one costs nothing.
+        // A piece of one long video: no two versions of a path are the same piece, and to make one costs nothing.
         let reel = REEL.get_or_init(|| movie("/reel", 100_000));
         let start = (path.bytes().map(usize::from).sum::<usize>() + number as usize * 101) % 80_000;
         let bytes = reel.slice(start..start + length);
         Self { number, kind, bytes, etag, modified, coding: "", made: Vec::new() }
     }
 
-    /// The inner service while it has this version.
+    /// The script of the inner service while it has this version.
     pub(crate) fn script(&self) -> Script {
         let mut script =
             Script::of(&self.bytes).header(NUMBER, &self.number.to_string()).honours_conditions();
@@ -113,14 +113,14 @@ impl Version {
         }
     }
 
-    /// RFC 9110 §13.1.5: whether an `If-Range` is of this version.
+    /// RFC 9110 §13.1.5: whether an `If-Range` names this version.
     fn is_meant_by(&self, if_range: &str) -> bool {
         let own = if if_range.starts_with('"') { &self.etag } else { &self.modified };
         own.as_deref() == Some(if_range) || self.made.iter().any(|made| made == if_range)
     }
 }
 
-/// What a viewer asks.
+/// A client's request.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) path: String,
@@ -143,7 +143,7 @@ impl Question {
         self.fields.iter().fold(ask, |ask, (name, value)| ask.header(name, value))
     }
 
-    /// Asks and reads to the end; leaves when nothing comes for `patience`, by tokio's clock.
+    /// Asks and reads to the end. Leaves when nothing comes for `patience`, by tokio's clock.
     pub(crate) async fn put_to(&self, rig: &Rig, patience: Duration) -> Heard {
         let mut reading = match timeout(patience, self.of(rig).response()).await {
             Ok(Ok(response)) => Reading::of(response),
@@ -165,30 +165,30 @@ impl Question {
     }
 }
 
-/// What a viewer heard.
+/// The result that a client got.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// An answer, to its end or to an error.
+    /// An answer, read to its end or to an error.
     All(Answer),
-    /// An answer that it did not read to its end.
+    /// An answer that the client did not read to its end.
     Start(Answer),
     /// The inner service's own error.
     Refused(Refused),
     Nothing,
 }
 
-/// What an answer is, if it is no lie.
+/// The verdict on an answer that is no lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All that it said, of the version with this number.
+    /// A complete answer of the version with this number.
     True(u32),
-    /// The same, up to an error, or to where the viewer left.
+    /// The same, up to an error, or to the byte at which the client left.
     Broken(u32),
-    /// An error from the first, or nothing.
+    /// An error from the start, or no answer.
     Failed,
 }
 
-/// Whether `question` may be answered so, of one of these `versions`; else, why not.
+/// Judges whether one of these `versions` allows this answer to `question`. If not, the error says why.
 pub(crate) fn judge(question: &Question, heard: &Heard, versions: &[Version]) -> Result<Verdict, String> {
     let (answer, is_whole) = match heard {
         Heard::All(answer) => (answer, answer.error.is_none() && !is_cut(question, answer)),
@@ -200,7 +200,7 @@ pub(crate) fn judge(question: &Question, heard: &Heard, versions: &[Version]) ->
     }
     let mut why = Vec::new();
     for version in versions {
-        // Only what has no content may leave out which it is of.
+        // Only an answer without content may leave out its version.
         let is_meant = match answer.field(NUMBER) {
             "" => matches!(answer.status.as_u16(), 304 | 416),
             number => number == version.number.to_string(),
@@ -216,18 +216,19 @@ pub(crate) fn judge(question: &Question, heard: &Heard, versions: &[Version]) ->
     Err(if why.is_empty() { "no version has this number".to_owned() } else { why.join("; ") })
 }
 
-/// Passed through, and shorter than its `Content-Length`: the connection breaks, as it would without the layer.
+/// Whether a body was passed through and is shorter than its `Content-Length`. The connection breaks then, as it
+/// would without the layer.
 fn is_cut(question: &Question, answer: &Answer) -> bool {
     let length = answer.field("content-length").parse::<usize>();
     let has_content = question.method != Method::HEAD && matches!(answer.status.as_u16(), 200 | 206);
     has_content && !answer.knows_its_length && length.is_ok_and(|length| answer.bytes.len() < length)
 }
 
-/// An answer, held against a version.
+/// An answer that is compared with a version.
 struct Held<'a> {
     question: &'a Question,
     answer: &'a Answer,
-    /// Else an error came, or the viewer left.
+    /// If not, an error came, or the client left.
     is_whole: bool,
     version: &'a Version,
 }
@@ -256,7 +257,7 @@ impl Held<'_> {
                 }
                 self.gives(&version.bytes)
             }
-            206 if !gives_parts => Err("nobody asked for a part of it".into()),
+            206 if !gives_parts => Err("a part came, but no part was asked for".into()),
             206 if answer.has("content-range") => {
                 let given = content_range(answer.field("content-range"), length)?;
                 covers(std::slice::from_ref(&given), &asked)?;
@@ -276,29 +277,30 @@ impl Held<'_> {
                 let has_it = tag.is_some_and(|tag| {
                     version.etag.as_deref() == Some(tag) || version.made.iter().any(|made| made == tag)
                 });
-                ensure(has_it, "the viewer does not have it")
+                ensure(has_it, "the client does not have this tag")
             }
             416 => {
-                ensure(gives_parts && asked.is_empty(), "there is what was asked")?;
+                ensure(gives_parts && asked.is_empty(), "the requested bytes exist")?;
                 self.says("content-range", Some(&format!("bytes */{length}")))
             }
             other => Err(format!("{other}")),
         }
     }
 
-    /// Where the version has the field, the answer has the same. Else it has none, or one of the cache's own.
+    /// Checks that a field which the version has is the same in the answer. Otherwise the answer has none, or one of
+    /// the cache's own.
     fn says(&self, name: &str, own: Option<&str>) -> Result<(), String> {
         let said = self.answer.field(name);
         ensure(own.is_none_or(|own| own == said), &format!("{name}: {said}"))
     }
 
-    /// All of these bytes, or, before an error, the first of them; of a HEAD, none.
+    /// Checks that the answer has all of these bytes, or the first of them before an error. A HEAD has none.
     fn gives(&self, bytes: &[u8]) -> Result<(), String> {
         let given = &self.answer.bytes;
         if self.question.method == Method::HEAD {
             return ensure(given.is_empty() && self.answer.error.is_none(), "a HEAD with content");
         }
-        ensure(given.len() <= bytes.len(), "more than there is")?;
+        ensure(given.len() <= bytes.len(), "more bytes than the version has")?;
         if !bytes.starts_with(given) {
             let at = given.iter().zip(bytes).position(|(given, byte)| given != byte);
             return Err(format!("byte {} of {} is wrong", at.unwrap_or_default(), bytes.len()));
@@ -307,13 +309,14 @@ impl Held<'_> {
         ensure(is_good, &format!("{} of {} bytes, and a clean end", given.len(), bytes.len()))
     }
 
-    /// The ranges of the parts of a multipart content whose bytes are true; before an error, of those that are whole.
+    /// The ranges of the parts of a multipart content, whose bytes are checked. Before an error, only the complete
+    /// parts count.
     ///
     /// Each part is as long as it says; `it::ranges` finds the parts by their delimiters alone.
     fn parts(&self) -> Result<Vec<Range<usize>>, String> {
         let (answer, truth) = (self.answer, &self.version.bytes);
         let boundary = answer.field("content-type").strip_prefix("multipart/byteranges; boundary=");
-        let delimiter = format!("\r\n--{}", boundary.ok_or("not of several parts")?);
+        let delimiter = format!("\r\n--{}", boundary.ok_or("no multipart content")?);
         let body = [b"\r\n", &answer.bytes[..]].concat();
         let (mut rest, mut found) = (&body[..], Vec::new());
         loop {
@@ -338,7 +341,7 @@ impl Held<'_> {
         }
     }
 }
-/// What a `Content-Range` says, half-open. The length of the whole may be left out.
+/// The range that a `Content-Range` states, half-open. The field may leave out the length of the whole.
 fn content_range(said: &str, length: usize) -> Result<Range<usize>, String> {
     let parse = || {
         let (range, whole) = said.strip_prefix("bytes ")?.split_once('/')?;
@@ -350,7 +353,7 @@ fn content_range(said: &str, length: usize) -> Result<Range<usize>, String> {
     parse().ok_or_else(|| said.to_owned())
 }
 
-/// Each byte that was asked for is given, and each part begins and ends where one that was asked does.
+/// Checks that each requested byte is given, and that each part begins and ends where a requested range does.
 fn covers(given: &[Range<usize>], asked: &[Range<usize>]) -> Result<(), String> {
     let is_given =
         |asked: &Range<usize>| given.iter().any(|given| given.start <= asked.start && asked.end <= given.end);
@@ -362,7 +365,8 @@ fn covers(given: &[Range<usize>], asked: &[Range<usize>]) -> Result<(), String> 
     ensure(is_good, &format!("{given:?} given, {asked:?} asked"))
 }
 
-/// What a `Range` asks of `length` bytes: nothing, if none of it is there; `None`, if it is to be ignored.
+/// The parts of `length` bytes that a `Range` asks for. Empty if it asks for none of them; `None` if it is to be
+/// ignored.
 fn resolve(ranges: &str, length: usize) -> Option<Vec<Range<usize>>> {
     let mut resolved = Vec::new();
     for range in ranges.strip_prefix("bytes=")?.split(',') {
@@ -389,8 +393,8 @@ fn ensure(is_true: bool, else_why: &str) -> Result<(), String> {
     is_true.then_some(()).ok_or_else(|| else_why.to_owned())
 }
 
-/// What all versions are pieces of.
+/// The bytes of which all versions are pieces.
 static REEL: OnceLock<Bytes> = OnceLock::new();
 
-/// The field by which an answer says which version it is of.
+/// The field in which an answer states its version.
 const NUMBER: &str = "x-version";

@@ -1,4 +1,4 @@
-//! What is stale is asked about before it is used (RFC 9111 §4.3).
+//! Stale responses are validated before they are used (RFC 9111 §4.3).
 
 use bytes::Bytes;
 use http::Method;
@@ -18,7 +18,7 @@ fn truth() -> Bytes {
     movie(PATH, 2500)
 }
 
-/// A rig whose store has the movie, stale by now.
+/// A rig whose store has the video, stale by now.
 async fn stale(script: Script) -> Rig {
     let rig = Rig::new().script(PATH, script);
     rig.get(PATH).send().await.whole(&truth());
@@ -27,7 +27,7 @@ async fn stale(script: Script) -> Rig {
 }
 
 #[tokio::test]
-async fn a_304_makes_what_is_stored_fresh_again() {
+async fn a_304_makes_the_stored_response_fresh_again() {
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("x-new", "1"));
     let puts = rig.puts();
@@ -46,7 +46,7 @@ async fn a_304_makes_what_is_stored_fresh_again() {
 }
 
 #[tokio::test]
-async fn the_inner_service_is_asked_by_the_date_where_there_is_no_tag() {
+async fn the_inner_service_is_asked_by_the_date_if_there_is_no_tag() {
     let rig = stale(script().without("etag").header("last-modified", &date(-3600))).await;
     rig.get(PATH).send().await.whole(&truth());
     let asked = &rig.inner.calls()[1].headers;
@@ -56,7 +56,7 @@ async fn the_inner_service_is_asked_by_the_date_where_there_is_no_tag() {
 }
 
 #[tokio::test]
-async fn a_tag_made_here_is_no_question_for_the_inner_service() {
+async fn a_tag_made_by_the_cache_is_not_sent_to_the_inner_service() {
     let rig = stale(script().without("etag")).await;
     let answer = rig.get(PATH).send().await;
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; ttl=60; stored");
@@ -64,7 +64,7 @@ async fn a_tag_made_here_is_no_question_for_the_inner_service() {
 }
 
 #[tokio::test]
-async fn what_has_changed_is_stored_anew_and_never_mixed() {
+async fn a_changed_response_is_stored_anew_and_never_mixed() {
     let rig = stale(script()).await;
     let changed = movie("/b.mp4", 3100);
     rig.inner.answer(PATH, Script::movie("/b.mp4", 3100).header("etag", "\"v2\""));
@@ -78,7 +78,7 @@ async fn what_has_changed_is_stored_anew_and_never_mixed() {
 
 #[tokio::test]
 async fn a_304_about_another_response_is_not_believed() {
-    // RFC 9111 §4.3.4: it MUST NOT be used to update what is stored.
+    // RFC 9111 §4.3.4: such a 304 MUST NOT be used to update a stored response.
     let rig = stale(script()).await;
     let other = Script::absent().status(304).header("etag", "\"v0\"");
     rig.inner.answer(PATH, other);
@@ -89,7 +89,7 @@ async fn a_304_about_another_response_is_not_believed() {
 }
 
 #[tokio::test]
-async fn what_may_no_longer_be_stored_is_taken_out_by_its_304() {
+async fn a_response_that_may_no_longer_be_stored_is_taken_out_by_its_304() {
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("cache-control", "no-store"));
     for calls in [3, 4] {
@@ -101,7 +101,7 @@ async fn what_may_no_longer_be_stored_is_taken_out_by_its_304() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_taken_out_and_never_stands_in_later() {
+async fn a_response_that_is_gone_is_taken_out_and_never_stands_in_later() {
     let always =
         || script().without("cache-control").header("cache-control", "max-age=60, stale-if-error=600");
     for (gone, name) in [
@@ -119,7 +119,7 @@ async fn what_is_gone_is_taken_out_and_never_stands_in_later() {
 }
 
 #[tokio::test]
-async fn what_must_always_be_validated_is_stored_and_asked_about_each_time() {
+async fn a_response_that_must_always_be_validated_is_stored_and_asked_about_each_time() {
     // RFC 9111 §5.2.2.4
     let rig = Rig::new().script(PATH, script().header("cache-control", "no-cache"));
     rig.get(PATH).send().await.whole(&truth());
@@ -146,7 +146,7 @@ async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
     rig.inner.answer(PATH, for_one().held_by(&second));
     gate.open();
     leader.await.unwrap().whole(&truth());
-    // All of them at once, and each with a question of its own.
+    // All requests ask at once, each with a question of its own.
     second.reached_by(20).await;
     second.open();
     for follower in followers {
@@ -159,7 +159,7 @@ async fn requests_that_each_need_an_answer_do_not_wait_behind_each_other() {
 }
 
 #[tokio::test]
-async fn a_stampede_on_what_is_stale_asks_once() {
+async fn a_stampede_on_a_stale_response_asks_once() {
     let rig = stale(script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -189,7 +189,7 @@ async fn variants_are_validated_each_by_itself() {
 
 #[tokio::test]
 async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
-    // RFC 9111 §4.1: forwarded with conditions that tell what is stored.
+    // RFC 9111 §4.1: the request is forwarded with conditions that name the stored responses.
     let rig = Rig::new().script(PATH, script().header("vary", "origin"));
     rig.get(PATH).header("origin", "https://a.example").send().await.whole(&truth());
     let puts = rig.puts();
@@ -205,7 +205,7 @@ async fn a_variant_of_the_same_bytes_costs_a_question_and_no_body() {
     rig.get(PATH).header("origin", "https://c.example").send().await.whole(&truth());
     assert_eq!(rig.inner.calls()[2].headers["if-none-match"], "\"v1\"", "each tag is named once");
 
-    // Each goes stale, and out, by itself; and both with their key.
+    // Each variant goes stale and is removed by itself. Both go with their key.
     rig.clock.advance(seconds(60));
     rig.get(PATH).header("origin", "https://b.example").send().await;
     let answer = rig.get(PATH).header("origin", "https://a.example").send().await;
@@ -269,7 +269,7 @@ async fn a_304_that_names_no_stored_variant_is_not_believed() {
 async fn a_variant_that_the_store_lost_is_fetched() {
     let rig = Rig::new().script(PATH, script().header("vary", "x-a"));
     rig.get(PATH).header("x-a", "1").send().await;
-    // The look finds no variant for this request; then the store does not find the other one.
+    // The lookup finds no variant for this request. After the answer, the store does not find the other one.
     let gets = rig.store.calls(tower_video_cache::Operation::Get);
     rig.store.spoil(tower_video_cache::Operation::Get, gets + 6, tower_video_cache::Fault::Absent);
     let answer = rig.get(PATH).header("x-a", "2").send().await;
@@ -279,7 +279,7 @@ async fn a_variant_that_the_store_lost_is_fetched() {
 }
 
 #[tokio::test]
-async fn what_credentials_brought_is_good_for_their_owner_alone() {
+async fn a_304_to_credentials_refreshes_the_response_for_their_owner_alone() {
     // RFC 9111 §3.5: the 304 answers a request with Authorization, and gives no leave.
     let rig = stale(script()).await;
     let answer = rig.get(PATH).header("authorization", "x").send().await;
@@ -288,7 +288,7 @@ async fn what_credentials_brought_is_good_for_their_owner_alone() {
         answer.cache_status(),
         "tower-video-cache; fwd=stale; fwd-status=304; ttl=60; detail=authorization"
     );
-    // For the others, what is stored is as stale as before, and still there.
+    // For the other clients, the stored response is as stale as before, and still there.
     let answer = rig.get(PATH).send().await;
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=304; ttl=60");
     rig.get(PATH).send().await.is_hit();
@@ -311,7 +311,7 @@ async fn an_invalidation_is_not_undone_by_a_validation_under_way() {
 }
 
 #[tokio::test]
-async fn a_head_brings_news_of_what_is_stored() {
+async fn a_head_updates_the_stored_response() {
     // RFC 9111 §4.3.5
     let rig = stale(script()).await;
     rig.inner.answer(PATH, script().header("x-new", "1"));
@@ -330,7 +330,7 @@ async fn a_head_brings_news_of_what_is_stored() {
 }
 
 #[tokio::test]
-async fn a_heads_old_news_does_not_undo_what_was_stored_since() {
+async fn an_old_answer_to_a_head_does_not_undo_a_newer_response() {
     let rig = stale(script()).await;
     let gate = Gate::shut();
     rig.inner.answer(PATH, script().held_by(&gate));
@@ -344,7 +344,7 @@ async fn a_heads_old_news_does_not_undo_what_was_stored_since() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
+async fn an_answer_to_a_head_does_not_put_back_a_response_that_is_being_removed() {
     use tower_video_cache::{Fault, Operation};
 
     let rig = stale(script()).await;
@@ -353,7 +353,7 @@ async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
     let head = rig.head(PATH).start();
     gate.reached_by(1).await;
     rig.inner.answer(PATH, script());
-    // The record is there while the HEAD's answer comes, and out before a put on its behalf would be over.
+    // The record is there while the HEAD's answer comes, and gone before a put for the HEAD could end.
     rig.store.spoil(Operation::Remove, rig.store.calls(Operation::Remove) + 1, Fault::Slow(seconds(1)));
     rig.store.spoil(Operation::Put, rig.puts() + 1, Fault::Slow(seconds(1)));
     let put = rig.ask(Method::PUT, PATH).start();
@@ -367,7 +367,7 @@ async fn a_heads_news_does_not_put_back_what_is_being_taken_out() {
 }
 
 #[tokio::test]
-async fn fields_for_one_viewer_are_that_viewers_alone() {
+async fn fields_for_one_client_go_to_that_client_alone() {
     // RFC 9111 §5.2.2.4, §5.2.2.7
     let withheld = "max-age=60, private=\"x-viewer\", no-cache=\"set-cookie\"";
     let script = Script::movie(PATH, 2500)
@@ -388,7 +388,7 @@ async fn fields_for_one_viewer_are_that_viewers_alone() {
 }
 
 #[tokio::test]
-async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since() {
+async fn a_field_for_one_client_does_not_come_with_a_response_that_another_stored_since() {
     let varying = || Script::movie(PATH, 2500).header("vary", "accept-encoding");
     let rig = stale(varying().header("cache-control", "max-age=60").header("etag", "\"v1\"")).await;
     let (first, second) = (Gate::shut(), Gate::shut());
@@ -402,14 +402,14 @@ async fn a_field_for_one_viewer_does_not_come_with_what_another_has_stored_since
     first.open();
     second.open();
     other.await.unwrap().whole(&movie("/b.mp4", 99));
-    // Which replaced what was stored for the one before it was read.
+    // The other response replaced the stored one before the first client read that.
     let one = one.await.unwrap();
     one.whole(&movie("/b.mp4", 99));
     assert!(!one.has("x-viewer"));
 }
 
 #[tokio::test]
-async fn a_304_with_another_vary_leaves_nothing_of_what_it_updated() {
+async fn a_304_with_another_vary_leaves_nothing_of_the_response_that_it_updated() {
     // RFC 9111 §4.3.4
     let script = || script().header("cache-control", "must-revalidate");
     let rig = stale(script().header("vary", "accept-encoding")).await;
@@ -439,7 +439,7 @@ async fn a_field_that_is_named_twice_comes_once() {
 }
 
 #[tokio::test]
-async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
+async fn a_store_that_takes_no_update_costs_no_client_the_answer() {
     use tower_video_cache::{Fault, Operation};
 
     let rig = stale(script()).await;
@@ -454,7 +454,7 @@ async fn a_store_that_takes_no_update_costs_no_viewer_the_answer() {
 }
 
 #[tokio::test]
-async fn a_body_that_dies_leaves_what_was_stored() {
+async fn a_body_that_dies_leaves_the_stored_response() {
     let rig = stale(script()).await;
     let dying = Script::movie("/b.mp4", 2500).header("etag", "\"v2\"").step(2, Step::Fail);
     rig.inner.answer(PATH, dying);

@@ -1,4 +1,4 @@
-//! Whose answer it is: requests with `Authorization` (RFC 9111 §3.5) and with `Cookie` beside those without.
+//! The owner of an answer: requests with `Authorization` (RFC 9111 §3.5) and with `Cookie`, beside requests without.
 
 use bytes::Bytes;
 use tower_video_cache::{Fill, Policy};
@@ -7,13 +7,13 @@ use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script};
 
 const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
-const FILLS: [Fill; 3] = [Fill::Whole, Fill::Progressive, Fill::Sliced];
+const FILLS: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)
 }
 
-/// What is there for who has no credentials.
+/// The answer for clients without credentials.
 fn script(cache_control: &str) -> Script {
     Script::movie(PATH, LENGTH)
         .header("cache-control", cache_control)
@@ -23,7 +23,7 @@ fn script(cache_control: &str) -> Script {
         .honours_ranges()
 }
 
-/// What credentials bring.
+/// The answer to credentials.
 fn paid() -> Script {
     Script::movie("/paid", 5000)
         .header("cache-control", "max-age=60")
@@ -43,7 +43,7 @@ async fn authorized(rig: &Rig) -> Answer {
 }
 
 #[tokio::test]
-async fn a_request_with_credentials_gets_what_is_stored_by_a_304_to_them_alone() {
+async fn a_request_with_credentials_gets_the_stored_response_only_after_a_304_to_them() {
     for fill in FILLS {
         let rig = stored(Rig::new().fill(fill), script("max-age=60")).await;
         let (puts, calls, bytes) = (rig.puts(), rig.inner.calls().len(), rig.inner.bytes_of(PATH));
@@ -81,7 +81,7 @@ async fn any_other_answer_to_credentials_passes_and_is_not_stored() {
         let (puts, calls) = (rig.puts(), rig.inner.calls().len());
         rig.inner.answer(PATH, paid());
         let ask = || rig.get(PATH).header("authorization", "Bearer x");
-        // One call each: a seek is a seek.
+        // One call each: a seek is forwarded as a seek.
         ask().range("bytes=4000-4009").send().await.partial(&movie("/paid", 5000), 4000..4010);
         ask().send().await.whole(&movie("/paid", 5000));
         rig.inner.was_called(calls + 2);
@@ -123,12 +123,12 @@ async fn a_304_under_a_weak_tag_proves_nothing_to_credentials() {
 }
 
 #[tokio::test]
-async fn a_copy_of_its_own_is_asked_about_where_what_is_stored_is_none_of_it() {
+async fn a_clients_copy_is_asked_about_if_it_differs_from_the_stored_response() {
     let rig = stored(Rig::new(), script("max-age=60")).await;
     rig.inner.answer(PATH, paid().honours_conditions());
     let ask = || rig.get(PATH).header("authorization", "Bearer x");
     assert_eq!(ask().header("if-none-match", "\"v2\"").send().await.status, 304);
-    // And where it is the same, one question is enough.
+    // If the copies are the same, one question is enough.
     rig.inner.answer(PATH, script("max-age=60"));
     let calls = rig.inner.calls().len();
     assert_eq!(ask().header("if-none-match", "\"v1\"").send().await.status, 304);
@@ -136,7 +136,7 @@ async fn a_copy_of_its_own_is_asked_about_where_what_is_stored_is_none_of_it() {
 }
 
 #[tokio::test]
-async fn leave_for_credentials_is_what_allows_to_store_for_them() {
+async fn leave_to_share_with_credentials_is_leave_to_store_for_them() {
     // RFC 9111 §3.5
     for cache_control in ["public, max-age=60", "s-maxage=60", "must-revalidate, max-age=60"] {
         let rig = stored(Rig::new(), script(cache_control)).await;
@@ -147,7 +147,7 @@ async fn leave_for_credentials_is_what_allows_to_store_for_them() {
 }
 
 #[tokio::test]
-async fn a_head_and_who_wants_nothing_asked_keep_to_the_same() {
+async fn a_head_and_an_only_if_cached_request_follow_the_same_rules() {
     let rig = stored(Rig::new(), script("max-age=60")).await;
     let head = rig.head(PATH).header("authorization", "x").send().await;
     assert_eq!((head.status.as_u16(), head.field("content-length")), (200, "2500"));
@@ -169,10 +169,10 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
     for fill in FILLS {
         for held in [false, true] {
             let (rig, gate) = (Rig::new().fill(fill), Gate::shut());
-            // A part has no body to wait in.
-            let held = held || fill == Fill::Sliced;
+            // A slice cannot be held within its body.
+            let held = held || fill == Fill::sliced();
             let free = script("max-age=60");
-            // Before its answer, or within its body.
+            // The gate is before the answer, or within its body.
             let free =
                 if held { free.held_by(&gate) } else { free.step(3, crate::rig::Step::Wait(gate.clone())) };
             rig.inner.answer(PATH, free);
@@ -192,8 +192,8 @@ async fn a_request_with_credentials_reads_nothing_of_a_flight_of_others() {
 }
 
 #[tokio::test]
-async fn a_fill_that_pours_what_is_not_for_it_holds_up_no_request_with_credentials() {
-    let (rig, gate) = (Rig::new().fill(Fill::Progressive), Gate::shut());
+async fn a_fill_for_others_holds_up_no_request_with_credentials() {
+    let (rig, gate) = (Rig::new().fill(Fill::progressive()), Gate::shut());
     rig.inner.answer(PATH, script("max-age=60").step(3, crate::rig::Step::Wait(gate.clone())));
     let leader = rig.get(PATH).start();
     gate.reached_by(1).await;
@@ -206,7 +206,7 @@ async fn a_fill_that_pours_what_is_not_for_it_holds_up_no_request_with_credentia
 }
 
 #[tokio::test]
-async fn nothing_stale_stands_in_for_what_credentials_bring() {
+async fn no_stale_response_stands_in_for_an_answer_to_credentials() {
     for cache_control in ["max-age=60, stale-while-revalidate=60", "max-age=60, stale-if-error=60"] {
         let rig = stored(Rig::new(), script(cache_control)).await;
         rig.clock.advance(seconds(60));
@@ -218,7 +218,7 @@ async fn nothing_stale_stands_in_for_what_credentials_bring() {
     }
 }
 
-/// What does not say how long it is fresh.
+/// A response that does not state its freshness.
 fn silent(tag: &str) -> Script {
     let script = Script::movie(PATH, LENGTH).honours_conditions().honours_ranges();
     if tag.is_empty() {
@@ -233,7 +233,7 @@ async fn with_cookie(rig: &Rig) -> Answer {
 }
 
 #[tokio::test]
-async fn what_a_cookie_brought_is_used_only_after_a_word_of_the_inner_service() {
+async fn a_response_to_a_cookie_is_used_only_after_a_validation() {
     let policy = Policy::default().heuristics(10, seconds(600)).stale_while_revalidate(seconds(60));
     for fill in FILLS {
         let rig =
@@ -242,13 +242,13 @@ async fn what_a_cookie_brought_is_used_only_after_a_word_of_the_inner_service() 
         first.whole(&truth());
         assert!(first.cache_status().contains("ttl=0"), "{}", first.cache_status());
         settle().await;
-        // A word to a cookie is no word to others.
+        // A 304 to a request with a cookie says nothing to others.
         for _ in 0..2 {
             let answer = with_cookie(&rig).await;
             answer.whole(&truth());
             assert!(answer.cache_status().contains("fwd=stale; fwd-status=304"), "{}", answer.cache_status());
         }
-        // A word to who has none is one to all.
+        // A 304 to a request without a cookie counts for all.
         let answer = rig.get(PATH).send().await;
         assert!(answer.cache_status().contains("fwd-status=304; ttl=300"), "{}", answer.cache_status());
         rig.get(PATH).send().await.is_hit().whole(&truth());
@@ -257,7 +257,7 @@ async fn what_a_cookie_brought_is_used_only_after_a_word_of_the_inner_service() 
 }
 
 #[tokio::test]
-async fn what_a_cookie_brought_for_its_owner_is_no_others() {
+async fn a_response_to_a_cookie_for_its_owner_goes_to_no_other_client() {
     let rig = Rig::new().script(PATH, silent("\"mine\""));
     with_cookie(&rig).await.whole(&truth());
     rig.inner.answer(PATH, Script::movie("/all", 900).header("etag", "\"all\"").honours_conditions());
@@ -266,14 +266,14 @@ async fn what_a_cookie_brought_for_its_owner_is_no_others() {
 }
 
 #[tokio::test]
-async fn without_a_strong_tag_what_a_cookie_brought_is_not_kept() {
+async fn a_response_to_a_cookie_without_a_strong_tag_is_not_kept() {
     for tag in ["", "W/\"v1\""] {
         let rig =
             Rig::new().script(PATH, silent(tag).header("last-modified", "Sun, 22 Nov 2026 09:00:00 GMT"));
         let answer = with_cookie(&rig).await;
         assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=cookie");
         assert_eq!(rig.puts(), 0);
-        // It is remembered of those who have cookies, and of nobody else.
+        // The cache remembers it for clients with cookies, and for no others.
         rig.get(PATH).header("cookie", "user=2").range("bytes=5-9").send().await.partial(&truth(), 5..10);
         assert_eq!(rig.inner.ranges(PATH), ["", "bytes=5-9"]);
         assert!(rig.get(PATH).send().await.cache_status().ends_with("; stored"));
@@ -282,7 +282,7 @@ async fn without_a_strong_tag_what_a_cookie_brought_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_says_whose_it_is_is_shared_whatever_the_cookie() {
+async fn a_response_with_explicit_freshness_or_vary_is_stored_despite_the_cookie() {
     for (name, value) in [
         ("cache-control", "max-age=60"),
         ("cache-control", "s-maxage=60"),
@@ -299,7 +299,7 @@ async fn what_says_whose_it_is_is_shared_whatever_the_cookie() {
 }
 
 #[tokio::test]
-async fn those_who_waited_for_a_cookies_answer_ask_for_themselves_at_once() {
+async fn requests_that_waited_for_the_answer_to_a_cookie_ask_for_themselves_at_once() {
     let (rig, gate) = (Rig::new(), Gate::shut());
     rig.inner.answer(PATH, silent("\"v1\"").held_by(&gate));
     let leader = rig.get(PATH).header("cookie", "user=0").start();
@@ -310,7 +310,7 @@ async fn those_who_waited_for_a_cookies_answer_ask_for_themselves_at_once() {
     let questions = Gate::shut();
     rig.inner.answer(PATH, silent("\"v1\"").held_by(&questions));
     gate.open();
-    // None waits for another one's question.
+    // No request waits for another one's question.
     questions.reached_by(4).await;
     questions.open();
     for viewer in others.into_iter().chain([leader]) {
@@ -321,7 +321,7 @@ async fn those_who_waited_for_a_cookies_answer_ask_for_themselves_at_once() {
 }
 
 #[tokio::test]
-async fn those_who_waited_for_a_304_to_a_cookie_ask_for_themselves_at_once() {
+async fn requests_that_waited_for_a_304_to_a_cookie_ask_for_themselves_at_once() {
     for (name, public) in [("cookie", ""), ("authorization", "public")] {
         let rig = Rig::new();
         rig.inner.answer(PATH, silent("\"v1\"").header("cache-control", public));

@@ -1,5 +1,5 @@
-//! What the inner service withdraws, and what one client is told: the first ends the use of what is stored as stale, the
-//! second takes nothing from others (RFC 9111 §4.2.4, §4.3.3, §4.4).
+//! Withdrawals of the inner service, and answers to one client alone. A withdrawal ends the use of the stored
+//! response as stale. An answer to one client takes nothing from others (RFC 9111 §4.2.4, §4.3.3, §4.4).
 
 use bytes::Bytes;
 use http::Method;
@@ -34,7 +34,7 @@ const REFUSALS: [u16; 5] = [401, 403, 404, 410, 451];
 const WINDOW: &str = "max-age=60, stale-if-error=6000";
 
 #[tokio::test]
-async fn a_refusal_ends_the_use_of_what_is_stale() {
+async fn a_refusal_ends_the_use_of_a_stale_response() {
     for status in REFUSALS {
         let rig = stored(WINDOW).await;
         rig.clock.advance(seconds(60));
@@ -47,7 +47,8 @@ async fn a_refusal_ends_the_use_of_what_is_stale() {
             let answer = rig.get(PATH).header("cache-control", asked).send().await;
             assert_eq!(answer.status, 503, "{status}: {asked}");
         }
-        // Until it is said to be good. Unless it was said to be gone, none of its bytes comes again.
+        // This holds until the inner service says that the response is good. If the inner service said that it was
+        // gone, none of its bytes comes again.
         rig.inner.answer(PATH, script(WINDOW));
         let is_said_good = rig.get(PATH).send().await.cache_status().contains("fwd-status=304");
         assert_eq!(is_said_good, ![404, 410].contains(&status), "{status}");
@@ -58,7 +59,7 @@ async fn a_refusal_ends_the_use_of_what_is_stale() {
 }
 
 #[tokio::test]
-async fn a_refusal_leaves_what_is_fresh_and_ends_its_use_once_it_is_stale() {
+async fn a_refusal_leaves_a_fresh_response_and_ends_its_use_once_it_is_stale() {
     for status in REFUSALS {
         let rig = stored(WINDOW).await;
         rig.inner.answer(PATH, refusing(status));
@@ -72,7 +73,7 @@ async fn a_refusal_leaves_what_is_fresh_and_ends_its_use_once_it_is_stale() {
 }
 
 #[tokio::test]
-async fn a_refusal_behind_the_viewers_back_is_heard() {
+async fn a_refusal_in_the_background_is_heard() {
     for status in REFUSALS {
         let rig = stored("max-age=60, stale-while-revalidate=60").await;
         rig.clock.advance(seconds(60));
@@ -96,7 +97,7 @@ async fn a_head_hears_a_refusal_too() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_gone_whoever_is_told() {
+async fn a_response_that_is_gone_for_one_client_is_gone_for_all() {
     for status in [404, 410, 451] {
         for elapsed in [1, 60] {
             let rig = stored(WINDOW).await;
@@ -129,7 +130,7 @@ async fn a_refusal_of_one_client_ends_nothing_for_others() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_a_variant_is_no_word_about_the_others() {
+async fn a_refusal_of_a_variant_leaves_the_others() {
     let by = |cache_control: &str| script(cache_control).header("vary", "x-user");
     let rig = Rig::new().script(PATH, by(WINDOW));
     for user in ["1", "2"] {
@@ -144,7 +145,7 @@ async fn a_refusal_of_a_variant_is_no_word_about_the_others() {
 }
 
 #[tokio::test]
-async fn no_request_brings_back_what_is_stale_unless_the_operator_lets_it() {
+async fn no_request_brings_back_a_stale_response_unless_the_operator_lets_it() {
     for asked in ["max-stale", "max-stale=9999", "max-age=9999, max-stale", "stale-if-error=9999"] {
         for (window, back) in [(0, false), (30, true)] {
             let policy = Policy::default().stale_on_request(seconds(window));
@@ -165,7 +166,7 @@ async fn no_request_brings_back_what_is_stale_unless_the_operator_lets_it() {
 }
 
 #[tokio::test]
-async fn what_one_client_is_told_leaves_what_is_fresh_for_all() {
+async fn an_answer_to_one_client_leaves_a_fresh_response_for_all() {
     let told = |name: &str, value: &str| Script::movie("/b.mp4", 900).header(name, value);
     let rows: [(&str, &str, Script); 10] = [
         ("cookie", "a=b", told("set-cookie", "seen=1")),
@@ -192,7 +193,7 @@ async fn what_one_client_is_told_leaves_what_is_fresh_for_all() {
         ("authorization", "x", told("etag", "\"mine\"")),
     ];
     for (name, value, answer) in rows {
-        // One that says how long it is fresh, and one of which that is guessed.
+        // One response states its freshness; the freshness of the other is guessed.
         for cache_control in ["max-age=600", "x"] {
             let rig = stored(cache_control).await;
             rig.inner.answer(PATH, answer.clone());
@@ -221,7 +222,7 @@ async fn a_304_with_a_cookie_of_its_own_goes_to_its_client_with_the_stored_bytes
 }
 
 #[tokio::test]
-async fn what_one_client_is_told_is_not_remembered_of_others() {
+async fn an_answer_to_one_client_is_not_remembered_for_others() {
     for refused in [("set-cookie", "seen=1"), ("cache-control", "private"), ("cache-control", "no-store")] {
         let rig = Rig::new().script(PATH, Script::movie("/b.mp4", 900).header(refused.0, refused.1));
         rig.get(PATH).header("cookie", "a=b").send().await;
@@ -232,7 +233,7 @@ async fn what_one_client_is_told_is_not_remembered_of_others() {
 }
 
 #[tokio::test]
-async fn the_policy_says_which_answers_to_unsafe_requests_take_out_what_is_stored() {
+async fn the_policy_says_which_answers_to_unsafe_requests_take_out_stored_responses() {
     for (invalidate, on_success, on_redirect) in [
         (Invalidate::default(), true, false),
         (Invalidate::OnSuccess, true, false),

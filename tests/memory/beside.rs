@@ -1,4 +1,4 @@
-//! What is held beside the store: for bodies that nobody reads, and for requests with large fields.
+//! Memory beside the store: for bodies that nobody reads, and for requests with large fields.
 
 use std::{collections::VecDeque, sync::Mutex, time::UNIX_EPOCH};
 
@@ -11,14 +11,14 @@ use tower_video_cache::{BoxError, ChunkSize, ManualClock, Store, VideoCacheLayer
 
 use crate::{heap_of, runtime, turn, HEAP, KIB, MIB, MODES};
 
-/// Bodies that nobody reads, each of a movie of its own.
+/// Bodies that nobody reads, each of a video of its own.
 const VIEWERS: u64 = 50;
 const CHUNK: usize = 256 * KIB;
 const LENGTH: usize = 8 * CHUNK;
-/// It holds two of the movies.
+/// Room for two of the videos.
 const STORE: usize = 4 * MIB + 512 * KIB;
 
-/// What a body holds beside chunks: the request, the record of the response, and its own state.
+/// The memory of a body beside chunks: the request, the record of the response, and the body's own state.
 const REST: usize = 16 * KIB;
 
 fn layer(store: usize) -> VideoCacheLayer {
@@ -27,7 +27,7 @@ fn layer(store: usize) -> VideoCacheLayer {
         .clock(ManualClock::starting_at(UNIX_EPOCH))
 }
 
-/// A store that holds so many bytes and no more, at any moment.
+/// A store that holds this many bytes and no more, at any moment.
 struct Shelf {
     values: Mutex<VecDeque<(String, Bytes)>>,
     most: usize,
@@ -55,7 +55,7 @@ impl Store for Shelf {
     }
 }
 
-/// Movies that share no buffer.
+/// Videos that share no buffer.
 async fn movie(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, BoxError> {
     let response = Response::builder().header(header::CONTENT_TYPE, "video/mp4");
     Ok(response.header(header::CONTENT_LENGTH, LENGTH).body(Full::new(vec![7; LENGTH].into()))?)
@@ -75,10 +75,10 @@ fn a_body_that_nobody_reads_holds_one_chunk_and_after_its_first_frame_none() {
         runtime.block_on(async {
             for number in 0..VIEWERS {
                 let ask = || Request::get(format!("/{number}")).body(Empty::new()).unwrap();
-                // It is stored as a whole first, so that what is read is a hit.
+                // The video is stored as a whole first, so the later reads are hits.
                 let stored = service.clone().oneshot(ask()).await.unwrap();
                 stored.into_body().collect().await.unwrap();
-                // Its commit comes after its last byte.
+                // The commit comes after the last byte.
                 for _ in 0..100_000 {
                     let mut head = ask();
                     *head.method_mut() = Method::HEAD;
@@ -103,7 +103,7 @@ fn a_body_that_nobody_reads_holds_one_chunk_and_after_its_first_frame_none() {
 
         runtime.block_on(async {
             for body in &mut bodies {
-                // The delimiter of a part, or the first chunk.
+                // The first frame is the delimiter of a part, or the first chunk.
                 for _ in 0..if range.contains(',') { 2 } else { 1 } {
                     body.frame().await.unwrap().unwrap();
                 }
@@ -124,7 +124,7 @@ fn is_hit<T>(response: &Response<T>) -> bool {
 
 /// Lets the tasks of fills and of the store end.
 async fn all_is_quiet() {
-    // On another thread, they may need a moment.
+    // Tasks on another thread may need a moment.
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! A hundred movies that are stored at the same time.
+//! A hundred videos that are stored at the same time.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Empty;
 use tower::{service_fn, Layer, ServiceExt};
-use tower_video_cache::{BoxError, ChunkSize, Fill, ManualClock, VideoCacheLayer};
+use tower_video_cache::{BoxError, ChunkSize, Fill, ManualClock, Timeouts, VideoCacheLayer};
 
 use crate::{
     heap_of,
@@ -25,9 +25,9 @@ fn a_hundred_fills_at_once_hold_two_chunks_each() {
     let _turn = turn();
     for mode in MODES {
         for answer in ANSWERS {
-            let ahead = if mode == Fill::Sliced && answer == Answer::InParts { READ_AHEAD } else { 0 };
+            let ahead = if mode == Fill::sliced() && answer == Answer::InParts { READ_AHEAD } else { 0 };
             let most = 2 * CHUNK + ahead + REST;
-            let layer = layer().fill(mode);
+            let layer = layer().fill(mode.read_ahead(READ_AHEAD.try_into().unwrap()));
             let each = heap_of(&runtime(), shown_at_once(layer, answer)) / usize::try_from(MOVIES).unwrap();
             println!("{mode:?} of {answer:?}: {} KiB of heap for each fill", each / KIB);
             assert!(each <= most, "{mode:?} of {answer:?}: {} KiB of {}", each / KIB, most / KIB);
@@ -38,11 +38,11 @@ fn a_hundred_fills_at_once_hold_two_chunks_each() {
 fn layer() -> VideoCacheLayer {
     let layer =
         VideoCacheLayer::new(Reel::new()).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap());
-    let layer = layer.read_ahead(READ_AHEAD.try_into().unwrap()).store_limit(Duration::from_secs(60));
+    let layer = layer.timeouts(Timeouts::default().store(Duration::from_secs(60)));
     layer.clock(ManualClock::starting_at(UNIX_EPOCH))
 }
 
-/// Has each movie watched to its end, by a viewer of its own.
+/// Has each video watched to its end, by a client of its own.
 async fn shown_at_once(layer: VideoCacheLayer, answer: Answer) {
     let gate = Gate::for_movies(MOVIES);
     let inner = service_fn(move |request: Request<Empty<Bytes>>| {
@@ -67,5 +67,5 @@ const MOVIES: u64 = 100;
 const LENGTH: u64 = (4 << 20) + 12_345;
 const CHUNK: usize = 256 * KIB;
 const READ_AHEAD: usize = 2 * CHUNK;
-/// What a fill holds that is no chunk: its tasks, its records, its request and response.
+/// The memory of a fill beside chunks: its tasks, its records, its request and response.
 const REST: usize = 32 * KIB;

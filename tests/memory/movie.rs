@@ -1,4 +1,4 @@
-//! Movies of noise, an inner service that shows them, and viewers who know each byte.
+//! Videos of noise, an inner service that serves them, and clients that know each byte.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use tower_video_cache::BoxError;
 
-/// A movie, each frame of which is another slice of the same noise, so that bytes which come from the wrong place show.
+/// A video. Each of its frames is another slice of the same noise, so bytes that come from the wrong place show.
 #[derive(Clone, Copy)]
 pub(crate) struct Movie {
     pub(crate) number: u64,
@@ -20,11 +20,11 @@ pub(crate) struct Movie {
 }
 
 impl Movie {
-    /// Drains a body, each byte of which must be the movie's.
+    /// Drains a body and checks that each byte is the video's.
     ///
     /// # Errors
     ///
-    /// How many bytes came before the body broke.
+    /// The number of bytes that came before the body broke.
     pub(crate) async fn watch(self, body: impl Body<Data = Bytes>) -> Result<(), u64> {
         let mut body = std::pin::pin!(body);
         let mut position = 0;
@@ -42,7 +42,7 @@ impl Movie {
         Ok(())
     }
 
-    /// The movie from `position` to the end of its frame; empty at the end of the movie.
+    /// The video from `position` to the end of its frame; empty at the end of the video.
     fn pictures_at(self, position: u64) -> Bytes {
         let start = (104_729 * self.number + STEP * (position / FRAME)) % FRAME;
         let length = (FRAME - position % FRAME).min(self.length.saturating_sub(position));
@@ -51,13 +51,13 @@ impl Movie {
     }
 }
 
-/// What an inner service says of a movie, and whether it gives parts.
+/// The fields that an inner service sends with a video, and whether it gives parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Its length, and nothing to tell one version from another by.
+    /// Its length, and no validator.
     Declared,
     Unsaid,
-    /// Its length and a strong validator, and the range asked for.
+    /// Its length and a strong validator, and the requested range.
     InParts,
 }
 
@@ -90,7 +90,7 @@ impl Answer {
     }
 }
 
-/// An inner body, made on the fly.
+/// An inner body that makes its bytes when it is polled.
 pub(crate) struct Film {
     movie: Movie,
     position: u64,
@@ -108,7 +108,7 @@ impl Body for Film {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(gate) = self.gate.clone() {
-            // A frame for each in turn.
+            // The bodies take turns, one frame each.
             self.gave_way = !self.gave_way;
             if self.gave_way || !gate.lets_by(self.movie, self.position) {
                 cx.waker().wake_by_ref();
@@ -122,9 +122,9 @@ impl Body for Film {
     }
 }
 
-/// Nobody's second half comes before everybody's first.
+/// A gate that lets no body send its second half before all bodies have sent their first.
 pub(crate) struct Gate {
-    /// Those whose first half has not come yet.
+    /// The videos whose first half has not come yet.
     missing: Mutex<Vec<u64>>,
 }
 
@@ -133,7 +133,8 @@ impl Gate {
         Arc::new(Self { missing: Mutex::new((0..movies).collect()) })
     }
 
-    /// The frame after the half: within a chunk, of which the fill then holds a part.
+    /// The gate is before the frame after the half. That frame is within a chunk, so the fill holds a part of a chunk
+    /// meanwhile.
     fn lets_by(&self, movie: Movie, position: u64) -> bool {
         if position <= movie.length / 2 + FRAME {
             return true;
@@ -145,7 +146,7 @@ impl Gate {
 }
 
 pub(crate) const FRAME: u64 = 64 << 10;
-/// From where one frame begins in the noise to where the next does.
+/// The distance in the noise from the start of one frame to the start of the next.
 pub(crate) const STEP: u64 = 7919;
 const ETAG: &str = "\"v1\"";
 

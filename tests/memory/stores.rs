@@ -16,8 +16,8 @@ use tower_video_cache::{BoxError, Store};
 
 use crate::movie::{FRAME, PICTURES, STEP};
 
-/// A store that keeps of each chunk where its pictures begin, and its last bytes, which prove it; the pictures are made
-/// again. A chunk that is not of a movie is refused.
+/// A store that keeps of each chunk only the start of its frames in the noise, and its last bytes, which prove it. It
+/// makes the frames again on each get, and refuses a chunk that is not of a video.
 #[derive(Default)]
 pub(crate) struct Reel {
     records: Mutex<HashMap<String, Bytes>>,
@@ -32,7 +32,7 @@ struct Chunk {
 }
 
 impl Reel {
-    /// Finds where noise begins by how it begins, before anybody counts the heap.
+    /// Builds the index of the noise by its first bytes, before a test counts the heap.
     pub(crate) fn new() -> Self {
         LazyLock::force(&STARTS);
         Self::default()
@@ -53,7 +53,7 @@ impl Store for Reel {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        // Others come in between, as with a store that takes its time.
+        // Other tasks run in between, as with a slow store.
         yield_now().await;
         if !key.starts_with("c/") {
             self.records.lock().unwrap().insert(key.to_owned(), value);
@@ -66,7 +66,7 @@ impl Store for Reel {
             assert!(value[position..][..pictures.len()] == pictures, "{key} is wrong at {position}");
             position += pictures.len();
         }
-        // A slice would keep all of the value.
+        // A slice would keep the whole value in memory.
         let chunk = Chunk { start, length, proof: Bytes::copy_from_slice(&value[length..]) };
         self.chunks.lock().unwrap().insert(key.to_owned(), chunk);
         yield_now().await;
@@ -80,7 +80,7 @@ impl Store for Reel {
     }
 }
 
-/// The pictures of `length` bytes of a movie, from that place in the noise on.
+/// The frames of `length` bytes of a video, from that place in the noise on.
 fn pictures_from(start: u64, length: usize) -> impl Iterator<Item = Bytes> {
     let frame = usize::try_from(FRAME).unwrap();
     (0..length.div_ceil(frame)).map(move |index| {
@@ -89,7 +89,7 @@ fn pictures_from(start: u64, length: usize) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// Where in the noise a frame begins, by its first bytes.
+/// The start of each frame in the noise, by the frame's first bytes.
 static STARTS: LazyLock<HashMap<Bytes, u64>> = LazyLock::new(|| {
     let frames =
         (0..FRAME).map(|start| (PICTURES.slice(usize::try_from(start).unwrap()..).split_to(16), start));
@@ -98,10 +98,10 @@ static STARTS: LazyLock<HashMap<Bytes, u64>> = LazyLock::new(|| {
     starts
 });
 
-/// Bytes of a chunk after its pictures.
+/// The bytes of a chunk after its frames.
 const PROOF: usize = 40;
 
-/// A store that takes all and keeps nothing, or nothing but manifests.
+/// A store that accepts all values and keeps none of them, or only manifests.
 pub(crate) struct Forgetful {
     keeps_manifests: bool,
     manifest: Mutex<Option<Bytes>>,
@@ -131,7 +131,7 @@ impl Store for Forgetful {
     }
 }
 
-/// A store that makes a file of each value, in a folder that goes with it.
+/// A store that keeps each value in a file, in a folder that is removed with it.
 pub(crate) struct Disk {
     folder: PathBuf,
     writes: AtomicU64,
@@ -140,7 +140,7 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("memory-{name}"));
-        // What a run that was killed has left.
+        // A run that was killed may have left the folder.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         Self { folder, writes: AtomicU64::new(0) }
@@ -161,7 +161,7 @@ impl Store for Disk {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        // Written aside, then renamed: a put that is dropped has not happened by half.
+        // The file is written aside, then renamed, so a dropped put leaves no partial value.
         let aside = self.folder.join(format!("aside-{}", self.writes.fetch_add(1, Ordering::Relaxed)));
         tokio::fs::write(&aside, value).await?;
         Ok(tokio::fs::rename(aside, self.file(key)).await?)

@@ -1,4 +1,4 @@
-//! Answers from the store, and what goes through.
+//! Answers from the store, and requests that go through to the origin.
 
 use std::sync::{
     atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use tower_video_cache::BoxError;
 use super::rig::{boxed, field, movie, page_of, part, video, whole, Rig, LENGTH};
 
 #[tokio::test]
-async fn a_second_viewer_is_answered_without_the_origin() {
+async fn a_second_client_is_answered_without_the_origin() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     for status in ["stored", "hit"] {
         let response = rig.get("/a.mp4").await;
@@ -26,7 +26,7 @@ async fn a_second_viewer_is_answered_without_the_origin() {
 }
 
 #[tokio::test]
-async fn a_range_of_what_is_stored_is_answered_without_the_origin() {
+async fn a_range_of_a_stored_video_is_answered_without_the_origin() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     whole(rig.get("/a.mp4").await).await;
     let response = rig.send(Request::get("/a.mp4").header("range", "bytes=1000000-2000000")).await;
@@ -37,7 +37,7 @@ async fn a_range_of_what_is_stored_is_answered_without_the_origin() {
 }
 
 #[tokio::test]
-async fn in_every_mode_of_filling_a_second_viewer_is_answered_without_the_origin() {
+async fn in_every_mode_of_filling_a_second_client_is_answered_without_the_origin() {
     for mode in ["whole", "progressive", "sliced"] {
         let rig = Rig::with(&["--fill", mode], |_| async { Ok(video()) }).await;
         for status in ["fwd=uri-miss", "hit"] {
@@ -70,7 +70,7 @@ async fn a_sliced_fill_fetches_little_more_than_the_range_that_was_asked_for() {
         assert!(what.contains(status), "{what}");
         assert_eq!(whole(response).await, movie().slice(2_000_000..2_001_000));
     }
-    // All in one chunk, and the read-ahead at most.
+    // The range is within one chunk, and the read-ahead adds its limit at most.
     let fetched = fetched.load(Ordering::Relaxed);
     assert!((64 << 10..=192 << 10).contains(&fetched), "{fetched} bytes were fetched");
     let seen = rig.seen();
@@ -94,7 +94,7 @@ async fn a_head_is_forwarded_until_the_video_is_stored() {
 }
 
 #[tokio::test]
-async fn viewers_of_both_http_versions_share_what_is_stored() {
+async fn clients_of_both_http_versions_share_stored_responses() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     let response = rig.send_http2(Request::get("/a.mp4")).await;
     assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
@@ -104,7 +104,7 @@ async fn viewers_of_both_http_versions_share_what_is_stored() {
 }
 
 #[tokio::test]
-async fn hosts_do_not_share_what_is_stored() {
+async fn hosts_do_not_share_stored_responses() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     for host in ["one.example", "two.example", "ONE.example"] {
         whole(rig.send(Request::get("/a.mp4").header("host", host)).await).await;
@@ -112,7 +112,7 @@ async fn hosts_do_not_share_what_is_stored() {
     assert_eq!(rig.seen().len(), 2);
 }
 
-// What goes through.
+// Requests that go through to the origin.
 
 #[tokio::test]
 async fn every_method_is_forwarded_with_its_body() {
@@ -145,7 +145,7 @@ async fn every_form_of_a_target_reaches_the_origin_as_a_path() {
         if let Some(seen) = seen {
             assert_eq!(seen.uri.to_string(), path, "{target}");
         } else {
-            assert_eq!(target, "GET https://a.example/x", "the same as by another form is stored");
+            assert_eq!(target, "GET https://a.example/x", "the response to another form is the stored one");
         }
     }
 }
@@ -168,7 +168,7 @@ async fn an_upload_is_answered_while_it_is_still_sent() {
         let (response, sent) = tokio::join!(answer, sender.send_data(movie()));
         sent.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        // The origin has answered, and now gets the rest.
+        // The origin has answered, and gets the rest now.
         sender.send_data(Bytes::from_static(b"the rest")).await.unwrap();
         drop(sender);
         assert_eq!(whole(response).await, "the rest");

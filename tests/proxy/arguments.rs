@@ -112,7 +112,7 @@ fn sizes_durations_and_lists_are_understood() {
 }
 
 #[test]
-fn a_store_is_named_by_what_it_is_and_where() {
+fn a_store_is_named_by_its_kind_and_place() {
     let redis = |url: &str, roots: Option<&str>| StoreArg::Redis {
         url: url.to_owned(),
         roots: roots.map(Into::into),
@@ -151,7 +151,7 @@ async fn memory_before_a_store_answers_as_the_store_does() {
 }
 
 #[test]
-fn what_becomes_of_an_abandoned_fill_is_said_in_words_percent_or_bytes() {
+fn the_fate_of_an_abandoned_fill_is_set_in_words_percent_or_bytes() {
     for (text, expected) in [
         ("finish", Ok(Abandon::Finish)),
         ("stop", Ok(Abandon::Stop)),

@@ -1,4 +1,4 @@
-//! Viewers that take nothing, and more of them than there is room for.
+//! Clients that take nothing, and more clients than there is room for.
 
 use std::{net::SocketAddr, pin::pin, time::Duration};
 
@@ -22,7 +22,7 @@ use super::{
 /// RFC 9112 §8: a connection that closes cleanly may look like the end of the body.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_takes_nothing_is_ended_with_an_error() {
+async fn a_client_that_takes_nothing_is_ended_with_an_error() {
     for (version, cached) in [("1.1", false), ("1.0", false), ("1.1", true), ("1.0", true)] {
         let rig =
             Rig::with(&["--write-timeout", SHORT], move |_| std::future::ready(Ok(large(cached)))).await;
@@ -36,12 +36,12 @@ async fn a_viewer_that_takes_nothing_is_ended_with_an_error() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_reads_no_small_answers_is_ended_too() {
+async fn a_client_that_reads_no_small_answers_is_ended_too() {
     let rig =
         Rig::with(&["--write-timeout", SHORT], |_| async { Ok(page_of(Full::from(vec![7; 40_000]))) }).await;
     let mut viewer = stalled(rig.proxy, "").await;
     let requests = "GET /a HTTP/1.1\r\nhost: a\r\n\r\n".repeat(100);
-    // Until neither side takes any more.
+    // Writes until neither side takes any more.
     while viewer.write_all(requests.as_bytes()).await.is_ok() {}
 }
 
@@ -55,14 +55,14 @@ async fn over_http2_an_answer_that_is_not_taken_ends_its_connection() {
     let connection = tokio::spawn(connection);
     let request = Request::get(format!("http://{}/a", rig.proxy)).body(Empty::<Bytes>::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
-    // The connection lives, and one answer of it does not.
+    // The connection lives, and only one of its answers is ended.
     assert!(timeout(PATIENCE, connection).await.is_ok());
     assert!(response.collect().await.is_err());
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_viewer_that_waits_for_the_origin_is_not_taken_for_one_that_takes_nothing() {
+async fn a_client_that_waits_for_the_origin_is_not_taken_for_one_that_takes_nothing() {
     let (mut sender, page) = Channel::<Bytes, BoxError>::new(1);
     let rig = Rig::with(&["--write-timeout", "1ms"], answer_once(page_of(page))).await;
     let mut response = rig.get("/").await;
@@ -82,15 +82,15 @@ async fn a_viewer_that_waits_for_the_origin_is_not_taken_for_one_that_takes_noth
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn where_memory_is_short_the_viewer_that_took_nothing_for_longest_is_ended() {
+async fn the_client_that_took_nothing_for_longest_is_ended_if_memory_is_short() {
     let rig = Rig::with(&["--most-unread", "2MiB"], |_| async { Ok(large(true)) }).await;
     let mut viewers = Vec::new();
     for path in 0..3 {
         viewers.push(stalled(rig.proxy, &format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n")).await);
-        // A head that has come is followed by bytes that wait.
+        // The head has come, so bytes wait behind it.
         viewers[path].readable().await.unwrap();
     }
-    // Others are answered meanwhile, and each look for room is one of theirs.
+    // Other clients are answered meanwhile, and each of them makes the proxy look for room.
     let others = async {
         loop {
             assert_eq!(whole(rig.get("/0").await).await.len(), LARGE);
@@ -100,14 +100,14 @@ async fn where_memory_is_short_the_viewer_that_took_nothing_for_longest_is_ended
         () = is_ended(&viewers[0]) => {}
         () = others => {}
     }
-    // That was enough: the last one reads on.
+    // Enough memory is free now, and the last client reads on.
     let mut rest = vec![0; LARGE];
     viewers[2].read_exact(&mut rest).await.unwrap();
     assert!(rest.iter().rev().take(1 << 20).all(|byte| *byte == 7));
 }
 
 #[test]
-fn a_frame_that_waits_for_several_viewers_counts_once() {
+fn a_frame_that_waits_for_several_clients_counts_once() {
     let frames = Frames::default();
     let (one, other) = (Bytes::from(vec![0; 1000]), Bytes::from(vec![0; 10]));
     for (adds, bytes, total) in [
@@ -129,7 +129,7 @@ fn a_frame_that_waits_for_several_viewers_counts_once() {
 }
 
 #[tokio::test]
-async fn where_all_seats_are_taken_an_idle_viewer_gives_up_its_own() {
+async fn an_idle_client_gives_up_its_seat_if_all_seats_are_taken() {
     let rig = Rig::with(&["--most-connections", "2", "--write-timeout", SHORT], |_| async {
         Ok(page_of(Full::from("page")))
     })
@@ -139,7 +139,7 @@ async fn where_all_seats_are_taken_an_idle_viewer_gives_up_its_own() {
     answered.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     answered.readable().await.unwrap();
     assert_eq!(whole(rig.get("/").await).await, "page");
-    // The one that has been quiet for longer, and not the other.
+    // The proxy ended the client that has been quiet for longer, and not the other.
     assert!(matches!(timeout(PATIENCE, idle.read(&mut [0])).await, Ok(Ok(0) | Err(_))));
     answered.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut both = String::new();
@@ -148,14 +148,14 @@ async fn where_all_seats_are_taken_an_idle_viewer_gives_up_its_own() {
 }
 
 #[tokio::test]
-async fn a_viewer_that_waits_for_its_answer_keeps_its_seat() {
+async fn a_client_that_waits_for_its_answer_keeps_its_seat() {
     let (mut sender, page) = Channel::<Bytes, BoxError>::new(1);
     let rig =
         Rig::with(&["--most-connections", "1", "--write-timeout", SHORT], answer_once(page_of(page))).await;
     let mut first = rig.get("/").await;
     let mut second =
         pin!(rig.raw(b"OPTIONS / HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\nconnection: close\r\n\r\n"));
-    // Longer than a viewer has to be quiet for to be ended.
+    // Longer than a client may be quiet when seats are short.
     assert!(timeout(Duration::from_millis(300), &mut second).await.is_err());
     sender.send_data(Bytes::from_static(b"the answer")).await.unwrap();
     drop(sender);
@@ -164,7 +164,7 @@ async fn a_viewer_that_waits_for_its_answer_keeps_its_seat() {
     assert!(second.await.starts_with("HTTP/1.1 200 "));
 }
 
-/// More than the system keeps of it for a viewer that does not read.
+/// An answer that is larger than the system's buffers for a client that does not read.
 fn large(cached: bool) -> Response<Content> {
     let response = Response::builder().header("content-type", "video/mp4");
     let control = if cached { "max-age=60" } else { "no-store" };
@@ -173,7 +173,7 @@ fn large(cached: bool) -> Response<Content> {
 
 const LARGE: usize = 12 << 20;
 
-/// A viewer that sends this, and has room for little.
+/// A client that sends this request and has little room for the answer.
 async fn stalled(proxy: SocketAddr, request: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

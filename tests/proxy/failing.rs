@@ -1,4 +1,4 @@
-//! Origins and viewers that fail.
+//! Origins and clients that fail.
 
 use std::{future::pending, net::Ipv4Addr, sync::Mutex, time::Duration};
 
@@ -17,7 +17,7 @@ use super::rig::{
 };
 
 #[tokio::test]
-async fn an_origin_that_is_not_there_is_a_bad_gateway() {
+async fn an_absent_origin_is_a_bad_gateway() {
     let (listener, origin) = listener().await;
     drop(listener);
     let rig = Rig::of(origin, &[]).await;
@@ -29,7 +29,7 @@ async fn an_origin_that_is_not_there_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn an_origin_without_an_address_is_a_bad_gateway() {
-    // A label of more than 63 letters is not even asked for.
+    // A label of more than 63 letters is not even looked up.
     let name = format!("{}.example", "a".repeat(64));
     let rig = Rig::on(listener().await.0, &name, &[]).await;
     let answer = rig.get("/a.mp4").await;
@@ -93,7 +93,7 @@ async fn an_origin_that_does_not_answer_is_a_gateway_timeout() {
     }
 }
 
-/// A full backlog: the system leaves further connections without an answer.
+/// The backlog is full, so the system leaves further connections without an answer.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_origin_that_does_not_accept_is_a_gateway_timeout() {
@@ -171,7 +171,7 @@ async fn a_truncated_video_is_a_bad_gateway() {
     refused(response, StatusCode::BAD_GATEWAY).await;
 }
 
-// A viewer that fails.
+// Clients that fail.
 
 #[tokio::test]
 async fn an_upload_that_falls_silent_is_a_request_timeout() {

@@ -1,4 +1,4 @@
-//! What a proxy makes of the messages that it forwards: RFC 9110 §7.6.
+//! The changes that a proxy makes to the messages that it forwards: RFC 9110 §7.6.
 
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{Empty, Full};
@@ -39,7 +39,7 @@ async fn fields_of_one_connection_stay_there() {
 }
 
 #[tokio::test]
-async fn an_origin_that_lists_what_the_content_is_in_connection_is_not_taken_by_its_word() {
+async fn an_origin_that_lists_content_fields_in_connection_is_not_taken_at_its_word() {
     // RFC 9110 §7.6.1
     for (name, value) in [
         ("cache-control", "private"),
@@ -69,7 +69,7 @@ async fn an_origin_that_lists_what_the_content_is_in_connection_is_not_taken_by_
 }
 
 #[tokio::test]
-async fn the_origin_is_told_who_asked_for_what() {
+async fn the_origin_is_told_the_client_and_the_host_that_it_asked_for() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
     let request = Request::get("/a.mp4")
         .header("host", "video.example")
@@ -113,7 +113,7 @@ async fn an_answer_of_http1_0_becomes_one_of_http1_1() {
 }
 
 #[tokio::test]
-async fn a_viewer_can_limit_the_hops() {
+async fn a_client_can_limit_the_hops() {
     let rig = Rig::new(|_| async { Ok(Response::new(boxed(Empty::new()))) }).await;
     for (method, limit, status, forwarded) in [
         ("OPTIONS", "0", StatusCode::OK, None),

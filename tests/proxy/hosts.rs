@@ -102,7 +102,7 @@ async fn a_host_with_more_in_it_fills_no_entry_of_another() {
 }
 
 #[tokio::test]
-async fn a_target_with_a_host_is_what_is_asked_for_whatever_the_field_says() {
+async fn a_host_in_the_target_counts_whatever_the_field_says() {
     let rig = Rig::new(|request| what_is_there(&request)).await;
     let asked =
         rig.raw(b"GET http://a.example/x HTTP/1.1\r\nhost: b.example\r\nconnection: close\r\n\r\n").await;
@@ -115,7 +115,7 @@ async fn a_target_with_a_host_is_what_is_asked_for_whatever_the_field_says() {
 }
 
 #[tokio::test]
-async fn one_host_has_one_key_and_one_name_for_the_origin_however_it_is_written() {
+async fn a_host_has_one_key_and_one_name_for_the_origin_however_it_is_written() {
     for (name, spellings) in [
         ("one.example", ["one.example", "ONE.example", "one.example:80", "one.example:", "One.Example:0080"]),
         ("[::1]:81", ["[::1]:81", "[0:0:0:0:0:0:0:1]:81", "[::0001]:081", "[0::1]:81", "[::1]:0081"]),
@@ -181,7 +181,7 @@ async fn a_host_that_is_not_allowed_is_misdirected_and_never_reaches_the_origin(
     assert!(rig.seen().iter().all(|seen| field(&seen.headers, "x-forwarded-host") != "b.example"));
 }
 
-/// The host as the origin was told it, and the path.
+/// The host that the origin was told, and the path.
 fn what_is_there(request: &Request<Incoming>) -> std::future::Ready<Answer> {
     let host = field(request.headers(), "x-forwarded-host");
     let path = request.uri().path_and_query().unwrap();
@@ -200,7 +200,7 @@ async fn over_http2(rig: &Rig, target: &str, hosts: &[&str]) -> Response<Incomin
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
-    // So that h2 lets a target without authority pass.
+    // HTTP/1.1 is set so that h2 accepts a target without authority.
     let version = if target.starts_with('/') { Version::HTTP_11 } else { Version::HTTP_2 };
     let request =
         hosts.iter().fold(Request::get(target).version(version), |ask, host| ask.header("host", *host));

@@ -55,13 +55,13 @@ async fn a_request_that_may_have_been_acted_on_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_a_second_time_only_where_no_answer_had_begun_and_only_once() {
+async fn a_request_is_sent_a_second_time_only_if_no_answer_had_begun_and_only_once() {
     for (first, second, expected, requests) in [
         (Step::Sends("HTTP/1.1 20"), page(), 502, 2),
         (Step::Sends("HTTP/1.1 200 OK\r\ncontent-"), page(), 502, 2),
         (Step::Sends("HTTP/1.1 103 Early Hints\r\n\r\n"), page(), 502, 2),
         (Step::Closes, Step::Closes, 502, 3),
-        // What belongs to no answer is no beginning of one.
+        // Bytes that belong to no answer are not the beginning of one.
         (Step::Sends("stray"), page(), 200, 3),
         (Step::Sends("\u{16}\u{3}\u{1}\r\n\r\n"), page(), 200, 3),
     ] {
@@ -73,7 +73,7 @@ async fn a_request_is_sent_a_second_time_only_where_no_answer_had_begun_and_only
         assert_eq!(answer.status(), expected, "{first:?}");
         assert_eq!(origin.seen().len(), requests, "{first:?}");
     }
-    // The first request of a connection is not sent again: the origin may close for its sake.
+    // The first request of a connection is not sent again: the origin may have closed because of it.
     let origin = Origin::start([&[Step::Closes][..], &[page()]]).await;
     let rig = Rig::of(origin.address, &[]).await;
     assert_eq!(rig.get("/1").await.status(), StatusCode::BAD_GATEWAY);
@@ -113,7 +113,7 @@ async fn bytes_beyond_a_body_cost_the_connection_and_never_the_next_request() {
 }
 
 #[tokio::test]
-async fn content_where_none_may_be_costs_the_connection_alone() {
+async fn forbidden_content_of_an_answer_costs_the_connection_alone() {
     for (method, answer) in [
         (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"),
         (Method::HEAD, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"),
@@ -133,7 +133,7 @@ async fn content_where_none_may_be_costs_the_connection_alone() {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_asked_for_is_given_to_nobody() {
+async fn an_unrequested_answer_is_given_to_no_client() {
     let (listener, address) = listener().await;
     let (says, said) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let (asked_to, told) = (says.clone(), said.clone());
@@ -167,7 +167,7 @@ async fn the_system_knows_that_a_connection_is_not_quiet_before_tokio_does() {
         let (mut peer, _) = listener.accept().unwrap();
         let wire = Wire::new(stream);
         assert!(wire.socket().is_quiet());
-        // Nothing below gives tokio a turn.
+        // No line below gives tokio a turn.
         std::io::Write::write_all(&mut peer, bytes).unwrap();
         drop(peer);
         assert!(!wire.socket().is_quiet());
@@ -188,16 +188,16 @@ async fn a_kept_connection_is_used_again() {
     assert_eq!(origin.seen(), ["0 GET /", "0 POST /", "0 GET /"]);
 }
 
-/// What an origin does with a request.
+/// The origin's reaction to a request.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A page that is not stored.
     Answers(&'static str),
-    /// Nothing is sent.
+    /// The connection is closed and no byte is sent.
     Closes,
-    /// A video, and more than that.
+    /// A video, followed by extra bytes.
     Film(&'static str),
-    /// This is sent, and the connection closed.
+    /// These bytes are sent, and the connection is closed.
     Sends(&'static str),
     SendsAndWaits(&'static str),
 }
@@ -206,7 +206,7 @@ fn page() -> Step {
     Step::Answers("page")
 }
 
-/// An origin whose every connection has a script, and closes at its end.
+/// An origin with a script for every connection. The connection closes at the end of its script.
 struct Origin {
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
@@ -253,7 +253,7 @@ impl Origin {
     /// Returns once the proxy has a connection that it may use again.
     async fn is_kept(&self) {
         self.waiting.acquire().await.unwrap().forget();
-        // The proxy learns of the end of the answer by the bytes that the test has read by now.
+        // The proxy learns of the end of the answer from the bytes that the test has read by now.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -283,7 +283,7 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<String> {
     }
 }
 
-/// False if the connection ends with this.
+/// Plays one step. Returns false if the connection ends with it.
 async fn act(stream: &mut TcpStream, head: &str, step: Step) -> bool {
     let answer = |kind: &str, length: usize| {
         format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: max-age=60\r\ncontent-length: {length}\r\n\r\n")

@@ -1,4 +1,4 @@
-//! Requests that come back: RFC 8586.
+//! Requests that come back to the proxy: RFC 8586.
 
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
@@ -17,7 +17,7 @@ async fn a_proxy_that_is_its_own_origin_says_so_at_once() {
         assert_eq!(answer.status(), StatusCode::LOOP_DETECTED, "{method}");
         let said = field(answer.headers(), "proxy-status");
         assert_eq!(said, "tower-video-cache; error=proxy_loop_detected");
-        // It came back once.
+        // The request came back once.
         assert_eq!(field(answer.headers(), "via"), "1.1 tower-video-cache");
         assert_eq!(field(answer.headers(), "cache-control"), "no-store");
     }

@@ -1,4 +1,4 @@
-//! The proxy of `examples/proxy` over real sockets: viewers on one side, a scripted origin on the other.
+//! The proxy of `examples/proxy` over real sockets: clients on one side, a scripted origin on the other.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../examples/proxy/answers.rs"]

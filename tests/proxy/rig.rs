@@ -1,4 +1,4 @@
-//! The rig: viewers on one side of the proxy, a scripted origin on the other, over real sockets.
+//! The rig: clients on one side of the proxy, a scripted origin on the other, over real sockets.
 
 use std::{
     future::Future,
@@ -39,14 +39,14 @@ pub(crate) type Content = UnsyncBoxBody<Bytes, BoxError>;
 pub(crate) type Answer = Result<Response<Content>, BoxError>;
 
 impl Rig {
-    /// An origin that answers as `answer` does; where that fails, it hangs up.
+    /// Starts an origin that answers as `answer` does. If that fails, the origin hangs up.
     pub(crate) async fn new<F: Future<Output = Answer> + Send>(
         answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     ) -> Self {
         Self::with(&[], answer).await
     }
 
-    /// An origin that answers one request.
+    /// Starts an origin that answers one request.
     pub(crate) async fn once(response: Response<Content>) -> Self {
         Self::with(&[], answer_once(response)).await
     }
@@ -73,12 +73,12 @@ impl Rig {
         rig
     }
 
-    /// The proxy of an origin that is as it is.
+    /// Starts the proxy of an existing origin.
     pub(crate) async fn of(origin: SocketAddr, arguments: &[&str]) -> Self {
         Self::on(listener().await.0, &origin.to_string(), arguments).await
     }
 
-    /// The proxy at a socket of the test's.
+    /// Starts the proxy at a socket of the test's.
     pub(crate) async fn on(listener: TcpListener, origin: &str, arguments: &[&str]) -> Self {
         let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", &format!("http://{origin}")];
         let args = Args::try_parse_from(line.iter().chain(arguments)).unwrap();
@@ -93,7 +93,7 @@ impl Rig {
             opened.close().await.unwrap();
             how
         });
-        // The name of one that is not there has no address.
+        // An origin that does not exist is written as a name without an address.
         let origin = origin.parse().unwrap_or(proxy);
         Self { proxy, origin, log: Arc::default(), stop, served }
     }
@@ -114,7 +114,7 @@ impl Rig {
         self.send_as(true, request, boxed(Empty::new())).await
     }
 
-    /// On a connection of its own, which ends with the response.
+    /// Sends on a new connection, which ends with the response.
     pub(crate) async fn send_as(
         &self,
         http2: bool,
@@ -127,7 +127,7 @@ impl Rig {
         client.request(request).await.unwrap()
     }
 
-    /// What the proxy answers to these bytes, up to the connection's end.
+    /// The proxy's answer to these bytes, up to the connection's end.
     pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
         let mut viewer = TcpStream::connect(self.proxy).await.unwrap();
         viewer.write_all(bytes).await.unwrap();
@@ -171,7 +171,7 @@ pub(crate) async fn refused(response: Response<Incoming>, status: StatusCode) {
     assert!(!whole(response).await.is_empty());
 }
 
-/// A refusal that says why, in RFC 9209's word and in plain ones.
+/// Checks that this is a refusal with its reason, in RFC 9209's word and in plain ones.
 pub(crate) async fn refused_for(response: Response<Incoming>, status: StatusCode, error: &str, words: &str) {
     assert_eq!(field(response.headers(), "proxy-status"), format!("tower-video-cache; error={error}"));
     assert_eq!(response.status(), status, "{error}");
@@ -191,7 +191,7 @@ pub(crate) fn video() -> Response<Content> {
         .unwrap()
 }
 
-/// What an origin with rangesand a strong validator answers, and how many bytes of the video that is.
+/// The answer of an origin with ranges and a strong validator, and the number of its bytes of the video.
 pub(crate) fn part(request: &Request<Incoming>) -> (Response<Content>, usize) {
     let range = field(request.headers(), "range");
     let wanted = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).map(|(first, last)| {
@@ -233,7 +233,7 @@ pub(crate) async fn whole(response: Response<Incoming>) -> Bytes {
     response.collect().await.unwrap().to_bytes()
 }
 
-/// All lines of a field as one.
+/// All lines of a field, joined into one.
 pub(crate) fn field(headers: &HeaderMap, name: &str) -> String {
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect();
     lines.join(", ")
@@ -246,7 +246,7 @@ pub(crate) fn movie() -> Bytes {
     MOVIE.clone()
 }
 
-/// Some chunks, and no whole number of them.
+/// Several chunks, and the last is short.
 pub(crate) const LENGTH: usize = (3 << 20) - 5;
 
 /// A limit that is reached soon.

@@ -1,4 +1,4 @@
-//! The cache finds and selects responses by what the origin sees: RFC 9110 §7.6.1, RFC 9111 §4.1.
+//! The cache finds and selects responses only by what the origin sees: RFC 9110 §7.6.1, RFC 9111 §4.1.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -26,7 +26,7 @@ async fn a_field_that_connection_lists_selects_nothing() {
 }
 
 #[tokio::test]
-async fn a_response_that_varies_by_what_the_proxy_adds_is_a_variant_of_each() {
+async fn a_response_that_varies_by_a_field_of_the_proxy_is_a_variant_of_each() {
     for (name, first, second) in [
         ("x-forwarded-for", "127.0.0.1", "127.0.0.2"),
         ("via", "1.1 tower-video-cache", "1.1 tower-video-cache"),
@@ -48,7 +48,7 @@ async fn a_response_that_varies_by_what_the_proxy_adds_is_a_variant_of_each() {
 }
 
 #[tokio::test]
-async fn connection_takes_nothing_off_that_the_cache_asks_by() {
+async fn connection_takes_off_no_field_that_the_cache_asks_by() {
     let rig = Rig::with(&["--fill", "sliced", "--chunk-size", "64KiB"], |request| {
         let (mut response, _) = part(&request);
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-cache"));
@@ -73,7 +73,7 @@ async fn connection_takes_nothing_off_that_the_cache_asks_by() {
 }
 
 #[tokio::test]
-async fn what_bypasses_the_cache_is_told_apart_and_changed_in_the_same_way() {
+async fn a_bypassing_request_is_recognised_and_changed_in_the_same_way() {
     let rig = Rig::new(|request| async { Ok(Response::new(boxed(request.into_body()))) }).await;
     for method in ["POST", "PUT", "DELETE", "GET"] {
         let request = Request::builder().method(method).uri("/x").header("host", "A.example:80");
@@ -103,7 +103,7 @@ async fn connection_cannot_take_off_the_length_of_the_content_or_the_host() {
     assert!(field(&seen, "cdn-loop").starts_with("c, tower-video-cache-"));
 }
 
-/// Such a request has its own answer (RFC 9110 §9.3.1), and one without content has not.
+/// A GET with content has its own answer (RFC 9110 §9.3.1), and one without content has another.
 #[tokio::test]
 async fn a_get_with_chunked_content_reaches_the_origin_with_it() {
     let length = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -132,7 +132,7 @@ async fn a_get_with_chunked_content_reaches_the_origin_with_it() {
     assert_eq!(rig.seen().len(), 3);
 }
 
-/// The value of the field that the response varies by.
+/// Answers with the value of the field that the response varies by.
 fn varying(request: &Request<Incoming>, name: &'static str) -> std::future::Ready<Answer> {
     let value = field(request.headers(), name);
     let mut response = video().map(|_| boxed(Full::from(value)));
@@ -141,7 +141,7 @@ fn varying(request: &Request<Incoming>, name: &'static str) -> std::future::Read
     std::future::ready(Ok(response))
 }
 
-/// What a viewer gets that comes from `address`.
+/// The body that a client at `address` gets.
 async fn from(rig: &Rig, address: &str, fields: &[(&'static str, &'static str)]) -> Bytes {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(address.parse::<SocketAddr>().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The stop.
+//! The graceful stop.
 
 use bytes::Bytes;
 use http::Request;
@@ -42,7 +42,7 @@ async fn a_stop_waits_no_longer_than_its_grace() {
 
 /// Returns once `proxy` has let go of an `idle` connection and takes no new one.
 async fn until_refused(proxy: std::net::SocketAddr, mut idle: TcpStream) {
-    // Closed before it was greeted, or after.
+    // The proxy closes the connection before or after it accepts it.
     let _ = idle.read(&mut [0]).await;
     while TcpStream::connect(proxy).await.is_ok() {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Request fields that are no part of the key, and by which origins answer all the same.
+//! Request fields that are no part of the key, although origins answer by them.
 
 use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
@@ -66,13 +66,13 @@ async fn a_field_that_is_passed_is_part_of_the_key() {
         }
     }
     assert_eq!(rig.seen().len(), asked.len());
-    // What the flag does not name is dropped as ever.
+    // A field that the flag does not name is still dropped.
     whole(rig.send(Request::get("/x").header("x-rewrite-url", "/a")).await).await;
     assert_eq!(rig.seen().len(), asked.len());
 }
 
 #[tokio::test]
-async fn what_a_proxy_before_this_one_says_of_the_viewer_can_be_passed() {
+async fn a_field_in_which_another_proxy_describes_the_client_can_be_passed() {
     let flags = ["--pass-field", "x-forwarded-proto,x-forwarded-host"];
     let rig = Rig::with(&flags, |request| told(&request, "x-forwarded-proto")).await;
     for (proto, said) in [(Some("https"), "https"), (None, "http"), (Some("https"), "https")] {
@@ -85,7 +85,7 @@ async fn what_a_proxy_before_this_one_says_of_the_viewer_can_be_passed() {
     assert_eq!(field(&seen[0].headers, "x-forwarded-host"), "front.example");
 }
 
-/// The value of a field that the response does not vary by.
+/// Answers with the value of a field that the response does not vary by.
 fn told(request: &Request<Incoming>, name: &'static str) -> std::future::Ready<Answer> {
     let value = field(request.headers(), name);
     let mut response = video().map(|_| boxed(Full::from(value)));

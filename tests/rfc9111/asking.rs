@@ -1,8 +1,8 @@
-//! What a request says of the response that it wants. RFC 9111 §5.2.1, §5.4; RFC 8246.
+//! Directives of a request about the response that it wants. RFC 9111 §5.2.1, §5.4; RFC 8246.
 
 use super::rig::{answer, cached, ok, Fields, Rig};
 
-/// What becomes of the second request.
+/// The expected outcome of the second request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Second {
     Hit,
@@ -68,7 +68,7 @@ const ROWS: &[Row<'_>] = &[
     ("§5.2.1.3 min-fresh, so fresh", "max-age=60", 10, &[("cache-control", "min-fresh=50")], Hit),
     ("§5.2.1.3 min-fresh, less fresh", "max-age=60", 10, &[("cache-control", "min-fresh=51")], Validated),
     (
-        "§5.2.1.3 min-fresh of what is stale",
+        "§5.2.1.3 min-fresh of a stale response",
         "max-age=10, stale-while-revalidate=60",
         20,
         &[("cache-control", "min-fresh=1")],
@@ -106,7 +106,7 @@ const ROWS: &[Row<'_>] = &[
         &[("cache-control", "only-if-cached")],
         Refused,
     ),
-    ("§5.2.3 what is not known", "max-age=60", 10, &[("cache-control", "x, y=\"no-cache\"")], Hit),
+    ("§5.2.3 an unknown directive", "max-age=60", 10, &[("cache-control", "x, y=\"no-cache\"")], Hit),
     ("§5.4 Pragma: no-cache", "max-age=60", 10, &[("pragma", "no-cache")], Validated),
     (
         "§5.4 not beside Cache-Control",
@@ -136,7 +136,7 @@ const ROWS: &[Row<'_>] = &[
 ];
 
 #[tokio::test]
-async fn a_request_gets_what_it_asks_for() {
+async fn each_request_directive_is_obeyed() {
     let rig = Rig::new().await;
     for (index, row) in ROWS.iter().enumerate() {
         assert_eq!(second(&rig, index, row).await, row.4, "{}", row.0);
@@ -144,7 +144,7 @@ async fn a_request_gets_what_it_asks_for() {
 }
 
 #[tokio::test]
-async fn where_requests_are_not_heeded_they_get_what_the_response_allows() {
+async fn requests_that_are_not_heeded_get_the_freshness_that_the_response_allows() {
     let rig = Rig::with(&["--heed-requests", "false"]).await;
     for (index, row) in ROWS.iter().enumerate() {
         let (rule, response, age, ..) = row;
@@ -153,7 +153,7 @@ async fn where_requests_are_not_heeded_they_get_what_the_response_allows() {
         let expected = if !response.contains("no-cache") && (fresh || in_window) { Hit } else { Validated };
         assert_eq!(second(&rig, index, row).await, expected, "{rule}");
     }
-    // A miss is a miss.
+    // A miss stays a miss.
     rig.script("/miss", [cached("max-age=60")]);
     let got = rig.get_with("/miss", &[("cache-control", "only-if-cached, no-store")]).await;
     assert_eq!((got.status, rig.count("/miss")), (200, 1));
@@ -201,14 +201,14 @@ async fn only_if_cached_never_reaches_the_origin() {
 
 // RFC 9211 §2.1: a hit is a request that was satisfied by the cache.
 #[tokio::test]
-async fn what_only_the_cache_could_have_answered_and_did_not_is_no_hit() {
+async fn an_only_if_cached_request_that_was_not_answered_is_no_hit() {
     let got = Rig::new().await.get_with("/a", &[("cache-control", "only-if-cached")]).await;
     assert_eq!((got.status, got.is_hit()), (504, false));
 }
 
 // §5.2.1.5
 #[tokio::test]
-async fn a_request_that_says_no_store_leaves_what_is_stored_alone() {
+async fn a_request_that_says_no_store_leaves_the_stored_response_alone() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=60")]);
     let no_store = [("cache-control", "no-store")];
@@ -219,9 +219,9 @@ async fn a_request_that_says_no_store_leaves_what_is_stored_alone() {
     assert_eq!((got.text(), got.is_hit()), ("answer 2", true));
 }
 
-// §5.2.1.4: what the origin answers to a reload is stored for all.
+// §5.2.1.4: the origin's answer to a reload is stored for all clients.
 #[tokio::test]
-async fn a_reload_renews_what_is_stored() {
+async fn a_reload_renews_the_stored_response() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=60")]);
     rig.get("/a").await;
@@ -230,7 +230,7 @@ async fn a_reload_renews_what_is_stored() {
     assert_eq!((got.text(), got.is_hit()), ("answer 2", true));
 }
 
-// §5.2: directives may be for anybody along the way.
+// §5.2: directives may be for any recipient along the way.
 #[tokio::test]
 async fn directives_are_passed_on_in_both_directions() {
     let rig = Rig::new().await;

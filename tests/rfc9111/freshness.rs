@@ -34,7 +34,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§4.2.1 a negative max-age", &[("cache-control", "max-age=-1")], 0),
         ("§4.2.1 max-age with a fraction", &[("cache-control", "max-age=60.5")], 0),
         (
-            "§1.2.2 max-age past what can be counted",
+            "§1.2.2 max-age that is too large to count",
             &[("cache-control", "max-age=99999999999999999999")],
             1 << 31,
         ),
@@ -49,7 +49,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§5.1 Age of no number", &[("cache-control", "max-age=60"), ("age", "old")], 60),
         ("§5.1 a negative Age", &[("cache-control", "max-age=60"), ("age", "-40")], 60),
         (
-            "§1.2.2 Age past what can be counted",
+            "§1.2.2 Age too large to count",
             &[("cache-control", "max-age=60"), ("age", "99999999999999999999")],
             0,
         ),
@@ -60,7 +60,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
         ("§4.2.3 a Date of no date", &[("cache-control", "max-age=60"), ("date", "today")], 60),
         ("§4.2.2 a tenth of the time unmodified", &[("last-modified", &earlier)], 100),
         (
-            "§4.2.2 not beside what is said",
+            "§4.2.2 not beside explicit freshness",
             &[("last-modified", &earlier), ("cache-control", "max-age=60")],
             60,
         ),
@@ -86,7 +86,7 @@ async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {
     }
 }
 
-// §4.2: dates are specified with the case of their letters, and a cache should not mind it.
+// §4.2: the letters of a date have a specified case, but a cache should accept any.
 #[tokio::test]
 async fn a_date_is_read_in_any_case() {
     let rig = Rig::new().await;
@@ -99,7 +99,7 @@ async fn a_date_is_read_in_any_case() {
 
 // §4.2.2
 #[tokio::test]
-async fn the_operator_sets_what_is_guessed() {
+async fn the_operator_sets_the_guessed_freshness() {
     let unmodified = date(-1000);
     for (flags, response, lifetime) in [
         (&["--heuristic-percent", "50"][..], &[("last-modified", unmodified.as_str())][..], 500),
@@ -117,7 +117,7 @@ async fn the_operator_sets_what_is_guessed() {
     }
 }
 
-// §4 and §5.1: what comes out of the store has an Age, which is the current age of §4.2.3.
+// §4 and §5.1: a response from the store has an Age, which is the current age of §4.2.3.
 #[tokio::test]
 async fn an_answer_says_how_old_it_is_and_grows_older() {
     let rig = Rig::new().await;
@@ -133,7 +133,7 @@ async fn an_answer_says_how_old_it_is_and_grows_older() {
     assert_eq!(rig.count("/a"), 1);
 }
 
-// RFC 9110 §6.6.1: a recipient with a clock records when a response came that does not say when it was sent.
+// RFC 9110 §6.6.1: if a response does not say when it was sent, a recipient with a clock records when it came.
 #[tokio::test]
 async fn an_answer_without_a_date_gets_the_time_at_which_it_came() {
     let rig = Rig::new().await;

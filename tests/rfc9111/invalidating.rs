@@ -1,9 +1,9 @@
-//! What an unsafe request makes untrue. RFC 9111 §4.4.
+//! Responses that an unsafe request invalidates. RFC 9111 §4.4.
 
 use super::rig::{answer, cached, closed, Answer, Rig};
 
 #[tokio::test]
-async fn an_unsafe_request_that_succeeds_takes_out_what_is_stored_and_no_other_does() {
+async fn only_an_unsafe_request_that_succeeds_takes_out_the_stored_response() {
     let rows: [(&str, &str, Answer, bool); 20] = [
         ("§4.4 POST", "POST", answer(200, &[]), true),
         ("§4.4 POST that made something", "POST", answer(201, &[]), true),
@@ -39,7 +39,7 @@ async fn an_unsafe_request_that_succeeds_takes_out_what_is_stored_and_no_other_d
     }
 }
 
-// §4: what unsafe methods ask for is always written through to the origin, and never answered by what is stored.
+// §4: an unsafe request is always written through to the origin, and never answered from the store.
 #[tokio::test]
 async fn an_answer_to_an_unsafe_request_is_neither_stored_nor_reused() {
     let rig = Rig::new().await;
@@ -51,9 +51,9 @@ async fn an_answer_to_an_unsafe_request_is_neither_stored_nor_reused() {
     assert_eq!(rig.get("/a").await.text(), "answer 4");
 }
 
-// §4.4: above all, what is another origin's, whatever the answer names.
+// §4.4: above all, no response of another origin is invalidated, even if the answer names it.
 #[tokio::test]
-async fn what_is_stored_for_another_uri_stays() {
+async fn a_response_stored_for_another_uri_stays() {
     let rig = Rig::new().await;
     let elsewhere = "http://another.example/b";
     let done = answer(201, &[("location", elsewhere), ("content-location", elsewhere)]);
@@ -70,7 +70,7 @@ async fn what_is_stored_for_another_uri_stays() {
     assert!(!rig.get("/a").await.is_hit());
 }
 
-// §4.4: invalidate means all stored responses whose URI it is, whatever they were selected by.
+// §4.4: to invalidate means to remove all stored responses of the URI, including all variants.
 #[tokio::test]
 async fn all_variants_go_at_once() {
     let rig = Rig::new().await;

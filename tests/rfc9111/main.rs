@@ -1,6 +1,6 @@
 //! The layer as a shared cache of RFC 9111, in the proxy of `examples/proxy`, over real sockets.
 //!
-//! `docs/conformance.md` says which test here is about which sentence of which RFC.
+//! `docs/conformance.md` lists the tests here for each sentence of each RFC.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "../../examples/proxy/answers.rs"]

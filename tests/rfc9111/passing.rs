@@ -1,12 +1,12 @@
-//! What cannot be stored is nobody's to wait for.
+//! No request waits for a response that cannot be stored.
 
 use futures_util::future::join_all;
 
 use super::rig::{answer, cached, ok, Gate, Rig};
 
-// RFC 9111 §4 allows to collapse requests only where one answer can be used for all.
+// RFC 9111 §4 allows a cache to collapse requests only if one answer can be used for all.
 #[tokio::test]
-async fn many_requests_for_what_cannot_be_stored_reach_the_origin_at_once() {
+async fn many_requests_for_an_unstorable_response_reach_the_origin_at_once() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     rig.script("/a", [cached("no-store"), cached("no-store").behind(&gate)]);
     rig.get("/a").await;
@@ -22,9 +22,9 @@ async fn many_requests_for_what_cannot_be_stored_reach_the_origin_at_once() {
     assert_eq!((texts.len(), rig.count("/a")), (20, 21));
 }
 
-// None of them knows beforehand: the first one's answer lets all others go, and together.
+// No request knows this beforehand. The first answer lets all others go, and all at once.
 #[tokio::test]
-async fn many_requests_for_what_turns_out_not_to_be_stored_wait_for_one_alone() {
+async fn many_requests_for_a_response_that_proves_unstorable_wait_for_one_alone() {
     let (rig, first, others) = (Rig::new().await, Gate::default(), Gate::default());
     rig.script("/a", [cached("no-store").behind(&first), cached("no-store").behind(&others)]);
     let asking = join_all((0..20).map(|_| rig.get("/a")));
@@ -39,9 +39,9 @@ async fn many_requests_for_what_turns_out_not_to_be_stored_wait_for_one_alone() 
     assert_eq!(rig.count("/a"), 20);
 }
 
-// RFC 9110 §14.2: what goes to the origin anyway goes as the viewer asked.
+// RFC 9110 §14.2: a request that goes to the origin anyway goes there unchanged.
 #[tokio::test]
-async fn a_seek_in_what_cannot_be_stored_reaches_the_origin_as_a_seek() {
+async fn a_seek_in_an_unstorable_response_reaches_the_origin_as_a_seek() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     let part = answer(206, &[("cache-control", "no-store"), ("content-range", "bytes 2-4/8")]).body("swe");
     rig.script("/a", [cached("no-store"), part.behind(&gate)]);
@@ -62,7 +62,7 @@ async fn a_seek_in_what_cannot_be_stored_reaches_the_origin_as_a_seek() {
 }
 
 #[tokio::test]
-async fn an_answer_that_may_be_stored_ends_it() {
+async fn an_answer_that_may_be_stored_ends_the_memory_of_a_refusal() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("no-store"), cached("max-age=60")]);
     for text in ["answer 1", "answer 2", "answer 3", "answer 3"] {
@@ -78,7 +78,7 @@ async fn after_a_while_the_answer_is_judged_anew() {
     rig.script("/a", [cached("no-store"), ok(&[]), cached("max-age=60")]);
     rig.get("/a").await;
     rig.advance(29);
-    // As the viewer asked; and 200 is what the origin makes of it.
+    // The request went out unchanged, and the origin chose to answer 200.
     assert_eq!(rig.get_with("/a", &range).await.status, 200);
     assert_eq!(rig.seen("/a")[1].field("range"), "bytes=0-2");
     rig.advance(1);

@@ -28,7 +28,7 @@ use super::{args::Args, server};
 /// The lines of a header.
 pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// The proxy, the origin behind it, and what time it is. Both end with the test's runtime.
+/// The proxy, the origin behind it, and the clock. All end with the test's runtime.
 pub(crate) struct Rig {
     proxy: SocketAddr,
     origin: Arc<Origin>,
@@ -40,7 +40,7 @@ impl Rig {
         Self::with(&[]).await
     }
 
-    /// With more on the proxy's command line.
+    /// Starts the rig with more flags on the proxy's command line.
     pub(crate) async fn with(flags: &[&str]) -> Self {
         let origin = Arc::new(Origin::default());
         let (listener, address) = listener().await;
@@ -66,7 +66,8 @@ impl Rig {
         Self { proxy, origin, clock }
     }
 
-    /// What the origin answers to the requests for `path`, one after the other; the last one to all that follow.
+    /// Sets the origin's answers to the requests for `path`, one after the other. The last one is for all requests
+    /// that follow.
     pub(crate) fn script(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
         let answers = answers.into_iter().collect();
         self.origin.scripts.lock().unwrap().insert(path.to_owned(), answers);
@@ -80,7 +81,7 @@ impl Rig {
         self.ask("GET", path, fields).await
     }
 
-    /// On a connection of its own.
+    /// Asks on a connection of its own.
     pub(crate) async fn ask(&self, method: &str, path: &str, fields: Fields<'_>) -> Got {
         let stream = TcpStream::connect(self.proxy).await.unwrap();
         let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -107,14 +108,14 @@ impl Rig {
         self.seen(path).len()
     }
 
-    /// Returns once so many requests for `path` have reached the origin.
+    /// Returns once this many requests for `path` have reached the origin.
     pub(crate) async fn arrived(&self, path: &str, count: usize) {
         let mut log = self.origin.log.subscribe();
         let all_there = log.wait_for(|log| log.iter().filter(|seen| seen.path() == path).count() >= count);
         assert!(timeout(PATIENCE, all_there).await.is_ok(), "{} of {count} arrived", self.count(path));
     }
 
-    /// Asks until the answer's body is `text`: what goes on behind a viewer's back has no end that is seen otherwise.
+    /// Asks until the answer's body is `text`. The end of a background request cannot be seen in another way.
     pub(crate) async fn until(&self, path: &str, text: &str) -> Got {
         let asking = async {
             loop {
@@ -131,13 +132,13 @@ impl Rig {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Back to the start: for another row, whose path was never asked for.
+    /// Resets the clock to the start, for another row, whose path was never asked for.
     pub(crate) fn restart_clock(&self) {
         self.clock.set(start());
     }
 }
 
-/// What the client got.
+/// The response that the client got.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) status: u16,
@@ -150,17 +151,17 @@ impl Got {
         std::str::from_utf8(self.body.as_ref().unwrap()).unwrap()
     }
 
-    /// All lines of a field as one; empty if there is none.
+    /// All lines of a field, joined into one; empty if there is none.
     pub(crate) fn field(&self, name: &str) -> String {
         joined(&self.fields, name)
     }
 
-    /// Whether the origin was not waited for.
+    /// Whether the cache answered without waiting for the origin.
     pub(crate) fn is_hit(&self) -> bool {
         self.says("; hit")
     }
 
-    /// Whether the cache's own member, the last, has this in it.
+    /// Whether the cache's own member, the last, contains this.
     pub(crate) fn says(&self, part: &str) -> bool {
         let member = self.fields.get_all("cache-status").iter().next_back();
         member.is_some_and(|member| member.to_str().unwrap().contains(part))
@@ -185,7 +186,7 @@ impl Seen {
     }
 }
 
-/// One answer of the origin. Its body is `answer 1` for the first request, and so on, if it is not set.
+/// One answer of the origin. If its body is not set, the first request gets `answer 1`, and so on.
 #[derive(Clone)]
 pub(crate) struct Answer {
     status: u16,
@@ -232,18 +233,18 @@ impl Answer {
         Self { body: Some(body), ..self }
     }
 
-    /// With one more field.
+    /// Adds one more field.
     pub(crate) fn field(mut self, name: &'static str, value: &str) -> Self {
         self.fields.append(name, value.parse().unwrap());
         self
     }
 
-    /// The connection is closed after its body, before the end.
+    /// Closes the connection within the body, before its end.
     pub(crate) fn broken(self) -> Self {
         Self { end: End::Broken, ..self }
     }
 
-    /// Not before the gate is open.
+    /// Holds the answer until the gate is open.
     pub(crate) fn behind(self, gate: &Gate) -> Self {
         Self { gate: Some(gate.clone()), ..self }
     }
@@ -256,7 +257,7 @@ impl Answer {
             End::Broken => {
                 let sent = stream::once(async { Ok(Frame::data(bytes)) });
                 let end = stream::once(async {
-                    // What was sent leaves first.
+                    // The bytes that were sent leave first.
                     tokio::task::yield_now().await;
                     Err(BoxError::from("broken"))
                 });
@@ -284,7 +285,7 @@ impl Gate {
     }
 }
 
-/// The time so many seconds after the start, or before it, as a field says it.
+/// The time this many seconds after the start, or before it, as a field value.
 pub(crate) fn date(seconds: i64) -> String {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     httpdate::fmt_http_date(if seconds < 0 { start() - distance } else { start() + distance })
@@ -307,7 +308,8 @@ impl Origin {
                 async move { origin.answer(request).await }
             });
             let mut builder = http1::Builder::new();
-            // The real time of day is none of the script. On a kept connection, what gets no answer is asked again.
+            // The script has no real time of day in it. On a kept connection, a request without an answer is sent
+            // again.
             builder.auto_date_header(false).keep_alive(false);
             tokio::spawn(builder.serve_connection(TokioIo::new(stream), service));
         }
@@ -355,5 +357,5 @@ fn start() -> SystemTime {
 /// When each test begins.
 pub(crate) const START: &str = "Sun, 22 Nov 2026 10:00:00 GMT";
 
-/// Longer than anything here takes: a test that waits so long has failed.
+/// Longer than anything here takes: a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);

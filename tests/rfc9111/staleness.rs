@@ -1,4 +1,4 @@
-//! When what is stale is used all the same. RFC 9111 §4.2.4; RFC 5861.
+//! When a stale response is used all the same. RFC 9111 §4.2.4; RFC 5861.
 
 use super::rig::{answer, cached, closed, ok, Answer, Fields, Gate, Rig};
 
@@ -23,7 +23,7 @@ async fn within_its_window_a_stale_response_is_served_while_it_is_fetched_anew_o
 }
 
 #[tokio::test]
-async fn what_is_asked_behind_the_viewers_back_is_a_validation_of_the_whole() {
+async fn a_request_in_the_background_is_a_validation_of_the_whole() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     let cache_control = ("cache-control", "max-age=10, stale-while-revalidate=20");
     let unchanged = answer(304, &[cache_control, ("etag", "\"a\""), ("x-news", "1")]);
@@ -37,14 +37,14 @@ async fn what_is_asked_behind_the_viewers_back_is_a_validation_of_the_whole() {
     let conditions = ["if-none-match", "if-match", "range"].map(|name| seen.field(name));
     assert_eq!(conditions, ["\"a\"", "", ""]);
     gate.open();
-    // The fields of the 304 show that it has arrived; the bytes are those of before.
+    // The fields of the 304 show that it has arrived; the bytes are the old ones.
     while rig.get("/a").await.field("x-news") != "1" {}
     let fresh = rig.get("/a").await;
     assert_eq!((fresh.text(), fresh.field("age").as_str(), rig.count("/a")), ("answer 1", "0", 2));
 }
 
 #[tokio::test]
-async fn the_window_ends_and_what_forbids_stale_answers_closes_it() {
+async fn the_window_for_stale_answers_ends_and_a_prohibition_closes_it() {
     let window = &["--stale-while-revalidate", "20s"][..];
     for (rule, flags, cache_control, age, served) in [
         ("§3 in the window", &[][..], "max-age=10, stale-while-revalidate=20", 29, true),
@@ -71,7 +71,8 @@ async fn the_window_ends_and_what_forbids_stale_answers_closes_it() {
     }
 }
 
-// RFC 5861 §4: the errors are 500, 502, 503 and 504; a connection that fails is one, for the viewer would get a 502.
+// RFC 5861 §4: the errors are 500, 502, 503 and 504. A failed connection counts as one, because the client would get
+// a 502.
 #[tokio::test]
 async fn a_stale_response_stands_in_for_errors_and_for_nothing_else() {
     let errors: [(&str, Answer, u16); 9] = [
@@ -98,7 +99,7 @@ async fn a_stale_response_stands_in_for_errors_and_for_nothing_else() {
             assert_eq!((got.status, rig.count(&path)), (status, 2), "{name}");
             if status == 200 {
                 assert_eq!((got.text(), got.field("age").as_str()), ("answer 1", "30"), "{name}");
-                // An error that was stood in for is not stored: the origin is asked again.
+                // An error that a stale response stood in for is not stored: the origin is asked again.
                 assert_eq!(rig.get(&path).await.text(), "answer 3", "{name}");
             }
         }
@@ -135,7 +136,7 @@ async fn some_responses_stand_in_for_no_error() {
     }
 }
 
-// RFC 5861 §4: the client may ask for it too.
+// RFC 5861 §4: the client may ask for a stale response, too.
 #[tokio::test]
 async fn a_request_may_ask_for_a_stand_in() {
     let rig = Rig::new().await;
@@ -158,9 +159,9 @@ async fn a_request_may_ask_for_a_stand_in() {
     }
 }
 
-// An error that nothing stands in for takes nothing out: RFC 9111 §4.3.3.
+// RFC 9111 §4.3.3: an error removes nothing, even if no stale response stands in for it.
 #[tokio::test]
-async fn an_error_leaves_what_is_stored_where_it_is() {
+async fn an_error_leaves_the_stored_response_in_place() {
     let rig = Rig::new().await;
     let unchanged = answer(304, &[("cache-control", "max-age=10")]);
     rig.script("/a", [cached("max-age=10").field("etag", "\"a\""), answer(503, &[]), unchanged]);

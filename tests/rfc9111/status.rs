@@ -1,21 +1,21 @@
-//! What the cache says that it did. RFC 9211 §2.
+//! The cache's own report of its actions. RFC 9211 §2.
 
 use futures_util::future::join_all;
 
 use super::rig::{answer, cached, closed, ok, Gate, Got, Rig};
 
-/// The answer says all of it, and nothing of the other kind.
+/// Checks that the answer says all of these parts, and is either a hit or forwarded.
 fn assert_says(got: &Got, parts: &[&str]) {
     for part in parts {
         assert!(got.says(part), "{part}: {got:?}");
     }
-    // §2.2: what was forwarded is no hit.
+    // §2.2: a forwarded request is no hit.
     assert_ne!(got.says("; hit"), got.says("; fwd="), "{got:?}");
     assert!(got.says("tower-video-cache"), "{got:?}");
 }
 
 #[tokio::test]
-async fn a_member_says_why_a_request_went_forward_and_what_became_of_the_answer() {
+async fn a_member_says_why_a_request_went_forward_and_whether_the_answer_was_stored() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "max-age=10"), ("etag", "\"a\""), ("vary", "x-a")];
     rig.script("/a", [ok(&fields), ok(&fields), answer(304, &fields)]);
@@ -35,7 +35,7 @@ async fn a_member_says_why_a_request_went_forward_and_what_became_of_the_answer(
 
 // §2.3
 #[tokio::test]
-async fn a_member_has_the_origins_status_where_it_is_not_the_answers() {
+async fn a_member_has_the_origins_status_if_the_answer_has_another() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "max-age=10"), ("etag", "\"a\"")];
     rig.script("/a", [ok(&fields), answer(304, &fields)]);
@@ -44,7 +44,7 @@ async fn a_member_has_the_origins_status_where_it_is_not_the_answers() {
     assert_says(&rig.get("/a").await, &["; fwd=stale", "; fwd-status=304"]);
 }
 
-// §2.4: less than nothing once it is stale.
+// §2.4: the time to live is negative once the response is stale.
 #[tokio::test]
 async fn the_time_to_live_of_a_stale_answer_is_negative() {
     let rig = Rig::new().await;
@@ -65,7 +65,7 @@ async fn the_time_to_live_of_a_stale_answer_is_negative() {
 
 // §2.6
 #[tokio::test]
-async fn who_waited_for_anothers_answer_was_collapsed() {
+async fn a_request_that_waited_for_anothers_answer_was_collapsed() {
     let (rig, gate) = (Rig::new().await, Gate::default());
     rig.script("/a", [cached("max-age=60").behind(&gate)]);
     let asking = join_all((0..5).map(|_| rig.get("/a")));
@@ -77,13 +77,13 @@ async fn who_waited_for_anothers_answer_was_collapsed() {
     let stored = got.iter().filter(|got| got.says("; stored")).count();
     assert_eq!((stored, rig.count("/a")), (1, 1));
     for got in &got {
-        // Who came after the landing has a hit.
+        // A request that came after the landing has a hit.
         assert!(got.says("; stored") || got.says("; collapsed") || got.is_hit(), "{got:?}");
         assert!(!(got.says("; stored") && got.says("; collapsed")), "{got:?}");
     }
 }
 
-// §2: each cache adds its own after those nearer the origin, which stay.
+// §2: each cache adds its own member after those nearer the origin, which stay.
 #[tokio::test]
 async fn the_members_of_other_caches_stay_before_its_own() {
     let rig = Rig::new().await;
@@ -99,7 +99,7 @@ async fn the_members_of_other_caches_stay_before_its_own() {
     }
 }
 
-// §2.8: what is not stored says why.
+// §2.8: a response that is not stored has a reason.
 #[tokio::test]
 async fn an_answer_that_was_not_stored_has_a_reason() {
     let rig = Rig::new().await;

@@ -1,4 +1,4 @@
-//! What comes into the store, and what of it. RFC 9111 §3; RFC 9110 §15.
+//! The responses that are stored, and the parts of them that are kept. RFC 9111 §3; RFC 9110 §15.
 
 use super::rig::{answer, cached, date, ok, Fields, Rig};
 
@@ -20,7 +20,7 @@ async fn every_status_that_says_how_long_it_is_fresh_is_reused() {
 
 // §4.2.2; RFC 9110 §15.1.
 #[tokio::test]
-async fn some_statuses_are_reused_by_a_guess_and_the_others_by_leave_alone() {
+async fn some_statuses_are_reused_by_guessed_freshness_and_the_others_by_leave_alone() {
     let rig = Rig::new().await;
     let modified = date(-1000);
     for status in [200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 404, 405, 410, 414, 500, 501, 503, 599] {
@@ -42,7 +42,8 @@ type Row<'a> = (&'a str, u16, Fields<'a>, Fields<'a>, bool);
 
 const AUTHORIZED: Fields<'_> = &[("authorization", "Basic YTpi")];
 
-/// A status, the fields of both requests, those of the answers, and whether the second gets the first one's answer.
+/// A status, the fields of both requests, the fields of the answers, and whether the second request gets the first
+/// one's answer.
 const SHARED_OR_NOT: &[Row<'_>] = &[
     ("§5.2.2.1 max-age", 200, &[], &[("cache-control", "max-age=60")], true),
     ("§5.2.2.10 s-maxage", 200, &[], &[("cache-control", "s-maxage=60")], true),
@@ -74,7 +75,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         true,
     ),
     (
-        "§5.2.2.3 must-understand of what is not understood",
+        "§5.2.2.3 must-understand of an unknown status",
         599,
         &[],
         &[("cache-control", "must-understand, max-age=60")],
@@ -95,7 +96,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         true,
     ),
     (
-        "§5.2.3 what is not known is ignored",
+        "§5.2.3 an unknown directive is ignored",
         200,
         &[],
         &[("cache-control", "x-a=\"b, no-store\", max-age=60")],
@@ -132,7 +133,7 @@ const SHARED_OR_NOT: &[Row<'_>] = &[
         &[("cache-control", "max-age=60"), ("set-cookie", "a=b")],
         true,
     ),
-    ("§4.2.2 nothing said, nothing to guess by", 200, &[], &[], false),
+    ("§4.2.2 no freshness, and no date to guess by", 200, &[], &[], false),
     (
         "RFC 9110 §14.4 a part, whatever its status",
         200,
@@ -157,10 +158,10 @@ async fn a_response_is_reused_only_if_it_may_be_shared() {
     }
 }
 
-// §3.5, the other way round: what came without credentials is for those who have some by the same leave, by a 304 to their
-// own question, or by the operator's word.
+// §3.5, the other way round: a response to a request without credentials is for a request with some in three cases:
+// by the same leave, by a 304 to its own question, or if the operator says so.
 #[tokio::test]
-async fn what_came_without_credentials_is_for_those_who_have_some_only_by_leave() {
+async fn a_response_without_credentials_is_for_requests_with_some_only_by_leave() {
     let unchanged = answer(304, &[("etag", "\"a\"")]);
     for (index, (cache_control, etag, second, text)) in [
         ("public, max-age=60", "\"a\"", cached("max-age=60"), "answer 1"),
@@ -188,7 +189,7 @@ async fn what_came_without_credentials_is_for_those_who_have_some_only_by_leave(
 
 // §5.2.2.4, §5.2.2.7
 #[tokio::test]
-async fn a_field_that_is_for_one_viewer_is_not_shown_to_the_next() {
+async fn a_field_that_is_for_one_client_is_not_shown_to_the_next() {
     let rig = Rig::new().await;
     let cache_control = "max-age=60, private=\"x-mine, X-Other\", no-cache=\"set-cookie\"";
     rig.script(
@@ -238,7 +239,7 @@ async fn fields_of_one_connection_never_come_out_of_the_store_and_all_others_do(
     }
 }
 
-// §3.3, §3.4: a part is not taken for the whole, asked for or not.
+// §3.3, §3.4: a part is not taken for the whole, whether it was asked for or not.
 #[tokio::test]
 async fn a_part_never_becomes_the_whole() {
     let rig = Rig::new().await;
@@ -273,7 +274,7 @@ async fn a_body_that_ends_before_its_end_is_never_stored() {
     }
 }
 
-// What the operator may narrow.
+// Statuses and media types that the operator may narrow.
 #[tokio::test]
 async fn only_named_statuses_and_media_are_stored() {
     let rig = Rig::with(&["--statuses", "200,404", "--media", "video/*", "--set-cookie", "false"]).await;

@@ -1,8 +1,8 @@
-//! Fields that are for some caches alone. RFC 9213 §2.
+//! Fields for some caches alone. RFC 9213 §2.
 
 use super::rig::{ok, Fields, Rig};
 
-/// What is found, and how long it is fresh; not at all if it is 0.
+/// Checks how long each response is fresh; 0 means not at all.
 async fn assert_lifetimes(rig: &Rig, rows: &[(&str, Fields<'_>, u64)]) {
     for (index, (rule, response, lifetime)) in rows.iter().enumerate() {
         rig.restart_clock();
@@ -62,7 +62,7 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
                 60,
             ),
             (
-                "§2.1 nor one that cannot be read",
+                "§2.1 an unreadable field counts for nothing",
                 &[("cdn-cache-control", "max-age=;"), ("cache-control", "max-age=60")],
                 60,
             ),
@@ -72,7 +72,7 @@ async fn cdn_cache_control_counts_instead_of_cache_control_and_expires() {
                 60,
             ),
             (
-                "§3.1 one that says nothing known",
+                "§3.1 a field with no known directive",
                 &[("cdn-cache-control", "none"), ("cache-control", "no-store"), ("last-modified", &earlier)],
                 100,
             ),
@@ -124,7 +124,7 @@ async fn the_first_field_of_the_operators_list_that_is_there_counts() {
     .await;
 }
 
-// §2.1: it stays, for the caches that come after.
+// §2.1: the field stays in the response, for the caches that come after.
 #[tokio::test]
 async fn a_targeted_field_is_handed_on() {
     let rig = Rig::new().await;

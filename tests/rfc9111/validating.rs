@@ -1,4 +1,4 @@
-//! Whether what is stored is still good. RFC 9111 §4.3, §3.2, §5.2.2.4; RFC 9110 §13, §15.4.5.
+//! Whether a stored response is still good. RFC 9111 §4.3, §3.2, §5.2.2.4; RFC 9110 §13, §15.4.5.
 
 use futures_util::future::join_all;
 
@@ -6,7 +6,7 @@ use super::rig::{answer, cached, date, ok, Answer, Fields, Gate, Rig};
 
 // §4.3.1
 #[tokio::test]
-async fn a_stale_response_is_validated_by_what_it_was_given() {
+async fn a_stale_response_is_validated_by_its_own_validator() {
     type Row<'a> = (&'a str, Fields<'a>, [&'a str; 2]);
     let modified = date(-50);
     let rows: &[Row<'_>] = &[
@@ -24,7 +24,7 @@ async fn a_stale_response_is_validated_by_what_it_was_given() {
         rig.script(&path, [ok(&[&maximum, *validators].concat()), unchanged]);
         rig.get(&path).await;
         rig.advance(10);
-        // The viewer's own conditions are judged by what is stored, and never forwarded.
+        // The client's own conditions are judged by the stored response, and never forwarded.
         let own = [("if-none-match", "\"mine\""), ("if-modified-since", "Sun, 22 Nov 2020 10:00:00 GMT")];
         let second = rig.get_with(&path, &own).await;
         assert_eq!(
@@ -45,20 +45,20 @@ async fn a_stale_response_is_validated_by_what_it_was_given() {
 }
 
 #[tokio::test]
-async fn what_has_no_validator_of_the_origins_is_fetched_anew_without_conditions() {
+async fn a_response_without_a_validator_of_the_origin_is_fetched_anew_without_conditions() {
     let rig = Rig::new().await;
     rig.script("/a", [cached("max-age=10")]);
     let first = rig.get("/a").await;
-    // The cache's own tag is for its viewers; the origin does not know it.
+    // The cache's own tag is for its clients; the origin does not know it.
     assert_ne!(first.field("etag"), "");
     rig.advance(10);
     assert_eq!(rig.get("/a").await.text(), "answer 2");
     assert_eq!(rig.seen("/a")[1].field("if-none-match"), "");
 }
 
-// §4.3.2, RFC 9110 §13.2.2: a viewer's condition is judged once the stored response is known to be good.
+// §4.3.2, RFC 9110 §13.2.2: a client's condition is judged once the stored response is known to be good.
 #[tokio::test]
-async fn a_viewer_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one_question() {
+async fn a_client_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one_question() {
     let rig = Rig::new().await;
     let unchanged = answer(304, &[("etag", "\"a\""), ("cache-control", "max-age=10")]);
     rig.script("/a", [cached("max-age=10").field("etag", "\"a\""), unchanged]);
@@ -74,7 +74,7 @@ async fn a_viewer_whose_copy_is_still_good_gets_a_304_and_the_origin_answers_one
 
 // §4.3.4, §3.2
 #[tokio::test]
-async fn a_304_updates_the_fields_that_it_has_and_none_that_the_bytes_depend_on() {
+async fn a_304_updates_its_fields_except_those_that_the_bytes_depend_on() {
     let rig = Rig::new().await;
     let stored = [
         ("cache-control", "max-age=10"),
@@ -128,7 +128,7 @@ async fn a_304_updates_the_fields_that_it_has_and_none_that_the_bytes_depend_on(
     assert_eq!((got.text(), rig.count("/a")), ("answer 1", 2));
 }
 
-// §4.3.4: a 304 that is about another response says nothing of this one.
+// §4.3.4: a 304 about another response says nothing of this one.
 #[tokio::test]
 async fn after_a_304_about_another_response_the_origin_is_asked_without_conditions() {
     let (modified, later) = (date(-500), date(-5));
@@ -182,7 +182,7 @@ async fn an_answer_in_its_own_right_replaces_the_stored_response_or_takes_it_out
         assert_eq!((second.status, second.text()), (status, "answer 2"), "{name}");
         assert_eq!(rig.seen(&path)[1].field("if-none-match"), "\"a\"", "{name}");
         if !replaces {
-            // Until what cannot be stored is judged anew: what is stored would now be asked about.
+            // The time passes until unstorable answers are judged anew. A stored response would be validated now.
             rig.advance(10);
         }
         let third = rig.get(&path).await;
@@ -197,9 +197,9 @@ async fn an_answer_in_its_own_right_replaces_the_stored_response_or_takes_it_out
     }
 }
 
-// §4.3.1: what is asked is whether the stored response, the whole, is good; what is answered is what was asked for.
+// §4.3.1: the question is whether the stored response, the whole, is good. The answer is the requested range.
 #[tokio::test]
-async fn a_seek_in_what_is_stale_costs_one_question_and_is_answered_from_the_store() {
+async fn a_seek_in_a_stale_response_costs_one_question_and_is_answered_from_the_store() {
     let rig = Rig::new().await;
     let maximum = ("cache-control", "max-age=10");
     let tagged = |tag| ok(&[maximum, ("etag", tag)]);
@@ -215,7 +215,7 @@ async fn a_seek_in_what_is_stale_costs_one_question_and_is_answered_from_the_sto
         assert_eq!([seen.field("if-none-match"), seen.field("range")], ["\"a\"", ""]);
         assert_eq!((rig.get(path).await.text(), rig.count(path)), (whole, 2));
     }
-    // RFC 9110 §13.1.5: If-Range is judged by what is there after the question.
+    // RFC 9110 §13.1.5: If-Range is judged by the response that is stored after the question.
     rig.script("/if-range", [tagged("\"a\""), tagged("\"b\"")]);
     rig.restart_clock();
     rig.get("/if-range").await;
@@ -226,7 +226,7 @@ async fn a_seek_in_what_is_stale_costs_one_question_and_is_answered_from_the_sto
 
 // §5.2.2.4
 #[tokio::test]
-async fn what_says_no_cache_is_validated_before_each_use() {
+async fn a_no_cache_response_is_validated_before_each_use() {
     let rig = Rig::new().await;
     let fields = [("cache-control", "no-cache, max-age=60"), ("etag", "\"a\"")];
     rig.script("/a", [ok(&fields), answer(304, &fields)]);
@@ -240,9 +240,9 @@ async fn what_says_no_cache_is_validated_before_each_use() {
     assert_eq!((part.status, part.text(), rig.count("/a")), (206, "ans", 5));
 }
 
-// §4: a response that needs an answer of the origin's for each request is not shared by those who wait for it.
+// §4: waiting requests do not share a response that needs an answer of the origin for each request.
 #[tokio::test]
-async fn what_says_no_cache_is_asked_for_by_each_of_many_and_not_one_after_the_other() {
+async fn a_no_cache_response_is_asked_for_by_each_of_many_requests_at_once() {
     let (rig, first, others) = (Rig::new().await, Gate::default(), Gate::default());
     let fields = [("cache-control", "no-cache"), ("etag", "\"a\"")];
     let unchanged = answer(304, &fields);
@@ -252,7 +252,7 @@ async fn what_says_no_cache_is_asked_for_by_each_of_many_and_not_one_after_the_o
     let opening = async {
         rig.arrived("/a", 2).await;
         first.open();
-        // All are there before one of them is answered.
+        // All requests are there before one of them is answered.
         rig.arrived("/a", 11).await;
         others.open();
     };
@@ -263,9 +263,10 @@ async fn what_says_no_cache_is_asked_for_by_each_of_many_and_not_one_after_the_o
 
 // §4.3.5
 #[tokio::test]
-async fn a_head_brings_news_of_a_stale_response() {
+async fn a_head_updates_a_stale_response() {
     let (maximum, tag) = (("cache-control", "max-age=10"), ("etag", "\"a\""));
-    // What is asked about then: nothing, for it is fresh; what is stored still; or nothing, for it was taken out.
+    // The next condition: none if the response is fresh, its tag if it is stored still, and an empty one if it was
+    // removed.
     let (fresh, stale, gone) = (None, Some("\"a\""), Some(""));
     let rows: [(&str, Fields<'_>, Option<&str>); 5] = [
         ("the same", &[maximum, tag, ("x-news", "1"), ("content-length", "8")], fresh),
@@ -279,7 +280,7 @@ async fn a_head_brings_news_of_a_stale_response() {
         rig.restart_clock();
         let path = format!("/{}", rule.replace(' ', "-"));
         let get = ok(&[maximum, tag]);
-        // Without a length of its own, a HEAD would get that of the scripted body.
+        // Without a length of its own, a HEAD would get the length of the scripted body.
         let body = if rule == "another length" { "123456789" } else { "12345678" };
         rig.script(&path, [get.clone(), ok(head).body(body), get]);
         rig.get(&path).await;

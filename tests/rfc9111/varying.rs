@@ -1,9 +1,9 @@
-//! Which of several responses a request selects. RFC 9111 §4.1; RFC 9110 §12.5.5.
+//! The response that a request selects among several. RFC 9111 §4.1; RFC 9110 §12.5.5.
 
 use super::rig::{cached, Fields, Rig};
 
 #[tokio::test]
-async fn a_response_is_reused_by_whoever_asks_alike() {
+async fn a_response_is_reused_by_every_request_that_asks_alike() {
     type Row<'a> = (&'a str, &'a [&'a str], Fields<'a>, Fields<'a>, bool);
     let rows: &[Row<'_>] = &[
         ("§4.1 the same value", &["x-a"], &[("x-a", "1")], &[("x-a", "1")], true),
@@ -15,7 +15,7 @@ async fn a_response_is_reused_by_whoever_asks_alike() {
         ("§4.1 two lines are one", &["x-a"], &[("x-a", "1"), ("x-a", "2")], &[("x-a", "1, 2")], true),
         ("§4.1 the order may matter", &["x-a"], &[("x-a", "1, 2")], &[("x-a", "2, 1")], false),
         ("§4.1 names in any case", &["X-A"], &[("x-a", "1")], &[("x-a", "1")], true),
-        ("§4.1 what is not named does not matter", &["x-a"], &[("x-b", "1")], &[("x-b", "2")], true),
+        ("§4.1 a field that is not named does not matter", &["x-a"], &[("x-b", "1")], &[("x-b", "2")], true),
         (
             "§4.1 all named fields",
             &["x-a, x-b"],
@@ -57,7 +57,7 @@ async fn several_variants_are_kept_side_by_side() {
     assert_eq!(rig.count("/a"), 4);
 }
 
-// RFC 9110 §8.4, §14.2: a range is one of the selected representation's bytes, coded as they are.
+// RFC 9110 §8.4, §14.2: a range counts the bytes of the selected representation, in its coding.
 #[tokio::test]
 async fn encodings_never_mix_and_ranges_are_of_the_encoded_bytes() {
     let rig = Rig::new().await;
@@ -97,7 +97,7 @@ async fn a_stale_variant_is_asked_about_by_its_own_validator() {
     let got = rig.get_with("/a", &[("x-a", "1")]).await;
     assert_eq!((got.status, got.text()), (200, "answer 1"));
     assert_eq!(rig.seen("/a")[2].field("if-none-match"), "\"one\"");
-    // The other one is as stale as before.
+    // The other variant is as stale as before.
     let got = rig.get_with("/a", &[("x-a", "2")]).await;
     assert_eq!((got.status, got.text()), (200, "answer 2"));
     assert_eq!(rig.seen("/a")[3].field("if-none-match"), "\"two\"");

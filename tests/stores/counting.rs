@@ -1,4 +1,4 @@
-//! A store that stops before the put of a number, until its test lets it go on.
+//! A store that stops before the put of a given number, until its test lets it go on.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tower_video_cache::{BoxError, Lease, Store};
 
-/// Counts from nought.
+/// Counts puts from zero.
 pub(crate) struct Counting<S> {
     store: S,
     puts: AtomicUsize,
@@ -29,7 +29,7 @@ impl<S: Store> Counting<S> {
         Self { store, puts: AtomicUsize::new(0), before, stage: watch::Sender::new(Stage::Counting) }
     }
 
-    /// Until it stops.
+    /// Waits until the store stops.
     pub(crate) async fn has_so_many(&self) {
         let _ = self.stage.subscribe().wait_for(|stage| *stage == Stage::Stopped).await;
     }
@@ -62,8 +62,8 @@ impl<S: Store> Store for Counting<S> {
         self.store.remove(key).await
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.store.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.store.max_value_size()
     }
 
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {

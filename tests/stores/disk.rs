@@ -19,12 +19,12 @@ use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
 tests! {
     &[] => on_one_thread:
         a_folder_keeps_the_contract,
-        what_was_put_is_there_after_a_restart,
+        a_value_that_was_put_is_there_after_a_restart,
         keys_that_a_path_cannot_tell_apart_are_refused,
         a_value_does_not_keep_the_buffer_it_was_read_into,
         a_dropped_put_leaves_nothing_but_an_unfinished_file,
         a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file,
-        what_was_stored_before_a_restart_is_a_hit_after_it,
+        a_response_stored_before_a_restart_is_a_hit_after_it,
         files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same;
     &[] => on_threads:
         a_reader_never_sees_a_part_of_a_value_that_is_being_put;
@@ -53,7 +53,7 @@ async fn a_folder_keeps_the_contract() {
     conformance::check(&store(&folder)).await;
 }
 
-async fn what_was_put_is_there_after_a_restart() {
+async fn a_value_that_was_put_is_there_after_a_restart() {
     let folder = Folder::new();
     store(&folder).put("c/1/0", value(1)).await.unwrap();
     assert!(store(&folder).get("c/1/0").await.unwrap().unwrap() == value(1));
@@ -128,7 +128,7 @@ async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {
     }
 }
 
-/// What the child of the test below does: puts until it is killed. Alone, it does nothing.
+/// The child process of the test below: puts until it is killed. Without a parent, it does nothing.
 async fn put_until_killed() {
     let Some(root) = env::var_os(UNTIL_KILLED) else { return };
     let store = store(&PathBuf::from(root));
@@ -143,7 +143,7 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
     for _ in 0..3 {
         let mut child = Process::of_test("disk::put_until_killed", UNTIL_KILLED, folder.as_ref());
         let begun = Instant::now();
-        // In the middle of a put, once it has put something.
+        // The kill comes in the middle of a put, after an earlier put has ended.
         while folder.files("/unfinished/").is_empty() || folder.files("/films/").is_empty() {
             assert!(begun.elapsed() < LONG, "the child puts");
             yield_now().await;
@@ -165,7 +165,7 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
 
 // The whole layer.
 
-async fn what_was_stored_before_a_restart_is_a_hit_after_it() {
+async fn a_response_stored_before_a_restart_is_a_hit_after_it() {
     let folder = Folder::new();
     let film = Film::of(300_000);
     assert!(film.watch(&node(&folder)).await.contains("stored"));
@@ -206,7 +206,7 @@ async fn files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_sam
     }
 }
 
-/// What it is, and how it is done.
+/// The name of a kind of damage, and the function that does it.
 type Damage = (&'static str, fn(&mut Vec<u8>));
 
 const UNTIL_KILLED: &str = "TOWER_VIDEO_CACHE_PUT_UNTIL_KILLED";

@@ -1,4 +1,4 @@
-//! A film behind the layer: who watches it must see its true bytes.
+//! A video behind the layer, whose clients must get its true bytes.
 
 use std::{
     convert::Infallible,
@@ -26,7 +26,7 @@ pub(crate) struct Film {
 pub(crate) type Answer = Response<ResponseBody<Pieces>>;
 
 impl Film {
-    /// A film of so many bytes, without two parts that are alike.
+    /// A video of this many bytes, no two parts of which are alike.
     pub(crate) fn of(length: usize) -> Self {
         Self::at("/film", length)
     }
@@ -45,7 +45,7 @@ impl Film {
         }
     }
 
-    /// The inner service sends no parts, and nothing tells one cut of the film from another.
+    /// Makes the inner service send no parts, and nothing that tells one version of the video from another.
     pub(crate) fn without_parts(self) -> Self {
         Self { in_parts: false, ..self }
     }
@@ -59,12 +59,12 @@ impl Film {
         self.asked.lock().unwrap().clone()
     }
 
-    /// An answer with the whole film, which nobody has watched yet.
+    /// An answer with the whole video, whose body is unread.
     pub(crate) async fn open(&self, layer: &VideoCacheLayer) -> Answer {
         self.ask(layer, Request::get(&self.path)).await
     }
 
-    /// Watches the whole film; gives what the cache says of it.
+    /// Watches the whole video, and returns the `Cache-Status`.
     pub(crate) async fn watch(&self, layer: &VideoCacheLayer) -> String {
         let answer = self.open(layer).await;
         self.seen(answer, StatusCode::OK, 0..self.bytes.len()).await
@@ -75,7 +75,7 @@ impl Film {
         self.seen(answer, StatusCode::PARTIAL_CONTENT, part).await
     }
 
-    /// Where nothing can be stored, a viewer of a part may get what the fill got.
+    /// If the video cannot be stored, a client that asks for a part may get the body of the fill.
     pub(crate) async fn watch_part_or_all(&self, layer: &VideoCacheLayer, part: Range<usize>) -> String {
         let answer = self.open_part(layer, &part).await;
         match answer.status() {
@@ -84,7 +84,7 @@ impl Film {
         }
     }
 
-    /// Watches it to the end, or to an error; gives what the cache says of it.
+    /// Watches it to the end, or to an error, and returns the `Cache-Status`.
     pub(crate) async fn watch_if_it_can_be(&self, layer: &VideoCacheLayer) -> Result<String, BoxError> {
         let answer = self.open(layer).await;
         self.seen_to_an_end(answer, 0..self.bytes.len()).await
@@ -123,7 +123,7 @@ impl Film {
         said
     }
 
-    /// All that is seen is true; and all is there, or an error says that it is not.
+    /// Checks that all received bytes are true. Either all bytes come, or an error says that they do not.
     async fn seen_to_an_end(&self, answer: Answer, part: Range<usize>) -> Result<String, BoxError> {
         let (head, said) = (format!("{answer:?}"), said(&answer));
         assert!(answer.status().is_success(), "{head}");
@@ -141,7 +141,7 @@ impl Film {
         Ok(said)
     }
 
-    /// What the inner service has: the film, or the one range that is asked for.
+    /// The answer of the inner service: the video, or the one range that is asked for.
     fn answer(&self, request: &Request<Full<Bytes>>) -> Response<Pieces> {
         let range = request.headers().get(header::RANGE).map_or("", |range| range.to_str().unwrap());
         self.asked.lock().unwrap().push(range.to_owned());
@@ -170,7 +170,7 @@ fn said(answer: &Answer) -> String {
     answer.headers()["cache-status"].to_str().unwrap().to_owned()
 }
 
-/// What comes from the inner service, as a network brings it: in no pieces that anybody chose.
+/// A body in pieces of no chosen size, as a network brings it.
 pub(crate) struct Pieces(Bytes);
 
 impl Body for Pieces {

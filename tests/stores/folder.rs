@@ -1,4 +1,4 @@
-//! A folder that goes when its test does.
+//! A folder that is removed at the end of its test.
 
 use std::{
     env, fs,
@@ -14,13 +14,13 @@ impl Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("tower-video-cache-{}-{number}", process::id()));
-        // Left by a test that was killed, and had this number before.
+        // A killed test may have left a folder with the same number.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    /// The files in it, however deep, whose paths have `part` in them.
+    /// The files in it, at any depth, whose paths contain `part`.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         let (mut files, mut folders) = (Vec::new(), vec![self.0.clone()]);
         while let Some(folder) = folders.pop() {

@@ -20,31 +20,31 @@ tests! {
     &[] => on_threads:
         the_store_keeps_the_contract,
         a_burst_of_puts_loses_nothing_now_or_after_a_restart,
-        a_full_disk_drops_what_was_put_first_and_holds_its_capacity,
-        what_was_put_last_or_removed_is_so_after_a_restart,
+        a_full_disk_drops_the_oldest_values_and_holds_its_capacity,
+        the_last_put_or_remove_of_a_key_holds_after_a_restart,
         an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened,
-        racing_calls_leave_what_a_restart_finds,
+        racing_calls_leave_the_value_that_a_restart_finds,
         after_a_close_every_call_is_an_error_and_the_directory_is_free,
         a_store_that_was_dropped_open_keeps_its_directory,
         a_disk_of_another_size_keeps_its_blocks_or_none_of_them,
         a_smaller_disk_brings_nothing_back,
         a_disk_without_a_clean_block_is_written_again,
         a_damaged_disk_gives_the_truth_or_nothing,
-        what_could_not_be_read_once_is_removed_for_good,
+        a_value_that_could_not_be_read_once_is_removed_for_good,
         a_killed_process_leaves_the_truth_or_nothing,
         a_video_is_served_from_the_disk_after_a_restart,
         a_video_that_does_not_fit_the_disk_is_true;
     &[] => on_one_thread:
         the_store_keeps_the_contract_on_one_thread_and_a_small_disk,
         a_value_or_key_over_the_limit_is_an_error,
-        what_cannot_work_is_refused_when_the_store_is_opened,
-        what_a_full_disk_keeps_has_no_gap;
+        options_that_cannot_work_are_refused_when_the_store_is_opened,
+        the_values_that_a_full_disk_keeps_have_no_gap;
     &[] => process:
         writes_until_it_is_killed,
         fails_to_write,
         fails_to_write_once;
     &["prlimit"] => on_threads:
-        a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back;
+        a_write_that_fails_once_is_noticed_by_every_reader_and_brings_nothing_back;
     &["prlimit"] => plain:
         a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back;
 }
@@ -65,7 +65,7 @@ async fn the_store_keeps_the_contract() {
 
 async fn the_store_keeps_the_contract_on_one_thread_and_a_small_disk() {
     let folder = Folder::new();
-    let store = FoyerOptions::new(0, 48 * MIB).largest_value(MIB + 40).open(&folder).await.unwrap();
+    let store = FoyerOptions::new(0, 48 * MIB).max_value_size(MIB + 40).open(&folder).await.unwrap();
     conformance::check(&store).await;
 }
 
@@ -96,10 +96,10 @@ async fn all_are_there(store: &impl Store, chunks: std::ops::Range<u64>, length:
     }
 }
 
-async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
+async fn a_full_disk_drops_the_oldest_values_and_holds_its_capacity() {
     for length in [MIB, MIB / 2 + 5000] {
         let folder = Folder::new();
-        let options = FoyerOptions::new(2 * MIB, 64 * MIB).largest_value(MIB);
+        let options = FoyerOptions::new(2 * MIB, 64 * MIB).max_value_size(MIB);
         let store = options.clone().open(&folder).await.unwrap();
         let held = store.capacity().unwrap() / length;
         assert!(held >= 24, "{held}");
@@ -114,12 +114,12 @@ async fn a_full_disk_drops_what_was_put_first_and_holds_its_capacity() {
         all_are_there(&store, 400 - held..400, length).await;
         assert_eq!(store.get("c/burst/0").await.unwrap(), None);
         store.close().await.unwrap();
-        // Half of it, for a restart leaves a block that is not full.
+        // Half of it, because a restart leaves a block that is not full.
         all_are_there(&options.open(&folder).await.unwrap(), 400 - held / 2..400, length).await;
     }
 }
 
-async fn what_was_put_last_or_removed_is_so_after_a_restart() {
+async fn the_last_put_or_remove_of_a_key_holds_after_a_restart() {
     let folder = Folder::new();
     let store = small(&folder).await;
     for version in 1..=5 {
@@ -147,7 +147,7 @@ async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_open
     for round in 0..24_u64 {
         let store = small(&folder).await;
         for before in 0..round {
-            // Put in its own round, and put again or removed in the next one.
+            // Each key is put in its own round, and put again or removed in the next one.
             let again = format!("m/again-{before}");
             let version = u64::from(before + 1 < round);
             let got = store.get(&again).await.unwrap();
@@ -161,7 +161,7 @@ async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_open
         }
         store.put(&format!("m/gone-{round}"), patterned("", 0, 900)).await.unwrap();
         store.remove(&format!("m/gone-{}", round.wrapping_sub(1))).await.unwrap();
-        // More than a block, and less than the disk.
+        // These values are more than a block, and less than the disk.
         for index in 0..10 {
             store.put(&format!("c/{round}/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
         }
@@ -169,7 +169,7 @@ async fn an_old_value_never_comes_back_however_often_the_disk_is_filled_and_open
     }
 }
 
-async fn racing_calls_leave_what_a_restart_finds() {
+async fn racing_calls_leave_the_value_that_a_restart_finds() {
     let folder = Folder::new();
     let store = Arc::new(small(&folder).await);
     let mut tasks = tokio::task::JoinSet::new();
@@ -205,7 +205,7 @@ async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
     let folder = Folder::new();
     let store = small(&folder).await;
     store.put("m/a", Bytes::from_static(b"a")).await.unwrap();
-    let error = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap_err();
+    let error = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await.unwrap_err();
     assert!(error.is_store() && source(&error).contains("in use"), "{error:?}");
 
     store.close().await.unwrap();
@@ -220,14 +220,14 @@ async fn after_a_close_every_call_is_an_error_and_the_directory_is_free() {
 async fn a_store_that_was_dropped_open_keeps_its_directory() {
     let folder = Folder::new();
     drop(small(&folder).await);
-    let again = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await;
+    let again = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await;
     assert!(again.unwrap_err().is_store());
 }
 
 async fn a_value_or_key_over_the_limit_is_an_error() {
     let folder = Folder::new();
     let store = small(&folder).await;
-    let limit = store.largest_value().unwrap();
+    let limit = store.max_value_size().unwrap();
     assert_eq!(limit, 100 * KIB);
     for key in ["m/large".to_owned(), "k".repeat(1024)] {
         store.put(&key, patterned(&key, 0, limit)).await.unwrap();
@@ -241,13 +241,13 @@ async fn a_value_or_key_over_the_limit_is_an_error() {
     store.remove(&key).await.unwrap();
 }
 
-async fn what_cannot_work_is_refused_when_the_store_is_opened() {
+async fn options_that_cannot_work_are_refused_when_the_store_is_opened() {
     let folder = Folder::new();
-    let setting = |error: Error| error.is_setting();
+    let setting = |error: Error| error.is_config();
     assert!(setting(FoyerStore::open(&folder, MIB, 0).await.unwrap_err()));
     assert!(setting(FoyerStore::open(&folder, MIB, 100 * MIB).await.unwrap_err()));
     for largest in [0, 65 * MIB, u64::MAX] {
-        let options = FoyerOptions::new(MIB, u64::MAX / 2).largest_value(largest);
+        let options = FoyerOptions::new(MIB, u64::MAX / 2).max_value_size(largest);
         assert!(setting(options.open(&folder).await.unwrap_err()));
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "and nothing was made");
@@ -265,7 +265,7 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
     let folder = Folder::new();
     let open = |disk, largest| {
         let folder = folder.as_ref().to_owned();
-        async move { FoyerOptions::new(0, disk).largest_value(largest).open(folder).await.unwrap() }
+        async move { FoyerOptions::new(0, disk).max_value_size(largest).open(folder).await.unwrap() }
     };
     let store = open(8 * MIB, 100 * KIB).await;
     store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
@@ -295,12 +295,12 @@ async fn a_disk_of_another_size_keeps_its_blocks_or_none_of_them() {
 
 async fn a_smaller_disk_brings_nothing_back() {
     let folder = Folder::new();
-    let open = |disk| FoyerOptions::new(0, disk).largest_value(100 * KIB).open(folder.as_ref());
+    let open = |disk| FoyerOptions::new(0, disk).max_value_size(100 * KIB).open(folder.as_ref());
     let store = open(8 * MIB).await.unwrap();
     for key in ["m/overwritten", "m/removed"] {
         store.put(key, patterned(key, 1, 1000)).await.unwrap();
     }
-    // Into the blocks that the smaller disk has not.
+    // These puts fill the blocks that the smaller disk does not have.
     for index in 0..50 {
         store.put(&format!("c/a/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
     }
@@ -321,7 +321,7 @@ async fn a_disk_without_a_clean_block_is_written_again() {
         store.put(&format!("c/a/{index}"), patterned("", 0, 100 * KIB)).await.unwrap();
     }
     store.close().await.unwrap();
-    // As a kill leaves it, between the last clean block and the next.
+    // A kill leaves a block in this state, between the last clean block and the next.
     let blocks = block_files(&folder);
     for block in &blocks {
         if first_page_is_clear(block) {
@@ -366,9 +366,9 @@ async fn a_damaged_disk_gives_the_truth_or_nothing() {
     }
 }
 
-async fn what_could_not_be_read_once_is_removed_for_good() {
+async fn a_value_that_could_not_be_read_once_is_removed_for_good() {
     let folder = Folder::new();
-    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let options = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB);
     let store = options.clone().open(&folder).await.unwrap();
     store.put("m/a", patterned("m/a", 1, 1000)).await.unwrap();
     flip_records(&folder);
@@ -379,12 +379,12 @@ async fn what_could_not_be_read_once_is_removed_for_good() {
     assert_eq!(options.open(&folder).await.unwrap().get("m/a").await.unwrap(), None);
 }
 
-/// Flips a bit of each page of a block but the first.
+/// Flips a bit of each page of a block except the first.
 fn flip_records(folder: &Folder) {
     for block in block_files(folder) {
         let mut bytes = fs::read(&block).unwrap();
         bytes.chunks_mut(4096).skip(1).for_each(|page| page[100] ^= 1);
-        // Into the same file, which the store has open.
+        // The bytes go into the same file, which the store has open.
         OpenOptions::new().write(true).open(&block).unwrap().write_all(&bytes).unwrap();
     }
 }
@@ -404,7 +404,7 @@ fn spoil(block: &Path, damage: u64, number: usize) {
         0 => (0..20).for_each(|_| bytes[next(length)] ^= 1),
         1 => bytes[next(64)] ^= 0x80,
         2 => bytes.iter_mut().step_by(40).for_each(|byte| *byte ^= 4),
-        // The header and first bytes of each record.
+        // This damages the header and first bytes of each record.
         _ => bytes.chunks_mut(4096).for_each(|page| page[next(80)] ^= 16),
     }
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -429,7 +429,7 @@ async fn a_killed_process_leaves_the_truth_or_nothing() {
             }
         }
         assert!(there > 0);
-        // What it was told was put is what is there: that version, or the next one, which was under way.
+        // A key holds the last version that was reported as put, or the next one, which was under way.
         for slot in 0..16_usize {
             let Some(last) = (0..told).rev().find(|index| index % 16 == slot) else { continue };
             let key = format!("m/{slot}");
@@ -441,12 +441,12 @@ async fn a_killed_process_leaves_the_truth_or_nothing() {
         for index in 0..removed {
             assert_eq!(store.get(&format!("m/removed-{index}")).await.unwrap(), None, "{index}");
         }
-        // And it can be written.
+        // The store can be written.
         within(store.put("m/after", Bytes::from_static(b"after"))).await.unwrap();
     }
 }
 
-/// What the child of the test above does: puts for ever, and tells of each record and removal when it is done.
+/// The child process of the test above: puts for ever, and reports each finished record and removal.
 async fn writes_until_it_is_killed() {
     let Some(folder) = env::var_os(WRITER_FOLDER) else { return };
     let store = small(&PathBuf::from(folder)).await;
@@ -465,7 +465,7 @@ async fn writes_until_it_is_killed() {
     }
 }
 
-/// Reads until a writer has told of so many records; how many it told of, and how many removals.
+/// Reads until a writer has reported this many records. Returns the reported records and removals.
 fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     let (mut put, mut removed) = (0, 0);
     for line in writer.lines() {
@@ -479,13 +479,13 @@ fn told_until(writer: &mut Process, records: usize) -> (usize, usize) {
     (put, removed)
 }
 
-async fn what_a_full_disk_keeps_has_no_gap() {
+async fn the_values_that_a_full_disk_keeps_have_no_gap() {
     let folder = Folder::new();
-    let store = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB).open(&folder).await.unwrap();
+    let store = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB).open(&folder).await.unwrap();
     let value = patterned("", 0, 90 * KIB);
     let mut put = 0_u64;
     for round in 0..120 {
-        // On one thread foyer gets as many at once as may wait.
+        // On one thread, foyer gets all puts at once that may wait.
         for _ in 0..8 + round % 13 {
             store.put(&format!("c/a/{put}"), value.clone()).await.unwrap();
             put += 1;
@@ -507,7 +507,7 @@ fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
 
 /// Runs one of the tests below in a process of its own, which may limit its files.
 fn run_with_limits(test: &str, variable: &str, folder: &Path) {
-    // A file-size limit is a signal too, unless that is ignored.
+    // A write over the file-size limit also raises a signal, which must be ignored.
     let child = Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(env::current_exe().unwrap())
@@ -519,7 +519,7 @@ fn run_with_limits(test: &str, variable: &str, folder: &Path) {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// What the child of the test above does.
+/// The child process of the test above.
 async fn fails_to_write() {
     let Some(folder) = env::var_os(FAILING_FOLDER) else { return };
     let folder = PathBuf::from(folder);
@@ -536,14 +536,14 @@ async fn fails_to_write() {
     store.remove("m/removed").await.unwrap();
 
     limit_files("0");
-    // More than the block that is being written.
+    // These puts fill more than the block that is being written.
     for _ in 0..16 {
         let key = format!("c/a/{}", chunk.next().unwrap());
         let _ = within(store.put(&key, patterned(&key, 1, 90 * KIB))).await;
         assert!(within(store.put("m/unwritten", patterned("m/unwritten", 1, 3000))).await.is_err());
     }
     assert!(within(store.remove("m/replaced")).await.is_err());
-    // Once more, for it may be unknown by now.
+    // This removes the key once more, because it may be unknown by now.
     assert!(within(store.remove("m/replaced")).await.is_err());
     limit_files("unlimited");
     for _ in 0..4 {
@@ -583,7 +583,7 @@ async fn fails_to_write() {
     assert!(small(&folder).await.get("m/removed").await.unwrap().is_some());
 }
 
-async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_back() {
+async fn a_write_that_fails_once_is_noticed_by_every_reader_and_brings_nothing_back() {
     for variable in [READ_FOLDER, UNREAD_FOLDER] {
         let folder = Folder::new();
         run_with_limits("foyer::fails_to_write_once", variable, folder.as_ref());
@@ -594,12 +594,12 @@ async fn a_write_that_fails_once_is_noticed_whoever_reads_and_brings_nothing_bac
     }
 }
 
-/// What the children of the test above do.
+/// The child processes of the test above.
 async fn fails_to_write_once() {
     let is_read = env::var_os(READ_FOLDER);
     let Some(folder) = is_read.clone().or_else(|| env::var_os(UNREAD_FOLDER)) else { return };
     let folder = PathBuf::from(folder);
-    let options = FoyerOptions::new(0, 8 * MIB).largest_value(100 * KIB);
+    let options = FoyerOptions::new(0, 8 * MIB).max_value_size(100 * KIB);
     let store = Arc::new(options.open(&folder).await.unwrap());
     let large = |index: u64| {
         let store = Arc::clone(&store);
@@ -617,7 +617,7 @@ async fn fails_to_write_once() {
         store.put(&small(index), patterned("", 0, 500)).await.unwrap();
     }
     store.put("m/written", patterned("m/written", 0, 90)).await.unwrap();
-    // In the second block.
+    // This value is in the second block.
     large(4).await.unwrap();
     store.remove("m/removed").await.unwrap();
     store.put("m/replaced", patterned("m/replaced", 2, 3000)).await.unwrap();
@@ -637,7 +637,7 @@ async fn fails_to_write_once() {
     }
     limit_files("0");
     large(8).await.unwrap();
-    // It is there until it is written, and is not when that has failed.
+    // The value is there until it is written, and gone if that has failed.
     within(async { while store.get("c/a/8").await.unwrap().is_some() {} }).await;
     limit_files("unlimited");
     if is_read.is_some() {
@@ -646,7 +646,7 @@ async fn fails_to_write_once() {
         assert!(within(store.close()).await.unwrap_err().is_store());
         return;
     }
-    // Nobody asks for anything any more: the blocks go all the same.
+    // No call comes any more, but the blocks are removed all the same.
     within(async {
         while fs::read_dir(&folder).unwrap().count() > 1 {
             tokio::task::yield_now().await;
@@ -654,11 +654,11 @@ async fn fails_to_write_once() {
     })
     .await;
     assert!(large(9).await.is_err());
-    // As if it were killed.
+    // The process ends as if it were killed.
     process::exit(0);
 }
 
-/// Lets this process write files up to so many bytes, and no more.
+/// Limits the files that this process writes to this many bytes.
 fn limit_files(bytes: &str) {
     let limit = format!("--fsize={bytes}:");
     let done = Command::new("prlimit").args(["--pid", &process::id().to_string(), &limit]).status();
@@ -684,7 +684,7 @@ async fn a_video_is_served_from_the_disk_after_a_restart() {
     film.watch(&layer).await;
     assert_eq!(film.asked().len(), 1, "the inner service was not asked");
 
-    // A store that is closed beneath its layer is no store.
+    // A closed store beneath its layer acts as no store.
     store.close().await.unwrap();
     film.watch(&layer).await;
     assert_eq!(film.asked().len(), 2);
@@ -704,22 +704,22 @@ async fn open(folder: &impl AsRef<Path>, memory: u64, disk: u64) -> FoyerStore {
     FoyerStore::open(folder, memory, disk).await.unwrap()
 }
 
-/// A disk of 18 blocks, and hardly any memory.
+/// A disk of 18 blocks, and almost no memory.
 async fn small(folder: &impl AsRef<Path>) -> FoyerStore {
-    FoyerOptions::new(64 * KIB, 8 * MIB).largest_value(100 * KIB).open(folder).await.unwrap()
+    FoyerOptions::new(64 * KIB, 8 * MIB).max_value_size(100 * KIB).open(folder).await.unwrap()
 }
 
-/// A bound for what might never end.
+/// Limits the time of a call that might never end.
 async fn within<F: Future>(call: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), call).await.expect("the call ends")
 }
 
-/// `length` bytes, that tell their key and version and have a checksum.
+/// `length` bytes that contain their key and version and a checksum.
 fn patterned(key: &str, version: u64, length: u64) -> Bytes {
     let length = usize::try_from(length).unwrap();
     let mut bytes = format!("{key} {version} {length} ").into_bytes();
     let mut state = version.wrapping_add(sum(key.as_bytes())) | 1;
-    // A page of them, and a little less: no page is like the next.
+    // The pattern is a little less than a page long, so no page is like the next.
     while bytes.len() < length.min(4000) {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes.extend_from_slice(&state.to_be_bytes());
@@ -735,7 +735,7 @@ fn patterned(key: &str, version: u64, length: u64) -> Bytes {
     bytes.into()
 }
 
-/// Whether the bytes are a value of the key, of whatever version.
+/// Whether the bytes are a value of the key, in any version.
 fn is_true(key: &str, value: &Bytes) -> bool {
     let (body, end) = value.split_at(value.len() - 8);
     let told = format!("{key} ");

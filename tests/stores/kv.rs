@@ -18,11 +18,11 @@ tests! {
         a_namespace_keeps_the_contract,
         no_value_is_larger_than_the_namespace_takes,
         an_answer_that_breaks_off_is_an_error,
-        what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then,
+        a_response_of_one_node_is_a_hit_once_it_is_seen_and_costs_calls_until_then,
         an_old_record_leads_to_its_own_old_chunks_or_to_none;
 }
 
-/// A namespace whose readers may see what it was a while ago.
+/// A namespace whose readers may see an earlier state.
 #[derive(Clone, Default)]
 struct Namespace(Arc<Mutex<Values>>);
 
@@ -48,7 +48,7 @@ impl Namespace {
         VideoCacheLayer::new(self.store()).chunk_size(ChunkSize::new(64 << 10).unwrap())
     }
 
-    /// From now on, readers see what is there now, whatever is written.
+    /// From now on, readers see the present state, whatever is written.
     fn stand_still(&self) {
         let mut values = self.0.lock().unwrap();
         values.seen = Some(values.now.clone());
@@ -58,7 +58,7 @@ impl Namespace {
         self.0.lock().unwrap().seen = None;
     }
 
-    /// Forgets the chunks, as when their time is over.
+    /// Removes the chunks, as when they expire.
     fn expire_chunks(&self) {
         self.0.lock().unwrap().now.retain(|key, _| !key.contains("/c/"));
     }
@@ -103,7 +103,7 @@ impl HttpTransport for Namespace {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let (status, bytes) = self.answer(&request);
         let length = u64::try_from(bytes.len()).unwrap();
-        // In pieces, as from a socket.
+        // The bytes come in pieces, as from a socket.
         let (head, tail) = (bytes.slice(..bytes.len() / 3), bytes.slice(bytes.len() / 3..));
         let pieces = stream::iter([head, tail].map(|piece| Ok(Buffer::from(piece))));
         let pieces = futures_util::StreamExt::filter(pieces, |piece: &opendal::Result<Buffer>| {
@@ -160,11 +160,11 @@ async fn a_namespace_keeps_the_contract() {
 
 async fn no_value_is_larger_than_the_namespace_takes() {
     let store = Namespace::default().store();
-    assert_eq!(Store::largest_value(&store), Some(25 << 20));
+    assert_eq!(Store::max_value_size(&store), Some(25 << 20));
     assert!(store.put("c/1/0", vec![0; (25 << 20) + 1].into()).await.is_err());
     assert_eq!(store.get("c/1/0").await.unwrap(), None);
-    let store = store.largest_value(1 << 20);
-    assert_eq!(Store::largest_value(&store), Some(1 << 20));
+    let store = store.max_value_size(1 << 20);
+    assert_eq!(Store::max_value_size(&store), Some(1 << 20));
     assert!(store.put("c/1/0", vec![0; (1 << 20) + 1].into()).await.is_err());
     store.put("c/1/0", vec![1; 1 << 20].into()).await.unwrap();
     assert_eq!(store.get("c/1/0").await.unwrap().unwrap().len(), 1 << 20);
@@ -180,13 +180,13 @@ async fn an_answer_that_breaks_off_is_an_error() {
 
 // The whole layer.
 
-async fn what_one_node_stored_is_a_hit_once_it_is_seen_and_costs_calls_until_then() {
+async fn a_response_of_one_node_is_a_hit_once_it_is_seen_and_costs_calls_until_then() {
     let namespace = Namespace::default();
     let film = Film::of(300_000);
     namespace.stand_still();
     film.watch(&namespace.node()).await;
     film.watch(&namespace.node()).await;
-    // Each viewer's film is stored, and not seen, and asked for again for that viewer.
+    // For each client, the video is stored, not seen yet, and asked for again.
     assert_eq!(film.asked().len(), 4);
     namespace.catch_up();
     assert!(film.watch(&namespace.node()).await.contains("; hit"));
@@ -197,7 +197,7 @@ async fn an_old_record_leads_to_its_own_old_chunks_or_to_none() {
     let film = Film::of(300_000);
     film.watch(&namespace.node()).await;
     let asked = film.asked().len();
-    // The record is still seen, and some of what it leads to is gone.
+    // The record is still seen, but some of its chunks are gone.
     namespace.expire_chunks();
     namespace.stand_still();
     film.watch(&namespace.node()).await;

@@ -1,7 +1,8 @@
-//! Stores over real servers and disks, which each test starts for itself and ends: a file for each store, and one for how
-//! servers fail.
+//! Stores over real servers and disks, which each test starts for itself and ends. There is a file for each store,
+//! and one for the ways in which servers fail.
 //!
-//! A test whose server is not installed is left out, and the end of the run says so; where `CI` is set, it fails.
+//! A test whose server is not installed is left out, and the end of the run says so. If `CI` is set, the test fails
+//! instead.
 
 #![expect(
     clippy::expect_used,

@@ -1,16 +1,16 @@
-//! What viewers see while a real server fails: a store takes the first values of a film, and the server behind it is
-//! then killed, paused, restarted, cut off in mid-value, or slow.
+//! Clients' answers while a real server fails. A store takes the first values of a video. The server behind it is then
+//! killed, paused, restarted, cut off in mid-value, or slow.
 //!
-//! The verdict is always the true bytes, to their end or to an error. The inner service is well all the while, so there
-//! is no error before the first byte; and none at all where nobody reads what is not stored yet, and any part can be had
-//! again.
+//! The verdict is always the true bytes, to their end or to an error. The inner service is well all the time, so no
+//! error comes before the first byte. No error comes at all if no client reads bytes that are not stored yet, and any
+//! part can be fetched again.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::timeout;
-use tower_video_cache::{conformance, ChunkSize, Fill, Store, VideoCacheLayer};
+use tower_video_cache::{conformance, ChunkSize, Fill, Policy, Store, Timeouts, VideoCacheLayer};
 
 use crate::{
     counting::Counting,
@@ -26,7 +26,7 @@ enum Failure {
     Killed,
     Paused,
     Restarted,
-    /// The connection ends in the midst of what it answers, or is told, each time.
+    /// Each connection ends in the middle of an answer or a question.
     AnswersCut,
     QuestionsCut,
     Slow,
@@ -37,7 +37,7 @@ impl Failure {
         matches!(self, Self::AnswersCut | Self::QuestionsCut | Self::Slow)
     }
 
-    /// How long a call may take: what hangs takes all of it.
+    /// The longest time of a call. A call that hangs takes all of it.
     fn limit(self) -> Duration {
         if self == Self::Paused {
             LIMIT / 4
@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// The server, and the wire to it, if that is what fails.
+/// The server, and a relay to it if the wire fails.
 struct Rig<T> {
     server: T,
     relay: Option<Relay>,
@@ -68,10 +68,9 @@ impl<T: Server> Rig<T> {
     fn node(&self, store: impl Store, fill: Fill) -> VideoCacheLayer {
         VideoCacheLayer::new(store)
             .chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
-            .store_limit(self.failure.limit() * 2)
-            // Neither what was refused nor a lease that could not be released is to be waited for.
-            .refusal_ttl(self.failure.limit())
-            .lease_time(Duration::from_secs(1))
+            .timeouts(Timeouts::default().store(self.failure.limit() * 2).lease(Duration::from_secs(1)))
+            // The test must not wait for a remembered refusal, or for a lease that could not be released.
+            .policy(Policy::default().uncacheable_ttl(self.failure.limit()))
             .fill(fill)
     }
 
@@ -80,7 +79,7 @@ impl<T: Server> Rig<T> {
             (Failure::Killed, _) => self.server.process().kill(),
             (Failure::Paused, _) => self.server.process().signal("STOP"),
             (Failure::Restarted, _) => self.server.begin_again().await,
-            // A chunk does not pass; what says that one was stored does, for a while.
+            // No chunk passes. For a while, the answers to puts still do.
             (Failure::AnswersCut, Some(relay)) => relay.cut(CHUNK / 2, u32::MAX),
             (Failure::QuestionsCut, Some(relay)) => relay.cut_questions(CHUNK / 2, u32::MAX),
             (Failure::Slow, Some(relay)) => relay.delay(SLOW),
@@ -100,15 +99,15 @@ impl<T: Server> Rig<T> {
     }
 }
 
-/// A cell of the matrix: the server fails once so many values were put.
+/// A cell of the matrix: the server fails once this many values were put.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     failure: Failure,
     fill: Fill,
     puts: usize,
-    /// Whether a viewer of a part leads.
+    /// Whether a client that asks for a part leads.
     part_first: bool,
-    /// Whether the inner service can send parts, and says what the whole is by its tag.
+    /// Whether the inner service can send parts, and identifies the whole by its tag.
     in_parts: bool,
 }
 
@@ -134,28 +133,28 @@ impl Cell {
         };
         tokio::pin!(viewers);
         tokio::select! {
-            // Fewer were put: it fails under those who come next.
+            // Fewer values were put, so the server fails while the next clients read.
             () = &mut viewers => rig.fail().await,
             () = failing => viewers.await,
         }
         store.go_on();
-        // While it fails, or just after it began anew.
+        // The server is failing, or has just started again.
         tokio::join!(self.whole(&film, &layer), self.part(&film, &neighbour));
         rig.heal().await;
         soon(&format!("all is stored again: {self:?}"), || async {
-            // What it reads of the store may still take too long, as long as the machine is busy.
+            // Reads of the store may still take too long while the machine is busy.
             self.whole(&film, &layer).await?.contains("; hit").then_some(())
         })
         .await;
         soon(&format!("another node has it, too: {self:?}"), || self.part(&film, &neighbour)).await;
     }
 
-    /// Whether a body that has begun may be without its rest.
+    /// Whether a body that has begun may break.
     fn may_break(self) -> bool {
-        self.fill != Fill::Whole || !self.in_parts
+        self.fill != Fill::whole() || !self.in_parts
     }
 
-    /// What the cache says of what was seen to its end.
+    /// The `Cache-Status` of an answer that was read to its end.
     async fn whole(self, film: &Film, layer: &VideoCacheLayer) -> Option<String> {
         let seen = film.watch_if_it_can_be(layer).await;
         assert!(seen.is_ok() || self.may_break(), "{self:?}: {seen:?}");
@@ -169,21 +168,22 @@ impl Cell {
     }
 }
 
-/// All cells of a failure at once, for they mostly wait; and what the store itself does.
+/// Runs all cells of a failure at once, because they mostly wait, and then checks the store itself.
 async fn shown<T: Server>(failure: Failure) {
     let mut cells = Vec::new();
     for puts in [0, 1, 2, CHUNKS] {
         for part_first in [false, true] {
-            for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+            for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
                 cells.push(Cell { failure, fill, puts, part_first, in_parts: true });
             }
-            cells.push(Cell { failure, fill: Fill::Whole, puts, part_first, in_parts: false });
+            cells.push(Cell { failure, fill: Fill::whole(), puts, part_first, in_parts: false });
         }
     }
     tokio::join!(join_all(cells.into_iter().map(Cell::shown::<T>)), mended::<T>(failure));
 }
 
-/// What a store gives while its server fails is the value; once the server is well, the store works as before.
+/// Checks that a store returns only true values while its server fails. Once the server is well, the store must work
+/// as before.
 async fn mended<T: Server>(failure: Failure) {
     let mut rig = Rig::<T>::of(failure).await;
     let store = rig.server.store(rig.relay.as_ref().map(|relay| relay.port), LIMIT);
@@ -226,35 +226,35 @@ macro_rules! over {
 
             tests! {
                 <$server as Server>::PROGRAMS => on_one_thread:
-                    viewers_see_the_true_bytes_though_it_is_killed,
-                    viewers_see_the_true_bytes_though_it_is_paused,
-                    viewers_see_the_true_bytes_though_it_is_restarted,
-                    viewers_see_the_true_bytes_though_its_answers_are_cut,
-                    viewers_see_the_true_bytes_though_what_it_is_told_is_cut,
-                    viewers_see_the_true_bytes_though_it_is_slow;
+                    clients_get_the_true_bytes_though_the_server_is_killed,
+                    clients_get_the_true_bytes_though_the_server_is_paused,
+                    clients_get_the_true_bytes_though_the_server_is_restarted,
+                    clients_get_the_true_bytes_though_the_servers_answers_are_cut,
+                    clients_get_the_true_bytes_though_the_servers_questions_are_cut,
+                    clients_get_the_true_bytes_though_the_server_is_slow;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_killed() {
+            async fn clients_get_the_true_bytes_though_the_server_is_killed() {
                 shown::<$server>(Failure::Killed).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_paused() {
+            async fn clients_get_the_true_bytes_though_the_server_is_paused() {
                 shown::<$server>(Failure::Paused).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_restarted() {
+            async fn clients_get_the_true_bytes_though_the_server_is_restarted() {
                 shown::<$server>(Failure::Restarted).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_its_answers_are_cut() {
+            async fn clients_get_the_true_bytes_though_the_servers_answers_are_cut() {
                 shown::<$server>(Failure::AnswersCut).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_what_it_is_told_is_cut() {
+            async fn clients_get_the_true_bytes_though_the_servers_questions_are_cut() {
                 shown::<$server>(Failure::QuestionsCut).await;
             }
 
-            async fn viewers_see_the_true_bytes_though_it_is_slow() {
+            async fn clients_get_the_true_bytes_though_the_server_is_slow() {
                 shown::<$server>(Failure::Slow).await;
             }
         }
@@ -269,7 +269,7 @@ over!(redis: Redis);
 over!(s3: S3);
 over!(memcached: Memcached);
 
-/// Of a film of so many chunks.
+/// The number of chunks of a video.
 const CHUNKS: usize = 4;
 const CHUNK: usize = 16 << 10;
 const LENGTH: usize = CHUNKS * CHUNK - 1000;

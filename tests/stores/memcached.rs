@@ -47,7 +47,7 @@ fn value(length: usize, seed: u8) -> Bytes {
 
 async fn a_memcached_as_it_is_keeps_the_contract_for_values_below_its_limit() {
     let server = Memcached::start(&[]).await;
-    let store = store(&server).largest_value(LARGEST);
+    let store = store(&server).max_value_size(LARGEST);
     conformance::check(&store).await;
     let largest = value(usize::try_from(LARGEST).unwrap(), 1);
     store.put(LONG_KEY, largest.clone()).await.unwrap();
@@ -116,20 +116,20 @@ async fn chunks_that_a_full_memcached_evicted_are_fetched_again() {
     let server = Memcached::start(&["-m", "8", "-I", "2m"]).await;
     let layer = || VideoCacheLayer::new(store(&server)).chunk_size(ChunkSize::new(256 << 10).unwrap());
     let (one, other) = (layer(), layer());
-    // Larger than the server: at no time is all of it there.
+    // The video is larger than the server, so not all of it can be there at once.
     let film = Film::of(10 << 20);
     for _ in 0..2 {
         film.watch(&one).await;
         film.watch(&other).await;
         film.watch_part(&one, 1_000_000..3_000_000).await;
     }
-    // One that fits pushes out the other, and is a hit.
+    // A video that fits pushes out the other, and is a hit.
     let short = Film::at("/short", 1 << 20);
     short.watch(&one).await;
     assert!(short.watch(&other).await.contains("; hit"));
 }
 
-/// The default limit of an item, less what the server keeps beside a value and the longest key.
+/// The default limit of an item, without the bytes that the server keeps beside a value and the longest key.
 const LARGEST: u64 = (1 << 20) - 512;
 const LONG_KEY: &str = "c/0123456789abcdef0123456789abcdef/18446744073709551615";
 const LONG: Duration = Duration::from_secs(10);

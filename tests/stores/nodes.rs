@@ -70,7 +70,7 @@ async fn a_node_that_is_killed_while_it_fills_costs_the_others_one_lease_and_one
         assert!(bytes == video(0), "{status}");
     }
     assert_eq!(rig.origin.calls(), 2);
-    // One lease, and what an answer takes on a busy machine.
+    // The time of one lease, and of an answer on a busy machine.
     assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
 }
 
@@ -161,7 +161,7 @@ impl Rig {
         Self { redis, origin, nodes: started }
     }
 
-    /// So many viewers of each node at once; gives what they were told.
+    /// Starts this many clients of each node at once, and returns the `Cache-Status` of each answer.
     async fn stampede(&self, viewers: usize) -> Vec<String> {
         let mut all = JoinSet::new();
         for node in 0..self.nodes.len() {
@@ -178,7 +178,7 @@ impl Rig {
         seen
     }
 
-    /// What a viewer of a node gets: what the cache says, and the bytes.
+    /// A client's answer from a node: its `Cache-Status`, and its bytes.
     fn ask(&self, node: usize) -> impl Future<Output = Result<(String, Bytes), String>> + Send + 'static {
         let request =
             Request::get(self.nodes[node].uri()).header(header::HOST, SITE).body(Empty::new()).unwrap();
@@ -192,7 +192,7 @@ impl Rig {
         }
     }
 
-    /// Has the origin go on to its next video, through a node.
+    /// Makes the origin go on to its next video, through a node.
     async fn put(&self, node: usize) {
         let request =
             Request::put(self.nodes[node].uri()).header(header::HOST, SITE).body(Empty::new()).unwrap();
@@ -229,9 +229,9 @@ impl Node {
     }
 }
 
-/// Whichever node is asked, it is for this site: the authority is part of the cache key.
+/// Every node is asked for this site, because the authority is part of the cache key.
 const SITE: &str = "movies.example";
 
-/// The environment variable with a node's command line, and what it says before its address.
+/// The environment variable with a node's command line, and the word that the node prints before its address.
 const LINE: &str = "NODE_COMMAND_LINE";
 const HERE: &str = "this node is ";

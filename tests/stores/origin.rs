@@ -1,4 +1,4 @@
-//! The origin of several nodes: one video after the other, which a PUT turns over.
+//! The origin of several nodes: one video after the other. A PUT goes on to the next.
 
 use std::{
     future::Future,
@@ -62,7 +62,7 @@ impl Origin {
         self.state.held.send_replace(false);
     }
 
-    /// Until an answer that is held has sent its first half.
+    /// Waits until a held answer has sent its first half.
     pub(crate) fn is_midway(&self) -> impl Future<Output = ()> {
         let mut midway = self.state.midway.subscribe();
         async move { _ = midway.wait_for(|midway| *midway).await.unwrap() }
@@ -97,7 +97,7 @@ async fn turn_over(State(state): State<Arc<Shared>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// A version of the video: no byte is that of another one.
+/// A version of the video. No byte is the same as in another version.
 pub(crate) fn video(version: u8) -> Bytes {
     (0..251).cycle().take(LENGTH).map(|byte| byte ^ version.wrapping_mul(29)).collect()
 }

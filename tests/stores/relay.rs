@@ -1,4 +1,4 @@
-//! A relay between a client and its server, which delays questions or cuts them, and answers likewise, or holds them back.
+//! A relay between a client and its server. The relay delays or cuts questions, and delays, cuts or holds answers.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 
-/// Hands on what comes, as it is told to at that moment.
+/// Forwards all bytes, in the way that is set at that moment.
 pub(crate) struct Relay {
     pub(crate) port: u16,
     manner: watch::Sender<Manner>,
@@ -31,27 +31,28 @@ impl Relay {
         Self { port, manner, listening }
     }
 
-    /// How long each question is on its way from now on.
+    /// Delays each question by this time from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.manner.send_modify(|manner| manner.delay = delay);
     }
 
-    /// Keeps answers back until it is healed.
+    /// Holds answers until it is healed.
     pub(crate) fn hold(&self) {
         self.manner.send_modify(|manner| manner.held = true);
     }
 
-    /// Lets so many bytes of answers through, and then closes the connection that has more of them; so many times.
+    /// Lets this many bytes of answers through, and then closes the connection with more of them. Does so this many
+    /// times.
     pub(crate) fn cut(&self, after: usize, times: u32) {
         self.manner.send_modify(|manner| manner.answers = Cuts { after, left: after, times });
     }
 
-    /// The same of questions.
+    /// As [`cut`](Self::cut), for questions.
     pub(crate) fn cut_questions(&self, after: usize, times: u32) {
         self.manner.send_modify(|manner| manner.questions = Cuts { after, left: after, times });
     }
 
-    /// How often it is still to cut answers.
+    /// The number of cuts of answers that are still to come.
     pub(crate) fn cuts_left(&self) -> u32 {
         self.manner.borrow().answers.times
     }
@@ -78,14 +79,14 @@ struct Manner {
 
 #[derive(Default)]
 struct Cuts {
-    /// How many bytes pass before each, and how many before the next.
+    /// The number of bytes that pass before each cut. `left` counts those before the next.
     after: usize,
     left: usize,
     times: u32,
 }
 
 impl Cuts {
-    /// How many of so many bytes pass: if not all, the connection ends.
+    /// The number of bytes that pass, of this many. If not all pass, the connection ends.
     fn passes(&mut self, bytes: usize) -> usize {
         if self.times == 0 {
             return bytes;
@@ -135,7 +136,7 @@ async fn relay(client: TcpStream, server: u16, manner: watch::Sender<Manner>) {
             }
         }
     };
-    // A client that says no more may still listen; once there is no more to hear, both ends are closed.
+    // A client that sends no more may still read. Once the server sends no more either, both ends are closed.
     tokio::pin!(answers);
     tokio::select! {
         () = &mut answers => {}

@@ -28,11 +28,11 @@ tests! {
         an_answer_that_breaks_off_once_is_asked_for_again,
         a_dead_server_is_an_error_soon_and_one_that_is_back_is_used,
         a_server_that_hangs_is_an_error_in_time,
-        who_may_not_read_is_told_so_and_not_that_nothing_is_there,
-        what_one_node_stored_is_a_hit_of_another,
+        a_wrong_secret_key_is_an_error_and_not_an_empty_bucket,
+        a_response_that_one_node_stored_is_a_hit_of_another,
         nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes,
         chunks_that_a_sweeper_took_are_fetched_again,
-        without_its_bucket_the_layer_gives_what_the_inner_service_has;
+        without_its_bucket_the_layer_gives_the_answers_of_the_inner_service;
 }
 
 /// The layers that the documentation asks for, with its numbers.
@@ -123,7 +123,7 @@ async fn a_server_that_hangs_is_an_error_in_time() {
     assert!(store.get("c/1/0").await.unwrap().unwrap() == value(1));
 }
 
-async fn who_may_not_read_is_told_so_and_not_that_nothing_is_there() {
+async fn a_wrong_secret_key_is_an_error_and_not_an_empty_bucket() {
     let server = S3::start().await;
     let store = OpendalStore::new(Operator::new(at(server.port).secret_access_key("wrong")).unwrap());
     assert!(store.get("c/1/0").await.is_err());
@@ -133,7 +133,7 @@ async fn who_may_not_read_is_told_so_and_not_that_nothing_is_there() {
 
 // The whole layer.
 
-async fn what_one_node_stored_is_a_hit_of_another() {
+async fn a_response_that_one_node_stored_is_a_hit_of_another() {
     let server = S3::start().await;
     let film = Film::of(300_000);
     let (one, other) = (node(&server), node(&server));
@@ -150,7 +150,7 @@ async fn nodes_that_fill_one_bucket_at_once_all_give_the_true_bytes() {
     let viewers = (film.watch(&one), film.watch(&other), film.watch(&one), film.watch(&other));
     let (viewer, ..) = tokio::join!(viewers.0, viewers.1, viewers.2, viewers.3);
     assert!(viewer.contains("fwd=uri-miss"), "{viewer}");
-    // At most a fill of each node; whichever was last has the record, and its own chunks.
+    // Each node makes one fill at most. The last one has the record, and its own chunks.
     let asked = film.asked().len();
     assert!(asked <= 2, "{asked}");
     for layer in [&one, &other, &node(&server)] {
@@ -178,7 +178,7 @@ async fn chunks_that_a_sweeper_took_are_fetched_again() {
     film.watch(&node(&server)).await;
 }
 
-async fn without_its_bucket_the_layer_gives_what_the_inner_service_has() {
+async fn without_its_bucket_the_layer_gives_the_answers_of_the_inner_service() {
     let mut server = S3::start().await;
     let film = Film::of(300_000);
     let layer = node(&server);

@@ -1,7 +1,7 @@
-//! The harness of the tests that need programs of others: a server, a browser.
+//! The harness of the tests that need other programs: a server, a browser.
 //!
-//! Where a program is missing, its tests are reported as `ignored` and named at the end of the run; where `CI` is set,
-//! they fail. Rust's own harness can leave out no test at run time, and keeps to itself what a test says that passes.
+//! If a program is missing, its tests are reported as `ignored` and named at the end of the run. If `CI` is set, they
+//! fail instead. Rust's own harness cannot leave out a test at run time, and hides the output of a test that passes.
 
 use std::{
     collections::BTreeMap,
@@ -29,8 +29,8 @@ pub(crate) struct Test {
     is_a_process: bool,
 }
 
-/// Lists the tests of a file, which need these programs, as the function `tests`. A function that is in no list is dead
-/// code, and Rust says so.
+/// Lists the tests of a file, which need these programs, as the function `tests`. A function in no list is dead code,
+/// and Rust says so.
 macro_rules! tests {
     ($($needed:expr => $kind:ident: $($test:ident),+;)+) => {
         pub(crate) fn tests() -> Vec<$crate::trials::Test> {
@@ -64,12 +64,12 @@ pub(crate) fn on_threads<F: Future<Output = ()> + 'static>(
 
 /// A test without a runtime.
 pub(crate) fn plain(path: &str, needed: Programs, test: impl FnOnce() + Send + 'static) -> Test {
-    // The first name is that of the binary.
+    // The first name is the binary's.
     let name = path.split_once("::").map_or(path, |(_, name)| name).to_owned();
     Test { name, needed, run: Box::new(test), is_a_process: false }
 }
 
-/// Not a test: it runs in a process of its own, which a test starts by its name and `--include-ignored`.
+/// Not a test: a test starts it in a process of its own, by its name and `--include-ignored`.
 pub(crate) fn process<F: Future<Output = ()> + 'static>(
     path: &str,
     needed: Programs,
@@ -78,7 +78,7 @@ pub(crate) fn process<F: Future<Output = ()> + 'static>(
     Test { is_a_process: true, ..on_threads(path, needed, run) }
 }
 
-/// Where a program is, of those that the shell would find.
+/// The path of a program, as the shell would find it.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
@@ -89,7 +89,8 @@ pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
     programs.iter().copied().find(|name| program(name).is_none())
 }
 
-/// Runs the tests that the command line asks for, and then says which were left out by this and the binaries before it.
+/// Runs the tests that the command line asks for. Then names the tests that this binary and the binaries before it
+/// left out.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let (line, filters) = split(env::args());
     let arguments = Arguments::from_iter(line);
@@ -113,7 +114,7 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
         let report = report(&record(&left_out));
-        // Where nobody reads it, there is nobody to tell.
+        // If nobody reads the output, the report is lost, and that is fine.
         let _ = if arguments.format == Some(FormatSetting::Json) {
             io::stderr().write_all(report.as_bytes())
         } else {
@@ -123,7 +124,7 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The command line without its filters, where there are several: the harness takes one, and Rust's any number.
+/// The command line without its filters, if there are several: the harness takes one, and Rust's any number.
 fn split(line: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
     let (mut options, mut filters, mut is_value) = (Vec::new(), Vec::new(), true);
     for word in line {
@@ -137,11 +138,12 @@ fn split(line: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
     (options, filters)
 }
 
-/// The options after which a word is no filter.
+/// The options whose next word is a value and no filter.
 const WITH_A_VALUE: [&str; 6] = ["--color", "--format", "--logfile", "--skip", "--test-threads", "-Z"];
 
 impl Test {
-    /// With the program that it is left out for want of, if one is missing and not all tests `must_run`.
+    /// Returns the trial. If a program is missing and not all tests `must_run`, it also returns that program, and the
+    /// test is left out.
     fn trial(self, must_run: bool) -> (Trial, Option<&'static str>) {
         let Self { name, needed, run, .. } = self;
         let Some(missing) = missing(needed) else {
@@ -156,15 +158,15 @@ impl Test {
     }
 }
 
-/// Writes down what this binary left out, for those after it; gives what all of this run left out until now, by the
-/// program that was missing.
+/// Records the tests that this binary left out, for the binaries after it. Returns all tests that this run has left
+/// out so far, by the missing program.
 ///
 /// One `cargo test` starts all of its binaries, so they have one parent.
 fn record(left_out: &[(&str, String)]) -> BTreeMap<String, Vec<String>> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("left-out");
     let (binary, run) = (env!("CARGO_CRATE_NAME"), format!("run {}\n", parent_id()));
     let lines = left_out.iter().map(|(program, name)| format!("{program} {binary} {name}\n"));
-    // Where it cannot be written, the others do not know of it.
+    // If the file cannot be written, the other binaries do not know of these tests.
     let _ = fs::create_dir_all(&folder);
     let _ = fs::write(folder.join(binary), run.clone() + &lines.collect::<String>());
     let mut of_run = BTreeMap::<_, Vec<_>>::new();

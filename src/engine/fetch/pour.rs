@@ -8,14 +8,20 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        config::Abandon,
         inner::body::{Collected, InnerBody},
-        state::{budget::Share, flight::Permit, records::Waited, supply::Running, Engine},
+        state::{
+            budget::Share,
+            flight::Permit,
+            records::{Waited, CHUNK_OVERHEAD},
+            supply::Running,
+            Engine,
+        },
     },
     error::{BoxError, Error},
     format::{key::Generation, manifest::Layout},
     futures::{race, Raced},
     semantics::cache_status::Refusal,
+    settings::Abandon,
 };
 
 /// An inner body that is being put into the store.
@@ -148,7 +154,9 @@ where
             let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
             if let (true, Some(run)) = (paced, run) {
                 run.supply().slow_down();
-                let near = run.supply().reader_near(self.chunks.start, self.engine.config.fill_ahead);
+                let near = run
+                    .supply()
+                    .reader_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
                 let leaving = audience.leaves(self.layout.length, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return Poured::Deserted;
@@ -249,9 +257,6 @@ pub(crate) fn broken_by(error: &Error) -> Refusal {
         Refusal::InnerFailed
     }
 }
-
-/// The approximate weight of a chunk in a store beside its bytes: its trailer, its key, the store's own bookkeeping.
-pub(crate) const CHUNK_OVERHEAD: u64 = 512;
 
 /// How long to wait after so many earlier `failures`: twice as long each time.
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {

@@ -10,8 +10,9 @@ use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::pour::{pause, Audience, Pour, Poured, CHUNK_OVERHEAD};
+use super::pour::{pause, Audience, Pour, Poured};
 use crate::{
+    engine::state::records::CHUNK_OVERHEAD,
     engine::{
         inner::{body::InnerBody, Inner},
         state::Engine,

@@ -81,7 +81,7 @@ impl Fill {
         let fence = self.fence(permit).await?;
         // Before anything is replaced: what could not be confirmed would only have to be taken out again.
         are_certain([permit.lease(), None]).await?;
-        self.is_valid_still(permit).await?;
+        self.check_invalidation(permit).await?;
         if permit.lease().is_some() && !self.has_its_mark(permit.slot()).await {
             return Err(Refusal::LeaseLost);
         }
@@ -139,7 +139,15 @@ impl Fill {
     /// Whether what was put may stay.
     async fn confirm(&self, permit: &Permit, fence: Option<&Held>) -> Result<(), Refusal> {
         are_certain([permit.lease(), fence]).await?;
-        self.is_valid_still(permit).await
+        self.check_invalidation(permit).await
+    }
+
+    /// Refuses the commit if the key was invalidated since the fill began, where no lease tells that.
+    async fn check_invalidation(&self, permit: &Permit) -> Result<(), Refusal> {
+        if permit.lease().is_some() {
+            return Ok(());
+        }
+        self.seen.is_valid_still(&self.engine.records, &self.target.primary).await
     }
 
     /// What the request that was asked selects by this response.

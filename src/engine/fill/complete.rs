@@ -13,7 +13,7 @@ use super::{commit::Draft, delivery::Stored, task::Fill};
 use crate::{
     engine::{
         fetch::{
-            demand::{Found, Demand, Missing},
+            demand::{Demand, Found, Missing},
             fetcher::Fetcher,
             pour::Audience,
         },

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{
     delivery::{Delivery, For, Known},
+    invalidated::Seen,
     task::Fill,
 };
 use crate::{
@@ -102,11 +103,13 @@ impl Fill {
 
     /// Sees what a fill without a lease goes by.
     async fn go_without(&mut self) -> Result<(), NotGiven> {
-        if let Err(error) = self.see().await {
-            if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) {
+        match Seen::now(&self.engine.records, &self.target.primary).await {
+            Ok(seen) => self.seen = seen,
+            Err(error) if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) => {
                 return self.forgo();
             }
-            // It may have been the error of a moment.
+            // A momentary error, perhaps.
+            Err(_) => {}
         }
         // It is completed without a question about the whole, and may have been taken out before that was seen.
         match &self.stored {

@@ -16,8 +16,9 @@ use super::{
     task::Fill,
 };
 use crate::{
+    engine::state::records::CHUNK_OVERHEAD,
     engine::{
-        fetch::pour::{Audience, Pour, Poured, CHUNK_OVERHEAD},
+        fetch::pour::{Audience, Pour, Poured},
         inner::{body::InnerBody, Inner},
         state::{
             flight::{Landing, Permit},

@@ -1,61 +1,56 @@
-//! Whether a key was invalidated while it was filled, by a node that this one shares a store with.
+//! Tells whether another node invalidated a key while this node filled it.
 //!
-//! A fill that has a lease loses it then. One that has none compares the mark which an invalidation leaves: before it asks
-//! the inner service, and around its commit. Who invalidates leaves the mark before it takes the record out, and who fills
-//! looks for it after its put: so whichever of the two is later sees the other. RFC 9111 §4.4.
+//! A fill with a lease loses the lease then. A fill without a lease compares the mark that an invalidation leaves: before it
+//! asks the inner service, and around its commit. An invalidation leaves the mark before it removes the record, and a fill
+//! looks for the mark after its put. So the later of the two sees the other. RFC 9111 §4.4.
 
 use bytes::Bytes;
 
-use super::task::Fill;
 use crate::{
-    engine::state::{flight::Permit, records::Waited, Engine},
+    engine::state::{
+        records::{Records, Waited},
+        Engine,
+    },
     error::Error,
     format::key::Slot,
     semantics::cache_status::Refusal,
 };
 
-/// What a fill saw before it asked the inner service.
+/// The mark that a fill saw before it asked the inner service.
 pub(crate) enum Seen {
-    /// Nothing is known: what comes may be stored under a lease, or if there is no mark at all later.
+    /// The fill did not look. Its response may be stored under a lease, or if there is no mark at all later.
     Nothing,
-    /// This mark of the last invalidation, or none.
+    /// The mark of the last invalidation, or none.
     Mark(Option<Bytes>),
 }
 
 impl Seen {
-    /// What is to be seen now of the key at `primary`, for a question that is about to be asked.
+    /// Looks for the mark of the key at `primary`.
+    pub(super) async fn now(records: &Records, primary: &Slot) -> Result<Self, Error> {
+        Ok(Self::Mark(records.last_invalidation(primary).await?))
+    }
+
+    /// Looks for the mark before a question to the inner service, if no lease makes that needless.
     pub(crate) async fn before_a_question(engine: &Engine, primary: &Slot) -> Self {
         if engine.records.may_lease() && !engine.config.lease_time.is_zero() {
             return Self::Nothing;
         }
-        engine.records.last_invalidation(primary).await.map_or(Self::Nothing, Self::Mark)
-    }
-}
-
-impl Fill {
-    /// Sees the mark of the last invalidation.
-    pub(super) async fn see(&mut self) -> Result<(), Error> {
-        self.seen = Seen::Mark(self.engine.records.last_invalidation(&self.target.primary).await?);
-        Ok(())
+        Self::now(&engine.records, primary).await.unwrap_or(Self::Nothing)
     }
 
-    /// Whether the key was not invalidated since [`see`](Self::see), where no lease tells.
-    pub(super) async fn is_valid_still(&self, permit: &Permit) -> Result<(), Refusal> {
-        if permit.lease().is_some() {
-            return Ok(());
-        }
-        let seen = match &self.seen {
-            Seen::Mark(Some(seen)) => Some(seen),
-            Seen::Mark(None) | Seen::Nothing => None,
+    /// Refuses the commit if the key was invalidated since this mark was seen.
+    pub(super) async fn is_valid_still(&self, records: &Records, primary: &Slot) -> Result<(), Refusal> {
+        let seen = match self {
+            Self::Mark(Some(seen)) => Some(seen),
+            Self::Mark(None) | Self::Nothing => None,
         };
-        let (records, primary) = (&self.engine.records, &self.target.primary);
         let mut last = records.last_invalidation(primary).await;
-        // All of the body has come by now: an error of a moment is not to cost it.
+        // All of the body has come by now: a momentary error should not lose it.
         if last.as_ref().is_err_and(|error| Waited::of(error) == Waited::default()) {
             last = records.last_invalidation(primary).await;
         }
         match last {
-            // A mark that is gone was swept: an invalidation leaves another.
+            // A mark that is gone was swept. An invalidation would have left another one.
             Ok(Some(last)) if seen != Some(&last) => Err(Refusal::Invalidated),
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::StoreFailed),

@@ -14,7 +14,7 @@ use super::{
     first_part::Judged,
     task::{window, Fill},
 };
-pub(crate) use super::{
+use super::{
     delivery::{Delivery, Filling, For, Known},
     invalidated::Seen,
 };

@@ -10,13 +10,12 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::delivery::Answering;
-pub(crate) use super::{
+use super::{
     delivery::{Delivery, For, Known},
     invalidated::Seen,
 };
 use crate::{
     engine::{
-        config::{Abandon, Fill as Mode},
         inner::Inner,
         state::{
             budget::Share,
@@ -36,6 +35,7 @@ use crate::{
         range::{wanted, ByteRange},
         vary::Vary,
     },
+    settings::{Abandon, Mode},
 };
 
 pub(crate) struct Fill {
@@ -135,7 +135,7 @@ impl Fill {
 
     /// The fields that the response keeps from all but the viewer who asked.
     pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
-        ResponseDirectives::heeded(response, self.engine.config.policy.targeted_fields()).withheld
+        ResponseDirectives::heeded(response, self.engine.config.policy.targeted()).withheld
     }
 
     /// Spares the next requests like this one a fill in vain.

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     clock::moment,
+    engine::state::records::CHUNK_OVERHEAD,
     engine::{
         body::salvaged::Salvage,
-        config::Fill as Mode,
-        fetch::pour::{broken_by, Audience, Pace, Pour, Poured, CHUNK_OVERHEAD},
+        fetch::pour::{broken_by, Audience, Pace, Pour, Poured},
         inner::{body::InnerBody, Inner},
         state::{
             entry::Entry,
@@ -41,6 +41,7 @@ use crate::{
         range::ByteRange,
         storable::storable,
     },
+    settings::Mode,
 };
 
 /// Leave to store a response.
@@ -302,7 +303,7 @@ impl Fill {
         if paced {
             // One that is read while it comes needs no more room than lies between the store and its readers.
             let is_read = config.fill != Mode::Whole && self.whom == For::Now;
-            let ahead = || weight(size.saturating_mul(config.fill_ahead.saturating_add(1)));
+            let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
             if !(is_read && self.share.promise(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);
                 return Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge });

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use http::{request, HeaderMap, Method};
 
-pub(crate) use super::config::Fill;
 use super::state::{
     entry::{Accepted, Decoded, Entry, Target},
     records::Waited,
@@ -22,6 +21,7 @@ use crate::{
         manifest::{Record, Tagged},
     },
     semantics::{cache_control::RequestDirectives, cache_status::Forwarded, freshness::Reuse},
+    settings::Mode,
 };
 
 /// The result of a lookup.
@@ -189,7 +189,7 @@ impl Engine {
         request: &request::Parts,
         directives: &RequestDirectives,
     ) -> bool {
-        let is_whole = self.config.fill == Fill::Whole || directives.only_if_cached;
+        let is_whole = self.config.fill == Mode::Whole || directives.only_if_cached;
         entry.manifest.sparse && is_whole && request.method == Method::GET
     }
 }
@@ -201,17 +201,18 @@ mod tests {
     use super::*;
     use crate::{
         clock::{Clock, SystemClock},
-        engine::{config::Config, state::Engine},
+        engine::state::Engine,
         format::{
             key::{CacheKey, Generation},
             manifest::{Layout, Manifest, Variants},
         },
         semantics::freshness::{ByUri, Exchange},
         store::MokaStore,
+        VideoCacheLayer,
     };
 
-    fn engine() -> Engine {
-        Engine::new(Config::new(SystemClock), Arc::new(MokaStore::new(1 << 20)))
+    fn engine() -> Arc<Engine> {
+        VideoCacheLayer::new(MokaStore::new(1 << 20).unwrap()).engine()
     }
 
     fn manifest(key: &CacheKey, selecting: Vec<SelectingField>) -> Record {

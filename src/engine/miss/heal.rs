@@ -9,7 +9,7 @@ use crate::{
     engine::{
         body::ResponseBody,
         fetch::{
-            demand::{Found, Demand, Missing},
+            demand::{Demand, Found, Missing},
             fetcher::Fetch,
         },
         serve::{self, MissingChunk, Service},

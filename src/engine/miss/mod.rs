@@ -198,7 +198,13 @@ impl Engine {
         outcome.refusal = Some(Refusal::StoreLost);
         if *led {
             let now = self.config.clock.now();
-            self.uncacheable.remember(&target.primary, Vec::new(), &HeaderMap::new(), Refusal::StoreLost, now);
+            self.uncacheable.remember(
+                &target.primary,
+                Vec::new(),
+                &HeaderMap::new(),
+                Refusal::StoreLost,
+                now,
+            );
         }
         true
     }

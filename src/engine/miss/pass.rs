@@ -11,10 +11,10 @@ use tower_service::Service;
 use crate::{
     engine::{
         body::ResponseBody,
-        config::Fill,
         fetch::fetcher::Fetch,
         fill::{
-            head, invalidated,
+            head,
+            invalidated::Seen,
             validate::{self, Verdict},
         },
         hit::Asked,
@@ -30,6 +30,7 @@ use crate::{
         storable::would_be_storable,
         validation::{ask_by_tag, has_same_tag, News},
     },
+    settings::Mode,
 };
 
 /// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
@@ -49,8 +50,8 @@ where
     engine.mark(&mut inwards.extensions);
     let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
     let mark = match &stale {
-        Some(_) => invalidated::Seen::before_a_question(engine, &target.primary).await,
-        None => invalidated::Seen::Nothing,
+        Some(_) => Seen::before_a_question(engine, &target.primary).await,
+        None => Seen::Nothing,
     };
     let requested = clock.now();
     let answer = inner.call(Request::from_parts(inwards, body)).await;
@@ -122,7 +123,7 @@ impl Question {
                 Some(validate::question(entry, &asked))
             }
             Self::OfTheAuthorized => {
-                let is_whole = !entry.manifest.sparse || engine.config.fill != Fill::Whole;
+                let is_whole = !entry.manifest.sparse || engine.config.fill != Mode::Whole;
                 let has_tag = !entry.manifest.own_etag && has_strong_tag(&entry.manifest.headers);
                 (is_whole && has_tag).then(|| {
                     ask_by_tag(&entry.manifest.headers, &mut asked.headers);
@@ -179,8 +180,7 @@ where
     };
     let Asked { parts, directives, target, .. } = &asked;
     let with_cookie = parts.headers.contains_key(header::COOKIE);
-    let before =
-        (engine.flights.revocations(), invalidated::Seen::before_a_question(engine, &target.primary).await);
+    let before = (engine.flights.revocations(), Seen::before_a_question(engine, &target.primary).await);
     let requested = engine.config.clock.now();
     let answer = inner.call(Request::from_parts(putting, A::default())).await;
     let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };

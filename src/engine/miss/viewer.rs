@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::{
     engine::{
         fetch::{
-            fetcher::{Fetcher, Refilling, Fetch},
+            fetcher::{Fetch, Fetcher, Refilling},
             slice::Slice,
         },
         fill::{

@@ -21,7 +21,7 @@ use self::{
     budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
     remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones, uncacheable::Uncacheable,
 };
-pub(crate) use super::config::Config;
+use super::config::Config;
 use crate::{
     semantics::{cache_control::RequestDirectives, fields::has},
     store::ErasedStore,
@@ -46,24 +46,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>) -> Self {
-        let budget = Arc::new(Budget::for_capacity(store.capacity()));
-        Self::sharing(config, store, budget)
-    }
-
-    /// An engine with the same store and budget, but another configuration. The budget is a new one if the
-    /// configuration sets another limit.
-    pub(crate) fn reconfigured(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = self.config.clone();
-        change(&mut config);
-        let budget = match config.most_promised {
-            Some(bytes) if config.most_promised != self.config.most_promised => Arc::new(Budget::of(bytes)),
-            _ => Arc::clone(&self.budget),
-        };
-        Self::sharing(config, Arc::clone(&self.store), budget)
-    }
-
-    fn sharing(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+    /// `budget` may be shared with other engines on the same store.
+    pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
         Self {
             records: Arc::new(Records::new(Arc::clone(&store), config.store_limit)),
             store,
@@ -72,7 +56,7 @@ impl Engine {
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
-            uncacheable: Uncacheable::new(config.refusal_ttl),
+            uncacheable: Uncacheable::new(config.policy.uncacheable_window()),
             remote_refreshes: RemoteRefreshes::new(config.lease_time),
             tombstones: Arc::default(),
             partless: Uncacheable::new(PARTLESS_TTL),

@@ -60,11 +60,12 @@ impl Records {
         self.limit
     }
 
-    /// The chunk size to fill with: `wanted`, or as much of it as the store's values can hold.
+    /// The chunk size to fill with: `wanted`, or less of it so that the store's values can hold a chunk, and the store two
+    /// of them with all that they take beside their bytes.
     pub(crate) fn chunk_size(&self, wanted: u32) -> u32 {
-        let room =
-            self.store.largest_value().map_or(u64::MAX, |largest| largest.saturating_sub(TRAILER_BYTES));
-        u32::try_from(room).unwrap_or(u32::MAX).clamp(1, wanted)
+        let value = self.store.max_value_size().map_or(u64::MAX, |most| most.saturating_sub(TRAILER_BYTES));
+        let half = self.store.capacity().map_or(u64::MAX, |bytes| (bytes / 2).saturating_sub(CHUNK_OVERHEAD));
+        u32::try_from(value.min(half)).unwrap_or(u32::MAX).clamp(1, wanted)
     }
 
     /// The record at `slot` as it lies in the store.
@@ -198,7 +199,7 @@ impl Records {
         }
         if let Some(pass) = pass {
             // Any error but a timeout is an answer.
-            pass.ended(!done.as_ref().is_err_and(Error::is_timed_out));
+            pass.ended(!done.as_ref().is_err_and(Error::is_timeout));
         }
         done
     }
@@ -255,6 +256,9 @@ const REST: u32 = 5;
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The approximate weight of a chunk in a store beside its bytes: its trailer, its key, the store's own bookkeeping.
+pub(crate) const CHUNK_OVERHEAD: u64 = 512;
 
 const TRAILER_BYTES: u64 = 40;
 

@@ -17,7 +17,7 @@ use tokio::sync::{watch, Notify};
 
 use super::run::{End, Progress, Run};
 use crate::{
-    engine::config::Config,
+    engine::config::{lead, Config},
     format::{
         key::Generation,
         manifest::{Layout, Manifest},
@@ -30,14 +30,14 @@ use crate::{
 pub(crate) struct Supplies {
     /// How many calls of the inner service one supply makes at once.
     most_slices: usize,
-    /// How many chunks a paced fill may be ahead of its farthest reader.
-    fill_ahead: u64,
+    /// How many bytes a paced fill may be ahead of its farthest reader.
+    max_lead: u64,
     open: Mutex<HashMap<Generation, Weak<Supply>>>,
 }
 
 impl Supplies {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { most_slices: config.most_slices.max(1), fill_ahead: config.fill_ahead, open: Mutex::default() }
+        Self { most_slices: config.most_slices.max(1), max_lead: config.max_lead, open: Mutex::default() }
     }
 
     /// Returns the supply of the response with this manifest, and opens one if there is none. `length` is the length
@@ -201,7 +201,10 @@ impl Supply {
     /// Whether nobody can tell when `chunk` comes, because the fill goes no faster than its readers and none of them
     /// is near.
     pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
-        let reach = self.farthest.borrow().saturating_add(self.supplies.fill_ahead);
+        let reach = self
+            .farthest
+            .borrow()
+            .saturating_add(lead(self.supplies.max_lead, self.manifest.layout.chunk_size));
         *self.paced.borrow() && chunk > reach
     }
 

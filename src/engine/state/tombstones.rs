@@ -249,7 +249,6 @@ mod tests {
     use crate::{
         clock::Clock,
         engine::{
-            config::Config,
             lookup::{lookup, Look},
             state::{
                 entry::{Accepted, Target},
@@ -266,6 +265,7 @@ mod tests {
             freshness::{ByUri, Exchange},
         },
         store::Store,
+        VideoCacheLayer,
     };
 
     /// A store that removes nothing.
@@ -326,7 +326,7 @@ mod tests {
     async fn too_many_failed_removals_put_all_older_records_in_doubt() {
         for start in [UNIX_EPOCH + Duration::from_secs(1_795_000_000), UNIX_EPOCH - Duration::from_secs(9)] {
             let clock = At(Arc::new(Mutex::new(start)));
-            let engine = Engine::new(Config::new(clock.clone()), Arc::new(Sticky::default()));
+            let engine = VideoCacheLayer::new(Sticky::default()).clock(clock.clone()).engine();
             for name in 0..MOST + 3 {
                 put(&engine, &target(name), start).await;
             }

@@ -1,4 +1,4 @@
-//! Exchanges to be judged: made up by chance out of tables, or by hand.
+//! Exchanges to judge, drawn by chance from tables, or written by hand.
 
 use std::time::{Duration, SystemTime};
 
@@ -56,7 +56,7 @@ impl Case {
 }
 
 impl Message {
-    /// The first directive has a line for itself.
+    /// The first directive has a line of its own.
     pub(super) fn headers(&self) -> HeaderMap {
         let (first, rest) = self.directives.split_at(self.directives.len().min(1));
         let lines = [first, rest].map(|line| line.join(", "));
@@ -68,7 +68,7 @@ impl Message {
             .collect()
     }
 
-    /// The arguments of a directive, wherever it occurs, and empty where it has none.
+    /// The arguments of a directive, one for each time it occurs. An argument is empty if the directive has none.
     pub(super) fn arguments<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'static str> + 'a {
         let parts =
             self.directives.iter().map(|directive| directive.split_once('=').unwrap_or((directive, "")));
@@ -79,7 +79,7 @@ impl Message {
         self.arguments(name).next().is_some()
     }
 
-    /// Without field names.
+    /// Whether it has the directive without field names.
     pub(super) fn says_unqualified(&self, name: &str) -> bool {
         self.arguments(name).any(str::is_empty)
     }
@@ -111,13 +111,14 @@ impl Message {
         self.directives.iter().any(|said| said.contains("=+"))
     }
 
-    /// RFC 850 has dashes in it, asctime ends in the year.
+    /// RFC 850 dates have dashes, and asctime dates end with the year.
     pub(super) fn has_obsolete_date(&self) -> bool {
         let is_obsolete = |date: &str| date.contains("-Nov-") || date.ends_with("2026");
         DATES.iter().any(|name| self.values(name).any(is_obsolete))
     }
 
-    /// Whether it says one directive twice, and not the same. What is quoted is never the same to the other one.
+    /// Whether it has one directive twice with different arguments. Quoted arguments always differ for the other
+    /// implementation.
     pub(super) fn contradicts_itself(&self) -> bool {
         let name = |directive: &str| directive.split('=').next().map(str::to_ascii_lowercase);
         self.directives.iter().enumerate().any(|(index, one)| {
@@ -127,7 +128,7 @@ impl Message {
     }
 }
 
-/// When every answer arrives: 10:00:00 on a day in 2026.
+/// The time at which every answer arrives: 10:00:00 on a day in 2026.
 pub(super) fn received() -> SystemTime {
     httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap()
 }
@@ -177,7 +178,7 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// The field with one of these values; `absent` times as often without it.
+/// The field with one of these values, or without the field, which is `absent` times as likely.
 fn one_of(
     name: &'static str,
     absent: u32,
@@ -262,8 +263,8 @@ const STATUSES: &[u16] = &[203, 204, 206, 299, 300, 301, 302, 304, 307, 404, 410
 
 const AFTER: &[u64] = &[0, 1, 29, 30, 31, 59, 60, 61, 90, 120, 1000, 100_000];
 
-// All dates are whole tens of seconds apart: a tenth of the time between them is the same for who counts in
-// nanoseconds and for who counts in seconds.
+// All dates are whole tens of seconds apart, so a tenth of the time between them is the same in nanoseconds and in
+// seconds.
 
 const EXPIRES: &[&str] = &[
     "Sun, 22 Nov 2026 10:01:30 GMT",

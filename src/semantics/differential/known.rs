@@ -1,6 +1,6 @@
-//! Where the two readings differ, and the sentence that makes ours right, or allows both.
+//! The known differences of the two readings, each with the sentence that makes ours right, or allows both.
 //!
-//! The sections are of RFC 9111, if no other is named.
+//! The sections are of RFC 9111 unless another RFC is named.
 
 use super::{
     cases::Case,
@@ -8,7 +8,7 @@ use super::{
     Compared, Refusal,
 };
 
-/// A difference, what it is a difference in, and a case where nothing else explains it.
+/// A known difference, the aspects that it touches, and a case that only this difference explains.
 pub(super) struct Known {
     pub(super) rule: &'static str,
     pub(super) touches: &'static [Aspect],
@@ -16,10 +16,10 @@ pub(super) struct Known {
     pub(super) example: fn() -> Case,
 }
 
-/// Where ours is right, or both are.
+/// Differences in which our reading is right, or both are.
 pub(super) const KNOWN: &[Known] = &[
     Known {
-        rule: "§3: storing is never required, and what is of no use to a later request is left alone",
+        rule: "§3: storing is never required, and a response of no use to later requests is not stored",
         touches: &[Stored],
         applies: |of| matches!(of.refusal, Some(Refusal::NeverFresh | Refusal::NoCache)) && of.theirs.stored,
         example: || {
@@ -57,7 +57,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60", "private=\"x-user\""]),
     },
     Known {
-        rule: "§4.2.1: what follows half a quote cannot be read, and is taken for the least it may mean",
+        rule: "§4.2.1: text after half a quote cannot be read, and gets its most restrictive meaning",
         touches: &[Stored, Lifetime, Fresh, Reused],
         applies: |of| {
             let answer = &of.case.answer;
@@ -103,7 +103,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60"]).presented(0, &["x=\"a, no-cache, b\""]),
     },
     Known {
-        rule: "§4.2.1: of two values of a directive the first may be used; theirs adds must-revalidate",
+        rule: "§4.2.1: the first of two values of a directive may be used; theirs adds must-revalidate",
         touches: &[Stored, Reused],
         applies: |of| of.case.answer.contradicts_itself() && (of.ours.reused || !of.ours.stored),
         example: || Case::of(&["max-age=60", "max-age=600"]).presented(90, &["max-stale"]),
@@ -115,13 +115,13 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=99999999999999999999"]),
     },
     Known {
-        rule: "§1.2.2: where too large begins is the cache's affair",
+        rule: "§1.2.2: a cache may choose which numbers are too large",
         touches: &[Lifetime],
         applies: |of| of.ours.lifetime == 1 << 31 && of.theirs.lifetime > 1 << 31,
         example: || Case::of(&["max-age=4294967296"]),
     },
     Known {
-        rule: "§1.2.2: a number of seconds is digits alone, and §4.2.1: what is none is stale",
+        rule: "§1.2.2: a number of seconds is digits alone, and §4.2.1: anything else is stale",
         touches: &[Lifetime, Fresh, Reused],
         applies: |of| of.case.answer.has_plus() && of.ours.lifetime == 0,
         example: || Case::of(&["max-age=+60"]),
@@ -142,7 +142,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age"]).field("expires", "Sun, 22 Nov 2026 10:10:00 GMT"),
     },
     Known {
-        rule: "§5.2.2.8: proxy-revalidate forbids the stale; theirs takes it for stale at once",
+        rule: "§5.2.2.8: proxy-revalidate forbids stale use; theirs takes the response for stale at once",
         touches: &[Lifetime, Fresh, Reused],
         applies: |of| of.case.answer.says("proxy-revalidate") && of.theirs.lifetime == 0,
         example: || Case::of(&["max-age=60", "proxy-revalidate"]),
@@ -168,7 +168,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60"]).field("set-cookie", "a=b"),
     },
     Known {
-        rule: "§5.4: what Pragma would mean in a response was never specified",
+        rule: "§5.4: the meaning of Pragma in a response was never specified",
         touches: &[Lifetime, Fresh, Reused],
         applies: |of| {
             let answer = &of.case.answer;
@@ -195,7 +195,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&[]).field("expires", "Sun, 22 Nov 2026 10:01:30 +0000"),
     },
     Known {
-        rule: "§4.2.1: of two Expires the first may be used, or the response is stale",
+        rule: "§4.2.1: the first of two Expires may be used, or the response is stale",
         touches: &[Lifetime, Fresh, Reused],
         applies: |of| of.case.answer.values("expires").count() > 1 && of.ours.lifetime == 0,
         example: || {
@@ -212,13 +212,13 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=30"]).field("date", "Sun, 22 Nov 2026 09:59:20 GMT"),
     },
     Known {
-        rule: "§4.2.3: what the answer took counts as age",
+        rule: "§4.2.3: the time that the answer took counts as age",
         touches: &[Age, Fresh, Reused],
         applies: |of| of.case.delay > 0 && of.ours.age == of.theirs.age + of.case.delay,
         example: || Case { delay: 3, ..Case::of(&["max-age=60"]).presented(59, &[]) },
     },
     Known {
-        rule: "§5.1: of a list of ages the first is used",
+        rule: "§5.1: the first of a list of ages is used",
         touches: &[Age, Fresh, Reused],
         applies: |of| {
             of.case.answer.values("age").any(|age| age.contains(',')) && of.ours.age > of.theirs.age
@@ -232,7 +232,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60"]).field("age", "99999999999999999999"),
     },
     Known {
-        rule: "§4.2.4: no max-stale allows what no-cache, proxy-revalidate or s-maxage forbid",
+        rule: "§4.2.4: max-stale allows nothing that no-cache, proxy-revalidate or s-maxage forbid",
         touches: &[Reused],
         applies: |of| {
             let forbids = ["no-cache", "proxy-revalidate", "s-maxage"];
@@ -259,7 +259,7 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         rule:
-            "§5.2.1.3: what is to stay fresh may not be stale, were it for 0 seconds, whatever max-stale says",
+            "§5.2.1.3: a response that must stay fresh may not be stale, even for min-fresh=0 and max-stale",
         touches: &[Reused],
         applies: |of| {
             let presented = &of.case.presented;
@@ -268,7 +268,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60"]).presented(90, &["min-fresh=0", "max-stale"]),
     },
     Known {
-        rule: "RFC 8246 §2: what is immutable does not change while it is fresh, however old",
+        rule: "RFC 8246 §2: an immutable response does not change while it is fresh, however old",
         touches: &[Reused],
         applies: |of| {
             of.case.answer.says("immutable")
@@ -298,12 +298,12 @@ pub(super) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        rule: "§5.2.1: what a request means that contradicts itself is said nowhere",
+        rule: "§5.2.1: the RFC gives no meaning to a request that contradicts itself",
         touches: &[Reused],
         applies: |of| of.case.presented.contradicts_itself(),
         example: || Case::of(&["max-age=60"]).presented(50, &["max-age=soon", "max-age=30"]),
     },
 ];
 
-/// The statuses that theirs understands.
+/// The statuses that the other implementation understands.
 const THEIRS: &[u16] = &[200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 501];

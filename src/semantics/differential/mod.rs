@@ -1,6 +1,6 @@
-//! Two readings of the same fields: this crate's, and that of `http-cache-semantics`, as a shared cache.
+//! Compares two readings of the same fields: this crate's, and that of `http-cache-semantics`, as a shared cache.
 //!
-//! RFC 9111 §3 (storing), §4.2 (freshness), §5.2.1 (request directives). Where the two differ, [`KNOWN`] says why.
+//! RFC 9111 §3 (storing), §4.2 (freshness), §5.2.1 (request directives). [`KNOWN`] gives a reason for each difference.
 
 mod cases;
 mod known;
@@ -27,18 +27,19 @@ use super::{
 };
 use crate::policy::Policy;
 
-/// What one of the two makes of a case.
+/// The verdict of one implementation on a case.
 #[derive(Clone, Copy, Debug)]
 struct Verdict {
     stored: bool,
     lifetime: u64,
     age: u64,
     fresh: bool,
-    /// The presented request gets it without waiting for a validation.
+    /// The presented request gets the response without waiting for a validation.
     reused: bool,
 }
 
-/// What two verdicts can differ in. What follows from a lifetime or an age is named beside it.
+/// An aspect in which two verdicts can differ. A known difference in lifetime or age lists the aspects that follow from
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aspect {
     Stored,
@@ -65,7 +66,7 @@ impl Compared {
     fn differing(&self) -> Vec<Aspect> {
         let (ours, theirs) = (&self.ours, &self.theirs);
         let mut aspects = vec![(Aspect::Stored, ours.stored != theirs.stored)];
-        // Of what it does not store, the other one says that it is never fresh.
+        // The other implementation calls a response never fresh if it does not store it.
         if theirs.stored && matches!(self.refusal, None | Some(Refusal::NeverFresh | Refusal::NoCache)) {
             aspects.extend([
                 (Aspect::Lifetime, ours.lifetime != theirs.lifetime),
@@ -77,7 +78,7 @@ impl Compared {
         aspects.into_iter().filter(|(_, differs)| *differs).map(|(aspect, _)| aspect).collect()
     }
 
-    /// What is known of a difference in this aspect.
+    /// The known differences that explain this aspect.
     fn explained(&self, aspect: Aspect) -> impl Iterator<Item = &'static Known> + '_ {
         let known = KNOWN.iter();
         known.filter(move |known| known.touches.contains(&aspect) && (known.applies)(self))
@@ -85,13 +86,14 @@ impl Compared {
 }
 
 fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
-    // What the other one has, and no more: a tenth of the time unmodified, any status and media, cookies.
+    // The settings of the other implementation, and no more: a tenth of the time unmodified, any status and media,
+    // cookies.
     let policy = Policy::default()
-        .any_status()
+        .statuses(crate::policy::Statuses::Any)
         .default_ttl(Duration::ZERO)
         .heuristics(10, Duration::MAX)
-        .media(["*/*"])
-        .set_cookie(true)
+        .media_types(["*/*"])
+        .store_set_cookie(true)
         .stale_on_request(Duration::MAX);
     let (asked, answer, presented) = (case.asked.headers(), case.answer.headers(), case.presented.headers());
     let status = StatusCode::from_u16(case.status).unwrap();
@@ -136,7 +138,7 @@ fn theirs(case: &Case) -> Verdict {
     let mut answer = Response::builder().status(case.status).body(()).unwrap();
     *answer.headers_mut() = case.answer.headers();
     let policy = CachePolicy::new_options(&asked, &answer, received(), options);
-    // It tells a lifetime only less the age.
+    // The other implementation tells a lifetime only less the age.
     answer.headers_mut().remove("age");
     let newborn = CachePolicy::new_options(&asked, &answer, received(), options);
     let before = policy.before_request(&request(case.presented.headers()), case.now());
@@ -150,7 +152,7 @@ fn theirs(case: &Case) -> Verdict {
 }
 
 #[test]
-fn another_cache_reads_the_same_fields_alike_but_for_what_is_known() {
+fn another_implementation_agrees_except_for_known_differences() {
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
     let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let [alike, stored, reused, validated] = [const { Cell::new(0) }; 4];
@@ -169,21 +171,21 @@ fn another_cache_reads_the_same_fields_alike_but_for_what_is_known() {
         Ok(())
     });
     outcome.unwrap_or_else(|difference| panic!("{difference}"));
-    // Else they would agree about nothing worth agreeing about.
+    // Otherwise they might agree only on cases of no interest.
     for (share, of) in [(2, alike), (5, stored), (20, reused), (10, validated)] {
         assert!(of.get() > CASES / share, "{} of {CASES}, and not 1 in {share}", of.get());
     }
 }
 
 #[test]
-fn each_known_difference_is_one() {
+fn each_known_difference_exists_and_explains_itself_alone() {
     for known in KNOWN {
         let compared = Compared::new((known.example)());
         let differing = compared.differing();
-        assert!(!differing.is_empty(), "there is none: {}: {compared:?}", known.rule);
+        assert!(!differing.is_empty(), "no difference: {}: {compared:?}", known.rule);
         for aspect in differing {
             let rules: Vec<_> = compared.explained(aspect).map(|known| known.rule).collect();
-            assert_eq!(rules, [known.rule], "{aspect:?} is explained by it alone: {compared:?}");
+            assert_eq!(rules, [known.rule], "{aspect:?} must have this explanation alone: {compared:?}");
         }
     }
 }

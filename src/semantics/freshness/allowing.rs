@@ -1,4 +1,4 @@
-//! What requests may get of a stored response, and who lets them.
+//! How far a response, a request and the operator allow a stored response to be used.
 
 use super::{
     super::fields::tests::headers,
@@ -7,47 +7,47 @@ use super::{
 };
 
 #[test]
-fn a_request_gets_what_is_stale_only_as_far_as_the_operator_lets_it() {
+fn a_request_gets_stale_responses_only_within_the_operators_limit() {
     use Reuse::{AsItIs, WhileRevalidated};
     const STALE: Reuse = Reuse::Validated(Forwarded::Stale);
     const WINDOW: &str = "max-age=60, stale-while-revalidate=30";
     for (rule, window, response, request, after, expected) in [
-        ("by default, not at all", 0, "max-age=60", "max-stale", 60, STALE),
-        ("nor with an age", 0, "max-age=60", "max-age=90, max-stale=30", 70, STALE),
-        ("as far as the operator's window", 20, "max-age=60", "max-stale", 79, AsItIs),
-        ("and no farther", 20, "max-age=60", "max-stale", 80, STALE),
-        ("or as the request says, if that is less", 20, "max-age=60", "max-stale=5", 65, AsItIs),
-        ("and no staler", 20, "max-age=60", "max-stale=5", 66, STALE),
-        ("what the response allows stays allowed", 0, WINDOW, "max-stale", 89, WhileRevalidated),
-        ("and a request may narrow that", 0, WINDOW, "max-stale=5", 66, STALE),
-        ("and is welcome to as much", 0, WINDOW, "max-stale=5", 65, WhileRevalidated),
-        ("without a word, nothing is widened", 20, "max-age=60", "", 61, STALE),
+        ("by default, nothing stale", 0, "max-age=60", "max-stale", 60, STALE),
+        (
+            "by default, nothing stale with max-age either",
+            0,
+            "max-age=60",
+            "max-age=90, max-stale=30",
+            70,
+            STALE,
+        ),
+        ("within the operator's window", 20, "max-age=60", "max-stale", 79, AsItIs),
+        ("past the operator's window", 20, "max-age=60", "max-stale", 80, STALE),
+        ("within the request's shorter limit", 20, "max-age=60", "max-stale=5", 65, AsItIs),
+        ("past the request's shorter limit", 20, "max-age=60", "max-stale=5", 66, STALE),
+        ("the response's own window stays", 0, WINDOW, "max-stale", 89, WhileRevalidated),
+        ("a request may narrow the response's window", 0, WINDOW, "max-stale=5", 66, STALE),
+        ("within the narrowed window", 0, WINDOW, "max-stale=5", 65, WhileRevalidated),
+        ("a request that does not ask gets nothing stale", 20, "max-age=60", "", 61, STALE),
     ] {
         let freshness = saying(response, &Policy::default().stale_on_request(seconds(window)));
         assert_eq!(freshness.reuse(&asking(request), ten() + seconds(after)), expected, "{rule}");
     }
     for (rule, window, response, request, after, expected) in [
-        ("by default, not at all", 0, "max-age=60", "stale-if-error=999", 60, false),
+        ("by default, nothing stale", 0, "max-age=60", "stale-if-error=999", 60, false),
+        ("past the response's window", 0, "max-age=60, stale-if-error=9", "stale-if-error=999", 69, false),
+        ("within the response's window", 0, "max-age=60, stale-if-error=9", "stale-if-error=999", 68, true),
+        ("within the operator's window", 20, "max-age=60", "stale-if-error=999", 79, true),
+        ("past the operator's window", 20, "max-age=60", "stale-if-error=999", 80, false),
         (
-            "not longer than the response says",
-            0,
-            "max-age=60, stale-if-error=9",
-            "stale-if-error=999",
-            69,
-            false,
-        ),
-        ("but for so long", 0, "max-age=60, stale-if-error=9", "stale-if-error=999", 68, true),
-        ("as far as the operator's window", 20, "max-age=60", "stale-if-error=999", 79, true),
-        ("and no farther", 20, "max-age=60", "stale-if-error=999", 80, false),
-        (
-            "the response's, where that is longer",
+            "within the response's longer window",
             20,
             "max-age=60, stale-if-error=30",
             "stale-if-error=25",
             84,
             true,
         ),
-        ("without a word, nothing is widened", 20, "max-age=60", "", 61, false),
+        ("a request that does not ask gets nothing stale", 20, "max-age=60", "", 61, false),
     ] {
         let freshness = saying(response, &Policy::default().stale_on_request(seconds(window)));
         assert_eq!(freshness.stands_in(&asking(request), ten() + seconds(after)), expected, "{rule}");
@@ -55,7 +55,7 @@ fn a_request_gets_what_is_stale_only_as_far_as_the_operator_lets_it() {
 }
 
 #[test]
-fn what_was_withdrawn_is_used_while_it_is_fresh_and_no_longer() {
+fn a_withdrawn_response_is_used_only_while_it_is_fresh() {
     let policy = Policy::default().stale_on_request(Duration::MAX);
     let response = "max-age=60, stale-while-revalidate=30, stale-if-error=30";
     let freshness = saying(response, &policy).withdrawn();
@@ -66,7 +66,7 @@ fn what_was_withdrawn_is_used_while_it_is_fresh_and_no_longer() {
 }
 
 #[test]
-fn the_authorized_share_only_by_leave() {
+fn requests_with_credentials_share_only_if_the_response_allows_it() {
     // RFC 9111 §3.5
     let authorized = RequestDirectives { is_authorized: true, ..RequestDirectives::default() };
     let policy = Policy::default().stale_while_revalidate(seconds(30)).stale_if_error(seconds(30));
@@ -89,7 +89,7 @@ fn the_authorized_share_only_by_leave() {
 }
 
 #[test]
-fn nothing_is_guessed_of_what_a_cookie_brought() {
+fn an_answer_to_a_cookie_gets_no_heuristic_lifetime() {
     // RFC 9111 §4.2.2
     type Row = (&'static str, &'static [(&'static str, &'static str)], bool);
     let rows: &[Row] = &[
@@ -124,13 +124,13 @@ fn nothing_is_guessed_of_what_a_cookie_brought() {
 }
 
 #[test]
-fn what_no_later_request_can_use_is_of_no_use() {
+fn a_response_is_of_use_only_if_a_later_request_can_use_it() {
     for (rule, response, with_validator, without) in [
         ("§4.2 fresh", "max-age=60", true, true),
         ("§4.3 stale at once: to be validated", "max-age=0", true, false),
         ("§5.2.2.4 validated each time", "max-age=60, no-cache", true, false),
         ("RFC 5861 §3 stale at once, with a window", "max-age=0, stale-while-revalidate=30", true, true),
-        ("RFC 5861 §4 likewise", "max-age=0, stale-if-error=30", true, true),
+        ("RFC 5861 §4 stale at once, with a window for errors", "max-age=0, stale-if-error=30", true, true),
         ("§4.2.4 forbidden", "max-age=0, stale-if-error=30, must-revalidate", true, false),
         ("§5.2.2.4 forbidden", "max-age=60, stale-while-revalidate=30, no-cache", true, false),
     ] {
@@ -143,7 +143,7 @@ fn what_no_later_request_can_use_is_of_no_use() {
 }
 
 #[test]
-fn what_came_stale_is_for_the_request_that_it_answers() {
+fn a_response_that_arrives_stale_answers_only_its_own_request() {
     // RFC 9111 §4
     for (rule, response, age, expected) in [
         ("fresh", "max-age=60", "0", false),

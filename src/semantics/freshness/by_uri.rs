@@ -1,22 +1,22 @@
 //! How long a response is fresh, by the URI of its request.
 //!
-//! RFC 9111 §4.2.2: what is guessed is the cache's own, and so it may be less.
+//! RFC 9111 §4.2.2: a heuristic is the cache's own choice, so it may be shorter.
 
 use std::time::{Duration, SystemTime};
 
 use super::Freshness;
 
-/// Facts about a response that the URI of its request tells.
+/// Facts about a response that are known from the URI of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ByUri {
-    /// It is an HLS or DASH manifest, though its `Content-Type` does not say so.
+    /// The response is an HLS or DASH manifest, though its `Content-Type` does not say so.
     pub(crate) is_manifest: bool,
-    /// When the URI, a signed one, ceases to hold.
+    /// The time at which a signed URI expires.
     pub(crate) until: Option<SystemTime>,
 }
 
 impl Freshness {
-    /// The same, with what the URI tells.
+    /// The same freshness, shortened by the facts of the URI.
     pub(crate) fn by(mut self, uri: ByUri) -> Self {
         if uri.is_manifest && self.by_default {
             self.lifetime = Duration::ZERO;
@@ -59,17 +59,17 @@ mod tests {
         for (rule, lines, uri, lifetime) in [
             ("nothing told", &[][..], ByUri::default(), 300),
             ("a manifest has no default", &[], manifest(true), 0),
-            ("but what it says itself", &[("cache-control", "max-age=5")], manifest(true), 5),
+            ("a manifest with a lifetime of its own", &[("cache-control", "max-age=5")], manifest(true), 5),
             (
-                "and what can be guessed",
+                "a manifest with a heuristic lifetime",
                 &[("last-modified", "Sun, 22 Nov 2026 09:50:00 GMT")],
                 manifest(true),
                 60,
             ),
             ("a URI that holds for longer", &[], until(301), 300),
-            ("one that holds for less", &[], until(299), 299),
-            ("reckoned from when it came", &aged, until(10), 50),
-            ("one that holds no more", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
+            ("a URI that holds for less", &[], until(299), 299),
+            ("a URI's end counts from the arrival", &aged, until(10), 50),
+            ("a URI that has expired", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
         ] {
             assert_eq!(of(lines).by(uri).lifetime, seconds(lifetime), "{rule}");
         }

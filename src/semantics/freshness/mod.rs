@@ -1,4 +1,4 @@
-//! May it go out? How old a stored response is, how long it is fresh, and what may be done with it once it is not.
+//! How old a stored response is, how long it is fresh, and how it may be used once it is stale.
 //!
 //! RFC 9111 §4.2 (freshness), §4.2.1 (lifetime), §4.2.2 (heuristics), §4.2.3 (age), §4.2.4 (serving stale), §5.1
 //! (`Age`), §5.2.1 (request directives); RFC 5861 (stale windows); RFC 8246 (`immutable`).
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::policy::Policy;
 
-/// When a response was asked for and when its header arrived, and whether the request had a `Cookie`.
+/// The times when a response was requested and when its header arrived, and whether the request had a `Cookie`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) requested: SystemTime,
@@ -29,40 +29,40 @@ pub(crate) struct Exchange {
     pub(crate) with_cookie: bool,
 }
 
-/// What of freshness does not change while a response is stored.
+/// The part of freshness that does not change while a response is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of its own, said or not")]
 pub(crate) struct Freshness {
     lifetime: Duration,
-    /// It is the policy's default: nothing said how long it is, and nothing lets it be guessed.
+    /// The lifetime is the policy's default: the response names none, and no heuristic applies.
     by_default: bool,
     initial_age: Duration,
     received: SystemTime,
     /// RFC 9111 §5.2.2.4: `no-cache`.
     always_validate: bool,
     immutable: bool,
-    /// It answers a request with a `Cookie`, and nothing says that others may have it.
+    /// The response answers a request with a `Cookie`, and does not say that others may have it.
     is_of_a_cookie: bool,
     /// RFC 9111 §3.5: requests with `Authorization` may have it, too.
     is_for_the_authorized: bool,
-    /// For how long after its lifetime it may be served while it is validated, and instead of an error.
+    /// How long after its lifetime it may be served while it is validated, and how long instead of an error.
     while_revalidate: Duration,
     if_error: Duration,
-    /// For how long after its lifetime a request may ask for it.
+    /// How long after its lifetime it may be served to a request that asks for stale responses.
     on_request: Duration,
-    /// §4.2.4: nobody may allow it to be used stale.
+    /// §4.2.4: it must not be used stale, whatever else allows it.
     never_stale: bool,
 }
 
-/// What may be done with a stored response for one request.
+/// How one request may use a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
     AsItIs,
-    /// Only after the inner service has been asked; and why.
+    /// Only after the inner service has been asked, for this reason.
     Validated(Forwarded),
-    /// RFC 9111 §3.5: only if the inner service says to this very request that it is good; and why.
+    /// RFC 9111 §3.5: only if the inner service confirms it to this very request, for this reason.
     ValidatedForOne(Forwarded),
-    /// RFC 5861 §3: at once, while the inner service is asked behind the viewer's back.
+    /// RFC 5861 §3: at once, while the inner service is asked in the background.
     WhileRevalidated,
 }
 
@@ -75,9 +75,9 @@ impl Reuse {
 
 impl Freshness {
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap, exchange: Exchange, policy: &Policy) -> Self {
-        let directives = ResponseDirectives::heeded(headers, policy.targeted_fields());
+        let directives = ResponseDirectives::heeded(headers, policy.targeted());
         let is_of_a_cookie = is_of_a_cookie(headers, &directives, exchange);
-        // What the operator allows of responses that do not say is for those that are everybody's.
+        // The operator's windows for responses without directives cover only responses for everybody.
         let windows = || if is_of_a_cookie { NO_WINDOWS } else { policy.stale_windows() };
         let (while_revalidate, if_error, on_request) = windows();
         let guess = || {
@@ -104,12 +104,13 @@ impl Freshness {
         }
     }
 
-    /// The same of a response that the inner service has refused since: it is used as long as it is fresh, and no longer.
+    /// The freshness of a response that the inner service has refused since. It is used while it is fresh, and no
+    /// longer.
     pub(crate) fn withdrawn(self) -> Self {
         Self { never_stale: true, ..self }
     }
 
-    /// The current age (RFC 9111 §4.2.3); a clock set back counts as no time at all.
+    /// The current age (RFC 9111 §4.2.3). A clock that was set back counts as no time at all.
     pub(crate) fn age(&self, now: SystemTime) -> Duration {
         let resident = now.duration_since(self.received).unwrap_or_default();
         self.initial_age.saturating_add(resident)
@@ -120,10 +121,10 @@ impl Freshness {
         self.lifetime > self.age(now) && !self.is_of_the_future(now)
     }
 
-    /// Whether it came later than `now`, by the clock of the node that stored it: the clocks differ, and nobody here
-    /// can tell how old it is.
+    /// Whether the node that stored the response received it clearly later than `now`. The clocks then differ, and the
+    /// age of the response is unknown.
     fn is_of_the_future(&self, now: SystemTime) -> bool {
-        // Hardly ever, and then it is worth a subtraction.
+        // The exact difference is computed only if the first comparison holds, which is rare.
         self.received > now && self.received.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_DIFFERENCE)
     }
 
@@ -133,7 +134,7 @@ impl Freshness {
         seconds(self.lifetime).saturating_sub(seconds(self.age(now)))
     }
 
-    /// What a request gets of it now.
+    /// How a request may use the response now.
     pub(crate) fn reuse(&self, request: &RequestDirectives, now: SystemTime) -> Reuse {
         let is_fresh = || self.is_fresh(now) && !self.always_validate;
         if !self.is_for(request) {
@@ -145,16 +146,16 @@ impl Freshness {
         if request.no_cache {
             return Reuse::Validated(Forwarded::Request);
         }
-        // RFC 9111 §4.2.3: an age that cannot be told is no age within any limit.
+        // RFC 9111 §4.2.3: an unknown age is within no limit.
         if self.is_of_the_future(now) {
             return Reuse::Validated(Forwarded::Stale);
         }
         let age = self.age(now);
         let left = self.lifetime.saturating_sub(age);
         if !left.is_zero() {
-            // RFC 8246 §2: within its lifetime it will not change, and asking whether it has is in vain.
+            // RFC 8246 §2: it does not change within its lifetime, so asking would be in vain.
             let too_old = !self.immutable && request.max_age.is_some_and(|most| age > most);
-            // §5.2.1.3: fresh for at least so long.
+            // §5.2.1.3: it must stay fresh for at least that long.
             let too_short = request.min_fresh.is_some_and(|least| left < least);
             return if too_old || too_short { Reuse::Validated(Forwarded::Request) } else { Reuse::AsItIs };
         }
@@ -167,7 +168,7 @@ impl Freshness {
             return Reuse::Validated(Forwarded::Stale);
         }
         match request.max_stale {
-            // §5.2.1.2: so stale and no staler, whatever the response allows.
+            // §5.2.1.2: the request limits the staleness, whatever the response allows.
             Some(most) if staleness > most => Reuse::Validated(Forwarded::Stale),
             Some(_) if staleness < self.on_request => Reuse::AsItIs,
             _ if staleness < self.while_revalidate => Reuse::WhileRevalidated,
@@ -175,8 +176,9 @@ impl Freshness {
         }
     }
 
-    /// RFC 9111 §3.5: whether a request may have it without a word of the inner service to that request. The section is
-    /// about what credentials brought; what came without any may be less than they would bring.
+    /// RFC 9111 §3.5: whether the response may answer a request that the inner service has not confirmed it for. The
+    /// section is about answers to credentials. A response fetched without credentials may be less than they would
+    /// bring.
     pub(crate) fn is_for(&self, request: &RequestDirectives) -> bool {
         !request.is_authorized || self.is_for_the_authorized
     }
@@ -187,7 +189,7 @@ impl Freshness {
         !self.never_stale && windows.iter().any(|window| !window.is_zero())
     }
 
-    /// Whether it answers a request with a `Cookie`, and nothing says that others may have it.
+    /// Whether the response answers a request with a `Cookie`, and does not say that others may have it.
     pub(crate) fn is_of_a_cookie(&self) -> bool {
         self.is_of_a_cookie
     }
@@ -201,21 +203,21 @@ impl Freshness {
             return true;
         }
         let staleness = self.age(now).saturating_sub(self.lifetime);
-        // A request may want less than the response allows, or more, as far as the operator lets it.
+        // A request may want less than the response allows, or more, within the operator's limit.
         let most = self.if_error.max(self.on_request);
         let window = request.stale_if_error.map_or(self.if_error, |window| window.min(most));
         !self.never_stale && staleness < window
     }
 
-    /// Whether a response that comes in now is of any use to a later request.
+    /// Whether a response that arrives now is of use to a later request.
     pub(crate) fn is_of_use(&self, has_validator: bool, now: SystemTime) -> bool {
         let fresh = self.is_fresh(now) && !self.always_validate;
         let has_window = self.while_revalidate > Duration::ZERO || self.if_error > Duration::ZERO;
         fresh || has_window && !self.never_stale || has_validator
     }
 
-    /// Whether each request needs an answer of the inner service for itself: what came stale for one of them, no other
-    /// may have (RFC 9111 §4, on collapsing requests).
+    /// Whether each request needs its own answer from the inner service. A response that was stale on arrival may
+    /// answer only the request that fetched it (RFC 9111 §4, on collapsing requests).
     pub(crate) fn is_for_one(&self) -> bool {
         let stale_at_once = self.lifetime <= self.initial_age;
         let staleness = self.initial_age.saturating_sub(self.lifetime);
@@ -223,8 +225,8 @@ impl Freshness {
     }
 }
 
-/// Whether nobody but the owner of the request's `Cookie` is known to have the same answer: it neither says how long it is
-/// fresh, nor that it is public or to be validated each time, nor that it varies by the field. RFC 9111 §4.2.2 lets a cache
+/// Whether the response may be for the owner of the request's `Cookie` alone. It does not say how long it is fresh, nor
+/// that it is public or must be validated each time, nor that it varies by the cookie. RFC 9111 §4.2.2 lets a cache
 /// guess, and does not ask it to.
 fn is_of_a_cookie(headers: &HeaderMap, directives: &ResponseDirectives, exchange: Exchange) -> bool {
     exchange.with_cookie
@@ -234,7 +236,7 @@ fn is_of_a_cookie(headers: &HeaderMap, directives: &ResponseDirectives, exchange
         && !matches!(Vary::of(headers), Vary::Fields(names) if names.contains(&header::COOKIE))
 }
 
-/// RFC 9111 §4.2.1, as a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`.
+/// RFC 9111 §4.2.1, for a shared cache: `s-maxage`, else `max-age`, else `Expires` less `Date`.
 fn explicit_lifetime(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
@@ -251,7 +253,7 @@ fn explicit_lifetime(
     Some(expires.and_then(|expires| expires.duration_since(sent(headers, exchange)).ok()).unwrap_or_default())
 }
 
-/// Where it is allowed to guess, a guess; `None` where the policy's default is to be taken.
+/// The heuristic lifetime, or zero if guessing is not allowed. `None` means the policy's default.
 fn guessed(
     status: StatusCode,
     headers: &HeaderMap,
@@ -259,7 +261,7 @@ fn guessed(
     exchange: Exchange,
     policy: &Policy,
 ) -> Option<Duration> {
-    // §4.2.2: guessing is for these statuses, and for what is marked as public.
+    // §4.2.2: a cache may guess for these statuses, and for responses marked as public.
     if !is_heuristically_cacheable(status) && !directives.public {
         return Some(Duration::ZERO);
     }
@@ -273,7 +275,7 @@ fn sent(headers: &HeaderMap, exchange: Exchange) -> SystemTime {
     date(headers, &header::DATE).unwrap_or(exchange.received)
 }
 
-/// RFC 9110 §15.1, but for 206, which is never stored.
+/// RFC 9110 §15.1, without 206, which is never stored.
 pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
@@ -287,14 +289,14 @@ fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
     apparent.max(age_field(headers).saturating_add(delay))
 }
 
-/// RFC 9111 §5.1: of several members the first is used, and one that is no number is ignored.
+/// RFC 9111 §5.1: the first of several members is used, and a member that is no number is ignored.
 fn age_field(headers: &HeaderMap) -> Duration {
-    // A number in quotes is none here: only the arguments of directives may have them.
+    // A quoted number does not count here: only arguments of directives may have quotes.
     let first = members(headers, &header::AGE).next().filter(|age| !age.starts_with('"'));
     first.and_then(seconds).unwrap_or_default()
 }
 
-/// By how much the clocks of nodes may differ before that counts; those that a time server sets differ by far less.
+/// How far the clocks of two nodes may differ without effect. Clocks that a time server sets differ by far less.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2);
 
 const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);

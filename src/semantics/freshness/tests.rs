@@ -110,7 +110,7 @@ fn a_response_of_the_future_is_stale_whatever_allows_more() {
     assert!(!saying("max-age=600", &policy).stands_in(&asking(""), ten() - much));
 }
 
-/// What 10:00:00 brought, on a day in 2026.
+/// The freshness of a response that arrived at 10:00:00 on a day in 2026.
 pub(super) fn of(status: u16, lines: &[(&str, &str)], policy: &Policy) -> Freshness {
     let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
     Freshness::of(StatusCode::from_u16(status).unwrap(), &headers(lines), exchange, policy)
@@ -125,7 +125,7 @@ pub(super) fn asking(cache_control: &str) -> RequestDirectives {
 }
 
 #[test]
-fn a_lifetime_is_guessed_only_where_it_may_be() {
+fn a_lifetime_is_guessed_only_where_the_rfc_allows_it() {
     // RFC 9111 §4.2.2
     const NINE: (&str, &str) = ("last-modified", "Sun, 22 Nov 2026 09:00:00 GMT");
     type Row = (&'static str, u16, &'static [(&'static str, &'static str)], u64);
@@ -139,16 +139,16 @@ fn a_lifetime_is_guessed_only_where_it_may_be() {
             &[("last-modified", "Sun, 22 Nov 2026 11:00:00 GMT")],
             300,
         ),
-        ("modified nobody knows when: likewise", 200, &[("last-modified", "lately")], 300),
-        ("not modified at all: likewise", 200, &[], 300),
+        ("an unreadable Last-Modified: the policy's default", 200, &[("last-modified", "lately")], 300),
+        ("no Last-Modified: the policy's default", 200, &[], 300),
         ("never where max-age says", 200, &[NINE, ("cache-control", "max-age=5")], 5),
-        ("nor where max-age says nonsense", 200, &[NINE, ("cache-control", "max-age=soon")], 0),
-        ("nor where Expires says", 200, &[NINE, ("expires", "0")], 0),
+        ("never where max-age says nonsense", 200, &[NINE, ("cache-control", "max-age=soon")], 0),
+        ("never where Expires says", 200, &[NINE, ("expires", "0")], 0),
         ("not for other statuses", 302, &[NINE], 0),
-        ("neither the default", 302, &[], 0),
-        ("but if public says so", 302, &[NINE, ("cache-control", "public")], 360),
-        ("and so the default", 302, &[("cache-control", "public")], 300),
-        ("other statuses have what they say themselves", 302, &[NINE, ("cache-control", "max-age=5")], 5),
+        ("no default for other statuses", 302, &[], 0),
+        ("guessed for other statuses marked as public", 302, &[NINE, ("cache-control", "public")], 360),
+        ("the default for other statuses marked as public", 302, &[("cache-control", "public")], 300),
+        ("other statuses have their explicit lifetime", 302, &[NINE, ("cache-control", "max-age=5")], 5),
     ];
     let policy = Policy::default().heuristics(10, seconds(3600));
     for (rule, status, lines, lifetime) in rows {
@@ -162,33 +162,51 @@ fn a_lifetime_is_guessed_only_where_it_may_be() {
 }
 
 #[test]
-fn a_request_gets_it_as_it_is_or_validated_or_both() {
+fn reuse_follows_the_directives_of_request_and_response() {
     use Reuse::{AsItIs, WhileRevalidated};
     const STALE: Reuse = Reuse::Validated(Forwarded::Stale);
     const ASKED: Reuse = Reuse::Validated(Forwarded::Request);
     let rows = [
         ("§4.2 fresh while the lifetime is greater than the age", "max-age=60", "", 59, AsItIs),
-        ("§4.2 and no longer", "max-age=60", "", 60, STALE),
+        ("§4.2 stale when the age reaches the lifetime", "max-age=60", "", 60, STALE),
         ("§5.2.2.4 no-cache, however fresh", "max-age=60, no-cache", "", 0, STALE),
         ("§5.2.2.4 no-cache, whatever the request allows", "max-age=60, no-cache", "max-stale", 90, STALE),
         ("§5.2.2.4 no-cache of named fields", "max-age=60, no-cache=\"x-a\"", "", 59, AsItIs),
         ("§5.2.1.4 no-cache", "max-age=60", "no-cache", 0, ASKED),
-        ("§5.2.1.4 no-cache of what is stale", "max-age=60", "no-cache, max-stale", 60, ASKED),
-        ("§5.2.1.4 no-cache of what is immutable", "max-age=60, immutable", "no-cache", 0, ASKED),
-        ("§5.2.1.1 no older than max-age, so as old", "max-age=60", "max-age=30", 30, AsItIs),
+        ("§5.2.1.4 no-cache, and the response is stale", "max-age=60", "no-cache, max-stale", 60, ASKED),
+        ("§5.2.1.4 no-cache, and the response is immutable", "max-age=60, immutable", "no-cache", 0, ASKED),
+        ("§5.2.1.1 as old as max-age", "max-age=60", "max-age=30", 30, AsItIs),
         ("§5.2.1.1 too old", "max-age=60", "max-age=30", 31, ASKED),
         ("§5.2.1.1 too old, max-stale or not", "max-age=60", "max-age=30, max-stale", 31, ASKED),
         ("§5.2.1.1 with max-age, nothing stale is wanted", "max-age=60", "max-age=600", 60, STALE),
-        ("§5.2.1.1 unless with max-stale", "max-age=60", "max-age=600, max-stale", 90, AsItIs),
-        ("§5.2.1.1 and even then, not too old", "max-age=60", "max-age=80, max-stale", 90, STALE),
+        (
+            "§5.2.1.1 with max-age and max-stale, stale is wanted",
+            "max-age=60",
+            "max-age=600, max-stale",
+            90,
+            AsItIs,
+        ),
+        (
+            "§5.2.1.1 with max-age and max-stale, but too old",
+            "max-age=60",
+            "max-age=80, max-stale",
+            90,
+            STALE,
+        ),
         ("§5.2.1.2 any staleness", "max-age=60", "max-stale", 1_000_000, AsItIs),
-        ("§5.2.1.2 so stale", "max-age=60", "max-stale=30", 90, AsItIs),
-        ("§5.2.1.2 and no more", "max-age=60", "max-stale=30", 91, STALE),
+        ("§5.2.1.2 as stale as max-stale", "max-age=60", "max-stale=30", 90, AsItIs),
+        ("§5.2.1.2 too stale", "max-age=60", "max-stale=30", 91, STALE),
         ("§5.2.1.3 fresh for so long", "max-age=60", "min-fresh=30", 30, AsItIs),
         ("§5.2.1.3 not long enough", "max-age=60", "min-fresh=30", 31, ASKED),
         ("§5.2.1.3 not long enough, if immutable", "max-age=60, immutable", "min-fresh=30", 31, ASKED),
         ("§5.2.1.3 stale is not fresh for so long", "max-age=60", "min-fresh=30, max-stale", 60, STALE),
-        ("§5.2.1.3 not even for no time", "max-age=60", "min-fresh=0, max-stale", 61, STALE),
+        (
+            "§5.2.1.3 stale is not fresh, even for min-fresh=0",
+            "max-age=60",
+            "min-fresh=0, max-stale",
+            61,
+            STALE,
+        ),
         ("RFC 8246 §2 fresh: no use in asking", "max-age=60, immutable", "max-age=0", 59, AsItIs),
         ("RFC 8246 §2 stale: like any other", "max-age=60, immutable", "max-age=0", 60, STALE),
         ("§5.2.2.2 must-revalidate, fresh", "max-age=60, must-revalidate", "", 59, AsItIs),
@@ -197,7 +215,7 @@ fn a_request_gets_it_as_it_is_or_validated_or_both() {
         ("§5.2.2.8 proxy-revalidate, stale", "max-age=60, proxy-revalidate", "max-stale", 60, STALE),
         ("§5.2.2.10 s-maxage, stale", "s-maxage=60", "max-stale", 60, STALE),
         (
-            "RFC 5861 §3 stale, validated behind",
+            "RFC 5861 §3 stale, validated in the background",
             "max-age=60, stale-while-revalidate=30",
             "",
             60,
@@ -210,7 +228,7 @@ fn a_request_gets_it_as_it_is_or_validated_or_both() {
             89,
             WhileRevalidated,
         ),
-        ("RFC 5861 §3 and no longer", "max-age=60, stale-while-revalidate=30", "", 90, STALE),
+        ("RFC 5861 §3 after the window", "max-age=60, stale-while-revalidate=30", "", 90, STALE),
         ("RFC 5861 §4 another window", "max-age=60, stale-if-error=30", "", 60, STALE),
         (
             "§4.2.4 forbidden: no window",
@@ -232,17 +250,17 @@ fn a_request_gets_it_as_it_is_or_validated_or_both() {
 }
 
 #[test]
-fn it_stands_in_for_an_error_while_somebody_allows_it() {
+fn a_stored_response_stands_in_for_an_error_only_if_allowed() {
     let rows = [
         ("§4.2 fresh", "max-age=60", "", 59, true),
         ("§4.2 fresh, if it must be validated later", "max-age=60, must-revalidate", "", 59, true),
-        ("§4.2.4 stale, and nobody allows it", "max-age=60", "", 60, false),
+        ("§4.2.4 stale, and no rule allows it", "max-age=60", "", 60, false),
         ("RFC 5861 §4 stale", "max-age=60, stale-if-error=30", "", 60, true),
         ("RFC 5861 §4 to the end of the window", "max-age=60, stale-if-error=30", "", 89, true),
-        ("RFC 5861 §4 and no longer", "max-age=60, stale-if-error=30", "", 90, false),
+        ("RFC 5861 §4 after the window", "max-age=60, stale-if-error=30", "", 90, false),
         ("RFC 5861 §3 another window", "max-age=60, stale-while-revalidate=30", "", 60, false),
         ("RFC 5861 §4 the request allows it", "max-age=60", "stale-if-error=30", 89, true),
-        ("RFC 5861 §4 for so long", "max-age=60", "stale-if-error=30", 90, false),
+        ("RFC 5861 §4 after the request's window", "max-age=60", "stale-if-error=30", 90, false),
         (
             "RFC 5861 §4 the request's is longer",
             "max-age=60, stale-if-error=1",
@@ -270,7 +288,7 @@ fn it_stands_in_for_an_error_while_somebody_allows_it() {
 }
 
 #[test]
-fn the_windows_of_the_policy_are_for_what_does_not_say() {
+fn the_policys_windows_apply_only_without_directives() {
     let policy = Policy::default().stale_while_revalidate(seconds(10)).stale_if_error(seconds(30));
     let nothing = RequestDirectives::default();
     for (response, behind, instead) in [

@@ -29,7 +29,7 @@ impl Division {
         let block = pages(disk / BLOCKS).clamp(smallest, LARGEST_BLOCK);
         let blocks = disk / block;
         if blocks < FEWEST_BLOCKS {
-            return Err(Error::setting("the disk is too small for values of this size"));
+            return Err(Error::config("the disk is too small for values of this size"));
         }
         Ok(Self { block, blocks, largest_record })
     }

@@ -69,7 +69,7 @@ impl FoyerStore {
     ///
     /// # Errors
     ///
-    /// [`is_setting`](Error::is_setting) for a disk that is too small: under about 130 MiB.
+    /// [`is_config`](Error::is_config) for a disk that is too small: under about 130 MiB.
     /// [`is_store`](Error::is_store) if the directory is not there, cannot be written, or is in use.
     ///
     /// # Panics
@@ -131,7 +131,7 @@ impl Store for FoyerStore {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        if length(value.len()) > self.options.largest_value {
+        if length(value.len()) > self.options.max_value_size {
             return Err(TOO_LARGE.into());
         }
         let place = self.inside.enqueue(key, Value::Put(value)).await?;
@@ -154,8 +154,8 @@ impl Store for FoyerStore {
         self.inside.settled(&place).await
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        Some(self.options.largest_value)
+    fn max_value_size(&self) -> Option<u64> {
+        Some(self.options.max_value_size)
     }
 
     /// What the disk holds in any case; memory holds some of the same.
@@ -217,7 +217,8 @@ mod tests {
 
     async fn store() -> FoyerStore {
         let folder = folder();
-        let store = FoyerOptions::new(1 << 20, 8 << 20).largest_value(100 << 10).open(&folder).await.unwrap();
+        let store =
+            FoyerOptions::new(1 << 20, 8 << 20).max_value_size(100 << 10).open(&folder).await.unwrap();
         // Its files are open, and that will do.
         fs::remove_dir_all(&folder).unwrap();
         store

@@ -30,7 +30,7 @@ use crate::{
 ///
 /// # async fn example() -> Result<(), tower_video_cache::Error> {
 /// let store: FoyerStore =
-///     FoyerOptions::new(2 << 30, 200 << 30).largest_value((8 << 20) + 40).open("/var/cache/video").await?;
+///     FoyerOptions::new(2 << 30, 200 << 30).max_value_size((8 << 20) + 40).open("/var/cache/video").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -38,20 +38,20 @@ use crate::{
 pub struct FoyerOptions {
     memory: u64,
     disk: u64,
-    pub(super) largest_value: u64,
+    pub(super) max_value_size: u64,
 }
 
 impl FoyerOptions {
     /// A store with up to `memory` bytes of values in memory and `disk` bytes of files.
     pub fn new(memory: u64, disk: u64) -> Self {
-        Self { memory, disk, largest_value: LARGEST_CHUNK_BY_DEFAULT + SEAL }
+        Self { memory, disk, max_value_size: LARGEST_CHUNK_BY_DEFAULT + SEAL }
     }
 
     /// The largest value that can be put: a chunk, and 40 bytes that it is sealed with. The disk must have room for about
     /// 32 of them; with more than that, smaller ones waste less of it. Default: 4 MiB and 40 bytes.
     #[must_use]
-    pub fn largest_value(mut self, bytes: u64) -> Self {
-        self.largest_value = bytes;
+    pub fn max_value_size(mut self, bytes: u64) -> Self {
+        self.max_value_size = bytes;
         self
     }
 
@@ -59,7 +59,7 @@ impl FoyerOptions {
     ///
     /// # Errors
     ///
-    /// [`is_setting`](Error::is_setting) for a largest value of zero or over 64 MiB and 4 KiB, and for a disk without
+    /// [`is_config`](Error::is_config) for a largest value of zero or over 64 MiB and 4 KiB, and for a disk without
     /// room for 32 of them. [`is_store`](Error::is_store) if the directory is not there, cannot be written, or is in
     /// use.
     ///
@@ -67,10 +67,10 @@ impl FoyerOptions {
     ///
     /// Outside a tokio runtime.
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
-        if !(1..=u64::from(LARGEST_VALUE)).contains(&self.largest_value) {
-            return Err(Error::setting("a largest value is from 1 byte to 64 MiB and 4 KiB"));
+        if !(1..=u64::from(LARGEST_VALUE)).contains(&self.max_value_size) {
+            return Err(Error::config("a largest value is from 1 byte to 64 MiB and 4 KiB"));
         }
-        let division = Division::of(self.disk, self.largest_value)?;
+        let division = Division::of(self.disk, self.max_value_size)?;
         let directory = directory.as_ref();
         let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
         let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
@@ -109,7 +109,7 @@ impl FoyerOptions {
             // What waits is bounded by the store; foyer would drop what is over this.
             .with_submit_queue_size_threshold(usize::MAX)
             .with_eviction_pickers(vec![Box::new(order)]);
-        let shards = self.memory / self.largest_value.saturating_mul(CHUNKS_PER_SHARD);
+        let shards = self.memory / self.max_value_size.saturating_mul(CHUNKS_PER_SHARD);
         let shards = size(shards.clamp(1, MOST_SHARDS))?;
         let memory = size(self.memory)?;
         let cache = HybridCacheBuilder::new()

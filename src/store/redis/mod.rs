@@ -36,7 +36,7 @@ use crate::{
 /// default, `noeviction`, a full server refuses what is put until something [expires](Self::expiry) or is removed. It
 /// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
 /// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
-/// [`refreshed_on_use`](Self::refreshed_on_use)). Leases need `EVAL`, where an ACL says what the user may
+/// [`refresh_on_use`](Self::refresh_on_use)). Leases need `EVAL`, where an ACL says what the user may
 /// do: without it the store offers none, and each node fills for itself.
 ///
 /// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
@@ -52,7 +52,7 @@ use crate::{
 ///
 /// let store = RedisStore::new("redis://127.0.0.1:6379")?
 ///     .expiry(Duration::from_secs(7 * 24 * 60 * 60))
-///     .refreshed_on_use(true);
+///     .refresh_on_use(true);
 /// let layer = VideoCacheLayer::new(store);
 /// # Ok(())
 /// # }
@@ -61,7 +61,7 @@ pub struct RedisStore {
     server: Server,
     prefix: String,
     expiry: Option<Duration>,
-    refreshed_on_use: bool,
+    refresh_on_use: bool,
     timeout: Duration,
     breakers: Breakers,
     scripts: Scripts,
@@ -83,7 +83,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// The URL is none of these; [`Error::is_setting`] says so.
+    /// The URL is none of these; [`Error::is_config`] says so.
     pub fn new(url: &str) -> Result<Self, Error> {
         Server::one(url).map(Self::with)
     }
@@ -104,7 +104,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// There is no URL, or one that is none; [`Error::is_setting`] says so.
+    /// There is no URL, or one that is none; [`Error::is_config`] says so.
     pub fn cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, Error> {
         Server::cluster(urls).map(Self::with)
     }
@@ -119,7 +119,7 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// There is no URL, or one that is none; [`Error::is_setting`] says so.
+    /// There is no URL, or one that is none; [`Error::is_config`] says so.
     pub fn sentinel(urls: impl IntoIterator<Item = impl AsRef<str>>, master: &str) -> Result<Self, Error> {
         Server::sentinels(urls, master).map(Self::with)
     }
@@ -149,7 +149,7 @@ impl RedisStore {
     /// # Errors
     ///
     /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`, or ends with
-    /// `#insecure`; or the master is found by sentinels, where this is not offered. [`Error::is_setting`] says so.
+    /// `#insecure`; or the master is found by sentinels, where this is not offered. [`Error::is_config`] says so.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.server.trust(pem)?;
@@ -167,13 +167,13 @@ impl RedisStore {
     /// How many calls for chunks are on their way at once, over all connections. The others wait, and their wait counts
     /// towards the [`timeout`](Self::timeout). Default: 64.
     #[must_use]
-    pub fn in_flight(mut self, calls: NonZeroUsize) -> Self {
+    pub fn max_in_flight(mut self, calls: NonZeroUsize) -> Self {
         self.places = Semaphore::new(calls.get().min(Semaphore::MAX_PERMITS));
         self
     }
 
     /// The longest that a call may take, with all waiting and connecting. Keep it below the layer's
-    /// [`store_limit`](crate::VideoCacheLayer::store_limit), 2 seconds by default: a call that the layer gives up first
+    /// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default: a call that the layer gives up first
     /// tells the store nothing, and a server that hangs is never left alone. Default: 1 second.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -191,8 +191,8 @@ impl RedisStore {
     /// Whether the [`expiry`](Self::expiry) is reckoned from the last use instead: what is watched stays. Needs Redis
     /// 6.2, for `GETEX`. Default: `false`.
     #[must_use]
-    pub fn refreshed_on_use(mut self, refreshed: bool) -> Self {
-        self.refreshed_on_use = refreshed;
+    pub fn refresh_on_use(mut self, refreshed: bool) -> Self {
+        self.refresh_on_use = refreshed;
         self
     }
 
@@ -210,7 +210,7 @@ impl RedisStore {
             server,
             prefix: "tvc:".to_owned(),
             expiry: None,
-            refreshed_on_use: false,
+            refresh_on_use: false,
             timeout: Duration::from_secs(1),
             scripts: Scripts::default(),
             records: Connection::default(),
@@ -290,7 +290,7 @@ impl RedisStore {
     /// When a call that begins now is given up.
     fn deadline(&self) -> Result<Instant, Error> {
         // A limit past what the clock can tell.
-        let too_long = || Error::setting("the timeout of redis is too long");
+        let too_long = || Error::config("the timeout of redis is too long");
         moment().checked_add(self.timeout).ok_or_else(too_long)
     }
 
@@ -303,7 +303,7 @@ impl RedisStore {
     fn named(&self, key: &str) -> Result<String, Error> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'{' && byte != b'}';
         if !self.prefix.bytes().all(fits) {
-            return Err(Error::setting("the prefix of redis has other than visible ascii characters"));
+            return Err(Error::config("the prefix of redis has other than visible ascii characters"));
         }
         Ok([&self.prefix, key].concat())
     }
@@ -313,7 +313,7 @@ impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         let name = self.named(key)?;
         let command = match self.expiry {
-            Some(expiry) if self.refreshed_on_use => {
+            Some(expiry) if self.refresh_on_use => {
                 let mut command = one_key("GETEX", name);
                 command.arg("PX").arg(milliseconds(expiry));
                 command
@@ -344,7 +344,7 @@ impl Store for RedisStore {
         self.ask_at_once(key, one_key("UNLINK", self.named(key)?)).await
     }
 
-    fn largest_value(&self) -> Option<u64> {
+    fn max_value_size(&self) -> Option<u64> {
         Some(LARGEST_VALUE)
     }
 

@@ -66,7 +66,7 @@ impl Server {
             ConnectionAddr::TcpTls { host, insecure: true, .. } => {
                 (host, node.set_tls_mode(TlsMode::Insecure))
             }
-            _ => return Err(Error::setting("the url of a master has its name where others have a host")),
+            _ => return Err(Error::config("the url of a master has its name where others have a host")),
         };
         Ok(Self::Sentinels { urls, name: name.clone(), node })
     }
@@ -77,16 +77,16 @@ impl Server {
         let roots = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
         // Of what is no certificate there would be none to trust, and no word of it.
         if !pem.windows(CERTIFICATE.len()).any(|text| text == CERTIFICATE) {
-            return Err(Error::setting("the root certificates of redis hold none in pem"));
+            return Err(Error::config("the root certificates of redis hold none in pem"));
         }
         let trusting = |info: &ConnectionInfo| {
             // It would be trusted whoever signs for it.
             if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-                return Err(Error::setting("redis checks no certificate where a url says #insecure"));
+                return Err(Error::config("redis checks no certificate where a url says #insecure"));
             }
             let client = Client::build_with_tls(info.clone(), roots.clone());
             let not_so = |error: RedisError| {
-                Error::refused_setting("redis takes no such root certificates for this url", error.into())
+                Error::refused_config("redis takes no such root certificates for this url", error.into())
             };
             Ok(client.map_err(not_so)?.get_connection_info().clone())
         };
@@ -100,7 +100,7 @@ impl Server {
             }
             // There is a builder that takes them, but only one user and password for all sentinels, and not their urls.
             Self::Sentinels { .. } => {
-                return Err(Error::setting("redis takes no root certificates by sentinels"));
+                return Err(Error::config("redis takes no root certificates by sentinels"));
             }
         }
         Ok(())
@@ -175,7 +175,7 @@ impl Link {
 fn all_parsed(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<ConnectionInfo>, Error> {
     let urls = urls.into_iter().map(|url| parsed(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
     if urls.is_empty() {
-        return Err(Error::setting("redis needs one url at least"));
+        return Err(Error::config("redis needs one url at least"));
     }
     Ok(urls)
 }
@@ -185,7 +185,7 @@ fn parsed(url: &str) -> Result<ConnectionInfo, Error> {
 }
 
 fn refused(error: RedisError) -> Error {
-    Error::refused_setting("the url is none that redis understands", error.into())
+    Error::refused_config("the url is none that redis understands", error.into())
 }
 
 fn tcp(timeout: Duration) -> TcpSettings {

@@ -40,11 +40,13 @@ use crate::{clock::moment, error::BoxError};
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 /// # runtime.block_on(async {
 /// // In place of the second one: Redis, S3, a disk …
-/// let shared = Arc::new(MokaStore::new(8 << 30));
-/// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20), Arc::clone(&shared)));
-/// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20), shared));
-/// # });
+/// let shared = Arc::new(MokaStore::new(8 << 30)?);
+/// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, Arc::clone(&shared)));
+/// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, shared));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// # })?;
 /// # }
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # How long another's change may stay unseen
@@ -60,7 +62,7 @@ use crate::{clock::moment, error::BoxError};
 ///
 /// # When the far store is down
 ///
-/// A far store that fails, panics, or takes longer than [`far_limit`](Self::far_limit) leaves a cache of what is near:
+/// A far store that fails, panics, or takes longer than [`far_timeout`](Self::far_timeout) leaves a cache of what is near:
 ///
 /// - Records that are near are used however old they are (how long a response is *fresh* is written in it), and the
 ///   far store is asked for them once every `record_age`. So the purges of other processes stay unseen.
@@ -70,7 +72,7 @@ use crate::{clock::moment, error::BoxError};
 ///   fetched again when somebody misses them.
 /// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
 ///   hundred chunks does not wait a hundred times. After three reads of records in a row that ran into it, those
-///   of the next five times `far_limit` fail at once, and leases are not asked for.
+///   of the next five times `far_timeout` fail at once, and leases are not asked for.
 /// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
 ///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
 ///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
@@ -80,14 +82,14 @@ use crate::{clock::moment, error::BoxError};
 ///
 /// # Sizes
 ///
-/// [`capacity`](Store::capacity), [`largest_value`](Store::largest_value) and leases are those of the far store. The
+/// [`capacity`](Store::capacity), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The
 /// near one may be much smaller: it should hold the chunks that are being watched, a few of them for each viewer, and
 /// the videos that are asked for most; the less it holds the more is read from afar. If the near store is this
 /// process's memory, and the far one can alter values, checksums are verified on either way.
 ///
-/// Both limits together belong below the layer's [`store_limit`](crate::VideoCacheLayer::store_limit). Tiers may be
+/// Both limits together belong below the layer's [`Timeouts::store`](crate::Timeouts::store). Tiers may be
 /// nested, as in `Tiered<Memory, Tiered<Disk, Network>>`; then the limits of the inner two, together, belong below the
-/// `far_limit` of the outer, or what is on the disk is never waited for.
+/// `far_timeout` of the outer, or what is on the disk is never waited for.
 ///
 /// # Cancel safety
 ///
@@ -154,15 +156,15 @@ impl<Near, Far> Tiered<Near, Far> {
 
     /// How long a call of the near store may take. Default: 250 milliseconds.
     #[must_use]
-    pub fn near_limit(mut self, limit: Duration) -> Self {
-        self.settings.near_limit = limit;
+    pub fn near_timeout(mut self, limit: Duration) -> Self {
+        self.settings.near_timeout = limit;
         self
     }
 
     /// How long a call of the far store may take before the near one has to do. Default: 1 second.
     #[must_use]
-    pub fn far_limit(mut self, limit: Duration) -> Self {
-        self.settings.far_limit = limit;
+    pub fn far_timeout(mut self, limit: Duration) -> Self {
+        self.settings.far_timeout = limit;
         (self.looks, self.puts) = spared(limit);
         self
     }
@@ -244,8 +246,8 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         far
     }
 
-    fn largest_value(&self) -> Option<u64> {
-        self.far.largest_value()
+    fn max_value_size(&self) -> Option<u64> {
+        self.far.max_value_size()
     }
 
     fn capacity(&self) -> Option<u64> {
@@ -403,7 +405,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         F: Future<Output = Result<T, BoxError>>,
     {
         let asked = pin!(async { call(&self.near).await });
-        within(self.settings.near_limit, || asked, said).await
+        within(self.settings.near_timeout, || asked, said).await
     }
 
     async fn at_far<'a, T, F>(&'a self, call: impl FnOnce(&'a Far) -> F) -> Result<T, BoxError>
@@ -411,7 +413,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         F: Future<Output = Result<T, BoxError>>,
     {
         let asked = pin!(async { call(&self.far).await });
-        within(self.settings.far_limit, || asked, said).await
+        within(self.settings.far_timeout, || asked, said).await
     }
 
     /// The same store, for a task.

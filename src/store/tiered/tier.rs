@@ -70,8 +70,8 @@ pub(super) fn spared(limit: Duration) -> (Arc<Breaker>, Arc<Breaker>) {
 pub(super) struct Settings {
     pub(super) writes: Writes,
     pub(super) record_age: Duration,
-    pub(super) near_limit: Duration,
-    pub(super) far_limit: Duration,
+    pub(super) near_timeout: Duration,
+    pub(super) far_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -79,8 +79,8 @@ impl Default for Settings {
         Self {
             writes: Writes::default(),
             record_age: RECORD_AGE,
-            near_limit: NEAR_LIMIT,
-            far_limit: FAR_LIMIT,
+            near_timeout: NEAR_LIMIT,
+            far_timeout: FAR_LIMIT,
         }
     }
 }

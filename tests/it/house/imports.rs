@@ -13,7 +13,8 @@ use syn::{
     parse::Parser,
     punctuated::Punctuated,
     visit::{self, Visit},
-    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Path, Token, Type, UseTree,
+    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
+    UseTree,
 };
 
 /// For each file, the files that it uses, and the names that tie them.
@@ -28,9 +29,10 @@ pub(super) fn imports(src: &FilePath) -> Imports {
     let scattered = house.scattered();
     let mut imports = Imports::new();
     for file in house.files.values() {
-        let mut reader = Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
-        for (_, target, _) in &file.uses {
-            reader.tie(target);
+        let mut reader =
+            Reader { house: &house, file, scattered: &scattered, own: None, used: Imports::new() };
+        for used in file.uses.iter().filter(|used| !used.is_re_export) {
+            reader.tie(&used.target);
         }
         for item in &file.items {
             reader.visit_item(item);
@@ -65,7 +67,8 @@ fn reached_from(name: &str, imports: &Imports) -> BTreeSet<String> {
 
 fn ties(ring: &[&String], imports: &Imports) -> String {
     let within = |name: &&String| imports[*name].iter().filter(|(used, _)| ring.contains(used));
-    let line = |name: &&String, used: &String, names: &BTreeSet<String>| format!("{name} uses {used}: {names:?}\n");
+    let line =
+        |name: &&String, used: &String, names: &BTreeSet<String>| format!("{name} uses {used}: {names:?}\n");
     ring.iter().flat_map(|name| within(name).map(move |(used, names)| line(name, used, names))).collect()
 }
 
@@ -81,8 +84,17 @@ struct Source {
     items: Vec<Item>,
     names: BTreeSet<String>,
     modules: BTreeSet<String>,
-    /// The name in this file, the target, and whether it is a glob.
-    uses: Vec<(String, Segments, bool)>,
+    uses: Vec<Used>,
+}
+
+/// One name of a `use`.
+struct Used {
+    /// Its name in this file.
+    alias: String,
+    target: Segments,
+    is_glob: bool,
+    /// It leads others on, and is no use by this file.
+    is_re_export: bool,
 }
 
 impl House {
@@ -119,7 +131,8 @@ impl House {
                 expand(&used.tree, Segments::new(), &mut leaves);
                 for (alias, path, is_glob) in leaves {
                     if let Some(target) = absolute(&source, &path) {
-                        source.uses.push((alias, target, is_glob));
+                        let is_re_export = !matches!(used.vis, Visibility::Inherited);
+                        source.uses.push(Used { alias, target, is_glob, is_re_export });
                     }
                 }
             }
@@ -145,12 +158,11 @@ impl House {
         if file.names.contains(name) {
             return Some((file, name.clone()));
         }
-        let re_exported = file.uses.iter().find_map(|(alias, target, is_glob)| {
-            let rest = if *is_glob { &path[length..] } else { rest };
-            let target = [target, rest].concat();
-            (*is_glob || alias == name).then(|| self.definition(&target)).flatten()
-        });
-        re_exported
+        file.uses.iter().find_map(|used| {
+            let rest = if used.is_glob { &path[length..] } else { rest };
+            let target = [&used.target, rest].concat();
+            (used.is_glob || used.alias == *name).then(|| self.definition(&target)).flatten()
+        })
     }
 
     /// The file with the body of each method, of the types that have methods in several files.
@@ -198,17 +210,29 @@ impl Reader<'_> {
         }
     }
 
-    /// A call of a method that may have its body elsewhere. The type is known where the receiver is `self`; elsewhere the name
-    /// tells it, if it is the name of one such method only.
-    fn note_method(&mut self, of: Option<&String>, method: &str) {
-        let named = || {
-            let mut all = self.scattered.keys().filter(|(_, name)| name == method).map(|(of, _)| of);
-            all.next().filter(|_| all.next().is_none())
-        };
-        let Some(of) = of.or_else(named).cloned() else { return };
-        if let Some(file) = self.scattered.get(&(of.clone(), method.to_owned())) {
+    /// A call of a method that may have its body elsewhere.
+    fn note_method(&mut self, of: &str, method: &str) {
+        if let Some(file) = self.scattered.get(&(of.to_owned(), method.to_owned())) {
             self.note(file.clone(), format!("{of}::{method}"));
         }
+    }
+
+    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is named
+    /// after, as `engine` and `self.engine` are.
+    fn type_of(&self, receiver: &Expr) -> Option<String> {
+        let name = match receiver {
+            Expr::Path(path) if path.path.is_ident("self") => return self.own.clone(),
+            Expr::Path(path) => path.path.segments.last()?.ident.to_string(),
+            Expr::Field(field) => match &field.member {
+                Member::Named(name) => name.to_string(),
+                Member::Unnamed(_) => return None,
+            },
+            Expr::MethodCall(call) => call.method.to_string(),
+            Expr::Reference(reference) => return self.type_of(&reference.expr),
+            Expr::Paren(paren) => return self.type_of(&paren.expr),
+            _ => return None,
+        };
+        self.scattered.keys().map(|(of, _)| of).find(|of| of.to_lowercase() == name.replace('_', "")).cloned()
     }
 }
 
@@ -224,8 +248,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_path(&mut self, path: &'ast Path) {
         let segments: Segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if let [of, method] = &segments[..] {
-            let of = if of == "Self" { self.own.clone() } else { Some(of.clone()) };
-            self.note_method(of.as_ref(), method);
+            if let Some(of) = if of == "Self" { self.own.clone() } else { Some(of.clone()) } {
+                self.note_method(&of, method);
+            }
         }
         if segments.len() > 1 {
             if let Some(target) = absolute(self.file, &segments) {
@@ -236,28 +261,27 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        let is_self = matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"));
-        let own = self.own.clone().filter(|_| is_self);
-        self.note_method(own.as_ref(), &call.method.to_string());
+        if let Some(of) = self.type_of(&call.receiver) {
+            self.note_method(&of, &call.method.to_string());
+        }
         visit::visit_expr_method_call(self, call);
     }
 
     fn visit_macro(&mut self, mac: &'ast Macro) {
-        let arguments = Punctuated::<Expr, Token![,]>::parse_terminated;
-        let arguments = arguments.parse2(mac.tokens.clone()).ok().map(|all| Vec::from_iter(all));
-        for argument in arguments.unwrap_or_default() {
-            // What a macro was given lives as long as this call, and nothing that is noted borrows from it.
-            Reader { house: self.house, file: self.file, scattered: self.scattered, own: self.own.clone(), used: std::mem::take(&mut self.used) }
-                .read_into(&argument, &mut self.used);
+        let arguments = Punctuated::<Expr, Token![,]>::parse_terminated.parse2(mac.tokens.clone());
+        let mut within = Reader { used: Imports::new(), own: self.own.clone(), ..*self };
+        for argument in arguments.iter().flatten() {
+            within.visit_expr(argument);
+        }
+        for (file, name) in within
+            .used
+            .into_values()
+            .flatten()
+            .flat_map(|(file, names)| names.into_iter().map(move |name| (file.clone(), name)))
+        {
+            self.note(file, name);
         }
         visit::visit_macro(self, mac);
-    }
-}
-
-impl Reader<'_> {
-    fn read_into(mut self, expression: &Expr, used: &mut Imports) {
-        self.visit_expr(expression);
-        *used = self.used;
     }
 }
 
@@ -270,8 +294,7 @@ fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
         "self" => return Some([&base, rest].concat()),
         "super" => {
             base.pop();
-            while let Some((next, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
-                debug_assert_eq!(next, "super");
+            while let Some((_, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
                 base.pop();
                 rest = after;
             }
@@ -279,8 +302,8 @@ fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
         }
         name if file.modules.contains(name) => Some([&base, path].concat()),
         name => {
-            let (_, target, _) = file.uses.iter().find(|(alias, _, is_glob)| alias == name && !is_glob)?;
-            Some([target, rest].concat())
+            let used = file.uses.iter().find(|used| used.alias == name && !used.is_glob)?;
+            Some([&used.target, rest].concat())
         }
     }
 }
@@ -293,7 +316,9 @@ fn expand(tree: &UseTree, mut before: Segments, leaves: &mut Vec<(String, Segmen
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, before.clone(), leaves)),
         UseTree::Glob(_) => leaves.push((String::new(), before, true)),
-        UseTree::Name(name) if name.ident == "self" => leaves.push((before.last().cloned().unwrap_or_default(), before, false)),
+        UseTree::Name(name) if name.ident == "self" => {
+            leaves.push((before.last().cloned().unwrap_or_default(), before, false))
+        }
         UseTree::Name(name) => {
             before.push(name.ident.to_string());
             leaves.push((name.ident.to_string(), before, false));
@@ -337,7 +362,9 @@ fn name(item: &Item) -> Option<String> {
         Item::Const(item) => &item.ident,
         Item::Enum(item) => &item.ident,
         Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item)),
+        Item::Macro(item) => {
+            return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item))
+        }
         Item::Mod(item) if item.content.is_some() => &item.ident,
         Item::Static(item) => &item.ident,
         Item::Struct(item) => &item.ident,

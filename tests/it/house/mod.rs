@@ -1,4 +1,4 @@
-//! The laws of the house that a reading of the sources can prove.
+//! The laws of the house that a test can prove by reading the sources.
 
 mod imports;
 
@@ -9,13 +9,16 @@ use std::{
 
 use serde_json::Value;
 
-/// What a file may import from: itself, and what is below it.
+/// The folder of the library.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// The files that a file may import from: itself, and those below it.
 const LEVELS: [(u8, &[&str]); 6] = [
-    (5, &["lib.rs", "layer.rs", "service.rs", "future.rs"]),
+    (5, &["lib.rs", "guide.rs", "handle.rs", "layer.rs", "service.rs", "future.rs"]),
     (4, &["engine/"]),
     (3, &["format/"]),
     (2, &["store/"]),
-    (1, &["semantics/", "policy.rs"]),
+    (1, &["semantics/", "policy.rs", "settings/"]),
     (0, &["error.rs", "clock.rs", "futures.rs", "stripes.rs", "sync.rs"]),
 ];
 
@@ -109,7 +112,7 @@ fn only_serve_builds_a_response() {
 }
 
 #[test]
-fn no_room_has_outgrown_its_idea() {
+fn no_source_file_exceeds_its_line_limit() {
     for (name, code) in sources() {
         let lines =
             code.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
@@ -118,14 +121,14 @@ fn no_room_has_outgrown_its_idea() {
 }
 
 #[test]
-fn every_test_that_the_readme_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let rows = readme
+fn every_test_that_the_guarantees_name_is_there() {
+    let root = Path::new(ROOT);
+    let page = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let rows = page
         .lines()
         .filter(|line| line.starts_with("| "))
         .flat_map(|line| line.split('`').skip(1).step_by(2));
-    // Nothing else in the tables has so many words.
+    // In the tables, only test names have this many underscores.
     let named: Vec<_> = rows.filter(|word| word.matches('_').count() > 3).collect();
     assert!(named.len() > 10, "the reading found the tests");
     let mut tests = String::new();
@@ -142,7 +145,7 @@ fn every_test_that_the_readme_names_is_there() {
 
 #[test]
 fn every_test_that_the_conformance_table_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(ROOT);
     let page = fs::read_to_string(root.join("docs/conformance.md")).unwrap();
     let mut named = 0;
     for word in page.split('`').skip(1).step_by(2) {
@@ -158,7 +161,7 @@ fn every_test_that_the_conformance_table_names_is_there() {
             }
         };
         let file = root.join(folder).join(file);
-        // A file, or a folder that keeps its tests by themselves.
+        // The tests are in a file, or in a folder.
         let inside = fs::read_dir(&file).into_iter().flatten().map(|entry| entry.unwrap().path());
         let tests = [file.with_extension("rs")].into_iter().chain(inside);
         let tests: String = tests.filter_map(|path| fs::read_to_string(path).ok()).collect();
@@ -169,8 +172,35 @@ fn every_test_that_the_conformance_table_names_is_there() {
 }
 
 #[test]
-fn a_test_under_the_harness_of_our_own_is_in_a_list() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+fn every_page_links_to_files_that_are_there() {
+    let root = Path::new(ROOT);
+    let mut pages = vec![];
+    for folder in ["", "docs", "tests/it"] {
+        let entries = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "md")));
+    }
+    let mut links = 0;
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        // `[label](target)`, and `[label]: target` at the foot of a guide.
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let targets = targets.chain(
+            text.lines()
+                .filter(|line| line.starts_with('['))
+                .filter_map(|line| Some(line.split_once("]: ")?.1)),
+        );
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let file = target.split('#').next().unwrap();
+            assert!(page.parent().unwrap().join(file).exists(), "{} links to {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(pages.len() > 15 && links > 40, "the reading found the links");
+}
+
+#[test]
+fn a_test_under_our_own_harness_is_in_a_list() {
+    let tests = Path::new(ROOT).join("tests");
     let mut to_see = vec![tests.join("browser.rs"), tests.join("stores")];
     let mut files = 0;
     while let Some(path) = to_see.pop() {
@@ -179,7 +209,7 @@ fn a_test_under_the_harness_of_our_own_is_in_a_list() {
             continue;
         }
         let code = fs::read_to_string(&path).unwrap();
-        // Rust drops a function with such an attribute from a binary that has not Rust's harness, and says nothing.
+        // Rust silently drops a function with such an attribute from a binary without Rust's harness.
         let lost = code
             .lines()
             .find(|line| ["#[test]", "#[tokio::test"].iter().any(|sign| line.trim().starts_with(sign)));
@@ -194,7 +224,7 @@ fn the_declared_rust_version_is_true_of_every_dependency() {
     let rustc = std::process::Command::new("rustc").arg("-vV").output().unwrap();
     let about = String::from_utf8(rustc.stdout).unwrap();
     let host = about.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    // For other platforms, not all packages need be on this machine.
+    // Packages for other platforms need not be on this machine.
     let cargo = std::process::Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -205,7 +235,7 @@ fn the_declared_rust_version_is_true_of_every_dependency() {
             host,
             "--manifest-path",
         ])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg(Path::new(ROOT).join("Cargo.toml"))
         .output()
         .unwrap();
     assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
@@ -238,13 +268,13 @@ fn the_declared_rust_version_is_true_of_every_dependency() {
     assert!(seen.len() > 10, "the reading found the dependencies");
 }
 
-/// The second number of a version: nothing here is older than Rust 1.
+/// The second number of a version. No dependency is older than Rust 1.
 fn minor(version: &Value) -> Option<u32> {
     version.as_str()?.split('.').nth(1)?.parse().ok()
 }
 
 fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    Path::new(ROOT).join("src")
 }
 
 /// Every file of `src` by its path there, without its tests.
@@ -265,12 +295,12 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     assert!(found.len() > 20, "the reading found the sources");
-    // The door to the fuzzer opens on every room, and is not in a build.
+    // `fuzz/` gives the fuzzer access to every module, and is not in a build.
     found.retain(|(name, _)| !name.starts_with("fuzz/"));
     found
 }
 
-/// The rooms that the path after `crate::` leads into: one, or several in braces.
+/// The modules that the path after `crate::` leads into: one, or several in braces.
 fn rooms_in(used: &str) -> Vec<String> {
     let first = |path: &str| {
         let room: String = path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

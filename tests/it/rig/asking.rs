@@ -1,4 +1,4 @@
-//! What a viewer does: it asks, and reads what it gets.
+//! The actions of a client: it asks, and reads the answer.
 
 use std::{
     pin::Pin,
@@ -22,7 +22,7 @@ use super::{
     playing::ScriptBody,
 };
 
-/// A request on its way.
+/// A request under construction.
 pub(crate) struct Ask {
     service: VideoCache<Inner>,
     request: Request<Full<Bytes>>,
@@ -54,12 +54,12 @@ impl Ask {
         self
     }
 
-    /// The response, its body not read yet.
+    /// Sends, and returns the response with its body unread.
     pub(crate) async fn response(self) -> Result<Response<ResponseBody<ScriptBody>>, Refused> {
         self.service.oneshot(self.request).await
     }
 
-    /// The response, its body to be read frame by frame.
+    /// Sends, and returns a response whose body is read frame by frame.
     pub(crate) async fn reading(self) -> Reading {
         Reading::of(self.response().await.expect("the inner service answers"))
     }
@@ -78,10 +78,10 @@ impl Ask {
 pub(crate) struct Reading {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// What was read so far.
+    /// The bytes that were read so far.
     pub(crate) bytes: Vec<u8>,
     knows_its_length: bool,
-    /// Frames without a byte, one after another.
+    /// The number of empty frames in a row.
     empty_frames: u32,
     body: Pin<Box<ResponseBody<ScriptBody>>>,
     trailers: Option<HeaderMap>,
@@ -102,12 +102,12 @@ impl Reading {
         }
     }
 
-    /// The bytes of the next frame, if there is one.
+    /// Returns the bytes of the next frame, if there is one.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The bytes of the next frame, which is there already.
+    /// Returns the bytes of the next frame, which must be there already.
     #[track_caller]
     pub(crate) fn ready(&mut self) -> Bytes {
         match self.poll_next(&mut Context::from_waker(Waker::noop())) {
@@ -117,7 +117,7 @@ impl Reading {
         }
     }
 
-    /// The body waits for something; how often it says from then on that it no longer does.
+    /// Checks that the body waits. From then on, the result counts how often the body wakes its task.
     #[track_caller]
     pub(crate) fn waits(&mut self) -> Arc<Wakes> {
         let wakes = Arc::new(Wakes::default());
@@ -127,7 +127,7 @@ impl Reading {
         }
     }
 
-    /// Reads the rest; the answer has what was read before, too.
+    /// Reads the rest. The answer also contains the bytes that were read before.
     pub(crate) async fn rest(mut self) -> Answer {
         let error = loop {
             match self.next().await {
@@ -139,7 +139,7 @@ impl Reading {
         self.stop(error)
     }
 
-    /// Reads no more; the answer has what was read before.
+    /// Stops reading. The answer contains the bytes that were read before.
     pub(crate) fn stop(self, error: Option<Error>) -> Answer {
         let Self { status, headers, bytes, knows_its_length, trailers, .. } = self;
         Answer { status, headers, bytes: bytes.into(), knows_its_length, trailers, error }
@@ -154,14 +154,14 @@ impl Reading {
             };
             match frame.into_data() {
                 Ok(data) => {
-                    // What was not known may have become so.
+                    // An unknown length may have become known.
                     if let Some(promised) = promised {
                         let left = self.body.size_hint().exact();
                         assert_eq!(Some(promised - data.len() as u64), left, "the size hint holds");
                     }
                     self.bytes.extend_from_slice(&data);
                     self.empty_frames = if data.is_empty() { self.empty_frames + 1 } else { 0 };
-                    assert!(self.empty_frames < 100, "nothing comes, and no end of it");
+                    assert!(self.empty_frames < 100, "only empty frames come, and no end");
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
@@ -170,7 +170,7 @@ impl Reading {
     }
 }
 
-/// How often somebody who waits was called.
+/// Counts the wake-ups of a waiting task.
 #[derive(Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -192,10 +192,10 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) bytes: Bytes,
-    /// Whether the body said from the first how long it is; one that is passed through does not.
+    /// Whether the body stated its length from the start. A body that is passed through does not.
     pub(crate) knows_its_length: bool,
     pub(crate) trailers: Option<HeaderMap>,
-    /// How the body ended early, if it did.
+    /// The error that ended the body early, if any.
     pub(crate) error: Option<Error>,
 }
 
@@ -222,16 +222,16 @@ impl Answer {
         self
     }
 
-    /// A 200 with exactly these bytes.
+    /// Checks that this is a 200 with exactly these bytes.
     #[track_caller]
     pub(crate) fn whole(&self, bytes: &Bytes) -> &Self {
         assert!(self.error.is_none(), "{:?}", self.error);
         assert_eq!(self.status, StatusCode::OK);
-        assert!(self.bytes == *bytes, "{} bytes, not the {} that are true", self.bytes.len(), bytes.len());
+        assert!(self.bytes == *bytes, "{} bytes instead of the {} true ones", self.bytes.len(), bytes.len());
         self
     }
 
-    /// A 206 with exactly this part of the bytes, and fields that say so.
+    /// Checks that this is a 206 with exactly this part of the bytes, and with the fields that say so.
     #[track_caller]
     pub(crate) fn partial(&self, bytes: &Bytes, range: std::ops::Range<usize>) -> &Self {
         assert!(self.error.is_none(), "{:?}", self.error);
@@ -244,7 +244,7 @@ impl Answer {
     }
 }
 
-/// Another implementation reads the `Cache-Status` of every answer (RFC 9211 §2).
+/// Checks that another implementation can read the `Cache-Status` of the answer (RFC 9211 §2).
 #[track_caller]
 fn is_well_formed(headers: &HeaderMap) {
     let lines: Vec<_> = headers.get_all("cache-status").iter().map(HeaderValue::as_bytes).collect();

@@ -1,10 +1,10 @@
-//! Gates that hold whoever comes to them, and a way to let all others run.
+//! Gates that hold every task that comes to them, and a way to let all other tasks run.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Holds whoever comes to it until it is opened, and tells whether anybody came.
+/// Holds every task that comes to it until it is opened, and counts them.
 #[derive(Clone)]
 pub(crate) struct Gate {
     open: Arc<watch::Sender<bool>>,
@@ -20,7 +20,7 @@ impl Gate {
         self.open.send_replace(true);
     }
 
-    /// Until `count` have come to the gate.
+    /// Waits until `count` tasks have come to the gate.
     pub(crate) async fn reached_by(&self, count: usize) {
         self.reached.subscribe().wait_for(|reached| *reached >= count).await.unwrap();
     }
@@ -31,7 +31,7 @@ impl Gate {
     }
 }
 
-/// Lets every task run until all wait for something else: for use on a single-threaded runtime.
+/// Lets every task run until all tasks wait for something else. For use on a single-threaded runtime.
 pub(crate) async fn settle() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! The inner service: it answers each path as a script says, and remembers what it was asked.
+//! The inner service: it answers each path by a script, and remembers its requests.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +18,7 @@ use tower::Service;
 
 use super::{playing::ScriptBody, script::Script};
 
-/// The scripted inner service. It insists on being polled ready before each call.
+/// The scripted inner service, which must be polled ready before each call.
 #[derive(Default)]
 pub(crate) struct Inner {
     state: Arc<State>,
@@ -27,10 +27,10 @@ pub(crate) struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// The last stays, for all calls to come.
+    /// The scripts of each path. The last one stays for all later calls.
     scripts: Mutex<BTreeMap<String, VecDeque<Script>>>,
     calls: Mutex<Vec<request::Parts>>,
-    /// The bytes of bodies that left, by path.
+    /// The number of body bytes that left, by path.
     handed_over: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
 }
 
@@ -39,14 +39,14 @@ impl Inner {
         self.answer_each(path, [script]);
     }
 
-    /// Answers the first call of `path` from now on by the first script, the second by the second, and so on; all
-    /// after the last by the last. Calls count whatever their method.
+    /// Answers the first call of `path` from now on by the first script, the second by the second, and so on. All
+    /// calls after the last script get the last. Calls count whatever their method.
     pub(crate) fn answer_each(&self, path: &str, scripts: impl IntoIterator<Item = Script>) {
         let scripts = scripts.into_iter().map(Script::armed).collect();
         self.state.scripts.lock().unwrap().insert(path.to_owned(), scripts);
     }
 
-    /// The requests that it got.
+    /// The requests that the service got.
     pub(crate) fn calls(&self) -> Vec<request::Parts> {
         self.state.calls.lock().unwrap().clone()
     }
@@ -67,7 +67,7 @@ impl Inner {
             .collect()
     }
 
-    /// How many bytes of its bodies for `path` were taken.
+    /// The number of body bytes for `path` that were taken.
     pub(crate) fn bytes_of(&self, path: &str) -> u64 {
         self.handed_over(path).load(Ordering::Relaxed)
     }
@@ -88,7 +88,7 @@ impl Inner {
 }
 
 impl Clone for Inner {
-    /// A clone is not ready, whatever the original is.
+    /// A clone is not ready, even if the original is.
     fn clone(&self) -> Self {
         Self { state: Arc::clone(&self.state), ready: false }
     }

@@ -1,4 +1,4 @@
-//! A store with leases, by tokio's clock, which does with them what a test says.
+//! A store with leases, which uses tokio's clock and fails as a test says.
 
 use std::{
     collections::HashMap,
@@ -25,9 +25,9 @@ pub(crate) struct Leasing<S> {
 struct State {
     leases: HashMap<String, (String, Instant)>,
     asked: Vec<String>,
-    /// The next lease that is asked for is a stranger's, for so long.
+    /// The next lease that is asked for belongs to a stranger, for this time.
     strangers: Option<Duration>,
-    /// All leases are gone after so many more calls of `renew`.
+    /// All leases are lost after this many more calls of `renew`.
     lost_after: Option<u32>,
     faults: Vec<(Call, Trouble)>,
     offers_none: bool,
@@ -41,13 +41,13 @@ pub(crate) enum Call {
     Release,
 }
 
-/// What becomes of it.
+/// The outcome of such a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trouble {
     Error,
     Hang,
     Panic,
-    /// It happens, and then there is an error.
+    /// The call takes effect, and then returns an error.
     Unanswered,
 }
 
@@ -56,32 +56,32 @@ impl<S> Leasing<S> {
         Self { store, state: Mutex::default() }
     }
 
-    /// It says that it has none.
+    /// Makes the store say that it has no leases.
     pub(crate) fn offers_none(&self) {
         self.state().offers_none = true;
     }
 
-    /// Every such call has this trouble.
+    /// Gives every such call this trouble.
     pub(crate) fn spoil(&self, call: Call, trouble: Trouble) {
         self.state().faults.push((call, trouble));
     }
 
-    /// No call has any trouble from now on.
+    /// Lets all calls go well from now on.
     pub(crate) fn mend(&self) {
         self.state().faults.clear();
     }
 
-    /// Whoever asks next finds the lease a stranger's, who never renews it.
+    /// Gives the next lease that is asked for to a stranger, who never renews it.
     pub(crate) fn is_a_strangers(&self, time: Duration) {
         self.state().strangers = Some(time);
     }
 
-    /// Every lease is over, as if its holder had slept for too long.
+    /// Ends every lease, as if its holder had slept for too long.
     pub(crate) fn expire(&self) {
         self.state().leases.clear();
     }
 
-    /// Every lease is over once `renew` was called so many times more.
+    /// Ends every lease once `renew` was called this many times more.
     pub(crate) fn expire_after_renewals(&self, calls: u32) {
         self.state().lost_after = Some(calls);
     }
@@ -91,7 +91,7 @@ impl<S> Leasing<S> {
         self.state().asked.clone()
     }
 
-    /// Leases that are held now, notes not among them.
+    /// The number of leases that are held now, without notes.
     pub(crate) fn held(&self) -> usize {
         let now = Instant::now();
         let state = self.state();
@@ -206,7 +206,7 @@ impl<S> Leasing<S> {
     }
 }
 
-/// Caches of several processes, as it were: one store, one inner service, and nothing else that they share.
+/// Caches as of several processes: they share one store and one inner service, and nothing else.
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Rig>,
     pub(crate) inner: Inner,
@@ -216,7 +216,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(count: usize) -> Self {
-        let store = Arc::new(FaultStore::new(MokaStore::new(64 << 20)));
+        let store = Arc::new(FaultStore::new(MokaStore::new(64 << 20).unwrap()));
         let leases = Arc::new(Leasing::new(Arc::clone(&store)));
         let clock = ManualClock::starting_at(noon());
         let inner = Inner::default();

@@ -29,7 +29,7 @@ pub(crate) use self::{
     script::{Script, Step},
 };
 
-/// Small, so that a short movie has many chunks.
+/// Small, so that a short video has many chunks.
 pub(crate) const CHUNK: u32 = 1000;
 
 /// The layer around a scripted inner service.
@@ -46,7 +46,7 @@ impl Rig {
     }
 
     pub(crate) fn with_capacity(capacity: u64) -> Self {
-        let store = Arc::new(FaultStore::new(MokaStore::new(capacity)));
+        let store = Arc::new(FaultStore::new(MokaStore::new(capacity).unwrap()));
         let clock = ManualClock::starting_at(noon());
         let layer = VideoCacheLayer::new(Arc::clone(&store))
             .chunk_size(ChunkSize::new(CHUNK).unwrap())
@@ -64,7 +64,7 @@ impl Rig {
         self.layer(|layer| layer.fill(fill))
     }
 
-    /// Has the inner service answer `path` with a movie of `length` bytes.
+    /// Has the inner service answer `path` with a video of `length` bytes.
     pub(crate) fn movie(self, path: &str, length: usize) -> Self {
         self.script(path, Script::movie(path, length))
     }
@@ -87,24 +87,29 @@ impl Rig {
     }
 
     pub(crate) fn ask(&self, method: Method, path: &str) -> Ask {
+        Self::ask_of(self.service(), method, path)
+    }
+
+    /// Asks a service that is not of this rig's layer.
+    pub(crate) fn ask_of(service: VideoCache<Inner>, method: Method, path: &str) -> Ask {
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().unwrap();
-        Ask::new(self.service(), request)
+        Ask::new(service, request)
     }
 
-    /// How many chunks and records were put so far.
+    /// The number of chunks and records that were put so far.
     pub(crate) fn puts(&self) -> u64 {
         self.store.calls(Operation::Put)
     }
 }
 
-/// 12:00:00 on the day all rigs live in.
+/// 12:00:00 on the day of all rigs.
 pub(crate) fn noon() -> SystemTime {
     httpdate::parse_http_date("Sun, 22 Nov 2026 12:00:00 GMT").unwrap()
 }
 
-/// The one truth: the bytes of the movie at `path`.
+/// The true bytes of the video at `path`.
 pub(crate) fn movie(path: &str, length: usize) -> Bytes {
     let seed = path.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     let mut state = seed;

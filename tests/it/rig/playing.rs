@@ -1,4 +1,4 @@
-//! How a script is played: conditions, ranges, and a body that does what the script says.
+//! How a script is played: conditions, ranges, and a body that follows the script.
 
 use std::{
     collections::VecDeque,
@@ -76,7 +76,7 @@ impl Script {
         unmodified.then_some(StatusCode::NOT_MODIFIED)
     }
 
-    /// RFC 9110 §14.2: a range that is not understood is not there.
+    /// RFC 9110 §14.2: a range that is not understood is ignored.
     fn asked(&self, request: &request::Parts) -> Asked {
         let range = request.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
         let Some(range) = range.filter(|_| self.parts.are_given) else { return Asked::Whole };
@@ -142,14 +142,14 @@ impl Script {
 enum Asked {
     Whole,
     Part(Range<u64>),
-    /// No byte that there is.
+    /// The range contains no byte of the representation.
     Nothing,
 }
 
-/// A body that does what its script says.
+/// A body that follows its script.
 pub(crate) struct ScriptBody {
     steps: VecDeque<Step>,
-    /// Of the byte that is next, in the representation.
+    /// The position of the next byte in the representation.
     position: u64,
     breaks: Vec<Break>,
     waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -168,7 +168,7 @@ impl ScriptBody {
                 Step::Data(data) => {
                     let within = |place: u64| usize::try_from(place.clamp(position, end) - position).unwrap();
                     let (from, to) = (within(part.start), within(part.end));
-                    // An empty frame is one that the script wants.
+                    // The script wants an empty frame here.
                     if from < to || data.is_empty() && is_in(position) {
                         steps.push_back(Step::Data(data.slice(from..to)));
                     }
@@ -197,14 +197,14 @@ impl ScriptBody {
         self
     }
 
-    /// Whether, and how, it breaks before the next byte.
+    /// Whether the body breaks before the next byte, and how.
     fn breaks_here(&mut self, is_end: bool) -> Option<How> {
         let position = self.position;
         let is_here = |place: &Break| place.at == position || is_end && place.at > position;
         self.breaks.iter().find(|place| is_here(place) && place.take()).map(|place| place.how)
     }
 
-    /// The data up to the next place where it may break; the rest of it comes back later.
+    /// The data up to the next place at which the body may break. The rest of it goes back into the queue.
     fn next_data(&mut self, mut data: Bytes) -> Bytes {
         let places = self.breaks.iter().map(|place| place.at);
         let next = places.filter(|at| *at > self.position).min().unwrap_or(u64::MAX);
@@ -266,7 +266,7 @@ impl Body for ScriptBody {
         }
     }
 
-    /// It knows nothing of its length, as a body from a network does not.
+    /// The length is unknown, as for a body from a network.
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }

@@ -1,4 +1,4 @@
-//! What the inner service answers to one path.
+//! Scripts: the answers of the inner service to one path.
 
 use std::{
     ops::Range,
@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{movie, Gate};
 
-/// What the inner service answers to one path.
+/// The answer of the inner service to one path.
 #[derive(Clone)]
 pub(crate) struct Script {
     pub(super) status: StatusCode,
@@ -36,7 +36,7 @@ pub(crate) enum Step {
     Panic,
     Trailers(HeaderMap),
     Wait(Gate),
-    /// So long, by tokio's clock.
+    /// Waits this long, by tokio's clock.
     Pause(Duration),
 }
 
@@ -52,25 +52,25 @@ pub(super) enum End {
 pub(super) struct Parts {
     pub(super) are_given: bool,
     pub(super) ignore_if_range: bool,
-    /// `Content-Range` as it is said, whatever is given.
+    /// The `Content-Range` that is stated, even if another part is given.
     pub(super) said: Option<String>,
-    /// So many bytes after the part is where it says to be.
+    /// The stated place of the part is this many bytes before its true place.
     pub(super) misplaced: u64,
-    /// What is done to each of its bytes.
+    /// The change that is made to each of its bytes.
     pub(super) coding: Option<fn(u8) -> u8>,
-    /// What is given, whatever was asked.
+    /// The range that is given, whatever range was asked for.
     pub(super) given: Option<Range<u64>>,
-    /// The bytes given at most.
+    /// The most bytes that are given.
     pub(super) most: Option<u64>,
     pub(super) without_total: bool,
-    /// Fields that are other than those of the whole, or not there.
+    /// Fields that differ from those of the whole, or are missing.
     pub(super) fields: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
-/// Where bodies break.
+/// The place at which bodies break.
 #[derive(Clone)]
 pub(super) struct Break {
-    /// Before this byte of the representation.
+    /// The body breaks before this byte of the representation.
     pub(super) at: u64,
     pub(super) how: How,
     times: u32,
@@ -131,14 +131,14 @@ impl Script {
         self
     }
 
-    /// Puts a step before the `index`th frame. In a body of a part it has its place among the bytes: before the byte
-    /// that comes after it, and if that is not in the part, nowhere.
+    /// Puts a step before the `index`th frame. In the body of a part, the step comes before the same byte. If the
+    /// part does not have that byte, the step is left out.
     pub(crate) fn step(mut self, index: usize, step: Step) -> Self {
         self.steps.insert(index.min(self.steps.len()), step);
         self
     }
 
-    /// Takes so long for each frame.
+    /// Waits this long before each frame.
     pub(crate) fn paced(mut self, pause: Duration) -> Self {
         let paced = |step: Step| match step {
             Step::Data(_) => vec![Step::Pause(pause), step],
@@ -154,23 +154,23 @@ impl Script {
         self
     }
 
-    /// A body that comes to this byte of the representation fails there, in place of giving it: the first that does,
-    /// and no other. A byte past the last is the end.
+    /// Makes the first body that comes to this byte of the representation fail there; later bodies do not. A byte
+    /// past the last is the end.
     pub(crate) fn dies_at(self, byte: u64) -> Self {
         self.breaks_at(byte, How::Dies)
     }
 
-    /// The same, but the body ends there as if that were all.
+    /// As `dies_at`, but the body ends there as if that were all.
     pub(crate) fn ends_at(self, byte: u64) -> Self {
         self.breaks_at(byte, How::Ends)
     }
 
-    /// The same, but the body says nothing more, and does not end.
+    /// As `dies_at`, but the body falls silent there, and does not end.
     pub(crate) fn stalls_at(self, byte: u64) -> Self {
         self.breaks_at(byte, How::Stalls)
     }
 
-    /// So many bodies break at the place last named, of all that come to it.
+    /// Makes this many bodies break at the place that was set last.
     pub(crate) fn dies_times(mut self, times: u32) -> Self {
         self.breaks.last_mut().expect("a place to break at").times = times;
         self
@@ -182,7 +182,7 @@ impl Script {
         self
     }
 
-    /// Takes so long to answer, by tokio's clock.
+    /// Takes this long to answer, by tokio's clock.
     pub(crate) fn takes(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -198,39 +198,39 @@ impl Script {
         self
     }
 
-    /// Answers a condition that names its `ETag`, or else its `Last-Modified`, with a 304, and an `If-Match` that does
-    /// not with a 412.
+    /// Answers a condition that names its `ETag`, or else its `Last-Modified`, with a 304. Answers an `If-Match` that
+    /// does not name it with a 412.
     pub(crate) fn honours_conditions(mut self) -> Self {
         self.honours_conditions = true;
         self
     }
 
-    /// Answers a range as a good server does: 206, 416, or a 200 if an `If-Range` is untrue. Of several ranges at once
-    /// it knows nothing, and gives the whole.
+    /// Answers a range as a good server does: 206, 416, or a 200 if an `If-Range` is untrue. Answers several ranges
+    /// at once with the whole.
     pub(crate) fn honours_ranges(mut self) -> Self {
         self.parts.are_given = true;
         self
     }
 
-    /// Gives parts whatever an `If-Range` says, as some servers do.
+    /// Gives parts even if an `If-Range` is untrue, as some servers do.
     pub(crate) fn ignores_if_range(mut self) -> Self {
         self.parts.ignore_if_range = true;
         self
     }
 
-    /// Says this of each part in `Content-Range`, whatever it gives.
+    /// States this `Content-Range` for each part, even if it gives another part.
     pub(crate) fn says_range(mut self, content_range: &str) -> Self {
         self.parts.said = Some(content_range.to_owned());
         self
     }
 
-    /// Says of each part that it is so many bytes further on than it is, as far as there are any.
+    /// States a place for each part that is this many bytes too far, if there are such bytes.
     pub(crate) fn misplaces_parts(mut self, bytes: u64) -> Self {
         self.parts.misplaced = bytes;
         self
     }
 
-    /// Gives parts in a coding that the whole is not in: other bytes, but as many.
+    /// Gives parts in a coding that the whole is not in: different bytes, but as many.
     pub(crate) fn codes_parts(mut self) -> Self {
         self.parts.coding = Some(|byte| !byte);
         self.part_header("content-encoding", "inverted")
@@ -242,36 +242,36 @@ impl Script {
         self
     }
 
-    /// Gives no more than so many bytes of what was asked, and says so.
+    /// Gives at most this many bytes of the requested range, and says so.
     pub(crate) fn gives_at_most(mut self, bytes: u64) -> Self {
         self.parts.most = Some(bytes);
         self
     }
 
-    /// Says `bytes a-b/*` of each part.
+    /// States `bytes a-b/*` for each part.
     pub(crate) fn without_total(mut self) -> Self {
         self.parts.without_total = true;
         self
     }
 
-    /// Parts have this field, in place of the whole's.
+    /// Gives parts this field, in place of the whole's.
     pub(crate) fn part_header(mut self, name: &str, value: &str) -> Self {
         self.parts.fields.push((name.parse().unwrap(), Some(value.parse().unwrap())));
         self
     }
 
-    /// Parts lack this field.
+    /// Leaves this field out of parts.
     pub(crate) fn part_without(mut self, name: &str) -> Self {
         self.parts.fields.push((name.parse().unwrap(), None));
         self
     }
 
-    /// How long the representation is.
+    /// The length of the representation.
     pub(super) fn length(&self) -> u64 {
         self.steps.iter().map(Step::length).sum()
     }
 
-    /// With all its breaks before it: what another rig has used up is not used up here.
+    /// Resets all breaks: a break that another rig used up counts again here.
     pub(super) fn armed(mut self) -> Self {
         for place in &mut self.breaks {
             place.left = Arc::new(AtomicU32::new(place.times));
@@ -301,7 +301,7 @@ impl Step {
 }
 
 impl Break {
-    /// Whether it still breaks; if so, once less from now on.
+    /// Whether it still breaks. If so, one break is used up.
     pub(super) fn take(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }

@@ -1,4 +1,4 @@
-//! The rig itself: its inner service must be as good a server as it says, or bad in just the way that was asked.
+//! The rig itself: its inner service must be as good a server as it claims, or bad in exactly the requested way.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{date, movie, settle, Gate, Inner, Reading, Rig, Script, Step};
 
 const LENGTH: usize = 2500;
 
-/// What the inner service itself answers: status, a field, and the bytes up to the end or the error.
+/// The answer of the inner service itself: status, a field, and the bytes up to the end or the error.
 struct Told {
     status: u16,
     content_range: String,
@@ -118,16 +118,16 @@ async fn a_part_is_wrong_in_the_way_that_was_asked() {
 }
 
 #[tokio::test]
-async fn a_body_breaks_at_a_byte_whatever_part_it_is_of_and_so_often_as_asked() {
+async fn a_body_breaks_at_a_byte_in_every_part_and_as_often_as_asked() {
     let truth = movie("/a.mp4", LENGTH);
     for (script, failed) in [(script().dies_at(1500), true), (script().ends_at(1500), false)] {
         let inner = inner(script.dies_times(2));
         let told = tell(&inner, &[("range", "bytes=600-1499")]).await;
-        assert!(!told.failed && told.bytes == truth[600..1500], "it does not come to the place");
+        assert!(!told.failed && told.bytes == truth[600..1500], "the body does not reach the place");
         let told = tell(&inner, &[("range", "bytes=600-")]).await;
         assert!(told.failed == failed && told.bytes == truth[600..1500]);
         let told = tell(&inner, &[("range", "bytes=1500-1600")]).await;
-        assert!(told.failed == failed && told.bytes.is_empty(), "it begins at the place");
+        assert!(told.failed == failed && told.bytes.is_empty(), "the body begins at the place");
         let told = tell(&inner, &[]).await;
         assert!(!told.failed && told.bytes == truth, "twice, and no more");
     }
@@ -138,7 +138,7 @@ async fn a_body_breaks_at_a_byte_whatever_part_it_is_of_and_so_often_as_asked() 
 #[tokio::test(start_paused = true)]
 async fn the_steps_of_a_body_are_those_of_its_parts() {
     let gate = Gate::shut();
-    // Before the fourth frame, which begins with byte 1851.
+    // The gate is before the fourth frame, which begins with byte 1851.
     let inner = inner(script().step(3, Step::Wait(gate.clone())));
     tell(&inner, &[("range", "bytes=0-1850")]).await;
     tell(&inner, &[("range", "bytes=1852-")]).await;
@@ -158,7 +158,7 @@ async fn the_steps_of_a_body_are_those_of_its_parts() {
 }
 
 #[tokio::test]
-async fn each_call_has_its_script_and_what_was_asked_and_given_is_counted() {
+async fn each_call_has_its_script_and_its_request_and_answer_are_counted() {
     let inner = Inner::default();
     inner.answer_each("/a.mp4", [script().status(203), script(), script().fails()]);
     assert_eq!(tell(&inner, &[]).await.status, 203);
@@ -188,9 +188,9 @@ async fn conditions_are_judged_before_ranges() {
 #[tokio::test]
 async fn a_body_can_be_read_frame_by_frame() {
     let gate = Gate::shut();
-    // Bypassed, so that it is the inner service's own body.
+    // The request bypasses the cache, so the body is the inner service's own.
     let script = script().step(2, Step::Wait(gate.clone()));
-    let rig = Rig::new().fill(Fill::Whole).script("/a.mp4", script).layer(|layer| layer.bypass(|_| true));
+    let rig = Rig::new().fill(Fill::whole()).script("/a.mp4", script).layer(|layer| layer.bypass(|_| true));
     let mut reading: Reading = rig.get("/a.mp4").reading().await;
     assert_eq!(reading.status, 200);
     assert_eq!(reading.ready().len(), 617);

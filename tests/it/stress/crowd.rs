@@ -1,7 +1,7 @@
 //! Many futures on one task, polled in their own order.
 //!
-//! Tokio wakes those who wait for one value in an order that is another one each time; with a task for each viewer, that
-//! would be the order in which they go on.
+//! Tokio wakes the tasks that wait for one value in a different order each time. With a task for each client, the
+//! clients would go on in that order.
 
 use std::{
     future::Future,
@@ -15,14 +15,14 @@ use std::{
 
 use tokio::task::unconstrained;
 
-/// Drives all futures until each is ready, and gives what came of them, in their order.
+/// Drives all futures until each is ready, and returns their results in order.
 pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let members = futures.into_iter().map(|future| Member {
         bell: Arc::new(Bell { is_rung: AtomicBool::new(true), task: Mutex::new(Waker::noop().clone()) }),
         future: Some(Box::pin(future)),
         output: None,
     });
-    // They are many for one task's share of time.
+    // The futures are too many for one task's cooperative budget.
     unconstrained(Crowd { members: members.collect() }).await
 }
 
@@ -61,7 +61,7 @@ impl<F: Future> Future for Crowd<F> {
     }
 }
 
-/// Tells that one member is to be polled, and has the task polled that it is on.
+/// Marks one member for polling, and wakes the task of all members.
 struct Bell {
     is_rung: AtomicBool,
     task: Mutex<Waker>,

@@ -1,4 +1,4 @@
-//! What happens by chance, and the same each time for the same seed.
+//! Random choices that are the same each time for the same seed.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Dice of its own for somebody else.
+    /// Other dice, for another actor.
     pub(super) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -24,7 +24,7 @@ impl Dice {
         range.start + self.below(range.end - range.start)
     }
 
-    /// True in so many of a hundred cases.
+    /// True in this many of a hundred cases.
     pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

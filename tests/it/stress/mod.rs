@@ -1,7 +1,8 @@
-//! A hundred viewers, a store that loses things, an inner service that changes and dies, and one truth.
+//! A hundred clients, a store that loses things, an inner service that changes and dies, and one truth.
 //!
-//! What happens is decided by a seed alone: one thread, a clock that moves when nobody can do anything else, and dice of
-//! its own for everybody. A failure tells its seed; `STRESS_SEED=17` runs that one alone, `STRESS_SEED=0..500` many.
+//! A seed alone decides all events: there is one thread, a clock that moves when no task can do anything else, and
+//! separate dice for each actor. A failure prints its seed; `STRESS_SEED=17` runs that one alone,
+//! `STRESS_SEED=0..500` many.
 
 mod crowd;
 mod dice;
@@ -25,28 +26,28 @@ use self::{
 
 const VIEWERS: u64 = 100;
 
-/// The requests of each viewer.
+/// The number of requests of each client.
 const REQUESTS: u64 = 8;
 
-/// How often the world changes while all viewers are about.
+/// How often the world changes while all clients are active.
 const TURNS: u64 = 150;
 
-/// What came of one seed.
+/// The result of one seed.
 #[derive(Debug, Default, PartialEq)]
 struct Tally {
     requests: usize,
     truths: usize,
     hits: usize,
-    /// Of all that was seen, in order.
+    /// A digest of all answers, in order.
     digest: u64,
 }
 
-/// A viewer: asks, reads, and judges, again and again.
+/// A client: asks, reads, and judges, again and again.
 async fn watch(world: Arc<World>, mut dice: Dice) -> Result<Vec<Sight>, String> {
     let mut sights = Vec::new();
     for _ in 0..REQUESTS {
         sleep(Duration::from_millis(dice.below(120))).await;
-        // The first are the most popular.
+        // The first places are the most popular.
         let popular = dice.below(world.places.len() as u64) + 1;
         let place = &world.places[usize::try_from(dice.below(popular)).unwrap()];
         if dice.percent(3) {
@@ -60,7 +61,7 @@ async fn watch(world: Arc<World>, mut dice: Dice) -> Result<Vec<Sight>, String> 
     Ok(sights)
 }
 
-/// Runs a world to its end: all its viewers, and then one for each place, after all trouble.
+/// Runs a world to its end: all its clients, and after all trouble one more for each place.
 async fn run(fill: Fill, weather: Weather, seed: u64) -> Result<Tally, String> {
     let mut dice = Dice::new(seed);
     let world = Arc::new(World::new(fill, weather, &mut dice));
@@ -69,7 +70,7 @@ async fn run(fill: Fill, weather: Weather, seed: u64) -> Result<Tally, String> {
         let (world, mut dice) = (Arc::clone(&world), dice.fork());
         tokio::spawn(async move {
             for turn in 0.. {
-                // Where somebody waits for long, the others are long done.
+                // When one client waits for long, the others are long done, so the world changes more slowly.
                 let pause = if turn < TURNS { 40 } else { 10_000 };
                 sleep(Duration::from_millis(dice.below(pause))).await;
                 world.turn(&mut dice);
@@ -97,7 +98,7 @@ async fn run(fill: Fill, weather: Weather, seed: u64) -> Result<Tally, String> {
     })
 }
 
-/// The same on a runtime of its own, whose clock begins anew.
+/// Does the same on a runtime of its own, whose clock begins anew.
 fn run_alone(fill: Fill, weather: Weather, seed: u64) -> Tally {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime
@@ -105,7 +106,7 @@ fn run_alone(fill: Fill, weather: Weather, seed: u64) -> Tally {
         .unwrap_or_else(|why| panic!("{why}\nSTRESS_SEED={seed} in {fill:?} {weather:?}"))
 }
 
-/// Runs these seeds, or those that are asked for.
+/// Runs these seeds, or those that the environment names.
 fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
     let seeds = match std::env::var("STRESS_SEED") {
         Ok(asked) => match asked.split_once("..") {
@@ -121,7 +122,7 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
         all.truths += tally.truths;
         all.hits += tally.hits;
     }
-    // A cache that answers with errors alone tells no lies, either.
+    // A cache that answers only with errors tells no lies either, so a least share of good answers is required.
     let least = if weather == Weather::Calm { 85 } else { 60 };
     assert!(100 * all.truths >= least * all.requests, "{fill:?} {weather:?}: {all:?}");
     let least = if weather == Weather::Calm { 30 } else { 1 };
@@ -129,11 +130,11 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 }
 
 #[test]
-fn a_seed_is_all_that_there_is_to_know() {
-    for fill in [Fill::Whole, Fill::Progressive, Fill::Sliced] {
+fn a_seed_alone_decides_a_run() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
-        // But for which keys replace each other in the memory of what is not stored: of a dozen, in one run of sixteen,
-        // some do.
+        // Two runs are equal except for the keys that replace each other in the memory of unstorable responses. In
+        // one run of sixteen, some of a dozen keys do.
         let third = || run_alone(fill, Weather::Stormy, 7);
         assert!(first == second || [first, second].contains(&third()), "{fill:?}");
     }
@@ -142,20 +143,20 @@ fn a_seed_is_all_that_there_is_to_know() {
 #[test]
 fn whole() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Whole, weather, 0..4);
+        run_all(Fill::whole(), weather, 0..4);
     }
 }
 
 #[test]
 fn progressive() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Progressive, weather, 0..4);
+        run_all(Fill::progressive(), weather, 0..4);
     }
 }
 
 #[test]
 fn sliced() {
     for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
-        run_all(Fill::Sliced, weather, 0..4);
+        run_all(Fill::sliced(), weather, 0..4);
     }
 }

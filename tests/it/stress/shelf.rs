@@ -1,4 +1,4 @@
-//! A store that takes its time, loses what it likes, and fails as the dice say.
+//! A slow store that loses values at random, and fails as the dice say.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use tower_video_cache::{BoxError, Store};
 
 use super::dice::Dice;
 
-/// Clones share what they keep.
+/// Clones share their values.
 #[derive(Clone)]
 pub(super) struct Shelf {
     state: Arc<Mutex<State>>,
@@ -22,14 +22,14 @@ pub(super) struct Shelf {
 
 struct State {
     values: HashMap<String, Bytes>,
-    /// The keys in the order in which they came: that of the map is not the same each time.
+    /// The keys in the order in which they came. The order of the map differs each time.
     order: Vec<String>,
     dice: Dice,
     trouble: Trouble,
     room: usize,
 }
 
-/// How many of a hundred calls go wrong.
+/// The percentage of calls that go wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trouble {
     pub(super) gets: u64,
@@ -40,15 +40,15 @@ pub(super) struct Trouble {
 enum Fate {
     Done,
     Error,
-    /// Nothing is found, or kept, or removed.
+    /// The call finds, keeps or removes no value.
     Nothing,
     Corrupt,
-    /// It is done, and an error said.
+    /// The call takes effect, and returns an error.
     ErrorAfter,
 }
 
 impl Shelf {
-    /// Has room for so many values; what comes then is in place of another.
+    /// Has room for this many values. A further value replaces another.
     pub(super) fn new(mut dice: Dice, room: usize, says_capacity: bool, can_alter: bool) -> Self {
         let state = State {
             values: HashMap::new(),
@@ -65,17 +65,17 @@ impl Shelf {
         self.with(|state| state.trouble = trouble);
     }
 
-    /// Loses nothing by itself from now on.
+    /// Stops losing values by itself.
     pub(super) fn make_room(&self) {
         self.with(|state| state.room = usize::MAX);
     }
 
-    /// Loses so many values, whichever they are.
+    /// Loses this many values, at random.
     pub(super) fn lose(&self, count: u64) {
         self.with(|state| (0..count).for_each(|_| state.lose_one()));
     }
 
-    /// How this call goes, once it has taken its time.
+    /// The outcome of this call, once it has taken its time.
     async fn fate(&self, percent: impl FnOnce(Trouble) -> u64) -> Fate {
         let (pause, fate) = self.with(|state| {
             let percent = percent(state.trouble);
@@ -96,7 +96,7 @@ impl Shelf {
         }
         match fate {
             Some(fate) => fate,
-            // It hangs.
+            // The call hangs.
             None => pending().await,
         }
     }

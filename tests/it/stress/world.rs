@@ -1,5 +1,6 @@
-//! What there is to be seen: paths and all that they ever were, and who changes them.
+//! The world of a run: paths with all their versions, and the events that change them.
 
+use std::num::NonZeroUsize;
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard},
@@ -8,7 +9,7 @@ use std::{
 
 use http::Method;
 use tokio::time::{timeout, Instant};
-use tower_video_cache::{Abandon, ChunkSize, Fill, VideoCacheLayer};
+use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Retry, Timeouts, VideoCacheLayer};
 
 use super::{
     dice::Dice,
@@ -22,7 +23,7 @@ use crate::{
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Weather {
-    /// Nothing; but representations change, and viewers leave.
+    /// No call fails, but representations change, and clients leave.
     Calm,
     /// The store loses values, and has little room.
     Lossy,
@@ -35,12 +36,12 @@ pub(super) struct World {
     pub(super) weather: Weather,
     rig: Rig,
     shelf: Shelf,
-    /// Whether the store may fail to remove: then what was invalidated may come back.
+    /// Whether the store may fail to remove. If so, an invalidated response may come back.
     fails_to_remove: bool,
     began: Instant,
 }
 
-/// A path and its story.
+/// A path and its history.
 pub(super) struct Place {
     path: String,
     kind: Kind,
@@ -52,11 +53,11 @@ struct Story {
     versions: Vec<Version>,
     /// The oldest version that no unsafe request has invalidated.
     floor: u32,
-    /// Whether there was another version, or an unsafe request: what was there before is not made whole any more.
+    /// Whether there was another version, or an unsafe request. Older stored bytes are not completed after that.
     is_disturbed: bool,
-    /// Whether a body may have stalled: then whoever gets it as it is waits for ever.
+    /// Whether a body may have stalled. A client that gets that body directly waits for ever.
     stalls: bool,
-    /// What happened here of late.
+    /// The latest events at this place.
     events: VecDeque<String>,
 }
 
@@ -67,25 +68,32 @@ impl World {
         let shelf =
             Shelf::new(dice.fork(), usize::try_from(room).unwrap(), dice.percent(50), dice.percent(70));
         let mut rig = Rig::new();
-        rig.layer = VideoCacheLayer::new(shelf.clone())
-            .chunk_size(ChunkSize::new(CHUNK).unwrap())
-            .clock(rig.clock.clone())
-            .fill(fill)
-            .abandon(*dice.one_of(&[
-                Abandon::Finish,
-                Abandon::Finish,
-                Abandon::Stop,
-                Abandon::FinishFromPercent(50),
-                Abandon::FinishWithin(3000),
-            ]))
-            .read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
-            .fill_ahead(*dice.one_of(&[1, 3, 32]))
-            .most_slices(*dice.one_of(&[1, 3, 32]))
-            // A body that is to be filled anew to be healed breaks where there is no place for that.
-            .most_fills(*dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }))
-            .resumes(*dice.one_of(&[0, 1, 3]))
-            .follower_limit(seconds(*dice.one_of(&[1, 30])))
-            .store_limit(Duration::from_millis(*dice.one_of(&[100, 2000])));
+        rig.layer =
+            VideoCacheLayer::new(shelf.clone())
+                .chunk_size(ChunkSize::new(CHUNK).unwrap())
+                .clock(rig.clock.clone())
+                .fill(
+                    fill.read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
+                        .max_lead(*dice.one_of(&[1000, 3000, 32_000]))
+                        .max_calls(at_least_one(*dice.one_of(&[1, 3, 32]))),
+                )
+                .abandon(*dice.one_of(&[
+                    Abandon::Finish,
+                    Abandon::Finish,
+                    Abandon::Stop,
+                    Abandon::FinishFromPercent(50),
+                    Abandon::FinishWithin(3000),
+                ]))
+                // A body whose refill finds no place among the fills breaks.
+                .limits(Limits::default().max_fills(at_least_one(
+                    *dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }),
+                )))
+                .retry(Retry::default().attempts(*dice.one_of(&[0, 1, 3])))
+                .timeouts(
+                    Timeouts::default()
+                        .follower(seconds(*dice.one_of(&[1, 30])))
+                        .store(Duration::from_millis(*dice.one_of(&[100, 2000]))),
+                );
         let places = (0..12).map(|index| {
             let kind = *dice.one_of(if index < 4 { &[Kind::Tagged, Kind::Dated] } else { &Kind::ALL });
             Place::new(format!("/{index}.mp4"), kind)
@@ -98,7 +106,7 @@ impl World {
         world
     }
 
-    /// Does one thing to the world that nobody asked for.
+    /// Makes one change to the world that no client asked for.
     pub(super) fn turn(&self, dice: &mut Dice) {
         match dice.below(5) {
             0 => self.change(dice.one_of(&self.places), dice),
@@ -113,7 +121,7 @@ impl World {
         }
     }
 
-    /// The end of all trouble.
+    /// Ends all trouble.
     pub(super) fn clear_up(&self) {
         self.shelf.trouble(Trouble::default());
         self.shelf.make_room();
@@ -123,7 +131,7 @@ impl World {
         }
     }
 
-    /// Asks it and judges the answer. The viewer may be slow, and may leave at any moment.
+    /// Asks for the place and judges the answer. The client may be slow, and may leave at any moment.
     pub(super) async fn ask(
         &self,
         place: &Place,
@@ -157,7 +165,7 @@ impl World {
         }
     }
 
-    /// Asks for something to be done that makes what is stored untrue.
+    /// Sends an unsafe request, which makes the stored response untrue.
     pub(super) async fn ask_unsafely(&self, place: &Place, dice: &mut Dice) {
         if dice.percent(70) {
             self.change(place, dice);
@@ -178,8 +186,8 @@ impl World {
         }
     }
 
-    /// Whether a viewer gets all of it, now that there is no more trouble: the second at the latest, for the first may
-    /// still be the one who finds that something is lost for good.
+    /// Checks that a client gets all of it, now that there is no more trouble. The second request must succeed,
+    /// because the first may still be the one that finds a value lost for good.
     pub(super) async fn is_well(&self, place: &Place) -> Result<(), String> {
         let question = Question::new(Method::GET, &place.path);
         let first = question.put_to(&self.rig, PATIENCE).await;
@@ -217,18 +225,18 @@ impl World {
         (Heard::Start(reading.stop(None)), true)
     }
 
-    /// Has the place be something else from now on.
+    /// Changes the representation at the place.
     fn change(&self, place: &Place, dice: &mut Dice) {
         let mut story = place.story();
         let number = u32::try_from(story.versions.len()).unwrap() + 1;
         let length = match (dice.below(10), story.versions.last()) {
-            // The same as before: its length tells nobody that it is another one.
+            // The new version has the length of the old one, so the length does not tell them apart.
             (0..=5, Some(version)) => version.bytes.len(),
             (6, _) => *dice.one_of(&[0, 1, 999, 1000, 1001, 2000]),
             _ => usize::try_from(dice.below(14_000)).unwrap(),
         };
         let mut version = Version::new(&place.path, number, place.kind, length);
-        // Two that are empty are the same.
+        // Two empty versions are the same.
         let same = story.versions.iter().filter(|other| other.bytes == version.bytes);
         version.made = same.flat_map(|other| other.made.clone()).collect();
         let scripts = self.scripts(&version, &mut story, dice);
@@ -239,7 +247,7 @@ impl World {
         self.note(place, &format!("version {number}, of {length} bytes"));
     }
 
-    /// How the inner service gives this version.
+    /// The scripts by which the inner service gives this version.
     fn scripts(&self, version: &Version, story: &mut Story, dice: &mut Dice) -> Vec<Script> {
         let millis = |dice: &mut Dice| Duration::from_millis(*dice.one_of(&[0, 0, 1, 5, 40]));
         let mut script = version.script().takes(millis(dice)).paced(millis(dice));
@@ -277,7 +285,7 @@ impl Place {
         Self { path, kind, story: Mutex::default() }
     }
 
-    /// What somebody might ask of this place.
+    /// A random question that a client might ask about this place.
     pub(super) fn question(&self, dice: &mut Dice) -> Question {
         let story = self.story();
         let length = story.versions.last().unwrap().bytes.len() as u64;
@@ -317,7 +325,7 @@ impl Place {
         }
     }
 
-    /// Its story, to be read by people.
+    /// The history of the place, for people to read.
     pub(super) fn tell(&self) -> String {
         let story = self.story();
         let events: Vec<_> = story.events.iter().cloned().collect();
@@ -330,7 +338,8 @@ impl Place {
 }
 
 impl Story {
-    /// Remembers what the cache calls a version that has no tag. No two that differ may be called the same.
+    /// Remembers the tag that the cache made for a version without one. No two different versions may get the same
+    /// tag.
     fn recall(&mut self, heard: &Heard) -> Result<(), String> {
         let (Heard::All(answer) | Heard::Start(answer)) = heard else { return Ok(()) };
         let (tag, number) = (answer.field("etag"), answer.field("x-version"));
@@ -349,12 +358,12 @@ impl Story {
     }
 }
 
-/// What a viewer saw, for the record.
+/// A client's result, for the record.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Sight {
     pub(super) is_true: bool,
     pub(super) is_hit: bool,
-    /// It was the viewer who ended it.
+    /// Whether the client ended it.
     pub(super) left: bool,
     what: String,
 }
@@ -374,6 +383,10 @@ impl Sight {
             what: format!("{verdict:?} {status} {range} {} bytes {error} {by}", bytes.len()),
         }
     }
+}
+
+fn at_least_one(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
 }
 
 /// Longer than all limits of the layer together.

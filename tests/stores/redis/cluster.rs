@@ -40,7 +40,7 @@ async fn a_node_of_a_cluster_that_dies_and_comes_back_is_found_again() {
             Err(error) => assert!(began.elapsed() < BUSY, "{error}"),
         }
     }
-    soon("what is on other nodes is there", || async {
+    soon("values on other nodes are there", || async {
         let mut got = 0;
         for key in &keys {
             got += usize::from(store.get(key).await.is_ok());
@@ -80,7 +80,7 @@ async fn a_node_of_a_cluster_that_hangs_costs_the_others_little_and_is_found_aga
     }
     film.watch(&layer).await;
     film.watch_part_or_all(&layer, 100_000..300_000).await;
-    soon("what is on other nodes is there", || async {
+    soon("values on other nodes are there", || async {
         let mut got = 0;
         for key in keys.iter().filter(|key| !is_lost(key)) {
             got += usize::from(store.get(key).await.is_ok());
@@ -106,7 +106,7 @@ async fn the_successor_of_a_node_that_hangs_is_found() {
     }
     let of_first = cluster.0[0].keys("tvc:*").len();
     soon("it is told", || async { (follower.keys("tvc:*").len() == of_first).then_some(()) }).await;
-    // Its kernel goes on to acknowledge whatever it is sent.
+    // Its kernel still acknowledges everything that is sent to it.
     cluster.0[0].hang();
     soon("there is a successor", || async { follower.says(&["role"]).starts_with("master").then_some(()) })
         .await;
@@ -114,7 +114,7 @@ async fn the_successor_of_a_node_that_hangs_is_found() {
         let got = soon("every key is there", || async { store.get(key).await.ok() }).await;
         assert_eq!(got.unwrap(), value(1000), "{key}");
     }
-    // Over every connection.
+    // The calls go over every connection.
     for key in keys.iter().map(String::as_str).chain(["m/a", "m/b", "m/c"]).cycle().take(95) {
         assert_eq!(store.get(key).await.unwrap().unwrap(), value(1000), "{key}");
     }

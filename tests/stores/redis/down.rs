@@ -14,7 +14,7 @@ tests! {
     Redis::PROGRAMS => on_one_thread:
         a_dead_server_costs_next_to_nothing_and_is_found_again,
         a_server_that_was_started_anew_between_two_calls_is_met_at_the_first,
-        a_server_that_is_not_there_yet_is_found_when_it_is,
+        a_server_that_starts_late_is_found_once_it_runs,
         a_server_that_hangs_costs_the_timeout_a_few_times,
         a_full_server_refuses_and_still_gives,
         a_refusal_is_no_reason_to_leave_the_server_alone;
@@ -57,7 +57,7 @@ async fn a_server_that_was_started_anew_between_two_calls_is_met_at_the_first() 
     }
 }
 
-async fn a_server_that_is_not_there_yet_is_found_when_it_is() {
+async fn a_server_that_starts_late_is_found_once_it_runs() {
     let mut server = Redis::start(&[]).await;
     server.kill();
     let store = RedisStore::new(&server.url()).unwrap().timeout(BUSY * 2).pause(PAUSE);
@@ -93,7 +93,7 @@ async fn a_full_server_refuses_and_still_gives() {
     let mut refused = 0;
     for index in 1..20 {
         refused += u32::from(store.put(&format!("c/a/{index}"), value(1 << 20)).await.is_err());
-        // A refusal is an answer: the server is not left alone for it.
+        // A refusal is an answer, so the store does not leave the server alone.
         assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20));
     }
     assert!(refused > 5, "{refused}");

@@ -1,4 +1,4 @@
-//! What a server keeps, for how long, and what the settings are.
+//! The values that a server keeps, and for how long. Also the settings.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_server_keeps_the_contract() {
     let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap();
     conformance::check(&store).await;
-    let refreshed = store.expiry(Duration::from_secs(60)).refreshed_on_use(true).prefix("another:");
+    let refreshed = store.expiry(Duration::from_secs(60)).refresh_on_use(true).prefix("another:");
     conformance::check(&refreshed).await;
     assert!(server.keys("*").iter().all(|key| key.starts_with("tvc:") || key.starts_with("another:")));
 }
@@ -73,14 +73,14 @@ async fn a_value_is_kept_for_its_time() {
     server.says(&["pexpire", "tvc:c/hour", "60000"]);
     store.get("c/hour").await.unwrap().unwrap();
     assert!(server.number(&["pttl", "tvc:c/hour"]) <= 60_000, "since it was put");
-    let store = store.refreshed_on_use(true);
+    let store = store.refresh_on_use(true);
     assert_eq!(store.get("c/hour").await.unwrap().unwrap(), value(10));
     assert!(server.number(&["pttl", "tvc:c/hour"]) > 3_500_000, "since it was used");
 
-    let store = store.expiry(Duration::from_millis(30)).refreshed_on_use(false);
+    let store = store.expiry(Duration::from_millis(30)).refresh_on_use(false);
     store.put("c/moment", value(10)).await.unwrap();
     soon("it expires", || async { store.get("c/moment").await.unwrap().is_none().then_some(()) }).await;
-    // Neither none nor the longest that can be said is an error.
+    // Neither an expiry of zero nor the longest possible one is an error.
     for expiry in [Duration::ZERO, Duration::MAX] {
         RedisStore::new(&server.url()).unwrap().expiry(expiry).put("c/odd", value(10)).await.unwrap();
     }
@@ -95,7 +95,7 @@ async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contrac
         server.url().replace("//", "//films:secret@")
     };
     let keeps = |store: RedisStore| async move {
-        let store = store.expiry(Duration::from_secs(60)).refreshed_on_use(true);
+        let store = store.expiry(Duration::from_secs(60)).refresh_on_use(true);
         conformance::check(&store).await;
         let minute = Duration::from_secs(60);
         assert_eq!(store.lease("l/a", "me", minute).await.unwrap(), Lease::Granted);
@@ -113,12 +113,12 @@ async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contrac
 
 fn a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime() {
     for url in ["", "redis", "http://127.0.0.1", "redis://127.0.0.1/films", "redis://0.0.0.0"] {
-        assert!(RedisStore::new(url).unwrap_err().is_setting(), "{url}");
-        assert!(RedisStore::cluster([url]).unwrap_err().is_setting(), "{url}");
-        assert!(RedisStore::sentinel([url], "films").unwrap_err().is_setting(), "{url}");
+        assert!(RedisStore::new(url).unwrap_err().is_config(), "{url}");
+        assert!(RedisStore::cluster([url]).unwrap_err().is_config(), "{url}");
+        assert!(RedisStore::sentinel([url], "films").unwrap_err().is_config(), "{url}");
     }
-    assert!(RedisStore::cluster([""; 0]).unwrap_err().is_setting());
-    assert!(RedisStore::sentinel(["redis://127.0.0.1"], "unix:///films").unwrap_err().is_setting());
+    assert!(RedisStore::cluster([""; 0]).unwrap_err().is_config());
+    assert!(RedisStore::sentinel(["redis://127.0.0.1"], "unix:///films").unwrap_err().is_config());
     let secret = format!("{:?}", RedisStore::new("redis://me:secret@127.0.0.1:1/2").unwrap());
     assert!(!secret.contains("secret"), "{secret}");
     RedisStore::cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap();
@@ -130,15 +130,15 @@ async fn a_prefix_of_other_characters_is_a_wrong_setting() {
         let store = RedisStore::new("redis://127.0.0.1:1").unwrap().prefix(prefix);
         for error in [store.get("c/a").await.unwrap_err(), store.put("c/a", value(1)).await.unwrap_err()] {
             let error = error.downcast::<tower_video_cache::Error>().unwrap();
-            assert!(error.is_setting(), "{prefix}");
+            assert!(error.is_config(), "{prefix}");
         }
     }
 }
 
 async fn a_value_that_redis_does_not_keep_is_declined() {
     let store = RedisStore::new("redis://127.0.0.1:1").unwrap();
-    let largest = usize::try_from(store.largest_value().unwrap()).unwrap();
-    // Zeros that nobody touches are no memory.
+    let largest = usize::try_from(store.max_value_size().unwrap()).unwrap();
+    // Zeros that no code touches take no memory.
     let refused = store.put("c/a", Bytes::from(vec![0; largest + 1])).await.unwrap_err();
     assert!(refused.to_string().contains("larger"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! Whose a lease is.
+//! The holder of a lease.
 
 use std::time::Duration;
 
@@ -89,14 +89,14 @@ async fn a_lease_granted_just_before_the_wire_broke_is_granted() {
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay);
     store.get("m/a").await.unwrap();
-    // Not a byte of the answer.
+    // Not a byte of the answer passes.
     relay.cut(0, 1);
     assert_eq!(store.lease("l/a", ONE, Duration::from_secs(60)).await.unwrap(), Lease::Granted);
     assert_eq!(relay.cuts_left(), 0);
     assert_eq!(store.lease("l/a", OTHER, Duration::from_secs(60)).await.unwrap(), Lease::Taken);
 }
 
-/// What a user may not do, or a server not understand.
+/// Commands that a user is not allowed, or a server does not know.
 const WITHOUT_SCRIPTS: [&[&str]; 3] = [&["-eval"], &["-pexpire"], &["-@scripting"]];
 
 async fn a_user_without_scripts_is_offered_no_lease_and_none_is_left_behind() {

@@ -1,4 +1,5 @@
-//! [`RedisStore`] over real servers: what it keeps, what it costs when they are down, and whose a lease is.
+//! [`RedisStore`] over real servers: the values that it keeps, its cost when they are down, and the holders of its
+//! leases.
 
 mod cluster;
 mod down;
@@ -36,28 +37,28 @@ fn store_behind(relay: &Relay) -> RedisStore {
     RedisStore::new(&format!("redis://127.0.0.1:{}", relay.port)).unwrap()
 }
 
-/// The server is left alone. The error tells, and not the time, which may be long on a busy machine.
+/// Checks that the server is left alone. The error shows it; the time may be long on a busy machine.
 async fn is_not_asked<T: Debug>(call: impl Future<Output = Result<T, BoxError>>) {
     let error = call.await.unwrap_err();
     assert!(error.to_string().contains("not asked"), "{error}");
 }
 
-/// The error, and how long it took.
+/// The error, and the time that the call took.
 async fn failed<T: Debug>(call: impl Future<Output = Result<T, BoxError>>) -> (BoxError, Duration) {
     let began = Instant::now();
     let error = call.await.unwrap_err();
     (error, began.elapsed())
 }
 
-/// Bytes of every value, the line ends of Redis' protocol among them.
+/// A value with all byte values, including the line ends of Redis' protocol.
 fn value(length: usize) -> Bytes {
     b"$-1\r\n".iter().copied().chain((0..=u8::MAX).cycle()).take(length).collect()
 }
 
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// One that is not over before the next call, though others have the processor.
+/// A pause that lasts until the next call, even on a busy machine.
 const LONG_PAUSE: Duration = Duration::from_secs(3);
 
-/// More than anything takes on a busy machine but what has to be waited for.
+/// More than any call takes on a busy machine, apart from required waits.
 const BUSY: Duration = Duration::from_secs(8);

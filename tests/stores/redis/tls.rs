@@ -17,7 +17,7 @@ use crate::{
 tests! {
     TLS_PROGRAMS => on_one_thread:
         a_server_over_tls_keeps_the_contract,
-        a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has,
+        a_certificate_that_is_not_trusted_is_an_error_and_clients_get_the_inner_services_answer,
         a_proxy_keeps_its_films_over_tls;
     Authority::PROGRAMS => plain:
         root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting;
@@ -32,7 +32,7 @@ async fn a_server_over_tls_keeps_the_contract() {
     }
 }
 
-async fn a_certificate_that_is_not_trusted_is_an_error_and_viewers_get_what_the_inner_service_has() {
+async fn a_certificate_that_is_not_trusted_is_an_error_and_clients_get_the_inner_services_answer() {
     let server = Tls::start().await;
     let stranger = Authority::new();
     let public = server.store("127.0.0.1");
@@ -67,22 +67,22 @@ fn root_certificates_that_are_none_or_for_no_tls_are_a_wrong_setting() {
     let store = || RedisStore::new("rediss://127.0.0.1").unwrap();
     let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for none in [b"", &b"films"[..], broken] {
-        assert!(store().root_certificates(none).unwrap_err().is_setting());
+        assert!(store().root_certificates(none).unwrap_err().is_config());
     }
     store().root_certificates(&pem).unwrap();
     let cluster = |urls: [&str; 2]| RedisStore::cluster(urls).unwrap().root_certificates(&pem);
     cluster(["rediss://127.0.0.1:1", "rediss://127.0.0.1:2"]).unwrap();
-    assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_setting());
+    assert!(cluster(["redis://127.0.0.1:1", "redis://127.0.0.1:2"]).unwrap_err().is_config());
     let plain = RedisStore::new("redis://127.0.0.1").unwrap();
-    assert!(plain.root_certificates(&pem).unwrap_err().is_setting());
+    assert!(plain.root_certificates(&pem).unwrap_err().is_config());
     let any = RedisStore::new("rediss://127.0.0.1#insecure").unwrap();
-    assert!(any.root_certificates(&pem).unwrap_err().is_setting());
-    assert!(cluster(["rediss://127.0.0.1:1/#insecure"; 2]).unwrap_err().is_setting());
+    assert!(any.root_certificates(&pem).unwrap_err().is_config());
+    assert!(cluster(["rediss://127.0.0.1:1/#insecure"; 2]).unwrap_err().is_config());
     let watched = RedisStore::sentinel(["rediss://127.0.0.1"], "films").unwrap();
-    assert!(watched.root_certificates(&pem).unwrap_err().is_setting());
+    assert!(watched.root_certificates(&pem).unwrap_err().is_config());
 }
 
-/// A server at two ports, of which one speaks TLS.
+/// A server at two ports, one of which speaks TLS.
 struct Tls {
     plain: Redis,
     port: u16,
@@ -106,7 +106,7 @@ impl Tls {
         Self { plain, port, authority }
     }
 
-    /// Trusts public authorities alone.
+    /// A store that trusts only public authorities.
     fn store(&self, host: &str) -> RedisStore {
         RedisStore::new(&format!("rediss://{host}:{}", self.port)).unwrap()
     }

@@ -1,4 +1,4 @@
-//! The layer over it.
+//! The layer over Redis.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +14,12 @@ use crate::{
 
 tests! {
     Redis::PROGRAMS => on_one_thread:
-        viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service,
-        viewers_get_the_movie_though_redis_dies_before_and_while_they_watch,
-        viewers_get_the_movie_though_redis_hangs;
+        clients_get_the_video_from_redis_and_evicted_chunks_from_the_inner_service,
+        clients_get_the_video_though_redis_dies_before_and_while_they_read,
+        clients_get_the_video_though_redis_hangs;
 }
 
-async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_service() {
+async fn clients_get_the_video_from_redis_and_evicted_chunks_from_the_inner_service() {
     let server = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let film = Film::of(LENGTH);
     let layer = node(RedisStore::new(&server.url()).unwrap());
@@ -47,10 +47,10 @@ async fn viewers_get_the_movie_from_redis_and_what_redis_evicted_from_the_inner_
     film.watch(&layer).await;
     let asked = film.asked().len();
     assert!(film.watch(&layer).await.contains("hit"));
-    assert_eq!(film.asked().len(), asked, "what was evicted is stored again");
+    assert_eq!(film.asked().len(), asked, "evicted chunks are stored again");
 }
 
-async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
+async fn clients_get_the_video_though_redis_dies_before_and_while_they_read() {
     let mut server = Redis::start(&[]).await;
     let film = Film::of(LENGTH);
     let layer = node(RedisStore::new(&server.url()).unwrap().pause(PAUSE));
@@ -76,7 +76,7 @@ async fn viewers_get_the_movie_though_redis_dies_before_and_while_they_watch() {
     assert_eq!(film.asked().len(), asked);
 }
 
-async fn viewers_get_the_movie_though_redis_hangs() {
+async fn clients_get_the_video_though_redis_hangs() {
     let server = Redis::start(&[]).await;
     let store = RedisStore::new(&server.url()).unwrap().timeout(Duration::from_millis(100)).pause(PAUSE);
     let (film, layer) = (Film::of(LENGTH), node(store));
@@ -96,6 +96,6 @@ fn node(store: RedisStore) -> VideoCacheLayer {
     VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
 }
 
-/// Of a film of 48 chunks.
+/// The length of a video of 48 chunks.
 const LENGTH: usize = 3 << 20;
 const CHUNK: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! The wire between.
+//! The connection between the store and its server.
 
 use std::{
     num::NonZeroUsize,
@@ -27,7 +27,7 @@ async fn a_wire_cut_in_the_midst_of_a_value_is_an_error_or_the_value() {
     let relay = Relay::to(server.port).await;
     let store = store_behind(&relay);
     store.put("c/a/0", value(1 << 20)).await.unwrap();
-    // More than the greeting of a new connection.
+    // More bytes than the greeting of a new connection.
     for after in [1000, 10_000, 100_000, 500_000, (1 << 20) + 5] {
         relay.cut(after, 1);
         assert_eq!(store.get("c/a/0").await.unwrap().unwrap(), value(1 << 20), "asked once more");
@@ -71,7 +71,7 @@ async fn a_slow_wire_costs_its_time_or_the_timeout() {
 async fn waiting_for_a_place_counts_towards_the_timeout_and_not_against_the_server() {
     let server = Redis::start(&[]).await;
     let relay = Relay::to(server.port).await;
-    let store = store_behind(&relay).in_flight(NonZeroUsize::MIN);
+    let store = store_behind(&relay).max_in_flight(NonZeroUsize::MIN);
     let slow = Duration::from_millis(800);
     let store = store.connections(NonZeroUsize::MIN).timeout(slow * 3);
     store.put("c/a/0", value(10)).await.unwrap();

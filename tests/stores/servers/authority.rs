@@ -1,4 +1,4 @@
-//! An authority that signs the certificate of one server, by `openssl`.
+//! An authority that signs the certificate of one server, with `openssl`.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ impl Authority {
     pub(crate) const PROGRAMS: Programs = &["openssl"];
 
     pub(crate) fn new() -> Self {
-        let program = program("openssl").expect("a list says what a test needs");
+        let program = program("openssl").expect("each list names the programs that its tests need");
         let authority = Self { program, folder: Folder::new() };
         authority
             .run(&["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"], &KEY);
@@ -31,7 +31,7 @@ impl Authority {
         authority
     }
 
-    /// What a client is to trust.
+    /// The certificate that a client must trust.
     pub(crate) fn pem(&self) -> Vec<u8> {
         fs::read(self.path()).unwrap()
     }
@@ -60,5 +60,5 @@ impl Authority {
     }
 }
 
-/// A new key, which nothing encrypts.
+/// A new key, without encryption.
 const KEY: [&str; 6] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-batch"];

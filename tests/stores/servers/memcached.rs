@@ -1,4 +1,4 @@
-//! `memcached`, with as much memory and as large items as a test says.
+//! `memcached`, with the memory and the item size that a test sets.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
 
 pub(crate) struct Memcached {
     program: PathBuf,
-    /// None, if it is at a socket.
+    /// `None` if it listens at a socket.
     port: Option<u16>,
     options: Vec<String>,
     process: Process,
@@ -36,7 +36,7 @@ impl Memcached {
         Self::run(true, options).await
     }
 
-    /// How a client names it.
+    /// The address for a client.
     pub(crate) fn endpoint(&self) -> String {
         match self.port {
             Some(port) => format!("tcp://127.0.0.1:{port}"),
@@ -45,7 +45,7 @@ impl Memcached {
     }
 
     async fn run(at_a_port: bool, options: &[&str]) -> Self {
-        let program = program("memcached").expect("a list says what a test needs");
+        let program = program("memcached").expect("each list names the programs that its tests need");
         let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
         let folder = Folder::new();
         let (port, process) = soon("memcached starts", || async {
@@ -73,12 +73,12 @@ impl Server for Memcached {
         Self::start(&[]).await
     }
 
-    /// The layer alone limits the time of a call: see [`OpendalStore`].
+    /// Only the layer limits the time of a call: see [`OpendalStore`].
     fn store(&self, relay: Option<u16>, _: Duration) -> OpendalStore {
         let endpoint = relay.map_or(self.endpoint(), |port| format!("tcp://127.0.0.1:{port}"));
         let service =
             services::Memcached::default().endpoint(&endpoint).default_ttl(Duration::from_secs(3600));
-        OpendalStore::new(Operator::new(service).unwrap()).largest_value((1 << 20) - 512)
+        OpendalStore::new(Operator::new(service).unwrap()).max_value_size((1 << 20) - 512)
     }
 
     fn port(&self) -> u16 {
@@ -91,21 +91,21 @@ impl Server for Memcached {
 
     async fn begin_again(&mut self) {
         self.process.kill();
-        // Else it would seem to be there already.
+        // An old socket file would make the server seem ready.
         let _ = fs::remove_file(self.socket());
         let (program, port, options, folder) = (&self.program, self.port, &self.options, &self.folder);
         self.process = soon("it has its place again", || process(program, port, options, folder)).await;
     }
 }
 
-/// None if it could not have the port.
+/// Returns `None` if it could not get the port.
 async fn process(program: &Path, port: Option<u16>, options: &[String], folder: &Folder) -> Option<Process> {
     let at = port.map(|port| port.to_string());
     let listening = match &at {
         Some(port) => vec!["-l", "127.0.0.1", "-U", "0", "-p", port],
         None => vec!["-s", SOCKET],
     };
-    // Without it, it does not run as root, which builders often are; to others it means nothing.
+    // Without it, the server does not run as root, which builders often are. For other users it has no effect.
     let always = ["-u", "root"].into_iter().chain(listening);
     let process = Process::start(program, always.chain(options.iter().map(String::as_str)), folder);
     let is_ours = format!("STAT pid {}\r", process.id());

@@ -1,4 +1,4 @@
-//! What the servers of all stores have in common.
+//! The common parts of all servers.
 
 pub(crate) mod authority;
 pub(crate) mod memcached;
@@ -33,25 +33,25 @@ pub(crate) trait Server: Sized {
 
     const PROGRAMS: Programs;
 
-    /// An empty one. Behind a relay, it must listen at a port.
+    /// Starts an empty server. Behind a relay, it must listen at a port.
     fn begin(at_a_port: bool) -> impl Future<Output = Self>;
 
-    /// A store of its own, as another node has, each of whose calls takes no longer than the limit.
+    /// A store of its own, as another node has. Each of its calls takes no longer than the limit.
     fn store(&self, relay: Option<u16>, limit: Duration) -> Self::Store;
 
     fn port(&self) -> u16;
 
     fn process(&mut self) -> &mut Process;
 
-    /// At the same place.
+    /// Starts the server again at the same place.
     fn begin_again(&mut self) -> impl Future<Output = ()>;
 }
 
-/// A server, or a test in a process of its own, that is killed when the test is over, however it ends.
+/// A server, or a test in a process of its own, that is killed when the test ends, whatever the result.
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts it in `folder`, where it may write what it likes.
+    /// Starts it in `folder`, in which it may write any files.
     pub(crate) fn start(
         program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -63,7 +63,7 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    /// Starts this program once more, for one of its tests, with a variable of the environment.
+    /// Starts this program once more, for one of its tests, with an environment variable.
     pub(crate) fn of_test(test: &str, variable: &str, value: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", test, "--include-ignored", "--nocapture"]).env(variable, value);
@@ -71,9 +71,9 @@ impl Process {
         Self(command.spawn().unwrap())
     }
 
-    /// The lines that a test says, from where it is now.
+    /// The lines that a test prints from now on.
     pub(crate) fn lines(&mut self) -> impl Iterator<Item = String> + '_ {
-        let said = self.0.stdout.as_mut().expect("what servers say is not kept");
+        let said = self.0.stdout.as_mut().expect("the output of servers is not kept");
         BufReader::new(said).lines().map_while(Result::ok)
     }
 
@@ -81,14 +81,14 @@ impl Process {
         self.0.id()
     }
 
-    /// Whether it has ended of itself: most likely since another program took its port.
+    /// Whether it has ended by itself, most likely because another program took its port.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// As the power cord would.
+    /// Kills it abruptly, like a power cut.
     pub(crate) fn kill(&mut self) {
-        // Already ended is as good.
+        // An error means that it has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -106,14 +106,15 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens at, below those that the system hands out by itself.
+/// A port without a listener, below those that the system hands out by itself.
 ///
-/// One that the system chooses is for who keeps it. A server gives its port up when it is killed, and wants it back: until
-/// then any socket could have it, even that of a client who tries to connect to it, and so meets itself.
+/// A port that the system chooses belongs to the socket that keeps it. A server gives its port up when it is killed,
+/// and wants it back. Until then any socket could get the port. Even a client that tries to connect to it could, and
+/// would then connect to itself.
 pub(crate) fn free_port() -> u16 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     loop {
-        // Another process begins elsewhere.
+        // Another process begins at another number.
         let number = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(process::id().wrapping_mul(101));
         let port = PORTS.start + u16::try_from(number % u32::from(PORTS.end - PORTS.start)).unwrap();
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
@@ -122,7 +123,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// A process that is up; none if it ended first, most likely since another program has its port.
+/// Returns a process that is ready; `None` if it ended first, most likely because another program has its port.
 pub(crate) async fn up<F: Future<Output = bool>>(
     mut process: Process,
     is_up: impl Fn() -> F,
@@ -138,11 +139,11 @@ pub(crate) async fn up<F: Future<Output = bool>>(
         }
     })
     .await;
-    // Else another had the port, and answered.
+    // Otherwise another program had the port, and answered.
     (is_up && !process.has_ended()).then_some(process)
 }
 
-/// Whether who listens at `port` says what is expected.
+/// Whether the listener at `port` answers as expected.
 pub(crate) async fn says(port: u16, question: &str, expected: &str) -> bool {
     match TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
         Ok(server) => answers(server, question, expected).await,
@@ -150,7 +151,7 @@ pub(crate) async fn says(port: u16, question: &str, expected: &str) -> bool {
     }
 }
 
-/// Whether who is at the other end says what is expected.
+/// Whether the other end of the connection answers as expected.
 pub(crate) async fn answers(
     mut server: impl AsyncRead + AsyncWrite + Unpin,
     question: &str,
@@ -169,7 +170,7 @@ pub(crate) async fn answers(
     matches!(timeout(Duration::from_secs(1), answer).await, Ok(Ok(true)))
 }
 
-/// Tries until there is something: real servers take their time, though never for long.
+/// Tries until there is a result. Real servers take some time, though never long.
 pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
     let began = Instant::now();
     loop {
@@ -181,5 +182,5 @@ pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, mut attem
     }
 }
 
-/// Systems choose ports above these.
+/// Systems choose their ports above these.
 const PORTS: Range<u16> = 10_000..32_000;

@@ -17,7 +17,7 @@ use crate::{
 
 tests! {
     Redis::PROGRAMS => on_one_thread:
-        another_at_the_port_is_not_taken_for_the_server;
+        another_program_at_the_port_is_not_taken_for_the_server;
 }
 
 /// One server on loopback, without persistence.
@@ -30,9 +30,9 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Where an argument is [`A_PORT`], it has one more.
+    /// Starts a server. Each argument [`A_PORT`] stands for a further port.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        // All anew: it may have been any of them that another program has.
+        // All ports are chosen anew, because another program may have any of them.
         let port = |argument: &&str| {
             if *argument == A_PORT {
                 free_port().to_string()
@@ -56,14 +56,14 @@ impl Redis {
         self.process.kill();
     }
 
-    /// At the same port, and empty.
+    /// Starts it again at the same port, empty.
     pub(crate) async fn start_again(&mut self) {
         self.kill();
         let (program, port, arguments, folder) = (&self.program, self.port, &self.arguments, &self.folder);
         self.process = soon("it has its port again", || run(program, port, arguments, folder)).await;
     }
 
-    /// It no longer answers, though its connections stay.
+    /// Makes the server stop answering, though its connections stay.
     pub(crate) fn hang(&self) {
         self.process.signal("STOP");
     }
@@ -72,7 +72,7 @@ impl Redis {
         self.process.signal("CONT");
     }
 
-    /// What `redis-cli` prints for a command.
+    /// The output of `redis-cli` for a command.
     pub(crate) fn says(&self, command: &[&str]) -> String {
         let mut client = Command::new("redis-cli");
         let said = client.args(["-p", &self.port.to_string()]).args(command).output().unwrap();
@@ -84,7 +84,7 @@ impl Redis {
         said.parse().unwrap_or_else(|_| panic!("{command:?} says {said}"))
     }
 
-    /// What it was told of this name, or took by itself.
+    /// The value of a setting, whether it was set or is a default.
     pub(crate) fn setting(&self, name: &str) -> String {
         self.says(&["config", "get", name]).lines().last().unwrap().to_owned()
     }
@@ -94,9 +94,9 @@ impl Redis {
         self.says(&["--scan", "--pattern", pattern]).lines().map(ToOwned::to_owned).collect()
     }
 
-    /// None if it could not have the port.
+    /// Returns `None` if it could not get the port.
     async fn at(port: u16, more: Vec<String>) -> Option<Self> {
-        let program = program("redis-server").expect("a list says what a test needs");
+        let program = program("redis-server").expect("each list names the programs that its tests need");
         let fixed = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let arguments: Vec<_> = fixed.map(ToOwned::to_owned).into_iter().chain(more).collect();
         let folder = Folder::new();
@@ -167,7 +167,7 @@ impl Cluster {
         .await;
     }
 
-    /// One more node, which follows the first.
+    /// Starts one more node, which follows the first.
     pub(crate) async fn follow_the_first(&self) -> Redis {
         let arguments =
             ["--cluster-enabled", "yes", "--cluster-port", A_PORT, "--cluster-node-timeout", "1000"];
@@ -180,7 +180,7 @@ impl Cluster {
             (follower.says(&["cluster", "replicate", &first]) == "OK").then_some(())
         })
         .await;
-        soon("it has what the first has", || async {
+        soon("the replica has the values of the first", || async {
             follower.says(&["info", "replication"]).contains("master_link_status:up").then_some(())
         })
         .await;
@@ -202,7 +202,7 @@ impl Cluster {
     }
 }
 
-/// A master, its replica, and one sentinel, whose word is enough.
+/// A master, its replica, and one sentinel, which decides alone.
 pub(crate) struct Watched {
     pub(crate) master: Redis,
     pub(crate) replica: Redis,
@@ -214,7 +214,7 @@ impl Watched {
         let master = Redis::start(&[]).await;
         let of = format!("127.0.0.1 {}", master.port);
         let replica = Redis::start(&["--replicaof", &of, "--repl-diskless-sync-delay", "0"]).await;
-        // A sentinel writes what it learns into its own file.
+        // A sentinel writes its state into its own file.
         let folder = Folder::new();
         let file = folder.as_ref().join("sentinel.conf");
         let watch = format!(
@@ -224,7 +224,7 @@ impl Watched {
         fs::write(&file, watch).unwrap();
         let sentinel = loop {
             let port = free_port();
-            let program = program("redis-server").expect("a list says what a test needs");
+            let program = program("redis-server").expect("each list names the programs that its tests need");
             let arguments: Vec<_> = [file.to_str().unwrap(), "--sentinel", "--port", &port.to_string()]
                 .map(ToOwned::to_owned)
                 .into();
@@ -242,17 +242,17 @@ impl Watched {
     }
 }
 
-/// None if it could not have the port.
+/// Returns `None` if it could not get the port.
 async fn run(program: &Path, port: u16, arguments: &[String], folder: &Folder) -> Option<Process> {
     let process = Process::start(program, arguments, folder);
     let is_ours = format!("process_id:{}\r", process.id());
     up(process, || says(port, "INFO server\r\n", &is_ours)).await
 }
 
-async fn another_at_the_port_is_not_taken_for_the_server() {
+async fn another_program_at_the_port_is_not_taken_for_the_server() {
     let other = Redis::start(&[]).await;
     assert!(Redis::at(other.port, Vec::new()).await.is_none());
 }
 
-/// What stands for a port among the arguments, to be chosen when the server starts.
+/// Stands for a port among the arguments, which is chosen when the server starts.
 pub(crate) const A_PORT: &str = "a port";

@@ -31,7 +31,7 @@ pub(crate) struct S3 {
 impl S3 {
     /// A server with an empty bucket.
     pub(crate) async fn start() -> Self {
-        let program = program("s3s-fs").expect("a list says what a test needs");
+        let program = program("s3s-fs").expect("each list names the programs that its tests need");
         opendal::install_default();
         let folder = Folder::new();
         fs::create_dir(folder.as_ref().join(BUCKET)).unwrap();
@@ -47,19 +47,19 @@ impl S3 {
         self.process.kill();
     }
 
-    /// Starts it again at its port, with all that it had.
+    /// Starts it again at its port, with all of its files.
     pub(crate) async fn restart(&mut self) {
         self.stop();
         let (program, port, folder) = (&self.program, self.port, &self.folder);
         self.process = soon("it has its port again", || run(program, port, folder)).await;
     }
 
-    /// What speaks to the server, without any layer.
+    /// A client of the server, without any layer.
     pub(crate) fn operator(&self) -> Operator {
         Operator::new(at(self.port)).unwrap()
     }
 
-    /// The files of the bucket, whose names have `part` in them.
+    /// The files of the bucket whose names contain `part`.
     pub(crate) fn files(&self, part: &str) -> Vec<PathBuf> {
         self.folder.files(part)
     }
@@ -96,7 +96,7 @@ impl Server for S3 {
     }
 }
 
-/// How to reach the bucket through the port.
+/// The settings to reach the bucket through the port.
 pub(crate) fn at(port: u16) -> services::S3 {
     services::S3::default()
         .bucket(BUCKET)
@@ -108,7 +108,7 @@ pub(crate) fn at(port: u16) -> services::S3 {
         .disable_ec2_metadata()
 }
 
-/// None if it could not have the port.
+/// Returns `None` if it could not get the port.
 async fn run(program: &Path, port: u16, folder: &Folder) -> Option<Process> {
     let at = port.to_string();
     let listening = ["--host", "127.0.0.1", "--port", &at];

@@ -1,0 +1,101 @@
+//! [`Fill`]: how a missing response is fetched and stored.
+
+use std::num::NonZeroUsize;
+
+/// How the cache fetches a response that it does not have, and when the first byte of it leaves.
+///
+/// | | first byte to the client | calls of the inner service |
+/// |---|---|---|
+/// | [`whole`](Self::whole) | once all of the response is stored | one |
+/// | [`progressive`](Self::progressive) | once the first chunk is stored | one |
+/// | [`sliced`](Self::sliced) | once the first chunk of the range is stored | one for each part that a client asks for |
+///
+/// Each mode takes the settings below. A mode that never needs a setting ignores it.
+///
+/// ```
+/// # use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
+/// let layer =
+///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).fill(Fill::sliced().read_ahead(4 << 20));
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    pub(crate) mode: Mode,
+    pub(crate) max_lead: u64,
+    pub(crate) read_ahead: u64,
+    pub(crate) max_calls: NonZeroUsize,
+}
+
+impl Fill {
+    /// Clients get a response once all of it is stored. The cache never serves a part of an unfinished response. This is
+    /// the default.
+    pub const fn whole() -> Self {
+        Self::of(Mode::Whole)
+    }
+
+    /// Clients get each chunk once it is stored. One call of the inner service brings all of the response.
+    pub const fn progressive() -> Self {
+        Self::of(Mode::Progressive)
+    }
+
+    /// The cache fetches only the chunks that clients ask for, by `Range` requests bound to one strong validator.
+    ///
+    /// The cache falls back to [`progressive`](Self::progressive) if the inner service answers without parts, without a
+    /// strong validator or without a complete length.
+    pub const fn sliced() -> Self {
+        Self::of(Mode::Sliced)
+    }
+
+    /// The most bytes that a fill may be ahead of the client that has read farthest. Default: 32 MiB.
+    ///
+    /// The cache rounds this up to chunks, at least one. The limit holds where the store has no room for the whole response,
+    /// in every mode but [`whole`](Self::whole). Only a client that reads moves the fill on. A client that wants a part
+    /// farther ahead goes to the inner service by itself, with the detail `no-room`.
+    #[must_use]
+    pub const fn max_lead(mut self, bytes: u64) -> Self {
+        self.max_lead = bytes;
+        self
+    }
+
+    /// The most bytes that the cache fetches beyond those that a client has read. Default: 8 MiB.
+    ///
+    /// The cache rounds this to chunks, and never fetches beyond the range that the client asked for. The read-ahead grows to
+    /// this limit while the client reads, and ends when the client leaves. [`sliced`](Self::sliced) uses it, and every mode
+    /// uses it to fetch lost chunks again.
+    #[must_use]
+    pub const fn read_ahead(mut self, bytes: u64) -> Self {
+        self.read_ahead = bytes;
+        self
+    }
+
+    /// The most calls of the inner service for parts of one response at a time. Default: 32.
+    ///
+    /// A request that needs one more call waits for its turn, no longer than
+    /// [`Timeouts::follower`](crate::Timeouts::follower).
+    #[must_use]
+    pub const fn max_calls(mut self, calls: NonZeroUsize) -> Self {
+        self.max_calls = calls;
+        self
+    }
+
+    const fn of(mode: Mode) -> Self {
+        Self { mode, max_lead: 32 << 20, read_ahead: 8 << 20, max_calls: MAX_CALLS }
+    }
+}
+
+impl Default for Fill {
+    /// [`Fill::whole`].
+    fn default() -> Self {
+        Self::whole()
+    }
+}
+
+/// The mode alone, for the engine's decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Whole,
+    Progressive,
+    Sliced,
+}
+
+const MAX_CALLS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
