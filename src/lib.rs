@@ -102,6 +102,7 @@ mod service;
 mod settings;
 mod store;
 mod stripes;
+mod sync;
 
 #[cfg(feature = "opendal")]
 pub use opendal;
