@@ -1,18 +1,42 @@
-//! Where the time comes from; the only file that reads the system's clock.
+//! The clocks. Only this file reads the system's clock.
 
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-/// Tells the time of day that ages and freshness are reckoned with (RFC 9111 §4.2.3).
+/// Tells the time of day for ages and freshness (RFC 9111 §4.2.3).
 ///
-/// Everything else takes the time as an argument, so a test that sets the clock decides what is fresh.
+/// All other code takes the time as an argument, so a test that sets the clock decides which responses are fresh.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use tower_video_cache::{Clock, MokaStore, VideoCacheLayer};
+///
+/// /// A clock that is an hour ahead.
+/// struct Ahead;
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> SystemTime {
+///         SystemTime::now() + Duration::from_secs(3600)
+///     }
+/// }
+///
+/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).clock(Ahead);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The time of day, now.
     fn now(&self) -> SystemTime;
 }
 
 /// The system's clock, the default.
+///
+/// ```
+/// use tower_video_cache::{Clock, SystemClock};
+///
+/// assert!(SystemClock.now() > std::time::UNIX_EPOCH);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -22,7 +46,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// This moment by tokio's clock: what ages of this process's own making are counted from, whatever the day.
+/// The present moment by tokio's clock, for waits and ages within this process.
 pub(crate) fn moment() -> Instant {
     Instant::now()
 }
@@ -39,9 +63,9 @@ mod manual {
 
     use super::Clock;
 
-    /// A clock that stands still until it is told to move; clones share one time.
+    /// A clock that stands still until a test moves it. Clones share one time.
     ///
-    /// Limits of waiting are by Tokio's clock, which `tokio::time::pause` stops.
+    /// Timeouts use Tokio's clock instead, which `tokio::time::pause` stops.
     ///
     /// ```
     /// # use std::time::{Duration, UNIX_EPOCH};
@@ -60,12 +84,12 @@ mod manual {
             Self(Arc::new(Mutex::new(time)))
         }
 
-        /// Sets the clock, forwards or back.
+        /// Sets the clock forwards or back.
         pub fn set(&self, time: SystemTime) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
         }
 
-        /// Moves the clock forwards; a time past what the system can tell is left out.
+        /// Moves the clock forwards. It stays where it is if the system cannot represent the new time.
         pub fn advance(&self, by: Duration) {
             if let Some(later) = self.now().checked_add(by) {
                 self.set(later);

@@ -1,4 +1,4 @@
-//! [`ResponseFuture`]: what a call of the service gives.
+//! [`ResponseFuture`]: the future of a call of the service.
 
 use std::{
     fmt,
@@ -13,8 +13,19 @@ use pin_project_lite::pin_project;
 use crate::{body::ResponseBody, semantics::cache_status};
 
 pin_project! {
-    /// The future of a [`VideoCache`](crate::VideoCache)'s response: the inner service's own where the request
-    /// bypasses the cache, without a box; one box where it does not.
+    /// The future of a [`VideoCache`](crate::VideoCache)'s response.
+    ///
+    /// If the request bypasses the cache, it holds the inner service's future without a box. Otherwise it holds one box.
+    ///
+    /// ```
+    /// use tower::Service;
+    /// use tower_video_cache::{ResponseFuture, VideoCache};
+    ///
+    /// /// A middleware can name the future of a cache that it wraps.
+    /// struct Named<F, B, E> {
+    ///     cached: ResponseFuture<F, B, E>,
+    /// }
+    /// ```
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
@@ -22,7 +33,7 @@ pin_project! {
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
-    /// The inner service's answer, with this member of `Cache-Status`.
+    /// The inner service's answer with this member of `Cache-Status`.
     pub(crate) fn bypass(future: F, member: HeaderValue) -> Self {
         Self { kind: Kind::Bypass { future, member } }
     }
@@ -56,7 +67,7 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
-/// An answer of the engine under way.
+/// A pending answer of the engine.
 type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
 
 pin_project! {

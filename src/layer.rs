@@ -164,7 +164,7 @@ impl VideoCacheLayer {
         self.set(|config| config.set_fill(fill))
     }
 
-    /// Sets what becomes of a fill when its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
+    /// Sets how a fill ends after its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
     #[must_use]
     pub fn abandon(self, abandon: Abandon) -> Self {
         self.set(|config| config.abandon = abandon)

@@ -343,7 +343,7 @@ impl Names {
 /// An authority without a port that goes without saying (RFC 9110 §4.2.3).
 ///
 /// A dot at the end stays: to a server whose names are looked up letter by letter, it is another host.
-fn without_port<'a>(authority: &'a [u8], default: impl FnOnce() -> &'static [u8]) -> &'a [u8] {
+fn without_port(authority: &[u8], default: impl FnOnce() -> &'static [u8]) -> &[u8] {
     // A port ends with a digit, or is empty; most names end with neither, and the colon follows the digits in ASCII.
     let Some(b'0'..=b':') = authority.last() else {
         return authority;

@@ -19,6 +19,8 @@ fn imports_point_down_only() {
     let mut imports = 0;
     for (name, code) in sources() {
         let own = level(&name);
+        // Docs may link to what is above.
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         for used in code.split("crate::").skip(1) {
             for room in rooms_in(used) {
                 imports += 1;
