@@ -13,8 +13,8 @@ use crate::error::BoxError;
 /// The application builds the operator with the services and layers that it wants. `opendal` is re-exported as
 /// `tower_video_cache::opendal`; name it among your own dependencies to switch on its services. The store owns all values
 /// under the operator's `root`. Nodes whose operators lead to one place share the values there, and the values survive the
-/// nodes. The store evicts no value: the service or a sweeper must. The [guide to stores](crate::guide::stores) says what to configure for
-/// each of the four.
+/// nodes. The store evicts no value: the service or a sweeper must. The [guide to stores](crate::guide::stores) says what to
+/// configure for each of the four.
 ///
 /// # Layers
 ///
