@@ -231,7 +231,7 @@ impl fmt::Debug for VideoCacheLayer {
     }
 }
 
-#[cfg(all(test, feature = "moka"))]
+#[cfg(test)]
 mod tests {
     use std::{num::NonZeroUsize, time::Duration};
 
