@@ -43,8 +43,10 @@ use crate::{clock::moment, error::BoxError};
 /// let shared = Arc::new(MokaStore::new(8 << 30)?);
 /// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, Arc::clone(&shared)));
 /// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, shared));
-/// # });
+/// # Ok::<(), tower_video_cache::Error>(())
+/// # })?;
 /// # }
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # How long a change by another process may stay unseen
