@@ -167,7 +167,7 @@ impl VideoCacheLayer {
         self.set(|config| config.set_fill(fill))
     }
 
-    /// Sets what becomes of a fill when its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
+    /// Sets how a fill ends after its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
     #[must_use]
     pub fn abandon(self, abandon: Abandon) -> Self {
         self.set(|config| config.abandon = abandon)
@@ -234,7 +234,7 @@ impl fmt::Debug for VideoCacheLayer {
     }
 }
 
-#[cfg(all(test, feature = "moka"))]
+#[cfg(test)]
 mod tests {
     use std::{num::NonZeroUsize, time::Duration};
 

@@ -6,7 +6,7 @@ use http::{HeaderName, StatusCode};
 
 use crate::semantics::media::by_ending;
 
-/// Which responses are stored, how long they are fresh if they do not say, and how many ranges one request gets.
+/// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request gets.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -39,7 +39,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The [media types](Self::media_types) that are stored by default: video, audio, HLS and DASH manifests, and WebVTT.
+    /// The [media types](Self::media_types) that are stored by default: video, audio, HLS and DASH manifests, and
+    /// `text/vtt`.
     pub const DEFAULT_MEDIA_TYPES: &'static [&'static str] = &[
         "video/*",
         "audio/*",
@@ -109,8 +110,8 @@ impl Policy {
 
     /// The largest body that is stored, in bytes. A larger one passes through. Default: 8 GiB.
     ///
-    /// By default, fills reserve no more than half of the store's capacity together: see
-    /// [`Limits::max_reserved`](crate::Limits::max_reserved). A larger video passes through, too.
+    /// Fills reserve no more than half of the store's capacity together, unless
+    /// [`Limits::max_reserved`](crate::Limits::max_reserved) says otherwise. A larger video passes through, too.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
@@ -200,7 +201,7 @@ impl Policy {
 
     /// Whether a request with `Authorization` gets every stored response. Default: false.
     ///
-    /// By default such a request gets only a response with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). For
+    /// Without this, such a request gets only a response with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). For
     /// any other response, the cache asks the inner service with the request's own credentials. If the inner service answers
     /// 304 under a strong `ETag`, the client gets the stored bytes. Any other answer passes through and is not stored. So a
     /// client that has paid never gets the response of one that has not.
@@ -305,12 +306,12 @@ impl Policy {
         }
     }
 
-    /// The type that the path of a request tells, where `said` by the response tells none.
+    /// The type by the path of a request, if the response's own type (`said`) is unusable.
     pub(crate) fn media_by_path(&self, path: &str, said: Option<&str>) -> Option<&'static str> {
         by_ending(path, said).filter(|_| self.media_by_ending)
     }
 
-    /// Whether a response is a manifest by the path of its request, and not by what it says.
+    /// Whether a response is a manifest by the path of its request, and not by its own type.
     pub(crate) fn is_manifest_by_path(&self, path: &str, said: Option<&str>) -> bool {
         self.media_by_path(path, said).is_some_and(is_manifest)
     }
@@ -333,7 +334,7 @@ impl Policy {
             }
     }
 
-    /// How long what was modified so long before it was sent is taken for fresh.
+    /// How long a response is fresh that was last modified this long before it was sent.
     pub(crate) fn heuristic_ttl(&self, unmodified: Duration) -> Option<Duration> {
         let Heuristics { percent, limit } = self.heuristics;
         (percent > 0).then(|| (unmodified / 100).saturating_mul(percent).min(limit))
@@ -359,7 +360,7 @@ impl Policy {
         }
     }
 
-    /// While it is validated, instead of an error, and because a request says so.
+    /// The stale windows: during a validation, instead of an error, and because a request asks.
     pub(crate) fn stale_windows(&self) -> (Duration, Duration, Duration) {
         (self.stale_while_revalidate, self.stale_if_error, self.stale_on_request)
     }
@@ -409,7 +410,7 @@ impl Default for Policy {
     }
 }
 
-/// Which answers to unsafe requests invalidate stored responses (RFC 9111 §4.4).
+/// The answers to unsafe requests that invalidate stored responses (RFC 9111 §4.4).
 ///
 /// ```
 /// # use tower_video_cache::{Invalidate, Policy};

@@ -45,7 +45,7 @@ use crate::{
 /// If the compiler says that this is no `Service`, check these: the inner service is `Clone`, `Send` and `'static`, its
 /// future is `Send`, the request body is `Default`, and the data of the response body is `Bytes`.
 ///
-/// The request body of `axum` is `Default`. That of `hyper`, `Incoming`, is not. Box it before it comes to the cache:
+/// The request body of `axum` is `Default`. The body of `hyper`, `Incoming`, is not, so box it before the cache:
 ///
 /// ```
 /// # use std::convert::Infallible;

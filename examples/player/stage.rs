@@ -54,7 +54,10 @@ impl Stage {
     ) -> io::Result<Self> {
         let path = Path::new(VIDEOS).join(sample);
         let map = Arc::new(ChunkMap::new(fs::metadata(&path)?.len(), u64::from(CHUNK_BYTES)));
-        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES).unwrap(), Arc::clone(&map)));
+        let store = Arc::new(WatchedStore::new(
+            MokaStore::new(STORE_BYTES).map_err(io::Error::other)?,
+            Arc::clone(&map),
+        ));
         let cache = VideoCacheLayer::new(Arc::clone(&store))
             // The read-ahead is small: by default, the cache could read ahead all of a sample.
             .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))

@@ -1,6 +1,6 @@
 //! [`Abandon`]: the end of a fill that nobody waits for.
 
-/// What becomes of a fill when the last client that waits for it has left.
+/// The end of a fill after the last client that waits for it has left.
 ///
 /// A fill without a waiting client yields its place ([`Limits::max_fills`](crate::Limits::max_fills)) and its reserved
 /// bytes ([`Limits::max_reserved`](crate::Limits::max_reserved)) to a fill that a client waits for. The oldest such fill
@@ -38,8 +38,7 @@ impl Default for Abandon {
 }
 
 impl Abandon {
-    /// Whether an abandoned fill stops, with `stored` bytes of `length`, and `since` bytes stored after the last client
-    /// left.
+    /// Whether an abandoned fill stops, with `stored` bytes of `length`, and `since` bytes stored after the last client left.
     pub(crate) fn stops(self, stored: u64, length: Option<u64>, since: u64) -> bool {
         match (self, length) {
             (Self::Finish, _) => false,

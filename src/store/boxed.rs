@@ -31,7 +31,8 @@ impl BoxStore {
     /// Hides the type of `store`.
     pub fn new(store: impl Store) -> Self {
         // A store without its type stays as it is, so that each call is boxed only once.
-        let boxed = (&store as &dyn Any).downcast_ref::<Self>().cloned();
+        let any: &dyn Any = &store;
+        let boxed = any.downcast_ref::<Self>().cloned();
         boxed.unwrap_or_else(|| Self(Arc::new(store)))
     }
 

@@ -28,8 +28,18 @@ use crate::error::{BoxError, Error};
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
     ///
-    /// The size hint is exact if the length is known. A body that ends early ends with an [`Error`]. Trailers of an
-    /// inner response pass through; a stored response has none.
+    /// Its size hint is exact if the length is known. If it ends early, it ends with an [`Error`]. Trailers of an inner response
+    /// pass through. A stored response has none.
+    ///
+    /// ```
+    /// use http_body_util::BodyExt;
+    /// use tower_video_cache::{Error, ResponseBody};
+    ///
+    /// /// Reads the bytes of a response that answers from the store, or tells why they end early.
+    /// async fn read(body: ResponseBody<http_body_util::Full<bytes::Bytes>>) -> Result<bytes::Bytes, Error> {
+    ///     Ok(body.collect().await?.to_bytes())
+    /// }
+    /// ```
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,

@@ -1,4 +1,4 @@
-//! The way to the disk: what was put and is not written yet, and whether it is then.
+//! The queue of values on their way to the disk.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,20 +21,19 @@ use super::{
 use crate::{error::BoxError, store::is_chunk};
 
 impl Inside {
-    /// Puts a value into memory and into the queue of the disk. If that cannot be because the disk failed, nothing is under
-    /// the key any more.
+    /// Puts a value into memory and into the queue. If the disk has failed, the key has no value afterwards.
     pub(super) async fn enqueue(&self, key: &str, value: Value) -> Result<Arc<Waiting>, BoxError> {
         let queued = self.queued(key, value).await;
         queued.or_else(|error| self.check_disk(key).and(Err(error)))
     }
 
     async fn queued(&self, key: &str, value: Value) -> Result<Arc<Waiting>, BoxError> {
-        let named = Key::new(key).ok_or("the key is too long")?;
+        let named = Key::new(key).ok_or("key is too long")?;
         let bytes = record(length(named.len()), length(value.len()));
         if bytes > self.buffer {
             return Err(TOO_LARGE.into());
         }
-        // Who comes first has room first: else one of many puts would wait for all the others.
+        // First come, first served. Otherwise one of many puts could wait for all the others.
         let _one_at_a_time = self.one_put.lock().await;
         loop {
             let needed = {
@@ -42,13 +41,13 @@ impl Inside {
                 self.check_open()?;
                 queue.check()?;
                 let end = queue.put + bytes;
-                // Two under one key could not be told apart, when it is asked what was written.
+                // The index cannot tell two waiting values of one key apart.
                 let needed = queue.end_of(key).max(end.saturating_sub(self.buffer));
                 if needed <= queue.written {
                     let waiting = queue.push(key, end);
                     self.stripe(key).change();
                     if !is_chunk(key) {
-                        // Whatever becomes of this value, the one before must not be found any more.
+                        // Even if this value is lost, the earlier one must not be found any more.
                         self.cache.storage().delete(key);
                     }
                     self.cache.insert(named, value);
@@ -60,8 +59,8 @@ impl Inside {
         }
     }
 
-    /// Has a task go from round to round until all that was put is written, whoever waits for it: a write that failed must
-    /// be noticed at once, for what foyer writes next is over what it wrote before.
+    /// Starts a task that waits until all values are written, even if no caller waits. It notices a failed write at once, because
+    /// foyer's next write overwrites earlier ones.
     pub(super) fn watch(self: &Arc<Self>) {
         if mem::replace(&mut self.queue().is_watched, true) {
             return;
@@ -69,7 +68,7 @@ impl Inside {
         let inside = Arc::clone(self);
         self.runtime.spawn(async move {
             while let Some(end) = inside.unwritten() {
-                // Without a failed disk it is the runtime that ends, and this with it.
+                // Unless the disk failed, the runtime is ending, and this task with it.
                 if inside.written(end).await.is_err() {
                     return;
                 }
@@ -77,15 +76,15 @@ impl Inside {
         });
     }
 
-    /// The end of what waits, if anything does; else it is watched no more.
+    /// The end of the queue, if values wait. Otherwise the watch ends.
     fn unwritten(&self) -> Option<u64> {
         let mut queue = self.queue();
         queue.is_watched = queue.put != queue.written;
         queue.is_watched.then_some(queue.put)
     }
 
-    /// Waits until so much of all that was put is written; an error if some of it is not. Those who wait share foyer's
-    /// rounds.
+    /// Waits until the first `much` bytes of all puts are written. Returns an error if some are lost. Concurrent callers share
+    /// the rounds of foyer.
     pub(super) async fn written(&self, much: u64) -> Result<(), BoxError> {
         if self.queue().is_written(much)? {
             return Ok(());
@@ -108,16 +107,16 @@ impl Inside {
         if waited.is_ok() && self.pass(all) {
             return Ok(());
         }
-        // While the runtime ends foyer writes nothing, and the disk is not to blame.
+        // While the runtime ends, foyer does not write. The disk is then not to blame.
         self.guarded(async { Ok(()) }).await?;
         self.fail();
         self.queue().check()
     }
 
-    /// Takes as written what was put until `end`, after a round, unless some of it is not, as far as it can be told.
+    /// Marks the puts until `end` as written, after a round, unless one of them is known to be missing.
     ///
-    /// foyer says nothing of a write that failed, but has in its index only what was written. A read may have taken that
-    /// out, and says so in the same turn.
+    /// foyer does not report a failed write, but its index has only written values. A read may have taken a value out of the
+    /// index, and says so in the same turn.
     fn pass(&self, end: u64) -> bool {
         let is_absent = |waiting: &&Arc<Waiting>| !self.cache.storage().may_contains(&*waiting.key);
         let absent: Vec<_> = self.queue().until(end).filter(is_absent).cloned().collect();
@@ -131,17 +130,17 @@ impl Inside {
         all_are
     }
 
-    /// Ends the writing, for good. After a write that failed foyer goes on in the block before, over what is there, and
-    /// what was removed or replaced by that would be there again after a restart: so nothing must be found then.
+    /// Ends the writing for good. After a failed write, foyer goes on in the block before and overwrites its values. Values that
+    /// those had removed or replaced would be back after a restart. So all blocks are removed.
     pub(super) fn fail(&self) {
-        // Until the blocks are gone the directory is not given back.
+        // The directory stays locked until the blocks are gone.
         let _lock = self.lock();
         self.queue().has_failed = true;
-        // What is left, if anything, is tried again at the close.
+        // `close` tries again to remove the rest.
         let _ = remove_all(&self.directory);
     }
 
-    /// Waits until a record or a removal is written; an error if foyer then has nothing under the key.
+    /// Waits until a record or a removal is written. Returns an error if foyer then has no entry for the key.
     pub(super) async fn settled(&self, waiting: &Waiting) -> Result<(), BoxError> {
         let written = self.written(waiting.end).await;
         let queue = self.queue();
@@ -153,8 +152,8 @@ impl Inside {
         written.and(Err(NOT_WRITTEN.into()))
     }
 
-    /// An error if nothing is written any more. Then it takes the key out of memory and out of foyer's index, for what is
-    /// under it was to be replaced or removed.
+    /// Returns an error if the disk has failed. It then also takes the key out of memory and out of foyer's index, because its
+    /// value was to be replaced or removed.
     pub(super) fn check_disk(&self, key: &str) -> Result<(), BoxError> {
         let queue = self.queue();
         let failed = queue.check();
@@ -166,7 +165,7 @@ impl Inside {
         failed
     }
 
-    /// foyer panics where it waits after some of its writes failed. Dropped, it leaves the call running.
+    /// Runs a call of foyer in a task, because foyer may panic after a failed write. If this future is dropped, the call runs on.
     pub(super) async fn guarded(
         &self,
         call: impl Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -175,15 +174,15 @@ impl Inside {
     }
 }
 
-/// What was put and what is written, in bytes since the store was opened. Its lock is also held while foyer is told of
-/// a change, so that all changes have one order.
+/// The bytes put and written since the store was opened. A caller also holds its lock while it passes a change to foyer, so that
+/// all changes have one order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) put: u64,
     pub(super) written: u64,
-    /// That something was not written. Nothing is from then on.
+    /// A write failed. The store writes no more.
     pub(super) has_failed: bool,
-    /// That a task waits until all is written.
+    /// A task waits until all values are written.
     is_watched: bool,
     waiting: VecDeque<Arc<Waiting>>,
     by_key: HashMap<Arc<str>, Arc<Waiting>>,
@@ -198,7 +197,7 @@ impl Queue {
         waiting
     }
 
-    /// How much must be written until nothing waits under the key.
+    /// How much must be written until no value of the key waits.
     fn end_of(&self, key: &str) -> u64 {
         self.by_key.get(key).map_or(0, |waiting| waiting.end)
     }
@@ -207,7 +206,7 @@ impl Queue {
         self.waiting.iter().take_while(move |waiting| waiting.end <= end)
     }
 
-    /// Takes as written what was put until `end`.
+    /// Marks the puts until `end` as written.
     fn pass(&mut self, end: u64) {
         let count = self.until(end).count();
         for waiting in self.waiting.drain(..count) {
@@ -236,11 +235,11 @@ impl Queue {
     }
 }
 
-/// Something that is to be written; one of each key at a time.
+/// A value that waits to be written. Each key has at most one.
 #[derive(Debug)]
 pub(super) struct Waiting {
     key: Arc<str>,
-    /// How much must be written until this is.
+    /// How much must be written until this value is.
     end: u64,
     is_lost: AtomicBool,
 }
@@ -251,20 +250,20 @@ impl Waiting {
     }
 }
 
-/// What some of the keys share.
+/// The state that some of the keys share.
 #[derive(Default)]
 pub(super) struct Stripe {
     pub(super) reading: Mutex<()>,
     turn: SyncMutex<()>,
-    /// How often one of the keys was put or removed.
+    /// The number of puts and removes of these keys.
     changes: AtomicU64,
-    /// How much was put when foyer may have lost one of the keys that is on the disk; 0 if it never did.
+    /// How much was put when foyer may have lost a key that is on the disk. 0 if it never did.
     doubted: AtomicU64,
 }
 
 impl Stripe {
-    /// A turn of foyer's in which it may take one of the keys out of its index. Who reads waits for the disk between two
-    /// of them, or for as long as nobody asks how far the read is; so who must know what was taken out waits for a turn.
+    /// A turn in which foyer may take one of the keys out of its index. Between two turns, a read waits for the disk, or for its
+    /// next poll. A caller that must know which keys foyer took out waits for a turn.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -287,4 +286,4 @@ impl Stripe {
     }
 }
 
-pub(super) const NOT_WRITTEN: &str = "the disk was not written";
+pub(super) const NOT_WRITTEN: &str = "disk was not written";
