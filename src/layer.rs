@@ -220,6 +220,23 @@ impl VideoCacheLayer {
     }
 }
 
+impl VideoCache<()> {
+    /// A layer with default settings that stores responses in `store`.
+    pub fn layer(store: impl Store) -> VideoCacheLayer {
+        VideoCacheLayer::new(store)
+    }
+}
+
+impl<S> VideoCache<S> {
+    /// Wraps `inner` with default settings, and stores its responses in `store`.
+    ///
+    /// Each call makes a cache of its own. Services that are to share one come from a
+    /// [`VideoCacheLayer`](crate::VideoCacheLayer).
+    pub fn new(inner: S, store: impl Store) -> Self {
+        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
+    }
+}
+
 impl<S> Layer<S> for VideoCacheLayer {
     type Service = VideoCache<S>;
 

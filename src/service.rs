@@ -16,8 +16,6 @@ use crate::{
     engine::{inner::Inner, respond::Treatment, state::Engine},
     error::BoxError,
     future::ResponseFuture,
-    layer::VideoCacheLayer,
-    store::Store,
 };
 
 /// A service that answers from the store, and fills the store from the `inner` service.
@@ -83,22 +81,7 @@ pub struct VideoCache<S> {
     engine: Arc<Engine>,
 }
 
-impl VideoCache<()> {
-    /// A layer with default settings that stores responses in `store`.
-    pub fn layer(store: impl Store) -> VideoCacheLayer {
-        VideoCacheLayer::new(store)
-    }
-}
-
 impl<S> VideoCache<S> {
-    /// Wraps `inner` with default settings, and stores its responses in `store`.
-    ///
-    /// Each call makes a cache of its own. Services that are to share one come from a
-    /// [`VideoCacheLayer`](crate::VideoCacheLayer).
-    pub fn new(inner: S, store: impl Store) -> Self {
-        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
-    }
-
     pub(crate) fn with_engine(inner: S, engine: Arc<Engine>) -> Self {
         Self { inner, engine }
     }

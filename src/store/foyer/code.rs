@@ -146,6 +146,13 @@ pub(super) const OVERHEAD: u64 = 36 + 2 + 5;
 const KIND_PUT: u8 = 1;
 const KIND_REMOVED: u8 = 2;
 
+/// A length as the stores count it.
+pub(super) fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+pub(super) const TOO_LARGE: &str = "value is larger than the store takes";
+
 #[cfg(test)]
 mod tests {
     use super::*;

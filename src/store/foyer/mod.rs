@@ -9,6 +9,7 @@ mod code;
 mod inside;
 mod options;
 mod queue;
+mod writing;
 
 use std::{
     fmt, mem,
@@ -19,7 +20,10 @@ use std::{
 use bytes::Bytes;
 
 pub use self::options::FoyerOptions;
-use self::{code::Value, inside::Inside};
+use self::{
+    code::{length, Value, TOO_LARGE},
+    inside::Inside,
+};
 use super::{is_chunk, Store};
 use crate::error::{BoxError, Error};
 
@@ -61,6 +65,23 @@ pub struct FoyerStore {
     inside: Arc<Inside>,
     options: FoyerOptions,
     capacity: u64,
+}
+
+impl FoyerOptions {
+    /// Opens the store in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk without room for
+    /// about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be written, or is in use.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
+        let (inside, capacity) = self.opened(directory.as_ref()).await?;
+        Ok(FoyerStore { inside: Arc::new(inside), capacity, options: self })
+    }
 }
 
 impl FoyerStore {
@@ -182,12 +203,6 @@ impl fmt::Debug for FoyerStore {
         f.debug_struct("FoyerStore").field("options", &self.options).finish_non_exhaustive()
     }
 }
-
-fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-const TOO_LARGE: &str = "value is larger than the store takes";
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
-//! [`FoyerOptions`]: the settings of a [`FoyerStore`].
+//! [`FoyerOptions`]: the settings of a [`FoyerStore`](super::FoyerStore).
 
 use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
-    sync::{Arc, Mutex as SyncMutex},
+    sync::Mutex as SyncMutex,
 };
 
 use foyer::{
@@ -16,14 +16,13 @@ use super::{
     blocks::{prepare, Division, OldestFirst},
     code::{Key, Value, LARGEST_VALUE},
     inside::Inside,
-    FoyerStore,
 };
 use crate::{
     error::{BoxError, Error},
     stripes::Stripes,
 };
 
-/// The settings of a [`FoyerStore`].
+/// The settings of a [`FoyerStore`](super::FoyerStore).
 ///
 /// ```no_run
 /// use tower_video_cache::{FoyerOptions, FoyerStore};
@@ -56,22 +55,12 @@ impl FoyerOptions {
         self
     }
 
-    /// Opens the store in `directory`.
-    ///
-    /// # Errors
-    ///
-    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk without room for
-    /// about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be written, or is in use.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
+    /// Opens the directory for a store; the number is the store's capacity.
+    pub(super) async fn opened(&self, directory: &Path) -> Result<(Inside, u64), Error> {
         if !(1..=u64::from(LARGEST_VALUE)).contains(&self.max_value_size) {
             return Err(Error::config("the largest value is from 1 byte to 64 MiB and 4 KiB"));
         }
         let division = Division::of(self.disk, self.max_value_size)?;
-        let directory = directory.as_ref();
         let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
         let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
         let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
@@ -88,7 +77,7 @@ impl FoyerOptions {
             stripes: Stripes::default(),
             lock: SyncMutex::new(Some(lock)),
         };
-        Ok(FoyerStore { inside: Arc::new(inside), capacity: division.capacity(), options: self })
+        Ok((inside, division.capacity()))
     }
 
     async fn cache(

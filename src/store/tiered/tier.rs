@@ -13,11 +13,31 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::Writes;
 use crate::{
     error::BoxError,
     store::{Breaker, Failure},
 };
+
+/// The order of the puts of a [`Tiered`] store.
+///
+/// Either way, a put is done once the far store has the value. If the far store fails, the put is done once the near store has the
+/// value.
+///
+/// ```
+/// # use tower_video_cache::{MokaStore, Tiered, Writes};
+/// # let (disk, network) = (MokaStore::new(1 << 20)?, MokaStore::new(1 << 20)?);
+/// let store = Tiered::new(disk, network).writes(Writes::Both);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Writes {
+    /// First the far store, then the near store. A near value has always been offered to the far store.
+    #[default]
+    FarFirst,
+    /// Both at the same time. This saves the time of the near store, if that is a disk.
+    Both,
+}
 
 /// The error of a failed call.
 pub(super) fn said(failure: Failure, _: Duration) -> BoxError {
