@@ -19,6 +19,7 @@ use super::{key::CacheKey, signed_url::scheme};
 ///
 /// let uri = TargetUri::new().without_parameters(["token", "utm_*"]).sorted_parameters();
 /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(uri.into_fn());
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// Whatever is left out, the inner service must not look at. Where a parameter proves who may see the video (a signed
@@ -35,6 +36,7 @@ use super::{key::CacheKey, signed_url::scheme};
 ///     .layer(layer.key(TargetUri::new().without_parameters(["token"]).into_fn()))
 ///     // In axum the later layer is the outer one: no request comes to the cache unchecked.
 ///     .layer(middleware::from_fn(check));
+/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # Parameters
@@ -130,6 +132,7 @@ impl TargetUri {
     /// ```
     /// # use tower_video_cache::{MokaStore, TargetUri, VideoCacheLayer};
     /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).key(TargetUri::new().without_signatures().into_fn());
+    /// # Ok::<(), tower_video_cache::Error>(())
     /// ```
     #[must_use]
     pub fn without_signatures(mut self) -> Self {
