@@ -12,8 +12,6 @@ use crate::error::BoxError;
 /// ```
 /// use tower_video_cache::{BoxStore, MokaStore, Tiered, VideoCacheLayer};
 ///
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-/// # let _guard = runtime.enter();
 /// # let has_two_tiers = true;
 /// let memory = MokaStore::new(1 << 30)?;
 /// let store = if has_two_tiers {

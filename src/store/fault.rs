@@ -17,13 +17,17 @@ use crate::error::BoxError;
 /// faults and read counts while the layer uses the store.
 ///
 /// ```
-/// # #[cfg(feature = "moka")] {
+/// # #[cfg(not(feature = "moka"))]
+/// # fn main() {}
+/// # #[cfg(feature = "moka")]
+/// # fn main() -> Result<(), tower_video_cache::Error> {
 /// use std::sync::Arc;
 /// use tower_video_cache::{Fault, FaultStore, MokaStore, Operation, VideoCacheLayer};
 ///
 /// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)?));
 /// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
+/// # Ok(())
 /// # }
 /// # Ok::<(), tower_video_cache::Error>(())
 /// ```

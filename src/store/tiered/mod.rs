@@ -34,20 +34,19 @@ use crate::{clock::moment, error::BoxError};
 /// value from then on. Concurrent gets of one key share one read of the far store.
 ///
 /// ```
-/// # #[cfg(feature = "moka")] {
+/// # #[cfg(not(feature = "moka"))]
+/// # fn main() {}
+/// # #[cfg(feature = "moka")]
+/// # fn main() -> Result<(), tower_video_cache::Error> {
 /// use std::sync::Arc;
 /// use tower_video_cache::{MokaStore, Tiered, VideoCacheLayer};
 ///
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-/// # runtime.block_on(async {
 /// // A real one is in Redis, in S3 or on a disk.
 /// let shared = Arc::new(MokaStore::new(8 << 30)?);
 /// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, Arc::clone(&shared)));
 /// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, shared));
-/// # Ok::<(), tower_video_cache::Error>(())
-/// # })?;
+/// # Ok(())
 /// # }
-/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
 /// # How long a change by another process may stay unseen
