@@ -60,8 +60,9 @@ impl FoyerOptions {
     ///
     /// # Errors
     ///
-    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk without room for
-    /// about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be written, or is in use.
+    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk
+    /// without room for about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be
+    /// written, or is in use.
     ///
     /// # Panics
     ///
