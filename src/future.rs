@@ -15,7 +15,8 @@ use crate::{engine::body::ResponseBody, semantics::cache_status};
 pin_project! {
     /// The future of a [`VideoCache`](crate::VideoCache)'s response.
     ///
-    /// If the request bypasses the cache, it holds the inner service's future without a box. Otherwise it holds one box.
+    /// If the request bypasses the cache, it holds the inner service's future without a box. Otherwise it holds one
+    /// box.
     ///
     /// ```
     /// use tower::Service;

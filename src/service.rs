@@ -20,8 +20,8 @@ use crate::{
 
 /// A service that answers from the store, and fills the store from the `inner` service.
 ///
-/// [`VideoCacheLayer`](crate::VideoCacheLayer) makes it, and [`VideoCache::new`] does with default settings. Its errors are
-/// those of the inner service, unchanged. Each request clones the inner service, so its clones should be cheap.
+/// [`VideoCacheLayer`](crate::VideoCacheLayer) makes it, and [`VideoCache::new`] does with default settings. Its errors
+/// are those of the inner service, unchanged. Each request clones the inner service, so its clones should be cheap.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -69,8 +69,8 @@ use crate::{
 ///
 /// # Panics
 ///
-/// The cache spawns a task for each fill, so call the service within a Tokio runtime that has its timer enabled. A panic of
-/// the inner service reaches only the request that met it.
+/// The cache spawns a task for each fill, so call the service within a Tokio runtime that has its timer enabled. A
+/// panic of the inner service reaches only the request that met it.
 ///
 /// # Cancel safety
 ///

@@ -6,7 +6,8 @@ use bytesize::ByteSize;
 use tower_video_cache::{BoxError, MokaStore, Store, Tiered, VideoCacheLayer};
 use url::Url;
 
-/// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or `foyer:DIR?memory=…&disk=…`.
+/// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or
+/// `foyer:DIR?memory=…&disk=…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreArg {
     Foyer { directory: PathBuf, memory: u64, disk: u64 },

@@ -1,8 +1,8 @@
-//! [`Breaker`]: a circuit breaker, which spares callers the wait for a service that has just failed several times in a row.
+//! [`Breaker`]: a circuit breaker, which spares callers the wait for a service that has failed several times in a row.
 //!
-//! A closed breaker lets every call pass, and counts failures. After enough failures in a row it opens, and calls fail at once. After
-//! a pause, one call may try, and another after a further pause. The first answer closes the breaker. A failed try starts a new
-//! pause.
+//! A closed breaker lets every call pass, and counts failures. After enough failures in a row it opens, and calls fail
+//! at once. After a pause, one call may try, and another after a further pause. The first answer closes the breaker. A
+//! failed try starts a new pause.
 
 use std::{
     error::Error as StdError,
@@ -46,8 +46,8 @@ impl Breaker {
         Ok(Pass { breaker: self, turn: position.turn, is_try })
     }
 
-    /// Permits a call that must not wait for a pause, such as a remove of a wrong value. While the breaker is open, such a call
-    /// counts as the try.
+    /// Permits a call that must not wait for a pause, such as a remove of a wrong value. While the breaker is open,
+    /// such a call counts as the try.
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn admit_at_once(&self) -> Pass<'_> {
         let mut position = self.position();
@@ -93,8 +93,8 @@ impl Pass<'_> {
         self.is_try
     }
 
-    /// Reports the end of the call. An answer always counts. A failure counts only if the breaker has not changed since the call
-    /// began, because otherwise it is outdated.
+    /// Reports the end of the call. An answer always counts. A failure counts only if the breaker has not changed since
+    /// the call began, because otherwise it is outdated.
     pub(crate) fn ended(self, ok: bool) {
         let mut position = self.breaker.position();
         match position.state {

@@ -13,8 +13,8 @@ use crate::error::BoxError;
 
 /// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
 ///
-/// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can add
-/// faults and read counts while the layer uses the store.
+/// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can
+/// add faults and read counts while the layer uses the store.
 ///
 /// ```
 /// # #[cfg(not(feature = "moka"))]

@@ -11,17 +11,18 @@ use crate::error::BoxError;
 /// Keeps values through an [`opendal::Operator`]: in an S3 bucket, on a disk, in memcached, in Cloudflare KV.
 ///
 /// The application builds the operator with the services and layers that it wants. `opendal` is re-exported as
-/// `tower_video_cache::opendal`; name it among your own dependencies to switch on its services. The store owns all values
-/// under the operator's `root`. Nodes whose operators lead to one place share the values there, and the values survive the
-/// nodes. The store evicts no value: the service or a sweeper must. The [guide to stores](crate::guide::stores) says what to
-/// configure for each of the four.
+/// `tower_video_cache::opendal`; name it among your own dependencies to switch on its services. The store owns all
+/// values under the operator's `root`. Nodes whose operators lead to one place share the values there, and the values
+/// survive the nodes. The store evicts no value: the service or a sweeper must. The [guide to
+/// stores](crate::guide::stores) says what to configure for each of the four.
 ///
 /// # Layers
 ///
-/// opendal has no retries and no timeouts of its own. The cache gives up after [`Timeouts::store`](crate::Timeouts::store), 2
-/// seconds by default, so a retry must come soon: see [S3](#s3) for the numbers. Put [`TimeoutLayer`] before [`RetryLayer`], so
-/// that the timeout applies to each attempt. A retry continues a broken read from the byte where it broke. If the record was
-/// replaced meanwhile, the two halves fail their proof, and the read is a miss.
+/// opendal has no retries and no timeouts of its own. The cache gives up after
+/// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default, so a retry must come soon: see [S3](#s3) for the
+/// numbers. Put [`TimeoutLayer`] before [`RetryLayer`], so that the timeout applies to each attempt. A retry continues
+/// a broken read from the byte where it broke. If the record was replaced meanwhile, the two halves fail their proof,
+/// and the read is a miss.
 ///
 /// # S3
 ///
@@ -50,14 +51,14 @@ use crate::error::BoxError;
 /// ```
 ///
 /// This needs opendal's features `services-s3`, `layers-timeout`, `layers-retry` and `layers-concurrent-limit`. With
-/// `default-features = false`, every call fails (`ConfigInvalid`) unless the feature `http-transport-reqwest` is on *and*
-/// [`opendal::install_default`] was called.
+/// `default-features = false`, every call fails (`ConfigInvalid`) unless the feature `http-transport-reqwest` is on
+/// *and* [`opendal::install_default`] was called.
 ///
 /// # Disk
 ///
-/// Set `atomic_write_dir`, on the same file system. Without it, a reader may see half of a value, and a process that dies
-/// leaves half of a value. With it, a value appears once it is whole, and the remains of a dead process or a dropped call stay
-/// in that folder.
+/// Set `atomic_write_dir`, on the same file system. Without it, a reader may see half of a value, and a process that
+/// dies leaves half of a value. With it, a value appears once it is whole, and the remains of a dead process or a
+/// dropped call stay in that folder.
 ///
 /// ```
 /// use opendal::{services::Fs, Operator};
@@ -76,11 +77,11 @@ use crate::error::BoxError;
 /// # memcached
 ///
 /// Let the server take larger items (`-I 8m`), or limit the size of values as below. Use a socket in the file system
-/// (`memcached -s`): over TCP, opendal 0.59 takes about 90 ms for a call of any size, because it sends a request in many small
-/// pieces and leaves their delay on.
+/// (`memcached -s`): over TCP, opendal 0.59 takes about 90 ms for a call of any size, because it sends a request in
+/// many small pieces and leaves their delay on.
 ///
-/// Do not use `TimeoutLayer`. If a call is given up, opendal returns its connection to the pool with the answer still to come,
-/// and the next call takes that answer for its own. The store itself runs each of its calls to the end.
+/// Do not use `TimeoutLayer`. If a call is given up, opendal returns its connection to the pool with the answer still
+/// to come, and the next call takes that answer for its own. The store itself runs each of its calls to the end.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -142,8 +143,8 @@ impl OpendalStore {
         Self { operator, max_value_size, pools_connections }
     }
 
-    /// Sets the size of the largest value that the service takes, in bytes. Default: the limit that `operator` reports (25 MiB
-    /// for Cloudflare KV), or no limit.
+    /// Sets the size of the largest value that the service takes, in bytes. Default: the limit that `operator` reports
+    /// (25 MiB for Cloudflare KV), or no limit.
     ///
     /// The cache cuts its chunks to fit, and the store refuses larger values.
     #[must_use]
@@ -154,8 +155,8 @@ impl OpendalStore {
 
     /// Waits for the end of a call. Over memcached, a call runs to its end even if its future is dropped.
     ///
-    /// A dropped call would return its connection to opendal's pool with half a value sent, or an answer still to come. The next
-    /// call on the connection would take that answer for its own.
+    /// A dropped call would return its connection to opendal's pool with half a value sent, or an answer still to come.
+    /// The next call on the connection would take that answer for its own.
     async fn end_of<T: Send + 'static>(
         &self,
         call: impl Future<Output = opendal::Result<T>> + Send + 'static,
@@ -212,7 +213,8 @@ impl fmt::Debug for OpendalStore {
 
 /// The path of a key.
 ///
-/// Both `a` and `a/b` may be keys, and a file cannot have the name of a folder. So a path ends with a character that no key has.
+/// Both `a` and `a/b` may be keys, and a file cannot have the name of a folder. So a path ends with a character that no
+/// key has.
 fn path(key: &str) -> Result<String, BoxError> {
     // Services and URLs treat `a//b` and `a/./b` as `a/b`.
     if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {

@@ -28,8 +28,8 @@ use crate::error::{BoxError, Error};
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
     ///
-    /// Its size hint is exact if the length is known. If it ends early, it ends with an [`Error`]. Trailers of an inner response
-    /// pass through. A stored response has none.
+    /// Its size hint is exact if the length is known. If it ends early, it ends with an [`Error`]. Trailers of an inner
+    /// response pass through. A stored response has none.
     ///
     /// ```
     /// use http_body_util::BodyExt;

@@ -60,8 +60,8 @@ impl Records {
         self.limit
     }
 
-    /// The chunk size to fill with: `wanted`, or less of it so that the store's values can hold a chunk, and the store two
-    /// of them with all that they take beside their bytes.
+    /// The chunk size to fill with: `wanted`, or less of it so that the store's values can hold a chunk, and the store
+    /// two of them with all that they take beside their bytes.
     pub(crate) fn chunk_size(&self, wanted: u32) -> u32 {
         let value = self.store.max_value_size().map_or(u64::MAX, |most| most.saturating_sub(TRAILER_BYTES));
         let half = self.store.capacity().map_or(u64::MAX, |bytes| (bytes / 2).saturating_sub(CHUNK_OVERHEAD));

@@ -34,18 +34,18 @@ impl Division {
         Ok(Self { block, blocks, largest_record })
     }
 
-    /// The bytes of the latest values that the disk always holds. The end of each block, the block that is being written and the
-    /// clean block do not count.
+    /// The bytes of the latest values that the disk always holds. The end of each block, the block that is being
+    /// written and the clean block do not count.
     pub(super) fn capacity(&self) -> u64 {
         (self.blocks - 2) * (self.block - self.largest_record)
     }
 
-    /// How many bytes of records may wait to be written. They fit into one block with the pages of its index, so that one batch
-    /// of foyer spans at most two blocks.
+    /// How many bytes of records may wait to be written. They fit into one block with the pages of its index, so that
+    /// one batch of foyer spans at most two blocks.
     ///
-    /// foyer writes all blocks of a batch at the same time, and orders blocks by their last write. With two blocks, only the first
-    /// one is complete, so the order is right. With three, a later block could be complete and evicted before an earlier one.
-    /// Values that the later block had replaced or removed would then be back after a restart.
+    /// foyer writes all blocks of a batch at the same time, and orders blocks by their last write. With two blocks,
+    /// only the first one is complete, so the order is right. With three, a later block could be complete and evicted
+    /// before an earlier one. Values that the later block had replaced or removed would then be back after a restart.
     pub(super) fn buffer(&self) -> u64 {
         let records = self.block / PAGE * INDEXED / (INDEXED + 1) - 1;
         BUFFER.max(self.largest_record * 4).min(records * PAGE)
@@ -64,11 +64,12 @@ fn pages(bytes: u64) -> u64 {
 
 /// Prepares the files of an earlier store for a division, and returns the order in which their blocks were written.
 ///
-/// If one file belongs to another division, all files are removed. A file that stayed would bring back values that the removed
-/// files had replaced or removed. The oldest file is removed first, so that this holds even if the process is killed here.
+/// If one file belongs to another division, all files are removed. A file that stayed would bring back values that the
+/// removed files had replaced or removed. The oldest file is removed first, so that this holds even if the process is
+/// killed here.
 ///
-/// If all files stay, the oldest are marked clean until there is a clean block. foyer cleans a block once it has taken the last
-/// clean one. After a kill between the two, foyer would wait for a clean block for ever.
+/// If all files stay, the oldest are marked clean until there is a clean block. foyer cleans a block once it has taken
+/// the last clean one. After a kill between the two, foyer would wait for a clean block for ever.
 pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
     let mut files = files(directory, First::of)?;
     let mut all_fit = true;
@@ -133,8 +134,8 @@ enum First {
     Clear,
     /// The checksum is wrong. foyer takes the block for a clean one.
     ///
-    /// A kill cannot tear a page, because one call writes it to the system's memory. A failure of the machine or the disk can
-    /// tear a page. The puts and removes there are then lost.
+    /// A kill cannot tear a page, because one call writes it to the system's memory. A failure of the machine or the
+    /// disk can tear a page. The puts and removes there are then lost.
     Damaged,
     /// The number of the first record, which foyer counts through.
     Record(u64),
@@ -163,8 +164,8 @@ fn record_of(page: &[u8]) -> Option<u64> {
 
 /// Evicts blocks in the order in which they were written, by this process and earlier ones.
 ///
-/// So a value is always evicted before the value that replaced it, or its removal. foyer reads all blocks when it opens, and takes
-/// the last record of a key that it finds for the last one that was put.
+/// So a value is always evicted before the value that replaced it, or its removal. foyer reads all blocks when it
+/// opens, and takes the last record of a key that it finds for the last one that was put.
 #[derive(Debug)]
 pub(super) struct OldestFirst {
     /// The blocks of earlier processes, the oldest first.

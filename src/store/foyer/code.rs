@@ -1,7 +1,7 @@
 //! The format of keys and values on the disk.
 //!
-//! The types and their [`Code`] are our own. If another crate in the build switches on foyer's feature `serde`, foyer writes all
-//! types that it knows in another format.
+//! The types and their [`Code`] are our own. If another crate in the build switches on foyer's feature `serde`, foyer
+//! writes all types that it knows in another format.
 
 use std::{
     borrow::Borrow,
@@ -61,8 +61,8 @@ impl Code for Key {
 pub(super) enum Value {
     /// The value that was put.
     Put(Bytes),
-    /// The key was removed. The removal is written like a value. The earlier value may stay on the disk until its block is
-    /// written again, and foyer would find it there after a restart.
+    /// The key was removed. The removal is written like a value. The earlier value may stay on the disk until its block
+    /// is written again, and foyer would find it there after a restart.
     Removed,
 }
 

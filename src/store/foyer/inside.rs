@@ -59,8 +59,8 @@ impl Inside {
         Ok(found)
     }
 
-    /// Reads a value from foyer. foyer takes a damaged value out of its index, and also one that moved during the read. The
-    /// queue learns of that in the same turn, so that no caller mistakes the missing entry for a failed write.
+    /// Reads a value from foyer. foyer takes a damaged value out of its index, and also one that moved during the read.
+    /// The queue learns of that in the same turn, so that no caller mistakes the missing entry for a failed write.
     async fn find(&self, key: &str) -> Result<Load<Key, Value, HybridCacheProperties>, BoxError> {
         let stripe = self.stripe(key);
         let storage = self.cache.storage();
@@ -76,7 +76,8 @@ impl Inside {
             if was_known && matches!(found, Ok(Load::Throttled | Load::Miss)) {
                 let queue = self.queue();
                 stripe.doubt(queue.put);
-                // Without a read of the disk, the key was already missing from the index. A write may have failed meanwhile.
+                // Without a read of the disk, the key was already missing from the index. A write may have failed
+                // meanwhile.
                 if has_read {
                     queue.lose(key);
                 }
@@ -94,16 +95,16 @@ impl Inside {
     pub(super) fn is_known(&self, key: &str) -> bool {
         let queue = self.queue();
         let doubted = self.stripe(key).doubted();
-        // A waiting value is not in foyer's index yet. A value that foyer took out of its index may be on the disk until the
-        // whole disk is written again.
+        // A waiting value is not in foyer's index yet. A value that foyer took out of its index may be on the disk
+        // until the whole disk is written again.
         queue.put != queue.written
             || (doubted > 0 && queue.put.saturating_sub(doubted) < self.disk)
             || self.cache.storage().may_contains(key)
             || self.cache.memory().contains(key)
     }
 
-    /// Releases the directory of a failed disk if its blocks can be removed. Otherwise the directory stays locked as long as this
-    /// process lives.
+    /// Releases the directory of a failed disk if its blocks can be removed. Otherwise the directory stays locked as
+    /// long as this process lives.
     pub(super) fn leave(&self) {
         let mut lock = self.lock();
         if lock.is_some() && remove_all(&self.directory).is_ok() {

@@ -1,8 +1,8 @@
 //! [`FoyerStore`]: memory and a disk, through the `foyer` crate.
 //!
-//! foyer silently drops values that are put faster than it writes them. A read of foyer that overlaps with a put or a remove can
-//! leave the old value in memory. A [`Store`] must do neither. So puts here go through a queue that is never longer than foyer's
-//! buffer, and a read calls foyer's memory and foyer's disk one after the other.
+//! foyer silently drops values that are put faster than it writes them. A read of foyer that overlaps with a put or a
+//! remove can leave the old value in memory. A [`Store`] must do neither. So puts here go through a queue that is never
+//! longer than foyer's buffer, and a read calls foyer's memory and foyer's disk one after the other.
 
 mod blocks;
 mod code;
@@ -29,22 +29,23 @@ use crate::error::{BoxError, Error};
 
 /// Keeps values in memory and on a disk. The values on the disk survive a restart.
 ///
-/// The store is for one process with its own disk. A put value is in memory at once, and on the disk soon. A value that memory
-/// has evicted is read from the disk. The disk has blocks of a sixty-fourth of its size each. When the disk is full, the store
-/// reuses the block that was written first, even if its values are read often. So the disk keeps the values that were stored
-/// last, and memory keeps the values that are read most.
+/// The store is for one process with its own disk. A put value is in memory at once, and on the disk soon. A value that
+/// memory has evicted is read from the disk. The disk has blocks of a sixty-fourth of its size each. When the disk is
+/// full, the store reuses the block that was written first, even if its values are read often. So the disk keeps the
+/// values that were stored last, and memory keeps the values that are read most.
 ///
-/// - **Directory.** It must exist, and belongs to the store alone. A second process that opens it gets an error. So does the same
-///   process until the first store there is [closed](Self::close).
-/// - **Restart.** All written values stay. Call [`close`](Self::close) before the process ends, or the last values are lost. A
-///   killed process loses only chunks, because the put of a record and every remove end once they are written. Each value is
-///   read with its key and a checksum.
-/// - **Failure of the machine.** Puts and removes since the last `close` may be lost, so that an older record comes back. Only
-///   `close` waits for the disk itself.
-/// - **Failure of the disk.** If a write fails, the store stops writing for good. Puts and removes fail, and reads go on. The
-///   store deletes its blocks, because foyer may overwrite a removal there. The next store in the directory starts empty.
-/// - **Other sizes.** The next store may have another memory and disk size. A disk of another size starts empty, unless it has
-///   the same blocks and more of them.
+/// - **Directory.** It must exist, and belongs to the store alone. A second process that opens it gets an error. So
+///   does the same process until the first store there is [closed](Self::close).
+/// - **Restart.** All written values stay. Call [`close`](Self::close) before the process ends, or the last values are
+///   lost. A killed process loses only chunks, because the put of a record and every remove end once they are written.
+///   Each value is read with its key and a checksum.
+/// - **Failure of the machine.** Puts and removes since the last `close` may be lost, so that an older record comes
+///   back. Only `close` waits for the disk itself.
+/// - **Failure of the disk.** If a write fails, the store stops writing for good. Puts and removes fail, and reads go
+///   on. The store deletes its blocks, because foyer may overwrite a removal there. The next store in the directory
+///   starts empty.
+/// - **Other sizes.** The next store may have another memory and disk size. A disk of another size starts empty, unless
+///   it has the same blocks and more of them.
 /// - **Largest value.** 4 MiB and 40 bytes, unless [`FoyerOptions`] sets another. The cache cuts its chunks to fit.
 /// - **Beside `memory`.** Values that wait to be written take up to 64 MiB in each of foyer's two buffers.
 ///
@@ -72,8 +73,9 @@ impl FoyerOptions {
     ///
     /// # Errors
     ///
-    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk without room for
-    /// about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be written, or is in use.
+    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk
+    /// without room for about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be
+    /// written, or is in use.
     ///
     /// # Panics
     ///
@@ -99,8 +101,8 @@ impl FoyerStore {
         FoyerOptions::new(memory, disk).open(directory).await
     }
 
-    /// Writes all values, syncs them to the disk, and releases the directory. Call it when the process shuts down. Later calls of
-    /// the store fail.
+    /// Writes all values, syncs them to the disk, and releases the directory. Call it when the process shuts down.
+    /// Later calls of the store fail.
     ///
     /// # Errors
     ///
@@ -189,8 +191,8 @@ impl Store for FoyerStore {
 }
 
 impl Drop for FoyerStore {
-    /// Without [`close`](FoyerStore::close), foyer still writes in the background. So the directory stays locked as long as this
-    /// process lives.
+    /// Without [`close`](FoyerStore::close), foyer still writes in the background. So the directory stays locked as
+    /// long as this process lives.
     fn drop(&mut self) {
         if let Some(lock) = self.inside.lock().take() {
             mem::forget(lock);
@@ -267,8 +269,8 @@ mod tests {
         }
     }
 
-    /// The state after a failed write of foyer: the dropped value is not in its index, and foyer reports no error. No task watches
-    /// the queue yet.
+    /// The state after a failed write of foyer: the dropped value is not in its index, and foyer reports no error. No
+    /// task watches the queue yet.
     async fn unwritten(store: &FoyerStore, key: &str, value: Value) -> Arc<Waiting> {
         let waiting = store.inside.enqueue(key, value).await.unwrap();
         store.inside.cache.storage().wait().await;

@@ -12,8 +12,8 @@ use tokio::sync::Mutex;
 
 use crate::error::BoxError;
 
-/// The bytes put and written since the store was opened. A caller also holds its lock while it passes a change to foyer, so that
-/// all changes have one order.
+/// The bytes put and written since the store was opened. A caller also holds its lock while it passes a change to
+/// foyer, so that all changes have one order.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) put: u64,
@@ -100,8 +100,8 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    /// A turn in which foyer may take one of the keys out of its index. Between two turns, a read waits for the disk, or for its
-    /// next poll. A caller that must know which keys foyer took out waits for a turn.
+    /// A turn in which foyer may take one of the keys out of its index. Between two turns, a read waits for the disk,
+    /// or for its next poll. A caller that must know which keys foyer took out waits for a turn.
     pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

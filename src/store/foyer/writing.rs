@@ -49,8 +49,8 @@ impl Inside {
         }
     }
 
-    /// Starts a task that waits until all values are written, even if no caller waits. It notices a failed write at once, because
-    /// foyer's next write overwrites earlier ones.
+    /// Starts a task that waits until all values are written, even if no caller waits. It notices a failed write at
+    /// once, because foyer's next write overwrites earlier ones.
     pub(super) fn watch(self: &Arc<Self>) {
         if mem::replace(&mut self.queue().is_watched, true) {
             return;
@@ -73,8 +73,8 @@ impl Inside {
         queue.is_watched.then_some(queue.put)
     }
 
-    /// Waits until the first `much` bytes of all puts are written. Returns an error if some are lost. Concurrent callers share
-    /// the rounds of foyer.
+    /// Waits until the first `much` bytes of all puts are written. Returns an error if some are lost. Concurrent
+    /// callers share the rounds of foyer.
     pub(super) async fn written(&self, much: u64) -> Result<(), BoxError> {
         if self.queue().is_written(much)? {
             return Ok(());
@@ -105,8 +105,8 @@ impl Inside {
 
     /// Marks the puts until `end` as written, after a round, unless one of them is known to be missing.
     ///
-    /// foyer does not report a failed write, but its index has only written values. A read may have taken a value out of the
-    /// index, and says so in the same turn.
+    /// foyer does not report a failed write, but its index has only written values. A read may have taken a value out
+    /// of the index, and says so in the same turn.
     fn pass(&self, end: u64) -> bool {
         let is_absent = |waiting: &&Arc<Waiting>| !self.cache.storage().may_contains(&*waiting.key);
         let absent: Vec<_> = self.queue().until(end).filter(is_absent).cloned().collect();
@@ -120,8 +120,8 @@ impl Inside {
         all_are
     }
 
-    /// Ends the writing for good. After a failed write, foyer goes on in the block before and overwrites its values. Values that
-    /// those had removed or replaced would be back after a restart. So all blocks are removed.
+    /// Ends the writing for good. After a failed write, foyer goes on in the block before and overwrites its values.
+    /// Values that those had removed or replaced would be back after a restart. So all blocks are removed.
     pub(super) fn fail(&self) {
         // The directory stays locked until the blocks are gone.
         let _lock = self.lock();
@@ -142,8 +142,8 @@ impl Inside {
         written.and(Err(NOT_WRITTEN.into()))
     }
 
-    /// Returns an error if the disk has failed. It then also takes the key out of memory and out of foyer's index, because its
-    /// value was to be replaced or removed.
+    /// Returns an error if the disk has failed. It then also takes the key out of memory and out of foyer's index,
+    /// because its value was to be replaced or removed.
     pub(super) fn check_disk(&self, key: &str) -> Result<(), BoxError> {
         let queue = self.queue();
         let failed = queue.check();
@@ -155,7 +155,8 @@ impl Inside {
         failed
     }
 
-    /// Runs a call of foyer in a task, because foyer may panic after a failed write. If this future is dropped, the call runs on.
+    /// Runs a call of foyer in a task, because foyer may panic after a failed write. If this future is dropped, the
+    /// call runs on.
     pub(super) async fn guarded(
         &self,
         call: impl Future<Output = Result<(), BoxError>> + Send + 'static,

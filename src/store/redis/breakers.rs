@@ -1,4 +1,5 @@
-//! The circuit breakers: one for a server, several for a cluster, so that a node that is down does not silence the others.
+//! The circuit breakers: one for a server, several for a cluster, so that a node that is down does not silence the
+//! others.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -24,8 +25,8 @@ impl Breakers {
     }
 }
 
-/// The slot of a key without braces in a cluster: 14 bits of its CRC-16/XMODEM. A node has consecutive slots, unless an operator
-/// moves them.
+/// The slot of a key without braces in a cluster: 14 bits of its CRC-16/XMODEM. A node has consecutive slots, unless an
+/// operator moves them.
 fn slot(pieces: [&str; 2]) -> u16 {
     let mut sum = State::<XMODEM>::new();
     for piece in pieces {

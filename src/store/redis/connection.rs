@@ -27,8 +27,8 @@ pub(super) type Made = Arc<OnceCell<Link>>;
 /// Counts one call on a connection, until it is dropped.
 pub(super) struct Busy<'a>(&'a Connection);
 
-/// The connection with the fewest calls, and the first of several. If calls come one by one, its buffers are still in the
-/// processor's cache.
+/// The connection with the fewest calls, and the first of several. If calls come one by one, its buffers are still in
+/// the processor's cache.
 pub(super) fn least_busy(connections: &[Connection]) -> Option<Busy<'_>> {
     let chosen = connections.iter().min_by_key(|connection| connection.calls.load(Ordering::Relaxed))?;
     chosen.calls.fetch_add(1, Ordering::Relaxed);
@@ -50,8 +50,8 @@ impl Drop for Busy<'_> {
 }
 
 impl Connection {
-    /// Sends a command, and sends it again if the connection broke meanwhile, as after a restart of the server. It does not try
-    /// again if no connection could be made. A timeout of the caller covers both attempts.
+    /// Sends a command, and sends it again if the connection broke meanwhile, as after a restart of the server. It does
+    /// not try again if no connection could be made. A timeout of the caller covers both attempts.
     ///
     /// Any command may run twice.
     pub(super) async fn ask<T: FromRedisValue>(
@@ -117,8 +117,8 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
     }
 }
 
-/// Whether another connection may help: this one ended, lost its place in the protocol, or leads to a server that is no longer
-/// the master.
+/// Whether another connection may help: this one ended, lost its place in the protocol, or leads to a server that is no
+/// longer the master.
 fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

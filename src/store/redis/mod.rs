@@ -29,17 +29,18 @@ use crate::{
     error::{BoxError, Error},
 };
 
-/// Keeps values in Redis or Valkey. All nodes of an application share the values, and the values survive restarts of the nodes.
+/// Keeps values in Redis or Valkey. All nodes of an application share the values, and the values survive restarts of
+/// the nodes.
 ///
-/// - *Eviction.* The server decides. Set a `maxmemory`, and the policy `allkeys-lru` or `allkeys-lfu`. With the default,
-///   `noeviction`, a full server refuses values until others [expire](Self::expiry) or are removed. The cache fetches evicted
-///   parts of a video again.
+/// - *Eviction.* The server decides. Set a `maxmemory`, and the policy `allkeys-lru` or `allkeys-lfu`. With the
+///   default, `noeviction`, a full server refuses values until others [expire](Self::expiry) or are removed. The cache
+///   fetches evicted parts of a video again.
 /// - *Persistence.* The cache needs none: `save ""` and `appendonly no` spare the server that work.
 /// - *Versions.* Redis 4 or newer; 6.2 for [`refresh_on_use`](Self::refresh_on_use). The largest value is 512 MiB.
 /// - *Leases.* They need `EVAL`. If an ACL forbids it, the store offers no leases, and each node fills for itself.
-/// - *Failures.* The store connects at the first call, so an application starts without its Redis. If the server is down or
-///   hangs, a few calls take up to the [`timeout`](Self::timeout) each. Then calls fail at once for a [`pause`](Self::pause),
-///   and the cache works without the store.
+/// - *Failures.* The store connects at the first call, so an application starts without its Redis. If the server is
+///   down or hangs, a few calls take up to the [`timeout`](Self::timeout) each. Then calls fail at once for a
+///   [`pause`](Self::pause), and the cache works without the store.
 ///
 /// Use the store within a Tokio runtime. Each of its connections lives as long as the runtime that it was made in.
 ///
@@ -73,8 +74,8 @@ impl RedisStore {
     /// One server, as `redis://user:password@host:port/database`, `unix:///path/to/socket?db=0`, or over TLS as
     /// `rediss://…`.
     ///
-    /// TLS needs the feature `redis-tls`. If the build has more than one crypto provider of `rustls`, the application must
-    /// install one. A public authority must have signed the server's certificate, or one of
+    /// TLS needs the feature `redis-tls`. If the build has more than one crypto provider of `rustls`, the application
+    /// must install one. A public authority must have signed the server's certificate, or one of
     /// [`root_certificates`](Self::root_certificates).
     ///
     /// The call does not connect yet.
@@ -88,10 +89,10 @@ impl RedisStore {
 
     /// A cluster. Name one or more of its nodes; the client asks them for the others. Chunks are spread over all nodes.
     ///
-    /// A [`pause`](Self::pause) applies to a sixteenth of the slots at a time, so roughly to the node that failed. While the
-    /// client asks for the slots again, the other calls of that connection wait. If it asks a node that hangs, they fail after
-    /// the [`timeout`](Self::timeout), too. The first call after a pause asks for the slots over new connections. If that call
-    /// is answered, all later calls use the new connections.
+    /// A [`pause`](Self::pause) applies to a sixteenth of the slots at a time, so roughly to the node that failed.
+    /// While the client asks for the slots again, the other calls of that connection wait. If it asks a node that
+    /// hangs, they fail after the [`timeout`](Self::timeout), too. The first call after a pause asks for the slots over
+    /// new connections. If that call is answered, all later calls use the new connections.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -109,8 +110,8 @@ impl RedisStore {
 
     /// The server that the sentinels at `urls` name as the master called `master`, also after a failover.
     ///
-    /// The client asks the sentinels in their order. A sentinel that hangs delays a connection by up to a second, which is all of
-    /// the default [`timeout`](Self::timeout).
+    /// The client asks the sentinels in their order. A sentinel that hangs delays a connection by up to a second, which
+    /// is all of the default [`timeout`](Self::timeout).
     ///
     /// If the master needs a password, a database or TLS, let `master` be a URL with the name as its host:
     /// `redis://:password@mymaster/0`.
@@ -124,16 +125,16 @@ impl RedisStore {
 
     /// Sets the prefix of the keys, which keeps them apart from other keys of the server. Default: `tvc:`.
     ///
-    /// A prefix has visible ASCII characters, without braces, because braces would put all keys on one node of a cluster. With
-    /// any other prefix, each call fails.
+    /// A prefix has visible ASCII characters, without braces, because braces would put all keys on one node of a
+    /// cluster. With any other prefix, each call fails.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
-    /// Trusts only servers whose certificate one of these authorities has signed, in PEM. Default: the authorities that browsers
-    /// trust. They sign for no name within a private network.
+    /// Trusts only servers whose certificate one of these authorities has signed, in PEM. Default: the authorities that
+    /// browsers trust. They sign for no name within a private network.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -147,24 +148,24 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`is_config`](Error::is_config) if `pem` has no certificate or an invalid one, if a URL does not begin with `rediss` or ends
-    /// with `#insecure`, and for [`sentinel`](Self::sentinel), which does not support this.
+    /// [`is_config`](Error::is_config) if `pem` has no certificate or an invalid one, if a URL does not begin with
+    /// `rediss` or ends with `#insecure`, and for [`sentinel`](Self::sentinel), which does not support this.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.server.trust(pem)?;
         Ok(self)
     }
 
-    /// Sets the number of connections for chunks. Manifests and leases have one more. A cluster has this many to each node.
-    /// Default: 4.
+    /// Sets the number of connections for chunks. Manifests and leases have one more. A cluster has this many to each
+    /// node. Default: 4.
     #[must_use]
     pub fn connections(mut self, connections: NonZeroUsize) -> Self {
         self.chunks = (0..connections.get()).map(|_| Connection::default()).collect();
         self
     }
 
-    /// Sets the most calls for chunks at a time, over all connections. Other calls wait, and their wait counts towards the
-    /// [`timeout`](Self::timeout). Default: 64.
+    /// Sets the most calls for chunks at a time, over all connections. Other calls wait, and their wait counts towards
+    /// the [`timeout`](Self::timeout). Default: 64.
     #[must_use]
     pub fn max_in_flight(mut self, calls: NonZeroUsize) -> Self {
         self.places = Semaphore::new(calls.get().min(Semaphore::MAX_PERMITS));
@@ -173,8 +174,8 @@ impl RedisStore {
 
     /// Sets the longest that a call may take, with all waiting and connecting. Default: 1 second.
     ///
-    /// Keep it below [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default. If the layer gives up first, the store
-    /// does not count the failure, and never [pauses](Self::pause).
+    /// Keep it below [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default. If the layer gives up first,
+    /// the store does not count the failure, and never [pauses](Self::pause).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -188,16 +189,16 @@ impl RedisStore {
         self
     }
 
-    /// Sets whether the [`expiry`](Self::expiry) counts from the last use of a value instead. Needs Redis 6.2, for `GETEX`.
-    /// Default: `false`.
+    /// Sets whether the [`expiry`](Self::expiry) counts from the last use of a value instead. Needs Redis 6.2, for
+    /// `GETEX`. Default: `false`.
     #[must_use]
     pub fn refresh_on_use(mut self, refresh: bool) -> Self {
         self.refresh_on_use = refresh;
         self
     }
 
-    /// Sets how long calls fail at once after three calls in a row without an answer. Then one call tries again. Default: 1
-    /// second.
+    /// Sets how long calls fail at once after three calls in a row without an answer. Then one call tries again.
+    /// Default: 1 second.
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
         self.breakers = Breakers::new(self.server.is_cluster(), pause);
@@ -227,7 +228,8 @@ impl RedisStore {
         self.ask_until(self.deadline()?, key, command, Urgency::AtOnce).await
     }
 
-    /// Asks for a chunk over the least busy connection for chunks, and for other values over the connection for records.
+    /// Asks for a chunk over the least busy connection for chunks, and for other values over the connection for
+    /// records.
     async fn ask_until<T: FromRedisValue>(
         &self,
         deadline: Instant,
@@ -252,7 +254,8 @@ impl RedisStore {
         }
 
         // A connection to a cluster stays with a node that hangs as long as its kernel acknowledges packets, even after
-        // another node took over its slots. So a try asks for the slots over a new connection, and delays no other call.
+        // another node took over its slots. So a try asks for the slots over a new connection, and delays no other
+        // call.
         let anew = Connection::default();
         let is_anew = tries && self.server.is_cluster();
         let connection = if is_anew { &anew } else { connection };
@@ -263,8 +266,8 @@ impl RedisStore {
         let Ok(answer) = asked else {
             // A call that waited long for its place left no time for an answer, and says nothing either.
             if time_left >= self.timeout / 2 {
-                // The next answer on this connection would belong to the call that was given up. A connection to a cluster has
-                // other calls as well.
+                // The next answer on this connection would belong to the call that was given up. A connection to a
+                // cluster has other calls as well.
                 if !self.server.is_cluster() {
                     connection.retire(&made);
                 }
@@ -361,8 +364,9 @@ impl Store for RedisStore {
         if is_granted && self.scripts.are_allowed() {
             return Ok(Lease::Granted);
         }
-        // A refused lease may have been granted just before the connection broke. The renewal tells; without an answer, some
-        // holder has the lease. The first granted lease is renewed at once, because a holder that cannot renew it cannot use it.
+        // A refused lease may have been granted just before the connection broke. The renewal tells; without an answer,
+        // some holder has the lease. The first granted lease is renewed at once, because a holder that cannot renew it
+        // cannot use it.
         let renewal = self.renewal(key, holder, time)?;
         let renewed = self.ask_until(deadline, key, renewal, Urgency::CanWait).await;
         if self.scripts.heard(&renewed) {
@@ -390,7 +394,8 @@ impl Store for RedisStore {
                 return released;
             }
         }
-        // The permission was withdrawn meanwhile. Another node may get the lease between the two calls; then two nodes fill.
+        // The permission was withdrawn meanwhile. Another node may get the lease between the two calls; then two nodes
+        // fill.
         let found: Option<String> = self.ask(key, one_key("GET", self.named(key)?)).await?;
         if found.as_deref() == Some(holder) {
             self.ask_at_once::<()>(key, one_key("UNLINK", self.named(key)?)).await?;

@@ -98,7 +98,8 @@ impl Server {
                 }
                 *trusted = Some(roots);
             }
-            // The client has a builder that takes certificates, but it takes one user and password for all sentinels, and no URLs.
+            // The client has a builder that takes certificates, but it takes one user and password for all sentinels,
+            // and no URLs.
             Self::Sentinels { .. } => {
                 return Err(Error::config("redis takes no root certificates with sentinels"));
             }
@@ -140,8 +141,8 @@ impl Server {
                 };
                 let client = client
                     .tcp_settings(tcp(timeout))
-                    // The client waits for a node that hangs twice: to connect, and to ask for the slots. The rest of the time
-                    // is for the other nodes.
+                    // The client waits for a node that hangs twice: to connect, and to ask for the slots. The rest of
+                    // the time is for the other nodes.
                     .connection_timeout(timeout / 4)
                     .response_timeout(timeout)
                     .overall_response_timeout(None)

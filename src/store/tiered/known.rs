@@ -1,7 +1,8 @@
 //! The facts of this process about near records: which bytes the far store had, and when.
 //!
-//! The near store only keeps bytes. Puts, removes and promotions of one key may overtake each other on their way to it. So a near
-//! value counts only if it matches the fact noted here. A value that was written or read during another write gets no fact.
+//! The near store only keeps bytes. Puts, removes and promotions of one key may overtake each other on their way to it.
+//! So a near value counts only if it matches the fact noted here. A value that was written or read during another write
+//! gets no fact.
 
 use std::{
     collections::HashMap,

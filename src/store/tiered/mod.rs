@@ -30,8 +30,8 @@ use crate::{clock::moment, error::BoxError};
 
 /// A near store, usually this process's memory, before a far store that several processes share.
 ///
-/// A get first asks the near store. If the near store has no value, the get reads the far store, and the near store keeps the
-/// value from then on. Concurrent gets of one key share one read of the far store.
+/// A get first asks the near store. If the near store has no value, the get reads the far store, and the near store
+/// keeps the value from then on. Concurrent gets of one key share one read of the far store.
 ///
 /// ```
 /// # #[cfg(not(feature = "moka"))]
@@ -51,57 +51,58 @@ use crate::{clock::moment, error::BoxError};
 ///
 /// # How long a change by another process may stay unseen
 ///
-/// Chunks never change, so a near chunk is always the answer. Records (under keys that begin with `m/` or `v/`) may change:
-/// another process may purge or refresh them in the far store. A near record is the answer for
-/// [`record_age`](Self::record_age) after the last read of the far store, 2 seconds by default. Then the store reads the far
-/// store again, and the near store follows its answer. This process sees its own puts and removes at once.
+/// Chunks never change, so a near chunk is always the answer. Records (under keys that begin with `m/` or `v/`) may
+/// change: another process may purge or refresh them in the far store. A near record is the answer for
+/// [`record_age`](Self::record_age) after the last read of the far store, 2 seconds by default. Then the store reads
+/// the far store again, and the near store follows its answer. This process sees its own puts and removes at once.
 ///
-/// A process that gets a lease reads the far store again, even if the near record is young. The ages of nested tiers add up,
-/// because an answer of the inner tiers may already be as old as their age allows.
+/// A process that gets a lease reads the far store again, even if the near record is young. The ages of nested tiers
+/// add up, because an answer of the inner tiers may already be as old as their age allows.
 ///
 /// # When the far store is down
 ///
-/// The far store counts as down if it fails, panics, or takes longer than [`far_timeout`](Self::far_timeout). The near store then
-/// works alone:
+/// The far store counts as down if it fails, panics, or takes longer than [`far_timeout`](Self::far_timeout). The near
+/// store then works alone:
 ///
-/// - *Reads.* Near records are used at any age; each record itself says how long it is *fresh*. The store asks the far store for a
-///   record once every `record_age`. Purges by other processes stay unseen.
-/// - *Puts.* Values are kept in the near store alone. When the far store is back, its state counts again. If it lacks a record, the
-///   near store drops the record, and the cache fetches the response again. If it has an older record, that record comes back,
-///   and is used as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Missing chunks are fetched again when a
-///   client misses them.
-/// - *Pauses.* After a late put, puts skip the far store for ten times `far_timeout`, so that a video of a hundred chunks does not
-///   wait a hundred times. After three late reads of records in a row, such reads fail at once for five times `far_timeout`, and
-///   no leases are asked for.
-/// - *Removes.* The near store removes the value. The remove still fails, because the far store may bring the value back. Until
-///   the far store has taken a put or a remove of that record, a put of the record that fails in the far store is an error, too,
-///   and is not kept near. After about 65,536 such records, this applies to other records as well.
+/// - *Reads.* Near records are used at any age; each record itself says how long it is *fresh*. The store asks the far
+///   store for a record once every `record_age`. Purges by other processes stay unseen.
+/// - *Puts.* Values are kept in the near store alone. When the far store is back, its state counts again. If it lacks a
+///   record, the near store drops the record, and the cache fetches the response again. If it has an older record, that
+///   record comes back, and is used as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Missing
+///   chunks are fetched again when a client misses them.
+/// - *Pauses.* After a late put, puts skip the far store for ten times `far_timeout`, so that a video of a hundred
+///   chunks does not wait a hundred times. After three late reads of records in a row, such reads fail at once for five
+///   times `far_timeout`, and no leases are asked for.
+/// - *Removes.* The near store removes the value. The remove still fails, because the far store may bring the value
+///   back. Until the far store has taken a put or a remove of that record, a put of the record that fails in the far
+///   store is an error, too, and is not kept near. After about 65,536 such records, this applies to other records as
+///   well.
 ///
-/// A near store that fails, hangs or refuses a value costs only reads of the far store. If the near store could not remove or
-/// replace a value, that value does not stand in for the far store, as long as this process remembers it.
+/// A near store that fails, hangs or refuses a value costs only reads of the far store. If the near store could not
+/// remove or replace a value, that value does not stand in for the far store, as long as this process remembers it.
 ///
 /// # Sizes
 ///
-/// [`capacity`](Store::capacity), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The near store
-/// may be much smaller. It should hold a few chunks for each client that is watching, and the most popular videos. The less it
-/// holds, the more the far store is read. If the far store can alter values, the cache verifies the checksums of all values, also
-/// of near ones.
+/// [`capacity`](Store::capacity), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The
+/// near store may be much smaller. It should hold a few chunks for each client that is watching, and the most popular
+/// videos. The less it holds, the more the far store is read. If the far store can alter values, the cache verifies the
+/// checksums of all values, also of near ones.
 ///
 /// Keep the sum of both timeouts below [`Timeouts::store`](crate::Timeouts::store). Tiers may be nested, as in
-/// `Tiered<Memory, Tiered<Disk, Network>>`. Then keep the sum of the inner timeouts below the outer `far_timeout`; otherwise a read
-/// of the disk may be given up too early.
+/// `Tiered<Memory, Tiered<Disk, Network>>`. Then keep the sum of the inner timeouts below the outer `far_timeout`;
+/// otherwise a read of the disk may be given up too early.
 ///
 /// # Cancel safety
 ///
-/// A task of its own reads the far store. If the caller is dropped, the task goes on within its timeout, for the other callers and
-/// for the near store.
+/// A task of its own reads the far store. If the caller is dropped, the task goes on within its timeout, for the other
+/// callers and for the near store.
 pub struct Tiered<Near, Far> {
     near: Arc<Near>,
     far: Arc<Far>,
     known: Arc<Known>,
     reads: Arc<Reads>,
-    /// Circuit breakers of the far store: for looks, which are gets of records and leases, and for puts. Chunks have none, because
-    /// a body that has begun has no other source.
+    /// Circuit breakers of the far store: for looks, which are gets of records and leases, and for puts. Chunks have
+    /// none, because a body that has begun has no other source.
     looks: Arc<Breaker>,
     puts: Arc<Breaker>,
     /// The last read of the far store failed.
@@ -132,7 +133,8 @@ impl<Near, Far> Tiered<Near, Far> {
         self
     }
 
-    /// Sets how long a near record is the answer before the far store is read again. Default: 2 seconds. Zero reads it each time.
+    /// Sets how long a near record is the answer before the far store is read again. Default: 2 seconds. Zero reads it
+    /// each time.
     ///
     /// A purge or a refresh by another process may stay unseen for this time. The ages of nested tiers add up.
     #[must_use]
@@ -170,8 +172,8 @@ impl<Near, Far> Tiered<Near, Far> {
 impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         if is_mark(key) {
-            // The near store does not know the invalidations of other processes. While the far store is down, they stay unseen,
-            // and puts go to the near store alone.
+            // The near store does not know the invalidations of other processes. While the far store is down, they stay
+            // unseen, and puts go to the near store alone.
             if self.is_down.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -218,7 +220,8 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        // No value that is read before this ends is kept near. So the order does not matter, and the near store comes first.
+        // No value that is read before this ends is kept near. So the order does not matter, and the near store comes
+        // first.
         let writing = self.known.write(key);
         // The doubt begins now, in case this call is dropped on the way.
         if is_record(key) {
@@ -287,7 +290,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
                 if self.known.is_unwanted(key, &fact) {
                     return Err(error);
                 }
-                // The near value counts as if it came from the far store, so that not every request asks a store that is down.
+                // The near value counts as if it came from the far store, so that not every request asks a store that
+                // is down.
                 self.known.note(key, mark, Some(fact));
                 Ok(Some(value))
             }
@@ -342,7 +346,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// Forgets the facts about the records of a lease, so that its holder reads the far store again, where other processes put.
+    /// Forgets the facts about the records of a lease, so that its holder reads the far store again, where other
+    /// processes put.
     fn forget(&self, lease: &str) {
         let name = lease.strip_prefix("l/").and_then(|rest| rest.split('/').next());
         if let Some(name) = name {

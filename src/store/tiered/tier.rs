@@ -20,8 +20,8 @@ use crate::{
 
 /// The order of the puts of a [`Tiered`] store.
 ///
-/// Either way, a put is done once the far store has the value. If the far store fails, the put is done once the near store has the
-/// value.
+/// Either way, a put is done once the far store has the value. If the far store fails, the put is done once the near
+/// store has the value.
 ///
 /// ```
 /// # use tower_video_cache::{MokaStore, Tiered, Writes};
@@ -70,8 +70,8 @@ pub(super) async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, 
     .await
 }
 
-/// Runs an errand in a task of its own. The call that opened the read may be for a client without room for more bytes, and is then
-/// not polled for a while. Other calls must not wait for that.
+/// Runs an errand in a task of its own. The call that opened the read may be for a client without room for more bytes,
+/// and is then not polled for a while. Other calls must not wait for that.
 pub(super) async fn run(errand: impl Future<Output = ()> + Send + 'static) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn(errand)),
