@@ -1,4 +1,4 @@
-//! Who uses whom among the files of `src`, read from the code.
+//! Reads from the code which files of `src` use which.
 //!
 //! An import counts, and so does a path in the code; re-exports are followed to the definition. A type with methods in
 //! several files ties these files by its method calls: a file that calls a method uses the file with that method's

@@ -39,21 +39,17 @@ const ENGINE: [&[&str]; 11] = [
 
 #[test]
 fn imports_point_down_only() {
-    let mut imports = 0;
-    for (name, code) in sources() {
-        let own = level(&name);
-        // Docs may link to what is above.
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for used in code.split("crate::").skip(1) {
-            for room in rooms_in(used) {
-                imports += 1;
-                let theirs = level(&room);
-                let stores_know_no_rules = !(own == 2 && theirs == 1);
-                assert!(theirs <= own && stores_know_no_rules, "{name} (level {own}) uses {room} ({theirs})");
-            }
+    let mut arrows = 0;
+    for (file, used) in imports::imports(&src()) {
+        let own = level(&file);
+        for (other, names) in used {
+            arrows += 1;
+            let below = level(&other);
+            let stores_know_no_rules = !(own == 2 && below == 1);
+            assert!(below <= own && stores_know_no_rules, "{file} uses {other} for {names:?}");
         }
     }
-    assert!(imports > 20, "the reading found the imports");
+    assert!(arrows > 200, "the reading found the imports");
 }
 
 #[test]
@@ -302,38 +298,7 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The modules that the path after `crate::` leads into: one, or several in braces.
-fn rooms_in(used: &str) -> Vec<String> {
-    let first = |path: &str| {
-        let room: String = path.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let file = format!("{room}.rs");
-        if level_of(&file).is_some() {
-            file
-        } else {
-            format!("{room}/")
-        }
-    };
-    let Some(group) = used.strip_prefix('{') else {
-        return Some(first(used)).filter(|room| level_of(room).is_some()).into_iter().collect();
-    };
-    let mut depth = 1;
-    let is_inside = |c: &char| {
-        depth += i32::from(*c == '{') - i32::from(*c == '}');
-        depth > 0
-    };
-    let group: String = group.chars().take_while(is_inside).collect();
-    let mut depth = 0;
-    let top_level_comma = |c: char| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ',' && depth == 0
-    };
-    group.split(top_level_comma).map(first).filter(|room| level_of(room).is_some()).collect()
-}
-
 fn level(name: &str) -> u8 {
-    level_of(name).unwrap_or_else(|| panic!("{name} is on no level"))
-}
-
-fn level_of(name: &str) -> Option<u8> {
-    LEVELS.iter().find(|(_, rooms)| rooms.iter().any(|room| name.starts_with(room))).map(|(level, _)| *level)
+    let row = LEVELS.iter().find(|(_, rooms)| rooms.iter().any(|room| name.starts_with(room)));
+    row.unwrap_or_else(|| panic!("{name} is on no level")).0
 }
