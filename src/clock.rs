@@ -6,13 +6,37 @@ use tokio::time::Instant;
 
 /// Tells the time of day, from which ages and freshness are calculated (RFC 9111 §4.2.3).
 ///
-/// All other code takes the time as an argument, so a test that sets the clock decides what is fresh.
+/// All other code takes the time as an argument, so a test that sets the clock decides which responses are fresh.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use tower_video_cache::{Clock, MokaStore, VideoCacheLayer};
+///
+/// /// A clock that is an hour ahead.
+/// struct Ahead;
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> SystemTime {
+///         SystemTime::now() + Duration::from_secs(3600)
+///     }
+/// }
+///
+/// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).clock(Ahead);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The time of day, now.
     fn now(&self) -> SystemTime;
 }
 
 /// The system's clock, the default.
+///
+/// ```
+/// use tower_video_cache::{Clock, SystemClock};
+///
+/// assert!(SystemClock.now() > std::time::UNIX_EPOCH);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -40,7 +64,7 @@ mod manual {
 
     use super::Clock;
 
-    /// A clock that stands still until it is told to move; clones share one time.
+    /// A clock that stands still until a test moves it. Clones share one time.
     ///
     /// Timeouts follow Tokio's clock instead, which `tokio::time::pause` stops.
     ///
@@ -61,7 +85,7 @@ mod manual {
             Self(Arc::new(Mutex::new(time)))
         }
 
-        /// Sets the clock, forwards or back.
+        /// Sets the clock forwards or back.
         pub fn set(&self, time: SystemTime) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
         }

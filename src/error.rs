@@ -9,8 +9,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// The type is opaque. Ask it with [`is_store`](Self::is_store), [`is_timeout`](Self::is_timeout),
 /// [`is_corrupt`](Self::is_corrupt), [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner),
-/// [`is_changed`](Self::is_changed) and [`is_config`](Self::is_config). Its [`source`](StdError::source) is the cause, if
-/// there is one.
+/// [`is_changed`](Self::is_changed) and [`is_config`](Self::is_config). Its [`source`](StdError::source) is the cause,
+/// if there is one.
 ///
 /// ```
 /// use tower_video_cache::Error;
@@ -109,14 +109,14 @@ impl Error {
         matches!(self.kind, Kind::TooShort | Kind::TooLong)
     }
 
-    /// The inner body failed. The [`source`](StdError::source) is its error, unless the body belonged to another client's
-    /// request.
+    /// The inner body failed. The [`source`](StdError::source) is its error, unless the body belonged to another
+    /// client's request.
     pub fn is_inner(&self) -> bool {
         matches!(self.kind, Kind::Inner | Kind::Broken)
     }
 
-    /// The inner service now has another representation, so that the rest of the body cannot be fetched. The same goes if
-    /// the inner service does not prove that it has the same representation.
+    /// The inner service now has another representation, so that the rest of the body cannot be fetched. The same goes
+    /// if the inner service does not prove that it has the same representation.
     pub fn is_changed(&self) -> bool {
         matches!(self.kind, Kind::Changed)
     }

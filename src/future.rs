@@ -15,8 +15,18 @@ use crate::{engine::body::ResponseBody, semantics::cache_status};
 pin_project! {
     /// The future of a [`VideoCache`](crate::VideoCache)'s response.
     ///
-    /// For a request that bypasses the cache it is the inner service's own future, without a box. Any other request
-    /// costs one box.
+    /// If the request bypasses the cache, it holds the inner service's future without a box. Otherwise it holds one
+    /// box.
+    ///
+    /// ```
+    /// use tower::Service;
+    /// use tower_video_cache::{ResponseFuture, VideoCache};
+    ///
+    /// /// A middleware can name the future of a cache that it wraps.
+    /// struct Named<F, B, E> {
+    ///     cached: ResponseFuture<F, B, E>,
+    /// }
+    /// ```
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
@@ -24,7 +34,7 @@ pin_project! {
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
-    /// The inner service's answer, with this member of `Cache-Status`.
+    /// The inner service's answer with this member of `Cache-Status`.
     pub(crate) fn bypass(future: F, member: HeaderValue) -> Self {
         Self { kind: Kind::Bypass { future, member } }
     }

@@ -1,4 +1,4 @@
-//! Two waits at once.
+//! Waits for two futures at once.
 
 use std::{
     future::{poll_fn, Future},
@@ -6,17 +6,17 @@ use std::{
     task::Poll,
 };
 
-/// Which of two was ready first.
+/// The output of the future that was ready first.
 pub(crate) enum Raced<A, B> {
     First(A),
     Second(B),
 }
 
-/// Waits for either; the first one where both are ready.
+/// Waits for either future. If both are ready, returns the output of the first one.
 ///
 /// # Cancel safety
 ///
-/// That of both: whichever loses is dropped.
+/// As safe as both futures. The one that loses is dropped.
 pub(crate) async fn race<A: Future, B: Future>(first: A, second: B) -> Raced<A::Output, B::Output> {
     let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|cx| {

@@ -52,7 +52,7 @@ impl fmt::Debug for CacheHandle {
 pub struct Stats {
     /// Chunks that failed their checksum since the cache was made.
     ///
-    /// A disk, a network or another program altered them. No client received such bytes: the cache fetched the chunk again,
-    /// or ended the body with an error. If the number grows, something is wrong with the store.
+    /// A disk, a network or another program altered them. No client received such bytes: the cache fetched the chunk
+    /// again, or ended the body with an error. If the number grows, something is wrong with the store.
     pub damaged_chunks: u64,
 }

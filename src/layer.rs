@@ -74,20 +74,23 @@ impl VideoCacheLayer {
         self.set(|config| config.policy = policy)
     }
 
-    /// Sets the function that makes the cache key of a request. Default: [`CacheKey::of`]. [`TargetUri`](crate::TargetUri)
-    /// makes functions for common needs.
+    /// Sets the function that makes the cache key of a request. Default: [`CacheKey::of`].
+    /// [`TargetUri`](crate::TargetUri) makes functions for common needs.
     ///
     /// Requests with equal keys share one response. So **the key must contain every part of the request that the inner
     /// service's answer depends on**. Otherwise a client gets a response that was made for another client.
     ///
-    /// - *URI.* The function sees the request as it arrives at the layer. Under axum's `nest`, the URI lacks the prefix.
-    /// - *Signatures.* If the key leaves out the signature of a URL, the check of the signature must stand outside of the cache.
-    /// - *Fields.* If the inner service answers by a request field (`X-Forwarded-Host`, `X-Original-URL`, …), it must name
-    ///   the field in `Vary` or answer `private`. Otherwise put the field into the key, or remove the field before the cache.
-    ///   `Authorization` and `Cookie` are safe by default: see [`Policy::share_with_authorized`] and
+    /// - *URI.* The function sees the request as it arrives at the layer. Under axum's `nest`, the URI lacks the
+    ///   prefix.
+    /// - *Signatures.* If the key leaves out the signature of a URL, the check of the signature must stand outside of
+    ///   the cache.
+    /// - *Fields.* If the inner service answers by a request field (`X-Forwarded-Host`, `X-Original-URL`, …), it must
+    ///   name the field in `Vary` or answer `private`. Otherwise put the field into the key, or remove the field before
+    ///   the cache. `Authorization` and `Cookie` are safe by default: see [`Policy::share_with_authorized`] and
     ///   [`Policy::default_ttl`].
-    /// - *Changed requests.* A middleware that changes request fields belongs outside of the cache, so that the cache sees the
-    ///   same fields as the inner service. The cache itself removes the fields that `Connection` lists (RFC 9110 §7.6.1).
+    /// - *Changed requests.* A middleware that changes request fields belongs outside of the cache, so that the cache
+    ///   sees the same fields as the inner service. The cache itself removes the fields that `Connection` lists (RFC
+    ///   9110 §7.6.1).
     ///
     /// The cache also calls the function for URIs that the answer to an unsafe request names. That request then has the
     /// method GET, the named URI, and the other parts of the unsafe request.
@@ -106,23 +109,24 @@ impl VideoCacheLayer {
 
     /// Sets which requests go to the inner service untouched: those for which `bypass` returns `true`. Default: none.
     ///
-    /// The function sees the request as the [key function](Self::key) does. The response of a bypassed request gets a member
-    /// of `Cache-Status`, and is otherwise untouched.
+    /// The function sees the request as the [key function](Self::key) does. The response of a bypassed request gets a
+    /// member of `Cache-Status`, and is otherwise untouched.
     ///
-    /// The cache always bypasses a GET or HEAD with content, with `Upgrade`, or with a field that asks for another method
-    /// (`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`), and a request whose URL has
+    /// The cache always bypasses a GET or HEAD with content, with `Upgrade`, or with a field that asks for another
+    /// method (`X-HTTP-Method-Override`, `X-HTTP-Method`, `X-Method-Override`), and a request whose URL has
     /// [expired](Self::expiry).
     #[must_use]
     pub fn bypass(self, bypass: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         self.set(|config| config.bypass = Some(Arc::new(bypass)))
     }
 
-    /// Sets the function that reads the expiry of a signed URL. Default: the expiry of URLs signed for S3, `CloudFront`,
-    /// Google Cloud Storage, Google Cloud CDN or Azure; none for other URLs. See
+    /// Sets the function that reads the expiry of a signed URL. Default: the expiry of URLs signed for S3,
+    /// `CloudFront`, Google Cloud Storage, Google Cloud CDN or Azure; none for other URLs. See
     /// [`TargetUri::without_signatures`](crate::TargetUri::without_signatures).
     ///
-    /// From that time on, by the layer's [`clock`](Self::clock), the cache bypasses requests for the URL. A response is also
-    /// never fresh for longer than the URL that brought it. A signed URL with an unreadable expiry counts as expired.
+    /// From that time on, by the layer's [`clock`](Self::clock), the cache bypasses requests for the URL. A response is
+    /// also never fresh for longer than the URL that brought it. A signed URL with an unreadable expiry counts as
+    /// expired.
     ///
     /// A body that has begun is sent to its end. If the cache has to fetch chunks of the body after the expiry, as with
     /// [`Fill::sliced`], the inner service decides.
@@ -167,7 +171,7 @@ impl VideoCacheLayer {
         self.set(|config| config.set_fill(fill))
     }
 
-    /// Sets what becomes of a fill when its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
+    /// Sets how a fill ends after its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
     #[must_use]
     pub fn abandon(self, abandon: Abandon) -> Self {
         self.set(|config| config.abandon = abandon)
@@ -220,6 +224,23 @@ impl VideoCacheLayer {
     }
 }
 
+impl VideoCache<()> {
+    /// A layer with default settings that stores responses in `store`.
+    pub fn layer(store: impl Store) -> VideoCacheLayer {
+        VideoCacheLayer::new(store)
+    }
+}
+
+impl<S> VideoCache<S> {
+    /// Wraps `inner` with default settings, and stores its responses in `store`.
+    ///
+    /// Each call makes a cache of its own. Services that are to share one come from a
+    /// [`VideoCacheLayer`](crate::VideoCacheLayer).
+    pub fn new(inner: S, store: impl Store) -> Self {
+        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
+    }
+}
+
 impl<S> Layer<S> for VideoCacheLayer {
     type Service = VideoCache<S>;
 
@@ -234,7 +255,7 @@ impl fmt::Debug for VideoCacheLayer {
     }
 }
 
-#[cfg(all(test, feature = "moka"))]
+#[cfg(test)]
 mod tests {
     use std::{num::NonZeroUsize, time::Duration};
 

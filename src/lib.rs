@@ -1,8 +1,8 @@
-//! A [Tower](https://docs.rs/tower) layer that caches video: it stores each response first, then serves it from the store.
+//! A [Tower](https://docs.rs/tower) layer that caches video: it stores each response first, then serves it.
 //!
-//! Put [`VideoCacheLayer`] in front of a folder, an S3 proxy or a transcoder. The cache then answers ranges, conditional
-//! requests and HEAD from its [`Store`], follows RFC 9110 and RFC 9111 as a shared cache, and makes one call of the inner
-//! service for any number of clients that miss the same video.
+//! Put [`VideoCacheLayer`] in front of a folder, an S3 proxy or a transcoder. The cache then answers ranges,
+//! conditional requests and HEAD from its [`Store`]. The cache follows RFC 9110 and RFC 9111, and makes one call of the
+//! inner service for any number of clients that miss the same video.
 //!
 //! ```no_run
 //! use axum::Router;
@@ -102,6 +102,7 @@ mod service;
 mod settings;
 mod store;
 mod stripes;
+mod sync;
 
 #[cfg(feature = "opendal")]
 pub use opendal;

@@ -6,7 +6,8 @@ use http::{HeaderName, StatusCode};
 
 use crate::semantics::media::by_ending;
 
-/// Which responses are stored, how long they are fresh if they do not say, and how many ranges one request gets.
+/// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request
+/// gets.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -39,7 +40,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The [media types](Self::media_types) that are stored by default: video, audio, HLS and DASH manifests, and WebVTT.
+    /// The [media types](Self::media_types) that are stored by default: video, audio, HLS and DASH manifests, and
+    /// `text/vtt`.
     pub const DEFAULT_MEDIA_TYPES: &'static [&'static str] = &[
         "video/*",
         "audio/*",
@@ -52,44 +54,49 @@ impl Policy {
         "text/vtt",
     ];
 
-    /// How long a response is fresh that has no `max-age`, `s-maxage` or `Expires` (RFC 9111 §4.2.2). Default: 5 minutes.
+    /// How long a response is fresh that has no `max-age`, `s-maxage` or `Expires` (RFC 9111 §4.2.2). Default: 5
+    /// minutes.
     ///
     /// It applies to statuses that are heuristically cacheable, and to responses with `public`.
-    /// [`heuristics`](Self::heuristics) go first. With zero, such a response is stale at once: it is stored only if it has a
-    /// validator, or may be used stale.
+    /// [`heuristics`](Self::heuristics) go first. With zero, such a response is stale at once: it is stored only if it
+    /// has a validator, or may be used stale.
     ///
     /// Two kinds of responses never get it:
     ///
-    /// - HLS and DASH manifests, by their type or [ending](Self::media_by_ending). A live manifest changes every few seconds.
+    /// - HLS and DASH manifests, by their type or [ending](Self::media_by_ending). A live manifest changes every few
+    ///   seconds.
     /// - The answer to a request with a `Cookie`, which may be for that client alone. Such a response gets no
-    ///   [`heuristics`](Self::heuristics) and no stale window of this policy, either. The cache stores it if it has a strong
-    ///   `ETag`, and validates it before each use. A 304 to a request without a `Cookie` then shows that the response is for
-    ///   all clients. A response that says how long it is fresh, or says `public` or `Vary: Cookie`, is an ordinary response.
-    ///   If cookies change nothing, remove them before the cache.
+    ///   [`heuristics`](Self::heuristics) and no stale window of this policy, either. The cache stores it if it has a
+    ///   strong `ETag`, and validates it before each use. A 304 to a request without a `Cookie` then shows that the
+    ///   response is for all clients. A response that says how long it is fresh, or says `public` or `Vary: Cookie`, is
+    ///   an ordinary response. If cookies change nothing, remove them before the cache.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
         self
     }
 
-    /// Whether the cache obeys the `Cache-Control` of requests, and `Pragma` without one (RFC 9111 §5.2.1). Default: true.
+    /// Whether the cache obeys the `Cache-Control` of requests, and `Pragma` without one (RFC 9111 §5.2.1). Default:
+    /// true.
     ///
     /// The directives are `no-cache`, `no-store`, `max-age`, `max-stale`, `min-fresh`, `only-if-cached` and
     /// `stale-if-error`. [`stale_on_request`](Self::stale_on_request) limits how stale a response a request gets.
     ///
-    /// With this, any client can make the inner service work. A reload (`no-cache`, `max-age=0`) costs one validation, shared
-    /// by all requests that wait for it. If the inner service gives no validators, a reload costs the whole response.
-    /// `no-store` costs one whole response per request. Turn this off if you do not trust the clients; the RFC allows it.
+    /// With this, any client can make the inner service work. A reload (`no-cache`, `max-age=0`) costs one validation,
+    /// shared by all requests that wait for it. If the inner service gives no validators, a reload costs the whole
+    /// response. `no-store` costs one whole response per request. Turn this off if you do not trust the clients; the
+    /// RFC allows it.
     #[must_use]
     pub fn request_directives(mut self, obey: bool) -> Self {
         self.heeds_requests = obey;
         self
     }
 
-    /// When an unsafe request, such as a POST, removes the stored response of its URI and of the URIs that its answer names.
-    /// Default: [`Invalidate::OnSuccess`].
+    /// When an unsafe request, such as a POST, removes the stored response of its URI and of the URIs that its answer
+    /// names. Default: [`Invalidate::OnSuccess`].
     ///
-    /// Choose [`Invalidate::Never`] if any client may send unsafe requests, and their success says nothing about the videos.
+    /// Choose [`Invalidate::Never`] if any client may send unsafe requests, and their success says nothing about the
+    /// videos.
     #[must_use]
     pub fn invalidate(mut self, invalidate: Invalidate) -> Self {
         self.invalidate = invalidate;
@@ -109,8 +116,8 @@ impl Policy {
 
     /// The largest body that is stored, in bytes. A larger one passes through. Default: 8 GiB.
     ///
-    /// By default, fills reserve no more than half of the store's capacity together: see
-    /// [`Limits::max_reserved`](crate::Limits::max_reserved). A larger video passes through, too.
+    /// Fills reserve no more than half of the store's capacity together, unless
+    /// [`Limits::max_reserved`](crate::Limits::max_reserved) says otherwise. A larger video passes through, too.
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_size = bytes;
@@ -119,8 +126,8 @@ impl Policy {
 
     /// The most ranges in one `Range` field. A request for more gets the whole response. Default: 16.
     ///
-    /// A single range is always served. An answer of several parts is always shorter than the whole; otherwise the whole is
-    /// the answer.
+    /// A single range is always served. An answer of several parts is always shorter than the whole; otherwise the
+    /// whole is the answer.
     #[must_use]
     pub fn max_ranges(mut self, ranges: usize) -> Self {
         self.max_ranges = ranges;
@@ -130,8 +137,8 @@ impl Policy {
     /// The media types that are stored, in place of those before. Default:
     /// [`DEFAULT_MEDIA_TYPES`](Self::DEFAULT_MEDIA_TYPES).
     ///
-    /// Each is `type/subtype`, `type/*` or `*/*`, in any case. The cache ignores parameters. If a response has no usable
-    /// type, the [ending](Self::media_by_ending) of the path decides.
+    /// Each is `type/subtype`, `type/*` or `*/*`, in any case. The cache ignores parameters. If a response has no
+    /// usable type, the [ending](Self::media_by_ending) of the path decides.
     ///
     /// ```
     /// # use tower_video_cache::Policy;
@@ -166,10 +173,10 @@ impl Policy {
     /// Whether the ending of the path decides the media type of a response without a usable type. Default: true.
     ///
     /// The type is unusable if `Content-Type` is missing or generic (`application/octet-stream`, `binary/octet-stream`,
-    /// `application/binary`, `unknown/unknown`, and the types of downloads), or if servers are known to give this type to this
-    /// ending in error. The result decides whether the response is stored, and whether it is a manifest, which has no
-    /// [`default_ttl`](Self::default_ttl). Clients get the `Content-Type` of the inner service (RFC 9110 §8.3). The case of
-    /// the ending does not matter.
+    /// `application/binary`, `unknown/unknown`, and the types of downloads), or if servers are known to give this type
+    /// to this ending in error. The result decides whether the response is stored, and whether it is a manifest, which
+    /// has no [`default_ttl`](Self::default_ttl). Clients get the `Content-Type` of the inner service (RFC 9110 §8.3).
+    /// The case of the ending does not matter.
     ///
     /// | ending | type | types in error |
     /// |---|---|---|
@@ -200,10 +207,10 @@ impl Policy {
 
     /// Whether a request with `Authorization` gets every stored response. Default: false.
     ///
-    /// By default such a request gets only a response with `public`, `s-maxage` or `must-revalidate` (RFC 9111 §3.5). For
-    /// any other response, the cache asks the inner service with the request's own credentials. If the inner service answers
-    /// 304 under a strong `ETag`, the client gets the stored bytes. Any other answer passes through and is not stored. So a
-    /// client that has paid never gets the response of one that has not.
+    /// Without this, such a request gets only a response with `public`, `s-maxage` or `must-revalidate` (RFC 9111
+    /// §3.5). For any other response, the cache asks the inner service with the request's own credentials. If the inner
+    /// service answers 304 under a strong `ETag`, the client gets the stored bytes. Any other answer passes through and
+    /// is not stored. So a client that has paid never gets the response of one that has not.
     ///
     /// Set this if the inner service does not look at `Authorization`.
     #[must_use]
@@ -214,35 +221,35 @@ impl Policy {
 
     /// How long a stale response may be used because a request asks for it. Default: zero.
     ///
-    /// A request asks by `max-stale` (RFC 9111 §5.2.1.2), or by a `stale-if-error` longer than the response's (RFC 5861 §4).
-    /// With zero, no request can bring back a response that the inner service has withdrawn.
+    /// A request asks by `max-stale` (RFC 9111 §5.2.1.2), or by a `stale-if-error` longer than the response's (RFC 5861
+    /// §4). With zero, no request can bring back a response that the inner service has withdrawn.
     ///
-    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`, nor one
-    /// that the inner service has refused since with 401, 403, 404, 410 or 451.
+    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`,
+    /// nor one that the inner service has refused since with 401, 403, 404, 410 or 451.
     #[must_use]
     pub fn stale_on_request(mut self, window: Duration) -> Self {
         self.stale_on_request = window;
         self
     }
 
-    /// How long a stale response stands in for an error of the inner service, if neither the response nor the request says
-    /// (RFC 5861 §4). Default: zero.
+    /// How long a stale response stands in for an error of the inner service, if neither the response nor the request
+    /// says (RFC 5861 §4). Default: zero.
     ///
-    /// An error is a failure, a silence longer than the [timeouts](crate::Timeouts), or a 500, 502, 503 or 504. A request with
-    /// `no-cache` always gets the error.
+    /// An error is a failure, a silence longer than the [timeouts](crate::Timeouts), or a 500, 502, 503 or 504. A
+    /// request with `no-cache` always gets the error.
     ///
-    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`. If the
-    /// inner service refuses a validation with 401, 403, 404, 410 or 451, the response is not used stale until the inner
-    /// service confirms it. A 401 or 403 to a request with `Authorization` or `Cookie` is about that client, and does not
-    /// count.
+    /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`.
+    /// If the inner service refuses a validation with 401, 403, 404, 410 or 451, the response is not used stale until
+    /// the inner service confirms it. A 401 or 403 to a request with `Authorization` or `Cookie` is about that client,
+    /// and does not count.
     #[must_use]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = window;
         self
     }
 
-    /// How long clients get a stale response while the cache validates it in the background, if the response does not say
-    /// (RFC 5861 §3). Default: zero.
+    /// How long clients get a stale response while the cache validates it in the background, if the response does not
+    /// say (RFC 5861 §3). Default: zero.
     ///
     /// The cache never uses a response stale that says `must-revalidate`, `proxy-revalidate`, `s-maxage` or `no-cache`.
     #[must_use]
@@ -253,8 +260,9 @@ impl Policy {
 
     /// The status codes that are stored. Default: 200.
     ///
-    /// The cache never stores 206 (Partial Content) and 304 (Not Modified), and serves ranges only of a 200. The statuses that
-    /// RFC 9110 §15.1 calls heuristically cacheable get this policy's freshness if they do not say. Other statuses must say.
+    /// The cache never stores 206 (Partial Content) and 304 (Not Modified), and serves ranges only of a 200. The
+    /// statuses that RFC 9110 §15.1 calls heuristically cacheable get this policy's freshness if they do not say. Other
+    /// statuses must say.
     ///
     /// ```
     /// # use http::StatusCode;
@@ -268,7 +276,8 @@ impl Policy {
         self
     }
 
-    /// The targeted fields that replace `Cache-Control` and `Expires` (RFC 9213), such as `CDN-Cache-Control`. Default: none.
+    /// The targeted fields that replace `Cache-Control` and `Expires` (RFC 9213), such as `CDN-Cache-Control`. Default:
+    /// none.
     ///
     /// The first field counts that the response has and that can be read.
     ///
@@ -288,8 +297,8 @@ impl Policy {
 
     /// How long the cache remembers that a response may not be stored. Default: 10 seconds.
     ///
-    /// Meanwhile, requests for it go to the inner service at once and unchanged, and none waits for another. A response that
-    /// may be stored ends this.
+    /// Meanwhile, requests for it go to the inner service at once and unchanged, and none waits for another. A response
+    /// that may be stored ends this.
     #[must_use]
     pub fn uncacheable_ttl(mut self, ttl: Duration) -> Self {
         self.uncacheable_ttl = ttl;
@@ -305,12 +314,12 @@ impl Policy {
         }
     }
 
-    /// The type that the path of a request tells, where `said` by the response tells none.
+    /// The type by the path of a request, if the response's own type (`said`) is unusable.
     pub(crate) fn media_by_path(&self, path: &str, said: Option<&str>) -> Option<&'static str> {
         by_ending(path, said).filter(|_| self.media_by_ending)
     }
 
-    /// Whether a response is a manifest by the path of its request, and not by what it says.
+    /// Whether a response is a manifest by the path of its request, and not by its own type.
     pub(crate) fn is_manifest_by_path(&self, path: &str, said: Option<&str>) -> bool {
         self.media_by_path(path, said).is_some_and(is_manifest)
     }
@@ -333,7 +342,7 @@ impl Policy {
             }
     }
 
-    /// How long what was modified so long before it was sent is taken for fresh.
+    /// How long a response is fresh that was last modified this long before it was sent.
     pub(crate) fn heuristic_ttl(&self, unmodified: Duration) -> Option<Duration> {
         let Heuristics { percent, limit } = self.heuristics;
         (percent > 0).then(|| (unmodified / 100).saturating_mul(percent).min(limit))
@@ -359,7 +368,7 @@ impl Policy {
         }
     }
 
-    /// While it is validated, instead of an error, and because a request says so.
+    /// The stale windows: during a validation, instead of an error, and because a request asks.
     pub(crate) fn stale_windows(&self) -> (Duration, Duration, Duration) {
         (self.stale_while_revalidate, self.stale_if_error, self.stale_on_request)
     }
@@ -409,7 +418,7 @@ impl Default for Policy {
     }
 }
 
-/// Which answers to unsafe requests invalidate stored responses (RFC 9111 §4.4).
+/// The answers to unsafe requests that invalidate stored responses (RFC 9111 §4.4).
 ///
 /// ```
 /// # use tower_video_cache::{Invalidate, Policy};
@@ -421,8 +430,8 @@ impl Default for Policy {
 pub enum Invalidate {
     /// None.
     Never,
-    /// Answers with a 2xx status. A redirection to a login page, to `https` or to another spelling of the path has changed
-    /// nothing, and any client can cause one.
+    /// Answers with a 2xx status. A redirection to a login page, to `https` or to another spelling of the path has
+    /// changed nothing, and any client can cause one.
     #[default]
     OnSuccess,
     /// Answers with a 2xx or 3xx status, which RFC 9111 §4.4 calls non-error. Use this if the inner service answers a

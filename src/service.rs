@@ -16,14 +16,12 @@ use crate::{
     engine::{inner::Inner, respond::Treatment, state::Engine},
     error::BoxError,
     future::ResponseFuture,
-    layer::VideoCacheLayer,
-    store::Store,
 };
 
 /// A service that answers from the store, and fills the store from the `inner` service.
 ///
-/// [`VideoCacheLayer`](crate::VideoCacheLayer) makes it, and [`VideoCache::new`] does with default settings. Its errors are
-/// those of the inner service, unchanged. Each request clones the inner service, so its clones should be cheap.
+/// [`VideoCacheLayer`](crate::VideoCacheLayer) makes it, and [`VideoCache::new`] does with default settings. Its errors
+/// are those of the inner service, unchanged. Each request clones the inner service, so its clones should be cheap.
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -45,7 +43,7 @@ use crate::{
 /// If the compiler says that this is no `Service`, check these: the inner service is `Clone`, `Send` and `'static`, its
 /// future is `Send`, the request body is `Default`, and the data of the response body is `Bytes`.
 ///
-/// The request body of `axum` is `Default`. That of `hyper`, `Incoming`, is not. Box it before it comes to the cache:
+/// The request body of `axum` is `Default`. The body of `hyper`, `Incoming`, is not, so box it before the cache:
 ///
 /// ```
 /// # use std::convert::Infallible;
@@ -71,8 +69,8 @@ use crate::{
 ///
 /// # Panics
 ///
-/// The cache spawns a task for each fill, so call the service within a Tokio runtime that has its timer enabled. A panic of
-/// the inner service reaches only the request that met it.
+/// The cache spawns a task for each fill, so call the service within a Tokio runtime that has its timer enabled. A
+/// panic of the inner service reaches only the request that met it.
 ///
 /// # Cancel safety
 ///
@@ -83,22 +81,7 @@ pub struct VideoCache<S> {
     engine: Arc<Engine>,
 }
 
-impl VideoCache<()> {
-    /// A layer with default settings that stores responses in `store`.
-    pub fn layer(store: impl Store) -> VideoCacheLayer {
-        VideoCacheLayer::new(store)
-    }
-}
-
 impl<S> VideoCache<S> {
-    /// Wraps `inner` with default settings, and stores its responses in `store`.
-    ///
-    /// Each call makes a cache of its own. Services that are to share one come from a
-    /// [`VideoCacheLayer`](crate::VideoCacheLayer).
-    pub fn new(inner: S, store: impl Store) -> Self {
-        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
-    }
-
     pub(crate) fn with_engine(inner: S, engine: Arc<Engine>) -> Self {
         Self { inner, engine }
     }

@@ -349,6 +349,8 @@ impl Drop for Driver {
     }
 }
 
+const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/player/videos");
+
 const SAMPLES: [Sample; 3] = [
     Sample { file: "moov-at-end.mp4", seconds: 8.0 },
     Sample { file: "moov-at-front.mp4", seconds: 7.0 },

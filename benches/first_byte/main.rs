@@ -138,13 +138,22 @@ impl Sizes {
                 } else {
                     format!(", {} away", in_ms(scene.latency))
                 },
-                mode.map_or_else(|| "bare".to_owned(), |mode| format!("{mode:?}")),
+                name_of(mode),
                 in_ms(seen.first_byte),
                 in_mib(seen.inner_bytes),
                 seen.calls,
                 goals.judged(mode, &seen, &bare).join("; "),
             );
         }
+    }
+}
+
+fn name_of(mode: Option<Fill>) -> &'static str {
+    match mode {
+        None => "bare",
+        Some(mode) if mode == Fill::whole() => "Whole",
+        Some(mode) if mode == Fill::progressive() => "Progressive",
+        Some(_) => "Sliced",
     }
 }
 

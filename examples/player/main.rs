@@ -14,29 +14,31 @@ mod log;
 mod stage;
 mod watched_store;
 
-use std::{error::Error, net::Ipv4Addr, time::Duration};
+use std::{env, error::Error, net::Ipv4Addr, time::Duration};
 
-use clap::Parser;
 use tokio::net::TcpListener;
 
 use self::stage::Pace;
 
-/// Serves a page with a video in three players, each behind a cache of its own.
-#[derive(Debug, Parser)]
-struct Arguments {
-    /// The port of 127.0.0.1 to listen on; 0 lets the system choose.
-    #[arg(long, default_value_t = 3000)]
-    port: u16,
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port()?)).await?;
     println!("http://{}/", listener.local_addr()?);
     axum::serve(listener, app::router(FAR_AWAY)?).await?;
     Ok(())
 }
 
+/// The port of 127.0.0.1 to listen on, from the command line. 0 lets the system choose.
+fn port() -> Result<u16, Box<dyn Error>> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(3000),
+        ["--port", port] => Ok(port.parse()?),
+        _ => Err("usage: player [--port PORT]".into()),
+    }
+}
+
 /// A third of a second away, and twice as fast as the samples play.
 const FAR_AWAY: Pace = Pace { latency: Duration::from_millis(330), chunk: Duration::from_millis(250) };
+
+const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/videos");

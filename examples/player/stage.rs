@@ -28,7 +28,7 @@ use serde_json::json;
 use tower_http::services::ServeFile;
 use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
-use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
+use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore, VIDEOS};
 
 /// How slow the inner service is.
 #[derive(Clone, Copy)]
@@ -54,7 +54,10 @@ impl Stage {
     ) -> io::Result<Self> {
         let path = Path::new(VIDEOS).join(sample);
         let map = Arc::new(ChunkMap::new(fs::metadata(&path)?.len(), u64::from(CHUNK_BYTES)));
-        let store = Arc::new(WatchedStore::new(MokaStore::new(STORE_BYTES).unwrap(), Arc::clone(&map)));
+        let store = Arc::new(WatchedStore::new(
+            MokaStore::new(STORE_BYTES).map_err(io::Error::other)?,
+            Arc::clone(&map),
+        ));
         let cache = VideoCacheLayer::new(Arc::clone(&store))
             // The read-ahead is small: by default, the cache could read ahead all of a sample.
             .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))
@@ -200,8 +203,6 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
-
-const VIDEOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/player/videos");
 
 const CHUNK_BYTES: u32 = 64 << 10;
 

@@ -6,7 +6,8 @@ use bytesize::ByteSize;
 use tower_video_cache::{BoxError, MokaStore, Store, Tiered, VideoCacheLayer};
 use url::Url;
 
-/// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or `foyer:DIR?memory=…&disk=…`.
+/// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or
+/// `foyer:DIR?memory=…&disk=…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StoreArg {
     Foyer { directory: PathBuf, memory: u64, disk: u64 },
@@ -72,31 +73,31 @@ impl StoreArg {
     /// Opens a layer on the store, with this many bytes of memory in front of it, if any.
     pub(crate) async fn open(&self, near: Option<u64>) -> Result<Opened, BoxError> {
         match self {
-            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity).unwrap(), near)),
+            Self::Moka(capacity) => Opened::of(MokaStore::new(*capacity)?, near),
             #[cfg(feature = "all-stores")]
             Self::Redis { url, roots } => {
                 let mut store = tower_video_cache::RedisStore::new(url)?;
                 if let Some(roots) = roots {
                     store = store.root_certificates(&tokio::fs::read(roots).await?)?;
                 }
-                Ok(Opened::of(store, near))
+                Opened::of(store, near)
             }
             #[cfg(feature = "all-stores")]
-            Self::RedisCluster(nodes) => Ok(Opened::of(tower_video_cache::RedisStore::cluster(nodes)?, near)),
+            Self::RedisCluster(nodes) => Opened::of(tower_video_cache::RedisStore::cluster(nodes)?, near),
             #[cfg(feature = "all-stores")]
             Self::S3 { bucket, settings } => {
-                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::s3(bucket, settings)?), near))
+                Opened::of(tower_video_cache::OpendalStore::new(objects::s3(bucket, settings)?), near)
             }
             #[cfg(feature = "all-stores")]
             Self::Fs(directory) => {
-                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::files(directory)?), near))
+                Opened::of(tower_video_cache::OpendalStore::new(objects::files(directory)?), near)
             }
             #[cfg(feature = "all-stores")]
             Self::Foyer { directory, memory, disk } => {
                 tokio::fs::create_dir_all(directory).await?;
                 let store = tower_video_cache::FoyerStore::open(directory, *memory, *disk).await?;
                 let store = std::sync::Arc::new(store);
-                Ok(Opened { closes: Some(store.clone()), ..Opened::of(store, near) })
+                Ok(Opened { closes: Some(store.clone()), ..Opened::of(store, near)? })
             }
             #[cfg(not(feature = "all-stores"))]
             _ => Err("this proxy was built without that store: build it with --features all-stores".into()),
@@ -113,16 +114,16 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    fn of(store: impl Store, near: Option<u64>) -> Self {
+    fn of(store: impl Store, near: Option<u64>) -> Result<Self, BoxError> {
         let layer = match near {
-            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity).unwrap(), store)),
+            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity)?, store)),
             None => VideoCacheLayer::new(store),
         };
-        Self {
+        Ok(Self {
             layer,
             #[cfg(feature = "all-stores")]
             closes: None,
-        }
+        })
     }
 
     /// Changes the settings of the layer.

@@ -1,4 +1,4 @@
-//! One look into the store: the answer, or the reason why there is none.
+//! Looks into the store once, and returns the answer or the reason why there is none.
 
 use std::sync::Arc;
 
@@ -36,31 +36,31 @@ pub(crate) struct MissedRequest<A> {
 /// An answer from the store.
 pub(super) struct Answer<B> {
     pub(crate) response: Response<ResponseBody<B>>,
-    /// What it was made of.
+    /// The generation of the response that the answer was made of.
     pub(crate) of: Generation,
-    /// The same, if that is to be validated behind the viewer's back.
+    /// The stored response, if it is stale and must be validated in the background.
     pub(crate) stale: Option<Arc<Entry>>,
 }
 
 /// Why a look gave no answer.
 pub(crate) struct Missed {
     pub(super) reason: Forwarded,
-    /// Where the answer would be.
+    /// The slot at which the answer would be stored.
     pub(super) slot: Slot,
-    /// What may be used once the inner service says that it is good.
+    /// The stored response that may be used once the inner service says that it is good.
     pub(super) stored: Prior,
-    /// Only if it says so to this very request (RFC 9111 §3.5).
+    /// Whether the inner service must say so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
-    /// The response that was found without its bytes.
+    /// The response that was found, and its first chunk, which is missing.
     pub(super) gone: Option<(Arc<Entry>, MissingChunk)>,
-    /// That, once another try was made to have them.
+    /// The generation of that response, once the cache has tried to fetch the chunk.
     pub(super) gone_before: Option<Generation>,
-    /// How long that took, if the store did.
+    /// How long the request waited for the store, if the store failed.
     pub(super) store_failed: Option<Waited>,
 }
 
 impl Engine {
-    /// One look: the answer from the store, or why there is none.
+    /// Looks into the store once: the answer, or why there is none.
     pub(super) async fn look<B>(
         &self,
         target: &Target,
@@ -99,7 +99,7 @@ impl Engine {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
-        // In a box of its own, so that a hit has a small one.
+        // Boxed, so that the future of a hit stays small.
         if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {
             let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
             return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
@@ -120,12 +120,13 @@ impl Engine {
 }
 
 impl Engine {
-    /// Whether an answer from `entry` would come to its end while the store has only what is at hand: the inner service is
-    /// known to have the rest, or there is none.
+    /// Whether an answer from `entry` would come to its end while the store gives only the chunks that it has at
+    /// hand: the inner service is known to have the rest, or there is no rest.
     pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
         let (manifest, now) = (&entry.manifest, self.config.clock.now());
-        // What is stored in part came as a part. Of anything else it is not known whether the rest is to be had, and while
-        // the store is down there would be nothing to compare another fill with.
+        // A sparse response came as a part, so the inner service gives parts of it. For any other response the cache
+        // does not know whether the rest can be had, and while the store is down there would be no record to compare
+        // another fill with.
         let primary = Slot::primary(&manifest.key);
         if manifest.sparse
             && binding(manifest).is_some()

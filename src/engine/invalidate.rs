@@ -1,4 +1,4 @@
-//! Takes stored responses out: those that an unsafe request invalidates, and those whose bytes are gone.
+//! Forwards unsafe requests, and removes the stored responses that they invalidate.
 //!
 //! RFC 9111 §4.4 (invalidation).
 
@@ -19,9 +19,10 @@ use super::{
 use crate::semantics::reference::{resolve, Destination};
 
 impl Engine {
-    /// Forwards an unsafe request, and takes out what its success makes untrue.
+    /// Forwards an unsafe request. If it succeeds, removes the stored responses that it makes untrue.
     ///
-    /// RFC 9111 §4.4: of its target, and of what it says it was about. The policy says which answers are a success.
+    /// RFC 9111 §4.4: the responses for its target, and for the URIs that its answer refers to. The policy says which
+    /// answers are a success.
     pub(crate) async fn forward_unsafe<S, A, B>(
         self: Arc<Self>,
         mut inner: Inner<S>,
@@ -36,7 +37,7 @@ impl Engine {
         let response = inner.call(Request::from_parts(parts, body)).await?;
         if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());
-            // What has happened has happened, whether the client stays to hear of it or not.
+            // The inner service has acted, whether the client stays to hear of it or not.
             let invalidation = tokio::spawn(async move {
                 invalidate(&self, &target).await;
                 for reference in &references {
@@ -45,25 +46,25 @@ impl Engine {
                     }
                 }
             });
-            // A task that is not cancelled ends, and has no result. If it panics, it is in the key function, asked
-            // for a URI that nobody has asked for.
+            // A task that is not cancelled ends, and this one has no result. If it panics, that happens in the key
+            // function, which gets a URI that no client has asked for.
             let _ = invalidation.await;
         }
         Ok(pass_unsafe(response, member))
     }
 }
 
-/// What else the answer to an unsafe request says it was about.
+/// The other URIs that the answer to an unsafe request refers to.
 ///
-/// Neither field may come twice, so there is no telling which of its lines is meant; to take out too much is safe.
+/// Neither field may come twice. If one does, the cache cannot tell which line is meant. Removing too much is safe.
 fn references(response: &HeaderMap) -> Vec<HeaderValue> {
     let lines = |name| response.get_all(name).iter().take(MOST_REFERENCES).cloned();
     lines(header::LOCATION).chain(lines(header::CONTENT_LOCATION)).collect()
 }
 
-/// What a GET of the `reference` would find.
+/// The target of a GET of the `reference`.
 ///
-/// RFC 9111 §4.4: nothing of another origin, or one server could empty the cache of another.
+/// RFC 9111 §4.4: a URI of another origin is left out. Otherwise one server could empty the cache of another.
 fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) -> Option<Target> {
     match resolve(request, reference) {
         Destination::SameOrigin(uri) => {
@@ -75,11 +76,12 @@ fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) 
     }
 }
 
-/// Takes out what is stored for a key, and forbids fills under way to put it back.
+/// Removes the responses stored for a key, and forbids fills under way to put them back.
 ///
-/// The flights are revoked first, and whichever of them is in its commit is waited for: when this is over, nothing
-/// that was asked for before it began is found any more. A fill of another node loses its lease, and with that the
-/// right to commit; one of a variant, whose lease has a name that is not known here, the mark that it would hang on.
+/// The flights are revoked first. Then this waits for the flights that are in their commit. After it has ended,
+/// lookups find no response that was asked for before it began. A fill of another node loses its lease, and with the
+/// lease the right to commit. The name of a variant's lease is not known here; a fill of a variant loses the mark
+/// that its record would hang on.
 async fn invalidate(engine: &Engine, target: &Target) {
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
@@ -88,5 +90,5 @@ async fn invalidate(engine: &Engine, target: &Target) {
     engine.tombstones.invalidate(&engine.records, &target.primary).await;
 }
 
-/// Lines of `Location`, and of `Content-Location`, that are looked at.
+/// How many lines of `Location`, and of `Content-Location`, are looked at.
 const MOST_REFERENCES: usize = 4;

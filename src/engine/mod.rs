@@ -1,6 +1,7 @@
-//! The loop that joins the deeds: look up, serve; else fill or wait, and look again.
+//! The engine answers requests: it looks a response up and serves it. Otherwise it fills, or waits for a fill, and
+//! looks again.
 //!
-//! A miss has no way to answer of its own. It can only make the next lookup succeed.
+//! A miss cannot answer by itself: it can only make the next lookup succeed.
 
 pub(crate) mod body;
 pub(crate) mod config;

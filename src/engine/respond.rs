@@ -1,4 +1,4 @@
-//! The door of the engine: each request bypasses the cache, invalidates, or is answered by a hit or a miss.
+//! The entry point of the engine: each request bypasses the cache, invalidates, or is answered by a hit or a miss.
 
 use std::sync::Arc;
 
@@ -32,20 +32,20 @@ use crate::{
     },
 };
 
-/// What is to be done with a request.
+/// How the cache treats a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Treatment<'a> {
-    /// Not this cache's: to the inner service, untouched. The answer gets this member of `Cache-Status`.
+    /// The request goes to the inner service untouched. The answer gets this member of `Cache-Status`.
     Bypass(&'a HeaderValue),
-    /// May be answered from the store.
+    /// The request may be answered from the store.
     Cache,
-    /// Unsafe: if it succeeds, what is stored is no longer true (RFC 9111 §4.4).
+    /// The request is unsafe. If it succeeds, the stored responses are no longer true (RFC 9111 §4.4).
     Invalidate,
 }
 
 impl Engine {
-    /// `has_content`: the request has a body. A GET with one has no meaning that a cache knows (RFC 9110 §9.3.1), and
-    /// neither has one that asks for another method.
+    /// How the cache treats a request; `has_content` says that the request has a body. A GET with content has no
+    /// meaning that a cache knows (RFC 9110 §9.3.1). The same is true of a GET that asks for another method.
     pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
@@ -71,7 +71,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Those of the inner service, unchanged.
+    /// The errors of the inner service, unchanged.
     ///
     /// # Cancel safety
     ///
@@ -93,7 +93,7 @@ impl Engine {
         remove_listed(&mut parts.headers);
         let mut outcome = Outcome::default();
         let directives = self.directives(&parts);
-        // RFC 9111 §5.2.1.5: nothing of this request or its response is to be stored.
+        // RFC 9111 §5.2.1.5: the cache must not store any part of this request or its response.
         if directives.no_store && !directives.only_if_cached {
             outcome.forwarded = Some(Forwarded::Request);
             self.mark(&mut parts.extensions);
@@ -103,7 +103,8 @@ impl Engine {
         let target = Target::new((self.config.key)(&parts));
         match self.look(&target, &parts, &directives, Accepted::Nothing, outcome).await {
             Ok(Answer { mut response, stale, .. }) => {
-                // RFC 9111 §5.2.1.7: who wants what is stored has nothing asked for, and to an inner cache would say so.
+                // RFC 9111 §5.2.1.7: for a request that wants only a stored response, the cache asks the inner
+                // service for no chunks. A forwarded request would tell an inner cache the same.
                 let is_settled = stale.is_none() && !response.body().is_to_be_read();
                 if is_settled || directives.only_if_cached {
                     return Ok(response);
@@ -123,7 +124,7 @@ impl Engine {
                 }
                 Ok(response)
             }
-            // In a box of its own, so that a hit has a small one.
+            // Boxed, so that the future of a hit stays small.
             Err(missed) => {
                 let asked = MissedRequest { parts, body, target: Arc::new(target), directives };
                 Box::pin(answer_miss(self, inner, asked, missed)).await
@@ -131,7 +132,7 @@ impl Engine {
         }
     }
 
-    /// Has a stale response validated while viewers get it, once at a time (RFC 5861 §3).
+    /// Has a stale response validated while clients get it, once at a time (RFC 5861 §3).
     fn refresh<S, A, B>(
         self: Arc<Self>,
         inner: Inner<S>,
@@ -146,7 +147,7 @@ impl Engine {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        // Another question on behalf of such a request would be in vain.
+        // Another fill on behalf of such a request would be in vain.
         if self.uncacheable.recall(&target.primary, &request.headers, self.config.clock.now()).is_some() {
             return;
         }
@@ -154,7 +155,7 @@ impl Engine {
             return;
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
-            // A fill goes on whoever waits for it, and here nobody does.
+            // This fill goes on although nobody waits for it.
             drop(run::start(&self, inner, request, target, Prior::Stale(entry), Purpose::Background, permit));
         }
     }

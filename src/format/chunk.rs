@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_record_of_version_1_opens_for_ever() {
-        let golden = Bytes::from_static(include_bytes!("../../tests/golden/chunk-v1.bin"));
+        let golden = Bytes::from_static(include_bytes!("golden/chunk-v1.bin"));
         assert_eq!(
             golden,
             sealed(Checksum::Required),

@@ -12,17 +12,17 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::semantics::{multipart::Boundary, vary::selecting_value};
 
-/// What the parts of this generation are told apart by: the same in each of its answers.
+/// The boundary between the parts of an answer from this generation: the same in each of its answers.
 ///
-/// No video can have it among its bytes but by a chance of 1 in 2^128 at each. Whoever makes the video cannot know it
-/// then: a generation is drawn at random when its fill begins, and is shown to nobody; and a boundary is first
-/// seen when the bytes of its generation are settled. A secret of this process hides the generation in it,
-/// and keeps it from those who can read the store.
+/// A video holds the boundary by a chance of 1 in 2^128 at each byte. Its maker cannot know the boundary: a generation is
+/// drawn at random when its fill begins and is shown to nobody, and the boundary first appears when the bytes of the
+/// generation are settled. A secret of this process hides the generation in the boundary, and keeps the boundary from
+/// those who can read the store.
 pub(crate) fn boundary(generation: Generation) -> Boundary {
     static SECRET: OnceLock<[u8; 16]> = OnceLock::new();
     let secret = SECRET.get_or_init(|| {
         let mut secret = [0; 16];
-        // Without it, the generation is still what nobody knows.
+        // Without a secret, the generation is still unknown to clients.
         let _ = getrandom::fill(&mut secret);
         secret
     });

@@ -465,14 +465,14 @@ mod tests {
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
         let golden: [(Record, &[u8]); 8] = [
-            (manifest(false), include_bytes!("../../tests/golden/manifest-v1.bin")),
-            (manifest(true), include_bytes!("../../tests/golden/manifest-v1-flagged.bin")),
-            (manifest_with(true, None), include_bytes!("../../tests/golden/manifest-v1-sparse.bin")),
-            (manifest_with(false, Some(5)), include_bytes!("../../tests/golden/manifest-v1-digest.bin")),
-            (manifest_by_uri(), include_bytes!("../../tests/golden/manifest-v1-uri.bin")),
-            (manifest_of_a_cookie(), include_bytes!("../../tests/golden/manifest-v1-cookie.bin")),
-            (variants(false), include_bytes!("../../tests/golden/variants-v1.bin")),
-            (variants(true), include_bytes!("../../tests/golden/variants-v1-tagged.bin")),
+            (manifest(false), include_bytes!("golden/manifest-v1.bin")),
+            (manifest(true), include_bytes!("golden/manifest-v1-flagged.bin")),
+            (manifest_with(true, None), include_bytes!("golden/manifest-v1-sparse.bin")),
+            (manifest_with(false, Some(5)), include_bytes!("golden/manifest-v1-digest.bin")),
+            (manifest_by_uri(), include_bytes!("golden/manifest-v1-uri.bin")),
+            (manifest_of_a_cookie(), include_bytes!("golden/manifest-v1-cookie.bin")),
+            (variants(false), include_bytes!("golden/variants-v1.bin")),
+            (variants(true), include_bytes!("golden/variants-v1-tagged.bin")),
         ];
         for (record, bytes) in &golden {
             assert_eq!(Record::decode(bytes).as_ref(), Some(record));

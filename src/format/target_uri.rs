@@ -370,7 +370,7 @@ impl Names {
 /// An authority without a default port (RFC 9110 §4.2.3).
 ///
 /// A dot at the end stays. A server that compares names letter by letter takes it for another host.
-fn without_port<'a>(authority: &'a [u8], default: impl FnOnce() -> &'static [u8]) -> &'a [u8] {
+fn without_port(authority: &[u8], default: impl FnOnce() -> &'static [u8]) -> &[u8] {
     // A port ends with a digit, or is empty. Most names end with neither, and the colon follows the digits in ASCII.
     let Some(b'0'..=b':') = authority.last() else {
         return authority;

@@ -1,10 +1,10 @@
 //! [`Abandon`]: the end of a fill that nobody waits for.
 
-/// What becomes of a fill when the last client that waits for it has left.
+/// The end of a fill after the last client that waits for it has left.
 ///
 /// A fill without a waiting client yields its place ([`Limits::max_fills`](crate::Limits::max_fills)) and its reserved
-/// bytes ([`Limits::max_reserved`](crate::Limits::max_reserved)) to a fill that a client waits for. The oldest such fill
-/// stops first, and the cache stops no more of them than it must. Every variant is subject to this.
+/// bytes ([`Limits::max_reserved`](crate::Limits::max_reserved)) to a fill that a client waits for. The oldest such
+/// fill stops first, and the cache stops no more of them than it must. Every variant is subject to this.
 ///
 /// The cache keeps the chunks of a stopped fill if a strong validator binds them to the response. A later fill then
 /// fetches only the rest. Without a strong validator the chunks are lost.
@@ -18,15 +18,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Abandon {
-    /// The fill is finished. A client that asks for one byte of a large video and leaves then makes the inner service send
-    /// all of it, so use this where you trust the clients.
+    /// The fill is finished. A client that asks for one byte of a large video and leaves then makes the inner service
+    /// send all of it, so use this where you trust the clients.
     Finish,
     /// The fill stops at once.
     Stop,
     /// The fill is finished if at least this percentage of a known length is stored. Otherwise it stops.
     FinishFromPercent(u8),
-    /// The fill is finished if at most this many bytes are missing. Otherwise it stops. A fill of unknown length goes on
-    /// for this many bytes, rounded up to chunks, and stops if the body has not ended by then.
+    /// The fill is finished if at most this many bytes are missing. Otherwise it stops. A fill of unknown length goes
+    /// on for this many bytes, rounded up to chunks, and stops if the body has not ended by then.
     FinishWithin(u64),
 }
 

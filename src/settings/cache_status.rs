@@ -40,12 +40,12 @@ impl CacheStatus {
     /// Adds the looked-up [key](crate::CacheKey) as `key="…"`, to find out why two requests do not share a response.
     /// Default: the key is not shown.
     ///
-    /// Every client and every log of response fields then sees the key. A key holds the URL, with the tokens in its query
-    /// unless the [key function](crate::VideoCacheLayer::key) leaves them out. The key also tells an attacker which parts of
-    /// a request count (RFC 9211 §6).
+    /// Every client and every log of response fields then sees the key. A key holds the URL, with the tokens in its
+    /// query unless the [key function](crate::VideoCacheLayer::key) leaves them out. The key also tells an attacker
+    /// which parts of a request count (RFC 9211 §6).
     ///
-    /// Characters other than printable ASCII are escaped. The key of [`CacheKey::of`](crate::CacheKey::of) is `@` and the
-    /// authority, a line feed, then path and query. `fwd=bypass` and `fwd=method` come without a key.
+    /// Characters other than printable ASCII are escaped. The key of [`CacheKey::of`](crate::CacheKey::of) is `@` and
+    /// the authority, a line feed, then path and query. `fwd=bypass` and `fwd=method` come without a key.
     #[must_use]
     pub fn with_key(mut self) -> Self {
         self.shows_key = true;

@@ -18,8 +18,8 @@ pub struct ChunkSize(u32);
 impl ChunkSize {
     /// A chunk size from 1 byte to 64 MiB.
     ///
-    /// Small chunks cost more calls of the store. Large chunks cost memory, and they cost time before a range is served,
-    /// because a chunk's checksum is verified before any byte of the chunk leaves.
+    /// Small chunks cost more calls of the store. Large chunks cost memory, and they cost time before a range is
+    /// served, because a chunk's checksum is verified before any byte of the chunk leaves.
     ///
     /// # Errors
     ///

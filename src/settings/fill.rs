@@ -27,8 +27,8 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Clients get a response once all of it is stored. The cache never serves a part of an unfinished response. This is
-    /// the default.
+    /// Clients get a response once all of it is stored. The cache never serves a part of an unfinished response. This
+    /// is the default.
     pub const fn whole() -> Self {
         Self::of(Mode::Whole)
     }
@@ -48,9 +48,9 @@ impl Fill {
 
     /// The most bytes that a fill may be ahead of the client that has read farthest. Default: 32 MiB.
     ///
-    /// The cache rounds this up to chunks, at least one. The limit holds where the store has no room for the whole response,
-    /// in every mode but [`whole`](Self::whole). Only a client that reads moves the fill on. A client that wants a part
-    /// farther ahead goes to the inner service by itself, with the detail `no-room`.
+    /// The cache rounds this up to chunks, at least one. The limit holds where the store has no room for the whole
+    /// response, in every mode but [`whole`](Self::whole). Only a client that reads moves the fill on. A client that
+    /// wants a part farther ahead goes to the inner service by itself, with the detail `no-room`.
     #[must_use]
     pub const fn max_lead(mut self, bytes: u64) -> Self {
         self.max_lead = bytes;
@@ -59,9 +59,9 @@ impl Fill {
 
     /// The most bytes that the cache fetches beyond those that a client has read. Default: 8 MiB.
     ///
-    /// The cache rounds this to chunks, and never fetches beyond the range that the client asked for. The read-ahead grows to
-    /// this limit while the client reads, and ends when the client leaves. [`sliced`](Self::sliced) uses it, and every mode
-    /// uses it to fetch lost chunks again.
+    /// The cache rounds this to chunks, and never fetches beyond the range that the client asked for. The read-ahead
+    /// grows to this limit while the client reads, and ends when the client leaves. [`sliced`](Self::sliced) uses it,
+    /// and every mode uses it to fetch lost chunks again.
     #[must_use]
     pub const fn read_ahead(mut self, bytes: u64) -> Self {
         self.read_ahead = bytes;

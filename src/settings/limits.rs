@@ -32,8 +32,8 @@ impl Limits {
     /// The most bytes that all fills together reserve in the store. Default: half of the store's
     /// [capacity](crate::Store::capacity), or no limit if the capacity is not known.
     ///
-    /// A fill that needs more makes the fills yield that no client waits for. If that is not enough, the response passes
-    /// through, with the detail `no-room`.
+    /// A fill that needs more makes the fills yield that no client waits for. If that is not enough, the response
+    /// passes through, with the detail `no-room`.
     #[must_use]
     pub fn max_reserved(mut self, bytes: u64) -> Self {
         self.max_reserved = Some(bytes);

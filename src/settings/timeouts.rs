@@ -30,8 +30,8 @@ impl Timeouts {
 
     /// How long the inner service may be silent before or within a body that is being stored. Default: 60 seconds.
     ///
-    /// After that the fill ends, and its followers stop waiting. The request that led the fill gets the bytes that came, and
-    /// then those that still come, live.
+    /// After that the fill ends, and its followers stop waiting. The request that led the fill gets the bytes that
+    /// came, and then those that still come, live.
     #[must_use]
     pub fn inner_idle(mut self, timeout: Duration) -> Self {
         self.inner_idle = timeout;
@@ -42,9 +42,9 @@ impl Timeouts {
     ///
     /// Failed calls delay the first byte of one answer by about this long at most. Then the inner service answers.
     ///
-    /// After three late calls in a row the cache leaves the store alone for five times as long. Meanwhile requests go to the
-    /// inner service, and their responses are not stored. Bodies that have begun are read to their end. Invalidations are
-    /// sent to the store at any time, and are tried again until they succeed.
+    /// After three late calls in a row the cache leaves the store alone for five times as long. Meanwhile requests go
+    /// to the inner service, and their responses are not stored. Bodies that have begun are read to their end.
+    /// Invalidations are sent to the store at any time, and are tried again until they succeed.
     #[must_use]
     pub fn store(mut self, timeout: Duration) -> Self {
         self.store = timeout;
@@ -54,13 +54,13 @@ impl Timeouts {
     /// How long a [lease](crate::Store::lease) lasts without renewal. Default: 10 seconds. Zero asks for no leases.
     ///
     /// With leases, one of the nodes that share a store fills a missing response. The other nodes wait, no longer than
-    /// [`follower`](Self::follower), and serve the stored response. A fill renews its lease every third of this time. A node
-    /// that dies during a fill delays the others by this time at most.
+    /// [`follower`](Self::follower), and serve the stored response. A fill renews its lease every third of this time. A
+    /// node that dies during a fill delays the others by this time at most.
     ///
     /// A fill that loses its lease is not stored, with the detail `lease-lost`. Its clients still get their bytes.
     ///
-    /// Two caches behind each other must not share a store with leases and its keys, or the inner cache waits for the lease
-    /// that the outer one holds. Give each its own store or prefix, or set this to zero in the inner cache.
+    /// Two caches behind each other must not share a store with leases and its keys, or the inner cache waits for the
+    /// lease that the outer one holds. Give each its own store or prefix, or set this to zero in the inner cache.
     #[must_use]
     pub fn lease(mut self, time: Duration) -> Self {
         self.lease = time;

@@ -12,8 +12,6 @@ use crate::error::BoxError;
 /// ```
 /// use tower_video_cache::{BoxStore, MokaStore, Tiered, VideoCacheLayer};
 ///
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-/// # let _guard = runtime.enter();
 /// # let has_two_tiers = true;
 /// let memory = MokaStore::new(1 << 30)?;
 /// let store = if has_two_tiers {
@@ -31,7 +29,8 @@ impl BoxStore {
     /// Hides the type of `store`.
     pub fn new(store: impl Store) -> Self {
         // A store without its type stays as it is, so that each call is boxed only once.
-        let boxed = (&store as &dyn Any).downcast_ref::<Self>().cloned();
+        let any: &dyn Any = &store;
+        let boxed = any.downcast_ref::<Self>().cloned();
         boxed.unwrap_or_else(|| Self(Arc::new(store)))
     }
 

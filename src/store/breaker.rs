@@ -1,8 +1,8 @@
-//! [`Breaker`]: spares callers the wait for something that has just failed several times in a row.
+//! [`Breaker`]: a circuit breaker, which spares callers the wait for a service that has failed several times in a row.
 //!
-//! Closed, it lets every call pass and counts failures. After so many of them with no success between, it is open:
-//! calls fail at once. When the pause is over one call may try, and the next after another pause; the first answer closes
-//! the breaker, and a try that fails opens it anew.
+//! A closed breaker lets every call pass, and counts failures. After enough failures in a row it opens, and calls fail
+//! at once. After a pause, one call may try, and another after a further pause. The first answer closes the breaker. A
+//! failed try starts a new pause.
 
 use std::{
     error::Error as StdError,
@@ -31,7 +31,7 @@ impl Breaker {
         Self { failures, pause, position: Mutex::new(position) }
     }
 
-    /// Leave for one call, whose end is to be told with [`Pass::ended`].
+    /// Permits one call. The caller reports its end with [`Pass::ended`].
     pub(crate) fn admit(&self) -> Result<Pass<'_>, Open> {
         let mut position = self.position();
         let is_try = match position.state {
@@ -40,14 +40,14 @@ impl Breaker {
             State::Open { .. } => return Err(Open),
         };
         if is_try {
-            // Whoever tries may not be heard of again, or not soon: then another one may.
+            // A try may take long or never report. After another pause, the next call may try.
             self.open(&mut position);
         }
         Ok(Pass { breaker: self, turn: position.turn, is_try })
     }
 
-    /// Leave for a call that no pause is to hold up: one that must happen, so that nobody is told what is untrue. While the
-    /// breaker is open, such a call is the one that tries.
+    /// Permits a call that must not wait for a pause, such as a remove of a wrong value. While the breaker is open,
+    /// such a call counts as the try.
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn admit_at_once(&self) -> Pass<'_> {
         let mut position = self.position();
@@ -58,7 +58,7 @@ impl Breaker {
         Pass { breaker: self, turn: position.turn, is_try }
     }
 
-    /// Some other call of the same thing was answered.
+    /// Reports that another call of the same service was answered.
     pub(crate) fn answered(&self) {
         let mut position = self.position();
         if matches!(position.state, State::Open { .. }) {
@@ -72,12 +72,12 @@ impl Breaker {
 
     fn open(&self, position: &mut Position) {
         let now = moment();
-        // A pause past what the clock can tell is none.
+        // A pause that the clock cannot represent is no pause.
         position.turn_to(State::Open { until: now.checked_add(self.pause).unwrap_or(now) });
     }
 }
 
-/// Leave for one call. Dropped before its end was told, it says nothing; the leave to try is then another's.
+/// The permission for one call. If it is dropped without a report, it says nothing, and another call may try.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Pass<'a> {
@@ -87,14 +87,14 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Whether it is the one call that tries after a pause.
+    /// Whether this is the call that tries after a pause.
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn is_try(&self) -> bool {
         self.is_try
     }
 
-    /// Tells how the call ended. An answer counts whenever it comes; a failure only if nothing has changed since the
-    /// call began, for else it is old news.
+    /// Reports the end of the call. An answer always counts. A failure counts only if the breaker has not changed since
+    /// the call began, because otherwise it is outdated.
     pub(crate) fn ended(self, ok: bool) {
         let mut position = self.breaker.position();
         match position.state {
@@ -120,13 +120,13 @@ impl Drop for Pass<'_> {
     }
 }
 
-/// The breaker is open: the call would most likely fail as those before it.
+/// The breaker is open. The call would probably fail as the calls before it.
 #[derive(Debug)]
 pub(crate) struct Open;
 
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not asked, for it failed several times in a row a moment ago")
+        f.write_str("circuit breaker is open after several failures in a row")
     }
 }
 
@@ -135,7 +135,7 @@ impl StdError for Open {}
 #[derive(Debug)]
 struct Position {
     state: State,
-    /// Grows with each change from one state to another, so that a pass knows whether it is of an earlier one.
+    /// Grows with each change of the state, so that a pass can tell whether it belongs to an earlier state.
     turn: u64,
 }
 

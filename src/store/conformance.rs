@@ -1,7 +1,7 @@
 //! The test suite that every [`Store`] must pass.
 //!
-//! Give [`check`] an empty store, or a store whose keys under `conformance/` may be overwritten. The check panics with a
-//! sentence that names the broken promise of the contract.
+//! Give [`check`] an empty store, or a store whose keys under `conformance/` may be overwritten. The check panics with
+//! a sentence that names the broken promise of the contract.
 //!
 //! ```
 //! # #[cfg(feature = "moka")] {
@@ -27,8 +27,8 @@ use super::{Lease, Store};
 
 /// Checks each promise of the [`Store`] contract in turn.
 ///
-/// The store needs room for 4 MiB. The contract lets a store forget a value at any time, so the check passes a store that
-/// forgets some values. It fails a store that keeps no value at all.
+/// The store needs room for 4 MiB. The contract lets a store forget a value at any time, so the check passes a store
+/// that forgets some values. It fails a store that keeps no value at all.
 ///
 /// # Panics
 ///

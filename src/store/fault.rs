@@ -13,17 +13,21 @@ use crate::error::BoxError;
 
 /// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
 ///
-/// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can add
-/// faults and read counts while the layer uses the store.
+/// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can
+/// add faults and read counts while the layer uses the store.
 ///
 /// ```
-/// # #[cfg(feature = "moka")] {
+/// # #[cfg(not(feature = "moka"))]
+/// # fn main() {}
+/// # #[cfg(feature = "moka")]
+/// # fn main() -> Result<(), tower_video_cache::Error> {
 /// use std::sync::Arc;
 /// use tower_video_cache::{Fault, FaultStore, MokaStore, Operation, VideoCacheLayer};
 ///
 /// let store = Arc::new(FaultStore::new(MokaStore::new(1 << 20)?));
 /// store.spoil(Operation::Put, 2, Fault::Error); // the second put fails
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
+/// # Ok(())
 /// # }
 /// # Ok::<(), tower_video_cache::Error>(())
 /// ```

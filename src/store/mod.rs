@@ -48,18 +48,19 @@ use crate::error::BoxError;
 ///
 /// The contract:
 ///
-/// - A [`get`](Self::get) returns the last whole value put under the key, or `None`, or an error. It never returns another
-///   value or a part of one.
-/// - `None` right after a [`put`](Self::put) is allowed: the store may evict values, refuse them, or read from a replica
-///   that is behind. The cache treats `None` as a miss.
+/// - A [`get`](Self::get) returns the last whole value put under the key, or `None`, or an error. It never returns
+///   another value or a part of one.
+/// - `None` right after a [`put`](Self::put) is allowed: the store may evict values, refuse them, or read from a
+///   replica that is behind. The cache treats `None` as a miss.
 /// - A [`remove`](Self::remove) of an absent key is `Ok`.
 /// - Keys are ASCII, of `[0-9a-z/._-]`, at most 128 bytes. Values are at most one chunk and 40 bytes long.
-/// - A value under a key that begins with `c/` never changes. Values under other keys may change, by this process or another.
-/// - A key that begins with `i/` marks an invalidation. Every process must see such a put at once. Otherwise another node may
-///   put back a response that was removed.
-/// - The store decides how long it *keeps* values. The values themselves say how long they are *fresh*. The cache does not
-///   remove the chunks of a replaced response, because a client may still read them. So a store must evict or expire values
-///   that are no longer read.
+/// - A value under a key that begins with `c/` never changes. Values under other keys may change, by this process or
+///   another.
+/// - A key that begins with `i/` marks an invalidation. Every process must see such a put at once. Otherwise another
+///   node may put back a response that was removed.
+/// - The store decides how long it *keeps* values. The values themselves say how long they are *fresh*. The cache does
+///   not remove the chunks of a replaced response, because a client may still read them. So a store must evict or
+///   expire values that are no longer read.
 ///
 /// The trait has no `dyn` form. [`BoxStore`] is for an application that chooses its store at run time.
 ///
@@ -127,35 +128,36 @@ pub trait Store: Send + Sync + 'static {
     /// The store may still have the value.
     fn remove(&self, key: &str) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// The size of the largest value that the store keeps, in bytes. The cache cuts its chunks to fit. Default: no limit.
+    /// The size of the largest value that the store keeps, in bytes. The cache cuts its chunks to fit. Default: no
+    /// limit.
     fn max_value_size(&self) -> Option<u64> {
         None
     }
 
-    /// The bytes that the store can hold. All fills together reserve no more than half of them, and a chunk takes no more than
-    /// half of them. Default: not known, without these limits.
+    /// The bytes that the store can hold. All fills together reserve no more than half of them, and a chunk takes no
+    /// more than half of them. Default: not known, without these limits.
     fn capacity(&self) -> Option<u64> {
         None
     }
 
     /// Whether a disk, a network or another program can alter values. Default: `true`.
     ///
-    /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that keeps values
-    /// in this process's own memory may return `false`.
+    /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that
+    /// keeps values in this process's own memory may return `false`.
     fn can_alter(&self) -> bool {
         true
     }
 
     /// Asks for the lease of `key`, for `time`, in the name of `holder`. Default: [`Lease::NotOffered`].
     ///
-    /// One holder at a time has a lease, among all processes that share the store. The holder calls the inner service for all
-    /// of them. Without leases, each process calls the inner service itself.
+    /// One holder at a time has a lease, among all processes that share the store. The holder calls the inner service
+    /// for all of them. Without leases, each process calls the inner service itself.
     ///
-    /// A fill takes the lease of the response that it stores, and renews the lease until it ends. The cache fetches later parts
-    /// of a stored response without a lease.
+    /// A fill takes the lease of the response that it stores, and renews the lease until it ends. The cache fetches
+    /// later parts of a stored response without a lease.
     ///
-    /// The key of a lease begins with `l/`, and goes on as the key of the record that the holder is about to put. The cache
-    /// never [puts](Self::put) a value under such a key. Each `holder` is a unique name of 32 hexadecimal digits.
+    /// The key of a lease begins with `l/`, and goes on as the key of the record that the holder is about to put. The
+    /// cache never [puts](Self::put) a value under such a key. Each `holder` is a unique name of 32 hexadecimal digits.
     ///
     /// A lease ends after its time, when it is [released](Self::release), and when its key is [removed](Self::remove).
     ///
@@ -176,8 +178,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The store cannot tell. The lease then ends for the holder after its time, and the holder removes the record that it put
-    /// last, because another node may have invalidated it.
+    /// The store cannot tell. The lease then ends for the holder after its time, and the holder removes the record that
+    /// it put last, because another node may have invalidated it.
     fn renew(
         &self,
         key: &str,
@@ -200,8 +202,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether a part of the store is known to be down, so that only the values at hand are left. Default: `false`.
     ///
-    /// The cache then uses a stored response only if all of it is at hand, or if the inner service has the rest. The cache calls
-    /// this at each hit, so it must return at once.
+    /// The cache then uses a stored response only if all of it is at hand, or if the inner service has the rest. The
+    /// cache calls this at each hit, so it must return at once.
     fn is_down(&self) -> bool {
         false
     }

@@ -33,8 +33,8 @@ pub struct MokaStore {
 impl MokaStore {
     /// A store that holds up to `capacity_bytes`: keys, values, and about 400 bytes for each entry.
     ///
-    /// The layer stores no response that is larger than half of the capacity, and lowers its chunk size so that two chunks
-    /// fit.
+    /// The layer stores no response that is larger than half of the capacity, and lowers its chunk size so that two
+    /// chunks fit.
     ///
     /// # Errors
     ///

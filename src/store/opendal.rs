@@ -1,4 +1,4 @@
-//! [`OpendalStore`]: whatever an `opendal` operator speaks to.
+//! [`OpendalStore`]: any service that an `opendal` operator supports.
 
 use std::{fmt, future::Future};
 
@@ -8,24 +8,25 @@ use opendal::{Buffer, Error, ErrorKind, Operator};
 use super::Store;
 use crate::error::BoxError;
 
-/// Keeps values wherever an [`opendal::Operator`] does: in an S3 bucket, on a disk, in memcached, in Cloudflare KV.
+/// Keeps values through an [`opendal::Operator`]: in an S3 bucket, on a disk, in memcached, in Cloudflare KV.
 ///
-/// The application builds the operator, with the services and layers it wants, and `opendal` among its own dependencies.
-/// The store takes all that lies under the operator's `root`; nodes whose operators lead to one place share what is in it,
-/// and it survives them. Only the service itself or a sweeper evicts values:
-/// [the guide to stores][operations] has the settings for each of the four.
+/// The application builds the operator with the services and layers that it wants. `opendal` is re-exported as
+/// `tower_video_cache::opendal`; name it among your own dependencies to switch on its services. The store owns all
+/// values under the operator's `root`. Nodes whose operators lead to one place share the values there, and the values
+/// survive the nodes. The store evicts no value: the service or a sweeper must. The [guide to
+/// stores](crate::guide::stores) says what to configure for each of the four.
 ///
 /// # Layers
 ///
-/// opendal neither retries nor gives up by itself. The cache gives up after
-/// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default, so what is worth trying again is worth it
-/// soon: see [S3](#s3) for the numbers. [`TimeoutLayer`] comes before [`RetryLayer`], for a retry that is cut off is not one.
-/// A retry goes on with a read that broke off from where it did. If a record was put anew meanwhile, its halves
-/// prove nothing, and it is a miss.
+/// opendal has no retries and no timeouts of its own. The cache gives up after
+/// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default, so a retry must come soon: see [S3](#s3) for the
+/// numbers. Put [`TimeoutLayer`] before [`RetryLayer`], so that the timeout applies to each attempt. A retry continues
+/// a broken read from the byte where it broke. If the record was replaced meanwhile, the two halves fail their proof,
+/// and the read is a miss.
 ///
 /// # S3
 ///
-/// A chunk is one object, and one request; nothing is uploaded in parts.
+/// Each chunk is one object and one request, without multipart uploads.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -37,7 +38,7 @@ use crate::error::BoxError;
 /// };
 /// use tower_video_cache::{OpendalStore, VideoCacheLayer};
 ///
-/// // Only where opendal is without its default features; without its `http-transport-reqwest` it does nothing.
+/// // Needed only if opendal has no default features. It does nothing without opendal's `http-transport-reqwest`.
 /// opendal::install_default();
 /// let bucket = S3::default().bucket("films").region("eu-central-1").root("cache");
 /// let limit = Duration::from_secs(2);
@@ -49,15 +50,15 @@ use crate::error::BoxError;
 /// # Ok::<_, opendal::Error>(())
 /// ```
 ///
-/// opendal's features `services-s3`, `layers-timeout`, `layers-retry` and `layers-concurrent-limit` bring these. With
-/// `default-features = false` every call fails (`ConfigInvalid`) unless the feature `http-transport-reqwest` is on, by just
-/// that name, *and* [`opendal::install_default`] was called.
+/// This needs opendal's features `services-s3`, `layers-timeout`, `layers-retry` and `layers-concurrent-limit`. With
+/// `default-features = false`, every call fails (`ConfigInvalid`) unless the feature `http-transport-reqwest` is on
+/// *and* [`opendal::install_default`] was called.
 ///
 /// # Disk
 ///
-/// `atomic_write_dir` is a must, on the same file system: without it a reader may see half of a value, and a process that
-/// dies leaves it. With it, a value is there when it is whole; what a dead process or a dropped call leaves lies in that
-/// folder only.
+/// Set `atomic_write_dir`, on the same file system. Without it, a reader may see half of a value, and a process that
+/// dies leaves half of a value. With it, a value appears once it is whole, and the remains of a dead process or a
+/// dropped call stay in that folder.
 ///
 /// ```
 /// use opendal::{services::Fs, Operator};
@@ -75,12 +76,12 @@ use crate::error::BoxError;
 ///
 /// # memcached
 ///
-/// Either the server takes larger items (`-I 8m`), or chunks are cut to what it takes. A socket in the file system
-/// (`memcached -s`) is worth it: over TCP, opendal 0.59 takes about 90 ms for a call of whatever size, for it sends
-/// a request in many pieces and does not turn off the delay of small ones.
+/// Let the server take larger items (`-I 8m`), or limit the size of values as below. Use a socket in the file system
+/// (`memcached -s`): over TCP, opendal 0.59 takes about 90 ms for a call of any size, because it sends a request in
+/// many small pieces and leaves their delay on.
 ///
-/// Without `TimeoutLayer`: opendal puts a connection back into its pool when a call is given up, with an answer
-/// still to come, and the next call takes that answer for its own. The store itself sees each of its calls to the end.
+/// Do not use `TimeoutLayer`. If a call is given up, opendal returns its connection to the pool with the answer still
+/// to come, and the next call takes that answer for its own. The store itself runs each of its calls to the end.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -92,7 +93,7 @@ use crate::error::BoxError;
 ///     .endpoint("unix:///run/memcached/memcached.sock")
 ///     .root("films")
 ///     .default_ttl(Duration::from_secs(7 * 24 * 3600));
-/// // A little below the default limit of 1 MiB, which counts the key and a header, too.
+/// // A little below the default limit of 1 MiB, which includes the key and a header.
 /// let store = OpendalStore::new(Operator::new(server)?).max_value_size((1 << 20) - 512);
 /// let layer = VideoCacheLayer::new(store);
 /// # Ok::<_, opendal::Error>(())
@@ -114,7 +115,7 @@ use crate::error::BoxError;
 /// let limit = Duration::from_secs(5);
 /// let operator = Operator::new(namespace)?
 ///     .layer(TimeoutLayer::new().with_timeout(limit).with_io_timeout(limit));
-/// // Few large values: each is a call far away, and values of up to 25 MiB are taken.
+/// // Each call goes far, so use few large chunks. The service takes values of up to 25 MiB.
 /// let layer = VideoCacheLayer::new(OpendalStore::new(operator))
 ///     .chunk_size(ChunkSize::new(4 << 20).unwrap())
 ///     .timeouts(Timeouts::default().store(limit));
@@ -123,9 +124,8 @@ use crate::error::BoxError;
 ///
 /// # Cancel safety
 ///
-/// A dropped call may still happen, or have happened; over memcached it does. Neither is done by half.
+/// A dropped call may or may not take effect, and never by half. Over memcached it always takes effect.
 ///
-/// [operations]: crate::guide::stores
 /// [`RetryLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.RetryLayer.html
 /// [`TimeoutLayer`]: https://docs.rs/opendal/0.59/opendal/layers/struct.TimeoutLayer.html
 pub struct OpendalStore {
@@ -135,7 +135,7 @@ pub struct OpendalStore {
 }
 
 impl OpendalStore {
-    /// A store of all that lies under the root of `operator`.
+    /// A store of all values under the root of `operator`.
     pub fn new(operator: Operator) -> Self {
         let largest = operator.info().capability().write_total_max_size;
         let max_value_size = largest.and_then(|bytes| u64::try_from(bytes).ok());
@@ -143,17 +143,20 @@ impl OpendalStore {
         Self { operator, max_value_size, pools_connections }
     }
 
-    /// The largest value, in bytes, that the service takes; chunks are cut to fit, and a larger one is not put. Default: what `operator` says of its service (25 MiB for Cloudflare KV), else no limit.
+    /// Sets the size of the largest value that the service takes, in bytes. Default: the limit that `operator` reports
+    /// (25 MiB for Cloudflare KV), or no limit.
+    ///
+    /// The cache cuts its chunks to fit, and the store refuses larger values.
     #[must_use]
     pub fn max_value_size(mut self, bytes: u64) -> Self {
         self.max_value_size = Some(bytes);
         self
     }
 
-    /// The end of a call; over memcached a call comes to its end even if nobody waits for it any more.
+    /// Waits for the end of a call. Over memcached, a call runs to its end even if its future is dropped.
     ///
-    /// A dropped call would put its connection back into opendal's pool with half a value sent, or an answer still
-    /// to come, and the next call on it would take that answer for its own.
+    /// A dropped call would return its connection to opendal's pool with half a value sent, or an answer still to come.
+    /// The next call on the connection would take that answer for its own.
     async fn end_of<T: Send + 'static>(
         &self,
         call: impl Future<Output = opendal::Result<T>> + Send + 'static,
@@ -208,13 +211,14 @@ impl fmt::Debug for OpendalStore {
     }
 }
 
-/// The key's path.
+/// The path of a key.
 ///
-/// `a` and `a/b` may both be keys, and a file cannot have the name of a folder: a path ends as no key does.
+/// Both `a` and `a/b` may be keys, and a file cannot have the name of a folder. So a path ends with a character that no
+/// key has.
 fn path(key: &str) -> Result<String, BoxError> {
-    // Services, and URLs on the way to them, take `a//b` and `a/./b` for `a/b`.
+    // Services and URLs treat `a//b` and `a/./b` as `a/b`.
     if key.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err("the key is no path".into());
+        return Err("the key is not a path".into());
     }
     let mut path = String::with_capacity(key.len() + 1);
     path.push_str(key);
@@ -225,7 +229,7 @@ fn path(key: &str) -> Result<String, BoxError> {
 fn in_one_piece(value: Buffer) -> Bytes {
     let bytes = value.to_bytes();
     drop(value);
-    // A file is read into a buffer of 2 MiB: whoever keeps the value, even of a few bytes, would keep all of that.
+    // opendal reads a file into a buffer of 2 MiB. A value of a few bytes must not keep all of that.
     match bytes.try_into_mut() {
         Ok(own) if own.capacity() / 8 <= own.len() / 7 => own.freeze(),
         Ok(larger) => Bytes::copy_from_slice(&larger),

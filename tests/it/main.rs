@@ -13,6 +13,7 @@ mod abandoning;
 mod attacks;
 mod budgets;
 mod clocks;
+#[cfg(feature = "stacks")]
 mod composing;
 mod connection;
 mod crowds;
@@ -42,6 +43,7 @@ mod sharing;
 mod signed;
 mod sliced;
 mod sparse;
+#[cfg(feature = "stacks")]
 mod stacks;
 mod stale;
 mod stores;

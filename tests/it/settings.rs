@@ -1,4 +1,4 @@
-//! What the setters of the layer do, what they refuse, and what a service gives access to.
+//! The setters of the layer, the values that they refuse, and the accessors of the service.
 
 use std::num::NonZeroUsize;
 

@@ -35,6 +35,7 @@ fn wrong_arguments_are_refused() {
         (&["--read-ahead", "far"], ErrorKind::ValueValidation),
         (&["--fill-ahead", "0"], ErrorKind::ValueValidation),
         (&["--most-fills", "-1"], ErrorKind::UnknownArgument),
+        (&["--most-fills", "0"], ErrorKind::ValueValidation),
         (&["--most-promised", "half"], ErrorKind::ValueValidation),
         (&["--most-slices", "0"], ErrorKind::ValueValidation),
         (&["--resumes", "often"], ErrorKind::ValueValidation),
@@ -70,7 +71,7 @@ fn sizes_durations_and_lists_are_understood() {
                 --max-size 1073741824 --media video/*,audio/* --default-ttl 1h30m --grace 0s --fill sliced \
                 --statuses 200,404 --stale-if-error 1d --targeted My-CDN-Cache-Control,cdn-cache-control \
                 --heed-requests false --name edge-1 --max-ranges 4 --read-ahead 2MiB --fill-ahead 8 \
-                --most-fills 0 --most-promised 64MB --most-slices 1 --resumes 0 --resume-pause 1s \
+                --most-fills 1 --most-promised 64MB --most-slices 1 --resumes 0 --resume-pause 1s \
                 --follower-limit 5s --idle-limit 2m --stale-on-request 30s --share-with-authorized \
                 --invalidate non-error --hosts A.example,b.example:80 --pass-field X-Real-IP,proxy \
                 --pass-field x_mode --write-timeout 1m --most-unread 1GiB --most-connections 10";
@@ -88,12 +89,12 @@ fn sizes_durations_and_lists_are_understood() {
         "invalidate: Some(NonError)",
         "targeted: Some([\"my-cdn-cache-control\", \"cdn-cache-control\"])",
         "heed_requests: Some(false)",
-        "name: CacheName(edge-1)",
+        "name: CacheStatus { name: CacheName(edge-1), shows_key: false }",
         "max_ranges: Some(4)",
         "fill: Sliced",
         "read_ahead: 2.0 MiB (2097152 bytes)",
         "fill_ahead: 8,",
-        "most_fills: 0,",
+        "most_fills: 1,",
         "most_promised: Some(61.0 MiB (64000000 bytes))",
         "most_slices: 1,",
         "resumes: 0,",

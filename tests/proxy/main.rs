@@ -38,6 +38,8 @@ mod forwarding;
 mod hosts;
 mod keeping;
 mod looping;
+#[path = "../rfc9111/mod.rs"]
+mod rfc9111;
 mod rig;
 mod selecting;
 mod stopping;

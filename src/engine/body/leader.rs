@@ -1,5 +1,4 @@
-//! The body of the viewer who leads a fill that is read while it comes: from the store, and should storing stop, from
-//! where the inner body is.
+//! The body for the leader of a fill: reads from the store, and if storing stops, goes on with the inner body.
 
 use std::{
     future::Future,
@@ -16,23 +15,24 @@ use crate::{
     error::{BoxError, Error},
 };
 
-/// What is left of the inner response if storing stopped; nothing if it went well, or the inner body died.
+/// Waits for the fill to end, and returns the rest of the inner response if storing stopped. Returns `None` if
+/// storing went well, or the inner body failed.
 pub(crate) type Rest<B> = Pin<Box<dyn Future<Output = Option<Box<Salvage<B>>>> + Send>>;
 
-/// A part of a body that is stored while it is read.
+/// A part of a body that is stored while the leader reads it.
 pub(crate) struct LeaderBody<B> {
     stage: Stage<B>,
     /// Bytes still to go, if that is known.
     remaining: Option<u64>,
-    /// Where in the body the next byte is.
+    /// The offset of the next byte in the body.
     offset: u64,
 }
 
 enum Stage<B> {
     Stored(Reader, Rest<B>),
-    /// The store had no more: why, if there is no rest either.
+    /// The store has no more bytes, and the body waits for the rest. If there is no rest, it ends with this error.
     Seeking(Error, Rest<B>),
-    /// The chunk in hand, what of the rest is to be passed over, and the rest.
+    /// The chunk in hand, how many bytes of the rest to skip, and the rest.
     Live(Bytes, u64, InnerBody<B>),
     Over,
 }
@@ -91,7 +91,8 @@ where
                     }
                     Poll::Ready(Some(salvage)) if self.offset >= salvage.stored.length => {
                         let Salvage { stored, mut in_hand, rest, .. } = *salvage;
-                        // What is left out before this viewer's part, of the chunk in hand and then of the rest.
+                        // The bytes before this client's part are skipped: first in the chunk in hand, then in the
+                        // rest.
                         let before = self.offset - stored.length;
                         let of_chunk = usize::try_from(before).unwrap_or(usize::MAX).min(in_hand.len());
                         in_hand.advance(of_chunk);
@@ -129,7 +130,7 @@ where
                                 return Poll::Ready(Some(Ok(trailers)));
                             }
                         },
-                        // Of a part whose length was said, nothing is left out.
+                        // A part whose length was declared must come whole.
                         None if self.remaining.is_some() => {
                             return Poll::Ready(Some(Err(Error::too_short())));
                         }
@@ -140,7 +141,7 @@ where
         }
     }
 
-    /// As much of the data as was asked for.
+    /// As many bytes of the data as were asked for.
     fn wanted(&self, mut data: Bytes) -> Bytes {
         let most = self.remaining.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
         data.truncate(most.min(data.len()));

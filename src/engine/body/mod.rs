@@ -1,4 +1,4 @@
-//! The body of every response: the inner one, or what was read back from the store.
+//! The body of every response: the inner body, or bytes read back from the store.
 
 pub(crate) mod leader;
 pub(crate) mod multipart;
@@ -28,8 +28,18 @@ use crate::error::{BoxError, Error};
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
     ///
-    /// Its size hint is exact wherever the length is known. It never ends early but with an [`Error`].
-    /// Trailers of an inner response pass through; a stored response has none.
+    /// Its size hint is exact if the length is known. If it ends early, it ends with an [`Error`]. Trailers of an inner
+    /// response pass through. A stored response has none.
+    ///
+    /// ```
+    /// use http_body_util::BodyExt;
+    /// use tower_video_cache::{Error, ResponseBody};
+    ///
+    /// /// Reads the bytes of a response that answers from the store, or tells why they end early.
+    /// async fn read(body: ResponseBody<http_body_util::Full<bytes::Bytes>>) -> Result<bytes::Bytes, Error> {
+    ///     Ok(body.collect().await?.to_bytes())
+    /// }
+    /// ```
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -45,7 +55,7 @@ impl<B> ResponseBody<B> {
         Self::of(Kind::Stored { reader })
     }
 
-    /// What a fill brings for the viewer who leads it; `rest` is what it brings if storing stops.
+    /// The body for the leader of a fill; `rest` is the rest of the inner body, if storing stops.
     pub(crate) fn leading(stored: Reader, rest: Rest<B>) -> Self {
         Self::of(Kind::Leading { leading: Box::new(LeaderBody::new(stored, rest)) })
     }
@@ -58,7 +68,7 @@ impl<B> ResponseBody<B> {
         Self::of(Kind::Salvaged { salvaged: Box::new(Salvaged { stored, in_hand, rest, failed: false }) })
     }
 
-    /// Whether more is to be read from the store than what is ready.
+    /// Whether more must be read from the store than the bytes that are ready.
     pub(crate) fn is_to_be_read(&self) -> bool {
         match &self.kind {
             Kind::Stored { reader } => reader.is_to_be_read(),
@@ -67,7 +77,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// Has what is still to be read come by way of `fetcher`, should the store turn out not to have it.
+    /// Lets the body get chunks through `fetcher` that the store turns out not to have.
     pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         match &mut self.kind {
             Kind::Stored { reader } => reader.supply(fetcher),
@@ -76,7 +86,7 @@ impl<B> ResponseBody<B> {
         }
     }
 
-    /// The same body, with the rest that belongs to the viewer who leads the fill.
+    /// Turns this body into that of the leader of the fill, who gets the `rest`.
     pub(crate) fn led(self, rest: Rest<B>) -> Self {
         match self.kind {
             Kind::Stored { reader } if reader.remaining() != Some(0) => Self::leading(reader, rest),
@@ -120,7 +130,7 @@ where
             Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
         });
         match frame {
-            // A server that is given an error drops what it has not sent yet, be it the status line.
+            // A server that is given an error drops the bytes that it has not sent yet, even the status line.
             Some(Err(error)) => {
                 kind.set(Kind::Failing { error: Some(Box::new(error)) });
                 cx.waker().wake_by_ref();
@@ -135,7 +145,7 @@ where
             Kind::Inner { body } => body.is_end_stream(),
             Kind::Stored { reader } => reader.remaining() == Some(0),
             Kind::Multipart { reader } => reader.remaining() == 0,
-            // It cannot tell whether trailers are still to come.
+            // These bodies cannot tell whether trailers are still to come.
             Kind::Leading { .. } | Kind::Salvaged { .. } => false,
             Kind::Failing { error } => error.is_none(),
         }
@@ -176,12 +186,12 @@ pin_project! {
         Stored { reader: Reader },
         Multipart { reader: Box<MultipartReader> },
         Salvaged { salvaged: Box<Salvaged<B>> },
-        // It ends with this error, once the frames before it have had their chance to leave.
+        // The body ends with this error, once the frames before it have had their chance to leave.
         Failing { error: Option<Box<Error>> },
     }
 }
 
-/// Exact where the length is known.
+/// A size hint that is exact if the length is known.
 fn exact(remaining: Option<u64>) -> SizeHint {
     remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
 }

@@ -1,4 +1,4 @@
-//! Reads several parts of a stored body back, with what stands between them.
+//! Reads several parts of a stored body back, with the delimiters between them.
 //!
 //! RFC 9110 §14.6 (`multipart/byteranges`).
 
@@ -20,28 +20,28 @@ use crate::{
     },
 };
 
-/// Several parts of a stored body on their way to a viewer.
+/// Several parts of a stored body on their way to a client.
 pub(crate) struct MultipartReader {
-    /// What stands before the part under way, or after the last, until it has gone.
+    /// The delimiter before the part under way, or after the last part; empty once it has gone.
     text: Bytes,
-    /// What of the part under way is still to go.
+    /// The bytes of the part under way that are still to go.
     under_way: ByteRange,
     to_come: vec::IntoIter<Part>,
     close: Bytes,
     /// Bytes still to go.
     remaining: u64,
     source: Source,
-    /// The chunk that was read last: the next part may be in it too.
+    /// The chunk that was read last. The next part may be in it too.
     chunk: Chunk,
     reading: Option<Reading>,
 }
 
 impl MultipartReader {
-    /// Opens the first part with its first chunk read: whoever has `Parts` has bytes to send.
+    /// Opens the first part and reads its first chunk, so that the reader has bytes to send.
     ///
     /// # Errors
     ///
-    /// The first chunk is not to be had.
+    /// The first chunk cannot be had.
     pub(crate) async fn open(
         source: Source,
         multipart: Multipart,
@@ -68,12 +68,12 @@ impl MultipartReader {
         self.remaining
     }
 
-    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    /// Lets the reader get missing chunks through `fetcher`.
     pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         self.source.supply(fetcher, self.source.layout.length);
     }
 
-    /// The next slice; `None` after the last, or after an error: what ends early has no closing delimiter.
+    /// The next slice; `None` after the last, or after an error. A body that ends early has no closing delimiter.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         if self.remaining == 0 {
             return Poll::Ready(None);
@@ -108,12 +108,12 @@ impl MultipartReader {
             after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
         }
         let slice = first(&self.chunk.from(offset), self.under_way.length());
-        // Never so of a chunk that proved its length; it would be asked for without end.
+        // A chunk that proved its length has bytes here. An empty one would be asked for without end.
         if slice.is_empty() {
             return Poll::Ready(Err(Error::lost()));
         }
         self.under_way.start = self.under_way.start.saturating_add(bytes_in(&slice));
-        // A body that nobody reads on holds no chunk that it is through with.
+        // A body whose client does not read on must not hold a chunk that it no longer needs.
         let is_in_it = |offset: u64| (self.chunk.start..after).contains(&offset);
         let next = self.to_come.as_slice().first().map(|part| part.range.start);
         let goes_on = self.under_way.length() > 0 && is_in_it(self.under_way.start);

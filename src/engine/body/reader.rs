@@ -27,55 +27,55 @@ use crate::{
     semantics::range::ByteRange,
 };
 
-/// A part of a stored body on its way to a viewer.
+/// A part of a stored body on its way to a client.
 pub(crate) struct Reader {
     /// The slice that goes next, already read.
     ready: Bytes,
-    /// Bytes still to go, `ready` included; `None` where only the end of the body will tell.
+    /// Bytes still to go, `ready` included; `None` if only the end of the body will tell.
     remaining: Option<u64>,
-    /// Where the byte after `ready` is.
+    /// The offset of the byte after `ready`.
     offset: u64,
-    /// `None` where all there is to read is `ready`.
+    /// `None` if `ready` holds all the bytes that are left.
     source: Option<Source>,
     reading: Option<Reading>,
 }
 
-/// Where the chunks of one body are.
+/// The source of the chunks of one body.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) records: Arc<Records>,
     pub(crate) layout: Layout,
-    /// What to forget if a chunk turns out to be gone.
+    /// The entry to forget if a chunk turns out to be gone.
     pub(crate) entry: Option<Arc<Entry>>,
-    /// By which chunks can be had that the store does not have.
+    /// Gets the chunks that the store does not have.
     pub(crate) demand: Option<Arc<Demand>>,
-    /// All of a body is read whose end is not known.
+    /// Whether a whole body is read whose length is not known.
     pub(crate) is_open: bool,
 }
 
-/// One chunk, and where it begins in the body.
+/// One chunk, and the offset where it begins in the body.
 pub(crate) struct Chunk {
     pub(super) start: u64,
     pub(super) bytes: Bytes,
 }
 
 impl Reader {
-    /// No bytes at all.
+    /// A reader without bytes.
     pub(crate) fn empty() -> Self {
         Self::of(Bytes::new())
     }
 
-    /// Just these bytes.
+    /// A reader of just these bytes.
     pub(crate) fn of(ready: Bytes) -> Self {
         let remaining = Some(bytes_in(&ready));
         Self { ready, remaining, offset: 0, source: None, reading: None }
     }
 
-    /// Opens `range` with its first chunk read: whoever has a `Reader` has bytes to send.
+    /// Opens `range` and reads its first chunk, so that the reader has bytes to send.
     ///
     /// # Errors
     ///
-    /// The first chunk is not to be had.
+    /// The first chunk cannot be had.
     pub(crate) async fn open(
         source: Source,
         range: ByteRange,
@@ -88,11 +88,11 @@ impl Reader {
         Ok(Self { ready, remaining: Some(length), offset, source, reading: None })
     }
 
-    /// Opens all of a body whose end is not known.
+    /// Opens the whole of a body whose length is not known.
     ///
     /// # Errors
     ///
-    /// The first chunk is not to be had.
+    /// The first chunk cannot be had.
     pub(crate) async fn open_all(mut source: Source) -> Result<Self, Error> {
         source.is_open = true;
         let ready = source.first(0, None).await?.bytes;
@@ -100,9 +100,9 @@ impl Reader {
         Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
     }
 
-    /// Opens all that is stored of a body, with each chunk read once: before the first byte leaves, the inner service can
-    /// still be asked again; after it, nobody can. A store that was waited for already may have the time for reads, or it
-    /// hangs.
+    /// Opens all stored bytes of a body, after it has read each chunk once. Before the first byte leaves, the cache
+    /// can still ask the inner service again; after that, it cannot. If a put has failed after a wait, the reads get
+    /// a time limit, because the store may hang.
     pub(crate) async fn open_proved(records: &Arc<Records>, stored: Layout, waited: Waited) -> Option<Self> {
         let whole = ByteRange { start: 0, end: stored.length };
         if whole.length() == 0 {
@@ -116,7 +116,7 @@ impl Reader {
             let source = Source { records, layout: stored, entry: None, demand: None, is_open: false };
             Self::open(source, whole, None).await.ok()
         };
-        // The time for one call is no measure for all of a long body.
+        // The time limit of one call does not suit all reads of a long body.
         if waited == Waited::default() {
             return reading.await;
         }
@@ -129,17 +129,17 @@ impl Reader {
         self.remaining
     }
 
-    /// Where in the body the next byte is.
+    /// The offset of the next byte in the body.
     pub(crate) fn offset(&self) -> u64 {
         self.offset.saturating_sub(bytes_in(&self.ready))
     }
 
-    /// Whether more is to be read than what is ready.
+    /// Whether more must be read than the bytes that are ready.
     pub(crate) fn is_to_be_read(&self) -> bool {
         self.source.is_some()
     }
 
-    /// Has what is still to be read come by way of `fetcher`, should it turn out to be missing.
+    /// Lets the reader get missing chunks through `fetcher`.
     pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
         let after = self.remaining.map_or(u64::MAX, |remaining| remaining - bytes_in(&self.ready));
         if let (1.., Some(source)) = (after, &mut self.source) {
@@ -184,7 +184,7 @@ impl Reader {
             *source = elsewhere;
         }
         match chunk {
-            // Only a body of unknown length may end where it wants to.
+            // Only a body of unknown length may end before a declared end.
             Ok(None) if self.remaining.is_some() => Poll::Ready(Err(Error::lost())),
             chunk => Poll::Ready(chunk),
         }
@@ -192,7 +192,7 @@ impl Reader {
 }
 
 impl Chunk {
-    /// Its bytes from `offset` of the body on.
+    /// The bytes of the chunk from `offset` in the body on.
     pub(super) fn from(&self, offset: u64) -> Bytes {
         let skipped = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
         self.bytes.slice(skipped.min(self.bytes.len())..)
@@ -200,7 +200,7 @@ impl Chunk {
 }
 
 impl Source {
-    /// Has missing chunks come by way of `fetcher`; `until` is the offset after the last byte asked for.
+    /// Lets missing chunks come through `fetcher`; `until` is the offset after the last byte asked for.
     pub(super) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>, until: u64) {
         if let (None, Some(entry)) = (&self.demand, &self.entry) {
             let until = until.div_ceil(u64::from(self.layout.chunk_size.max(1)));
@@ -208,7 +208,8 @@ impl Source {
         }
     }
 
-    /// The chunk that a body begins with, which may be on its way by now. It is not sought any further than in the store, unless it is to come.
+    /// The chunk that a body begins with, which may be prefetched. The reader takes it from the store alone, unless a
+    /// running fill is to bring it.
     pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Chunk, Error> {
         let (index, within) = self.layout.locate(offset);
         let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
@@ -233,14 +234,14 @@ impl Source {
         Ok(Chunk { start, bytes })
     }
 
-    /// Reads the chunk that holds the byte at `offset`; `None` after the end. With it comes where to go on, if that is
-    /// elsewhere.
+    /// Reads the chunk that holds the byte at `offset`; `None` after the end. If the body goes on in another
+    /// generation, also returns the source of that.
     ///
-    /// One that is gone or damaged, and cannot be had again, takes the entry with it, so that the next viewer's request
+    /// If the chunk is lost or damaged, and cannot be fetched again, the entry is forgotten, so that the next request
     /// fills it anew.
     pub(super) async fn read(self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
-        // Where nothing is known to be missing, it is there but for rare misfortune; and that has a box of its own, so that a
-        // read has a small one.
+        // If no chunk is known to be missing, the store most likely has this one. The rare other case is boxed, so
+        // that the future of a read stays small.
         if self.is_plain() {
             let (index, within) = self.layout.locate(offset);
             let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
@@ -259,13 +260,13 @@ impl Source {
         self.entry.as_ref().is_none_or(is_settled) && !self.demand.as_ref().is_some_and(is_subscribed)
     }
 
-    /// The same, whatever it takes.
+    /// Reads the chunk as [`read`](Self::read) does, and fetches it if need be.
     async fn seek(mut self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
         let mut moved = false;
         loop {
             let (mut index, within) = self.layout.locate(offset);
             let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
-            // The chunk before was a short one: if there were more, it would be a whole one.
+            // The chunk before was a short one. If the body went on, that chunk would be a whole one.
             if self.is_open && within > 0 {
                 index += 1;
             }
@@ -289,7 +290,7 @@ impl Source {
                 Err(error) => Err(error),
             };
             if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
-                // A chunk that could not be had now, by a line, may be had later.
+                // A chunk that a demand cannot get now may be had later.
                 if error.is_lost() || self.demand.is_none() {
                     entry.forget(&self.records).await;
                 }

@@ -14,7 +14,8 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-/// An inner body whose storing stopped midway: its chunks, the one in hand, and what is still to come.
+/// An inner body whose storing stopped midway: the stored chunks, the chunk in hand, and the rest that is still to
+/// come.
 pub(crate) struct Salvaged<B> {
     pub(crate) stored: Reader,
     pub(crate) in_hand: Bytes,
@@ -32,7 +33,7 @@ where
             return Poll::Ready(None);
         }
         if let Some(slice) = ready!(self.stored.poll_next(cx)) {
-            // What comes after a hole must not follow what came before it.
+            // The bytes after a hole must not follow the bytes before it.
             self.failed = slice.is_err();
             return Poll::Ready(Some(slice.map(Frame::data)));
         }
@@ -58,12 +59,12 @@ where
 /// An inner response whose storing stopped midway.
 pub(crate) struct Salvage<B> {
     pub(crate) parts: response::Parts,
-    /// The chunks that are in the store: a body of their own.
+    /// The layout of the chunks that are in the store, as if they were a body of their own.
     pub(crate) stored: Layout,
-    /// The chunk that did not get there.
+    /// The chunk that did not get into the store.
     pub(crate) in_hand: Bytes,
     pub(crate) rest: InnerBody<B>,
     pub(crate) refusal: Refusal,
-    /// How long the store was waited for in vain.
+    /// How long the fill waited for the store in vain.
     pub(crate) waited: Waited,
 }

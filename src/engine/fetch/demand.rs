@@ -1,4 +1,4 @@
-//! How one body gets chunks: from the store, else from the inner service by way of the store.
+//! Gets the chunks of one body: from the store, or else from the inner service by way of the store.
 
 use std::{
     mem,
@@ -17,80 +17,82 @@ use crate::{
         entry::Entry,
         flight::Follower,
         run::{landing, End, Progress},
-        supply::{lock, Barred, Begun, Supply},
+        supply::{Barred, Begun, Supply},
     },
     error::Error,
+    sync::lock,
 };
 
-/// The line of one body to its chunks.
+/// The demand of one body for chunks.
 pub(crate) struct Demand {
     fetcher: Arc<dyn Fetch>,
     entry: Arc<Entry>,
-    /// The chunk after the last that the viewer asked for.
+    /// The chunk after the last that the client asked for.
     until: AtomicU64,
-    /// Taken once a chunk is missing, or where some are sure to be.
+    /// Set once a chunk is missing, or when some are sure to be.
     subscription: Mutex<Option<Arc<Subscription>>>,
-    /// The rest of the body, should storing stop, is this viewer's.
+    /// Whether the client leads the fill. If storing stops, the leader alone gets the rest of the body.
     leads: bool,
-    /// Its place among those for whom a fill goes on.
+    /// Keeps the fill going while this body is read.
     _place: Option<Follower>,
 }
 
-/// What a line found for a chunk.
+/// The result of a search for a chunk.
 pub(crate) enum Found {
     Chunk(Bytes),
-    /// All of the body at once, elsewhere: the same bytes in another generation.
+    /// The same body in another generation, all of which is stored.
     Elsewhere(Arc<Entry>),
     /// The body ended before this chunk.
     End,
 }
 
-/// Why a chunk is not to be had.
+/// Why a chunk cannot be had.
 pub(crate) enum Missing {
-    /// The representation is another by now.
+    /// The representation has changed.
     Changed,
     /// The inner service failed, or did not answer in time.
     Failed(Error),
-    /// It is to come, and nobody knows when: the fill keeps pace with those who read, and they are not near it.
+    /// The chunk is to come, but nobody can tell when: the fill goes no faster than its readers, and none of them is
+    /// near.
     OutOfReach,
-    /// Too many other chunks of it were asked for, for too long.
+    /// Too many other chunks of the response were being fetched, for too long.
     TooLate,
-    /// The inner service gives no parts of it.
+    /// The inner service gives no parts of the response.
     NoParts(Error),
 }
 
 impl Demand {
-    /// The line to a stored response of which the chunks before `until` are asked for.
+    /// The demand of a body that needs the chunks before `until` of a stored response.
     pub(crate) fn new(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, until: u64) -> Self {
         let (until, subscription) = (AtomicU64::new(until), Mutex::default());
         Self { fetcher, entry, until, subscription, leads: false, _place: None }
     }
 
-    /// The line to what a fill is pouring; the fill goes on as long as it is there.
+    /// The demand of a body that reads from a running fill. The fill goes on as long as this value lives.
     pub(crate) fn to_fill(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, place: Follower, leads: bool) -> Self {
         Self { leads, _place: Some(place), ..Self::new(fetcher, entry, u64::MAX) }
     }
 
-    /// The same for what the body goes on with in another generation.
+    /// The demand of the same body after it has moved to another generation.
     pub(crate) fn elsewhere(&self, entry: &Arc<Entry>) -> Self {
         Self::new(Arc::clone(&self.fetcher), Arc::clone(entry), entry.manifest.layout.chunks())
     }
 
-    /// Nothing is asked for from this chunk on.
+    /// Records that the body needs no chunk from this one on.
     pub(crate) fn set_end(&self, chunk: u64) {
         self.until.store(chunk, Ordering::Relaxed);
     }
 
-    /// One chunk, whatever it takes to have it; one that is to come is waited for.
+    /// Returns one chunk. If the store does not have it, waits for it, fetches it, or has the response filled again.
     ///
     /// # Errors
     ///
-    /// It cannot be had, or not proved to be of the same body.
+    /// The chunk cannot be had, or cannot be proved to be of the same body.
     pub(crate) async fn chunk(&self, index: u64) -> Result<Found, Error> {
         match self.sought(index).await {
             Ok(found) => Ok(found),
             Err(Missing::Failed(error)) => Err(error),
-            // Only before a body begins, and there is another way then.
+            // These two happen only before a body begins, and there is another way then.
             Err(Missing::OutOfReach | Missing::TooLate) => Err(Error::timed_out()),
             Err(Missing::Changed) => {
                 self.entry.forget(&self.fetcher.engine().records).await;
@@ -98,7 +100,7 @@ impl Demand {
             }
             Err(Missing::NoParts(error)) => {
                 let stored = match &self.entry.pouring {
-                    // While it is being filled there is nothing to compare another fill with.
+                    // While the response is being filled, there is no record to compare another fill with.
                     Some(_) => self.fetcher.committed(&self.entry).await,
                     None => Some(Arc::clone(&self.entry)),
                 };
@@ -113,7 +115,7 @@ impl Demand {
         }
     }
 
-    /// The same, without a refill.
+    /// Returns one chunk as [`chunk`](Self::chunk) does, but never has the response filled again.
     pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
         match self.subscription(true) {
             Some(subscription) => subscription.chunk(&*self.fetcher, index).await,
@@ -121,17 +123,17 @@ impl Demand {
         }
     }
 
-    /// Whether a chunk was missing, or was sure to be.
+    /// Whether a chunk was missing, or some were sure to be.
     pub(crate) fn is_subscribed(&self) -> bool {
         lock(&self.subscription).is_some()
     }
 
-    /// Whether the inner service was asked for a chunk that was missing, on behalf of this viewer.
+    /// Whether the inner service was asked for a missing chunk on behalf of this client.
     pub(crate) fn has_fetched(&self) -> bool {
         self.subscription(false).is_some_and(|subscription| subscription.fetched.load(Ordering::Relaxed))
     }
 
-    /// Whether it was asked on behalf of another, for whose chunk this viewer waited.
+    /// Whether this client waited for a chunk that was fetched on behalf of another.
     pub(crate) fn has_collapsed(&self) -> bool {
         self.subscription(false).is_some_and(|subscription| subscription.collapsed.load(Ordering::Relaxed))
     }
@@ -148,38 +150,38 @@ impl Demand {
     }
 }
 
-/// What became of a missing chunk.
+/// The result of an attempt to have a missing chunk fetched.
 enum Attempt {
     Barred(Barred),
-    /// On behalf of this viewer.
+    /// A run was begun on behalf of this client.
     Begun(watch::Receiver<Progress>),
-    /// There were too many runs for too long.
+    /// There were too many runs, for too long.
     TooLate,
     UnderWay,
 }
 
-/// A viewer's place at a supply.
+/// The use that one body makes of a supply.
 struct Subscription {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
-    /// The chunk after the last that the viewer got; it has got none at 0.
+    /// The chunk after the last one that the body got; 0 before the first.
     next: AtomicU64,
-    /// The inner service was asked for a missing chunk on behalf of this viewer.
+    /// Whether the inner service was asked for a missing chunk on behalf of this client.
     fetched: AtomicBool,
-    /// It was asked on behalf of another one, for whose chunk this one waited.
+    /// Whether this client waited for a chunk that was fetched on behalf of another.
     collapsed: AtomicBool,
     ahead: Mutex<Ahead>,
 }
 
-/// What is fetched for a viewer before it asks.
+/// The chunks that are fetched before the body comes to them.
 #[derive(Default)]
 struct Ahead {
     /// How many chunks the next run is to bring.
     chunks: u64,
-    /// The chunk after the last that was asked for.
+    /// The chunk after the last one that was asked for.
     until: u64,
-    /// Runs on behalf of this viewer; they go on while these are held.
+    /// Runs on behalf of this client, which go on while these receivers are held.
     runs: Vec<watch::Receiver<Progress>>,
 }
 
@@ -191,7 +193,8 @@ impl Subscription {
     }
 
     async fn chunk(&self, fetcher: &dyn Fetch, index: u64) -> Result<Found, Missing> {
-        // A fill that keeps its pace by its readers goes on for one who reads on, and for nobody who only waits.
+        // A fill that goes no faster than its readers goes on for a reader that moves, and not for one that only
+        // waits.
         if index > 0 && self.next.load(Ordering::Relaxed) == index {
             self.supply.note_reader_moved(index);
         }
@@ -205,31 +208,20 @@ impl Subscription {
         let mut error = Error::lost();
         let (mut own, mut begun, mut waits) = (0, None, 0);
         while waits < WAITS {
-            // One that was begun here may have ended by now, and what it brought may be in its last word alone.
+            // A run that was begun here may have ended by now. If the store did not take its chunk, only the end of
+            // the run has it.
             let is_own = begun.is_some();
             if let Some(run) = begun.take().or_else(|| self.supply.bringing(index)) {
                 if !is_own && self.supply.is_out_of_reach(index) {
                     return Err(Missing::OutOfReach);
                 }
                 waits += 1;
-                let end = landing(run.clone(), index).await;
-                if run.borrow().called {
-                    let told = if is_own { &self.fetched } else { &self.collapsed };
-                    told.store(true, Ordering::Relaxed);
-                }
-                match end {
-                    Some(End::Unstored(unstored, chunk)) if unstored == index && !self.leads => {
-                        return Ok(Found::Chunk(chunk));
-                    }
-                    Some(End::Changed) => return Err(Missing::Changed),
-                    // What comes next is this viewer's own, live.
-                    Some(End::Failed | End::Stopped | End::Unstored(..)) if self.leads => {
-                        return Err(Missing::Failed(Error::broken()));
-                    }
-                    // What another one's request failed to bring, this one's may.
-                    Some(End::Failed) if is_own => return Err(Missing::Failed(Error::broken())),
-                    Some(End::Failed) => error = Error::broken(),
-                    _ => {}
+                match after(self.landed(run, index, is_own).await, index, self.leads, is_own) {
+                    Step::Take(chunk) => return Ok(Found::Chunk(chunk)),
+                    Step::Look => {}
+                    Step::LookAfterFailure => error = Error::broken(),
+                    Step::Changed => return Err(Missing::Changed),
+                    Step::GiveUp => return Err(Missing::Failed(Error::broken())),
                 }
             }
             let layout = self.supply.layout();
@@ -247,7 +239,7 @@ impl Subscription {
                     Err(lost) => error = lost,
                 }
             }
-            // What comes next is this viewer's own, live.
+            // The leader gets the next bytes live.
             if self.leads && self.supply.has_stopped() {
                 return Err(Missing::Failed(Error::broken()));
             }
@@ -265,18 +257,30 @@ impl Subscription {
         Err(Missing::Failed(error))
     }
 
-    /// Has a missing chunk fetched, with as many after it as this viewer reads at a time.
+    /// Waits until the run has brought the chunk, or has ended without it. Notes on whose behalf the inner service was
+    /// asked.
+    async fn landed(&self, run: watch::Receiver<Progress>, index: u64, is_own: bool) -> Option<End> {
+        let end = landing(run.clone(), index).await;
+        if run.borrow().called {
+            let told = if is_own { &self.fetched } else { &self.collapsed };
+            told.store(true, Ordering::Relaxed);
+        }
+        end
+    }
+
+    /// Has a missing chunk fetched, and as many after it as this body reads ahead.
     async fn fetch(&self, fetcher: &dyn Fetch, index: u64) -> Attempt {
         let until = {
             let mut ahead = lock(&self.ahead);
             let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
-            // Who asked for a few chunks wants them all; who asked for more may leave before it gets them.
+            // A client that asked for a few chunks wants them all. A client that asked for more may leave before it
+            // gets them.
             if ahead.chunks == 0 {
                 ahead.chunks = if wanted <= self.most(fetcher) { wanted } else { 1 };
             }
             index.saturating_add(ahead.chunks.min(wanted))
         };
-        // No lock: who waits too long for its turn goes without.
+        // The wait for a turn is no lock: a body that waits too long goes without.
         let waiting = timeout(fetcher.engine().config.follower_limit, self.turn(index, until));
         match waiting.await {
             Ok(Begun::Barred(barred)) => Attempt::Barred(barred),
@@ -291,7 +295,7 @@ impl Subscription {
         }
     }
 
-    /// Begins a run, once there are not too many.
+    /// Begins a run, once there are not too many of them.
     async fn turn(&self, index: u64, until: u64) -> Begun {
         loop {
             let turn = self.supply.turn.notified();
@@ -302,14 +306,14 @@ impl Subscription {
         }
     }
 
-    /// Has the next chunks fetched before this viewer comes to them, if they were missing lately.
+    /// Has the next chunks fetched before the body comes to them, if chunks were missing lately.
     fn read_ahead(&self, fetcher: &dyn Fetch, next: u64) {
         let (from, until) = {
             let mut ahead = lock(&self.ahead);
             if ahead.chunks == 0 {
                 return;
             }
-            // What is asked for and was there all along is no longer fetched before it is needed.
+            // If the store turns out to have had the chunks all along, the body stops reading ahead.
             let is_idle = |run: &watch::Receiver<Progress>| {
                 let progress = run.borrow();
                 matches!(progress.end, Some(End::Done)) && progress.next < ahead.until
@@ -335,7 +339,7 @@ impl Subscription {
         }
     }
 
-    /// How many chunks are fetched ahead of a viewer at most.
+    /// The most chunks that are fetched ahead of a body.
     fn most(&self, fetcher: &dyn Fetch) -> u64 {
         let size = u64::from(self.supply.layout().chunk_size.max(1));
         fetcher.engine().config.read_ahead.div_ceil(size).max(1)
@@ -349,8 +353,61 @@ impl Subscription {
     }
 }
 
-/// How often a viewer has one chunk fetched: a store may lose it again as soon as it was stored.
+/// The next step of a body once the run that it waited for has brought the chunk, or has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The run gives the chunk itself.
+    Take(Bytes),
+    /// The store may have the chunk. If it does not, another run may bring it.
+    Look,
+    /// The same, but the inner service failed.
+    LookAfterFailure,
+    Changed,
+    GiveUp,
+}
+
+/// Decides what a body does after the end of a run; `None` if the run has brought the chunk.
+fn after(end: Option<End>, index: u64, leads: bool, is_own: bool) -> Step {
+    match end {
+        Some(End::Unstored(unstored, chunk)) if unstored == index && !leads => Step::Take(chunk),
+        Some(End::Changed) => Step::Changed,
+        // The leader gets the next bytes live.
+        Some(End::Failed | End::Stopped | End::Unstored(..)) if leads => Step::GiveUp,
+        // A request of another client failed to bring the chunk. A request of this client may bring it.
+        Some(End::Failed) if is_own => Step::GiveUp,
+        Some(End::Failed) => Step::LookAfterFailure,
+        Some(End::Done | End::NoParts | End::Stopped | End::Unstored(..)) | None => Step::Look,
+    }
+}
+
+/// How often a body has one chunk fetched. A store may lose the chunk again as soon as it was stored.
 const TRIES: u32 = 2;
 
-/// How many runs that end without a chunk one viewer waits for; they may be others' that were stopped.
+/// How many runs that end without its chunk a body waits for. Runs of other clients may have been stopped.
 const WAITS: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_goes_on_by_the_end_of_the_run_that_it_waited_for() {
+        let chunk = Bytes::from_static(b"chunk");
+        let unstored = |index| Some(End::Unstored(index, Bytes::from_static(b"chunk")));
+        // The end of the run; the steps of the leader, of another body whose own run it was, and of any other body.
+        let table = [
+            (None, [Step::Look, Step::Look, Step::Look]),
+            (Some(End::Done), [Step::Look, Step::Look, Step::Look]),
+            (Some(End::NoParts), [Step::Look, Step::Look, Step::Look]),
+            (Some(End::Changed), [Step::Changed, Step::Changed, Step::Changed]),
+            (Some(End::Failed), [Step::GiveUp, Step::GiveUp, Step::LookAfterFailure]),
+            (Some(End::Stopped), [Step::GiveUp, Step::Look, Step::Look]),
+            (unstored(7), [Step::GiveUp, Step::Take(chunk.clone()), Step::Take(chunk)]),
+            (unstored(6), [Step::GiveUp, Step::Look, Step::Look]),
+        ];
+        for (end, steps) in table {
+            let bodies = [(true, false), (false, true), (false, false)];
+            assert_eq!(bodies.map(|(leads, is_own)| after(end.clone(), 7, leads, is_own)), steps, "{end:?}");
+        }
+    }
+}

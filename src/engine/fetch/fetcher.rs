@@ -1,10 +1,10 @@
-//! The inner service as one client asks it, for bodies that do not know its types.
+//! Asks the inner service on behalf of one client, for bodies that do not know the types of that service.
 
 use std::{
     future::{ready, Future},
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -23,9 +23,10 @@ use crate::{
     },
     error::BoxError,
     semantics::fields::remove_conditions_and_ranges,
+    sync::lock,
 };
 
-/// The request of a fill: one of its own, without content, conditions and ranges, whatever the viewer's said.
+/// Makes the request of a fill from a client's request: without content, conditions and ranges.
 pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> request::Parts {
     let mut asked = request.clone();
     remove_conditions_and_ranges(&mut asked.headers);
@@ -37,28 +38,31 @@ pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> r
     asked
 }
 
-/// What can ask the inner service on behalf of a viewer.
+/// Asks the inner service on behalf of a client.
 pub(crate) trait Fetch: Send + Sync {
     fn engine(&self) -> &Arc<Engine>;
 
     /// Fetches some chunks, in a task of its own.
     fn fetch(&self, slice: Slice);
 
-    /// The stored response that a fill has committed of what it poured. `None` if it has not, or nobody here can tell.
+    /// The stored response that a fill has committed after it poured this entry. `None` if there is none, or if this
+    /// fetcher cannot tell.
     fn committed<'a>(&'a self, _poured: &'a Entry) -> Refilling<'a> {
         Box::pin(ready(None))
     }
 
-    /// Fills anew what `gone` was, and gives what is stored then, if it is the same to the last byte. `None` where nothing is filled anew.
+    /// Fills `gone` again, and returns the new stored response if it is the same to the last byte. `None` if this
+    /// fetcher never fills again.
     fn refill(&self, _gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(ready(None))
     }
 }
 
-/// A stored response to go on with, being sought.
+/// A search for the stored response to go on with.
 pub(crate) type Refilling<'a> = Pin<Box<dyn Future<Output = Option<Arc<Entry>>> + Send + 'a>>;
 
-/// One client's request and the inner service that answers it. It fetches chunks and never fills anew.
+/// One client's request, and the inner service that answers it. This type fetches chunks, but never fills a response
+/// again.
 pub(crate) struct Fetcher<S, A> {
     pub(crate) engine: Arc<Engine>,
     inner: Mutex<Inner<S>>,
@@ -74,13 +78,13 @@ impl<S: Clone + Send, A> Fetcher<S, A> {
         request: request::Parts,
         target: Arc<Target>,
     ) -> Self {
-        // A body may be read for hours, and its place at the inner service is another's meanwhile.
+        // A body may be read for hours. Meanwhile another request may have its place at the inner service.
         inner.release();
         Self { engine, inner: Mutex::new(inner), request, target, body: PhantomData }
     }
 
     pub(crate) fn inner(&self) -> Inner<S> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.inner).take()
     }
 }
 

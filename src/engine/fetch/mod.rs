@@ -1,4 +1,4 @@
-//! Parts of stored responses on their way from the inner service into the store.
+//! Fetches parts of stored responses from the inner service into the store.
 
 pub(crate) mod demand;
 pub(crate) mod fetcher;

@@ -1,4 +1,4 @@
-//! An inner body on its way into the store, chunk by chunk.
+//! Pours an inner body into the store, chunk by chunk.
 
 use std::{future::pending, ops::Range, sync::Arc, time::Duration};
 
@@ -24,55 +24,56 @@ use crate::{
     settings::Abandon,
 };
 
-/// A body being put into the store.
+/// An inner body that is being put into the store.
 pub(crate) struct Pour<B> {
     engine: Arc<Engine>,
-    /// Its length is where the bytes end that are in the store.
+    /// The layout of the stored bytes, whose length is the offset where they end.
     layout: Layout,
-    /// The chunks still to come, as far as they are to be stored; all to the end of the body if that comes before.
+    /// The chunks that are still to be stored. The body may end before the last of them.
     chunks: Range<u64>,
     ended: bool,
     pub(crate) body: InnerBody<B>,
-    /// What the store was promised; without it, nothing is put.
+    /// The share with the bytes promised to the store. Without a share, the pour puts no chunk.
     pub(crate) share: Option<Arc<Share>>,
-    /// The promise was made for the whole length at once.
+    /// Whether the whole length was promised at once.
     pub(crate) promised_whole: bool,
     pub(crate) pace: Pace,
-    /// How long the store was waited for that did not take a chunk.
+    /// How long the pour waited for a store that did not take a chunk.
     pub(crate) waited: Waited,
-    /// The sum by which a response without a strong validator is known again.
+    /// The digest by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
-    /// How much was stored when the last viewer left.
+    /// How many bytes were stored when the last client left.
     left_at: Option<u64>,
 }
 
 /// How fast a body is poured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As fast as it comes; where there is no room for the whole, it stops.
+    /// As fast as it comes. If there is no room for the whole body, the pour stops.
     Own,
-    /// There is no room for the whole: no faster than it is read.
+    /// No faster than the body is read, because there is no room for the whole of it.
     OfReaders,
-    /// As fast as it comes; where there is no room for the whole, no faster than it is read.
+    /// As fast as it comes. If there is no room for the whole body, no faster than it is read.
     OfReadersIfNeeded,
 }
 
 /// How a pour ended.
 pub(crate) enum Poured {
-    /// All that was to be stored is.
+    /// Every chunk that was to be stored is stored.
     All,
     Broken(Refusal),
-    /// Nobody was left to wait for it.
+    /// The pour gave up: no client was left to wait for it, or its share went to another fill.
     Deserted,
-    /// With the chunk that did not get into the store.
+    /// Storing stopped at this chunk, which did not get into the store.
     Stopped(Refusal, Bytes),
 }
 
-/// Whom a body is poured for.
+/// The clients that a body is poured for.
 pub(crate) enum Audience<'a> {
-    /// Those who wait for a flight; what becomes of it when they leave; the length of the body, if it is known.
+    /// The clients that wait for a flight; the policy for when they have left; the length of the body, if it is
+    /// known.
     Flight(&'a Permit, Abandon, Option<u64>),
-    /// Viewers to come.
+    /// Clients to come.
     Later,
     Run(&'a Running),
 }
@@ -82,7 +83,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// A pour of chunk after chunk, from the first on.
+    /// A pour of all chunks, from the first on.
     pub(crate) fn new(
         engine: &Arc<Engine>,
         generation: Generation,
@@ -105,7 +106,7 @@ where
         }
     }
 
-    /// What is in the store of a body that was poured from its start.
+    /// The layout of the bytes in the store, for a body that was poured from its start.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
@@ -120,7 +121,7 @@ where
         self.ended
     }
 
-    /// The body is of these chunks.
+    /// Tells the pour which chunks the body has.
     pub(crate) fn of(mut self, chunks: Range<u64>) -> Self {
         self.layout.length = chunks.start.saturating_mul(u64::from(self.layout.chunk_size));
         self.chunks = chunks;
@@ -136,13 +137,13 @@ where
         poured
     }
 
-    /// Stores chunk after chunk, one in memory at a time.
+    /// Stores all chunks, with one in memory at a time.
     pub(crate) async fn all(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
         // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
         let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
         let share = self.share.clone();
         while !self.ended && !self.chunks.is_empty() {
-            // The chunk under way is always finished: it would be fetched twice.
+            // The chunk under way is always finished. Otherwise it would be fetched twice.
             if let Audience::Run(run) = audience {
                 if run.is_deserted() {
                     return Poured::Deserted;
@@ -161,7 +162,8 @@ where
                     return Poured::Deserted;
                 }
             }
-            // An inner body that never waits would not let anybody see that all have left.
+            // An inner body that is always ready must not hide that all clients have left. So the pour looks at the
+            // clients first.
             let leaving = audience.leaves(self.layout.length, since, paced);
             let leaving = race(leaving, yielded(share.as_ref()));
             let payload = match race(leaving, self.body.chunk(size, limit)).await {
@@ -200,8 +202,8 @@ where
         Poured::All
     }
 
-    /// Promises the store one more chunk, where not all of them are promised yet. Where there is no room for more, one that
-    /// is read while it is poured goes on no faster than it is read.
+    /// Promises one more chunk to the store, unless all of them are promised already. If there is no room, a body
+    /// that is read while it is poured goes on no faster than it is read.
     fn make_room(&mut self, weight: u64, is_read: bool) -> Result<(), Refusal> {
         let Some(share) = &self.share else {
             return Err(Refusal::NoRoom);
@@ -220,16 +222,16 @@ where
 }
 
 impl Audience<'_> {
-    /// Whether nobody waits for it now.
+    /// Whether no client waits for the body now.
     fn is_gone(&self) -> bool {
         matches!(self, Self::Flight(permit, ..) if permit.is_deserted())
     }
 
-    /// Until nobody is left for whom it would be worth while to store more than the `stored` bytes; so many of them `since`
-    /// the last one left.
+    /// Waits until no client is left for whom it is worth while to store more than the `stored` bytes. `since` is how
+    /// many of them were stored after the last client left.
     pub(crate) async fn leaves(&self, stored: u64, since: u64, paced: bool) {
         match self {
-            // With nobody who reads, there is no pace.
+            // Without a reader there is no pace to keep.
             Self::Flight(permit, ..) if paced => permit.deserted().await,
             Self::Flight(permit, abandon, length) if abandon.stops(stored, *length, since) => {
                 permit.deserted().await;
@@ -239,7 +241,7 @@ impl Audience<'_> {
     }
 }
 
-/// Until its share is another's, who is waited for.
+/// Waits until the share has yielded to a fill that somebody waits for.
 async fn yielded(share: Option<&Arc<Share>>) {
     match share {
         Some(share) => share.yielded().await,
@@ -247,7 +249,7 @@ async fn yielded(share: Option<&Arc<Share>>) {
     }
 }
 
-/// What is said of a body that broke so.
+/// The refusal for a body that broke with this error.
 pub(crate) fn broken_by(error: &Error) -> Refusal {
     if error.is_truncated() {
         Refusal::ChangedLength
@@ -256,7 +258,7 @@ pub(crate) fn broken_by(error: &Error) -> Refusal {
     }
 }
 
-/// How long to wait after so many `failures` before: twice as long each time.
+/// How long to wait after so many earlier `failures`: twice as long each time.
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(failures))
 }

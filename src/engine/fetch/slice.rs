@@ -1,4 +1,4 @@
-//! One call of the inner service for missing chunks: asked for as a part, checked, stored.
+//! Fetches missing chunks: asks the inner service for a part, checks the answer, and stores the chunks.
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
 
@@ -38,9 +38,9 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// Fetches the chunks and stores them. It ends early, after the chunk under way, once nobody waits for it.
+    /// Fetches the chunks and stores them. Once nobody waits for the run, it ends after the chunk under way.
     ///
-    /// `asked` is a viewer's request without conditions and ranges.
+    /// `asked` is a client's request without conditions and ranges.
     pub(crate) async fn run<S, A, B>(
         self,
         engine: Arc<Engine>,
@@ -57,7 +57,7 @@ impl Slice {
         remove_credentials(&mut asked.headers, headers, *exchange, &engine.config.policy);
         let is_of_a_client = is_of_a_client(&asked.headers);
         let end = match self.fetch(&engine, &mut inner, asked).await {
-            // What one client was told says nothing of what others may have.
+            // The answer to one client says nothing about other clients.
             End::Changed if is_of_a_client => End::Failed,
             end => end,
         };
@@ -82,7 +82,7 @@ impl Slice {
         while !missing.is_empty() {
             match self.part(engine, inner, &asked, &missing).await {
                 Ok(next) if next > missing.start => missing.start = next,
-                // Fewer bytes than a chunk: it would be asked for without end.
+                // The answer had fewer bytes than a chunk. Such an answer would be asked for without end.
                 Ok(_) => return End::NoParts,
                 Err(End::Failed) if failures < config.resumes => {
                     sleep(pause(config.resume_pause, failures)).await;
@@ -95,8 +95,8 @@ impl Slice {
         End::Done
     }
 
-    /// The first chunks of the run that are missing in one row. Whoever waited for another run may have been given them
-    /// meanwhile.
+    /// The first chunks of the run, as far as the store lacks them in one row. Another run may have stored chunks of
+    /// this one meanwhile.
     async fn missing(&self, engine: &Engine) -> Range<u64> {
         let supply = &self.running.supply;
         let layout = supply.layout();
@@ -105,14 +105,14 @@ impl Slice {
             match engine.records.chunk(layout.chunk(missing.end)).await {
                 Ok(_) => break,
                 Err(error) if error.is_lost() => missing.end += 1,
-                // A store that cannot tell is not asked about one after the other.
+                // If the store cannot tell, it is not asked about one chunk after the other.
                 Err(_) => missing.end = self.chunks.end,
             }
         }
         missing
     }
 
-    /// Asks for the missing chunks and stores what comes; gives the chunk after the last that was stored.
+    /// Asks for the missing chunks and stores those that come. Returns the chunk after the last that was stored.
     async fn part<S, A, B>(
         &self,
         engine: &Arc<Engine>,
@@ -145,7 +145,7 @@ impl Slice {
             Further::Whole => return Err(End::NoParts),
             Further::Nothing => return Err(End::Failed),
         };
-        // Others would begin what none of them gets to its end, as long as what is stored is fresh.
+        // As long as the stored response is fresh, other requests would begin slices that none of them could finish.
         if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
             return Err(End::Changed);
         }

@@ -1,4 +1,4 @@
-//! Takes an inner body apart: into chunk payloads while it is stored, into frames once it is only passed on.
+//! Reads an inner body: as chunk payloads while it is stored, as frames once it is only passed on.
 
 use std::{
     future::poll_fn,
@@ -20,9 +20,9 @@ use crate::{
 /// An inner body under way, held to the length that it declared.
 pub(crate) struct InnerBody<B> {
     body: Pin<Box<B>>,
-    /// What of the last frame is not taken yet.
+    /// The bytes of the last frame that are not taken yet.
     leftover: Bytes,
-    /// What of the chunk under way has come.
+    /// The bytes of the chunk under way that have come.
     payload: BytesMut,
     trailers: Option<HeaderMap>,
     ended: bool,
@@ -52,20 +52,20 @@ where
         self.taken
     }
 
-    /// The next `size` bytes, or fewer at the end of the body, or none after it; or what came of them before the body
-    /// fell silent for longer than `limit`.
+    /// Returns the next `size` bytes, or fewer at the end of the body, or none after it. If the body falls silent for
+    /// longer than `limit`, returns the bytes that came before.
     ///
-    /// The bytes are copied into a buffer made to measure, with room for a trailer: a slice of what the inner
-    /// service read would keep all of its buffer alive.
+    /// The bytes are copied into a buffer of the right size, with room for a trailer. A slice of the buffer that the
+    /// inner service read into would keep all of that buffer alive.
     ///
     /// # Errors
     ///
-    /// The body failed, or is longer or shorter than it said. What came of the chunk is kept for
-    /// [`go_on`](Self::go_on).
+    /// The body failed, or is longer or shorter than it declared. The bytes of the chunk that came before are kept
+    /// for [`go_on`](Self::go_on).
     ///
     /// # Cancel safety
     ///
-    /// What came before it was dropped is kept for the next call.
+    /// The bytes that came before the future was dropped are kept for the next call.
     pub(crate) async fn chunk(&mut self, size: usize, limit: Duration) -> Result<Collected, Error> {
         while self.payload.len() < size {
             let most = size - self.payload.len();
@@ -85,7 +85,7 @@ where
         if payload.is_empty() {
             return Ok(Collected::End);
         }
-        // Where the length was unknown, the last chunk gets a buffer of its own size.
+        // If the length was unknown, the last chunk gets a buffer of its own size.
         if payload.len() + TRAILER < payload.capacity() {
             let mut exact = BytesMut::with_capacity(payload.len() + TRAILER);
             exact.extend_from_slice(&payload);
@@ -94,11 +94,11 @@ where
         Ok(Collected::Chunk(payload))
     }
 
-    /// Passes over the next `bytes`, none of which were taken yet.
+    /// Skips the next `bytes`, none of which were taken yet.
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk); and the body fell silent for longer than `limit`.
+    /// As [`chunk`](Self::chunk), and also if the body falls silent for longer than `limit`.
     pub(crate) async fn skip(&mut self, bytes: u64, limit: Duration) -> Result<(), Error> {
         let until = self.taken.saturating_add(bytes);
         while self.taken < until {
@@ -109,12 +109,12 @@ where
         Ok(())
     }
 
-    /// Takes what of the body is there already, `most` bytes or a frame more, without waiting for any; it is kept for whoever
-    /// takes it next.
+    /// Reads the bytes that have come already, without waiting for any, and keeps them for the next call. The look
+    /// ahead stops after `most` bytes, or a frame more.
     ///
     /// # Errors
     ///
-    /// The body breaks there.
+    /// The body breaks within these bytes.
     pub(crate) async fn look_ahead(&mut self, most: usize) -> Result<(), Error> {
         let taken = self.taken;
         let mut ahead = BytesMut::new();
@@ -134,15 +134,15 @@ where
         Ok(())
     }
 
-    /// Goes on with another body that begins where this one failed, and ends as far from the start as was declared, or
-    /// after `complete` bytes.
+    /// Goes on with another body, which begins where this one failed. The other body must end at the length that was
+    /// declared, or after `complete` bytes if none was.
     pub(crate) fn go_on(&mut self, body: B, complete: u64) {
         self.body = Box::pin(body);
         self.expected = Some(self.expected.unwrap_or(complete));
         (self.ended, self.leftover, self.trailers) = (false, Bytes::new(), None);
     }
 
-    /// The rest of the body as it comes, trailers and all.
+    /// The rest of the body as it comes, with its trailers.
     pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(data) = ready!(self.poll_data(cx, usize::MAX)) {
             return Poll::Ready(Some(data.map(Frame::data)));
@@ -150,7 +150,7 @@ where
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    /// How much the rest is; exact where the length is known.
+    /// The size of the rest; exact if the length is known.
     pub(crate) fn rest_hint(&self) -> SizeHint {
         if let Some(expected) = self.expected {
             return SizeHint::with_exact(expected.saturating_sub(self.taken));
@@ -168,11 +168,11 @@ where
         hint
     }
 
-    /// Up to `most` bytes of data, never none; `None` at the end of a body that kept its word.
+    /// Up to `most` bytes of data, at least one; `None` at the end of a body that kept its declared length.
     fn poll_data(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes, Error>>> {
         let mut empty_frames = 0;
         while self.leftover.is_empty() {
-            // A body that has nothing to say without end must not keep the thread to itself.
+            // A body of endless empty frames must not keep the thread to itself.
             empty_frames += 1;
             if empty_frames > EMPTY_FRAMES {
                 cx.waker().wake_by_ref();
@@ -209,14 +209,14 @@ where
         Poll::Ready(Some(Ok(data)))
     }
 
-    /// How much is still to come, `data` included, where the length is known.
+    /// How many bytes are still to come, `data` included, if the length is known.
     fn expected_after(&self, data: &Bytes) -> Option<usize> {
         let before = self.taken.saturating_sub(bytes_in(data));
         usize::try_from(self.expected?.saturating_sub(before)).ok()
     }
 }
 
-/// What became of a chunk.
+/// The result of reading a chunk.
 pub(crate) enum Collected {
     Chunk(BytesMut),
     End,
@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// Always ready, with nothing.
+    /// A body that is always ready with an empty frame.
     struct Empty;
 
     impl Body for Empty {

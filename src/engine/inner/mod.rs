@@ -9,7 +9,7 @@ use tower_service::Service;
 
 /// An inner service that is called only when it is ready.
 ///
-/// A clone of a ready service is not ready, and a ready one may hold a place (of `ConcurrencyLimit`, of `Buffer`)
+/// A clone of a ready service is not ready. A ready service may hold a place (of `ConcurrencyLimit`, of `Buffer`)
 /// that others wait for.
 pub(crate) struct Inner<S> {
     service: S,
@@ -28,7 +28,7 @@ impl<S: Clone> Inner<S> {
         mem::replace(self, clone)
     }
 
-    /// Another one, not ready.
+    /// Returns a clone of the service that is not ready.
     pub(crate) fn spare(&self) -> Self {
         Self { service: self.service.clone(), ready: false }
     }

@@ -1,4 +1,6 @@
-//! Which bytes of a stored response an answer has.
+//! Selects the bytes of a stored response that an answer has.
+//!
+//! RFC 9110 §13 (conditional requests), §14 (range requests).
 
 use std::{borrow::Cow, ops::Range};
 
@@ -19,9 +21,9 @@ use crate::{
     },
 };
 
-/// What is sent of a stored response.
+/// The content of an answer, as part of a stored response.
 pub(crate) enum Content {
-    /// All of a body whose end is not known.
+    /// The whole of a body whose length is not known.
     Open,
     Part(ByteRange),
     Multipart(Box<Multipart>),
@@ -30,11 +32,12 @@ pub(crate) enum Content {
 impl Content {
     pub(super) const NOTHING: Self = Self::Part(ByteRange { start: 0, end: 0 });
 
-    /// Whether all of it is known to be in the store before its first byte leaves.
+    /// Whether all of the content is known to be in the store before its first byte leaves.
     pub(crate) fn is_all_stored(&self, entry: &Entry, some_is_missing: bool) -> bool {
         let layout = entry.layout();
         let (first, _) = layout.locate(self.start());
-        // The first chunk is: it was waited for. Of what is poured, there is no record before the end.
+        // The first chunk is in the store, because the answer waited for it. A response that is being poured has no
+        // record before its end.
         let is_one = matches!(self, Self::Part(_)) && self.until(layout).saturating_sub(first) <= 1;
         entry.pouring.is_none() && (is_one || !some_is_missing && !entry.manifest.sparse)
     }
@@ -62,7 +65,7 @@ impl Content {
         self.end().map_or(u64::MAX, |end| end.div_ceil(size))
     }
 
-    /// The end of the last byte that is sent, if that is known.
+    /// The offset after the last byte that is sent, if it is known.
     pub(super) fn end(&self) -> Option<u64> {
         match self {
             Self::Open => None,
@@ -80,7 +83,7 @@ pub(super) fn begins_with(engine: &Engine, entry: &Entry, request: &request::Par
     (content.length() != Some(0)).then(|| layout.chunk(first))
 }
 
-/// From the first to the last chunk that the answer to a request from `entry` is made of.
+/// All chunks that the answer to a request from `entry` is made of.
 pub(crate) fn chunks(engine: &Engine, entry: &Entry, request: &request::Parts) -> Range<u64> {
     let (_, content) = content(engine, entry, request);
     let layout = entry.layout();
@@ -92,7 +95,7 @@ pub(crate) fn chunks(engine: &Engine, entry: &Entry, request: &request::Parts) -
     first..content.end().map_or_else(|| layout.chunks(), |end| end.div_ceil(size))
 }
 
-/// What of a stored response answers a request, and with which status.
+/// The content that answers a request from `entry`, and the status code.
 pub(crate) fn content(engine: &Engine, entry: &Entry, request: &request::Parts) -> (StatusCode, Content) {
     let Manifest { status, headers, .. } = &entry.manifest;
     let validators = Validators::of(headers);
@@ -115,17 +118,18 @@ pub(crate) fn content(engine: &Engine, entry: &Entry, request: &request::Parts) 
     }
 }
 
-/// These parts of a stored response in one content; `None` where the whole is answered instead: it is no longer, or
-/// it is in a coding. RFC 9110 §15.3.7 has `Content-Encoding` in the header of the message, and a viewer would decode
-/// the delimiters with the parts.
+/// Puts these parts of a stored response into one content. Returns `None` if the whole response is sent instead,
+/// because it is no longer than the parts, or because it has a content coding. RFC 9110 §15.3.7 has
+/// `Content-Encoding` in the header of the message, and a client would decode the delimiters with the parts.
 pub(crate) fn multipart(entry: &Entry, ranges: &[ByteRange]) -> Option<Multipart> {
     let Manifest { headers, layout, .. } = &entry.manifest;
-    // Nor of what is still to be made: whoever makes it would see the boundary first.
+    // A response that is still being poured is not sent in parts either: its server would see the boundary before it
+    // sends the rest.
     if headers.contains_key(header::CONTENT_ENCODING) || entry.pouring.is_some() {
         return None;
     }
     let mut ranges = Cow::Borrowed(ranges);
-    // RFC 9110 §14.2: a request that goes to and fro in what is stored would have the same chunk read again and again.
+    // RFC 9110 §14.2: if the ranges go to and fro in the body, the same chunk would be read again and again.
     if layout.reads(ranges.iter().map(|range| range.start..range.end)) > layout.chunks() {
         ranges.to_mut().sort_unstable_by_key(|range| range.start);
     }

@@ -1,4 +1,4 @@
-//! From a request to the stored response that answers it.
+//! Looks up the stored response that answers a request.
 //!
 //! RFC 9111 §4 (constructing responses from caches), §4.1 (`Vary`).
 
@@ -24,12 +24,13 @@ use crate::{
     settings::Mode,
 };
 
-/// What the store has for a request.
+/// The result of a lookup.
 pub(crate) enum Look {
-    /// The store could not tell what it has, and took so long for that.
+    /// The store could not tell what it has, and the lookup waited for it so long.
     Failed(Waited),
     Found(Arc<Entry>, Reuse),
-    /// Nothing that this request selects: why, the slot where it would be, and what other requests selected.
+    /// This request selects no stored response: why, the slot where one would be, and the variants that other
+    /// requests selected.
     Nothing(Forwarded, Slot, Vec<Tagged>),
 }
 
@@ -41,7 +42,7 @@ pub(crate) async fn lookup(
     directives: &RequestDirectives,
     accepted: Accepted,
 ) -> Look {
-    // In a box of its own, so that a hit has a small one.
+    // Boxed, so that the future of a hit stays small.
     if engine.tombstones.holds(&target.primary)
         && !Box::pin(engine.tombstones.retry_if_due(&engine.records, &target.primary)).await
     {
@@ -60,7 +61,7 @@ pub(crate) async fn lookup(
             return judge(entry)
         }
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
-        // Another key with the same hash is no answer to this one.
+        // A record of another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
     };
     let mut best: Option<Look> = None;
@@ -69,11 +70,11 @@ pub(crate) async fn lookup(
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
         let variant = decoded(engine, &slot).await;
         let waited = variant.as_ref().err().map(Waited::of).unwrap_or_default();
-        // Each of them would take as long.
+        // Each of the other variants would take as long.
         if waited != Waited::default() {
             return Look::Failed(waited);
         }
-        // A store that cannot tell what it has here would hardly tell what it has of the others.
+        // A store that fails for this variant would most likely fail for the others as well.
         let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
         let look = match variant.ok().flatten().as_deref() {
             Some(Decoded::Entry(entry))
@@ -93,8 +94,8 @@ pub(crate) async fn lookup(
 }
 
 impl Look {
-    /// RFC 9111 §4.1: of several responses that a request selects, the most recent; one that need not be validated
-    /// before one that must be.
+    /// Whether this result is the better one. RFC 9111 §4.1: if a request selects several responses, the most recent
+    /// one is used. A response that need not be validated comes before one that must be.
     fn beats(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Found(one, reuse), Self::Found(other, other_reuse)) => {
@@ -108,7 +109,8 @@ impl Look {
     }
 }
 
-/// What [`lookup`] will most likely find, by what it found last; only such as may be served from the store at once.
+/// Guesses the entry that [`lookup`] will find, by the one that it found last. Returns only an entry that may be
+/// served from the store at once.
 pub(crate) fn foreseen(
     engine: &Engine,
     target: &Target,
@@ -130,7 +132,7 @@ pub(crate) fn foreseen(
     reuse(engine, &entry, directives, accepted).is_usable().then_some(entry)
 }
 
-/// The record at `slot`, decoded; none if it does not decode.
+/// The record at `slot`, decoded; `None` if it does not decode.
 pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<Decoded>>, Error> {
     let Some(record) = engine.records.record(slot).await? else {
         engine.memo.forget(slot.as_str());
@@ -149,7 +151,7 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
     }))
 }
 
-/// Whether it is not in doubt together with all that was stored by some time.
+/// Whether the entry may be used, in spite of the failed removals that were not noted.
 fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
     let is_new = || match accepted {
         Accepted::Nothing | Accepted::Another(_) => false,
@@ -179,7 +181,8 @@ fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepte
 }
 
 impl Engine {
-    /// Whether it is stored in part, and nothing half good is to be served, or nobody may be asked for the rest.
+    /// Whether the entry is sparse and must not be served as it is: the configuration wants whole responses, or the
+    /// request forbids the cache to ask for the rest.
     pub(crate) fn is_half_good(
         &self,
         entry: &Entry,

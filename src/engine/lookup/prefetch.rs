@@ -1,7 +1,7 @@
-//! The chunk that an answer begins with, asked for while the store still looks for the record that names it.
+//! Reads the chunk that an answer begins with, while the store still looks for the record that names the chunk.
 //!
-//! What was decoded a moment ago tells which chunk that most likely is. The record alone decides: where it names another
-//! one, or is gone, the guess is dropped. So a hit from a server takes one way to it and back, and not two.
+//! The memo tells which chunk that most likely is. The record alone decides: if it names another chunk, or is gone,
+//! the guess is dropped. So a hit in a store on another machine takes one round trip, and not two.
 
 use std::{
     future::{poll_fn, Future},
@@ -24,15 +24,15 @@ use crate::{
     semantics::cache_control::RequestDirectives,
 };
 
-/// A chunk on its way.
+/// A chunk that is being read before its record is known.
 pub(crate) struct Prefetched {
     name: ChunkName,
     reading: Pin<Box<dyn Future<Output = Result<Bytes, Error>> + Send>>,
     read: Option<Result<Bytes, Error>>,
 }
 
-/// Looks, as [`lookup`] does, and begins to read what the answer will most likely begin with, unless the store answers at
-/// once.
+/// Looks, as [`lookup`] does. Unless the store answers at once, also begins to read the chunk that the answer will
+/// most likely begin with.
 pub(crate) async fn look_ahead(
     engine: &Engine,
     target: &Target,
@@ -79,7 +79,7 @@ impl Prefetched {
         }
     }
 
-    /// What came of it, if it is the chunk of this name.
+    /// Returns the result of the read, if it was of the chunk with this name.
     pub(crate) async fn chunk(self, name: ChunkName) -> Option<Result<Bytes, Error>> {
         if self.name != name {
             return None;

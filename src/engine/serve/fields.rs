@@ -1,4 +1,6 @@
-//! The header fields of an answer from the store.
+//! Makes the header fields of an answer from the store.
+//!
+//! RFC 9110 §8.6, §14.2, §14.4, §15.3.7, §15.4.5; RFC 9530 §2.
 
 use std::time::SystemTime;
 
@@ -12,12 +14,12 @@ use crate::{
     semantics::fields::{only, without_content},
 };
 
-/// The header fields that an answer with `status` has, all but `Cache-Status`.
+/// The header fields of an answer with `status`, all but `Cache-Status`.
 pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
     let stored = &entry.manifest.headers;
     let length = entry.layout().length;
     let stored_status = entry.manifest.status;
-    // A 412 or 416 of the inner service's own, where the policy stores such, is served as it came.
+    // A stored 412 or 416 of the inner service is served as it came.
     let made = if status == stored_status { StatusCode::OK } else { status };
     let mut headers = match made {
         StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
@@ -27,7 +29,7 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
         StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
         _ => stored.clone(),
     };
-    // RFC 9110 §15.4.5: a 304 has Last-Modified only where there is no ETag to update by.
+    // RFC 9110 §15.4.5: a 304 has `Last-Modified` only if there is no `ETag` to update by.
     if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
         headers.extend(only(stored, &[header::LAST_MODIFIED]));
     }
@@ -35,7 +37,7 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
     match made {
         StatusCode::NOT_MODIFIED => return headers,
         StatusCode::PARTIAL_CONTENT => {
-            // RFC 9530 §2: these are of the content of one message, and this one has another content.
+            // RFC 9530 §2: these fields describe the content of one message, and this message has other content.
             for name in &CONTENT_SUMS {
                 headers.remove(name);
             }
@@ -43,10 +45,10 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
                 Content::Part(range) if entry.length().is_some() => {
                     insert(&mut headers, header::CONTENT_RANGE, range.within(length));
                 }
-                // §14.4: the complete length, where it is unknown, is an asterisk.
+                // §14.4: an unknown complete length is an asterisk.
                 Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
                 Content::Open => {}
-                // §15.3.7.2: `Content-Range` is said of each part, and never of the message.
+                // §15.3.7.2: each part has a `Content-Range`, and the message has none.
                 Content::Multipart(multipart) => {
                     insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
                 }
@@ -57,18 +59,18 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
         }
         _ => {}
     }
-    // RFC 9110 §8.6: a 204 has no content, and no length of it.
+    // RFC 9110 §8.6: a 204 has no content, and so no `Content-Length`.
     if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    // §14.2: ranges are defined for what is a 200 without them.
+    // §14.2: ranges are defined only for a request that would get a 200 without them.
     if stored_status == StatusCode::OK {
         headers.insert(header::ACCEPT_RANGES, BYTES);
     }
     headers
 }
 
-/// Digits and ASCII punctuation are a valid field value.
+/// Sets a field to a value of digits and ASCII punctuation, which is always valid.
 pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
@@ -80,7 +82,7 @@ pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const CONTENT_SUMS: [HeaderName; 2] =
     [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
 
-/// RFC 9110 §15.4.5: what a 304 must carry of the fields that a 200 would have had.
+/// RFC 9110 §15.4.5: the fields of a 200 that a 304 must carry.
 const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
     header::CACHE_CONTROL,
     header::CONTENT_LOCATION,

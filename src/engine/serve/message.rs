@@ -1,4 +1,4 @@
-//! An inner response as a message that may leave: with one `Content-Length` at most.
+//! Makes valid messages of inner responses, and answers of the cache's own. No other file builds a response.
 //!
 //! RFC 9110 §8.6 (`Content-Length`); RFC 9112 §6.3 (what a gateway answers instead of an invalid one).
 
@@ -15,24 +15,24 @@ use crate::{
     },
 };
 
-/// The response, with one length where it repeats that.
+/// The response, with one `Content-Length` if it repeats the same one.
 ///
 /// # Errors
 ///
-/// Its lengths differ, or are no numbers: whoever reads it could not tell where it ends.
+/// The lengths differ, or are no numbers, so a client could not tell where the response ends.
 pub(super) fn settled<B>(response: Response<B>) -> Result<Response<ResponseBody<B>>, Refusal> {
     let mut response = response.map(ResponseBody::inner);
     settle_length(response.headers_mut()).then_some(response).ok_or(Refusal::InvalidLength)
 }
 
-/// Hands on the answer to an unsafe request; a 502 where it is no message.
+/// Hands on the answer to an unsafe request, or a 502 if it is not a valid message.
 pub(crate) fn pass_unsafe<B>(response: Response<B>, member: HeaderValue) -> Response<ResponseBody<B>> {
     let mut response = settled(response).unwrap_or_else(|_| own(StatusCode::BAD_GATEWAY, ""));
     cache_status::append(response.headers_mut(), member);
     response
 }
 
-/// An answer of the cache's own.
+/// An answer that the cache makes itself.
 pub(super) fn own<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

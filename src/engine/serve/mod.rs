@@ -1,4 +1,4 @@
-//! From a stored response to the answer of one request; the only file that builds one.
+//! Answers one request from a stored response, or hands on an inner response.
 //!
 //! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
 
@@ -35,22 +35,23 @@ use crate::{
     },
 };
 
-/// How a stored response is served to one viewer.
+/// How a stored response is served to one client.
 #[derive(Default)]
 pub(crate) struct Service {
     pub(crate) outcome: Outcome,
-    /// By which chunks are had that the store does not have, if it is known by now that some are missing.
+    /// Gets the chunks that the store does not have, if some are known to be missing.
     pub(crate) demand: Option<Arc<Demand>>,
-    /// The chunk that it begins with, if it is on its way.
+    /// The chunk that the answer begins with, if it is being read already.
     pub(crate) prefetched: Option<Prefetched>,
 }
 
-/// With nothing known to be missing.
+/// How to serve a response of which no chunk is known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
     Service { outcome, demand: None, prefetched: None }
 }
 
-/// Answers `request` from `entry`, with what turns out to be missing by way of `fetcher`; `None` if its first byte is.
+/// Answers `request` from `entry`, and gets missing chunks through `fetcher`. Returns `None` if the first chunk is
+/// missing.
 pub(crate) async fn supplied<B>(
     engine: &Engine,
     entry: &Arc<Entry>,
@@ -63,14 +64,14 @@ pub(crate) async fn supplied<B>(
     Some(response)
 }
 
-/// The chunk that an answer would begin with is not there.
+/// A missing chunk that an answer would begin with.
 pub(crate) struct MissingChunk {
     pub(crate) first: u64,
-    /// The chunk after the last that the answer would be made of.
+    /// The chunk after the last one that the answer needs.
     pub(crate) until: u64,
-    /// The store knows that it does not have it, or has something else.
+    /// Whether the store knows that it does not have the chunk, or has something else.
     pub(crate) is_lost: bool,
-    /// How long the store that did not give it was waited for.
+    /// How long the request waited for the store that did not give the chunk.
     pub(crate) waited: Waited,
 }
 
@@ -78,7 +79,7 @@ pub(crate) struct MissingChunk {
 ///
 /// # Errors
 ///
-/// Its first byte is not to be had.
+/// The first chunk cannot be had.
 pub(crate) async fn serve<B>(
     engine: &Engine,
     entry: &Arc<Entry>,
@@ -107,7 +108,7 @@ pub(crate) async fn serve<B>(
         let opened = match content {
             Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
-            // In a box of its own, so that a hit of one part has a small one.
+            // Boxed, so that the future of a hit of one part stays small.
             Content::Multipart(multipart) => Box::pin(MultipartReader::open(source, *multipart, prefetched))
                 .await
                 .map(ResponseBody::multipart),
@@ -124,8 +125,8 @@ pub(crate) async fn serve<B>(
     Ok(response(status, headers, body))
 }
 
-/// Answers with an inner response whose storing stopped midway: what is in the store, what is in hand, and the
-/// rest as it comes. `None` if what is in the store cannot all be read back.
+/// Answers with an inner response whose storing stopped midway: the stored chunks, the chunk in hand, and the rest as
+/// it comes. Returns `None` if the stored chunks cannot all be read back.
 pub(crate) async fn salvage<B>(
     engine: &Engine,
     salvage: Salvage<B>,
@@ -139,7 +140,7 @@ pub(crate) async fn salvage<B>(
     Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
 }
 
-/// Hands on an inner response that was not stored: as it is, but for what is true of it to add.
+/// Hands on an inner response that was not stored, with added fields that are true of the response.
 pub(crate) fn pass<B>(
     response: Response<B>,
     mut outcome: Outcome,
@@ -157,17 +158,17 @@ pub(crate) fn pass<B>(
     let status = response.status();
     let headers = response.headers_mut();
     let is_video = media_type(headers).is_some_and(|media| media.to_ascii_lowercase().starts_with("video/"));
-    // A 206 shows that ranges are served; a 200 shows nothing either way.
+    // A 206 shows that the inner service serves ranges. A 200 shows neither that nor the contrary.
     if status == StatusCode::PARTIAL_CONTENT && is_video && !headers.contains_key(header::ACCEPT_RANGES) {
         headers.insert(header::ACCEPT_RANGES, BYTES);
     }
-    // This is what the inner service answered with, whatever it said to a fill before.
+    // This response has the inner service's own status, even if a fill got another one before.
     outcome.forwarded_status = None;
     outcome.append_to_passed(headers, status, by, policy);
     response
 }
 
-/// The inner body broke its word before anything left: 502 (Bad Gateway), with the reason.
+/// A 502 (Bad Gateway) with the reason, for an inner body that broke before any byte left.
 pub(crate) fn bad_gateway<B>(
     refusal: Refusal,
     outcome: Outcome,
@@ -184,7 +185,7 @@ pub(crate) fn bad_gateway<B>(
     response
 }
 
-/// The viewer wants nothing but what is stored, and nothing is: 504 (Gateway Timeout), RFC 9111 §5.2.1.7.
+/// A 504 (Gateway Timeout) for a request that wants only a stored response, when none may be used: RFC 9111 §5.2.1.7.
 pub(crate) fn gateway_timeout<B>(method: &Method, by: Signature<'_>) -> Response<ResponseBody<B>> {
     let mut response = own(StatusCode::GATEWAY_TIMEOUT, "Nothing is stored that may be used.\n");
     if *method == Method::HEAD {

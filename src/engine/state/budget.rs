@@ -1,24 +1,26 @@
-//! How much the fills under way have of what there is for all: places, and bytes promised to the store.
+//! Shares places, and bytes promised to the store, among the fills under way.
 
 use std::{
     collections::BTreeMap,
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, Weak,
     },
 };
 
 use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
-/// A bound on the bytes of all fills under way together: were they to fill more than half of the store, they
-/// would push out each other's first chunks before the last were there.
+use crate::sync::lock;
+
+/// A bound on the bytes of all fills under way together. If they filled more than half of the store, they would push
+/// out each other's first chunks before their last chunks were stored.
 pub(crate) struct Budget {
     limit: u64,
     promised: AtomicU64,
     shares: Mutex<Shares>,
 }
 
-/// Those who have a share, in the order in which they began.
+/// The shares of the fills under way, in the order in which they began.
 #[derive(Default)]
 struct Shares {
     by_number: BTreeMap<u64, Weak<Share>>,
@@ -26,22 +28,22 @@ struct Shares {
 }
 
 impl Budget {
-    /// For a store that holds `capacity` bytes, where that is known.
+    /// A budget for a store that holds `capacity` bytes, if that is known.
     pub(crate) fn for_capacity(capacity: Option<u64>) -> Self {
         Self::of(capacity.map_or(u64::MAX, |capacity| capacity / 2))
     }
 
-    /// For at most `limit` bytes.
+    /// A budget of at most `limit` bytes.
     pub(crate) fn of(limit: u64) -> Self {
         Self { limit, promised: AtomicU64::new(0), shares: Mutex::default() }
     }
 
-    /// Whether `bytes` would ever fit, were nothing else promised.
+    /// Whether `bytes` would fit if no other bytes were promised.
     pub(crate) fn could_hold(&self, bytes: u64) -> bool {
         bytes <= self.limit
     }
 
-    /// A share with nothing in it yet, of one who is waited for as long as `is_wanted` says so.
+    /// An empty share for a fill that somebody waits for as long as `is_wanted` says so.
     pub(crate) fn share(
         self: &Arc<Self>,
         is_wanted: impl Fn() -> bool + Send + Sync + 'static,
@@ -65,8 +67,9 @@ impl Budget {
         self.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).is_ok()
     }
 
-    /// The same; if there is no room, those whom nobody waits for yield theirs, the oldest first, if that is enough.
-    fn reserve_for_one_who_is_waited_for(&self, more: u64) -> bool {
+    /// Reserves `more` bytes. If there is no room, fills that nobody waits for yield theirs, the oldest first, if
+    /// that is enough.
+    fn reserve_for_wanted(&self, more: u64) -> bool {
         let unwanted = self.unwanted();
         let theirs = unwanted.iter().map(|share| lock(&share.holds).promised).fold(0, u64::saturating_add);
         let others = self.promised.load(Ordering::Relaxed).saturating_sub(theirs);
@@ -83,7 +86,7 @@ impl Budget {
         self.reserve(more)
     }
 
-    /// The place of the oldest whom nobody waits for.
+    /// Takes the place of the oldest fill that nobody waits for.
     fn yielded_place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         let has_place = |share: &&Arc<Share>| {
             lock(&share.holds).place.as_ref().is_some_and(|place| Arc::ptr_eq(place.semaphore(), places))
@@ -97,9 +100,9 @@ impl Budget {
     }
 }
 
-/// What one fill has: a place among the fills, and bytes promised to the store. Given back when dropped.
+/// The share of one fill: a place among the fills, and bytes promised to the store. A dropped share gives both back.
 ///
-/// While nobody waits for the fill, it yields both, at once and for good, to one that somebody waits for.
+/// While nobody waits for the fill, it yields both, at once and for good, to a fill that somebody waits for.
 pub(crate) struct Share {
     budget: Arc<Budget>,
     number: u64,
@@ -116,7 +119,7 @@ struct Holds {
 }
 
 impl Share {
-    /// Takes one of the `places`, if there is one, or another yields its own.
+    /// Takes one of the `places`, if one is free or another fill yields its own. Returns whether it got one.
     pub(crate) fn take_place(&self, places: &Arc<Semaphore>) -> bool {
         let free = Arc::clone(places).try_acquire_owned().ok();
         let place = free.or_else(|| self.is_wanted().then(|| self.budget.yielded_place(places)).flatten());
@@ -129,12 +132,12 @@ impl Share {
         lock(&self.holds).place = None;
     }
 
-    /// Promises `more` bytes; `false`, and nothing changes, if there is no room for them, and nobody yields it.
+    /// Promises `more` bytes to the store. Returns `false`, and changes nothing, if there is no room and no other
+    /// fill yields enough.
     pub(crate) fn promise(&self, more: u64) -> bool {
-        let fits = self.budget.reserve(more)
-            || self.is_wanted() && self.budget.reserve_for_one_who_is_waited_for(more);
+        let fits = self.budget.reserve(more) || self.is_wanted() && self.budget.reserve_for_wanted(more);
         let mut holds = lock(&self.holds);
-        // Somebody else may have taken it for unwanted meanwhile.
+        // Meanwhile another fill may have found this one unwanted and taken its share.
         if fits && holds.has_yielded {
             self.budget.promised.fetch_sub(more, Ordering::Relaxed);
         } else if fits {
@@ -148,9 +151,9 @@ impl Share {
         lock(&self.holds).promised
     }
 
-    /// Until it had to yield.
+    /// Waits until this share has had to yield.
     pub(crate) async fn yielded(&self) {
-        // The sender is here, so there is no end of it.
+        // The share owns the sender, so the wait cannot fail.
         let _ = self.yielded.subscribe().wait_for(|yielded| *yielded).await;
     }
 
@@ -174,17 +177,13 @@ impl Drop for Share {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
 
-    /// One who is waited for until the flag says otherwise.
+    /// A share that is wanted until the flag says otherwise.
     fn wanted(budget: &Arc<Budget>) -> (Arc<Share>, Arc<AtomicBool>) {
         let flag = Arc::new(AtomicBool::new(true));
         let told = Arc::clone(&flag);
@@ -233,7 +232,7 @@ mod tests {
         assert!(new.promise(60));
         assert_eq!([&one, &two, &three].map(|share| has_yielded(share)), [true, true, false]);
         assert_eq!([&one, &two, &three].map(|share| share.promised()), [0, 0, 30]);
-        // One that has yielded gets nothing more, and one that nobody waits for makes nobody yield.
+        // A share that has yielded gets no more bytes. A share that nobody waits for makes no other share yield.
         assert!(!one.promise(1));
         new_flag.store(false, Ordering::SeqCst);
         assert!(!new.promise(30));

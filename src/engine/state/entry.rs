@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// What a request is about.
+/// The target of a request: its cache key, and the primary slot of the key.
 pub(crate) struct Target {
     pub(crate) key: CacheKey,
     pub(crate) primary: Slot,
@@ -41,7 +41,7 @@ pub(crate) struct Entry {
     pub(crate) slot: Slot,
     /// The record that it was decoded from.
     pub(crate) record: Bytes,
-    /// What brings it, if it has not all come yet: it has no record then.
+    /// The supply that brings the body while a fill is pouring it. The entry has no record then.
     pub(crate) pouring: Option<Arc<Supply>>,
 }
 
@@ -55,7 +55,7 @@ impl Entry {
         Self { manifest, freshness, slot, record, pouring: None }
     }
 
-    /// The same, with its fields updated by an answer about it (RFC 9111 §3.2).
+    /// This response, with its fields updated by an answer about it (RFC 9111 §3.2).
     pub(crate) fn updated(&self, policy: &Policy, answer: &HeaderMap, exchange: Exchange) -> Self {
         let headers = updated(&self.manifest.headers, answer, exchange.received);
         let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
@@ -66,7 +66,7 @@ impl Entry {
     pub(crate) async fn forget(&self, records: &Records) {
         if let Ok(Some(record)) = records.record(&self.slot).await {
             if record == self.record {
-                // If it stays, the next request finds the same chunk gone, and comes here again.
+                // If the removal fails, the next request finds the same chunk missing, and comes here again.
                 let _ = records.remove_record(&self.slot).await;
             }
         }
@@ -84,12 +84,14 @@ impl Entry {
         self.manifest.layout.generation
     }
 
-    /// Whether it may stand in for an error. What is stored in part would have to be asked for where the error came from.
+    /// Whether the response may stand in for an error. A sparse one may not: its missing chunks would have to come
+    /// from the inner service that has just failed.
     pub(crate) fn stands_in(&self, directives: &RequestDirectives, now: SystemTime) -> bool {
         !self.manifest.sparse && self.freshness.stands_in(directives, now)
     }
 
-    /// Bytes of the whole body; of one that is still to come, only if the inner service said it.
+    /// The length of the whole body in bytes. While the body is being poured, it is known only if the inner service
+    /// declared it.
     pub(crate) fn length(&self) -> Option<u64> {
         match &self.pouring {
             Some(supply) => supply.length(),
@@ -97,7 +99,7 @@ impl Entry {
         }
     }
 
-    /// Its layout as far as it is certain by now.
+    /// The layout of the body as far as it is known.
     pub(crate) fn layout(&self) -> Layout {
         match &self.pouring {
             Some(supply) => supply.layout(),
@@ -105,29 +107,31 @@ impl Entry {
         }
     }
 
-    /// Whether a request with these fields selects it.
+    /// Whether a request with these fields selects the response.
     pub(crate) fn is_selected_by(&self, request: &HeaderMap) -> bool {
         let names: Vec<_> = self.manifest.selecting.iter().map(|field| field.name.clone()).collect();
         SelectingField::all(&names, request) == self.manifest.selecting
     }
 }
 
-/// What a record decodes to.
+/// A decoded record.
 pub(crate) enum Decoded {
     Entry(Arc<Entry>),
     Variants(Variants),
 }
 
-/// A response that was fetched a moment ago, and may be used whatever its freshness.
+/// A response that was fetched a moment ago, and may be used even if it is not fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
     Nothing,
     /// Fetched or validated for this very request (RFC 9111 §4).
     Own(Generation),
-    /// Fetched for another one, while this one waited: good, unless each request needs an answer for itself.
+    /// Fetched for another request while this one waited. This request may use it, unless each request needs an
+    /// answer of its own.
     Shared(Generation),
-    /// Found to be good for another one, and that says nothing of this one.
+    /// Validated for another request, which says nothing about this one.
     Another(Generation),
-    /// Stands in for an error that another one's question met: good, if this one may have it stale (RFC 9111 §4.2.4).
+    /// Stands in for an error that another request met. This request may use it if it may have it stale (RFC 9111
+    /// §4.2.4).
     StandIn(Generation),
 }

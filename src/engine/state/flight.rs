@@ -5,7 +5,7 @@ use std::{
     future::pending,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
     },
 };
 
@@ -15,6 +15,7 @@ use super::{entry::Entry, lease::Held};
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,
+    sync::lock,
 };
 
 /// The fills under way.
@@ -28,37 +29,39 @@ pub(crate) struct Flights {
 /// How a flight ended, as its followers see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landing {
-    /// The fill ended without a word: its task panicked, or the runtime stopped.
+    /// The fill was abandoned, or ended without a word: its task panicked, or the runtime stopped.
     Abandoned,
-    /// The inner response did not live up to its own word, or is for its owner alone; another try may bring a better one.
+    /// The inner response was not as declared, or is for one client alone. Another try may bring a better one.
     Broken,
-    /// What is stored is good for the request that asked, which has credentials or a cookie: whoever followed asks for itself.
+    /// The stored response is good only for the request that asked, which has credentials or a cookie. Each follower
+    /// asks for itself.
     ForOne(Generation),
-    /// The inner answer cannot be stored: every follower needs one of its own.
+    /// The inner answer cannot be stored, so every follower needs one of its own.
     Passed,
-    /// A stored response stands in for an error, for those who may have it stale.
+    /// A stored response stands in for an error, for requests that may have it stale.
     StoodIn(Generation),
     /// Stored and committed.
     Stored(Generation),
 }
 
-/// What is known of a flight.
+/// The state of a flight, as its followers see it.
 #[derive(Clone)]
 enum Signal {
     Begun,
     Landed(Landing),
-    /// What it brings can be read already, as far as it has come.
+    /// The fill can be read while it runs, as far as it has come.
     Pouring(Arc<Entry>),
 }
 
-/// What a miss is to a flight.
+/// The role of a miss in a flight.
 pub(crate) enum Role {
     Lead(Permit),
     Follow(Follower),
 }
 
 impl Flights {
-    /// Joins the flight of `slot`, or opens it. `primary` is the key's first slot, by which it can be revoked.
+    /// Joins the flight of `slot`, or opens it. `primary` is the primary slot of the key, by which the flight can be
+    /// revoked.
     pub(crate) fn join(self: &Arc<Self>, slot: &Slot, primary: &Slot) -> Role {
         let mut shard = self.shard(slot);
         if let Some(flight) = shard.get(slot) {
@@ -80,7 +83,7 @@ impl Flights {
         Role::Lead(Permit { flights, slot, number, sender, revoked, commit, lease: None })
     }
 
-    /// What a flight of `slot` is pouring, if one is, and a place among its followers.
+    /// The entry that a flight of `slot` is pouring, if there is one, and a follower of that flight.
     pub(crate) fn pouring(&self, slot: &Slot) -> Option<(Arc<Entry>, Follower)> {
         let shard = self.shard(slot);
         let flight = shard.get(slot)?;
@@ -91,9 +94,10 @@ impl Flights {
         }
     }
 
-    /// Forbids every flight of a key to commit what it fetched, and lets later misses open new ones.
+    /// Forbids every flight of a key to commit the response that it fetched, and lets later misses open new flights.
     ///
-    /// A flight that is in its commit ends it first: whoever then holds its lock knows it over.
+    /// A flight that is in its commit ends it first. A caller that then gets the lock of the commit knows that it is
+    /// over.
     pub(crate) fn revoke(&self, primary: &Slot) -> Vec<CommitLock> {
         self.revocations.fetch_add(1, Ordering::SeqCst);
         let mut commits = Vec::new();
@@ -110,7 +114,7 @@ impl Flights {
         commits
     }
 
-    /// How often anything was revoked: what was asked for at another count may be untrue by now.
+    /// How many revocations there were. A response that was asked for at another count may be untrue by now.
     pub(crate) fn revocations(&self) -> u64 {
         self.revocations.load(Ordering::SeqCst)
     }
@@ -120,7 +124,8 @@ impl Flights {
     }
 }
 
-/// The right, and the duty, to end one flight. Dropped before it lands, it wakes the followers to elect anew.
+/// The right, and the duty, to end one flight. If it is dropped before it lands, its followers wake and elect another
+/// leader.
 pub(crate) struct Permit {
     flights: Arc<Flights>,
     slot: Slot,
@@ -128,12 +133,12 @@ pub(crate) struct Permit {
     sender: watch::Sender<Signal>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
-    /// The same right among all the nodes that share the store.
+    /// The lease: the same right among all nodes that share the store.
     lease: Option<Held>,
 }
 
 impl Permit {
-    /// Goes with the flight from now on, and ends with it.
+    /// Keeps the lease until the flight ends.
     pub(crate) fn hold(&mut self, lease: Held) {
         self.lease = Some(lease);
     }
@@ -142,17 +147,17 @@ impl Permit {
         self.lease.as_ref()
     }
 
-    /// Where the flight is to bring something.
+    /// The slot that the flight is to fill.
     pub(crate) fn slot(&self) -> &Slot {
         &self.slot
     }
 
-    /// Held from before the last look at [`is_revoked`](Self::is_revoked) until what it allowed is done.
+    /// The lock that a fill holds from its last look at [`is_revoked`](Self::is_revoked) until its commit is done.
     pub(crate) fn commit(&self) -> &CommitLock {
         &self.commit
     }
 
-    /// Ends the flight. Whoever misses after this opens another one.
+    /// Ends the flight. The next miss opens another one.
     pub(crate) fn land(mut self, landing: Landing) {
         if let Some(lease) = self.lease.take() {
             lease.end(matches!(landing, Landing::ForOne(_) | Landing::Passed));
@@ -161,28 +166,28 @@ impl Permit {
         self.sender.send_replace(Signal::Landed(landing));
     }
 
-    /// Lets those who wait read what has come so far, and what will come.
+    /// Lets the followers read the part that has come so far, and the rest as it comes.
     pub(crate) fn pour(&self, entry: Arc<Entry>) {
         self.sender.send_replace(Signal::Pouring(entry));
     }
 
-    /// A place among those who wait, for whoever leads.
+    /// A follower for the leader itself.
     pub(crate) fn follower(&self) -> Follower {
         Follower(self.sender.subscribe())
     }
 
-    /// Whether somebody waits, or reads what has come, whenever that is asked.
+    /// Returns a function that tells whether somebody waits for the flight, or reads from it.
     pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let sender = self.sender.clone();
         move || !sender.is_closed()
     }
 
-    /// Whether nobody waits, and nobody reads what has come.
+    /// Whether nobody waits for the flight, and nobody reads from it.
     pub(crate) fn is_deserted(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Until nobody waits, and nobody reads what has come.
+    /// Waits until nobody waits for the flight, and nobody reads from it.
     pub(crate) async fn deserted(&self) {
         self.sender.closed().await;
     }
@@ -207,16 +212,16 @@ impl Drop for Permit {
     }
 }
 
-/// A miss that waits for a fill; or a viewer who reads what it brings, and by that keeps it going.
+/// A miss that waits for a fill, or a client that reads from the fill and so keeps it going.
 #[derive(Clone)]
 pub(crate) struct Follower(watch::Receiver<Signal>);
 
 impl Follower {
-    /// How the flight ends.
+    /// Waits until the flight ends, and returns how it landed.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it is one follower fewer.
+    /// The future may be dropped at any time. A dropped follower no longer keeps the fill going.
     pub(crate) async fn landing(&mut self) -> Landing {
         match self.0.wait_for(|signal| matches!(signal, Signal::Landed(_))).await.as_deref() {
             Ok(Signal::Landed(landing)) => *landing,
@@ -224,7 +229,7 @@ impl Follower {
         }
     }
 
-    /// What the flight is pouring, once it does. If it lands before that, this is not for anyone to wait for.
+    /// Waits until the fill can be read while it runs, and returns its entry. Returns `None` if the fill ends first.
     pub(crate) async fn pouring(&mut self) -> Option<Arc<Entry>> {
         match self.0.wait_for(|signal| !matches!(signal, Signal::Begun)).await.as_deref() {
             Ok(Signal::Pouring(entry)) => Some(Arc::clone(entry)),
@@ -241,14 +246,10 @@ struct Flight {
     commit: CommitLock,
 }
 
-/// Tokio's, for it is held while the store puts.
+/// A lock of tokio's, because it is held while the store puts.
 pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Until a fill is poured no faster than it is read; it is not deserted meanwhile.
+/// Waits until a fill goes no faster than its readers. Meanwhile the follower keeps the fill from being deserted.
 pub(crate) async fn paced(mut follower: Follower) {
     if let Some(entry) = follower.pouring().await {
         if let Some(supply) = &entry.pouring {

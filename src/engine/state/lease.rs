@@ -1,7 +1,7 @@
-//! A lease that is asked for, and one that is held: renewed till its end, then given back.
+//! Asks the store for a lease, renews it while it is held, and gives it back.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -17,9 +17,10 @@ use crate::{
     error::Error,
     format::key::{holder, passed_key, Generation},
     store::Lease,
+    sync::lock,
 };
 
-/// A lease that was granted: renewed while this lives, then given back.
+/// A lease that was granted: renewed while this value lives, then given back.
 pub(crate) struct Held {
     claim: Claim,
     standing: Arc<Standing>,
@@ -40,21 +41,22 @@ impl Held {
         Self { claim, standing, renewing: renewing.abort_handle() }
     }
 
-    /// Gives the lease back; `passed` if the flight got an answer that nobody else may have.
+    /// Gives the lease back. `passed` says that the flight got an answer which nobody else may have.
     pub(crate) fn end(mut self, passed: bool) {
         self.claim.has_passed = passed && !self.standing.is_over();
     }
 
-    /// Whether the holder before got an answer that nobody stores.
+    /// Whether the holder before got an answer that cannot be stored.
     pub(crate) async fn comes_after_a_pass(&self) -> bool {
         self.claim.comes_after_a_pass().await
     }
 
-    /// Whether it is the holder's still, if the store can tell, or the time is over; asked twice.
+    /// Asks the store, twice if need be, whether the lease is still the holder's. Returns `None` if the store cannot
+    /// tell and the time of the lease is not over.
     pub(crate) async fn confirm(&self) -> Option<bool> {
         let asked = moment();
         let mut told = self.standing.renew().await;
-        // A store that took its time for that is not waited for a second time.
+        // A store that was slow to answer is not asked a second time.
         if told.is_none() && moment().saturating_duration_since(asked) < self.standing.records.limit() / 4 {
             sleep(FIRST_PAUSE).await;
             told = self.standing.renew().await;
@@ -69,18 +71,19 @@ impl Drop for Held {
     }
 }
 
-/// What is known of a lease that was granted.
+/// The state of a lease that was granted.
 struct Standing {
     records: Arc<Records>,
     key: String,
     holder: String,
     time: Duration,
-    /// When the store was asked for what it granted last; none once it said that the lease is the holder's no more.
+    /// When the holder asked for the grant that it got last. `None` once the store has said that the lease is no
+    /// longer the holder's.
     since: Mutex<Option<Instant>>,
 }
 
 impl Standing {
-    /// Renews the lease, and says whether it is the holder's, if the store can tell.
+    /// Renews the lease. Returns whether it is still the holder's, or `None` if the store cannot tell.
     async fn renew(&self) -> Option<bool> {
         if self.since().is_none() {
             return Some(false);
@@ -100,18 +103,18 @@ impl Standing {
         }
     }
 
-    /// Whether it is another's for all that is known here. By then it may have been taken by one who invalidated what it
-    /// is for, and this one not have heard of it.
+    /// Whether the lease counts as lost: the store said so, or its time is over. After that time, an invalidation may
+    /// have taken the lease from another holder, and this node would not hear of it.
     fn is_over(&self) -> bool {
         self.since().is_none_or(|since| moment().saturating_duration_since(since) >= self.time)
     }
 
     fn since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.since)
     }
 }
 
-/// Renews a lease until it is lost, or this is dropped.
+/// Renews a lease until it is lost, or this future is dropped.
 async fn renewed(standing: Arc<Standing>) {
     while standing.since().is_some() {
         sleep((standing.time / 3).max(FIRST_PAUSE)).await;
@@ -119,26 +122,26 @@ async fn renewed(standing: Arc<Standing>) {
     }
 }
 
-/// A lease asked for. Dropped, it is given back, if it may have been granted: a call that was given up may have
-/// happened.
+/// A lease that was asked for. When this is dropped, it gives the lease back if the store may have granted it: a call
+/// that was given up may still have taken effect.
 pub(crate) struct Claim {
     records: Arc<Records>,
     key: String,
     holder: String,
-    /// Random bits.
+    /// Random bits for the pauses.
     dice: u128,
-    /// Before the next question.
+    /// The pause before the next call.
     pause: Duration,
     time: Duration,
-    /// When it was asked for last.
+    /// When the lease was asked for last.
     asked: Instant,
     may_be_held: bool,
-    /// Its flight landed as passed.
+    /// Whether the flight landed as passed.
     has_passed: bool,
 }
 
 impl Claim {
-    /// `None` where there are no leases to be had.
+    /// Returns `None` if there are no leases to be had.
     pub(crate) fn new(records: &Arc<Records>, time: Duration, key: String) -> Option<Self> {
         if time.is_zero() || !records.may_lease() {
             return None;
@@ -168,7 +171,7 @@ impl Claim {
         lease
     }
 
-    /// Asks until it is another's no more.
+    /// Asks until no other node has the lease.
     pub(crate) async fn wait(&mut self) -> Result<Lease, Error> {
         loop {
             match self.ask_again().await {
@@ -180,21 +183,22 @@ impl Claim {
 
     /// Asks once more, after a pause that is longer each time.
     pub(crate) async fn ask_again(&mut self) -> Result<Lease, Error> {
-        // Nodes that began to wait at once would else meet at each question, and one alone would have its answer.
+        // The pause is random. Otherwise nodes that began to wait at the same time would ask at the same time each
+        // time, and only one of them would get the lease.
         self.dice = self.dice.rotate_right(8);
         sleep(self.pause.mul_f64(0.5 + f64::from(self.dice.to_be_bytes()[0]) / 512.0)).await;
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
         self.ask().await
     }
 
-    /// Whether the holder before got an answer that nobody stores. Then all who waited ask for themselves, at once, as
-    /// those do who wait for a flight; else they would ask one after another.
+    /// Whether the holder before got an answer that cannot be stored. Then all nodes that waited ask the inner
+    /// service for themselves, at once, as the followers of a flight do. Otherwise they would ask one after another.
     async fn comes_after_a_pass(&self) -> bool {
         let key = passed_key(&self.key);
         match self.records.lease(&key, &self.holder, PASSED_TIME).await {
             Ok(Lease::Taken) => true,
             Ok(Lease::Granted) => {
-                // Nothing was noted, and nothing is to be.
+                // The holder before left no note, and this node must not leave one either.
                 let _ = self.records.release(&key, &self.holder).await;
                 false
             }
@@ -206,17 +210,17 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let (true, Ok(runtime)) = (self.may_be_held, Handle::try_current()) else {
-            // It ends by itself, when its time is over.
+            // The lease ends by itself, when its time is over.
             return;
         };
         let (records, has_passed, time) = (Arc::clone(&self.records), self.has_passed, self.time);
         let (key, holder) = (std::mem::take(&mut self.key), std::mem::take(&mut self.holder));
         runtime.spawn(async move {
             if has_passed {
-                // A lease that nobody renews is a note for a while.
+                // A lease that nobody renews serves as a note for a while.
                 let _ = records.lease(&passed_key(&key), &holder, PASSED_TIME).await;
             }
-            // Other nodes wait for it, for as long as the lease lasts.
+            // Other nodes wait for the lease as long as it lasts.
             let dropped = moment();
             while records.release(&key, &holder).await.is_err()
                 && moment().saturating_duration_since(dropped) < time
@@ -227,11 +231,11 @@ impl Drop for Claim {
     }
 }
 
-/// The longest wait before the second question for a lease; before each further one, it is twice as long,
+/// The longest pause before the second call for a lease. Each further pause may be twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// up to this.
+/// The longest pause between two calls for a lease.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long it is known among nodes that an answer was passed on: for whoever waits to ask once more.
+/// How long other nodes can learn that an answer was passed on. A waiting node has to ask again within this time.
 const PASSED_TIME: Duration = Duration::from_secs(2);

@@ -1,22 +1,25 @@
-//! What was decoded a moment ago, so that a hit need not decode it again.
+//! Remembers decoded records, so that a hit need not decode them again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A bounded memory of decoded records, each held against the very bytes it was decoded from.
+use crate::sync::lock;
+
+/// A bounded memory of decoded records, each kept with the bytes that it was decoded from.
 ///
-/// It can be wrong about nothing: the store is asked first, and only bytes equal to those remembered are taken as
-/// decoded. What [`last`](Self::last) tells is but a guess. Keys that fall on one place replace each other. A record of
-/// more than 16 KiB is decoded each time: clients choose how long a URL and a selecting value are.
+/// The memo is never stale. The cache asks the store first, and uses a remembered record only if the store gives the
+/// same bytes. Only [`last`](Self::last) is a guess. Keys that share a place replace each other. A record of more
+/// than 16 KiB is decoded each time, because clients choose how long a URL and a selecting value are.
 pub(crate) struct Memo<T> {
     places: Box<[Place<T>]>,
 }
 
 type Place<T> = Mutex<Option<Seen<T>>>;
 
-/// The key seen last of those that fall on a place, by its hash; what was found under it, and what that came to.
+/// The key seen last among those that share a place, by its hash; the bytes that were found under it; the record
+/// decoded from them.
 type Seen<T> = (u64, Bytes, Arc<T>);
 
 impl<T> Memo<T> {
@@ -24,7 +27,7 @@ impl<T> Memo<T> {
         Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect() }
     }
 
-    /// What `raw`, found under `key`, decodes to.
+    /// Returns the record decoded from `raw`, which was found under `key`.
     pub(crate) fn decoded(
         &self,
         key: &str,
@@ -39,7 +42,7 @@ impl<T> Memo<T> {
         }
         let decoded = Arc::new(decode()?);
         if raw.len() > MOST_BYTES {
-            // What was there before is of no more use, if it was of this key.
+            // An older record of this key is of no more use.
             self.place(hash)?.take_if(|(seen, ..)| *seen == hash);
             return Some(decoded);
         }
@@ -47,7 +50,7 @@ impl<T> Memo<T> {
         Some(decoded)
     }
 
-    /// What was found under `key` when it was last looked for, if that is remembered.
+    /// The record that was found last under `key`, if it is remembered.
     pub(crate) fn last(&self, key: &str) -> Option<Arc<T>> {
         let hash = xxh3_64(key.as_bytes());
         let place = self.place(hash)?;
@@ -55,7 +58,7 @@ impl<T> Memo<T> {
         Some(Arc::clone(decoded))
     }
 
-    /// There is nothing under `key`.
+    /// Forgets what was found under `key`, because the store has no record there.
     pub(crate) fn forget(&self, key: &str) {
         let hash = xxh3_64(key.as_bytes());
         if let Some(mut place) = self.place(hash) {
@@ -65,13 +68,14 @@ impl<T> Memo<T> {
 
     fn place(&self, hash: u64) -> Option<MutexGuard<'_, Option<Seen<T>>>> {
         let place = self.places.get(usize::try_from(hash % PLACES).unwrap_or_default())?;
-        Some(place.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(lock(place))
     }
 }
 
 const PLACES: u64 = 512;
 
-/// The longest record that is kept. The memo holds 8 MiB of records at most, and a few times as much that they decode to.
+/// The longest record that is kept. The memo holds at most 8 MiB of records; the decoded values take a few times as
+/// much.
 const MOST_BYTES: usize = 16 << 10;
 
 #[cfg(test)]

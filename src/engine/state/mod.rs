@@ -1,4 +1,4 @@
-//! Everything that the requests of one cache share. The files of this room know no operation.
+//! The state that all requests of one cache share. The modules here call none of the engine's operations.
 
 pub(crate) mod budget;
 pub(crate) mod entry;
@@ -27,7 +27,7 @@ use crate::{
     store::ErasedStore,
 };
 
-/// What all clones of a layer, and all services it made, share.
+/// The state shared by all clones of a layer and by all services that it made.
 pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) store: Arc<dyn ErasedStore>,
@@ -35,13 +35,13 @@ pub(crate) struct Engine {
     pub(crate) memo: Memo<Decoded>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) budget: Arc<Budget>,
-    /// A place for each fill that may be under way.
+    /// One permit for each fill that may be under way.
     pub(crate) fills: Arc<Semaphore>,
     pub(crate) supplies: Arc<Supplies>,
     pub(crate) uncacheable: Uncacheable,
     pub(crate) remote_refreshes: RemoteRefreshes,
     pub(crate) tombstones: Arc<Tombstones>,
-    /// What the inner service gives no parts of.
+    /// The keys for which the inner service gives no parts.
     pub(crate) partless: Uncacheable,
 }
 
@@ -64,7 +64,7 @@ impl Engine {
         }
     }
 
-    /// Whether a task of its own waits to take out what could not be.
+    /// Whether a background task is retrying failed removals.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_clearing(&self) -> bool {
         self.tombstones.is_clearing()
@@ -82,16 +82,16 @@ impl Engine {
         RequestDirectives { is_authorized, ..heeded }
     }
 
-    /// Marks a request that goes inwards. Should it come to this cache again, applied twice on its way, it would
-    /// wait there for itself.
+    /// Marks a request that goes to the inner service. If this cache wraps the inner service as well, the marked
+    /// request bypasses it there. Otherwise the request would wait for its own flight.
     pub(crate) fn mark(&self, extensions: &mut http::Extensions) {
         extensions.insert(Within(Arc::clone(&self.flights)));
     }
 }
 
-/// In a request's extensions: the flights of the cache that it comes from.
+/// A request extension that holds the flights of the cache which sent the request inwards.
 #[derive(Clone)]
 pub(crate) struct Within(pub(crate) Arc<Flights>);
 
-/// How long it is remembered that the inner service gives no parts of something.
+/// How long the cache remembers that the inner service gives no parts for a key.
 const PARTLESS_TTL: Duration = Duration::from_secs(600);

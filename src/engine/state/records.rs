@@ -1,4 +1,4 @@
-//! The store as the engine sees it: records of known names, within a time limit, whatever the store does.
+//! Calls the store for the engine: by the names of records, within a time limit, and with every failure as an error.
 
 use std::{
     future::Future,
@@ -28,19 +28,19 @@ use crate::{
     store::{within, Breaker, ErasedStore, Failure, Lease},
 };
 
-/// Chunks and manifests in a store, and its leases.
+/// The chunks, records and leases in a store.
 pub(crate) struct Records {
     store: Arc<dyn ErasedStore>,
     limit: Duration,
-    /// Chunks that came back as something else.
+    /// How many chunks failed their checks.
     damaged: AtomicU64,
-    /// The store said that it has no leases.
+    /// Whether the store has said that it has no leases.
     has_no_leases: AtomicBool,
-    /// Spare viewers the wait for a store that hangs, in looking and in putting: a store that has no time for a chunk may
-    /// have it for a record.
+    /// Circuit breakers that spare clients the wait for a store that hangs. Looking and putting have one each: a
+    /// store that has no time for a chunk may have time for a record.
     looks: Spared,
     puts: Spared,
-    /// Told of each answer, while somebody waits to try again what the store failed.
+    /// Notified of each answer of the store, while somebody waits to retry a call that failed.
     answers: watch::Sender<()>,
 }
 
@@ -48,20 +48,20 @@ impl Records {
     /// `limit` is how long each call of the store may take.
     pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
         let (damaged, has_no_leases) = (AtomicU64::new(0), AtomicBool::new(false));
-        // One in this process's memory does not hang.
+        // A store in this process's memory does not hang.
         let spared = || store.can_alter().then(|| Breaker::new(LATE_CALLS, limit.saturating_mul(REST)));
         let (looks, puts) = (spared(), spared());
         let answers = watch::Sender::new(());
         Self { store, limit, damaged, has_no_leases, looks, puts, answers }
     }
 
-    /// How long each call may take.
+    /// How long each call of the store may take.
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// The chunk size to fill with: `wanted`, or less of it so that the store's values can hold a chunk, and the store two
-    /// of them with all that they take beside their bytes.
+    /// The chunk size to fill with: `wanted`, or less of it so that the store's values can hold a chunk, and the store
+    /// two of them with all that they take beside their bytes.
     pub(crate) fn chunk_size(&self, wanted: u32) -> u32 {
         let value = self.store.max_value_size().map_or(u64::MAX, |most| most.saturating_sub(TRAILER_BYTES));
         let half = self.store.capacity().map_or(u64::MAX, |bytes| (bytes / 2).saturating_sub(CHUNK_OVERHEAD));
@@ -73,7 +73,7 @@ impl Records {
         if self.looks.is_none() {
             return self.call(|store| store.get(slot.as_str())).await;
         }
-        // In a box of its own, so that a hit in this process's memory has a small one.
+        // Boxed, so that the future of a hit in this process's memory stays small.
         Box::pin(self.spared(&self.looks, |store| store.get(slot.as_str()))).await
     }
 
@@ -82,7 +82,7 @@ impl Records {
         self.spared(&self.puts, |store| store.put(slot.as_str(), record)).await
     }
 
-    /// The mark that the last invalidation of the key at `primary` left, if there was one that the store remembers.
+    /// The mark that the last invalidation of the key at `primary` left, if the store still has one.
     pub(crate) async fn last_invalidation(&self, primary: &Slot) -> Result<Option<Bytes>, Error> {
         let key = invalidation_key(primary);
         self.spared(&self.looks, |store| store.get(&key)).await
@@ -99,7 +99,8 @@ impl Records {
         self.call(|store| store.remove(slot.as_str())).await
     }
 
-    /// The bytes of one chunk, proved to be those that were put. Asked for at any time: whoever reads them has no other way.
+    /// Returns the bytes of one chunk, proved to be those that were put. The call ignores the circuit breakers,
+    /// because a reader has no other way to get the bytes.
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
         let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
@@ -109,12 +110,12 @@ impl Records {
         })
     }
 
-    /// How often a chunk came back from the store as something else than what was put.
+    /// The number of chunks that failed their checks since this layer was created.
     pub(crate) fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Puts one chunk; gives the chunk back with the error if the store does not take it.
+    /// Puts one chunk. If the store does not take it, returns the chunk with the error.
     pub(crate) async fn put_chunk(
         &self,
         generation: Generation,
@@ -141,7 +142,7 @@ impl Records {
         Ok(lease)
     }
 
-    /// Whether the lease is still the holder's, from now on for `time`.
+    /// Renews the lease for `time` from now on. Returns whether it is still the holder's.
     pub(crate) async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, Error> {
         self.call(|store| store.renew(key, holder, time)).await
     }
@@ -150,27 +151,27 @@ impl Records {
         self.call(|store| store.release(key, holder)).await
     }
 
-    /// Takes the lease of `slot` from whoever has it.
+    /// Takes the lease at `key` from its holder.
     pub(crate) async fn remove_lease(&self, key: &str) -> Result<(), Error> {
         self.call(|store| store.remove(key)).await
     }
 
-    /// How long a call that came to nothing was waited for, if that is worth a word.
+    /// How long a failed call was waited for; zero if that was short.
     pub(crate) fn waited_since(&self, asked: Instant) -> Waited {
         let waited = moment().saturating_duration_since(asked);
         Waited(if waited < self.limit / 4 { Duration::ZERO } else { waited })
     }
 
-    /// Whether an answer has been held up for long enough by a store that does not answer: nothing more is to be asked of it
-    /// on its behalf.
+    /// Whether a store that does not answer has held one answer up for long enough. Then the cache asks the store no
+    /// more on behalf of that answer.
     pub(crate) fn is_enough(&self, Waited(waited): Waited) -> bool {
         waited > self.limit.saturating_sub(self.limit / 4)
     }
 
-    /// Until the store answers some call, or a second has passed: then what it failed is to be tried again.
+    /// Waits until the store answers some call, or a second has passed. Then the caller retries the call that failed.
     pub(crate) async fn next_try(&self) {
         let mut answers = self.answers.subscribe();
-        // A store that answers, but not to this, is not to be asked without end.
+        // A store that answers other calls, but not this one, must not be asked without end.
         sleep(LEAST_PAUSE).await;
         let _ = timeout(LONGEST_PAUSE.saturating_sub(LEAST_PAUSE), answers.changed()).await;
     }
@@ -183,7 +184,8 @@ impl Records {
         }
     }
 
-    /// One call of the store, unless several such in a row took too long: then it is left alone for a while.
+    /// Calls the store, unless several such calls in a row took too long. Then the circuit breaker stays open for a
+    /// while.
     async fn spared<'a, T, F, C>(&'a self, breaker: &Spared, call: C) -> Result<T, Error>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
@@ -196,13 +198,13 @@ impl Records {
             self.answers.send_replace(());
         }
         if let Some(pass) = pass {
-            // Any other error is an answer.
+            // Any error but a timeout is an answer.
             pass.ended(!done.as_ref().is_err_and(Error::is_timeout));
         }
         done
     }
 
-    /// One call of the store. That it fails, takes too long or panics is an error like any other.
+    /// Calls the store. If the call fails, takes too long or panics, that is an error.
     fn call<'a, T, F, C>(&'a self, call: C) -> impl Future<Output = Result<T, Error>> + use<'a, T, F, C>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
@@ -213,12 +215,12 @@ impl Records {
     }
 }
 
-/// How long a store was waited for in vain, for one answer.
+/// How long one answer waited for the store in vain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Waited(pub(crate) Duration);
 
 impl Waited {
-    /// Long enough, whatever the limit.
+    /// Long enough under any limit.
     pub(crate) const LONG: Self = Self(Duration::MAX);
 
     pub(crate) fn of(error: &Error) -> Self {
@@ -230,13 +232,13 @@ impl Waited {
     }
 }
 
-/// What a store hung in of late; nothing for one that does not hang.
+/// The circuit breaker of a store that may hang; `None` for a store that does not.
 type Spared = Option<Breaker>;
 
-/// What is said of a call that came to nothing.
+/// The error for a call that failed.
 fn said(failure: Failure, waited: Duration, limit: Duration) -> Error {
     match failure {
-        // A store that has a limit of its own fails by that.
+        // A store that has a time limit of its own fails when that is over.
         Failure::Failed(error) if waited >= limit / 4 => Error::late_store(error, waited),
         Failure::Failed(error) => Error::store(error),
         Failure::Late => Error::timed_out(),
@@ -244,18 +246,18 @@ fn said(failure: Failure, waited: Duration, limit: Duration) -> Error {
     }
 }
 
-/// In a row, before a store counts as one that hangs.
+/// How many late calls in a row make a store count as one that hangs.
 const LATE_CALLS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 
-/// How many times as long as a call may take it is left alone then.
+/// How long the circuit breaker stays open, as a multiple of the time that a call may take.
 const REST: u32 = 5;
 
-/// Between two tries of what a store failed: so long at least, and so long at most.
+/// The shortest pause between two tries of a call that failed. [`LONGEST_PAUSE`] is the longest.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a chunk weighs in a store beside its bytes, about: its trailer, its key, the store's own bookkeeping.
+/// The approximate weight of a chunk in a store beside its bytes: its trailer, its key, the store's own bookkeeping.
 pub(crate) const CHUNK_OVERHEAD: u64 = 512;
 
 const TRAILER_BYTES: u64 = 40;

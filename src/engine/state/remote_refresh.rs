@@ -1,7 +1,7 @@
-//! What another node was found refreshing a moment ago: hits on this one need not ask for its lease each time.
+//! Remembers what another node is refreshing, so that hits on this node need not ask for its lease each time.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -11,12 +11,13 @@ use super::entry::Entry;
 use crate::{
     format::key::{Generation, Slot},
     stripes::Stripes,
+    sync::lock,
 };
 
-/// A bounded, forgetful memory; slots that fall on one place replace each other.
+/// A bounded memory that forgets: slots that share a place replace each other.
 pub(crate) struct RemoteRefreshes {
     places: Stripes<Mutex<Option<Refresh>>, 512>,
-    /// How long it is taken for granted: the other node may die.
+    /// How long the cache assumes that the refresh goes on. The other node may die.
     time: Duration,
 }
 
@@ -26,7 +27,7 @@ struct Refresh {
     since: Instant,
 }
 
-/// Which of the responses at a slot: what was refreshed is another one.
+/// Tells the responses at one slot apart: a refreshed response is another version.
 type Version = (Generation, SystemTime);
 
 impl RemoteRefreshes {
@@ -34,13 +35,13 @@ impl RemoteRefreshes {
         Self { places: Stripes::default(), time: lease_time / 3 }
     }
 
-    /// Remembers that the lease for `entry` is another node's.
+    /// Remembers that another node has the lease for `entry`.
     pub(crate) fn remember(&self, entry: &Entry, now: Instant) {
         let refresh = Refresh { slot: entry.slot.clone(), of: version(entry), since: now };
         *self.place(entry) = Some(refresh);
     }
 
-    /// Whether another node refreshes `entry`, as far as was heard lately.
+    /// Whether another node refreshes `entry`, as far as this node learned lately.
     pub(crate) fn refreshes(&self, entry: &Entry, now: Instant) -> bool {
         self.place(entry).as_ref().is_some_and(|refresh| {
             refresh.slot == entry.slot
@@ -50,7 +51,7 @@ impl RemoteRefreshes {
     }
 
     fn place(&self, entry: &Entry) -> MutexGuard<'_, Option<Refresh>> {
-        self.places.of(&entry.slot).lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.places.of(&entry.slot))
     }
 }
 

@@ -1,16 +1,16 @@
-//! A run of chunks on its way from the inner service into the store, as those who wait for it see it.
+//! The progress of a run of chunks from the inner service into the store, as the waiting requests see it.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 
-/// How far a run is.
+/// How far a run has come.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
-    /// The chunk that lands next; those before it are in the store.
+    /// The chunk that lands next. All chunks before it are in the store.
     pub(crate) next: u64,
-    /// The inner service was asked: what lands was not there.
+    /// Whether the inner service was asked. If it was not, the chunks were in the store already.
     pub(crate) called: bool,
     /// How the run ended, if it did.
     pub(crate) end: Option<End>,
@@ -19,17 +19,17 @@ pub(crate) struct Progress {
 /// How a run of chunks ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
-    /// The representation is another by now.
+    /// The representation has changed.
     Changed,
-    /// All that was to land has landed, or was there.
+    /// Every chunk of the run has landed, or was in the store before.
     Done,
-    /// The inner service failed, or its body broke its word.
+    /// The inner service failed, or its body was not as declared.
     Failed,
     /// The inner service does not give parts.
     NoParts,
-    /// Nobody waited for the rest, or it is on its way elsewhere.
+    /// No request waited for the rest, or the rest takes another way.
     Stopped,
-    /// The store did not take this chunk: here it is, for those who wait for it.
+    /// The store did not take this chunk. The waiting requests get it from here.
     Unstored(u64, Bytes),
 }
 
@@ -37,19 +37,19 @@ pub(crate) enum End {
 pub(super) struct Run {
     pub(super) number: u64,
     pub(super) chunks: Range<u64>,
-    /// Asked for on behalf of viewers, and no fill.
+    /// Whether the run is a slice that readers asked for, and not a fill.
     pub(super) is_slice: bool,
     pub(super) progress: watch::Sender<Progress>,
 }
 
 impl Run {
-    /// Whether the chunk is to land yet.
+    /// Whether the run is still to bring the chunk.
     pub(super) fn is_bringing(&self, index: u64) -> bool {
         self.chunks.contains(&index) && index >= self.progress.borrow().next
     }
 }
 
-/// Until the run has brought the chunk, `None`, or has ended without it.
+/// Waits until the run has brought the chunk, or has ended without it. In the second case, returns how the run ended.
 pub(crate) async fn landing(mut progress: watch::Receiver<Progress>, index: u64) -> Option<End> {
     let seen = progress.wait_for(|progress| progress.next > index || progress.end.is_some()).await;
     match seen {

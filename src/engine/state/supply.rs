@@ -1,4 +1,5 @@
-//! Where the chunks come from that the store does not have: one supply for each stored response that somebody reads.
+//! Tracks the runs that bring chunks which the store does not have. Each stored response that somebody reads has one
+//! supply.
 //!
 //! RFC 9111 §3.4 (combining partial content); RFC 9110 §15.3.7.3.
 
@@ -7,7 +8,7 @@ use std::{
     ops::Range,
     sync::{
         atomic::{AtomicBool, Ordering},
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
     },
 };
 
@@ -22,13 +23,14 @@ use crate::{
         manifest::{Layout, Manifest},
     },
     semantics::partial::Binding,
+    sync::lock,
 };
 
 /// The supplies that are in use.
 pub(crate) struct Supplies {
     /// How many calls of the inner service one supply makes at once.
     most_slices: usize,
-    /// How many bytes a paced fill may be ahead of the reader that is farthest.
+    /// How many bytes a paced fill may be ahead of its farthest reader.
     max_lead: u64,
     open: Mutex<HashMap<Generation, Weak<Supply>>>,
 }
@@ -38,7 +40,8 @@ impl Supplies {
         Self { most_slices: config.most_slices.max(1), max_lead: config.max_lead, open: Mutex::default() }
     }
 
-    /// The supply of a response with this manifest; `length` is that of its body, where it is known yet.
+    /// Returns the supply of the response with this manifest, and opens one if there is none. `length` is the length
+    /// of the body, if it is known.
     pub(crate) fn open(
         self: &Arc<Self>,
         manifest: &Manifest,
@@ -63,28 +66,29 @@ impl Supplies {
     }
 }
 
-/// What brings the missing chunks of one stored response, each of them once.
+/// The runs that bring the missing chunks of one stored response, each chunk once.
 pub(crate) struct Supply {
     supplies: Arc<Supplies>,
-    /// As it was when the supply was opened.
+    /// The manifest as it was when the supply was opened.
     pub(crate) manifest: Manifest,
-    /// What every further part must be of; `None` where none can be had.
+    /// Binds further parts to the stored response. `None` if no part can be bound to it.
     pub(crate) binding: Option<Binding>,
     length: OnceLock<u64>,
-    /// A fill has brought all of it.
+    /// Whether a fill has brought the whole body.
     filled: AtomicBool,
-    /// A chunk that a fill brought was lost, and cannot be had before the fill has ended.
+    /// Whether a chunk that the fill had stored was lost. The chunk cannot be fetched again before the fill has
+    /// ended.
     pub(crate) holed: AtomicBool,
-    /// What came for the viewer alone who led the fill.
+    /// The header fields that only the leader of the fill may have.
     withheld: HeaderMap,
-    /// Where the bytes end that were poured, of a body whose length is not known yet.
+    /// How many bytes from the start are in the store, while the length of the body is not known.
     poured: watch::Sender<u64>,
-    /// The farthest chunk up to which viewers have read on.
+    /// The farthest chunk that readers have reached by reading on.
     farthest: watch::Sender<u64>,
-    /// It is poured no faster than it is read.
+    /// Whether the fill goes no faster than its readers.
     paced: watch::Sender<bool>,
     state: Mutex<State>,
-    /// A run has ended, so another one may begin.
+    /// Notified when a run has ended, so another one may begin.
     pub(crate) turn: Notify,
 }
 
@@ -92,7 +96,7 @@ pub(crate) struct Supply {
 struct State {
     runs: Vec<Run>,
     numbers: u64,
-    /// What makes all further runs useless.
+    /// The reason why further runs are useless, if there is one.
     barred: Option<Barred>,
 }
 
@@ -103,12 +107,12 @@ pub(crate) enum Barred {
     NoParts,
 }
 
-/// What became of the wish for a run.
+/// The result of an attempt to begin a run.
 pub(crate) enum Begun {
     Barred(Barred),
-    /// As many are under way as may be.
+    /// As many slices are under way as may be.
     Full,
-    /// Another one brings it.
+    /// Another run brings the chunk.
     UnderWay,
     Run(Running, Range<u64>),
 }
@@ -118,7 +122,7 @@ impl Supply {
         let binding = binding(&manifest);
         let known = OnceLock::new();
         if let Some(length) = length {
-            // The first to be set.
+            // The cell is new, so this cannot fail.
             let _ = known.set(length);
         }
         Self {
@@ -137,55 +141,55 @@ impl Supply {
         }
     }
 
-    /// Bytes of the whole body, where that is known.
+    /// The length of the whole body in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length.get().copied()
     }
 
-    /// Whether whoever reads while it comes may come to a hole.
+    /// Whether a reader of the running fill may come to a chunk that was lost.
     pub(crate) fn has_hole(&self) -> bool {
         self.holed.load(Ordering::Relaxed)
     }
 
-    /// What the answer to the viewer who led the fill has besides.
+    /// The header fields that only the answer to the leader of the fill has.
     pub(crate) fn withheld(&self) -> &HeaderMap {
         &self.withheld
     }
 
-    /// The layout of what is certain by now.
+    /// The layout of the body as far as it is known: of the whole body, or of the bytes that are in the store.
     pub(crate) fn layout(&self) -> Layout {
         let length = self.length().unwrap_or_else(|| *self.poured.borrow());
         Layout { length, ..self.manifest.layout }
     }
 
-    /// Of a body whose length is not known, so many bytes from the start are in the store.
+    /// Records that the first `bytes` of the body are in the store, if the length of the body is not known.
     fn record_poured(&self, bytes: u64) {
         if self.length().is_none() {
             self.poured.send_replace(bytes);
         }
     }
 
-    /// The body has ended: so long it is.
+    /// Records that a fill has brought the whole body, of this `length`.
     pub(crate) fn complete(&self, length: u64) {
         self.filled.store(true, Ordering::Relaxed);
-        // Known before where the inner service said it, and then the same.
+        // If the inner service declared the length, it is set already, to the same value.
         let _ = self.length.set(length);
     }
 
-    /// Whether the fill ended before it had brought all.
+    /// Whether the fill ended before it had brought the whole body.
     pub(crate) fn has_stopped(&self) -> bool {
         let is_pouring = lock(&self.state).runs.iter().any(|run| run.chunks.end == u64::MAX);
         !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
 
-    /// Until so many bytes from the start are in the store.
+    /// Waits until the first `bytes` of the body are in the store.
     pub(crate) async fn wait_for_bytes(&self, bytes: u64) {
-        // The sender is here, so there is no end of it.
+        // The supply owns the sender, so the wait cannot fail.
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// A viewer has read the chunk before `chunk`, and goes on with it. A step at a time: who began far ahead must not pull
-    /// the pace along by a leap.
+    /// Notes that a reader has read the chunk before `chunk` and goes on with it. The farthest chunk moves by one
+    /// chunk at a time: a reader that began far ahead must not speed the fill up by a leap.
     pub(crate) fn note_reader_moved(&self, chunk: u64) {
         self.farthest.send_if_modified(|farthest| {
             let is_farther = chunk > *farthest;
@@ -194,7 +198,8 @@ impl Supply {
         });
     }
 
-    /// Whether nobody knows when `chunk` comes: it is poured no faster than it is read, and nobody has read up to it.
+    /// Whether nobody can tell when `chunk` comes, because the fill goes no faster than its readers and none of them
+    /// is near.
     pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
         let reach = self
             .farthest
@@ -203,29 +208,31 @@ impl Supply {
         *self.paced.borrow() && chunk > reach
     }
 
-    /// From now on it is poured no faster than it is read.
+    /// Records that the fill goes no faster than its readers from now on.
     pub(crate) fn slow_down(&self) {
         self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
     }
 
-    /// Until it is poured no faster than it is read: who waits without reading waits in vain.
+    /// Waits until the fill goes no faster than its readers. From then on, a request that does not read waits in
+    /// vain.
     pub(crate) async fn paced(&self) {
         let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
     }
 
-    /// Until some viewer is no more than `ahead` chunks before `chunk`.
+    /// Waits until some reader is no more than `ahead` chunks before `chunk`.
     pub(crate) async fn reader_near(&self, chunk: u64, ahead: u64) {
         let mut farthest = self.farthest.subscribe();
         let _ = farthest.wait_for(|farthest| chunk <= farthest.saturating_add(ahead)).await;
     }
 
-    /// Opens the run that a fill is.
+    /// Opens the run of a fill.
     pub(crate) fn pour(self: &Arc<Self>, chunks: Range<u64>) -> Running {
         let mut state = lock(&self.state);
         self.run(&mut state, chunks, false)
     }
 
-    /// Opens a run from `index` on, no further than `until`, nor into what others bring.
+    /// Opens a run that begins at `index`, and ends at `until` at the latest, and before chunks that other runs
+    /// bring.
     pub(crate) fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
         let mut state = lock(&self.state);
         if let Some(barred) = state.barred {
@@ -237,13 +244,13 @@ impl Supply {
         if state.runs.iter().any(|run| run.is_bringing(index)) {
             return Begun::UnderWay;
         }
-        // A fill is none of them, and may itself wait for a viewer who waits here.
+        // Fills do not count. A fill may itself wait for a reader that waits here.
         if state.runs.iter().filter(|run| run.is_slice).count() >= self.supplies.most_slices {
             return Begun::Full;
         }
         let limits = state.runs.iter().map(|run| {
             let next = run.progress.borrow().next;
-            // What has landed is there, unless it was lost since; that is for a later run to find.
+            // A chunk that has landed is in the store, unless it was lost since. A later run finds that out.
             if run.chunks.start > index {
                 run.chunks.start
             } else if next > index {
@@ -268,7 +275,7 @@ impl Supply {
         Running { supply: Arc::clone(self), number, progress }
     }
 
-    /// The run that is to bring the chunk.
+    /// The progress of the run that is to bring the chunk.
     pub(crate) fn bringing(&self, index: u64) -> Option<watch::Receiver<Progress>> {
         let state = lock(&self.state);
         state.runs.iter().find(|run| run.is_bringing(index)).map(|run| run.progress.subscribe())
@@ -290,19 +297,16 @@ impl Drop for Supply {
     }
 }
 
-/// What binds further parts to a stored response: the strong validator that it had when its bytes came. Where it had
-/// none then, it has a digest, and a date that became strong with time proves nothing of them.
+/// Binds further parts to a stored response, by the strong validator that the response had when its bytes came. A
+/// response without one has a digest instead. If its date became strong with time, that proves nothing about its
+/// bytes.
 pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
-    // RFC 9110 §14.2: there are parts of a 200 alone.
+    // RFC 9110 §14.2: only a 200 has parts.
     let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
     is_bound.then(|| Binding::of(&manifest.headers)).flatten()
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The duty to end one run. Dropped before that, it has failed.
+/// The duty to end one run. If it is dropped before that, the run has failed.
 pub(crate) struct Running {
     pub(crate) supply: Arc<Supply>,
     pub(super) number: u64,
@@ -314,18 +318,18 @@ impl Running {
         &self.supply
     }
 
-    /// All chunks before `next` are in the store, up to the byte at `offset`.
+    /// Records that all chunks before `next` are in the store, up to the byte at `offset`.
     pub(crate) fn landed(&self, next: u64, offset: u64) {
         self.supply.record_poured(offset);
         self.progress.send_modify(|progress| progress.next = next);
     }
 
-    /// The inner service has given what lands next.
+    /// Records that the chunks which land next come from a call of the inner service.
     pub(crate) fn mark_called(&self) {
         self.progress.send_modify(|progress| progress.called = true);
     }
 
-    /// Whether somebody waits for a chunk of this run, whenever that is asked.
+    /// Returns a function that tells whether somebody waits for a chunk of this run.
     pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let progress = self.progress.clone();
         move || !progress.is_closed()

@@ -1,10 +1,10 @@
-//! What should have been taken out of a store that could not: not to be believed until it is.
+//! Records removals that failed. Lookups ignore those slots until a retry succeeds.
 
 use std::{
     collections::HashMap,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -15,39 +15,40 @@ use super::records::Records;
 use crate::{
     clock::moment,
     format::key::{commit_key, lease_key, Slot},
+    sync::lock,
 };
 
-/// Slots whose records are untrue, as long as the store may still have them.
+/// Slots whose records are no longer true, but may still be in the store.
 #[derive(Default)]
 pub(crate) struct Tombstones {
     slots: Mutex<HashMap<Slot, Doubt>>,
-    /// Whether there are any: a hit looks no further.
+    /// Whether there are any slots. If there are none, a hit reads only this flag.
     any: AtomicBool,
-    /// How often one was noted.
+    /// How many failed removals were noted.
     notes: AtomicU64,
-    /// Whether a task tries to take them out by and by.
+    /// Whether a background task is retrying the removals.
     is_clearing: AtomicBool,
-    /// How often one was not noted, for there were too many.
+    /// How many failed removals were not noted, because there were too many.
     unnoted: AtomicU64,
-    /// How often by the time at which that was seen, and the time.
+    /// The number of unnoted removals that a lookup saw, and the time when a lookup first saw that number.
     seen: Mutex<Option<(u64, SystemTime)>>,
 }
 
-/// What is to be done about a slot.
+/// A failed removal that is to be retried.
 struct Doubt {
-    /// Which note it was.
+    /// The number of this note.
     note: u64,
-    /// Whether those who would put it again are to be kept from it, too.
+    /// Whether other nodes must also lose their leases, so that they cannot put the record again.
     leases: bool,
-    /// When it was tried last.
+    /// When the removal was retried last.
     tried: Option<Instant>,
 }
 
 impl Tombstones {
-    /// Takes the record at `slot` out, and before it the right of other nodes to commit there; if the store cannot, or not
-    /// within the time for one call, nobody here believes it any more.
+    /// Takes away the right of other nodes to commit at `slot`, then removes the record there. If the store cannot do
+    /// both within the time for one call, lookups on this node ignore the record from now on.
     pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
-        // In this order: a fill that has put a record looks for its lease after that.
+        // The order matters: a fill puts its record first, and checks its lease after that.
         let invalidation = timeout(records.limit(), async {
             let are_barred = bar_others(records, slot).await;
             (are_barred, records.remove_record(slot).await.is_ok())
@@ -58,26 +59,27 @@ impl Tombstones {
         }
     }
 
-    /// Takes the record at `slot` out; if the store cannot, nobody here believes it any more.
+    /// Removes the record at `slot`. If the store cannot, lookups on this node ignore the record from now on.
     pub(crate) async fn take_out(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
         if records.remove_record(slot).await.is_err() {
             self.note(records, slot, false);
         }
     }
 
-    /// Whether what lies at `slot` is not to be believed.
+    /// Whether lookups must ignore the record at `slot`.
     pub(crate) fn holds(&self, slot: &Slot) -> bool {
         self.any.load(Ordering::Acquire) && self.slots().contains_key(slot)
     }
 
-    /// Whether a response that was received then may be believed, as far as it depends on what was not noted: that may
-    /// be any which was stored by the time at which this is seen. Whatever is received later may.
+    /// Whether a response received at this time may be used, in spite of the removals that were not noted. Such a
+    /// removal may concern any response that was stored by the time when the cache sees the removal. A response
+    /// received later may be used.
     pub(crate) fn may_believe(&self, received: SystemTime, now: impl FnOnce() -> SystemTime) -> bool {
         let unnoted = self.unnoted.load(Ordering::Acquire);
         if unnoted == 0 {
             return true;
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let since = match *seen {
             Some((count, since)) if count == unnoted => since,
             // A record from before 1970 says 1970.
@@ -87,12 +89,13 @@ impl Tombstones {
         received > since
     }
 
-    /// How much was noted so far.
+    /// How many failed removals were noted so far.
     pub(crate) fn notes(&self) -> u64 {
         self.notes.load(Ordering::Acquire)
     }
 
-    /// What lies at `slot` is true again, as far as it was noted by then: something else was put there.
+    /// Forgets a failed removal at `slot` that was noted before `notes` was read, because another record was put
+    /// there.
     pub(crate) fn forget(&self, slot: &Slot, notes: u64) {
         if self.any.load(Ordering::Acquire) {
             let mut slots = self.slots();
@@ -103,8 +106,8 @@ impl Tombstones {
         }
     }
 
-    /// Whether what lies at `slot` may be believed; tries once more to take out what may not, unless that was tried a
-    /// moment ago.
+    /// Whether the record at `slot` may be used. If it may not, retries the removal, unless that was tried a moment
+    /// ago.
     pub(crate) async fn retry_if_due(&self, records: &Records, slot: &Slot) -> bool {
         let now = moment();
         let is_early = |tried| now.saturating_duration_since(tried) < records.limit();
@@ -115,7 +118,7 @@ impl Tombstones {
         !tried.is_some_and(is_early) && self.retry(records, slot).await
     }
 
-    /// Tries once more to take out what lies at `slot`; says whether that may be believed now.
+    /// Retries the removal of the record at `slot`. Returns whether the slot may be used now.
     async fn retry(&self, records: &Records, slot: &Slot) -> bool {
         let (note, leases) = match self.slots().get_mut(slot) {
             None => return true,
@@ -124,7 +127,7 @@ impl Tombstones {
                 (doubt.note, doubt.leases)
             }
         };
-        // A store that does not even do that has no time for the record either.
+        // A store that cannot even do that has no time for the record either.
         let are_taken = !leases || bar_others(records, slot).await;
         if are_taken {
             self.leases_are_taken(slot, note);
@@ -136,11 +139,12 @@ impl Tombstones {
         is_out && !self.holds(slot)
     }
 
-    /// What lies at `slot`, or will by then, is taken out once more before anybody here looks at it; and if nobody does,
-    /// by and by, for other nodes may.
+    /// Notes that the record at `slot`, also one put there by then, must be removed before lookups on this node use
+    /// it. A background task retries as well, because other nodes may use the record.
     fn note(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot, leases: bool) {
         let mut slots = self.slots();
-        // A store that is down for long must not fill this process's memory. Then all that it holds is in doubt.
+        // A store that is down for long must not fill this process's memory. At the limit, all of its records are in
+        // doubt.
         if slots.len() >= MOST && !slots.contains_key(slot) {
             self.unnoted.fetch_add(1, Ordering::AcqRel);
         } else {
@@ -154,14 +158,14 @@ impl Tombstones {
         }
     }
 
-    /// Those who have the leases from now on are not to be kept from anything by this note.
+    /// Notes that the leases are taken away. Nodes that get them from now on may commit.
     fn leases_are_taken(&self, slot: &Slot, note: u64) {
         if let Some(doubt) = self.slots().get_mut(slot).filter(|doubt| doubt.note == note) {
             (doubt.leases, doubt.tried) = (false, Some(moment()));
         }
     }
 
-    /// The slot that is to be tried next; if there is none, nobody tries from now on.
+    /// The slot to retry next. If there is none, the background task ends.
     fn longest_untried(&self) -> Option<Slot> {
         let slots = self.slots();
         let first = slots.iter().min_by_key(|(_, doubt)| doubt.tried).map(|(slot, _)| slot.clone());
@@ -171,7 +175,7 @@ impl Tombstones {
         first
     }
 
-    /// All slots, those first that were not tried for longest.
+    /// All slots, those first that have waited longest for a retry.
     fn in_order(&self) -> Vec<Slot> {
         let mut slots: Vec<_> =
             self.slots().iter().map(|(slot, doubt)| (doubt.tried, slot.clone())).collect();
@@ -185,12 +189,12 @@ impl Tombstones {
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Doubt>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
 
-/// Keeps other nodes from putting what they fetched for `slot` before now: those who fill without a lease see the mark, the
-/// others lose theirs. Says whether that is done.
+/// Keeps other nodes from putting a response that they fetched for `slot` before now. Nodes that fill without a lease
+/// see the mark; the others lose their leases. Returns whether the store has done all that.
 async fn bar_others(records: &Records, slot: &Slot) -> bool {
     if records.mark_invalidation(slot).await.is_err() {
         return false;
@@ -206,8 +210,8 @@ async fn bar_others(records: &Records, slot: &Slot) -> bool {
     true
 }
 
-/// Tries again and again to take out what should be, until all is: with the first call that the store answers, and after a
-/// second at the latest, for other nodes may believe it.
+/// Retries the removals until all have succeeded. The next try comes when the store answers some call, and after a
+/// second at the latest, because other nodes may use the records.
 async fn cleared(tombstones: Weak<Tombstones>, records: Weak<Records>) {
     loop {
         if let Some(records) = records.upgrade() {
@@ -224,14 +228,14 @@ async fn cleared(tombstones: Weak<Tombstones>, records: Weak<Records>) {
         }
         for slot in tombstones.in_order() {
             if !tombstones.retry(&records, &slot).await {
-                // The others would most likely fail as well, and come first the next time.
+                // The other removals would most likely fail as well, and come first the next time.
                 break;
             }
         }
     }
 }
 
-/// Slots in doubt, each with some hundred bytes; a test has not the time to fill them all.
+/// The most slots that are noted, each with some hundred bytes. Tests have no time to fill that many.
 const MOST: usize = if cfg!(test) { 16 } else { 65_536 };
 
 #[cfg(test)]
@@ -264,7 +268,7 @@ mod tests {
         VideoCacheLayer,
     };
 
-    /// A store that takes nothing out.
+    /// A store that removes nothing.
     #[derive(Default)]
     struct Sticky(Mutex<HashMap<String, Bytes>>);
 
@@ -331,7 +335,7 @@ mod tests {
                 tombstones.invalidate(records, &target(name).primary).await;
                 assert!(!finds(&engine, &target(name), Accepted::Nothing).await);
             }
-            // One of those that are noted, once more: that takes no room.
+            // A slot that is noted already takes no more room.
             tombstones.invalidate(records, &target(0).primary).await;
             assert!(finds(&engine, &target(MOST), Accepted::Nothing).await);
 
@@ -339,7 +343,7 @@ mod tests {
             for name in 0..MOST + 3 {
                 assert!(!finds(&engine, &target(name), Accepted::Nothing).await, "{name}");
             }
-            // Who has just fetched it knows better, and so does everybody about what comes later.
+            // The request that has just fetched it may use it. A response that comes later may be used by all.
             assert!(finds(&engine, &target(MOST), Accepted::Own(Generation(1))).await);
             let later = start.max(UNIX_EPOCH) + Duration::from_secs(1);
             *clock.0.lock().unwrap() = later;
@@ -347,7 +351,7 @@ mod tests {
             assert!(finds(&engine, &target(MOST), Accepted::Nothing).await);
             assert!(!finds(&engine, &target(MOST + 1), Accepted::Nothing).await);
 
-            // The next one puts that in doubt again.
+            // The next removal that is not noted puts that response in doubt again.
             tombstones.invalidate(records, &target(MOST + 2).primary).await;
             assert!(!finds(&engine, &target(MOST), Accepted::Nothing).await);
         }

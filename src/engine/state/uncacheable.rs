@@ -1,8 +1,8 @@
-//! Which keys were answered lately by what cannot be stored: their requests pass at once, with their ranges.
+//! Remembers keys whose answers could not be stored. Requests for them pass at once, with their ranges.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -12,22 +12,24 @@ use crate::{
     format::key::Slot,
     semantics::{cache_status::Refusal, vary::selecting_value},
     stripes::Stripes,
+    sync::lock,
 };
 
-/// A bounded, forgetful memory; keys that fall on one place replace each other.
+/// A bounded memory that forgets: keys that share a place replace each other.
 ///
-/// A place holds a few hundred bytes as a rule, and 5 KiB at most: of the values that a client sent it holds a hash.
+/// A place usually holds a few hundred bytes, and at most 5 KiB: it keeps only a hash of the values that a client
+/// sent.
 pub(crate) struct Uncacheable {
     places: Stripes<Mutex<Option<Pass>>, 1024>,
-    /// Hashes values; nobody outside of this process can make two that meet.
+    /// Hashes values with random keys, so that nobody outside this process can find two values that collide.
     hasher: RandomState,
-    /// How long a key is passed before its answer is judged again.
+    /// How long requests for a key pass before its answer is judged again.
     ttl: Duration,
 }
 
 struct Pass {
     slot: Slot,
-    /// By which fields the answer was selected, and a hash of their values: it says nothing of requests that differ.
+    /// The fields that selected the answer, and a hash of their values. Requests with other values are not concerned.
     selecting: Vec<HeaderName>,
     values: u64,
     of: Client,
@@ -35,7 +37,8 @@ struct Pass {
     refusal: Refusal,
 }
 
-/// By which fields the client said who it is. Its answer says nothing of clients that have none of these.
+/// The fields by which the client identified itself. The answer says nothing about clients that do not send the same
+/// fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Client {
     authorization: bool,
@@ -59,8 +62,8 @@ impl Uncacheable {
         Self { places: Stripes::default(), hasher: RandomState::new(), ttl }
     }
 
-    /// Remembers why the answer for `slot`, selected by these fields of this request, was not stored, if the next answer
-    /// will hardly be another.
+    /// Remembers why the answer for `slot` was not stored, if the next answer will hardly differ. These fields of
+    /// this request selected the answer.
     pub(crate) fn remember(
         &self,
         slot: &Slot,
@@ -76,11 +79,11 @@ impl Uncacheable {
         *self.place(slot) = Some(Pass { slot: slot.clone(), selecting, values, of, since: now, refusal });
     }
 
-    /// Why a fill for `slot` on behalf of this request would be in vain, if that was found out lately.
+    /// Why a fill for `slot` on behalf of this request would be in vain, if the cache found that out lately.
     pub(crate) fn recall(&self, slot: &Slot, request: &HeaderMap, now: SystemTime) -> Option<Refusal> {
         let place = self.place(slot);
         let pass = place.as_ref().filter(|pass| pass.slot == *slot && self.is_about(pass, request))?;
-        // A clock set back makes a memory of the future: no memory at all.
+        // If the clock was set back, the memory lies in the future and does not count.
         (now.duration_since(pass.since).ok()? < self.ttl).then_some(pass.refusal)
     }
 
@@ -95,18 +98,18 @@ impl Uncacheable {
         pass.of.is_like(request) && self.values(&pass.selecting, request) == pass.values
     }
 
-    /// A hash of the values that a request has of these fields.
+    /// A hash of the values that the request has for these fields.
     fn values(&self, names: &[HeaderName], request: &HeaderMap) -> u64 {
         let values = names.iter().map(|name| selecting_value(request, name));
         self.hasher.hash_one(values.collect::<Vec<_>>())
     }
 
     fn place(&self, slot: &Slot) -> MutexGuard<'_, Option<Pass>> {
-        self.places.of(slot).lock().unwrap_or_else(PoisonError::into_inner)
+        lock(self.places.of(slot))
     }
 }
 
-/// Whether the reason will hold for the next request too: it lies not in this moment's load.
+/// Whether the reason will hold for the next request too, because it does not depend on the load of the moment.
 fn is_lasting(refusal: Refusal) -> bool {
     refusal.is_of_the_response()
         || matches!(refusal, Refusal::NoParts | Refusal::StoreLost | Refusal::TooLarge)

@@ -1,4 +1,4 @@
-//! The blocks that the disk is divided into: how large they are, and which of them goes first.
+//! The blocks of the disk: their size, and the order in which they are evicted.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,7 +12,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::code::{LONGEST_KEY, OVERHEAD};
 use crate::error::Error;
 
-/// How a disk is divided. foyer keeps each block in a file, and evicts by the block.
+/// The division of a disk. foyer keeps each block in a file, and evicts whole blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Division {
     pub(super) block: u64,
@@ -21,10 +21,10 @@ pub(super) struct Division {
 }
 
 impl Division {
-    /// Divides `disk` bytes for values of up to `largest` bytes.
+    /// Divides `disk` bytes for values of at most `largest` bytes.
     pub(super) fn of(disk: u64, largest: u64) -> Result<Self, Error> {
         let largest_record = record(u64::from(LONGEST_KEY), largest);
-        // No larger than they need be, for much is evicted with a block; but each costs an open file.
+        // A small block evicts few values at a time, and each block costs an open file.
         let smallest = PAGE + largest_record * RECORDS_PER_BLOCK;
         let block = pages(disk / BLOCKS).clamp(smallest, LARGEST_BLOCK);
         let blocks = disk / block;
@@ -34,41 +34,42 @@ impl Division {
         Ok(Self { block, blocks, largest_record })
     }
 
-    /// What is there at least, of the values put last: not what is left at the end of each block, nor the block that is
-    /// being written, nor the one that is kept clean.
+    /// The bytes of the latest values that the disk always holds. The end of each block, the block that is being
+    /// written and the clean block do not count.
     pub(super) fn capacity(&self) -> u64 {
         (self.blocks - 2) * (self.block - self.largest_record)
     }
 
-    /// How many bytes of records may wait to be written: what fits into a block with the pages of its index, so that what
-    /// foyer writes at once is in two blocks at most.
+    /// How many bytes of records may wait to be written. They fit into one block with the pages of its index, so that
+    /// one batch of foyer spans at most two blocks.
     ///
-    /// It writes the blocks of one batch all at the same time, and each is as old as its last write. Of two blocks only
-    /// the first is ended, so they are ended in their order; of more, a later one may be ended, and evicted, before an
-    /// earlier one, and what it had replaced or removed would be there again after a restart.
+    /// foyer writes all blocks of a batch at the same time, and orders blocks by their last write. With two blocks,
+    /// only the first one is complete, so the order is right. With three, a later block could be complete and evicted
+    /// before an earlier one. Values that the later block had replaced or removed would then be back after a restart.
     pub(super) fn buffer(&self) -> u64 {
         let records = self.block / PAGE * INDEXED / (INDEXED + 1) - 1;
         BUFFER.max(self.largest_record * 4).min(records * PAGE)
     }
 }
 
-/// How much of the disk a key and a value take.
+/// The bytes of the disk that a key and a value take.
 pub(super) fn record(key: u64, value: u64) -> u64 {
     pages(OVERHEAD.saturating_add(key).saturating_add(value))
 }
 
-/// So many bytes in whole pages.
+/// Rounds bytes up to whole pages.
 fn pages(bytes: u64) -> u64 {
     bytes.div_ceil(PAGE).saturating_mul(PAGE)
 }
 
-/// Makes the files of an earlier time ready for a division, and tells the order in which their blocks were written.
+/// Prepares the files of an earlier store for a division, and returns the order in which their blocks were written.
 ///
-/// If one of them is of another division, all of them go: whichever stayed, or came back one day, would bring back what
-/// was replaced or removed in those that went. The oldest goes first, so that this is so wherever it is broken off.
+/// If one file belongs to another division, all files are removed. A file that stayed would bring back values that the
+/// removed files had replaced or removed. The oldest file is removed first, so that this holds even if the process is
+/// killed here.
 ///
-/// Of those that stay the oldest are marked clean until there is a clean one. foyer makes a block clean when it has
-/// taken the last; killed between the two, it would wait for a clean block for ever.
+/// If all files stay, the oldest are marked clean until there is a clean block. foyer cleans a block once it has taken
+/// the last clean one. After a kill between the two, foyer would wait for a clean block for ever.
 pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<OldestFirst> {
     let mut files = files(directory, First::of)?;
     let mut all_fit = true;
@@ -80,7 +81,7 @@ pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<Oldest
         files.clear();
     }
     for (_, _, path) in files.iter().filter(|(first, ..)| *first == First::Damaged) {
-        // foyer would write it again from its beginning, and might take what is left behind that for newer than it is.
+        // foyer would write the file from its beginning, and might take its older remains for newer values.
         fs::remove_file(path)?;
     }
     files.retain(|(first, ..)| matches!(first, First::Record(_)));
@@ -92,14 +93,14 @@ pub(super) fn prepare(directory: &Path, division: Division) -> io::Result<Oldest
     Ok(OldestFirst::new(files.into_iter().map(|(_, block, _)| block).collect()))
 }
 
-/// Removes all blocks, the oldest first: whatever is left then has all that was put after it.
+/// Removes all blocks, the oldest first. After a failure midway, the rest is still a complete tail of the writes.
 pub(super) fn remove_all(directory: &Path) -> io::Result<()> {
-    // Which cannot be read must not keep the others.
+    // An unreadable file must not keep the others.
     let first = |path: &Path| Ok(First::of(path).unwrap_or(First::Damaged));
     files(directory, first)?.into_iter().try_for_each(|(_, _, path)| fs::remove_file(path))
 }
 
-/// Has the system write down what was written to the blocks.
+/// Syncs all blocks to the disk.
 pub(super) fn sync(directory: &Path) -> io::Result<()> {
     let sync = |path| OpenOptions::new().write(true).open(path)?.sync_all();
     files(directory, |_| Ok(First::Clear))?.into_iter().try_for_each(|(_, _, path)| sync(path))
@@ -121,27 +122,27 @@ fn files(
     Ok(files)
 }
 
-/// The number of the block in the file of this name; the name is foyer's.
+/// The number of the block in a file of this name. foyer chooses the names.
 fn block_of(name: &str) -> Option<u32> {
     name.strip_prefix("foyer-storage-direct-fs-")?.parse().ok()
 }
 
-/// The first page of a block: the index of its first records. The order is that of age.
+/// The first page of a block: the index of its first records. The order of the variants is the order of age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum First {
-    /// foyer clears it when it makes a block clean.
+    /// foyer clears the page when it cleans the block.
     Clear,
-    /// Without its checksum; foyer takes the block for a clean one.
+    /// The checksum is wrong. foyer takes the block for a clean one.
     ///
-    /// A kill does not leave a page torn, for it is written to the system's memory at once. A failure of the machine or of
-    /// the disk may, and then what was put or removed there is lost.
+    /// A kill cannot tear a page, because one call writes it to the system's memory. A failure of the machine or the
+    /// disk can tear a page. The puts and removes there are then lost.
     Damaged,
     /// The number of the first record, which foyer counts through.
     Record(u64),
 }
 
 impl First {
-    /// When the file was written last says nothing: foyer touches them all when it opens.
+    /// The file's time does not tell its age, because foyer touches all files when it opens.
     fn of(path: &Path) -> io::Result<Self> {
         let mut page = Vec::with_capacity(PAGE_BYTES);
         fs::File::open(path)?.take(PAGE).read_to_end(&mut page)?;
@@ -152,7 +153,7 @@ impl First {
     }
 }
 
-/// A checksum of 8 bytes, a count of 4, and the hash of the first key are before the number.
+/// Before the number come a checksum of 8 bytes, a count of 4, and the hash of the first key.
 fn record_of(page: &[u8]) -> Option<u64> {
     let (checksum, indexed) = page.split_first_chunk()?;
     if u64::from_be_bytes(*checksum) != xxh64(indexed, 0) {
@@ -161,15 +162,15 @@ fn record_of(page: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*indexed.get(12..)?.first_chunk()?))
 }
 
-/// Has the blocks evicted in the order in which they were written, by earlier processes too.
+/// Evicts blocks in the order in which they were written, by this process and earlier ones.
 ///
-/// So a value never outlives the one that replaced it, or its removal: foyer reads all blocks when it opens, and what
-/// is left of a key would be taken for the last that was put.
+/// So a value is always evicted before the value that replaced it, or its removal. foyer reads all blocks when it
+/// opens, and takes the last record of a key that it finds for the last one that was put.
 #[derive(Debug)]
 pub(super) struct OldestFirst {
-    /// Of the blocks written by earlier processes: the oldest first.
+    /// The blocks of earlier processes, the oldest first.
     before: Vec<u32>,
-    /// Of those evictable: the block and its age, as a number that grows.
+    /// The evictable blocks, each with a number that grows with its write.
     evictable: Vec<(u64, u32)>,
     next: u64,
 }
@@ -222,13 +223,13 @@ const CLEAN_BLOCKS: usize = 1;
 /// At most a quarter of a block is lost at its end.
 const RECORDS_PER_BLOCK: u64 = 4;
 
-/// How many records one page of foyer's indexes has.
+/// The number of records in one page of foyer's index.
 const INDEXED: u64 = 170;
 
-/// foyer's offsets in a block have 32 bits.
+/// The offsets in a block have 32 bits in foyer.
 const LARGEST_BLOCK: u64 = 2 << 30;
 
-/// What may wait to be written. foyer has two buffers of this size, and touches what it needs of them.
+/// The bytes that may wait to be written. foyer has two buffers of this size, and touches only the used part of them.
 const BUFFER: u64 = 64 << 20;
 
 #[cfg(test)]
@@ -265,7 +266,7 @@ mod tests {
         let division = Division::of(4 << 20, 4096).unwrap();
         let path = |block: u32| folder.join(format!("foyer-storage-direct-fs-{block:08}"));
         for (block, number) in [(0, 70), (1, 50), (2, 60)] {
-            // Of one record, and nothing more.
+            // A block with one record.
             let mut page = vec![0; usize::try_from(division.block).unwrap()];
             page[11] = 1;
             page[20..28].copy_from_slice(&u64::to_be_bytes(number));
@@ -287,7 +288,7 @@ mod tests {
         let mut order = OldestFirst::new(vec![1, 2, 0, 5]);
         let evictable = HashSet::new();
         let info = || EvictionInfo { blocks: &[], evictable: &evictable, clean: 0 };
-        // foyer tells of those it finds in no order.
+        // foyer reports the blocks that it finds in no order.
         for block in [5, 0, 2, 1] {
             order.on_block_evictable(info(), block);
         }

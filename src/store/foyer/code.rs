@@ -1,7 +1,7 @@
-//! How keys and values lie on the disk.
+//! The format of keys and values on the disk.
 //!
-//! Types of our own with a [`Code`] of our own: with foyer's feature `serde` on, by whatever else is in the build, foyer
-//! would write all types that it knows itself in another format.
+//! The types and their [`Code`] are our own. If another crate in the build switches on foyer's feature `serde`, foyer
+//! writes all types that it knows in another format.
 
 use std::{
     borrow::Borrow,
@@ -16,7 +16,7 @@ use foyer::{Code, Error, ErrorKind, Result};
 pub(super) struct Key(Box<str>);
 
 impl Key {
-    /// `None` if it is longer than any key of the cache.
+    /// Returns `None` for a key that is longer than any key of the cache.
     pub(super) fn new(key: &str) -> Option<Self> {
         (key.len() <= usize::from(LONGEST_KEY)).then(|| Self(key.into()))
     }
@@ -56,13 +56,13 @@ impl Code for Key {
     }
 }
 
-/// What lies under a key.
+/// The state of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// What was put.
+    /// The value that was put.
     Put(Bytes),
-    /// Nothing, since a remove. It is written like a value, for whatever was put before may lie on the disk until its
-    /// block is written again, and foyer would find it there after a restart.
+    /// The key was removed. The removal is written like a value. The earlier value may stay on the disk until its block
+    /// is written again, and foyer would find it there after a restart.
     Removed,
 }
 
@@ -134,17 +134,24 @@ fn malformed(what: &'static str) -> Error {
     Error::new(ErrorKind::Parse, what)
 }
 
-/// Eight times what the cache's keys need.
+/// Eight times the longest key of the cache.
 pub(super) const LONGEST_KEY: u16 = 1024;
 
-/// The largest chunk that can be set, and room for what it is sealed with.
+/// The largest chunk size, and room for a trailer.
 pub(super) const LARGEST_VALUE: u32 = (64 << 20) + 4096;
 
-/// What is written beside the bytes of a key and a value: foyer's header, and the lengths here.
+/// The bytes written beside a key and a value: the header of foyer, and the lengths here.
 pub(super) const OVERHEAD: u64 = 36 + 2 + 5;
 
 const KIND_PUT: u8 = 1;
 const KIND_REMOVED: u8 = 2;
+
+/// A length as the stores count it.
+pub(super) fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+pub(super) const TOO_LARGE: &str = "value is larger than the store takes";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! [`Inside`]: what a store shares with the task that looks after its writes.
+//! [`Inside`]: the state that a store shares with the task that watches its writes.
 
 use std::{
     fs::File,
@@ -27,7 +27,7 @@ pub(super) struct Inside {
     pub(super) cache: HybridCache<Key, Value>,
     pub(super) directory: PathBuf,
     pub(super) runtime: Handle,
-    /// The bytes of the disk, and of what may wait to be written.
+    /// The bytes of the disk, and the bytes that may wait to be written.
     pub(super) disk: u64,
     pub(super) buffer: u64,
     pub(super) queue: SyncMutex<Queue>,
@@ -35,12 +35,12 @@ pub(super) struct Inside {
     pub(super) one_put: Mutex<()>,
     pub(super) one_flush: Mutex<()>,
     pub(super) stripes: Stripes<Stripe, 64>,
-    /// The directory's. Who has it locked may remove the blocks.
+    /// The lock file of the directory. A holder of this mutex may remove the blocks.
     pub(super) lock: SyncMutex<Option<File>>,
 }
 
 impl Inside {
-    /// Reads from the disk, into memory too if nothing was put meanwhile.
+    /// Reads from the disk. The value also goes into memory if no key of the stripe changed meanwhile.
     pub(super) async fn load(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         let stripe = self.stripe(key);
         let before = stripe.changes();
@@ -59,8 +59,8 @@ impl Inside {
         Ok(found)
     }
 
-    /// What foyer has. What it finds damaged it takes out of its index, and also what it found moved while it read: that
-    /// is told to the queue before anybody can mistake it for a write that failed.
+    /// Reads a value from foyer. foyer takes a damaged value out of its index, and also one that moved during the read.
+    /// The queue learns of that in the same turn, so that no caller mistakes the missing entry for a failed write.
     async fn find(&self, key: &str) -> Result<Load<Key, Value, HybridCacheProperties>, BoxError> {
         let stripe = self.stripe(key);
         let storage = self.cache.storage();
@@ -76,7 +76,8 @@ impl Inside {
             if was_known && matches!(found, Ok(Load::Throttled | Load::Miss)) {
                 let queue = self.queue();
                 stripe.doubt(queue.put);
-                // Without a look at the disk it was not in the index: a write may have failed since it was known.
+                // Without a read of the disk, the key was already missing from the index. A write may have failed
+                // meanwhile.
                 if has_read {
                     queue.lose(key);
                 }
@@ -90,19 +91,20 @@ impl Inside {
         self.cache.memory().get(key).map(|entry| entry.value().clone())
     }
 
-    /// Whether there can be anything under the key, in memory, in the queue or on the disk.
+    /// Whether the key may have a value in memory, in the queue or on the disk.
     pub(super) fn is_known(&self, key: &str) -> bool {
         let queue = self.queue();
         let doubted = self.stripe(key).doubted();
-        // What waits to be written is not in foyer's index yet, and what foyer took out of it may be on the disk until that
-        // is written all over.
+        // A waiting value is not in foyer's index yet. A value that foyer took out of its index may be on the disk
+        // until the whole disk is written again.
         queue.put != queue.written
             || (doubted > 0 && queue.put.saturating_sub(doubted) < self.disk)
             || self.cache.storage().may_contains(key)
             || self.cache.memory().contains(key)
     }
 
-    /// Gives back the directory of a disk that failed, without the blocks; or keeps it, as long as this process lives.
+    /// Releases the directory of a failed disk if its blocks can be removed. Otherwise the directory stays locked as
+    /// long as this process lives.
     pub(super) fn leave(&self) {
         let mut lock = self.lock();
         if lock.is_some() && remove_all(&self.directory).is_ok() {
@@ -116,7 +118,7 @@ impl Inside {
 
     pub(super) fn check_open(&self) -> Result<(), BoxError> {
         if self.closed.load(Ordering::Acquire) {
-            return Err("the store is closed".into());
+            return Err("store is closed".into());
         }
         Ok(())
     }

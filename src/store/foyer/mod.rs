@@ -1,14 +1,15 @@
 //! [`FoyerStore`]: memory and a disk, through the `foyer` crate.
 //!
-//! What foyer leaves to its user, and a [`Store`] must not: it drops what is put faster than it is written, without a
-//! word, and a read that overlaps with a put or a remove can leave the old value in memory. So puts go through a
-//! queue that is never longer than foyer's buffer, and reads are foyer's two halves, put together here.
+//! foyer silently drops values that are put faster than it writes them. A read of foyer that overlaps with a put or a
+//! remove can leave the old value in memory. A [`Store`] must do neither. So puts here go through a queue that is never
+//! longer than foyer's buffer, and a read calls foyer's memory and foyer's disk one after the other.
 
 mod blocks;
 mod code;
 mod inside;
 mod options;
 mod queue;
+mod writing;
 
 use std::{
     fmt, mem,
@@ -19,31 +20,34 @@ use std::{
 use bytes::Bytes;
 
 pub use self::options::FoyerOptions;
-use self::{code::Value, inside::Inside};
+use self::{
+    code::{length, Value, TOO_LARGE},
+    inside::Inside,
+};
 use super::{is_chunk, Store};
 use crate::error::{BoxError, Error};
 
-/// Keeps values in memory and on a disk, and has those of the disk again after a restart.
+/// Keeps values in memory and on a disk. The values on the disk survive a restart.
 ///
-/// For one process with a disk of its own. What is put is in memory at once and is written to the disk soon; what falls
-/// out of memory is read from the disk. The disk is filled in blocks, a sixty-fourth of it each, and when it is full the
-/// block that was written first is written again, whatever of it was read: so the disk keeps what was stored last, and
-/// memory what is read most.
+/// The store is for one process with its own disk. A put value is in memory at once, and on the disk soon. A value that
+/// memory has evicted is read from the disk. The disk has blocks of a sixty-fourth of its size each. When the disk is
+/// full, the store reuses the block that was written first, even if its values are read often. So the disk keeps the
+/// values that were stored last, and memory keeps the values that are read most.
 ///
-/// - **The directory** must be there, and is the store's alone. A second process that opens it gets an error, and so
-///   does the same process as long as the first store there is not [closed](Self::close).
-/// - **A restart** keeps all that was written. Call [`close`](Self::close) before the process ends, or what was put in
-///   the last moments is lost. If the process is killed, only chunks are: the put of a record, and every remove,
-///   ends when it is written.
-///   Nothing comes back as what it was not: each value is read with its key and a checksum.
-/// - **A failure of the machine** may lose what was put or removed since the store was last closed, so that an older
-///   record is there again: only `close` waits for the disk itself.
-/// - **A disk that cannot be written** ends the writing for good: puts and removes are errors, what is there is still read,
-///   and the blocks go, for foyer writes on in places where a removal may be. The next store in the directory starts empty.
-/// - **Other memory and disk sizes** may be given the next time. A disk of another size starts empty, unless it has the
-///   same blocks and more of them.
-/// - **The largest value** is 4 MiB and something unless [`FoyerOptions`] says otherwise; chunks are cut to fit.
-/// - **Beside `memory`**, values that wait to be written take up to 64 MiB in foyer's two buffers each.
+/// - **Directory.** It must exist, and belongs to the store alone. A second process that opens it gets an error. So
+///   does the same process until the first store there is [closed](Self::close).
+/// - **Restart.** All written values stay. Call [`close`](Self::close) before the process ends, or the last values are
+///   lost. A killed process loses only chunks, because the put of a record and every remove end once they are written.
+///   Each value is read with its key and a checksum.
+/// - **Failure of the machine.** Puts and removes since the last `close` may be lost, so that an older record comes
+///   back. Only `close` waits for the disk itself.
+/// - **Failure of the disk.** If a write fails, the store stops writing for good. Puts and removes fail, and reads go
+///   on. The store deletes its blocks, because foyer may overwrite a removal there. The next store in the directory
+///   starts empty.
+/// - **Other sizes.** The next store may have another memory and disk size. A disk of another size starts empty, unless
+///   it has the same blocks and more of them.
+/// - **Largest value.** 4 MiB and 40 bytes, unless [`FoyerOptions`] sets another. The cache cuts its chunks to fit.
+/// - **Beside `memory`.** Values that wait to be written take up to 64 MiB in each of foyer's two buffers.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -53,7 +57,7 @@ use crate::error::{BoxError, Error};
 /// let store = FoyerStore::open("/var/cache/video", 2 << 30, 200 << 30).await?; // 2 GiB and 200 GiB
 /// let store = Arc::new(store);
 /// let layer = VideoCacheLayer::new(Arc::clone(&store));
-/// // … and when the server has shut down:
+/// // After the server has shut down:
 /// store.close().await?;
 /// # Ok(())
 /// # }
@@ -62,6 +66,24 @@ pub struct FoyerStore {
     inside: Arc<Inside>,
     options: FoyerOptions,
     capacity: u64,
+}
+
+impl FoyerOptions {
+    /// Opens the store in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) for a largest value of zero or more than 64 MiB and 4 KiB, and for a disk
+    /// without room for about 32 of them. [`is_store`](Error::is_store) if the directory does not exist, cannot be
+    /// written, or is in use.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
+        let (inside, capacity) = self.opened(directory.as_ref()).await?;
+        Ok(FoyerStore { inside: Arc::new(inside), capacity, options: self })
+    }
 }
 
 impl FoyerStore {
@@ -79,16 +101,16 @@ impl FoyerStore {
         FoyerOptions::new(memory, disk).open(directory).await
     }
 
-    /// Writes all that was put, has the system write it to the disk itself, and gives the directory back. Call it when the
-    /// process shuts down; from then on, each call of the store is an error.
+    /// Writes all values, syncs them to the disk, and releases the directory. Call it when the process shuts down.
+    /// Later calls of the store fail.
     ///
     /// # Errors
     ///
-    /// [`is_store`](Error::is_store) if not all was written.
+    /// [`is_store`](Error::is_store) if a value was not written.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the store closed to calls; another call of it does the rest.
+    /// If the future is dropped, the store refuses further calls. Another `close` does the rest.
     pub async fn close(&self) -> Result<(), Error> {
         let inside = &self.inside;
         let all = {
@@ -100,7 +122,7 @@ impl FoyerStore {
         let (cache, directory) = (inside.cache.clone(), inside.directory.clone());
         let closed = inside.guarded(async move { Ok(cache.storage().close().await?) }).await;
         let cache = inside.cache.clone();
-        // Does nothing more, but would be done when the cache is dropped.
+        // The call has no more work, but foyer would make it when the cache is dropped.
         let done = inside.guarded(async move { Ok(cache.close().await?) }).await;
         if inside.queue().has_failed {
             inside.leave();
@@ -122,7 +144,7 @@ impl Store for FoyerStore {
         if let Some(value) = inside.in_memory(key) {
             return Ok(value.put());
         }
-        // A crowd that comes for one chunk reads it once.
+        // Concurrent reads of one chunk read the disk once.
         let _one_at_a_time = inside.stripe(key).reading.lock().await;
         if let Some(value) = inside.in_memory(key) {
             return Ok(value.put());
@@ -143,7 +165,7 @@ impl Store for FoyerStore {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        // Anybody can have anything invalidated; what is not there need not be written down.
+        // Any client can invalidate any URL. A removal is written only for a key that may have a value.
         self.inside.check_open()?;
         self.inside.check_disk(key)?;
         if !self.inside.is_known(key) {
@@ -158,7 +180,7 @@ impl Store for FoyerStore {
         Some(self.options.max_value_size)
     }
 
-    /// What the disk holds in any case; memory holds some of the same.
+    /// The bytes that the disk always holds. Memory holds some of the same values.
     fn capacity(&self) -> Option<u64> {
         Some(self.capacity)
     }
@@ -169,8 +191,8 @@ impl Store for FoyerStore {
 }
 
 impl Drop for FoyerStore {
-    /// Without [`close`](FoyerStore::close), foyer goes on writing behind our back: the directory stays locked as long as
-    /// this process lives.
+    /// Without [`close`](FoyerStore::close), foyer still writes in the background. So the directory stays locked as
+    /// long as this process lives.
     fn drop(&mut self) {
         if let Some(lock) = self.inside.lock().take() {
             mem::forget(lock);
@@ -183,12 +205,6 @@ impl fmt::Debug for FoyerStore {
         f.debug_struct("FoyerStore").field("options", &self.options).finish_non_exhaustive()
     }
 }
-
-fn length(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-const TOO_LARGE: &str = "the value is larger than the store was opened for";
 
 #[cfg(test)]
 mod tests {
@@ -209,7 +225,7 @@ mod tests {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("tower-video-cache-unit-{}-{number}", process::id()));
-        // Left by a process that was killed, and had this number before.
+        // A killed process with this number may have left it.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
         folder
@@ -219,7 +235,7 @@ mod tests {
         let folder = folder();
         let store =
             FoyerOptions::new(1 << 20, 8 << 20).max_value_size(100 << 10).open(&folder).await.unwrap();
-        // Its files are open, and that will do.
+        // Its files are open, which is enough.
         fs::remove_dir_all(&folder).unwrap();
         store
     }
@@ -253,8 +269,8 @@ mod tests {
         }
     }
 
-    /// As foyer leaves it when it could not write: what it drops is not in its index, and it says nothing. Nobody watches
-    /// who would look before that.
+    /// The state after a failed write of foyer: the dropped value is not in its index, and foyer reports no error. No
+    /// task watches the queue yet.
     async fn unwritten(store: &FoyerStore, key: &str, value: Value) -> Arc<Waiting> {
         let waiting = store.inside.enqueue(key, value).await.unwrap();
         store.inside.cache.storage().wait().await;
@@ -279,7 +295,7 @@ mod tests {
         let before = store.inside.enqueue("m/key", Value::Put(Bytes::from_static(b"before"))).await.unwrap();
         store.inside.settled(&before).await.unwrap();
         let waiting = unwritten(&store, "m/key", Value::Removed).await;
-        // One that nobody asks how far it is, as of a viewer who is slow.
+        // A read that is not polled, as for a slow client.
         let _read = store.inside.stripe("m/key").reading.lock().await;
         store.inside.stripe("m/key").change();
         assert!(store.inside.settled(&waiting).await.is_err());
@@ -341,7 +357,7 @@ mod tests {
             while store.inside.queue().written < put {
                 tokio::task::yield_now().await;
             }
-            // And the task ends, and leaves nothing behind.
+            // The task ends, and the queue is empty.
             while Arc::strong_count(&store.inside) > 1 {
                 tokio::task::yield_now().await;
             }

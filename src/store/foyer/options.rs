@@ -1,10 +1,10 @@
-//! [`FoyerOptions`]: what a [`FoyerStore`] is opened with.
+//! [`FoyerOptions`]: the settings of a [`FoyerStore`](super::FoyerStore).
 
 use std::{
     fs::{File, TryLockError},
     io,
     path::Path,
-    sync::{Arc, Mutex as SyncMutex},
+    sync::Mutex as SyncMutex,
 };
 
 use foyer::{
@@ -16,14 +16,13 @@ use super::{
     blocks::{prepare, Division, OldestFirst},
     code::{Key, Value, LARGEST_VALUE},
     inside::Inside,
-    FoyerStore,
 };
 use crate::{
     error::{BoxError, Error},
     stripes::Stripes,
 };
 
-/// What a [`FoyerStore`] is opened with, beside its directory.
+/// The settings of a [`FoyerStore`](super::FoyerStore).
 ///
 /// ```no_run
 /// use tower_video_cache::{FoyerOptions, FoyerStore};
@@ -47,31 +46,21 @@ impl FoyerOptions {
         Self { memory, disk, max_value_size: LARGEST_CHUNK_BY_DEFAULT + SEAL }
     }
 
-    /// The largest value that can be put: a chunk, and 40 bytes that it is sealed with. The disk must have room for about
-    /// 32 of them; with more than that, smaller ones waste less of it. Default: 4 MiB and 40 bytes.
+    /// Sets the size of the largest value: a chunk and its 40 bytes. Default: 4 MiB and 40 bytes.
+    ///
+    /// The disk must have room for about 32 such values. On a larger disk, a smaller value wastes less room.
     #[must_use]
     pub fn max_value_size(mut self, bytes: u64) -> Self {
         self.max_value_size = bytes;
         self
     }
 
-    /// Opens the store in `directory`.
-    ///
-    /// # Errors
-    ///
-    /// [`is_config`](Error::is_config) for a largest value of zero or over 64 MiB and 4 KiB, and for a disk without
-    /// room for 32 of them. [`is_store`](Error::is_store) if the directory is not there, cannot be written, or is in
-    /// use.
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
+    /// Opens the directory for a store; the number is the store's capacity.
+    pub(super) async fn opened(&self, directory: &Path) -> Result<(Inside, u64), Error> {
         if !(1..=u64::from(LARGEST_VALUE)).contains(&self.max_value_size) {
-            return Err(Error::config("a largest value is from 1 byte to 64 MiB and 4 KiB"));
+            return Err(Error::config("the largest value is from 1 byte to 64 MiB and 4 KiB"));
         }
         let division = Division::of(self.disk, self.max_value_size)?;
-        let directory = directory.as_ref();
         let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
         let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
         let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
@@ -88,7 +77,7 @@ impl FoyerOptions {
             stripes: Stripes::default(),
             lock: SyncMutex::new(Some(lock)),
         };
-        Ok(FoyerStore { inside: Arc::new(inside), capacity: division.capacity(), options: self })
+        Ok((inside, division.capacity()))
     }
 
     async fn cache(
@@ -103,10 +92,10 @@ impl FoyerOptions {
         let buffer = size(division.buffer())?;
         let engine = BlockEngineConfig::new(device)
             .with_block_size(size(division.block)?)
-            // One, so that all records are written in the order in which they were put.
+            // One flusher writes all records in the order of their puts.
             .with_flushers(1)
             .with_buffer_pool_size(buffer)
-            // What waits is bounded by the store; foyer would drop what is over this.
+            // The store bounds the queue itself. foyer would drop values above this threshold.
             .with_submit_queue_size_threshold(usize::MAX)
             .with_eviction_pickers(vec![Box::new(order)]);
         let shards = self.memory / self.max_value_size.saturating_mul(CHUNKS_PER_SHARD);
@@ -115,7 +104,7 @@ impl FoyerOptions {
         let cache = HybridCacheBuilder::new()
             .with_name("tower-video-cache")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
-            // All of it is on the disk or on the way there.
+            // All values are on the disk or in the queue.
             .with_flush_on_close(false)
             .memory(memory)
             .with_shards(shards)
@@ -129,22 +118,19 @@ impl FoyerOptions {
     }
 }
 
-/// Takes the directory for this store alone, as long as the file is open.
-#[expect(
-    clippy::incompatible_msrv,
-    reason = "with the feature, the oldest Rust is foyer's, and that is newer"
-)]
+/// Locks the directory for this store, as long as the file is open.
+#[expect(clippy::incompatible_msrv, reason = "with this feature, foyer needs a newer Rust")]
 fn lock(directory: &Path) -> io::Result<File> {
     let path = directory.join("tower-video-cache.lock");
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("the directory is in use by a store")),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("directory is in use by a store")),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// What an entry takes of the memory.
+/// The memory that an entry takes.
 fn weight(key: &Key, value: &Value) -> usize {
     key.len().saturating_add(value.len()).saturating_add(ENTRY_OVERHEAD)
 }
@@ -155,12 +141,12 @@ fn size(bytes: u64) -> Result<usize, BoxError> {
 
 const LARGEST_CHUNK_BY_DEFAULT: u64 = 4 << 20;
 
-/// What a chunk is sealed with.
+/// The bytes of a chunk's trailer.
 const SEAL: u64 = 40;
 
-/// Each shard of the memory evicts for itself: few large ones for few large chunks.
+/// Each shard of the memory evicts by itself, so large chunks need few and large shards.
 const CHUNKS_PER_SHARD: u64 = 16;
 const MOST_SHARDS: u64 = 8;
 
-/// What an entry needs beside its key and value, about, in bytes.
+/// The bytes that an entry takes beside its key and value, about.
 const ENTRY_OVERHEAD: usize = 300;

@@ -1,4 +1,5 @@
-//! The breakers: one for a server, several for a cluster, so that a node that is down does not silence the others.
+//! The circuit breakers: one for a server, several for a cluster, so that a node that is down does not silence the
+//! others.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -6,7 +7,7 @@ use crc16::{State, XMODEM};
 
 use crate::store::breaker::Breaker;
 
-/// One for each part of the keys that are likely to be on one node.
+/// One breaker for each part of the keys that is likely to be on one node.
 pub(super) struct Breakers(Box<[Breaker]>);
 
 impl Breakers {
@@ -15,7 +16,7 @@ impl Breakers {
         Self((0..parts).map(|_| Breaker::new(FAILURES, pause)).collect())
     }
 
-    /// The breaker of the key that is made of these pieces.
+    /// The breaker of the key that these pieces make.
     pub(super) fn of(&self, pieces: [&str; 2]) -> Option<&Breaker> {
         match &*self.0 {
             [only] => Some(only),
@@ -24,8 +25,8 @@ impl Breakers {
     }
 }
 
-/// The slot of a key without braces, as a cluster reckons it: CRC-16/XMODEM, and of that 14 bits. A node has slots that
-/// follow one another, as long as nobody moves them.
+/// The slot of a key without braces in a cluster: 14 bits of its CRC-16/XMODEM. A node has consecutive slots, unless an
+/// operator moves them.
 fn slot(pieces: [&str; 2]) -> u16 {
     let mut sum = State::<XMODEM>::new();
     for piece in pieces {
@@ -46,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_what_redis_says_it_is() {
-        // By `CLUSTER KEYSLOT`; the first is the check value of the sum's specification.
+        // `CLUSTER KEYSLOT` says so. The first is the check value of the specification of the CRC.
         for (key, expected) in [("123456789", 0x31c3), ("", 0), ("tvc:m/a", 3571), ("tvc:c/a/0", 7579)] {
             for split in 0..=key.len() {
                 assert_eq!(slot([&key[..split], &key[split..]]), expected, "{key}");

@@ -1,4 +1,4 @@
-//! One connection to the server: made when it is first needed, and again when it broke.
+//! One connection to the server, made at the first call, and again after it broke.
 
 use std::{
     ops::Deref,
@@ -14,21 +14,21 @@ use tokio::sync::OnceCell;
 
 use super::server::{Link, Server};
 
-/// The place of a connection. Calls at the same time share it, and the wait until it is made.
+/// The place of a connection. Concurrent calls share the connection and the wait for it.
 #[derive(Default)]
 pub(super) struct Connection {
     place: Mutex<Made>,
     calls: AtomicUsize,
 }
 
-/// A connection that is made, or about to be.
+/// A connection that is made or about to be made.
 pub(super) type Made = Arc<OnceCell<Link>>;
 
-/// One call that a connection is busy with, until it is dropped.
+/// Counts one call on a connection, until it is dropped.
 pub(super) struct Busy<'a>(&'a Connection);
 
-/// The connection with the fewest calls under way, the first of several: its buffers are still in the processor's cache
-/// where the calls come one by one.
+/// The connection with the fewest calls, and the first of several. If calls come one by one, its buffers are still in
+/// the processor's cache.
 pub(super) fn least_busy(connections: &[Connection]) -> Option<Busy<'_>> {
     let chosen = connections.iter().min_by_key(|connection| connection.calls.load(Ordering::Relaxed))?;
     chosen.calls.fetch_add(1, Ordering::Relaxed);
@@ -50,10 +50,10 @@ impl Drop for Busy<'_> {
 }
 
 impl Connection {
-    /// Asks, and once more if the connection broke under the question: a server that was started anew is met so.
-    /// Never once more if it could not be made; and whoever limits the time limits that of both.
+    /// Sends a command, and sends it again if the connection broke meanwhile, as after a restart of the server. It does
+    /// not try again if no connection could be made. A timeout of the caller covers both attempts.
     ///
-    /// Any command asked with this may happen twice.
+    /// Any command may run twice.
     pub(super) async fn ask<T: FromRedisValue>(
         &self,
         server: &Server,
@@ -77,18 +77,18 @@ impl Connection {
         }
     }
 
-    /// What the next call will use.
+    /// The connection for the next call.
     pub(super) fn made(&self) -> Made {
         Arc::clone(&self.place.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The next call will use the connection of another place.
+    /// Has the next call use the connection of another place.
     pub(super) fn replace(&self, other: &Self) {
         let made = other.made();
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = made;
     }
 
-    /// Leaves a connection to those who use it already; the next call makes another.
+    /// Leaves a connection to the calls that use it already. The next call makes another.
     pub(super) fn retire(&self, made: &Made) {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&place, made) {
@@ -97,14 +97,14 @@ impl Connection {
     }
 }
 
-/// Whether the server considered the question, and said no. All else says that it cannot answer at all, now.
+/// Whether the server understood the command and refused it. Any other error says that it cannot answer now.
 pub(super) fn is_answer(error: &RedisError) -> bool {
     match error.kind() {
-        // Out of memory, the wrong type, no permission and the like.
+        // Out of memory, a wrong type, no permission and the like.
         ErrorKind::Extension => true,
         ErrorKind::Server(kind) => !matches!(
             kind,
-            // The last of the redirections that were followed.
+            // More redirections than the client follows.
             ServerErrorKind::Ask
                 | ServerErrorKind::Moved
                 | ServerErrorKind::BusyLoading
@@ -117,8 +117,8 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
     }
 }
 
-/// Whether another connection may fare better: this one ended, lost its place in the protocol, or leads to a server
-/// that is no longer the master.
+/// Whether another connection may help: this one ended, lost its place in the protocol, or leads to a server that is no
+/// longer the master.
 fn is_broken(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -1,5 +1,4 @@
-//! [`RedisStore`]: one Redis or Valkey server, a cluster of them, or whichever of them is the master, through the
-//! `redis` crate.
+//! [`RedisStore`]: a Redis or Valkey server, a cluster, or the master that sentinels name, through the `redis` crate.
 
 mod breakers;
 mod connection;
@@ -30,20 +29,20 @@ use crate::{
     error::{BoxError, Error},
 };
 
-/// Keeps values in Redis or Valkey: shared between all nodes of an application, and still there when they restart.
+/// Keeps values in Redis or Valkey. All nodes of an application share the values, and the values survive restarts of
+/// the nodes.
 ///
-/// The server decides what is evicted. Give it a `maxmemory`, and the policy `allkeys-lru` or `allkeys-lfu`; with the
-/// default, `noeviction`, a full server refuses what is put until something [expires](Self::expiry) or is removed. It
-/// may forget any part of a video, which is then fetched again. It needs no persistence: `save ""` and `appendonly no`
-/// spare it the work. Values of up to 512 MiB are kept. From version 4 on, each Redis will do (6.2 for
-/// [`refresh_on_use`](Self::refresh_on_use)). Leases need `EVAL`, where an ACL says what the user may
-/// do: without it the store offers none, and each node fills for itself.
+/// - *Eviction.* The server decides. Set a `maxmemory`, and the policy `allkeys-lru` or `allkeys-lfu`. With the
+///   default, `noeviction`, a full server refuses values until others [expire](Self::expiry) or are removed. The cache
+///   fetches evicted parts of a video again.
+/// - *Persistence.* The cache needs none: `save ""` and `appendonly no` spare the server that work.
+/// - *Versions.* Redis 4 or newer; 6.2 for [`refresh_on_use`](Self::refresh_on_use). The largest value is 512 MiB.
+/// - *Leases.* They need `EVAL`. If an ACL forbids it, the store offers no leases, and each node fills for itself.
+/// - *Failures.* The store connects at the first call, so an application starts without its Redis. If the server is
+///   down or hangs, a few calls take up to the [`timeout`](Self::timeout) each. Then calls fail at once for a
+///   [`pause`](Self::pause), and the cache works without the store.
 ///
-/// Nothing is connected before the first call, so an application starts though its Redis does not. A server that is
-/// down or hangs costs each of a few calls at most the [`timeout`](Self::timeout), then none for a
-/// [`pause`](Self::pause): calls fail at once, and the cache goes without.
-///
-/// It must be used within a Tokio runtime, and each of its connections lives as long as the runtime that it was made in.
+/// Use the store within a Tokio runtime. Each of its connections lives as long as the runtime that it was made in.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -65,7 +64,7 @@ pub struct RedisStore {
     timeout: Duration,
     breakers: Breakers,
     scripts: Scripts,
-    /// What is small is not to wait behind what is large: a manifest behind sixty chunks waits a fifth of a second.
+    /// A connection of their own, because a manifest behind sixty chunks waits a fifth of a second.
     records: Connection,
     chunks: Box<[Connection]>,
     places: Semaphore,
@@ -75,25 +74,25 @@ impl RedisStore {
     /// One server, as `redis://user:password@host:port/database`, `unix:///path/to/socket?db=0`, or over TLS as
     /// `rediss://…`.
     ///
-    /// TLS needs the feature `redis-tls`, and a crypto provider of `rustls` that the application has installed, unless
-    /// there is just one in its build. The server's certificate must be signed by a public authority, or by one of
+    /// TLS needs the feature `redis-tls`. If the build has more than one crypto provider of `rustls`, the application
+    /// must install one. A public authority must have signed the server's certificate, or one of
     /// [`root_certificates`](Self::root_certificates).
     ///
-    /// Does not connect yet.
+    /// The call does not connect yet.
     ///
     /// # Errors
     ///
-    /// The URL is none of these; [`Error::is_config`] says so.
+    /// [`is_config`](Error::is_config) for any other URL.
     pub fn new(url: &str) -> Result<Self, Error> {
         Server::one(url).map(Self::with)
     }
 
-    /// A cluster, of which one or more nodes are named; the others are asked for. Chunks are spread over all of them.
+    /// A cluster. Name one or more of its nodes; the client asks them for the others. Chunks are spread over all nodes.
     ///
-    /// A node that fails has the [`pause`](Self::pause) for itself, about: it is taken by sixteenths of the slots. But
-    /// while `redis` asks for the slots anew, the other calls of that connection wait with it; where it asks a node that
-    /// hangs, for up to the [`timeout`](Self::timeout), which fails them as well. The call that tries after a pause asks
-    /// for the slots over connections of its own; if it is answered, all further calls do.
+    /// A [`pause`](Self::pause) applies to a sixteenth of the slots at a time, so roughly to the node that failed.
+    /// While the client asks for the slots again, the other calls of that connection wait. If it asks a node that
+    /// hangs, they fail after the [`timeout`](Self::timeout), too. The first call after a pause asks for the slots over
+    /// new connections. If that call is answered, all later calls use the new connections.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), tower_video_cache::Error> {
@@ -104,37 +103,38 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// There is no URL, or one that is none; [`Error::is_config`] says so.
+    /// [`is_config`](Error::is_config) without a URL, or for one that is not a URL of a cluster.
     pub fn cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, Error> {
         Server::cluster(urls).map(Self::with)
     }
 
-    /// Whichever server the sentinels at `urls` call the master of this name, also after a failover.
+    /// The server that the sentinels at `urls` name as the master called `master`, also after a failover.
     ///
-    /// They are asked in their order, and one that hangs delays a connection by up to a second: all of the default
-    /// [`timeout`](Self::timeout).
+    /// The client asks the sentinels in their order. A sentinel that hangs delays a connection by up to a second, which
+    /// is all of the default [`timeout`](Self::timeout).
     ///
-    /// Where the master wants a password, a database or TLS, `master` is a URL whose host is the name:
+    /// If the master needs a password, a database or TLS, let `master` be a URL with the name as its host:
     /// `redis://:password@mymaster/0`.
     ///
     /// # Errors
     ///
-    /// There is no URL, or one that is none; [`Error::is_config`] says so.
+    /// [`is_config`](Error::is_config) without a URL, or for one that is not a URL of Redis.
     pub fn sentinel(urls: impl IntoIterator<Item = impl AsRef<str>>, master: &str) -> Result<Self, Error> {
         Server::sentinels(urls, master).map(Self::with)
     }
 
-    /// What the keys begin with, to keep them apart from other keys of the server: visible ASCII characters without
-    /// braces, which would put all keys on one node of a cluster. With any other prefix each call is an error.
-    /// Default: `tvc:`.
+    /// Sets the prefix of the keys, which keeps them apart from other keys of the server. Default: `tvc:`.
+    ///
+    /// A prefix has visible ASCII characters, without braces, because braces would put all keys on one node of a
+    /// cluster. With any other prefix, each call fails.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
-    /// Trusts servers whose certificate is signed by one of these authorities, in PEM, and no other. Default: the
-    /// authorities that browsers trust, which sign for no name within a private network.
+    /// Trusts only servers whose certificate one of these authorities has signed, in PEM. Default: the authorities that
+    /// browsers trust. They sign for no name within a private network.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -148,56 +148,57 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// There is no certificate in `pem`, or one that is none; a URL does not begin with `rediss`, or ends with
-    /// `#insecure`; or the master is found by sentinels, where this is not offered. [`Error::is_config`] says so.
+    /// [`is_config`](Error::is_config) if `pem` has no certificate or an invalid one, if a URL does not begin with
+    /// `rediss` or ends with `#insecure`, and for [`sentinel`](Self::sentinel), which does not support this.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
         self.server.trust(pem)?;
         Ok(self)
     }
 
-    /// How many connections the chunks have; manifests and leases have one more. Of a cluster, so many to each node.
-    /// Default: 4.
+    /// Sets the number of connections for chunks. Manifests and leases have one more. A cluster has this many to each
+    /// node. Default: 4.
     #[must_use]
     pub fn connections(mut self, connections: NonZeroUsize) -> Self {
         self.chunks = (0..connections.get()).map(|_| Connection::default()).collect();
         self
     }
 
-    /// How many calls for chunks are on their way at once, over all connections. The others wait, and their wait counts
-    /// towards the [`timeout`](Self::timeout). Default: 64.
+    /// Sets the most calls for chunks at a time, over all connections. Other calls wait, and their wait counts towards
+    /// the [`timeout`](Self::timeout). Default: 64.
     #[must_use]
     pub fn max_in_flight(mut self, calls: NonZeroUsize) -> Self {
         self.places = Semaphore::new(calls.get().min(Semaphore::MAX_PERMITS));
         self
     }
 
-    /// The longest that a call may take, with all waiting and connecting. Keep it below the layer's
-    /// [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default: a call that the layer gives up first
-    /// tells the store nothing, and a server that hangs is never left alone. Default: 1 second.
+    /// Sets the longest that a call may take, with all waiting and connecting. Default: 1 second.
+    ///
+    /// Keep it below [`Timeouts::store`](crate::Timeouts::store), 2 seconds by default. If the layer gives up first,
+    /// the store does not count the failure, and never [pauses](Self::pause).
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long a value is kept after it was put. Default: until the server evicts it.
+    /// Sets how long the server keeps a value after its put. Default: until the server evicts the value.
     #[must_use]
     pub fn expiry(mut self, expiry: Duration) -> Self {
         self.expiry = Some(expiry);
         self
     }
 
-    /// Whether the [`expiry`](Self::expiry) is reckoned from the last use instead: what is watched stays. Needs Redis
-    /// 6.2, for `GETEX`. Default: `false`.
+    /// Sets whether the [`expiry`](Self::expiry) counts from the last use of a value instead. Needs Redis 6.2, for
+    /// `GETEX`. Default: `false`.
     #[must_use]
-    pub fn refresh_on_use(mut self, refreshed: bool) -> Self {
-        self.refresh_on_use = refreshed;
+    pub fn refresh_on_use(mut self, refresh: bool) -> Self {
+        self.refresh_on_use = refresh;
         self
     }
 
-    /// How long the server is left alone after three calls in a row that it did not answer; calls fail at once
-    /// meanwhile. Then one call tries again. Default: 1 second.
+    /// Sets how long calls fail at once after three calls in a row without an answer. Then one call tries again.
+    /// Default: 1 second.
     #[must_use]
     pub fn pause(mut self, pause: Duration) -> Self {
         self.breakers = Breakers::new(self.server.is_cluster(), pause);
@@ -227,7 +228,8 @@ impl RedisStore {
         self.ask_until(self.deadline()?, key, command, Urgency::AtOnce).await
     }
 
-    /// Asks for a chunk over the least busy of their connections, for anything else over the one for records.
+    /// Asks for a chunk over the least busy connection for chunks, and for other values over the connection for
+    /// records.
     async fn ask_until<T: FromRedisValue>(
         &self,
         deadline: Instant,
@@ -245,14 +247,15 @@ impl RedisStore {
         let mut connection = &self.records;
         if is_chunk(key) {
             let place = timeout_at(deadline, self.places.acquire()).await;
-            // That so many calls are on their way says nothing about the server: those who have places will tell.
-            _place = place.map_err(|_| "too many calls to redis were on their way")??;
+            // A full queue says nothing about the server. The calls that have places will tell.
+            _place = place.map_err(|_| "timed out waiting for a place among the calls to redis")??;
             busy = least_busy(&self.chunks);
             connection = busy.as_deref().unwrap_or(connection);
         }
 
-        // A connection to a cluster never leaves a node that hangs while its kernel acknowledges what is sent, not even
-        // for the one that has its slots by now. So a try asks for the slots anew, and holds up nobody else's calls.
+        // A connection to a cluster stays with a node that hangs as long as its kernel acknowledges packets, even after
+        // another node took over its slots. So a try asks for the slots over a new connection, and delays no other
+        // call.
         let anew = Connection::default();
         let is_anew = tries && self.server.is_cluster();
         let connection = if is_anew { &anew } else { connection };
@@ -261,15 +264,16 @@ impl RedisStore {
         let made = connection.made();
         let asked = timeout_at(deadline, connection.ask(&self.server, self.timeout, &command)).await;
         let Ok(answer) = asked else {
-            // A call that waited long for its place had no time for an answer, and says nothing either.
+            // A call that waited long for its place left no time for an answer, and says nothing either.
             if time_left >= self.timeout / 2 {
-                // What the connection brings next is what was given up; one to a cluster has others as well.
+                // The next answer on this connection would belong to the call that was given up. A connection to a
+                // cluster has other calls as well.
                 if !self.server.is_cluster() {
                     connection.retire(&made);
                 }
                 end(pass, false);
             }
-            return Err("redis took too long".into());
+            return Err("redis call timed out".into());
         };
         let is_answered = answer.as_ref().err().is_none_or(is_answer);
         if is_anew && is_answered {
@@ -279,7 +283,7 @@ impl RedisStore {
         Ok(answer?)
     }
 
-    /// The connections that are there may still lead to a node that this one found a successor of.
+    /// Replaces the present connections, which may still lead to a node that has a successor.
     fn leave_for(&self, anew: &Connection) {
         for connection in &self.chunks {
             connection.replace(&Connection::default());
@@ -287,10 +291,10 @@ impl RedisStore {
         self.records.replace(anew);
     }
 
-    /// When a call that begins now is given up.
+    /// The time at which a call that begins now is given up.
     fn deadline(&self) -> Result<Instant, Error> {
-        // A limit past what the clock can tell.
-        let too_long = || Error::config("the timeout of redis is too long");
+        // The clock has no time that late.
+        let too_long = || Error::config("redis timeout is too long");
         moment().checked_add(self.timeout).ok_or_else(too_long)
     }
 
@@ -303,7 +307,7 @@ impl RedisStore {
     fn named(&self, key: &str) -> Result<String, Error> {
         let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'{' && byte != b'}';
         if !self.prefix.bytes().all(fits) {
-            return Err(Error::config("the prefix of redis has other than visible ascii characters"));
+            return Err(Error::config("redis prefix has a brace or a character that is not visible ascii"));
         }
         Ok([&self.prefix, key].concat())
     }
@@ -324,9 +328,9 @@ impl Store for RedisStore {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        // The server would end the connection.
+        // The server would close the connection.
         if u64::try_from(value.len()).map_or(true, |length| length > LARGEST_VALUE) {
-            return Err("the value is larger than redis keeps".into());
+            return Err("value is larger than redis takes".into());
         }
         let mut command = Cmd::with_capacity(5, self.prefix.len() + key.len() + value.len() + 32);
         command.arg("SET").arg(self.named(key)?).arg(&*value);
@@ -339,7 +343,7 @@ impl Store for RedisStore {
         self.ask(key, command).await
     }
 
-    /// What is taken out is untrue: that holds up nobody but who waits for it to be out.
+    /// A removed value is wrong, so the remove goes out even while calls are paused.
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
         self.ask_at_once(key, one_key("UNLINK", self.named(key)?)).await
     }
@@ -348,7 +352,7 @@ impl Store for RedisStore {
         Some(LARGEST_VALUE)
     }
 
-    /// The lease is a value under its key, which is the holder's name.
+    /// The value under a lease's key is the holder's name.
     async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, BoxError> {
         if self.scripts.are_forbidden() {
             return Ok(Lease::NotOffered);
@@ -360,8 +364,8 @@ impl Store for RedisStore {
         if is_granted && self.scripts.are_allowed() {
             return Ok(Lease::Granted);
         }
-        // Of a lease that is refused: the server may have granted it, and the connection broken before it could say so. If
-        // it does not tell now, somebody has the lease all the same. Of the first that is granted: whoever cannot renew it
+        // A refused lease may have been granted just before the connection broke. The renewal tells; without an answer,
+        // some holder has the lease. The first granted lease is renewed at once, because a holder that cannot renew it
         // cannot use it.
         let renewal = self.renewal(key, holder, time)?;
         let renewed = self.ask_until(deadline, key, renewal, Urgency::CanWait).await;
@@ -390,7 +394,8 @@ impl Store for RedisStore {
                 return released;
             }
         }
-        // The permission was taken away meanwhile. It may become another's between the two; then two nodes fill.
+        // The permission was withdrawn meanwhile. Another node may get the lease between the two calls; then two nodes
+        // fill.
         let found: Option<String> = self.ask(key, one_key("GET", self.named(key)?)).await?;
         if found.as_deref() == Some(holder) {
             self.ask_at_once::<()>(key, one_key("UNLINK", self.named(key)?)).await?;
@@ -401,7 +406,7 @@ impl Store for RedisStore {
 
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No URL: it may have a password.
+        // The URL may have a password.
         f.debug_struct("RedisStore")
             .field("prefix", &self.prefix)
             .field("expiry", &self.expiry)
@@ -410,10 +415,10 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// Whether a call may be left out while the server is left alone.
+/// Whether a call may fail at once during a pause.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Urgency {
-    /// An answer would be untrue, or somebody wait, for as long as it is.
+    /// A delay would leave a wrong value in the store, or a node waiting.
     AtOnce,
     CanWait,
 }
@@ -430,7 +435,7 @@ fn one_key(name: &str, key: String) -> Cmd {
     command
 }
 
-/// As Redis wants it: at least one, and no more than it can add to the time of day.
+/// The time in the range of Redis: at least one millisecond, and no more than it can add to the time of day.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, LONGEST)
 }
@@ -438,7 +443,7 @@ fn milliseconds(time: Duration) -> u64 {
 const CHUNK_CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 64;
 
-/// `proto-max-bulk-len`, as it is set by default, is also the most that a value can be.
+/// `proto-max-bulk-len` by default, which is also the size of the largest value.
 const LARGEST_VALUE: u64 = 512 << 20;
 
 /// A hundred years, in milliseconds.

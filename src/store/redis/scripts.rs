@@ -1,4 +1,4 @@
-//! Whether the server runs scripts for this user: leases are renewed and released by them.
+//! Whether the server runs scripts for this user. Scripts renew and release leases.
 
 use std::{
     error::Error as StdError,
@@ -9,7 +9,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::BoxError;
 
-/// What was heard so far: nothing, that it does, or that it does not.
+/// The server's answer so far: none, allowed or forbidden.
 #[derive(Debug, Default)]
 pub(super) struct Scripts(AtomicU8);
 
@@ -22,19 +22,19 @@ impl Scripts {
         self.0.load(Ordering::Relaxed) == FORBIDDEN
     }
 
-    /// Takes note of what a script was answered; says whether it is forbidden.
+    /// Notes the answer to a script. Returns whether scripts are forbidden.
     pub(super) fn heard<T>(&self, answer: &Result<T, BoxError>) -> bool {
         match answer {
             Ok(_) => self.0.store(ALLOWED, Ordering::Relaxed),
             Err(error) if forbids(&**error) => self.0.store(FORBIDDEN, Ordering::Relaxed),
-            // Any other error says nothing: the server is full, or it is not there.
+            // Any other error says nothing about scripts: the server is full or down.
             Err(_) => return false,
         }
         self.are_forbidden()
     }
 }
 
-/// Whether the error is of a user without the permission, or of a server without the command.
+/// Whether the user lacks the permission, or the server the command.
 fn forbids(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     let Some(error) = error.downcast_ref::<RedisError>() else {
         return false;
@@ -43,7 +43,7 @@ fn forbids(error: &(dyn StdError + Send + Sync + 'static)) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) || REFUSALS.iter().any(|words| says(words))
 }
 
-/// In the words of Redis: there is no `EVAL` (here, or at a proxy); or a command within the script is not permitted.
+/// Words of Redis: a server or a proxy has no `EVAL`, or a command within the script is not permitted.
 const REFUSALS: [&str; 4] =
     ["unknown command", "unsupported command", "can't run this command", "ACL failure in script"];
 

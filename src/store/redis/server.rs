@@ -1,4 +1,4 @@
-//! Where the server is, and how a connection to it begins.
+//! The address of the server, and how a connection to it begins.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use redis::{
 
 use crate::error::Error;
 
-/// What the URLs given by the application say.
+/// The contents of the application's URLs.
 pub(super) enum Server {
     One(ConnectionInfo),
     Cluster {
@@ -38,7 +38,7 @@ impl Server {
 
     pub(super) fn cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, Error> {
         let nodes = all_parsed(urls)?;
-        // Also refuses nodes that do not go together: other passwords, or a socket of the file system.
+        // This also refuses nodes that do not fit together: different passwords, or a socket of the file system.
         ClusterClient::builder(nodes.clone()).build().map_err(refused)?;
         Ok(Self::Cluster {
             nodes,
@@ -66,23 +66,23 @@ impl Server {
             ConnectionAddr::TcpTls { host, insecure: true, .. } => {
                 (host, node.set_tls_mode(TlsMode::Insecure))
             }
-            _ => return Err(Error::config("the url of a master has its name where others have a host")),
+            _ => return Err(Error::config("the url of a master must have its name as the host")),
         };
         Ok(Self::Sentinels { urls, name: name.clone(), node })
     }
 
-    /// Has the certificates of servers be signed by one of these, and by no other.
+    /// Trusts only certificates that one of these authorities has signed.
     #[cfg(feature = "redis-tls")]
     pub(super) fn trust(&mut self, pem: &[u8]) -> Result<(), Error> {
         let roots = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
-        // Of what is no certificate there would be none to trust, and no word of it.
+        // The client would accept other text, without a word, and trust no certificate.
         if !pem.windows(CERTIFICATE.len()).any(|text| text == CERTIFICATE) {
-            return Err(Error::config("the root certificates of redis hold none in pem"));
+            return Err(Error::config("the root certificates for redis have no certificate in pem"));
         }
         let trusting = |info: &ConnectionInfo| {
-            // It would be trusted whoever signs for it.
+            // The client would trust any certificate.
             if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-                return Err(Error::config("redis checks no certificate where a url says #insecure"));
+                return Err(Error::config("redis checks no certificate if a url says #insecure"));
             }
             let client = Client::build_with_tls(info.clone(), roots.clone());
             let not_so = |error: RedisError| {
@@ -98,22 +98,23 @@ impl Server {
                 }
                 *trusted = Some(roots);
             }
-            // There is a builder that takes them, but only one user and password for all sentinels, and not their urls.
+            // The client has a builder that takes certificates, but it takes one user and password for all sentinels,
+            // and no URLs.
             Self::Sentinels { .. } => {
-                return Err(Error::config("redis takes no root certificates by sentinels"));
+                return Err(Error::config("redis takes no root certificates with sentinels"));
             }
         }
         Ok(())
     }
 
-    /// Whether one connection leads to several servers, of which one may fail alone.
+    /// Whether one connection leads to several servers, each of which may fail alone.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster { .. })
     }
 
-    /// A new connection, or what kept it from being made within `timeout`.
+    /// Makes a new connection within `timeout`.
     pub(super) async fn connect(&self, timeout: Duration) -> RedisResult<Link> {
-        // Each operation has a limit of its own, which the time to connect counts towards.
+        // Each call has its own deadline, which includes the time to connect.
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
         match self {
@@ -140,12 +141,12 @@ impl Server {
                 };
                 let client = client
                     .tcp_settings(tcp(timeout))
-                    // A node that hangs is waited for twice, when the nodes are met and when the slots are asked for,
-                    // and the rest of the time is for those that answer.
+                    // The client waits for a node that hangs twice: to connect, and to ask for the slots. The rest of
+                    // the time is for the other nodes.
                     .connection_timeout(timeout / 4)
                     .response_timeout(timeout)
                     .overall_response_timeout(None)
-                    // By default 16, and minutes. Each redirection is one.
+                    // The default is 16 retries and minutes. Each redirection counts.
                     .retries(CLUSTER_RETRIES)
                     .min_retry_wait(RETRY_WAIT_MILLISECONDS)
                     .max_retry_wait(RETRY_WAIT_MILLISECONDS * 4)
@@ -156,7 +157,7 @@ impl Server {
     }
 }
 
-/// A connection that many calls share at a time.
+/// A connection that many calls share.
 #[derive(Clone)]
 pub(super) enum Link {
     One(MultiplexedConnection),
@@ -175,7 +176,7 @@ impl Link {
 fn all_parsed(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<ConnectionInfo>, Error> {
     let urls = urls.into_iter().map(|url| parsed(url.as_ref())).collect::<Result<Vec<_>, _>>()?;
     if urls.is_empty() {
-        return Err(Error::config("redis needs one url at least"));
+        return Err(Error::config("redis needs at least one url"));
     }
     Ok(urls)
 }
@@ -185,12 +186,12 @@ fn parsed(url: &str) -> Result<ConnectionInfo, Error> {
 }
 
 fn refused(error: RedisError) -> Error {
-    Error::refused_config("the url is none that redis understands", error.into())
+    Error::refused_config("the url is not one of redis", error.into())
 }
 
 fn tcp(timeout: Duration) -> TcpSettings {
     let settings = TcpSettings::default().set_nodelay(true);
-    // A host that has gone without a word is else asked for a quarter of an hour.
+    // Without this, the kernel waits a quarter of an hour for a host that has gone silent.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     let settings = settings.set_user_timeout((timeout * 2).max(LEAST_USER_TIMEOUT));
     let _ = timeout;

@@ -1,8 +1,8 @@
-//! Keys that something is held against until it is settled.
+//! A bounded set of keys with an open question.
 
 use std::collections::HashSet;
 
-/// A bounded set. Once it had to leave one out it does not know of which that is true, and for good.
+/// A bounded set. Once it had to leave out a key, it is over for good: any key may be the missing one.
 #[derive(Default)]
 pub(super) struct Keys {
     keys: HashSet<Box<str>>,
@@ -26,7 +26,7 @@ impl Keys {
         self.keys.contains(key)
     }
 
-    /// Whether there were more than it has.
+    /// Whether the set had to leave out a key.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }

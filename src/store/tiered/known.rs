@@ -1,8 +1,8 @@
-//! What this process knows of the records near it: which bytes the far store had, and when.
+//! The facts of this process about near records: which bytes the far store had, and when.
 //!
-//! The near store only keeps bytes. Puts, removes and promotions of one key may overtake each other on their way to
-//! it; so its value is believed only if it is the very one noted here, and nothing is noted of what was written or
-//! read while another wrote.
+//! The near store only keeps bytes. Puts, removes and promotions of one key may overtake each other on their way to it.
+//! So a near value counts only if it matches the fact noted here. A value that was written or read during another write
+//! gets no fact.
 
 use std::{
     collections::HashMap,
@@ -16,25 +16,25 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::keys::Keys;
 use crate::stripes::Stripes;
 
-/// A bounded memory: when it is full it forgets, and what it does not know is asked for.
+/// A bounded memory. A full one forgets all, and the far store is then asked again.
 #[derive(Default)]
 pub(super) struct Known {
     shards: Stripes<Mutex<Shard>, SHARDS>,
 }
 
-/// That the far store had this value, then.
+/// The far store had this value at that time.
 #[derive(Clone, Copy)]
 pub(super) struct Fact {
     fingerprint: u128,
     since: Instant,
 }
 
-/// A moment in the life of a key: as long as its mark is the same, nobody wrote.
+/// The state of a key at a moment. While the mark stays the same, no call wrote the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     forgotten: u64,
     number: u64,
-    /// Whether nobody was writing.
+    /// No call was writing.
     is_quiet: bool,
 }
 
@@ -49,18 +49,18 @@ impl Known {
         self.shard(key).mark(key)
     }
 
-    /// Whether what was read since this `mark` is true still.
+    /// Whether a value that was read since this `mark` is still current.
     pub(super) fn is_at(&self, key: &str, mark: Mark) -> bool {
         mark.is_quiet && self.mark(key) == mark
     }
 
-    /// Notes what was read since this `mark`, if nobody wrote since then; says whether that is so.
+    /// Notes a value that was read since this `mark`, unless a call wrote meanwhile. Returns whether it noted.
     pub(super) fn note(&self, key: &str, mark: Mark, fact: Option<Fact>) -> bool {
         let mut shard = self.shard(key);
         if !mark.is_quiet || shard.mark(key) != mark {
             return false;
         }
-        // Of what is not there, nothing is kept.
+        // An absent value needs no entry.
         if fact.is_some() || shard.entries.contains_key(key) {
             shard.entry(key).fact = fact;
         }
@@ -70,12 +70,12 @@ impl Known {
         true
     }
 
-    /// The near store may have what was removed or replaced, until it took a put or a remove.
+    /// Notes that the near store may have a removed or replaced value, until it takes a put or a remove.
     pub(super) fn distrust(&self, key: &str) {
         self.shard(key).unwanted.add(key, MOST_HELD / SHARDS);
     }
 
-    /// The near store has nothing, since this `mark`, if nobody wrote since then.
+    /// Notes that the near store has no value since this `mark`, unless a call wrote meanwhile.
     pub(super) fn let_go(&self, key: &str, mark: Mark) {
         let mut shard = self.shard(key);
         if mark.is_quiet && shard.mark(key) == mark {
@@ -83,7 +83,7 @@ impl Known {
         }
     }
 
-    /// Whether this value, found near, may have been removed or replaced.
+    /// Whether this near value may have been removed or replaced.
     pub(super) fn is_unwanted(&self, key: &str, value: &Fact) -> bool {
         let shard = self.shard(key);
         let fact = shard.entries.get(key).and_then(|entry| entry.fact);
@@ -91,7 +91,7 @@ impl Known {
         shard.unwanted.has(key) || (shard.unwanted.is_over() && !is_known)
     }
 
-    /// Begins to write: what was known is known no more, and nothing can be until this is over.
+    /// Begins a write. The facts about the key are dropped, and no new ones are noted until the write is over.
     pub(super) fn write<'a>(&'a self, key: &'a str) -> Writing<'a> {
         let mut shard = self.shard(key);
         let number = shard.next();
@@ -100,7 +100,7 @@ impl Known {
         Writing { known: self, key, number }
     }
 
-    /// Whether the far store may still have what was removed here.
+    /// Whether the far store may still have a value that was removed here.
     pub(super) fn is_doubted(&self, key: &str) -> bool {
         let shard = self.shard(key);
         shard.doubted.has(key) || shard.doubted.is_over()
@@ -117,7 +117,7 @@ impl Fact {
     }
 }
 
-/// A put or a remove under way. Dropped, it is over, whatever came of it.
+/// A running put or remove. Its drop ends the write, with any result.
 pub(super) struct Writing<'a> {
     known: &'a Known,
     key: &'a str,
@@ -125,7 +125,7 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Notes what was written, if nobody else wrote meanwhile; says whether that is so.
+    /// Notes the written value, unless another call wrote meanwhile. Returns whether it noted.
     pub(super) fn note(&self, fact: Fact) -> bool {
         self.alone(|shard| {
             shard.entry(self.key).fact = Some(fact);
@@ -133,22 +133,22 @@ impl Writing<'_> {
         })
     }
 
-    /// The near store has nothing now, if nobody else wrote meanwhile.
+    /// Notes that the near store has no value now, unless another call wrote meanwhile.
     pub(super) fn let_go(&self) {
         self.alone(|shard| shard.unwanted.settle(self.key));
     }
 
-    /// The far store may have what is removed, until it took a put or a remove.
+    /// Notes that the far store may have the removed value, until it takes a put or a remove.
     pub(super) fn doubt(&self) {
         self.known.shard(self.key).doubted.add(self.key, MOST_HELD / SHARDS);
     }
 
-    /// The far store took this, and if nobody else wrote meanwhile it is what it has.
+    /// Notes that the far store took the write, unless another call wrote meanwhile.
     pub(super) fn believe(&self) {
         self.alone(|shard| shard.doubted.settle(self.key));
     }
 
-    /// Acts if nobody else wrote meanwhile, or does still; says whether that is so.
+    /// Acts unless another call wrote meanwhile or is writing. Returns whether it acted.
     fn alone(&self, act: impl FnOnce(&mut Shard)) -> bool {
         let mut shard = self.known.shard(self.key);
         let entry = shard.entries.get(self.key);
@@ -166,7 +166,7 @@ impl Drop for Writing<'_> {
         let number = shard.next();
         if let Some(entry) = shard.entries.get_mut(self.key) {
             entry.writers = entry.writers.saturating_sub(1);
-            // What was read meanwhile may be from before.
+            // A value that was read meanwhile may be older than the write.
             entry.number = number;
         }
     }
@@ -175,13 +175,13 @@ impl Drop for Writing<'_> {
 #[derive(Default)]
 struct Shard {
     entries: HashMap<Box<str>, Entry>,
-    /// Given to each change, so that no two are alike.
+    /// Counts the changes, so that no two have the same number.
     numbers: u64,
-    /// How often everything was forgotten.
+    /// How often the shard forgot all.
     forgotten: u64,
-    /// What the far store may still have, though it was removed here.
+    /// Keys that were removed here and may still be in the far store.
     doubted: Keys,
-    /// What the near store may still have, though it was removed or replaced.
+    /// Keys that were removed or replaced and may still be in the near store.
     unwanted: Keys,
 }
 
@@ -214,10 +214,10 @@ impl Shard {
 
 const SHARDS: usize = 16;
 
-/// Records that are known at most: some 100 bytes each.
+/// The most known records, of about 100 bytes each.
 const MOST_KNOWN: usize = 16 << 10;
 
-/// Records that something is held against at most, each by its name.
+/// The most records with an open question, each by its name.
 const MOST_HELD: usize = 64 << 10;
 
 #[cfg(test)]
@@ -261,7 +261,7 @@ mod tests {
         assert!(!first.note(fact()) && !second.note(fact()));
         drop(first);
         assert!(!second.note(fact()));
-        // One of them is under way still.
+        // The other write is still running.
         let mark = known.mark("m/0");
         assert!(!known.note("m/0", mark, Some(fact())));
         drop(second);
@@ -287,7 +287,7 @@ mod tests {
         assert!(!known.note("m/0", before, fact()));
         assert!(!known.mark("m/under-way").is_quiet);
         drop(writing);
-        // Of what is absent and was never noted, nothing is kept.
+        // An absent key without a note takes no entry.
         assert!(known.note("m/absent", known.mark("m/absent"), None));
         assert!(!known.shard("m/absent").entries.contains_key("m/absent"));
     }

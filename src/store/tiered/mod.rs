@@ -1,4 +1,4 @@
-//! [`Tiered`]: a store of two, one that is near before one that is far.
+//! [`Tiered`]: a near store before a far one.
 
 mod keys;
 mod known;
@@ -19,6 +19,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub use self::tier::Writes;
 use self::{
     known::{Fact, Known},
     reads::{Errand, Reads},
@@ -27,103 +28,90 @@ use self::{
 use super::{is_chunk, is_mark, within, Breaker, Lease, Store};
 use crate::{clock::moment, error::BoxError};
 
-/// A near store, most often this process's memory, before a far one that several processes share.
+/// A near store, usually this process's memory, before a far store that several processes share.
 ///
-/// What is found near is answered from there. What is not is read from the far store, once for all who ask for it at
-/// that time, and kept near from then on.
+/// A get first asks the near store. If the near store has no value, the get reads the far store, and the near store
+/// keeps the value from then on. Concurrent gets of one key share one read of the far store.
 ///
 /// ```
-/// # #[cfg(feature = "moka")] {
+/// # #[cfg(not(feature = "moka"))]
+/// # fn main() {}
+/// # #[cfg(feature = "moka")]
+/// # fn main() -> Result<(), tower_video_cache::Error> {
 /// use std::sync::Arc;
 /// use tower_video_cache::{MokaStore, Tiered, VideoCacheLayer};
 ///
-/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-/// # runtime.block_on(async {
-/// // In place of the second one: Redis, S3, a disk …
+/// // A real one is in Redis, in S3 or on a disk.
 /// let shared = Arc::new(MokaStore::new(8 << 30)?);
 /// let one = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, Arc::clone(&shared)));
 /// let other = VideoCacheLayer::new(Tiered::new(MokaStore::new(512 << 20)?, shared));
-/// # Ok::<(), tower_video_cache::Error>(())
-/// # })?;
+/// # Ok(())
 /// # }
-/// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 ///
-/// # How long another's change may stay unseen
+/// # How long a change by another process may stay unseen
 ///
-/// Chunks never change: one that is near is the answer, without a question. Records (what a key begins with `m/` or `v/`
-/// for) do: another process may purge or refresh them in the far store. So a record that is near is the answer for
-/// [`record_age`](Self::record_age) after the far store was asked for it, two seconds unless set; then the far store
-/// is asked again, and the near one follows it, whatever it says. What this process itself puts or removes it sees at
-/// once.
+/// Chunks never change, so a near chunk is always the answer. Records (under keys that begin with `m/` or `v/`) may
+/// change: another process may purge or refresh them in the far store. A near record is the answer for
+/// [`record_age`](Self::record_age) after the last read of the far store, 2 seconds by default. Then the store reads
+/// the far store again, and the near store follows its answer. This process sees its own puts and removes at once.
 ///
-/// Who is granted a lease looks again in the far store, however young the record is that is near. Where tiers are
-/// nested, their ages add up: what the inner two answer may be as old as theirs allows already.
+/// A process that gets a lease reads the far store again, even if the near record is young. The ages of nested tiers
+/// add up, because an answer of the inner tiers may already be as old as their age allows.
 ///
 /// # When the far store is down
 ///
-/// A far store that fails, panics, or takes longer than [`far_timeout`](Self::far_timeout) leaves a cache of what is near:
+/// The far store counts as down if it fails, panics, or takes longer than [`far_timeout`](Self::far_timeout). The near
+/// store then works alone:
 ///
-/// - Records that are near are used however old they are (how long a response is *fresh* is written in it), and the
-///   far store is asked for them once every `record_age`. So the purges of other processes stay unseen.
-/// - What is put is kept near alone. Once the far store is back it is the truth again: a record that it does not have
-///   is taken out near, and fetched anew from the inner service; one that it has in an older state comes back, and is
-///   used for as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Chunks that it does not have are
-///   fetched again when somebody misses them.
-/// - After a put that ran into the limit the next ones leave it out for ten times as long, so that a video of a
-///   hundred chunks does not wait a hundred times. After three reads of records in a row that ran into it, those
-///   of the next five times `far_timeout` fail at once, and leases are not asked for.
-/// - What is removed is removed near. It is an error all the same: the far store may still have the value, and bring
-///   it back. So until it took a put or a remove of that record, a put of it that the far store fails is an error,
-///   too, and is not kept near. After 65,536 such records, or somewhat fewer, that goes for others as well.
+/// - *Reads.* Near records are used at any age; each record itself says how long it is *fresh*. The store asks the far
+///   store for a record once every `record_age`. Purges by other processes stay unseen.
+/// - *Puts.* Values are kept in the near store alone. When the far store is back, its state counts again. If it lacks a
+///   record, the near store drops the record, and the cache fetches the response again. If it has an older record, that
+///   record comes back, and is used as long as it is fresh by its own fields (RFC 9111 §4.2 asks no more). Missing
+///   chunks are fetched again when a client misses them.
+/// - *Pauses.* After a late put, puts skip the far store for ten times `far_timeout`, so that a video of a hundred
+///   chunks does not wait a hundred times. After three late reads of records in a row, such reads fail at once for five
+///   times `far_timeout`, and no leases are asked for.
+/// - *Removes.* The near store removes the value. The remove still fails, because the far store may bring the value
+///   back. Until the far store has taken a put or a remove of that record, a put of the record that fails in the far
+///   store is an error, too, and is not kept near. After about 65,536 such records, this applies to other records as
+///   well.
 ///
-/// A near store that fails, hangs or refuses a value costs reads of the far store, and nothing else. What it did not let
-/// go of when it was removed or replaced does not stand in for the far store, as long as this process remembers that.
+/// A near store that fails, hangs or refuses a value costs only reads of the far store. If the near store could not
+/// remove or replace a value, that value does not stand in for the far store, as long as this process remembers it.
 ///
 /// # Sizes
 ///
 /// [`capacity`](Store::capacity), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The
-/// near one may be much smaller: it should hold the chunks that are being watched, a few of them for each viewer, and
-/// the videos that are asked for most; the less it holds the more is read from afar. If the near store is this
-/// process's memory, and the far one can alter values, checksums are verified on either way.
+/// near store may be much smaller. It should hold a few chunks for each client that is watching, and the most popular
+/// videos. The less it holds, the more the far store is read. If the far store can alter values, the cache verifies the
+/// checksums of all values, also of near ones.
 ///
-/// Both limits together belong below the layer's [`Timeouts::store`](crate::Timeouts::store). Tiers may be
-/// nested, as in `Tiered<Memory, Tiered<Disk, Network>>`; then the limits of the inner two, together, belong below the
-/// `far_timeout` of the outer, or what is on the disk is never waited for.
+/// Keep the sum of both timeouts below [`Timeouts::store`](crate::Timeouts::store). Tiers may be nested, as in
+/// `Tiered<Memory, Tiered<Disk, Network>>`. Then keep the sum of the inner timeouts below the outer `far_timeout`;
+/// otherwise a read of the disk may be given up too early.
 ///
 /// # Cancel safety
 ///
-/// The read of a far value is a task of its own: it goes on, within its limit, for the others who wait for it, and for
-/// the near store, whether who began it stays or not, and whether or not anybody has the time to poll it.
+/// A task of its own reads the far store. If the caller is dropped, the task goes on within its timeout, for the other
+/// callers and for the near store.
 pub struct Tiered<Near, Far> {
     near: Arc<Near>,
     far: Arc<Far>,
     known: Arc<Known>,
     reads: Arc<Reads>,
-    /// How the far store is spared what it had no time for of late: looks, that is gets of records and leases; and puts.
-    /// Chunks are asked for at any time: whoever reads them has no other way.
+    /// Circuit breakers of the far store: for looks, which are gets of records and leases, and for puts. Chunks have
+    /// none, because a body that has begun has no other source.
     looks: Arc<Breaker>,
     puts: Arc<Breaker>,
-    /// The far store failed the last read.
+    /// The last read of the far store failed.
     is_down: Arc<AtomicBool>,
     settings: Settings,
 }
 
-/// In which order [`Tiered`] puts.
-///
-/// Either way it counts once the far store has the value; where the far store fails, once the near one has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Writes {
-    /// To the far store, then to the near one: nothing is near that the far store was not asked to keep.
-    #[default]
-    FarFirst,
-    /// To both at once: saves the near store's time, where that is a disk.
-    Both,
-}
-
 impl<Near, Far> Tiered<Near, Far> {
-    /// A store of these two.
+    /// A store with `near` before `far`.
     pub fn new(near: Near, far: Far) -> Self {
         let (looks, puts) = spared(FAR_LIMIT);
         Self {
@@ -138,34 +126,35 @@ impl<Near, Far> Tiered<Near, Far> {
         }
     }
 
-    /// In which order values are put. Default: [`Writes::FarFirst`].
+    /// Sets the order of puts. Default: [`Writes::FarFirst`].
     #[must_use]
     pub fn writes(mut self, writes: Writes) -> Self {
         self.settings.writes = writes;
         self
     }
 
-    /// How long a record is answered from the near store before the far one is asked again: how long a purge or a
-    /// refresh by another process may stay unseen; those of nested tiers add up. Zero asks each time. Default: 2
-    /// seconds.
+    /// Sets how long a near record is the answer before the far store is read again. Default: 2 seconds. Zero reads it
+    /// each time.
+    ///
+    /// A purge or a refresh by another process may stay unseen for this time. The ages of nested tiers add up.
     #[must_use]
     pub fn record_age(mut self, age: Duration) -> Self {
         self.settings.record_age = age;
         self
     }
 
-    /// How long a call of the near store may take. Default: 250 milliseconds.
+    /// Sets how long a call of the near store may take. Default: 250 milliseconds.
     #[must_use]
-    pub fn near_timeout(mut self, limit: Duration) -> Self {
-        self.settings.near_timeout = limit;
+    pub fn near_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.near_timeout = timeout;
         self
     }
 
-    /// How long a call of the far store may take before the near one has to do. Default: 1 second.
+    /// Sets how long a call of the far store may take before the near store works alone. Default: 1 second.
     #[must_use]
-    pub fn far_timeout(mut self, limit: Duration) -> Self {
-        self.settings.far_timeout = limit;
-        (self.looks, self.puts) = spared(limit);
+    pub fn far_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.far_timeout = timeout;
+        (self.looks, self.puts) = spared(timeout);
         self
     }
 
@@ -183,8 +172,8 @@ impl<Near, Far> Tiered<Near, Far> {
 impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         if is_mark(key) {
-            // What is near says nothing of what other processes do. While the far store is down they are not heard, and
-            // what is put is put near alone.
+            // The near store does not know the invalidations of other processes. While the far store is down, they stay
+            // unseen, and puts go to the near store alone.
             if self.is_down.load(Ordering::Relaxed) {
                 return Ok(None);
             }
@@ -200,7 +189,7 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if near.as_ref().is_some_and(|value| self.known.is_young(key, value, age, now)) {
             return Ok(near);
         }
-        // In a box of its own, so that what a hit needs is small.
+        // The box keeps the future of a hit small.
         Box::pin(self.get_far(key, near, now)).await
     }
 
@@ -218,9 +207,9 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if far.is_ok() {
             writing.believe();
         }
-        // The far store would bring back what was to be gone, in place of this.
+        // The far store would bring back the removed value in place of this one.
         let is_refused = far.is_err() && self.known.is_doubted(key);
-        // If others wrote meanwhile, only the far store knows who was last.
+        // If other calls wrote meanwhile, only the far store knows the last value.
         if is_refused || near.is_err() || !writing.note(fact) {
             self.take_near(key, || writing.let_go()).await;
         }
@@ -231,10 +220,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        // Nothing that is read before this is over is kept near: so the order does not matter, and what is at hand
-        // comes first.
+        // No value that is read before this ends is kept near. So the order does not matter, and the near store comes
+        // first.
         let writing = self.known.write(key);
-        // From now on, for if this is dropped on the way, nobody knows.
+        // The doubt begins now, in case this call is dropped on the way.
         if is_record(key) {
             writing.doubt();
         }
@@ -286,7 +275,7 @@ impl<Near, Far> fmt::Debug for Tiered<Near, Far> {
 }
 
 impl<Near: Store, Far: Store> Tiered<Near, Far> {
-    /// What the far store has, or else what was found `near`.
+    /// The value of the far store. If the far store fails, the `near` value.
     async fn get_far(&self, key: &str, near: Option<Bytes>, now: Instant) -> Result<Option<Bytes>, BoxError> {
         let mark = self.known.mark(key);
         let age = if is_chunk(key) { Duration::MAX } else { self.settings.record_age };
@@ -301,7 +290,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
                 if self.known.is_unwanted(key, &fact) {
                     return Err(error);
                 }
-                // It will do for as long as if it came from there: who has no answer is not asked for each viewer.
+                // The near value counts as if it came from the far store, so that not every request asks a store that
+                // is down.
                 self.known.note(key, mark, Some(fact));
                 Ok(Some(value))
             }
@@ -309,7 +299,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// Reads a far value for all who wait for it, and has the near store follow.
+    /// Reads a far value for all waiting calls, and then updates the near store.
     async fn fetch(self, errand: Errand) {
         let found = if is_chunk(&errand.key) {
             self.at_far(|far| far.get(&errand.key)).await
@@ -319,7 +309,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         self.is_down.store(found.is_err(), Ordering::Relaxed);
         let found = found.map_err(Into::into);
         errand.tell(found.clone());
-        // Nobody waits for this. Whoever asks until it is done is told what the others were.
+        // No call waits for this. A call that joins before it is done gets the same answer.
         if let Ok(found) = found {
             self.follow(&errand, found).await;
         }
@@ -336,7 +326,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
                 let fact = Fact::of(&value, read.began);
                 put(value).await.is_ok() && self.known.note(key, read.mark, Some(fact))
             }
-            // If it is near, it came this moment.
+            // A near chunk was put just now.
             None if is_chunk(key) => return,
             None => false,
         };
@@ -346,7 +336,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// Takes out what is near. If that fails, it does not stand in for the far store any more.
+    /// Removes the near value. If that fails, the value no longer stands in for the far store.
     async fn take_near(&self, key: &str, gone: impl FnOnce()) {
         let near = self.at_near(|near| near.remove(key)).await;
         if near.is_ok() {
@@ -356,7 +346,8 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// Forgets what is known of the records that a lease is for: who has it now looks again, where the others put.
+    /// Forgets the facts about the records of a lease, so that its holder reads the far store again, where other
+    /// processes put.
     fn forget(&self, lease: &str) {
         let name = lease.strip_prefix("l/").and_then(|rest| rest.split('/').next());
         if let Some(name) = name {
@@ -366,7 +357,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// What came of it near, and what far.
+    /// Puts into both stores. Returns the results of the near and the far store.
     async fn put_both(&self, key: &str, value: Bytes) -> (Result<(), BoxError>, Result<(), BoxError>) {
         let copy = value.clone();
         let far = self.spare_far(&self.puts, move |far| far.put(key, copy));
@@ -380,7 +371,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         }
     }
 
-    /// Calls the far store, unless such calls ran into its limit of late.
+    /// Calls the far store, unless its breaker is open.
     async fn spare_far<'a, T, F>(
         &'a self,
         breaker: &Breaker,
@@ -393,7 +384,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         let done = self.at_far(call).await;
         pass.ended(!done.as_ref().is_err_and(|error| error.is::<Late>()));
         if done.is_ok() {
-            // What was put for all to see is followed by a look for who has invalidated it meanwhile.
+            // A fill that put a record next looks for an invalidation by another process.
             self.is_down.store(false, Ordering::Relaxed);
             self.looks.answered();
         }
@@ -416,7 +407,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         within(self.settings.far_timeout, || asked, said).await
     }
 
-    /// The same store, for a task.
+    /// A handle on the same store, for a task.
     fn share(&self) -> Self {
         Self {
             near: Arc::clone(&self.near),
@@ -431,7 +422,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
     }
 }
 
-/// Whether what lies under the key may be put again with another value; under one of a lease nothing is put.
+/// Whether the value under the key may change. The key of a lease has no value.
 fn is_record(key: &str) -> bool {
     !is_chunk(key) && !key.starts_with("l/")
 }

@@ -1,4 +1,4 @@
-//! Reads of the far store under way: those who ask for one key at the same time wait for one read.
+//! Running reads of the far store. Concurrent gets of one key share one read.
 
 use std::{
     collections::HashMap,
@@ -13,27 +13,27 @@ use tokio::{sync::watch, time::Instant};
 use super::known::Mark;
 use crate::{error::BoxError, stripes::Stripes};
 
-/// The reads under way.
+/// The running reads.
 #[derive(Default)]
 pub(super) struct Reads {
     shards: Stripes<Mutex<HashMap<Box<str>, Arc<Read>>>, 16>,
 }
 
-/// What a far store answered, for as many as asked.
+/// The answer of the far store, which many calls can share.
 pub(super) type Outcome = Result<Option<Bytes>, Arc<dyn StdError + Send + Sync>>;
 
-/// A read that somebody began.
+/// A running read.
 pub(super) struct Read {
     pub(super) began: Instant,
-    /// Where the key was in its life.
+    /// The state of the key when the read began.
     pub(super) mark: Mark,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
 impl Reads {
-    /// Joins the read of `key`, or opens it: then there is an errand to run.
+    /// Joins the read of `key`, or opens one and returns its errand, which the caller must run.
     ///
-    /// Nobody joins a read from before something was written here, nor one that began `age` before `now` or earlier.
+    /// A call joins no read from before a write of this process, and none that began `age` before `now` or earlier.
     pub(super) fn join(
         self: &Arc<Self>,
         key: &str,
@@ -59,19 +59,19 @@ impl Reads {
 }
 
 impl Read {
-    /// What the far store answered.
+    /// Waits for the answer of the far store.
     pub(super) async fn outcome(&self) -> Result<Option<Bytes>, BoxError> {
         let mut outcome = self.outcome.clone();
         let outcome = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
         match outcome {
             Ok(Some(outcome)) => outcome.map_err(Into::into),
-            // The runtime that it ran on is gone.
-            Ok(None) | Err(_) => Err("the read of the far tier was abandoned".into()),
+            // The runtime of the read is gone.
+            Ok(None) | Err(_) => Err("read of the far tier was abandoned".into()),
         }
     }
 }
 
-/// The duty to read for all who wait. Dropped, it lets go of those who still do.
+/// The duty to read for all waiting calls. Its drop ends their wait.
 pub(super) struct Errand {
     reads: Arc<Reads>,
     pub(super) key: Box<str>,
@@ -88,7 +88,7 @@ impl Errand {
 impl Drop for Errand {
     fn drop(&mut self) {
         let mut shard = self.reads.shard(&self.key);
-        // It may be another's by now.
+        // Another read may have taken its place.
         if shard.get(&self.key).is_some_and(|read| Arc::ptr_eq(read, &self.read)) {
             shard.remove(&self.key);
         }

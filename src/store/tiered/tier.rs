@@ -1,4 +1,4 @@
-//! Calls of the tiers: what is said of those that came to nothing, what is spared them, and two at the same time.
+//! Calls of the tiers: their errors, their breakers, and two calls at the same time.
 
 use std::{
     error::Error as StdError,
@@ -13,22 +13,42 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::Writes;
 use crate::{
     error::BoxError,
     store::{Breaker, Failure},
 };
 
-/// What is said of a call that came to nothing.
+/// The order of the puts of a [`Tiered`] store.
+///
+/// Either way, a put is done once the far store has the value. If the far store fails, the put is done once the near
+/// store has the value.
+///
+/// ```
+/// # use tower_video_cache::{MokaStore, Tiered, Writes};
+/// # let (disk, network) = (MokaStore::new(1 << 20)?, MokaStore::new(1 << 20)?);
+/// let store = Tiered::new(disk, network).writes(Writes::Both);
+/// # Ok::<(), tower_video_cache::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Writes {
+    /// First the far store, then the near store. A near value has always been offered to the far store.
+    #[default]
+    FarFirst,
+    /// Both at the same time. This saves the time of the near store, if that is a disk.
+    Both,
+}
+
+/// The error of a failed call.
 pub(super) fn said(failure: Failure, _: Duration) -> BoxError {
     match failure {
         Failure::Failed(error) => error,
         Failure::Late => Late.into(),
-        Failure::Panicked => "the tier panicked".into(),
+        Failure::Panicked => "tier panicked".into(),
     }
 }
 
-/// Both, at the same time.
+/// Runs both at the same time.
 pub(super) async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, B::Output) {
     let (mut one, mut other) = (pin!(one), pin!(other));
     let mut done = (None, None);
@@ -50,8 +70,8 @@ pub(super) async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, 
     .await
 }
 
-/// Runs it in a task of its own: of those who wait for a value, the one who began may be reading for a viewer that
-/// has no room for more just now, and is not polled until it has.
+/// Runs an errand in a task of its own. The call that opened the read may be for a client without room for more bytes,
+/// and is then not polled for a while. Other calls must not wait for that.
 pub(super) async fn run(errand: impl Future<Output = ()> + Send + 'static) {
     match Handle::try_current() {
         Ok(runtime) => drop(runtime.spawn(errand)),
@@ -59,13 +79,13 @@ pub(super) async fn run(errand: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// The breakers of looks and of puts, where a call may take so long.
+/// The breakers for looks and for puts, with a call that may take `limit`.
 pub(super) fn spared(limit: Duration) -> (Arc<Breaker>, Arc<Breaker>) {
     let breaker = |late, rest| Arc::new(Breaker::new(late, limit.saturating_mul(rest)));
     (breaker(LATE_LOOKS, LOOKS_REST), breaker(LATE_PUTS, PUTS_REST))
 }
 
-/// How the tiers are called.
+/// The settings of the two tiers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub(super) writes: Writes,
@@ -85,13 +105,13 @@ impl Default for Settings {
     }
 }
 
-/// The call ran into its limit.
+/// The call took too long.
 #[derive(Debug)]
 pub(super) struct Late;
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the tier took too long")
+        f.write_str("tier call timed out")
     }
 }
 
@@ -108,10 +128,10 @@ const RECORD_AGE: Duration = Duration::from_secs(2);
 const NEAR_LIMIT: Duration = Duration::from_millis(250);
 pub(super) const FAR_LIMIT: Duration = Duration::from_secs(1);
 
-/// In a row, before the far store is not looked into for so many times its limit.
+/// After this many late looks in a row, looks skip the far store for `LOOKS_REST` times its timeout.
 const LATE_LOOKS: NonZeroU32 = NonZeroU32::new(3).unwrap();
 const LOOKS_REST: u32 = 5;
 
-/// One, and the far store is left out of puts for so many times its limit.
+/// After one late put, puts skip the far store for `PUTS_REST` times its timeout.
 const LATE_PUTS: NonZeroU32 = NonZeroU32::new(1).unwrap();
 const PUTS_REST: u32 = 10;

@@ -1,7 +1,8 @@
-//! Who uses whom among the files of `src`, read from the code.
+//! Reads from the code which files of `src` use which.
 //!
-//! An import counts, and so does a path in the code; re-exports are followed to the definition. A type with methods in several
-//! files ties these files by its method calls: a file that calls a method uses the file with that method's body.
+//! An import counts, and so does a path in the code; re-exports are followed to the definition. A type with methods in
+//! several files ties these files by its method calls: a file that calls a method uses the file with that method's
+//! body.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use syn::{
     punctuated::Punctuated,
     visit::{self, Visit},
     Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
-    UseTree,
+    UseTree, Visibility,
 };
 
 /// For each file, the files that it uses, and the names that tie them.
@@ -217,8 +218,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is named
-    /// after, as `engine` and `self.engine` are.
+    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is
+    /// named after, as `engine` and `self.engine` are.
     fn type_of(&self, receiver: &Expr) -> Option<String> {
         let name = match receiver {
             Expr::Path(path) if path.path.is_ident("self") => return self.own.clone(),
