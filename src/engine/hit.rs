@@ -6,7 +6,7 @@ use http::{request, Response};
 
 use super::{
     body::ResponseBody,
-    fill::delivery::Known,
+    fill::delivery::Prior,
     lookup::{content, prefetch::look_ahead, Look},
     serve::{self, MissingChunk},
     state::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A request that the store did not answer.
-pub(crate) struct Asked<A> {
+pub(crate) struct MissedRequest<A> {
     pub(crate) parts: request::Parts,
     pub(crate) body: A,
     pub(crate) target: Arc<Target>,
@@ -48,7 +48,7 @@ pub(crate) struct Missed {
     /// The slot at which the answer would be stored.
     pub(super) slot: Slot,
     /// The stored response that may be used once the inner service says that it is good.
-    pub(super) stored: Known,
+    pub(super) stored: Prior,
     /// Whether the inner service must say so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
     /// The response that was found, and its first chunk, which is missing.
@@ -72,7 +72,7 @@ impl Engine {
         let missed = |reason, slot: &Slot| Missed {
             reason,
             slot: slot.clone(),
-            stored: Known::Nothing,
+            stored: Prior::Nothing,
             for_one: false,
             gone: None,
             gone_before: None,
@@ -85,19 +85,19 @@ impl Engine {
                 return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
             }
             Look::Nothing(reason, slot, others) => {
-                return Err(Missed { stored: Known::Others(others), ..missed(reason, &slot) })
+                return Err(Missed { stored: Prior::Others(others), ..missed(reason, &slot) })
             }
             Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
                 let for_one = matches!(reuse, Reuse::ValidatedForOne(_));
                 let missed = missed(reason, &entry.slot);
-                return Err(Missed { stored: Known::Stale(entry), for_one, ..missed });
+                return Err(Missed { stored: Prior::Stale(entry), for_one, ..missed });
             }
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
         if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
-            return Err(Missed { stored: Known::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
+            return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
         // Boxed, so that the future of a hit stays small.
         if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {

@@ -11,11 +11,11 @@ use super::inner::Inner;
 use super::{
     body::ResponseBody,
     fill::{
-        delivery::{For, Known},
+        delivery::{Prior, Purpose},
         run,
     },
-    hit::{Answer, Asked},
-    miss::{forward, viewer::Viewer},
+    hit::{Answer, MissedRequest},
+    miss::{answer::answer_miss, viewer::Viewer},
     serve,
     state::{
         entry::{Accepted, Entry, Target},
@@ -126,8 +126,8 @@ impl Engine {
             }
             // Boxed, so that the future of a hit stays small.
             Err(missed) => {
-                let asked = Asked { parts, body, target: Arc::new(target), directives };
-                Box::pin(forward(self, inner, asked, missed)).await
+                let asked = MissedRequest { parts, body, target: Arc::new(target), directives };
+                Box::pin(answer_miss(self, inner, asked, missed)).await
             }
         }
     }
@@ -156,7 +156,7 @@ impl Engine {
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // This fill goes on although nobody waits for it.
-            drop(run::start(&self, inner, request, target, Known::Stale(entry), For::Later, permit));
+            drop(run::start(&self, inner, request, target, Prior::Stale(entry), Purpose::Background, permit));
         }
     }
 }

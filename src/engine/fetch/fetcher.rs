@@ -42,9 +42,6 @@ pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> r
 pub(crate) trait Fetch: Send + Sync {
     fn engine(&self) -> &Arc<Engine>;
 
-    /// The target of the client's request.
-    fn target(&self) -> &Target;
-
     /// Fetches some chunks, in a task of its own.
     fn fetch(&self, slice: Slice);
 
@@ -102,10 +99,6 @@ where
 {
     fn engine(&self) -> &Arc<Engine> {
         &self.engine
-    }
-
-    fn target(&self) -> &Target {
-        &self.target
     }
 
     fn fetch(&self, slice: Slice) {

@@ -1,4 +1,4 @@
-//! The put that makes a response one that is found: its manifest, and the mark that its variants hang on.
+//! Commits a response: puts its manifest, and the mark that its variants hang on.
 
 use std::{future::Future, sync::Arc};
 
@@ -9,7 +9,7 @@ use http::{
 };
 use tokio::time::timeout;
 
-use super::task::Fill;
+use super::task::FillTask;
 use crate::{
     clock::moment,
     engine::{
@@ -36,7 +36,7 @@ use crate::{
     store::Lease,
 };
 
-/// A response that is to be found from now on: its bytes are in the store.
+/// A response to commit. Its bytes are in the store.
 pub(super) struct Draft {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -46,12 +46,13 @@ pub(super) struct Draft {
     pub(super) sparse: bool,
     pub(super) withdrawn: bool,
     pub(super) digest: Option<u128>,
-    /// The facts that another request's URI told of it, unless this fill's own URI brought it, or found it good.
+    /// The facts that the URI of an earlier request told. `None` if this fill's own URI brought the response, or found
+    /// it good.
     pub(super) by_uri: Option<ByUri>,
 }
 
 impl Draft {
-    /// What would put the same response again.
+    /// Drafts a put of the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
         let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, digest, .. } = *manifest;
         let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri));
@@ -68,8 +69,12 @@ impl Draft {
     }
 }
 
-impl Fill {
-    /// Makes it a stored response, and says where; or why not.
+impl FillTask {
+    /// Commits a response, and returns its slot.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the response was not committed.
     pub(super) async fn commit(&self, draft: Draft, permit: &Permit) -> Result<Slot, Refusal> {
         if self.forgoes {
             return Err(Refusal::StoreFailed);
@@ -79,7 +84,7 @@ impl Fill {
             return Err(Refusal::Invalidated);
         }
         let fence = self.fence(permit).await?;
-        // Before anything is replaced: what could not be confirmed would only have to be taken out again.
+        // Before the put: a record that cannot be confirmed would only have to be removed again.
         are_certain([permit.lease(), None]).await?;
         self.check_invalidation(permit).await?;
         if permit.lease().is_some() && !self.has_its_mark(permit.slot()).await {
@@ -95,7 +100,7 @@ impl Fill {
         let put = self.engine.records.put_record(&slot, &record).await;
         let asked = moment();
         let refusal = match put {
-            // Whoever invalidates waits until this is over, and takes the key's own record out.
+            // The invalidation waits until this commit is over, then removes the key's own record.
             Ok(()) if permit.is_revoked() => Refusal::Invalidated,
             Ok(()) => match self.confirm(permit, fence.as_ref()).await {
                 Ok(()) => {
@@ -105,7 +110,7 @@ impl Fill {
                 Err(refusal) => refusal,
             },
             Err(error) => {
-                // A put that failed may have happened all the same: what is not committed must not be found.
+                // A put that failed may have happened all the same, and a response without a commit must not be found.
                 if !error.is_left_alone() {
                     let records = Arc::clone(&self.engine.records);
                     let removal = async move { drop(records.remove_record(&slot).await) };
@@ -127,7 +132,7 @@ impl Fill {
         Err(refusal)
     }
 
-    /// Does this before it goes on; unless the viewer has waited for the store long enough.
+    /// Does the deed before the fill goes on, or in a task if the client has waited for the store long enough.
     async fn unless_late(&self, waited: Waited, deed: impl Future<Output = ()> + Send + 'static) {
         if self.engine.records.is_enough(self.waited.and(waited)) {
             drop(tokio::spawn(deed));
@@ -136,7 +141,7 @@ impl Fill {
         }
     }
 
-    /// Whether what was put may stay.
+    /// Checks that the record may stay that was put.
     async fn confirm(&self, permit: &Permit, fence: Option<&Held>) -> Result<(), Refusal> {
         are_certain([permit.lease(), fence]).await?;
         self.check_invalidation(permit).await
@@ -150,7 +155,7 @@ impl Fill {
         self.seen.is_valid_still(&self.engine.records, &self.target.primary).await
     }
 
-    /// What the request that was asked selects by this response.
+    /// Builds the manifest, with the field values by which the fill's request selects the response.
     pub(super) fn manifest(&self, draft: &Draft) -> Result<Manifest, Refusal> {
         let Draft { status, exchange, layout, own_etag, sparse, withdrawn, digest, by_uri, ref headers } =
             *draft;
@@ -176,7 +181,7 @@ impl Fill {
         })
     }
 
-    /// The slot of a variant, entered among the key's variants.
+    /// Enters a variant among the key's variants, and returns its slot.
     async fn variant(&self, names: &[HeaderName], manifest: &Manifest) -> Result<Slot, Refusal> {
         let known = decoded(&self.engine, &self.target.primary).await.ok().flatten();
         let is_true = !self.engine.tombstones.holds(&self.target.primary);
@@ -204,7 +209,7 @@ impl Fill {
     }
 }
 
-/// What was put, and may not stay.
+/// A record that was put and may not stay.
 struct Commit {
     engine: Arc<Engine>,
     target: Arc<Target>,
@@ -215,14 +220,14 @@ struct Commit {
 }
 
 impl Commit {
-    /// Takes out what was just put, unless another node has put something else since.
+    /// Removes the record that was just put, unless another node has put another one since.
     async fn take_back(self) {
         let (records, primary) = (&self.engine.records, &self.target.primary);
         let is_taken_back = match records.record(&self.slot).await {
             Ok(found) if found.as_ref() != Some(&self.record) => true,
             Ok(_) | Err(_) => records.remove_record(&self.slot).await.is_ok(),
         };
-        // The marks of the variants that were taken out may have been put back.
+        // This commit may have put back the mark of variants that were removed.
         let may_be_back = !self.is_leased && self.slot != *primary;
         if !is_taken_back || may_be_back || are_certain([self.fence.as_ref(), None]).await.is_err() {
             self.engine.tombstones.take_out(records, primary).await;
@@ -230,10 +235,11 @@ impl Commit {
     }
 }
 
-/// Whether these leases are their holder's still, as far as there are any.
+/// Checks that this node still holds these leases, as far as there are any.
 ///
-/// Of another node, whoever invalidates takes the lease before the record: whichever of the two is later sees the other.
-/// Where the store does not tell, this may have been the one to see it.
+/// A node that invalidates a key removes the lease first, then the record. So either this commit sees that the lease is
+/// gone, or the other node's removal comes after the put. If the store cannot tell, this commit may have been the one
+/// to see it, so it is refused.
 async fn are_certain(leases: [Option<&Held>; 2]) -> Result<(), Refusal> {
     for lease in leases.into_iter().flatten() {
         match lease.confirm().await {
@@ -254,12 +260,12 @@ fn with_selecting(known: Option<&Variants>, names: &[HeaderName]) -> Vec<Vec<Hea
 /// The known tags with this variant's put first, and no more of them than a request should ask about.
 fn with_tag(known: Option<&Variants>, slot: &Slot, etag: Option<&[u8]>) -> Vec<Tagged> {
     let known = known.map_or(&[][..], |known| &known.tagged);
-    // The order is of no use where nothing is new.
+    // The tag is not new, so the order need not change.
     if known.iter().any(|variant| variant.slot == *slot && Some(&variant.etag[..]) == etag) {
         return known.to_vec();
     }
     let mine = etag.map(|etag| Tagged { slot: slot.clone(), etag: etag.to_vec() });
-    // One question by each tag: variants of the same bytes are as good as each other.
+    // One variant for each tag is enough to ask by: variants of the same bytes are as good as each other.
     let others = known.iter().filter(|other| other.slot != *slot && Some(&other.etag[..]) != etag);
     mine.into_iter().chain(others.cloned()).take(TAGS).collect()
 }
@@ -270,10 +276,11 @@ const SELECTING_SETS: usize = 4;
 /// Tagged variants kept for one key.
 const TAGS: usize = 8;
 
-impl Fill {
-    /// The lease of a commit that whoever invalidates the key can name, where the flight's own is none.
+impl FillTask {
+    /// Gets a lease of the key for the commit of a variant. An invalidation of the key can name this lease, but not the
+    /// lease of the variant's flight.
     ///
-    /// Before it is asked for, what is known of the key's own record may be old: another node may have taken it out.
+    /// Until then, this node's knowledge of the key's own record may be old: another node may have removed the record.
     pub(super) async fn fence(&self, permit: &Permit) -> Result<Option<Held>, Refusal> {
         let primary = &self.target.primary;
         if permit.lease().is_none() || permit.slot() == primary {
@@ -294,12 +301,12 @@ impl Fill {
             Ok(Lease::Granted) => Ok(Some(Held::of(claim))),
             Ok(Lease::Taken) => Err(Refusal::LeaseLost),
             Ok(Lease::NotOffered) => Ok(None),
-            // What could not be named could not be told from what was invalidated.
+            // An invalidation could not name this commit, so the commit could not tell that it was invalidated.
             Err(_) => Err(Refusal::StoreFailed),
         }
     }
 
-    /// Whether the variants are still there that `slot` is one of, if it is one.
+    /// Whether the mark is still there that `slot` hangs on. The slot of a key itself needs no mark.
     pub(super) async fn has_its_mark(&self, slot: &Slot) -> bool {
         let Target { key, primary } = &*self.target;
         if slot == primary {
@@ -319,8 +326,10 @@ impl Fill {
     }
 }
 
-/// The tag by which other variants may be found to have the same bytes: the inner service's own, and strong. In one
-/// coding for all, for there are inner services that tag an encoded representation as they tag the plain one.
+/// The tag by which other variants may be found to have the same bytes: a strong tag of the inner service itself.
+///
+/// A response with a `Content-Encoding` has no such tag, because some inner services tag an encoded representation as
+/// they tag the plain one.
 pub(super) fn strong_tag(manifest: &Manifest) -> Option<&[u8]> {
     let etag = single_bytes(&manifest.headers, &header::ETAG)?;
     let is_strong = EntityTag::parse(etag).is_some_and(|tag| !tag.is_weak());

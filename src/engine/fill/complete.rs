@@ -1,4 +1,4 @@
-//! A stored response of which some chunks are missing, made whole.
+//! Completes a stored response that lacks some of its chunks.
 //!
 //! RFC 9111 §3.3 (storing incomplete responses), §3.4 (combining partial content).
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, delivery::Stored, task::Fill};
+use super::{commit::Draft, delivery::Stored, task::FillTask};
 use crate::{
     engine::{
         fetch::{
@@ -26,8 +26,8 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-impl Fill {
-    /// Fetches what is missing of `entry`, and no more.
+impl FillTask {
+    /// Fetches the missing chunks of `entry`, and no others.
     pub(super) async fn complete<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -66,7 +66,7 @@ impl Fill {
             }
         }
         let draft = Draft { sparse: false, ..Draft::of(&entry.manifest) };
-        // What came is good for the viewer who asked.
+        // Even if the commit fails, the chunks are good for the client that asked.
         if let Err(refusal) = self.commit(draft, permit).await {
             return Completed::Unstored(refusal);
         }
@@ -75,13 +75,13 @@ impl Fill {
     }
 }
 
-/// What became of a stored response that was to be made whole.
+/// The result of an attempt to complete a stored response.
 pub(super) enum Completed {
-    /// Nobody was left to wait for it.
+    /// No request was left to wait for the response.
     Deserted,
-    /// It cannot be; then it is as if nothing were stored.
+    /// The response cannot be completed. The fill goes on as if the store had no response.
     Not,
     Stored(Stored),
-    /// Its chunks are all there, but nothing says so.
+    /// All chunks are there, but the record does not say so.
     Unstored(Refusal),
 }

@@ -18,59 +18,61 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-/// What a fill has for the request that led it.
+/// The result of a fill, for its leader.
 pub(crate) enum Delivery<B, E> {
-    /// The inner body, of an answer with this status, broke its word before anything left: the viewer gets an error.
+    /// The inner body broke its word before any byte left the cache, so the client gets an error. The status is that of
+    /// the inner answer.
     Broken(StatusCode, Refusal),
-    /// Another node did what this fill was for: it is as if another request had.
+    /// Another node did the work of this fill. The leader goes on like a follower of that node's fill.
     Elsewhere(Landing),
     /// The inner service failed.
     Failed(E),
-    /// The inner service takes too long for others to wait for it: here is its answer under way.
+    /// The inner service takes longer than followers may wait. The call is still under way.
     Late(Answering<B, E>),
-    /// The inner response may not be stored: here it is, untouched.
+    /// The inner response may not be stored. The response is untouched.
     Passed(Response<B>, Refusal),
-    /// What came is no answer to what the viewer asked, and may not be stored.
+    /// The fill has no answer for the client. If an answer came, it was to another question and may not be stored.
     Refused(Refusal),
-    /// Storing stopped midway: here is the inner response, part stored, part in hand, part still to come.
+    /// Storing stopped midway. A part of the inner response is stored, a part is in hand, and a part is still to come.
     Salvaged(Box<Salvage<B>>),
-    /// In the store.
+    /// The response is in the store.
     Stored(Stored),
-    /// What was stored before may be used, though the store does not say so: why, and what the inner service answered.
+    /// A stored response may be used, though its record does not say so. The status is that of the inner answer, the
+    /// refusal says why.
     Usable(Arc<Entry>, Option<StatusCode>, Refusal),
 }
 
-/// A call of the inner service.
+/// A call of the inner service under way.
 pub(super) type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
 
 /// A response that a fill has put into the store, or found to be still good there.
 pub(crate) struct Stored {
     pub(crate) generation: Generation,
-    /// The inner service's, 304 (Not Modified) if what was stored is still good.
+    /// The status of the inner answer: 304 (Not Modified) if the stored response is still good.
     pub(crate) status: StatusCode,
-    /// What came for the viewer who asked, and is stored for nobody (RFC 9111 §5.2.2.4, §5.2.2.7).
+    /// Fields for the client that asked, never stored (RFC 9111 §5.2.2.4, §5.2.2.7).
     pub(crate) withheld: HeaderMap,
 }
 
-/// What is stored when a fill begins.
+/// The fill's knowledge of the store when it begins.
 #[derive(Default)]
-pub(crate) enum Known {
-    /// A record whose bytes are gone, if it is still there.
+pub(crate) enum Prior {
+    /// The bytes of this generation are gone. Its record may still be there.
     Gone(Generation),
     #[default]
     Nothing,
-    /// What other requests of the key selected.
+    /// Variants that other requests of the key selected.
     Others(Vec<Tagged>),
-    /// A part of what the request selects, fresh.
+    /// A fresh response that the request selects, stored in part.
     Sparse(Arc<Entry>),
-    /// What the request selects, and may be good still.
+    /// A stored response that the request selects, and that may still be good.
     Stale(Arc<Entry>),
-    /// The store could not tell, and took so long for that.
+    /// The store could not tell, and took this long to fail.
     Unknown(Waited),
 }
 
-impl Known {
-    /// What may be good still, and may stand in for an error.
+impl Prior {
+    /// The response that may still be good and may stand in for an error.
     pub(crate) fn stale(self) -> Option<Arc<Entry>> {
         match self {
             Self::Stale(entry) => Some(entry),
@@ -79,24 +81,24 @@ impl Known {
     }
 }
 
-/// For whom a fill is.
+/// The purpose of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum For {
-    /// Viewers to come: nobody waits for it.
-    Later,
-    /// The request that leads it, and those who follow.
-    Now,
+pub(crate) enum Purpose {
+    /// For later clients: no request waits for this fill.
+    Background,
+    /// For the leader and its followers.
+    Client,
 }
 
-/// A fill under way, as the request sees it that leads it.
+/// A fill under way, as its leader sees it.
 pub(crate) struct Filling<B, E> {
     pub(crate) task: JoinHandle<Delivery<B, E>>,
     pub(crate) follower: Follower,
 }
 
-/// What becomes of those who wait for a fill that ends so.
+/// The landing that followers see when a fill ends with this refusal.
 pub(super) fn landing(refusal: Refusal) -> Landing {
-    // The answer may be stored by now: by whoever has the lease, or asked after the invalidation.
+    // Another fill may have stored the answer by now: it holds the lease, or it began after the invalidation.
     if matches!(refusal, Refusal::LeaseLost | Refusal::Invalidated) {
         Landing::Broken
     } else {

@@ -1,17 +1,18 @@
-//! A fill's leave among nodes: of all that share a store, one at a time calls the inner service for a slot.
+//! Elects the node that fills a slot: of all nodes that share a store, one at a time calls the inner service.
 //!
-//! The lease is of the flight's slot, and not of the key: else who wants one variant would wait for the video of another.
-//! So whoever invalidates a key cannot name the leases of its variants; the fill of one looks instead for the mark that
-//! its slot hangs on, which goes with the key's own record; and has a lease that can be named while it commits.
+//! The lease is of the flight's slot, not of the key. Otherwise a request for one variant would wait for the video of
+//! another. So an invalidation of the key cannot name the leases of its variants. Instead, the fill of a variant looks
+//! for the mark that its slot hangs on: the invalidation removes that mark with the key's own record. During its
+//! commit, the fill of a variant also has a lease of the key, which the invalidation can name.
 
 use std::time::SystemTime;
 
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Delivery, For, Known},
+    delivery::{Delivery, Prior, Purpose},
     invalidated::Seen,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     clock::moment,
@@ -32,20 +33,20 @@ use crate::{
     store::Lease,
 };
 
-/// Why a fill is not to call the inner service.
-pub(crate) enum NotGiven {
-    /// Another node does what it is for, or did: this is how it ends.
+/// Why a fill must not call the inner service.
+pub(crate) enum NotElected {
+    /// Another node does the work of this fill, or did it. The fill ends with this landing.
     Elsewhere(Landing),
-    /// Other fills began while it waited, as many as may be.
+    /// While this fill waited, other fills took all the places.
     Full,
-    /// The store does not answer, so nothing can be stored: who wants something asks for it alone.
+    /// The store does not answer, so no response can be stored. Each request asks the inner service alone.
     Unstorable,
-    /// The lease is another node's still, and who led this has waited long enough. Who came later has not.
+    /// Another node still has the lease. The leader has waited long enough, but later followers have not.
     Late(Box<Claim>),
 }
 
-impl NotGiven {
-    /// Ends the flight, and gives what there is for the request that led it.
+impl NotElected {
+    /// Ends the flight, and returns the delivery for its leader.
     pub(crate) fn land<B, E>(self, permit: Permit) -> Delivery<B, E> {
         let (landing, delivery) = match self {
             Self::Elsewhere(landing) => (landing, Delivery::Elsewhere(landing)),
@@ -58,13 +59,13 @@ impl NotGiven {
     }
 }
 
-impl Fill {
+impl FillTask {
     /// Gets the lease of the flight's slot, if the store has leases, and waits for it while another node fills.
     pub(crate) async fn lease<S: Clone>(
         &mut self,
         inner: &mut Inner<S>,
         permit: &mut Permit,
-    ) -> Result<(), NotGiven> {
+    ) -> Result<(), NotElected> {
         let Some(mut claim) =
             Claim::new(&self.engine.records, self.engine.config.lease_time, lease_key(permit.slot()))
         else {
@@ -73,27 +74,27 @@ impl Fill {
         match claim.ask().await {
             Ok(Lease::Granted) => {
                 let held = Held::of(claim);
-                // Until the lease was this one's, another node may have stored what it is for.
+                // Before this node got the lease, another node may have stored the response.
                 if let Some(generation) = self.brought().await? {
-                    return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+                    return Err(NotElected::Elsewhere(Landing::Stored(generation)));
                 }
                 permit.hold(held);
                 Ok(())
             }
-            Ok(Lease::Taken) if self.whom == For::Later => {
-                if let Known::Stale(entry) = &self.stored {
+            Ok(Lease::Taken) if self.purpose == Purpose::Background => {
+                if let Prior::Stale(entry) = &self.stored {
                     self.engine.remote_refreshes.remember(entry, moment());
                 }
-                Err(NotGiven::Elsewhere(Landing::Abandoned))
+                Err(NotElected::Elsewhere(Landing::Abandoned))
             }
             Ok(Lease::Taken) => {
                 inner.release();
-                // It is no fill as long as it waits.
+                // A fill that waits for another node needs no place among the fills.
                 self.share.leave_place();
                 let limit = self.engine.config.follower_limit;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
-                    Err(_) => Err(NotGiven::Late(Box::new(claim))),
+                    Err(_) => Err(NotElected::Late(Box::new(claim))),
                 }
             }
             Err(error) if self.has_waited_enough(records::Waited::of(&error)) => self.forgo(),
@@ -101,48 +102,54 @@ impl Fill {
         }
     }
 
-    /// Sees what a fill without a lease goes by.
-    async fn go_without(&mut self) -> Result<(), NotGiven> {
+    /// Reads the invalidation mark, by which a fill without a lease goes.
+    async fn go_without(&mut self) -> Result<(), NotElected> {
         match Seen::now(&self.engine.records, &self.target.primary).await {
             Ok(seen) => self.seen = seen,
             Err(error) if error.is_left_alone() || self.has_waited_enough(records::Waited::of(&error)) => {
                 return self.forgo();
             }
-            // A momentary error, perhaps.
+            // The error may be momentary.
             Err(_) => {}
         }
-        // It is completed without a question about the whole, and may have been taken out before that was seen.
+        // The fill completes this entry without a question about the whole. The entry may have been removed before the
+        // mark was read.
         match &self.stored {
-            Known::Sparse(_) => match self.brought().await? {
-                Some(generation) => Err(NotGiven::Elsewhere(Landing::Stored(generation))),
+            Prior::Sparse(_) => match self.brought().await? {
+                Some(generation) => Err(NotElected::Elsewhere(Landing::Stored(generation))),
                 None => Ok(()),
             },
             _ => Ok(()),
         }
     }
 
-    /// Whether this was one wait too many for a store that fails.
+    /// Adds a wait for the failing store, and says whether the fill has waited long enough.
     fn has_waited_enough(&mut self, waited: records::Waited) -> bool {
         self.waited = self.waited.and(waited);
         self.engine.records.is_enough(self.waited)
     }
 
-    /// Nothing can be stored. What is stale may be good still, or stand in for an error; else there is nothing to do.
-    fn forgo(&mut self) -> Result<(), NotGiven> {
+    /// Gives up storing. The fill goes on only for a stale response, which may still be good or stand in for an error.
+    fn forgo(&mut self) -> Result<(), NotElected> {
         self.forgoes = true;
         match self.stored {
-            Known::Stale(_) => Ok(()),
-            _ => Err(NotGiven::Unstorable),
+            Prior::Stale(_) => Ok(()),
+            _ => Err(NotElected::Unstorable),
         }
     }
 
-    /// Goes on to wait, for those who came after the one that led: each of them waits as long as the limit says.
-    pub(crate) async fn lease_late(&mut self, mut claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+    /// Goes on waiting for the followers that came after the leader. Each of them waits up to the same limit.
+    pub(crate) async fn lease_late(
+        &mut self,
+        mut claim: Claim,
+        permit: &mut Permit,
+    ) -> Result<(), NotElected> {
         let waited = self.wait(&mut claim, permit).await;
         self.after(waited, claim, permit).await
     }
 
-    /// Waits for another node's lease to end, or for what it is for to be stored: who died after that gives none back.
+    /// Waits until another node's lease ends, or until the response is stored. A node that died after its commit does
+    /// not give its lease back.
     async fn wait(&mut self, claim: &mut Claim, permit: &Permit) -> Waited {
         let asking = async {
             loop {
@@ -153,7 +160,7 @@ impl Fill {
                 match self.brought().await {
                     Ok(None) => {}
                     Ok(Some(generation)) => return Waited::Brought(generation),
-                    Err(not_given) => return Waited::InVain(not_given),
+                    Err(not_elected) => return Waited::InVain(not_elected),
                 }
             }
         };
@@ -163,31 +170,31 @@ impl Fill {
         }
     }
 
-    /// What comes after a wait.
-    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotGiven> {
+    /// Decides how the fill goes on after a wait.
+    async fn after(&mut self, waited: Waited, claim: Claim, permit: &mut Permit) -> Result<(), NotElected> {
         let lease = match waited {
             Waited::Over(lease) => lease,
-            Waited::Brought(generation) => return Err(NotGiven::Elsewhere(Landing::Stored(generation))),
-            // Whatever is to become of a fill that nobody waits for: this one is another node's.
-            Waited::Deserted => return Err(NotGiven::Elsewhere(Landing::Abandoned)),
-            Waited::InVain(not_given) => return Err(not_given),
+            Waited::Brought(generation) => return Err(NotElected::Elsewhere(Landing::Stored(generation))),
+            // The policy for abandoned fills does not count here: the fill is another node's.
+            Waited::Deserted => return Err(NotElected::Elsewhere(Landing::Abandoned)),
+            Waited::InVain(not_elected) => return Err(not_elected),
         };
         let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
         if held.is_none() {
             self.go_without().await?;
         }
         if let Some(generation) = self.brought().await? {
-            return Err(NotGiven::Elsewhere(Landing::Stored(generation)));
+            return Err(NotElected::Elsewhere(Landing::Stored(generation)));
         }
         let comes_after_a_pass = match &held {
             Some(held) => held.comes_after_a_pass().await,
             None => false,
         };
         if comes_after_a_pass {
-            return Err(NotGiven::Elsewhere(Landing::Passed));
+            return Err(NotElected::Elsewhere(Landing::Passed));
         }
         if !self.share.take_place(&self.engine.fills) {
-            return Err(NotGiven::Full);
+            return Err(NotElected::Full);
         }
         if let Some(held) = held {
             permit.hold(held);
@@ -195,10 +202,12 @@ impl Fill {
         Ok(())
     }
 
-    /// What another node has stored since this fill's request looked. If nothing, the fill goes by what is stored now.
-    async fn brought(&mut self) -> Result<Option<Generation>, NotGiven> {
+    /// Finds the response that another node has stored since this fill's request looked. If there is none, the fill
+    /// goes by the store's content of now.
+    async fn brought(&mut self) -> Result<Option<Generation>, NotElected> {
         let Self { engine, target, asked, directives, .. } = &*self;
-        // It is out before this fill commits, and takes nobody's lease until then.
+        // The record waits to be removed, and is out before this fill commits. A lookup now would retry the removal and
+        // take the leases of fills under way.
         if engine.tombstones.holds(&target.primary) {
             return Ok(None);
         }
@@ -212,45 +221,47 @@ impl Fill {
             Look::Found(entry, reuse) => {
                 let is_usable = match reuse {
                     Reuse::AsItIs => true,
-                    // Its refresh is what this fill is for.
-                    Reuse::WhileRevalidated => self.whom == For::Now,
+                    // A fill in the background is the refresh itself.
+                    Reuse::WhileRevalidated => self.purpose == Purpose::Client,
                     Reuse::Validated(_) | Reuse::ValidatedForOne(_) => false,
                 };
                 if is_usable && engine.is_half_good(&entry, asked, directives) {
-                    self.stored = Known::Sparse(entry);
+                    self.stored = Prior::Sparse(entry);
                 } else if is_usable || self.stored.is_older_than(&entry, self.began) {
-                    // Stale as it may be by now: who waits for a flight gets such, too.
+                    // The response may be stale by now. A follower may get such a response, too.
                     return Ok(Some(entry.generation()));
                 } else {
-                    self.stored = Known::Stale(entry);
+                    self.stored = Prior::Stale(entry);
                 }
             }
-            Look::Nothing(_, _, others) => self.stored = Known::Others(others),
+            Look::Nothing(_, _, others) => self.stored = Prior::Others(others),
         }
         Ok(None)
     }
 }
 
-/// What a wait for another node's lease came to.
+/// The result of a wait for another node's lease.
 enum Waited {
-    /// What it was for is stored.
+    /// Another node has stored the response.
     Brought(Generation),
-    /// Nobody waits any more.
+    /// No request waits any more.
     Deserted,
     /// The store does not answer any more.
-    InVain(NotGiven),
-    /// It ended, or the store cannot tell.
+    InVain(NotElected),
+    /// The lease ended, or the store cannot tell.
     Over(Result<Lease, Error>),
 }
 
-impl Known {
-    /// Whether this is a record whose bytes were just found gone.
+impl Prior {
+    /// Whether the bytes of this record were just found gone.
     fn is_gone(&self, entry: &Entry) -> bool {
         matches!(self, Self::Gone(generation) if *generation == entry.generation())
     }
 
-    /// Whether `entry` was stored after this was known, at `began`: by the clocks of those who stored it, which may be wrong
-    /// by a little. Where they make it older than it is, it is validated once more.
+    /// Whether `entry` was stored after this was known, at `began`.
+    ///
+    /// The clocks of the storing nodes decide, and they may be a little wrong. If a clock makes the entry look older,
+    /// the entry is validated once more.
     fn is_older_than(&self, entry: &Entry, began: SystemTime) -> bool {
         let received = entry.manifest.exchange.received;
         match self {

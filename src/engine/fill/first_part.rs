@@ -1,4 +1,4 @@
-//! An answer that is a part: the first of a stored response whose other parts are fetched when somebody asks for them.
+//! Stores an answer that is a part. The other parts are fetched when a client asks for them.
 //!
 //! RFC 9111 §3.3 (storing incomplete responses); RFC 9110 §15.3.7 (206).
 
@@ -13,7 +13,7 @@ use super::{
     commit::Draft,
     delivery::{self, Delivery, Stored},
     resume::Resumable,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
@@ -38,19 +38,19 @@ use crate::{
     },
 };
 
-/// What an answer is to a fill.
+/// The judgement of a fill about an answer.
 pub(super) enum Judged<B> {
-    /// It is to be asked for again, without a range.
+    /// The fill must ask again, without a range.
     Again(Response<B>),
     Part(Response<B>, Part),
-    /// There is nothing in the range that was asked for.
+    /// The body has no byte in the range that the fill asked for.
     Unsatisfied,
-    /// An answer as any other.
+    /// An ordinary answer.
     Whole(Response<B>),
 }
 
-impl Fill {
-    /// Whether the answer is a part to begin with.
+impl FillTask {
+    /// Judges whether a stored response can begin with this answer as its first part.
     pub(super) fn judge<B>(&self, response: Response<B>, exchange: Exchange) -> Judged<B> {
         let asked = self.window;
         match (response.status(), asked) {
@@ -63,7 +63,7 @@ impl Fill {
                 None => Judged::Whole(response),
             },
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(window)) if window.start > 0 => Judged::Unsatisfied,
-            // It is empty, or the answer says nothing.
+            // The body is empty, or the answer tells nothing.
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Again(response),
             (StatusCode::OK, Some(_)) => {
                 self.remember_partless(response.headers());
@@ -73,10 +73,10 @@ impl Fill {
         }
     }
 
-    /// The part that a 206 is, if others can be bound to it, and a chunk lies in it.
+    /// The part that a 206 brings, if further parts can be bound to it and it contains a whole chunk.
     fn first_part<B>(&self, response: &Response<B>, exchange: Exchange) -> Option<Part> {
         let part = Part::of(response.headers())?;
-        // RFC 9110 §15.3.7: of what was asked for, and of nothing else.
+        // RFC 9110 §15.3.7: the part must lie in the range that the fill asked for.
         let is_asked = |asked: ByteRange| part.range.start == asked.start && part.range.end <= asked.end;
         if !self.window.is_none_or(is_asked) {
             return None;
@@ -86,7 +86,8 @@ impl Fill {
         (!chunks.is_empty()).then_some(part)
     }
 
-    /// Stores the first chunk of a part and what it says of the whole; then it is found, and the chunks after it land.
+    /// Stores the first chunk of a part, and commits a record of the whole. The next chunks of the part land after
+    /// that.
     pub(super) async fn store_part<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -118,7 +119,7 @@ impl Fill {
         };
         let chunk_size = self.chunk_size();
         let mut chunks = whole_chunks(part, u64::from(chunk_size));
-        // More than is read ahead is nobody's yet, however much came.
+        // No client wants more than the read-ahead yet, however much came.
         let most = self.engine.config.read_ahead.div_ceil(u64::from(chunk_size)).max(1);
         chunks.end = chunks.end.min(chunks.start.saturating_add(most));
         let Some(generation) = Generation::random() else {
@@ -145,7 +146,7 @@ impl Fill {
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour(chunks.clone());
         let (flight, run) = (permit.waited_for(), running.waited_for());
-        // Not the fill's own, for it goes on after that; and has no place among the fills then.
+        // The part has a share of its own: it goes on after the fill, without a place among the fills.
         let share = self.engine.budget.share(move || flight() || run());
         if !share.promise(part.range.length().saturating_add(weight)) {
             return refuse(Refusal::NoRoom, permit);
@@ -187,7 +188,7 @@ impl Fill {
     }
 }
 
-/// Stores the rest of a first part. Should it break, whoever needs the rest asks for it by itself.
+/// Stores the rest of a first part. If the body breaks, a reader that needs the rest asks for it by itself.
 async fn pour_on<B>(mut pour: Pour<B>, running: Running, chunks: Range<u64>)
 where
     B: Body<Data = Bytes>,

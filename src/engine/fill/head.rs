@@ -1,13 +1,15 @@
-//! The answer to a HEAD as news of the stored response (RFC 9111 §4.3.5).
+//! Updates or removes a stored response by an answer that is not stored itself, such as the answer to a HEAD.
+//!
+//! RFC 9111 §4.3.5 (freshening responses with HEAD).
 
 use std::sync::Arc;
 
 use http::{header::HeaderMap, request, Method, StatusCode};
 
 use super::{
-    delivery::{For, Known},
+    delivery::{Prior, Purpose},
     invalidated::Seen,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     engine::state::{
@@ -26,7 +28,38 @@ use crate::{
     store::Lease,
 };
 
-/// The lease of `slot`, if there are leases; an error if another node has it.
+/// An answer about a stored response that is not stored itself.
+pub(crate) struct LoneAnswer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) exchange: Exchange,
+    pub(crate) before: Before,
+}
+
+/// The invalidations up to the time when a request was forwarded.
+pub(crate) struct Before {
+    revocations: u64,
+    seen: Seen,
+}
+
+impl Before {
+    /// The invalidations of `target` up to now.
+    pub(crate) async fn of(engine: &Engine, target: &Target) -> Self {
+        let revocations = engine.flights.revocations();
+        Self { revocations, seen: Seen::before_a_question(engine, &target.primary).await }
+    }
+
+    /// The same for a request without a stored response: the store is not asked.
+    pub(crate) fn unseen(engine: &Engine) -> Self {
+        Self { revocations: engine.flights.revocations(), seen: Seen::Nothing }
+    }
+}
+
+/// Gets the lease of `slot` at once, if the store has leases.
+///
+/// # Errors
+///
+/// Another node has the lease.
 pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
     let Some(mut claim) = Claim::new(&engine.records, engine.config.lease_time, lease_key(slot)) else {
         return Ok(None);
@@ -38,25 +71,24 @@ pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>
     }
 }
 
-/// Takes the answer to a request that went alone for news of the stored response: of a HEAD's 200, updates what a GET would
-/// have found, or takes it out (RFC 9111 §4.3.5); of a refusal, ends its use as stale.
+/// Updates the stored response by the answer to a request that went alone.
 ///
-/// `revocations` is their count when the request was forwarded, and `seen` the mark that was there: what was invalidated
-/// since, here or elsewhere, is not put back. Where a fill is
-/// under way, its news is better.
+/// A 200 to a HEAD updates or removes the response that a GET would have found (RFC 9111 §4.3.5). A refusal ends the
+/// use of the response as stale. If a fill is under way, this answer is dropped, because the fill has better news.
+///
+/// A response that was invalidated since the request was forwarded, here or on another node, is not put back.
 ///
 /// # Cancel safety
 ///
-/// To be run in a task: a put that is dropped may happen yet, and then nobody who invalidates would wait for it.
+/// Run this in a task. A dropped put may still happen, and no invalidation would wait for it.
 pub(crate) async fn heed(
     engine: Arc<Engine>,
     target: Arc<Target>,
     mut asked: request::Parts,
     entry: Arc<Entry>,
-    (status, answer): (StatusCode, HeaderMap),
-    exchange: Exchange,
-    (revocations, seen): (u64, Seen),
+    answer: LoneAnswer,
 ) {
+    let LoneAnswer { status, headers: answer, exchange, before: Before { revocations, seen } } = answer;
     let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
         return;
     };
@@ -75,17 +107,18 @@ pub(crate) async fn heed(
     let (news, records) = (News::of(&asked.headers, status, Refusal::Status), Arc::clone(&engine.records));
     asked.method = Method::GET;
     let directives = engine.directives(&asked);
-    let (stored, window, whom) = (Known::Nothing, None, For::Later);
+    let (stored, window, purpose) = (Prior::Nothing, None, Purpose::Background);
     let share = engine.budget.share(|| false);
     let began = engine.config.clock.now();
     let (waited, forgoes) = (Waited::default(), false);
     #[rustfmt::skip]
-    let fill = Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
+    let fill = FillTask { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, purpose, share };
     match says {
         _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,
         HeadSays::Same => drop(fill.freshen(&entry, &answer, exchange, &permit).await),
-        // What one client was told says nothing of what others may have, nor of what may be used without a word.
+        // An answer to one client's credentials says nothing about other clients. No answer removes a response that may
+        // be used without asking.
         HeadSays::Another if !is_fresh && !is_of_a_client(&fill.asked.headers) => {
             entry.forget(&records).await;
         }

@@ -1,8 +1,8 @@
 //! Tells whether another node invalidated a key while this node filled it.
 //!
-//! A fill with a lease loses the lease then. A fill without a lease compares the mark that an invalidation leaves: before it
-//! asks the inner service, and around its commit. An invalidation leaves the mark before it removes the record, and a fill
-//! looks for the mark after its put. So the later of the two sees the other. RFC 9111 §4.4.
+//! A fill with a lease loses the lease then. A fill without a lease compares the mark that an invalidation leaves:
+//! before it asks the inner service, and around its commit. An invalidation leaves the mark before it removes the
+//! record, and a fill looks for the mark after its put. So the later of the two sees the other. RFC 9111 §4.4.
 
 use bytes::Bytes;
 

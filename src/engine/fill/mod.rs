@@ -1,8 +1,8 @@
-//! From the inner service to the store: one fill, in a task of its own.
+//! Fills the store from the inner service: one fill, in a task of its own.
 //!
-//! The only room that puts chunks and manifests. Chunks go first; the manifest's put is the commit. A fill of what is
-//! stored already begins with the question whether that is still good (RFC 9111 §4.3); one of what is stored in part
-//! fetches what is missing (§3.4).
+//! The pour puts the chunks first. The put of the manifest is the commit. No other room puts chunks or manifests,
+//! except that `fetch` pours. If a response is stored already, the fill asks first whether it is still good (RFC 9111
+//! §4.3). If a response is stored in part, the fill fetches the missing chunks (§3.4).
 
 pub(crate) mod commit;
 pub(crate) mod complete;

@@ -1,4 +1,4 @@
-//! A body that died midway, continued from where it died.
+//! Continues a body that died midway, from the byte where it died.
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`).
 
@@ -8,7 +8,7 @@ use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::task::Fill;
+use super::task::FillTask;
 use crate::{
     engine::{
         fetch::pour::{pause, Pour},
@@ -23,21 +23,21 @@ use crate::{
     },
 };
 
-/// A response by which the rest of its own body can be had.
+/// The facts of a response by which the cache can ask for the rest of its body.
 pub(super) struct Resumable<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) binding: Option<&'a Binding>,
-    /// Bytes of the whole, where that is known.
+    /// Bytes of the whole, if the length is known.
     pub(super) length: Option<u64>,
-    /// What the body is of it; to the end where nothing else is known.
+    /// The range of the whole that the body is, up to the end if no other end is known.
     pub(super) range: ByteRange,
-    /// How often it failed so far.
+    /// How often the body failed so far.
     pub(super) failures: &'a mut u32,
 }
 
-impl Fill {
-    /// Has the pour go on with another body, from the byte after the last that came; `false` if it is not to be had, or was
-    /// tried often enough.
+impl FillTask {
+    /// Continues the pour with another body, from the byte after the last one that came. Returns `false` if there is no
+    /// such body, or after enough tries.
     pub(super) async fn resume<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -56,7 +56,7 @@ impl Fill {
         let Some(binding) = of.binding else {
             return false;
         };
-        // A body that is too long does not get better by more of it.
+        // More bytes do not mend a body that is too long.
         if range.start >= of.length.unwrap_or(u64::MAX).min(range.end) {
             return false;
         }
@@ -73,7 +73,7 @@ impl Fill {
             };
             let (answer, body) = answer.into_parts();
             match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {
-                // RFC 9111 §3: what came first may be shared, and this may not.
+                // RFC 9111 §3: the first answer may be shared, and this one may not.
                 Further::Part(_) if !may_go_on(&self.asked.headers, &answer.headers, &config.policy) => {
                     return false
                 }

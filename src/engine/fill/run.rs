@@ -10,12 +10,12 @@ use tower_service::Service;
 use super::{
     complete::Completed,
     delivery,
-    election::NotGiven,
+    election::NotElected,
     first_part::Judged,
-    task::{window, Fill},
+    task::{window, FillTask},
 };
 use super::{
-    delivery::{Delivery, Filling, For, Known},
+    delivery::{Delivery, Filling, Prior, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -33,8 +33,8 @@ use crate::{
     semantics::cache_status::Refusal,
 };
 
-impl Fill {
-    /// Fills once it has the lease, or ends as another node's fill does.
+impl FillTask {
+    /// Fills once the node has the lease, or ends as another node's fill does.
     pub(super) async fn run<S, A, B>(
         mut self,
         mut inner: Inner<S>,
@@ -50,8 +50,8 @@ impl Fill {
     {
         let claim = match self.lease(&mut inner, &mut permit).await {
             Ok(()) => return self.go(inner, permit).await,
-            Err(NotGiven::Late(claim)) => claim,
-            Err(not_given) => return not_given.land(permit),
+            Err(NotElected::Late(claim)) => claim,
+            Err(not_elected) => return not_elected.land(permit),
         };
         let delivery = match self.stand_in() {
             Some(entry) => Delivery::Usable(entry, None, Refusal::StaleIfSilent),
@@ -60,26 +60,28 @@ impl Fill {
         tokio::spawn(async move {
             match self.lease_late(*claim, &mut permit).await {
                 Ok(()) => drop(self.go(inner, permit).await),
-                Err(not_given) => drop(not_given.land::<B, S::Error>(permit)),
+                Err(not_elected) => drop(not_elected.land::<B, S::Error>(permit)),
             }
         });
         delivery
     }
 }
 
-/// Starts the fill of `target` on behalf of `request`, who waits for it if it is for now; what becomes of it when nobody waits any more, the policy for
-/// abandoned fills says. `None`, and the flight is over, if too many are under way.
+/// Starts the fill of `target` on behalf of `request`. Returns `None`, and ends the flight, if too many fills are under
+/// way.
 ///
-/// The inner service gets the request without its conditions and ranges, for what is stored is for every viewer; with
-/// the conditions of the response that is stored already, if one is; and with a range of its own where only chunks that
-/// somebody asked for are to be fetched.
+/// When no request waits any more, the policy for abandoned fills decides how the fill goes on.
+///
+/// The fill sends the request without the client's conditions and ranges, because the stored response is for every
+/// client. If a response is stored already, the fill adds the conditions of that response. In sliced mode, the fill
+/// adds a range of its own, for the chunks that the client wants.
 pub(crate) fn start<S, A, B>(
     engine: &Arc<Engine>,
     inner: Inner<S>,
     request: &request::Parts,
     target: &Arc<Target>,
-    stored: Known,
-    whom: For,
+    stored: Prior,
+    purpose: Purpose,
     permit: Permit,
 ) -> Option<Filling<B, S::Error>>
 where
@@ -90,8 +92,8 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // A viewer's fill makes those yield that nobody waits for.
-    let waiting = (whom == For::Now).then(|| permit.follower());
+    // A fill that a request waits for takes the place of a fill that no request waits for.
+    let waiting = (purpose == Purpose::Client).then(|| permit.follower());
     let share = engine.budget.share(permit.waited_for());
     if !share.take_place(&engine.fills) {
         permit.land(Landing::Passed);
@@ -104,17 +106,29 @@ where
     let began = engine.config.clock.now();
     let (seen, forgoes) = (Seen::Nothing, false);
     let waited = match stored {
-        Known::Unknown(waited) => waited,
+        Prior::Unknown(waited) => waited,
         _ => Waited::default(),
     };
-    let fill =
-        Fill { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, whom, share };
+    let fill = FillTask {
+        engine,
+        target,
+        asked,
+        directives,
+        stored,
+        began,
+        seen,
+        waited,
+        forgoes,
+        window,
+        purpose,
+        share,
+    };
     let follower = waiting.unwrap_or_else(|| permit.follower());
     Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
 }
 
-impl Fill {
-    /// Fills: it has the lease, if there are any.
+impl FillTask {
+    /// Fills. This node has the lease by now, if the store has leases.
     async fn go<S, A, B>(mut self, mut inner: Inner<S>, permit: Permit) -> Delivery<B, S::Error>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
@@ -124,7 +138,7 @@ impl Fill {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Known::Sparse(entry) = &self.stored {
+        if let Prior::Sparse(entry) = &self.stored {
             match self.complete(&mut inner, entry, &permit).await {
                 Completed::Stored(stored) => {
                     permit.land(Landing::Stored(stored.generation));
@@ -140,14 +154,14 @@ impl Fill {
                 }
                 Completed::Not => {}
             }
-            self.stored = Known::Nothing;
+            self.stored = Prior::Nothing;
         }
         let validated = match &self.stored {
-            Known::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
-            Known::Others(variants) if !variants.is_empty() => {
+            Prior::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
+            Prior::Others(variants) if !variants.is_empty() => {
                 self.validate_any(&mut inner, variants, &permit).await
             }
-            Known::Gone(_) | Known::Nothing | Known::Others(_) | Known::Sparse(_) | Known::Unknown(_) => {
+            Prior::Gone(_) | Prior::Nothing | Prior::Others(_) | Prior::Sparse(_) | Prior::Unknown(_) => {
                 Ok(self.call(&mut inner, self.asked.clone()).await)
             }
         };
@@ -177,7 +191,7 @@ impl Fill {
         match answer {
             Ok((response, exchange)) => self.store(&mut inner, response, exchange, permit).await,
             Err(delivery) => {
-                // A request that joined after it had yielded tries again.
+                // A request that joined after the fill had yielded tries again.
                 let has_yielded = matches!(delivery, Delivery::Refused(Refusal::Abandoned));
                 permit.land(if has_yielded { Landing::Abandoned } else { Landing::Passed });
                 delivery

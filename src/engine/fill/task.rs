@@ -1,4 +1,4 @@
-//! The task that a fill is: the parts that each step of it needs.
+//! The state of one fill, and the small steps that its stages share.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::delivery::Answering;
 use super::{
-    delivery::{Delivery, For, Known},
+    delivery::{Delivery, Prior, Purpose},
     invalidated::Seen,
 };
 use crate::{
@@ -38,31 +38,36 @@ use crate::{
     settings::{Abandon, Mode},
 };
 
-pub(crate) struct Fill {
+/// One fill: the facts that each of its steps needs.
+pub(crate) struct FillTask {
     pub(crate) engine: Arc<Engine>,
     pub(crate) target: Arc<Target>,
-    /// The request without conditions.
+    /// The request that the fill sends, without the client's conditions and ranges.
     pub(crate) asked: request::Parts,
     pub(crate) directives: RequestDirectives,
-    pub(crate) stored: Known,
-    /// When `stored` was what is stored.
+    pub(crate) stored: Prior,
+    /// The time at which `stored` was true.
     pub(crate) began: SystemTime,
-    /// By which it can tell whether the key was invalidated since, where no lease does.
+    /// The mark that tells of a later invalidation of the key, where no lease does.
     pub(crate) seen: Seen,
-    /// How long the store was waited for in vain.
+    /// How long the fill has waited for the store in vain.
     pub(crate) waited: Waited,
-    /// That was long enough: nothing more is asked of it, and nothing stored.
+    /// The wait was long enough: the fill asks the store no more, and stores no response.
     pub(crate) forgoes: bool,
-    /// What is asked for first, if not all is.
+    /// The bytes to ask for first, if the fill does not ask for the whole.
     pub(crate) window: Option<ByteRange>,
-    pub(crate) whom: For,
-    /// Its place among the fills that may be under way at once, and what it promised to the store. An update by a HEAD
-    /// needs no place, and neither does a wait for another node.
+    pub(crate) purpose: Purpose,
+    /// The place among the fills that may be under way at once, and the room that was promised in the store. An update
+    /// by a HEAD needs no place, and neither does a wait for another node.
     pub(crate) share: Arc<Share>,
 }
 
-impl Fill {
-    /// Calls the inner service; the error is a delivery without an answer, failed or late.
+impl FillTask {
+    /// Calls the inner service.
+    ///
+    /// # Errors
+    ///
+    /// The delivery of a fill without an answer: failed, late or refused.
     pub(crate) async fn call<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -89,18 +94,18 @@ impl Fill {
                 Ok((response, Exchange { requested, received: clock.now(), with_cookie }))
             }
             Raced::First(Ok(Err(error))) => Err(Delivery::Failed(error)),
-            // It would be a part, and not the one that the viewer asked for.
+            // A late answer would be a part, and not the part that the client asked for.
             Raced::First(Err(_)) if self.window.is_some() => Err(Delivery::Refused(Refusal::InnerStalled)),
             Raced::First(Err(_)) => Err(Delivery::Late(answering)),
             Raced::Second(()) => Err(Delivery::Refused(Refusal::Abandoned)),
         }
     }
 
-    /// What becomes of it when nobody waits.
+    /// How the fill goes on when no request waits for it.
     pub(crate) fn abandon(&self) -> Abandon {
-        match self.whom {
-            For::Later => Abandon::Finish,
-            For::Now => self.engine.config.abandon,
+        match self.purpose {
+            Purpose::Background => Abandon::Finish,
+            Purpose::Client => self.engine.config.abandon,
         }
     }
 
@@ -108,12 +113,12 @@ impl Fill {
     pub(crate) fn stand_in(&self) -> Option<Arc<Entry>> {
         let now = self.engine.config.clock.now();
         match &self.stored {
-            Known::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
+            Prior::Stale(stale) if stale.stands_in(&self.directives, now) => Some(Arc::clone(stale)),
             _ => None,
         }
     }
 
-    /// Ends the flight of a body that broke its word before anything left.
+    /// Ends the flight of a body that broke its word before any byte left the cache.
     pub(crate) fn broken<B, E>(
         &self,
         status: StatusCode,
@@ -128,22 +133,22 @@ impl Fill {
         Delivery::Broken(status, refusal)
     }
 
-    /// As large as was set, and as the store can hold.
+    /// The chunk size: as configured, or smaller if the store cannot hold such chunks.
     pub(crate) fn chunk_size(&self) -> u32 {
         self.engine.records.chunk_size(self.engine.config.chunk_size.bytes())
     }
 
-    /// The fields that the response keeps from all but the viewer who asked.
+    /// Names of the fields that the response keeps from all clients but the one that asked.
     pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
         ResponseDirectives::heeded(response, self.engine.config.policy.targeted()).withheld
     }
 
-    /// Spares the next requests like this one a fill in vain.
+    /// Remembers the refusal, so that the next requests like this one do not fill in vain.
     pub(crate) fn remember(&self, refusal: Refusal, response: &HeaderMap) {
         self.remember_in(&self.engine.uncacheable, refusal, response);
     }
 
-    /// Has the next fills like this one ask for the whole at once.
+    /// Remembers that the answer gave no part, so that the next fills like this one ask for the whole.
     pub(crate) fn remember_partless(&self, response: &HeaderMap) {
         self.remember_in(&self.engine.partless, Refusal::NoParts, response);
     }
@@ -161,8 +166,8 @@ impl Fill {
 /// An answer of the inner service, or the delivery that it ends in without one.
 pub(crate) type Called<B, E> = Result<(Response<B>, Exchange), Delivery<B, E>>;
 
-/// The bytes to ask for first, in whole chunks, where not all are to be fetched: those that the request wants, no more
-/// than are read ahead.
+/// The bytes to ask for first in sliced mode, in whole chunks: the bytes that the request wants, and no more than the
+/// read-ahead. Returns `None` if the fill asks for the whole.
 pub(super) fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
     let config = &engine.config;
     let gives_parts =
@@ -173,7 +178,7 @@ pub(super) fn window(engine: &Engine, target: &Target, request: &request::Parts)
     let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
     let (start, end) = wanted(&request.headers);
     let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
-    // Who wants all that follows may leave soon.
+    // A client with an open range may leave soon, so the fill begins with one chunk.
     let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
     let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
     Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })

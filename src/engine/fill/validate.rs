@@ -1,4 +1,4 @@
-//! A fill's first question: is what is stored still good?
+//! Asks the inner service whether a stored response is still good.
 //!
 //! RFC 9111 §4.3 (validation), §4.3.3 (the answers), §4.3.4 (freshening), §4.3.5 (by a HEAD); RFC 5861 §4.
 
@@ -14,8 +14,8 @@ use tower_service::Service;
 
 use super::{
     commit::{strong_tag, Draft},
-    delivery::{self, Delivery, Known, Stored},
-    task::{Called, Fill},
+    delivery::{self, Delivery, Prior, Stored},
+    task::{Called, FillTask},
 };
 use crate::{
     engine::{
@@ -38,20 +38,21 @@ use crate::{
     },
 };
 
-/// What the inner service's answer makes of a stored response.
+/// The verdict of the inner service's answer on a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// A 304 for some other response: nothing is known of this one (RFC 9111 §4.3.4).
+    /// A 304 for some other response, which tells nothing about this one (RFC 9111 §4.3.4).
     AboutAnother,
     /// An answer in its own right.
     New,
-    /// An error, and the stored response may be used all the same (RFC 5861 §4).
+    /// An error, and the stored response may be used in its place (RFC 5861 §4).
     StandsIn,
     StillGood,
 }
 
-/// The request that asks whether `entry` is still good: `asked`, without conditions of its own, under those of the
-/// entry's validators.
+/// Builds the request that asks whether `entry` is still good: `asked` with the conditions of the entry's validators.
+///
+/// `asked` has no conditions of its own.
 pub(crate) fn question(entry: &Entry, asked: &request::Parts) -> request::Parts {
     let mut asked = asked.clone();
     if !entry.manifest.own_etag {
@@ -60,7 +61,7 @@ pub(crate) fn question(entry: &Entry, asked: &request::Parts) -> request::Parts 
     asked
 }
 
-/// `answer` is `None` if the inner service failed.
+/// Judges a stored response by the inner service's answer. `answer` is `None` if the inner service failed.
 pub(crate) fn verdict(
     entry: &Entry,
     directives: &RequestDirectives,
@@ -82,8 +83,12 @@ pub(crate) fn verdict(
     }
 }
 
-impl Fill {
-    /// Asks about `entry`: the answer that is to be stored in its place, or how the fill ends without one.
+impl FillTask {
+    /// Asks whether `entry` is still good, and returns the answer to store in its place.
+    ///
+    /// # Errors
+    ///
+    /// The end of a fill that has no answer to store.
     pub(super) async fn validate<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -144,9 +149,11 @@ impl Fill {
         }
     }
 
-    /// Asks whether what the request selects is what another request of the key selected (RFC 9111 §4.1, §4.3.1). A 304
-    /// that names its tag makes a variant of the same bytes; any other one is for nobody, and the question is put again
-    /// without conditions. So it is after a 304 that leaves out a field which the other request got.
+    /// Asks whether this request selects the same bytes as another request of the key (RFC 9111 §4.1, §4.3.1).
+    ///
+    /// A 304 that names the other request's tag makes a variant of the same bytes. After any other 304, the fill asks
+    /// again without conditions. The fill also asks again after a 304 that leaves out a field which the other request
+    /// got.
     pub(super) async fn validate_any<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -213,13 +220,13 @@ impl Fill {
         let Manifest { status, headers, layout, .. } = &updated.manifest;
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
-            // A cookie's owner was told that it is good for him. Others have their own word for it, or ask.
+            // The 304 tells the owner of a cookie that the response is good. Other clients ask for themselves.
             Ok(_) if updated.freshness.is_of_a_cookie() => {
                 return Freshened::Unstored(updated, Refusal::Cookie);
             }
             Ok(_) => {}
-            // §3.5: what credentials brought is not for others; what was stored without them still is. No client takes
-            // out what others may use without a word.
+            // RFC 9111 §3.5: an answer to credentials is not for other clients, but a response that was stored without
+            // credentials still is. No client removes a response that other clients may use without asking.
             Err(refusal)
                 if refusal.is_of_the_client() && is_of_a_client(&self.asked.headers)
                     || refusal == Refusal::SetCookie
@@ -234,9 +241,9 @@ impl Fill {
         let draft = Draft { headers, withdrawn: false, by_uri: None, ..Draft::of(&updated.manifest) };
         match self.commit(draft, permit).await {
             Ok(slot) => {
-                // With another Vary it is another variant, and the one before it is no more: whoever waits for this
-                // generation must not find it as it was.
-                if slot != entry.slot && !matches!(self.stored, Known::Others(_)) {
+                // With another `Vary`, the response is another variant. The variant before it is removed: a request
+                // that waits for this generation must not find the old fields.
+                if slot != entry.slot && !matches!(self.stored, Prior::Others(_)) {
                     entry.forget(&self.engine.records).await;
                 }
                 Freshened::Stored(Stored {
@@ -250,10 +257,11 @@ impl Fill {
     }
 }
 
+/// The result of an update by a 304.
 pub(crate) enum Freshened {
-    /// It says by now that it may not be stored.
+    /// The updated fields say that the response may not be stored.
     Forbidden,
     Stored(Stored),
-    /// Good for the viewer who asked.
+    /// The update is not stored. The response is good for the client that asked.
     Unstored(Arc<Entry>, Refusal),
 }

@@ -1,4 +1,4 @@
-//! A whole answer on its way into the store, and to those who read it while it comes.
+//! Stores a whole answer, and lets requests read it while it comes.
 //!
 //! RFC 9111 §3 (storing), §3.3 (incomplete responses).
 
@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     commit::Draft,
-    delivery::{self, Delivery, For, Known, Stored},
+    delivery::{self, Delivery, Prior, Purpose, Stored},
     resume::Resumable,
-    task::Fill,
+    task::FillTask,
 };
 use crate::{
     clock::moment,
@@ -44,28 +44,28 @@ use crate::{
     settings::Mode,
 };
 
-/// Leave to store a response.
+/// The permission to store a response.
 struct Admitted {
     length: Option<u64>,
     generation: Generation,
-    /// There is no room for the whole.
+    /// The store has no room for the whole.
     paced: bool,
 }
 
-/// What a pour goes by.
-struct Way {
+/// The facts that a pour goes by.
+struct Pouring {
     binding: Option<Binding>,
     length: Option<u64>,
-    /// There is no validator: one is made here.
+    /// The response has no validator, so the cache makes a tag.
     tags: bool,
-    /// What is for the viewer alone who leads.
+    /// Fields for the leader alone.
     withheld: HeaderMap,
-    /// How those who read it see it.
+    /// The run that readers wait for, once the response can be read.
     running: Option<Running>,
 }
 
-impl Fill {
-    /// Stores what the inner service answered, if it may be stored.
+impl FillTask {
+    /// Stores the inner answer, if it may be stored.
     pub(super) async fn store<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -90,24 +90,24 @@ impl Fill {
             };
         let mut draft = self.draft(&parts, exchange);
         draft.layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
-        // RFC 9110 §14.2: there are parts of a 200 alone.
+        // RFC 9110 §14.2: only a 200 has parts.
         let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
         let body = InnerBody::new(body, length);
         let share = Arc::clone(&self.share);
         let mut pour = Pour::new(&self.engine, generation, draft.layout.chunk_size, body, Some(share));
         pour.promised_whole = length.is_some() && !paced;
-        pour.pace = match (paced, self.whom) {
+        pour.pace = match (paced, self.purpose) {
             (true, _) => Pace::OfReaders,
-            (false, For::Now) => Pace::OfReadersIfNeeded,
-            (false, For::Later) => Pace::Own,
+            (false, Purpose::Client) => Pace::OfReadersIfNeeded,
+            (false, Purpose::Background) => Pace::Own,
         };
         pour.sum = binding.is_none().then(Xxh3::new);
 
         let withheld = only(&parts.headers, &self.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
-        let mut way = Way { binding, length, tags, withheld, running: None };
-        let poured = self.pour(inner, &mut draft, &mut pour, &mut way, &permit).await;
-        let Way { binding, tags, withheld, running, .. } = way;
+        let mut pouring = Pouring { binding, length, tags, withheld, running: None };
+        let poured = self.pour(inner, &mut draft, &mut pour, &mut pouring, &permit).await;
+        let Pouring { binding, tags, withheld, running, .. } = pouring;
         let stored = pour.layout();
         let is_read = running.is_some();
         let (refusal, in_hand, waited) = match poured {
@@ -115,7 +115,7 @@ impl Fill {
                 let digest = pour.sum.take().map(|sum| sum.digest128());
                 draft.layout = stored;
                 draft.digest = digest;
-                // Where it does not all fit, some of it is gone by now.
+                // If the whole does not fit, some of its chunks are gone by now.
                 draft.sparse = pour.pace == Pace::OfReaders;
                 if let (Some(digest), true, None) = (digest, tags, &running) {
                     draft.tag(digest);
@@ -124,7 +124,7 @@ impl Fill {
                     running.supply().complete(stored.length);
                     running.end(End::Done);
                 }
-                // Some of it is gone by now, and who finds it must be able to have that again.
+                // Chunks that are gone must be fetched again for a later reader.
                 let is_of_use = !draft.sparse || binding.is_some() && gives_parts(&parts.headers);
                 let asked = moment();
                 let committed =
@@ -138,7 +138,7 @@ impl Fill {
                 }
             }
             Poured::Broken(refusal) => {
-                // One that is longer than it said is not known to have any length.
+                // If a body is longer than it said, its length is unknown.
                 let bound = binding.and(length).filter(|length| pour.body.taken() <= *length);
                 if self.stand_in().is_none() {
                     self.keep(draft, stored, bound, &permit).await;
@@ -156,7 +156,7 @@ impl Fill {
             }
             Poured::Stopped(refusal, in_hand) => {
                 if let Some(running) = running {
-                    // What came before a silence is no whole chunk.
+                    // The bytes before a silence are no whole chunk.
                     running.end(match refusal {
                         Refusal::InnerStalled => End::Stopped,
                         _ => End::Unstored(pour.next(), in_hand.clone()),
@@ -165,7 +165,7 @@ impl Fill {
                 (refusal, in_hand, pour.waited)
             }
         };
-        // What breaks before any of it has left is no answer, but an error that can still be told.
+        // If the body breaks before any byte has left the cache, the client can still get an error.
         let broken = if is_read { Ok(()) } else { pour.body.look_ahead(in_hand.len()).await };
         if let Err(error) = broken {
             return self.broken(parts.status, broken_by(&error), permit);
@@ -176,14 +176,15 @@ impl Fill {
         Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest, refusal, waited }))
     }
 
-    /// Pours the body, its rest from another answer if the first one dies; from the first chunk on for all who wait, where
-    /// the mode has it.
+    /// Pours the body. If the body dies, another answer brings the rest.
+    ///
+    /// Unless the mode stores only whole responses, waiting requests read the response from its first chunk on.
     async fn pour<S, A, B>(
         &self,
         inner: &mut Inner<S>,
         draft: &mut Draft,
         pour: &mut Pour<B>,
-        way: &mut Way,
+        pouring: &mut Pouring,
         permit: &Permit,
     ) -> Poured
     where
@@ -193,21 +194,21 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let is_read = self.engine.config.fill != Mode::Whole;
-        let audience = Audience::Flight(permit, self.abandon(), way.length);
+        let audience = Audience::Flight(permit, self.abandon(), pouring.length);
         let mut failures = 0;
         loop {
-            let begins = is_read && way.running.is_none();
+            let begins = is_read && pouring.running.is_none();
             let poured = if begins {
                 pour.one(&audience, None).await
             } else {
-                pour.all(&audience, way.running.as_ref()).await
+                pour.all(&audience, pouring.running.as_ref()).await
             };
             match poured {
                 Poured::Broken(refusal) => {
                     let of = Resumable {
                         headers: &draft.headers,
-                        binding: way.binding.as_ref(),
-                        length: way.length,
+                        binding: pouring.binding.as_ref(),
+                        length: pouring.length,
                         range: ByteRange { start: 0, end: u64::MAX },
                         failures: &mut failures,
                     };
@@ -215,20 +216,20 @@ impl Fill {
                         return Poured::Broken(refusal);
                     }
                 }
-                // There is nothing more to come, or more than was said.
-                Poured::All if begins && Some(pour.layout().length) == way.length => {
+                // All promised bytes have come. The rest is the end, or bytes too many.
+                Poured::All if begins && Some(pour.layout().length) == pouring.length => {
                     return pour.all(&audience, None).await;
                 }
                 Poured::All if begins && !pour.has_ended() => {
-                    if way.tags {
-                        // The sum of the content is not known yet, and what a viewer is told now must hold later.
+                    if pouring.tags {
+                        // The sum of the content is not known yet, and a tag that a client gets now must hold later.
                         if let Some(Generation(tag)) = Generation::random() {
                             draft.tag(tag);
                         }
                     }
-                    way.running = self.publish(draft, way, pour, permit);
-                    // What cannot be read while it comes is poured as a whole.
-                    if way.running.is_none() {
+                    pouring.running = self.publish(draft, pouring, pour, permit);
+                    // A response that cannot be read while it comes is poured as a whole.
+                    if pouring.running.is_none() {
                         return pour.all(&audience, None).await;
                     }
                 }
@@ -237,18 +238,18 @@ impl Fill {
         }
     }
 
-    /// Lets those who wait read what is stored of the body, and what will be.
-    fn publish<B>(&self, draft: &Draft, way: &Way, pour: &Pour<B>, permit: &Permit) -> Option<Running>
+    /// Lets waiting requests read the stored chunks of the body, and the chunks to come.
+    fn publish<B>(&self, draft: &Draft, pouring: &Pouring, pour: &Pour<B>, permit: &Permit) -> Option<Running>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let stored = pour.layout();
         let manifest = self.manifest(draft).ok()?;
-        let supply = self.engine.supplies.open(&manifest, way.length, way.withheld.clone());
+        let supply = self.engine.supplies.open(&manifest, pouring.length, pouring.withheld.clone());
         let running = supply.pour(0..u64::MAX);
         running.landed(stored.chunks(), stored.length);
-        // Before anybody sees it: who comes for what is far ahead must not wait for it.
+        // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
         if pour.pace == Pace::OfReaders {
             supply.slow_down();
         }
@@ -259,23 +260,23 @@ impl Fill {
         Some(running)
     }
 
-    /// Leaves what is stored of a response to later fills, if they can be sure that it is a part of what they get (RFC
+    /// Keeps the stored chunks for later fills, if a later fill can be sure that they are a part of its answer (RFC
     /// 9111 §3.3).
     async fn keep(&self, draft: Draft, stored: Layout, bound: Option<u64>, permit: &Permit) -> bool {
         let Some(length) = bound.filter(|_| stored.length > 0) else {
             return false;
         };
-        // What is whole, if stale, may serve in its place yet.
-        if matches!(self.stored, Known::Stale(_)) {
+        // The stale response is whole and may still serve. A part must not replace it.
+        if matches!(self.stored, Prior::Stale(_)) {
             return false;
         }
         let layout = Layout { length, ..stored };
-        // It may have died after its last byte, and then nothing is missing.
+        // The body may have died after its last byte. Then no chunk is missing.
         let sparse = stored.length < length;
         self.commit(Draft { layout, sparse, ..draft }, permit).await.is_ok()
     }
 
-    /// Whether the response may be stored and there is room for it.
+    /// Permits to store the response, if it may be stored and the store has room for it.
     fn admit(
         &self,
         parts: &response::Parts,
@@ -289,8 +290,9 @@ impl Fill {
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         let length =
             storable(asked, path, parts.status, &parts.headers, body_length, exchange, &config.policy)?;
-        // What is one client's, for all that is known, does not take the place of what others may use without a word.
-        if let Known::Stale(stale) = &self.stored {
+        // A response to a cookie may be for one client alone. Such a response does not replace one that other clients
+        // may use without asking.
+        if let Prior::Stale(stale) = &self.stored {
             let comes = Freshness::of(parts.status, &parts.headers, exchange, &config.policy);
             if comes.is_of_a_cookie() && stale.freshness.is_fresh(exchange.received) {
                 return Err(Refusal::Cookie);
@@ -301,8 +303,8 @@ impl Fill {
         let bytes = weight(length.unwrap_or(0));
         let paced = !self.share.promise(bytes);
         if paced {
-            // One that is read while it comes needs no more room than lies between the store and its readers.
-            let is_read = config.fill != Mode::Whole && self.whom == For::Now;
+            // A response that is read while it comes needs room only for the chunks between the pour and its readers.
+            let is_read = config.fill != Mode::Whole && self.purpose == Purpose::Client;
             let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
             if !(is_read && self.share.promise(ahead())) {
                 let could_be = is_read || budget.could_hold(bytes);
@@ -313,7 +315,7 @@ impl Fill {
         Ok(Admitted { length, generation, paced })
     }
 
-    /// What is to be found of a response, but for its bytes.
+    /// Drafts the record of a response. The layout is still empty.
     fn draft(&self, parts: &response::Parts, exchange: Exchange) -> Draft {
         let withheld = self.withheld(&parts.headers);
         Draft {

@@ -1,4 +1,4 @@
-//! What a refusal of the inner service makes of the stored response that it was asked about.
+//! Removes or withdraws a stored response after an answer that may not be stored.
 //!
 //! RFC 9111 §4.2.4 (stale responses), §4.3.3 (answers to a validation).
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{header::HeaderMap, StatusCode};
 
-use super::{commit::Draft, delivery::Known, task::Fill};
+use super::{commit::Draft, delivery::Prior, task::FillTask};
 use crate::{
     engine::state::{
         entry::Entry,
@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-impl Fill {
-    /// What is to be done with a response that may not be stored, beside passing it on.
+impl FillTask {
+    /// Ends the flight of a response that may not be stored, and remembers the refusal.
     pub(super) async fn refused(
         &self,
         refusal: Refusal,
@@ -27,24 +27,26 @@ impl Fill {
         headers: &HeaderMap,
         permit: Permit,
     ) {
-        // An error or a redirection may be this viewer's alone, or over in a moment.
+        // An error or a redirection may be for this client alone, or over in a moment.
         if refusal != Refusal::Status || status.is_success() {
             self.remember(refusal, headers);
         }
         self.heed(refusal, status, &permit).await;
-        // Those without credentials or cookies may get what can be stored; the others have been remembered.
+        // A request without credentials or cookies may get a response that can be stored. Requests like this one are
+        // remembered.
         let is_for_owner = refusal.is_of_the_client() && is_of_a_client(&self.asked.headers);
         permit.land(if is_for_owner { Landing::Broken } else { Landing::Passed });
     }
 }
 
-impl Fill {
-    /// Has the stored response that was asked about go the way of an answer that was not stored.
+impl FillTask {
+    /// Removes or withdraws the stored response that the fill asked about, if the answer says that it is no longer
+    /// good.
     ///
-    /// As long as it is fresh it stays: the answer may have been selected by a field that is in no key, and nobody is to take
-    /// out for all what all may use without a word.
+    /// A fresh response stays: a request field that is in no key may have selected the answer, and no client may remove
+    /// a response that all clients may use without asking.
     pub(super) async fn heed(&self, refusal: Refusal, status: StatusCode, permit: &Permit) {
-        let Known::Stale(stale) = &self.stored else {
+        let Prior::Stale(stale) = &self.stored else {
             return;
         };
         let is_fresh = stale.freshness.is_fresh(self.engine.config.clock.now());
@@ -55,8 +57,8 @@ impl Fill {
         }
     }
 
-    /// Ends the use of a stored response as stale. Its bytes stay: the inner service may say one day that they are good, and
-    /// then none of them is fetched again.
+    /// Withdraws a stored response: the cache no longer serves it stale. Its bytes stay, so that they need not be
+    /// fetched again if a later validation finds them good.
     pub(super) async fn withdraw(&self, entry: &Arc<Entry>, permit: &Permit) {
         let records = &self.engine.records;
         let in_store = records.record(&entry.slot).await;

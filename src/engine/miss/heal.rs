@@ -1,83 +1,75 @@
-//! A lost first chunk is fetched again before the answer begins.
+//! Fetches a lost first chunk again before the answer begins.
 
 use std::sync::Arc;
 
-use http::{request, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::timeout;
 
+use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::{
-            demand::{Demand, Found, Missing},
-            fetcher::Fetch,
-        },
+        fetch::demand::{Demand, Found, Missing},
         serve::{self, MissingChunk, Service},
-        state::{
-            entry::{Accepted, Entry},
-            Engine,
-        },
+        state::entry::{Accepted, Entry},
     },
     semantics::cache_status::{Outcome, Refusal},
 };
 
-impl Engine {
-    /// The answer that begins with a chunk which is gone, once that has been fetched again.
+impl Miss {
+    /// Fetches the missing chunk again, then answers from the entry.
     pub(super) async fn heal<B>(
         &self,
-        fetcher: &Arc<dyn Fetch>,
         entry: &Arc<Entry>,
         gone: MissingChunk,
-        request: &request::Parts,
-        accepted: Accepted,
-        outcome: Outcome,
-    ) -> Result<Response<ResponseBody<B>>, NotHealed> {
-        // Of what was stored as a whole for this request, a chunk that is lost at once would be lost again.
+    ) -> Result<Response<ResponseBody<B>>, HealFailed> {
+        let Self { engine, request, fetcher, accepted, outcome, .. } = self;
+        // This response was stored as a whole for this request. A chunk that is lost at once would be lost again.
         let is_of_old = entry.manifest.sparse || outcome.forwarded_status == Some(StatusCode::NOT_MODIFIED);
-        if accepted != Accepted::Nothing && !is_of_old {
+        if *accepted != Accepted::Nothing && !is_of_old {
             if gone.is_lost {
-                entry.forget(&self.records).await;
+                entry.forget(&engine.records).await;
             }
-            return Err(NotHealed::Forgotten);
+            return Err(HealFailed::Forgotten);
         }
         let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
-        match timeout(self.config.follower_limit, demand.sought(gone.first)).await {
+        match timeout(engine.config.follower_limit, demand.sought(gone.first)).await {
             Ok(Ok(Found::Chunk(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
-                return Err(NotHealed::Now(Refusal::WaitedTooLong))
+                return Err(HealFailed::Now(Refusal::WaitedTooLong))
             }
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
-                return Err(NotHealed::Now(Refusal::StoreLost))
+                return Err(HealFailed::Now(Refusal::StoreLost))
             }
-            Ok(Err(Missing::Failed(_))) => return Err(NotHealed::Now(Refusal::InnerFailed)),
+            Ok(Err(Missing::Failed(_))) => return Err(HealFailed::Now(Refusal::InnerFailed)),
             Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {
-                entry.forget(&self.records).await;
-                return Err(NotHealed::Forgotten);
+                entry.forget(&engine.records).await;
+                return Err(HealFailed::Forgotten);
             }
         }
         let outcome = if demand.has_fetched() {
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, stored: true, ..outcome }
+            Outcome { forwarded_status, stored: true, ..*outcome }
         } else if demand.has_collapsed() {
-            // RFC 9211 §2.6: with the call that was made for another.
+            // RFC 9211 §2.6: the request was collapsed with a call for another request.
             let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, collapsed: true, ..outcome }
-        } else if accepted == Accepted::Nothing {
-            // The store had it after all.
+            Outcome { forwarded_status, collapsed: true, ..*outcome }
+        } else if *accepted == Accepted::Nothing {
+            // The store had the chunk after all.
             Outcome::default()
         } else {
-            outcome
+            *outcome
         };
         let service = Service { outcome, demand: Some(demand), prefetched: None };
-        let served = serve::serve(self, entry, request, service).await;
-        served.map_err(|_| NotHealed::Now(Refusal::StoreLost))
+        let served = serve::serve(engine, entry, request, service).await;
+        served.map_err(|_| HealFailed::Now(Refusal::StoreLost))
     }
 }
 
 /// Why a response whose first chunk was gone is not served.
-pub(super) enum NotHealed {
-    /// The inner service has no part of it to give: it is as if nothing were stored.
+pub(super) enum HealFailed {
+    /// The inner service has no part of this response. The miss goes on as if the store had no response.
     Forgotten,
-    /// The chunk cannot be had now; the viewer is to ask the inner service by itself.
+    /// The chunk cannot be had now. The request goes to the inner service alone.
     Now(Refusal),
 }

@@ -1,29 +1,27 @@
-//! Requests that ask the inner service for themselves alone: nobody waits for them, and nothing they bring is stored.
+//! Sends a request to the inner service for itself alone: no other request waits for it, and its answer is not stored.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{
     header::{self, HeaderMap},
     request, Method, Request, Response, StatusCode,
 };
+use tokio::task::JoinHandle;
 use tower_service::Service;
 
+use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::fetcher::Fetch,
         fill::{
-            head,
-            invalidated::Seen,
+            head::{self, Before, LoneAnswer},
             validate::{self, Verdict},
         },
-        hit::Asked,
         inner::Inner,
-        serve,
         state::{entry::Entry, Engine},
     },
     semantics::{
-        cache_status::{Outcome, Refusal},
+        cache_status::Refusal,
         etag::has_strong_tag,
         fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
@@ -33,86 +31,165 @@ use crate::{
     settings::Mode,
 };
 
-/// Asks the inner service as the viewer asked. `stale` may stand in for an error, and a HEAD brings news of it.
-pub(crate) async fn pass<S, A, B>(
-    engine: &Arc<Engine>,
-    mut inner: Inner<S>,
-    asked: Asked<A>,
-    stale: Option<Arc<Entry>>,
-    fetcher: &Arc<dyn Fetch>,
-    mut outcome: Outcome,
-) -> Result<Response<ResponseBody<B>>, S::Error>
-where
-    S: Service<Request<A>, Response = Response<B>> + Clone,
-{
-    let Asked { parts, body, target, directives } = asked;
-    let mut inwards = parts.clone();
-    engine.mark(&mut inwards.extensions);
-    let (clock, revocations) = (&engine.config.clock, engine.flights.revocations());
-    let mark = match &stale {
-        Some(_) => Seen::before_a_question(engine, &target.primary).await,
-        None => Seen::Nothing,
-    };
-    let requested = clock.now();
-    let answer = inner.call(Request::from_parts(inwards, body)).await;
-    let with_cookie = parts.headers.contains_key(header::COOKIE);
-    let exchange = Exchange { requested, received: clock.now(), with_cookie };
-    if let Some(entry) = &stale {
+impl Miss {
+    /// Asks the inner service as the client asked.
+    ///
+    /// The `stale` entry may stand in for an error. The answer to a HEAD may update it, and an answer that refuses the
+    /// response may remove it.
+    pub(super) async fn pass<S, A, B>(
+        mut self,
+        mut inner: Inner<S>,
+        body: A,
+        stale: Option<Arc<Entry>>,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone,
+    {
+        let engine = Arc::clone(&self.engine);
+        let mut inwards = self.request.clone();
+        engine.mark(&mut inwards.extensions);
+        let before = match &stale {
+            Some(_) => Before::of(&engine, &self.target).await,
+            None => Before::unseen(&engine),
+        };
+        let requested = engine.config.clock.now();
+        let answer = inner.call(Request::from_parts(inwards, body)).await;
+        let exchange = self.exchange(requested);
+        if let Some(entry) = &stale {
+            let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
+            if validate::verdict(entry, &self.directives, seen, exchange.received) == Verdict::StandsIn {
+                self.outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
+                self.outcome.forwarded_status = seen.map(|(status, _)| status);
+                if let Some(response) = self.serve(entry).await {
+                    return Ok(response);
+                }
+            }
+        }
+        let answer = answer?;
+        let status = answer.status();
+        let is_told_by_head = self.request.method == Method::HEAD && status == StatusCode::OK;
+        let news = News::of(&self.request.headers, status, Refusal::Status);
+        let is_news = is_told_by_head || matches!(news, News::Gone | News::Withdrawn);
+        match stale.filter(|_| is_news) {
+            Some(entry) => {
+                // The client gets the inner service's answer even if this task fails.
+                let _ = self.heed(entry, &answer, exchange, before).await;
+            }
+            // An answer that may be stored ends the memory of answers that may not.
+            None if self.ends_a_refusal(&answer, exchange) => {
+                engine.uncacheable.forget(&self.target.primary);
+            }
+            None => {}
+        }
+        Ok(self.passed(answer))
+    }
+
+    /// Asks the `question` about `entry` for this request alone, and stores no response.
+    pub(super) async fn validate<S, A, B>(
+        mut self,
+        mut inner: Inner<S>,
+        body: A,
+        entry: Arc<Entry>,
+        question: Question,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone,
+        A: Default,
+    {
+        let engine = Arc::clone(&self.engine);
+        self.outcome.collapsed = false;
+        if question == Question::OfTheAuthorized {
+            self.outcome.refusal = Some(Refusal::Authorization);
+        }
+        let Some(putting) = question.about(&entry, &engine, &self.request) else {
+            let stale = (question == Question::OfAny).then_some(entry);
+            return self.pass(inner, body, stale).await;
+        };
+        let before = Before::of(&engine, &self.target).await;
+        let requested = engine.config.clock.now();
+        let answer = inner.call(Request::from_parts(putting, A::default())).await;
+        let exchange = self.exchange(requested);
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-        if validate::verdict(entry, &directives, seen, exchange.received) == Verdict::StandsIn {
-            outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
-            outcome.forwarded_status = seen.map(|(status, _)| status);
-            if let Some(response) = serve::supplied(engine, entry, &parts, outcome, fetcher).await {
+        let usable = match validate::verdict(&entry, &self.directives, seen, exchange.received) {
+            Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
+            Verdict::StillGood => {
+                seen.map(|(_, headers)| Arc::new(entry.updated(&engine.config.policy, headers, exchange)))
+            }
+            Verdict::StandsIn => {
+                self.outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
+                Some(entry)
+            }
+            Verdict::New => {
+                let answer = answer?;
+                let news = News::of(&self.request.headers, answer.status(), Refusal::Status);
+                if matches!(news, News::Gone | News::Withdrawn) {
+                    // The client gets the inner service's answer even if this task fails.
+                    let _ = self.heed(entry, &answer, exchange, before).await;
+                }
+                if question.hid_something_of(&self.request, answer.status()) {
+                    // An inner service may wait for the end of one answer before it gives the next.
+                    drop(answer);
+                    return self.pass(inner, body, None).await;
+                }
+                return Ok(self.passed(answer));
+            }
+            Verdict::AboutAnother => None,
+        };
+        self.outcome.forwarded_status = seen.map(|(status, _)| status);
+        drop(answer);
+        if let Some(entry) = usable {
+            if let Some(response) = self.serve(&entry).await {
                 return Ok(response);
             }
         }
+        self.pass(inner, body, None).await
     }
-    let answer = answer?;
-    let (status, policy) = (answer.status(), &engine.config.policy);
-    let is_told_by_head = parts.method == Method::HEAD && status == StatusCode::OK;
-    let news = News::of(&parts.headers, status, Refusal::Status);
-    let is_news = is_told_by_head || matches!(news, News::Gone | News::Withdrawn);
-    match stale.filter(|_| is_news) {
-        Some(entry) => {
-            let said = (status, answer.headers().clone());
-            let (engine, target) = (Arc::clone(engine), Arc::clone(&target));
-            let before = (revocations, mark);
-            let news = head::heed(engine, target, parts, entry, said, exchange, before);
-            // Whatever becomes of it, the answer is the inner service's.
-            let _ = tokio::spawn(news).await;
-        }
-        // An answer that may be stored ends the memory of those that may not. A part does not show of which status the
-        // whole would be.
-        None if outcome.refusal.is_some_and(Refusal::is_of_the_response)
-            && (outcome.refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT)
-            && would_be_storable(
-                &parts.headers,
-                parts.uri.path(),
-                status,
-                answer.headers(),
-                exchange,
-                policy,
-            ) =>
-        {
-            engine.uncacheable.forget(&target.primary);
-        }
-        None => {}
+
+    /// The exchange that ends now.
+    fn exchange(&self, requested: SystemTime) -> Exchange {
+        let with_cookie = self.request.headers.contains_key(header::COOKIE);
+        Exchange { requested, received: self.engine.config.clock.now(), with_cookie }
     }
-    Ok(serve::pass(answer, outcome, engine.config.signature(Some(&target.key)), policy))
+
+    /// Updates or removes the stored response by an answer about it, in a task.
+    fn heed<B>(
+        &self,
+        entry: Arc<Entry>,
+        answer: &Response<B>,
+        exchange: Exchange,
+        before: Before,
+    ) -> JoinHandle<()> {
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let answer = LoneAnswer { status, headers, exchange, before };
+        let (engine, target) = (Arc::clone(&self.engine), Arc::clone(&self.target));
+        tokio::spawn(head::heed(engine, target, self.request.clone(), entry, answer))
+    }
+
+    /// Whether the answer may be stored, though answers like it were remembered as refused.
+    fn ends_a_refusal<B>(&self, answer: &Response<B>, exchange: Exchange) -> bool {
+        let (refusal, status) = (self.outcome.refusal, answer.status());
+        // A part does not show the status that the whole would have.
+        let is_of_the_whole = refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT;
+        let (asked, path, policy) =
+            (&self.request.headers, self.request.uri.path(), &self.engine.config.policy);
+        refusal.is_some_and(Refusal::is_of_the_response)
+            && is_of_the_whole
+            && would_be_storable(asked, path, status, answer.headers(), exchange, policy)
+    }
 }
 
-/// What a request asks for itself alone.
+/// A question about a stored response that a request asks for itself alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Whether what is stored is still good.
+    /// Whether the stored response is still good.
     OfAny,
-    /// Whether it is what this request's credentials would bring (RFC 9111 §3.5).
+    /// Whether this request's credentials would bring the same response (RFC 9111 §3.5).
     OfTheAuthorized,
 }
 
 impl Question {
-    /// The request that puts it; none where there is nothing to ask by, and the answer would be a whole that this viewer may
-    /// not have asked for.
+    /// Builds the request that asks this question. Returns `None` if the entry has no validator to ask by: the answer
+    /// would be a whole response, which the client may not have asked for.
     fn about(self, entry: &Entry, engine: &Engine, request: &request::Parts) -> Option<request::Parts> {
         let mut asked = request.clone();
         engine.mark(&mut asked.extensions);
@@ -133,14 +210,14 @@ impl Question {
         }
     }
 
-    /// Whether a 304 answers it: what credentials bring is told by a strong tag alone.
+    /// Whether a 304 answers this question. Only a strong tag proves that credentials bring the same response.
     fn is_answered_by(self, entry: &Entry, answer: Option<(StatusCode, &HeaderMap)>) -> bool {
         let has_tag = |headers| has_same_tag(&entry.manifest.headers, headers);
         self == Self::OfAny || answer.is_some_and(|(_, headers)| has_tag(headers))
     }
 
-    /// Whether the inner service did not get to see all that this request asked, and would have answered otherwise: of an
-    /// error there is nothing else to be had.
+    /// Whether this question left out conditions or ranges of the client that could change the answer. The inner
+    /// service has no better answer to give than an error.
     fn hid_something_of(self, request: &request::Parts, status: StatusCode) -> bool {
         let by_condition = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
         if !status.is_success() && !by_condition.contains(&status) {
@@ -156,76 +233,10 @@ impl Question {
     }
 }
 
-/// Asks the `question` about `entry` for this request alone, and stores nothing.
-pub(crate) async fn validate<S, A, B>(
-    engine: &Arc<Engine>,
-    mut inner: Inner<S>,
-    asked: Asked<A>,
-    entry: Arc<Entry>,
-    question: Question,
-    fetcher: &Arc<dyn Fetch>,
-    mut outcome: Outcome,
-) -> Result<Response<ResponseBody<B>>, S::Error>
-where
-    S: Service<Request<A>, Response = Response<B>> + Clone,
-    A: Default,
-{
-    outcome.collapsed = false;
-    if question == Question::OfTheAuthorized {
-        outcome.refusal = Some(Refusal::Authorization);
-    }
-    let Some(putting) = question.about(&entry, engine, &asked.parts) else {
-        let stale = (question == Question::OfAny).then_some(entry);
-        return pass(engine, inner, asked, stale, fetcher, outcome).await;
-    };
-    let Asked { parts, directives, target, .. } = &asked;
-    let with_cookie = parts.headers.contains_key(header::COOKIE);
-    let before = (engine.flights.revocations(), Seen::before_a_question(engine, &target.primary).await);
-    let requested = engine.config.clock.now();
-    let answer = inner.call(Request::from_parts(putting, A::default())).await;
-    let exchange = Exchange { requested, received: engine.config.clock.now(), with_cookie };
-    let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
-    let usable = match validate::verdict(&entry, directives, seen, exchange.received) {
-        Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
-        Verdict::StillGood => {
-            seen.map(|(_, headers)| Arc::new(entry.updated(&engine.config.policy, headers, exchange)))
-        }
-        Verdict::StandsIn => {
-            outcome.refusal = Some(Refusal::of_stand_in(seen.map(|(status, _)| status)));
-            Some(entry)
-        }
-        Verdict::New => {
-            let answer = answer?;
-            let news = News::of(&parts.headers, answer.status(), Refusal::Status);
-            if matches!(news, News::Gone | News::Withdrawn) {
-                let said = (answer.status(), answer.headers().clone());
-                let (engine, target) = (Arc::clone(engine), Arc::clone(target));
-                let heeding = head::heed(engine, target, parts.clone(), entry, said, exchange, before);
-                // Whatever becomes of it, the answer is the inner service's.
-                let _ = tokio::spawn(heeding).await;
-            }
-            if question.hid_something_of(parts, answer.status()) {
-                // An inner service may wait for the end of one answer before it gives the next.
-                drop(answer);
-                return pass(engine, inner, asked, None, fetcher, outcome).await;
-            }
-            let by = engine.config.signature(Some(&target.key));
-            return Ok(serve::pass(answer, outcome, by, &engine.config.policy));
-        }
-        Verdict::AboutAnother => None,
-    };
-    outcome.forwarded_status = seen.map(|(status, _)| status);
-    drop(answer);
-    if let Some(entry) = usable {
-        if let Some(response) = serve::supplied(engine, &entry, parts, outcome, fetcher).await {
-            return Ok(response);
-        }
-    }
-    pass(engine, inner, asked, None, fetcher, outcome).await
-}
-
-/// Asked for the whole to store it, the inner service did not get to see what this viewer asked: a seek in a video that
-/// cannot be stored is a seek all the same. No part is to be had of an error.
+/// Whether the request must go to the inner service once more, as the client sent it.
+///
+/// The fill asked for the whole response, without the client's conditions and ranges. So a seek in a video that cannot
+/// be stored still gets a part. An error has no parts.
 pub(crate) fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
     answer.status().is_success() && has_conditions_or_ranges(&request.headers)
 }

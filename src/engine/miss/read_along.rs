@@ -1,21 +1,20 @@
-//! What a viewer reads while it comes: of a fill under way, and of a stored response with a chunk to be had again.
+//! Answers a request from a fill under way: the client reads the response while it comes.
 
 use std::sync::Arc;
 
-use http::{header, request, Method, Response};
+use http::{header, Method, Response};
 
+use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::{demand::Demand, fetcher::Fetch},
+        fetch::demand::Demand,
         serve::{self, Service},
         state::{
             entry::Entry,
             flight::{paced, Follower},
-            Engine,
         },
     },
-    format::key::Slot,
     futures::{race, Raced},
     semantics::{
         cache_status::{Outcome, Refusal},
@@ -23,26 +22,23 @@ use crate::{
     },
 };
 
-impl Engine {
-    /// The answer from a fill under way, once there is one. Never, if the fill has to land first.
+impl Miss {
+    /// Answers from a fill under way, once it can be read. Stays pending if the request has to wait for the landing.
     ///
     /// # Errors
     ///
-    /// Why this request is not to wait for that: the fill waits for those who read, or nothing that it brings is for who has
-    /// credentials.
+    /// The request must not wait for the landing: the fill keeps pace with its readers, or its response is not for a
+    /// request with credentials.
     pub(super) async fn reads<B>(
         &self,
-        fetcher: &Arc<dyn Fetch>,
         mut follower: Follower,
         leads: bool,
-        request: &request::Parts,
-        outcome: Outcome,
     ) -> Result<Response<ResponseBody<B>>, Refusal> {
         if let Some(entry) = follower.pouring().await {
-            if !leads && !entry.freshness.is_for(&self.directives(request)) {
+            if !leads && !entry.freshness.is_for(&self.directives) {
                 return Err(Refusal::Authorization);
             }
-            if let Some(response) = self.read(fetcher, entry, &follower, leads, request, outcome).await {
+            if let Some(response) = self.read(entry, &follower, leads).await {
                 return Ok(response);
             }
         }
@@ -50,20 +46,25 @@ impl Engine {
         Err(Refusal::NoRoom)
     }
 
-    /// The answer from what a fill is pouring, if that is for this request and can be told before it has landed.
-    pub(super) async fn read<B>(
+    /// Answers a HEAD request from the fill under way at its slot, if there is one.
+    pub(super) async fn read_head<B>(&self) -> Option<Response<ResponseBody<B>>> {
+        let (entry, follower) = self.engine.flights.pouring(&self.missed.slot)?;
+        self.read(entry, &follower, false).await
+    }
+
+    /// Answers from the entry that a fill is pouring. Returns `None` if the entry is not for this request, or if the
+    /// request has to wait for the landing.
+    async fn read<B>(
         &self,
-        fetcher: &Arc<dyn Fetch>,
         entry: Arc<Entry>,
         follower: &Follower,
         leads: bool,
-        request: &request::Parts,
-        mut outcome: Outcome,
     ) -> Option<Response<ResponseBody<B>>> {
-        // What must be validated before each use is for the one alone who asked.
-        let is_its_own = entry.manifest.key == fetcher.target().key
+        let Self { engine, request, target, directives, fetcher, .. } = self;
+        // A response that must be validated before each use is for the leader alone.
+        let is_its_own = entry.manifest.key == target.key
             && entry.is_selected_by(&request.headers)
-            && entry.freshness.is_for(&self.directives(request));
+            && entry.freshness.is_for(directives);
         if !leads && (entry.freshness.is_for_one() || !is_its_own) {
             return None;
         }
@@ -72,35 +73,25 @@ impl Engine {
                 return None;
             }
             if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
-                // RFC 9110 §14.1.2: what an open range or a suffix comes to, the length decides.
+                // RFC 9110 §14.1.2: the length decides which bytes an open range or a suffix selects.
                 let bytes = certain_from(&request.headers)?;
-                // Where it is poured no faster than it is read, who waits must not move it.
+                // A paced fill moves only as it is read, and a request that just waits must not move it.
                 match race(supply.wait_for_bytes(bytes), supply.paced()).await {
                     Raced::First(()) => {}
                     Raced::Second(()) => return None,
                 }
             }
         }
-        outcome.forwarded_status = Some(entry.manifest.status);
+        let (stored, collapsed) =
+            if leads { (true, self.outcome.collapsed) } else { (self.outcome.stored, true) };
+        let forwarded_status = Some(entry.manifest.status);
+        let outcome = Outcome { stored, collapsed, forwarded_status, ..self.outcome };
         let demand = Demand::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
         let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None };
-        let mut response = serve::serve(self, &entry, request, service).await.ok()?;
+        let mut response = serve::serve(engine, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());
         }
         Some(response)
-    }
-
-    /// The answer to a HEAD from a fill under way of what lies at `slot`.
-    pub(super) async fn read_head<B>(
-        &self,
-        fetcher: &Arc<dyn Fetch>,
-        slot: &Slot,
-        request: &request::Parts,
-        outcome: Outcome,
-    ) -> Option<Response<ResponseBody<B>>> {
-        let (entry, follower) = self.flights.pouring(slot)?;
-        let outcome = Outcome { collapsed: true, ..outcome };
-        self.read(fetcher, entry, &follower, false, request, outcome).await
     }
 }

@@ -1,4 +1,6 @@
-//! The inner service as one viewer asks it, whatever its types: for bodies that have none of them.
+//! Fetches missing chunks for one client's body, and fills a lost response anew.
+//!
+//! A body holds its viewer as `dyn Fetch`, because it does not know the types of the inner service.
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use crate::{
             slice::Slice,
         },
         fill::{
-            delivery::{Filling, For, Known},
+            delivery::{Filling, Prior, Purpose},
             run,
         },
         inner::Inner,
@@ -46,7 +48,7 @@ impl<S: Clone + Send, A> Viewer<S, A> {
         Self(Fetcher::new(engine, inner, request, target))
     }
 
-    /// The same for a request that has its own way to go, with the service that answers it.
+    /// Makes a viewer with a spare clone of the inner service, for a request that keeps the ready one.
     pub(crate) fn beside<B>(
         engine: &Arc<Engine>,
         inner: &Inner<S>,
@@ -65,7 +67,7 @@ impl<S: Clone + Send, A> Viewer<S, A> {
         Arc::new(Self::new(engine, inner.spare(), request.clone(), target))
     }
 
-    /// What is stored in the place of `gone`.
+    /// Finds another response that was stored in the place of `gone`.
     async fn found(&self, gone: &Entry) -> Option<Arc<Entry>> {
         match &*decoded(&self.0.engine, &gone.slot).await.ok().flatten()? {
             Decoded::Entry(entry) if entry.generation() != gone.generation() => Some(Arc::clone(entry)),
@@ -87,10 +89,6 @@ where
         &self.0.engine
     }
 
-    fn target(&self) -> &Target {
-        &self.0.target
-    }
-
     fn fetch(&self, slice: Slice) {
         self.0.fetch(slice);
     }
@@ -107,11 +105,11 @@ where
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(async move {
             let Engine { records, flights, config, .. } = &*self.0.engine;
-            // Somebody else has filled it since: that is what there is now.
+            // Another request has filled it since.
             if let Some(found) = self.found(&gone).await {
                 return is_same(&gone, &found).then_some(found);
             }
-            // The flight that is joined may be the one that stored what is gone, about to land.
+            // The joined flight may be the one that stored `gone`, about to land. So there is a second try.
             for _ in 0..2 {
                 gone.forget(records).await;
                 match flights.join(&gone.slot, &self.0.target.primary) {
@@ -120,10 +118,12 @@ where
                         let Manifest { headers, exchange, .. } = &gone.manifest;
                         let mut request = self.0.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
-                        let (inner, gone) = (self.0.inner(), Known::Gone(gone.generation()));
-                        let filling = run::start(engine, inner, &request, target, gone, For::Now, permit)?;
+                        let (inner, gone) = (self.0.inner(), Prior::Gone(gone.generation()));
+                        let filling =
+                            run::start(engine, inner, &request, target, gone, Purpose::Client, permit)?;
                         let Filling { task, follower } = filling;
-                        // Whatever it delivers is stored, or of no use here. Nobody reads it while it comes.
+                        // Only a stored response is of use here, so the delivery is dropped. No client reads this fill
+                        // while it comes, so a paced fill would not go on.
                         if let Raced::Second(()) = race(task, paced(follower)).await {
                             return None;
                         }

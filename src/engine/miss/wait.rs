@@ -1,91 +1,67 @@
-//! What a miss does next: after its own fill, or after another request's.
+//! Waits for a fill, the request's own or another's, and decides what the miss does next.
 
 use std::{panic::resume_unwind, sync::Arc};
 
-use http::{header::HeaderMap, request, Response, StatusCode};
-use tokio::time::timeout;
+use http::{header::HeaderMap, Response, StatusCode};
+use tokio::{task::JoinError, time::timeout};
 
-use super::pass::is_for_another_try;
+use super::{
+    pass::{is_for_another_try, Question},
+    request::Miss,
+};
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::fetcher::Fetch,
         fill::delivery::{Delivery, Filling},
         serve,
         state::{
-            entry::{Accepted, Entry, Target},
+            entry::{Accepted, Entry},
             flight::{Follower, Landing},
-            Engine,
         },
     },
     futures::{race, Raced},
     semantics::cache_status::{Outcome, Refusal},
 };
 
-/// What comes after a flight.
-pub(super) enum Turn<R> {
+/// The next step of a miss.
+pub(super) enum Next<R> {
     Answer(R),
-    /// To the inner service, as if there were no cache.
+    /// Send the request to the inner service, as if there were no cache.
     Forward,
     LookAgain,
-    /// For what was fetched, whatever its freshness; with the fields that are for this viewer alone.
+    /// Look for the generation that was fetched, whatever its freshness. The fields are for this client alone.
     LookFor(Accepted, HeaderMap),
-    /// What the store does not say may be used.
-    Serve(Arc<Entry>),
+    /// Ask this question about the entry, for this request alone.
+    Validate(Arc<Entry>, Question),
 }
 
-impl Engine {
-    /// Waits for another request's fill, or for enough of it to be read while it comes, within the limit.
-    pub(super) async fn follow<B>(
-        &self,
-        mut follower: Follower,
-        fetcher: &Arc<dyn Fetch>,
-        request: &request::Parts,
-        outcome: &mut Outcome,
-    ) -> Turn<Response<ResponseBody<B>>> {
-        let reader = follower.clone();
-        let read = Outcome { collapsed: true, ..*outcome };
-        let reading = self.reads(fetcher, reader, false, request, read);
-        match timeout(self.config.follower_limit, race(follower.landing(), reading)).await {
-            Ok(Raced::Second(Ok(response))) => Turn::Answer(response),
-            Ok(Raced::Second(Err(refusal))) => {
-                outcome.refusal = Some(refusal);
-                Turn::Forward
-            }
-            Ok(Raced::First(landing)) => landed_elsewhere(landing, outcome),
-            Err(_) => {
-                outcome.refusal = Some(Refusal::WaitedTooLong);
-                Turn::Forward
-            }
+impl Miss {
+    /// Waits until another request's fill ends or can be read, but no longer than a follower may wait.
+    pub(super) async fn follow<B>(&mut self, mut follower: Follower) -> Next<Response<ResponseBody<B>>> {
+        let reading = self.reads(follower.clone(), false);
+        let waiting = race(follower.landing(), reading);
+        match timeout(self.engine.config.follower_limit, waiting).await {
+            Ok(Raced::Second(Ok(response))) => Next::Answer(response),
+            Ok(Raced::Second(Err(refusal))) => self.refuse(refusal),
+            Ok(Raced::First(landing)) => self.landed_elsewhere(landing),
+            Err(_) => self.refuse(Refusal::WaitedTooLong),
         }
     }
 
-    /// Waits for this request's own fill, or for enough of it to be read while it comes.
+    /// Waits until this request's own fill ends or can be read.
     pub(super) async fn lead<B, E>(
-        &self,
+        &mut self,
         filling: Option<Filling<B, E>>,
-        fetcher: &Arc<dyn Fetch>,
-        request: &request::Parts,
-        target: &Target,
-        outcome: &mut Outcome,
-    ) -> Result<Turn<Response<ResponseBody<B>>>, E>
+    ) -> Result<Next<Response<ResponseBody<B>>>, E>
     where
         B: Send + 'static,
         E: Send + 'static,
     {
         let Some(Filling { mut task, follower }) = filling else {
-            outcome.refusal = Some(Refusal::TooManyFills);
-            return Ok(Turn::Forward);
+            return Ok(self.refuse(Refusal::TooManyFills));
         };
-        let read = Outcome { stored: true, ..*outcome };
-        let reading = self.reads(fetcher, follower, true, request, read);
-        // What can be read need not have been kept.
-        let landed = match race(reading, &mut task).await {
-            Raced::Second(landed) => landed,
-            Raced::First(Err(refusal)) => {
-                outcome.refusal = Some(refusal);
-                return Ok(Turn::Forward);
-            }
+        // The reading goes first: a fill that can be read may still end without a stored response.
+        match race(self.reads(follower, true), &mut task).await {
             Raced::First(Ok(response)) => {
                 let rest = async move {
                     match task.await {
@@ -93,77 +69,103 @@ impl Engine {
                         Ok(_) | Err(_) => None,
                     }
                 };
-                return Ok(Turn::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))));
+                Ok(Next::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))))
             }
-        };
-        let delivery = match landed {
-            Ok(delivery) => delivery,
-            // The inner service panicked: so does its caller, as if the layer were not there.
-            Err(stopped) => match stopped.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => return Ok(Turn::Forward),
-            },
-        };
-        let by = self.config.signature(Some(&target.key));
+            Raced::First(Err(refusal)) => Ok(self.refuse(refusal)),
+            Raced::Second(Ok(delivery)) => self.take(delivery).await,
+            Raced::Second(Err(stopped)) => Ok(forward_or_panic(stopped)),
+        }
+    }
+
+    /// Takes the delivery of this request's own fill.
+    async fn take<B, E>(&mut self, delivery: Delivery<B, E>) -> Result<Next<Response<ResponseBody<B>>>, E> {
         Ok(match delivery {
             Delivery::Stored(stored) => {
-                outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
-                outcome.forwarded_status = Some(stored.status);
-                Turn::LookFor(Accepted::Own(stored.generation), stored.withheld)
+                self.outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
+                self.outcome.forwarded_status = Some(stored.status);
+                Next::LookFor(Accepted::Own(stored.generation), stored.withheld)
             }
-            Delivery::Elsewhere(landing) => landed_elsewhere(landing, outcome),
+            Delivery::Elsewhere(landing) => self.landed_elsewhere(landing),
             Delivery::Usable(entry, status, refusal) => {
-                (outcome.forwarded_status, outcome.refusal) = (status, Some(refusal));
-                Turn::Serve(entry)
+                (self.outcome.forwarded_status, self.outcome.refusal) = (status, Some(refusal));
+                self.serve_unstored(&entry).await.map_or(Next::Forward, Next::Answer)
             }
             Delivery::Passed(response, refusal) => {
-                outcome.refusal = Some(refusal);
-                if is_for_another_try(&response, request) {
-                    Turn::Forward
+                self.outcome.refusal = Some(refusal);
+                if is_for_another_try(&response, &self.request) {
+                    Next::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
+                    Next::Answer(self.passed(response))
                 }
             }
-            Delivery::Refused(refusal) => {
-                outcome.refusal = Some(refusal);
-                Turn::Forward
-            }
+            Delivery::Refused(refusal) => self.refuse(refusal),
             Delivery::Salvaged(salvage) => {
-                outcome.refusal = Some(salvage.refusal);
-                serve::salvage(self, *salvage, *outcome, by).await.map_or(Turn::Forward, Turn::Answer)
+                self.outcome.refusal = Some(salvage.refusal);
+                let by = self.engine.config.signature(Some(&self.target.key));
+                let salvaged = serve::salvage(&self.engine, *salvage, self.outcome, by).await;
+                salvaged.map_or(Next::Forward, Next::Answer)
             }
             Delivery::Broken(status, refusal) => {
-                (outcome.forwarded_status, outcome.refusal) = (Some(status), Some(refusal));
-                Turn::Answer(serve::bad_gateway(refusal, *outcome, by))
+                (self.outcome.forwarded_status, self.outcome.refusal) = (Some(status), Some(refusal));
+                let by = self.engine.config.signature(Some(&self.target.key));
+                Next::Answer(serve::bad_gateway(refusal, self.outcome, by))
             }
             Delivery::Late(answering) => {
-                outcome.refusal = Some(Refusal::InnerStalled);
+                self.outcome.refusal = Some(Refusal::InnerStalled);
                 let response = answering.await?;
-                // It answers the question whether what is stored is still good, and this viewer asked another.
+                // A 304 answers the cache's question about the stored response. The client asked another question.
                 if response.status() == StatusCode::NOT_MODIFIED {
-                    Turn::Forward
+                    Next::Forward
                 } else {
-                    Turn::Answer(serve::pass(response, *outcome, by, &self.config.policy))
+                    Next::Answer(self.passed(response))
                 }
             }
             Delivery::Failed(error) => return Err(error),
         })
     }
+
+    /// Answers from an entry that may be used, though its record does not say so.
+    async fn serve_unstored<B>(&self, entry: &Arc<Entry>) -> Option<Response<ResponseBody<B>>> {
+        // The request has waited for the store long enough. A store that has the chunk at hand gives it at once.
+        if self.outcome.refusal == Some(Refusal::StoreFailed) {
+            return timeout(self.engine.records.limit() / 4, self.serve(entry)).await.ok()?;
+        }
+        self.serve(entry).await
+    }
+
+    /// The next step after a fill for another request, here or on another node.
+    fn landed_elsewhere<R>(&mut self, landing: Landing) -> Next<R> {
+        let Outcome { collapsed, refusal, .. } = &mut self.outcome;
+        match landing {
+            Landing::Stored(generation) => {
+                *collapsed = true;
+                Next::LookFor(Accepted::Shared(generation), HeaderMap::new())
+            }
+            Landing::ForOne(generation) => Next::LookFor(Accepted::Another(generation), HeaderMap::new()),
+            Landing::StoodIn(generation) => {
+                (*collapsed, *refusal) = (true, Some(Refusal::StaleIfError));
+                Next::LookFor(Accepted::StandIn(generation), HeaderMap::new())
+            }
+            Landing::Abandoned | Landing::Broken => Next::LookAgain,
+            Landing::Passed => Next::Forward,
+        }
+    }
+
+    /// Sends the request to the inner service, for this reason.
+    pub(super) fn refuse<R>(&mut self, refusal: Refusal) -> Next<R> {
+        self.outcome.refusal = Some(refusal);
+        Next::Forward
+    }
 }
 
-/// What comes after a fill that was made for another request, here or on another node.
-fn landed_elsewhere<R>(landing: Landing, outcome: &mut Outcome) -> Turn<R> {
-    match landing {
-        Landing::Stored(generation) => {
-            outcome.collapsed = true;
-            Turn::LookFor(Accepted::Shared(generation), HeaderMap::new())
-        }
-        Landing::ForOne(generation) => Turn::LookFor(Accepted::Another(generation), HeaderMap::new()),
-        Landing::StoodIn(generation) => {
-            (outcome.collapsed, outcome.refusal) = (true, Some(Refusal::StaleIfError));
-            Turn::LookFor(Accepted::StandIn(generation), HeaderMap::new())
-        }
-        Landing::Abandoned | Landing::Broken => Turn::LookAgain,
-        Landing::Passed => Turn::Forward,
+/// The next step after a fill whose task was stopped.
+///
+/// # Panics
+///
+/// The inner service panicked. The panic goes on in its caller, as if the layer were not there.
+fn forward_or_panic<R>(stopped: JoinError) -> Next<R> {
+    match stopped.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(_) => Next::Forward,
     }
 }
