@@ -52,6 +52,21 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Drafts a response that comes from the inner service, without a tag or a digest of the cache's own.
+    pub(super) fn new(status: StatusCode, headers: HeaderMap, exchange: Exchange, layout: Layout) -> Self {
+        Self {
+            status,
+            headers,
+            exchange,
+            layout,
+            own_etag: false,
+            sparse: false,
+            withdrawn: false,
+            digest: None,
+            by_uri: None,
+        }
+    }
+
     /// Drafts a put of the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
         let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, digest, .. } = *manifest;
@@ -75,7 +90,7 @@ impl FillTask {
     /// # Errors
     ///
     /// The reason why the response was not committed.
-    pub(super) async fn commit(&self, draft: Draft, permit: &Permit) -> Result<Slot, Refusal> {
+    pub(super) async fn commit(&self, draft: &Draft, permit: &Permit) -> Result<Slot, Refusal> {
         if self.forgoes {
             return Err(Refusal::StoreFailed);
         }
@@ -91,7 +106,7 @@ impl FillTask {
             return Err(Refusal::LeaseLost);
         }
         let notes = self.engine.tombstones.notes();
-        let manifest = self.manifest(&draft)?;
+        let manifest = self.manifest(draft)?;
         let slot = match Vary::of(&manifest.headers) {
             Vary::Fields(names) => self.variant(&names, &manifest).await?,
             _ => self.target.primary.clone(),

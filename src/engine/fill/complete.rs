@@ -67,7 +67,7 @@ impl FillTask {
         }
         let draft = Draft { sparse: false, ..Draft::of(&entry.manifest) };
         // Even if the commit fails, the chunks are good for the client that asked.
-        if let Err(refusal) = self.commit(draft, permit).await {
+        if let Err(refusal) = self.commit(&draft, permit).await {
             return Completed::Unstored(refusal);
         }
         let (generation, status) = (layout.generation, StatusCode::PARTIAL_CONTENT);

@@ -174,7 +174,7 @@ impl FillTask {
             first = pour.one(&Audience::Later, Some(&running)).await;
         }
         let committed = match first {
-            Poured::All => self.commit(draft, &permit).await.map(|_| ()),
+            Poured::All => self.commit(&draft, &permit).await.map(|_| ()),
             Poured::Broken(refusal) | Poured::Stopped(refusal, _) => Err(refusal),
             Poured::Deserted => Err(Refusal::Abandoned),
         };

@@ -4,6 +4,7 @@
 //! except that `fetch` pours. If a response is stored already, the fill asks first whether it is still good (RFC 9111
 //! §4.3). If a response is stored in part, the fill fetches the missing chunks (§3.4).
 
+pub(crate) mod admission;
 pub(crate) mod commit;
 pub(crate) mod complete;
 pub(crate) mod delivery;

@@ -67,7 +67,7 @@ impl FillTask {
             return;
         }
         let draft = Draft { withdrawn: true, ..Draft::of(&entry.manifest) };
-        if self.commit(draft, permit).await.is_err() {
+        if self.commit(&draft, permit).await.is_err() {
             entry.forget(records).await;
         }
     }

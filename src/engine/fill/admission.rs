@@ -1,0 +1,83 @@
+//! Decides whether a whole answer may be stored, and promises its room in the store.
+//!
+//! RFC 9111 §3 (storing).
+
+use http::response;
+
+use super::{
+    commit::Draft,
+    delivery::{Prior, Purpose},
+    task::FillTask,
+};
+use crate::{
+    engine::state::records::CHUNK_OVERHEAD,
+    format::{key::Generation, manifest::Layout},
+    semantics::{
+        cache_status::Refusal,
+        fields::stored_fields,
+        freshness::{Exchange, Freshness},
+        storable::storable,
+    },
+    settings::Mode,
+};
+
+/// The permission to store a response.
+pub(super) struct Admitted {
+    /// The record to commit, as far as it is known before the body.
+    pub(super) draft: Draft,
+    pub(super) length: Option<u64>,
+    /// The store has no room for the whole.
+    pub(super) paced: bool,
+}
+
+impl FillTask {
+    /// Permits to store the response, if it may be stored and the store has room for it.
+    pub(super) fn admit(
+        &self,
+        parts: &response::Parts,
+        body_length: Option<u64>,
+        exchange: Exchange,
+    ) -> Result<Admitted, Refusal> {
+        if self.forgoes {
+            return Err(Refusal::StoreFailed);
+        }
+        let (asked, path, policy) = (&self.asked.headers, self.asked.uri.path(), &self.engine.config.policy);
+        let length = storable(asked, path, parts.status, &parts.headers, body_length, exchange, policy)?;
+        // A response to a cookie may be for one client alone. Such a response does not replace one that other clients
+        // may use without asking.
+        if let Prior::Stale(stale) = &self.stored {
+            let comes = Freshness::of(parts.status, &parts.headers, exchange, policy);
+            if comes.is_of_a_cookie() && stale.freshness.is_fresh(exchange.received) {
+                return Err(Refusal::Cookie);
+            }
+        }
+        let paced = !self.promise_room(length)?;
+        let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
+        let layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
+        let fields = stored_fields(&parts.headers, &self.withheld(&parts.headers), exchange.received);
+        Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout), length, paced })
+    }
+
+    /// Promises the room for a body of this length, and returns whether the whole has room.
+    ///
+    /// # Errors
+    ///
+    /// The store has no room, not even for a body that is read while it comes.
+    fn promise_room(&self, length: Option<u64>) -> Result<bool, Refusal> {
+        let (config, budget) = (&self.engine.config, &self.engine.budget);
+        let size = u64::from(self.chunk_size());
+        let weight = |bytes: u64| bytes.saturating_add(bytes.div_ceil(size).saturating_mul(CHUNK_OVERHEAD));
+        let bytes = weight(length.unwrap_or(0));
+        if self.share.promise(bytes) {
+            return Ok(true);
+        }
+        // A response that is read while it comes needs room only for the chunks between the pour and its readers.
+        let is_read = config.fill != Mode::Whole && self.purpose == Purpose::Client;
+        let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
+        if is_read && self.share.promise(ahead()) {
+            return Ok(false);
+        }
+        let could_be = is_read || budget.could_hold(bytes);
+        Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge })
+    }
+}
