@@ -1,7 +1,7 @@
 //! The rules that must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
 //!
-//! Each target in `fuzz/` but `request` calls one function here, and finds new bytes. The tests here replay the bytes in
-//! `fuzz/corpus/`. The rules for whole requests are in `fuzz/harness/`, and need no more than the public API.
+//! Each target in `fuzz/` except `request` calls one function here, and finds new bytes. The tests here replay its
+//! corpus. The rules for whole requests are in `fuzz/harness/`, which uses the public API alone.
 
 mod asked;
 
