@@ -91,7 +91,7 @@ mod future;
 mod futures;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-pub mod fuzz;
+pub mod fuzzing;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod handle;

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tower_video_cache::fuzz::range(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tower_video_cache::fuzzing::range(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tower_video_cache::fuzz::request(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tower_video_cache_fuzz_harness::request(data));

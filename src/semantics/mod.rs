@@ -21,4 +21,4 @@ pub(crate) mod validation;
 pub(crate) mod vary;
 
 #[cfg(test)]
-mod differential;
+mod tests;

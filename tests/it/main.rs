@@ -21,6 +21,7 @@ mod early;
 mod faults;
 mod filling;
 mod flights;
+mod fuzz;
 mod hanging;
 mod harm;
 mod healing;

@@ -64,12 +64,6 @@ impl Engine {
         }
     }
 
-    /// Whether a background task is retrying failed removals.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn is_clearing(&self) -> bool {
-        self.tombstones.is_clearing()
-    }
-
     pub(crate) fn damaged_chunks(&self) -> u64 {
         self.records.damaged()
     }

@@ -183,11 +183,6 @@ impl Tombstones {
         slots.into_iter().map(|(_, slot)| slot).collect()
     }
 
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn is_clearing(&self) -> bool {
-        self.is_clearing.load(Ordering::Acquire)
-    }
-
     fn slots(&self) -> MutexGuard<'_, HashMap<Slot, Doubt>> {
         lock(&self.slots)
     }

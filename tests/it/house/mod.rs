@@ -293,8 +293,8 @@ fn sources() -> Vec<(String, String)> {
         }
     }
     assert!(found.len() > 20, "the reading found the sources");
-    // `fuzz/` gives the fuzzer access to every module, and is not in a build.
-    found.retain(|(name, _)| !name.starts_with("fuzz/"));
+    // `fuzzing/` gives the fuzzer access to every module, and is not in a build.
+    found.retain(|(name, _)| !name.starts_with("fuzzing/"));
     found
 }
 

@@ -6,9 +6,9 @@ use http::{
     header::{self, HeaderMap},
     request, Version,
 };
+use tower_video_cache::CacheKey;
 
 use super::{origin::Call, verdict::View};
-use crate::CacheKey;
 
 /// The target URI of a request, and every other authority that the inner service may believe.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,19 +3,19 @@
 use std::{
     collections::HashMap,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, PoisonError,
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+use tower_video_cache::{BoxError, Clock, Store};
 
 use super::{
     modes::{Harm, Mishap},
     origin::START,
 };
-use crate::{BoxError, Clock, Store};
 
 /// A clock that a script sets. Clones share one time.
 #[derive(Clone, Debug)]
@@ -51,11 +51,24 @@ pub(super) struct Shelf {
     capacity: Option<u64>,
     /// The mishaps to come, and the number of calls since they were set.
     mishaps: Arc<Mutex<(Vec<Mishap>, u8)>>,
+    /// Whether any call has failed yet.
+    has_failed: Arc<AtomicBool>,
 }
 
 impl Shelf {
     pub(super) fn new(can_alter: bool, capacity: Option<u64>) -> Self {
-        Self { values: Arc::default(), can_alter, capacity, mishaps: Arc::default() }
+        Self {
+            values: Arc::default(),
+            can_alter,
+            capacity,
+            mishaps: Arc::default(),
+            has_failed: Arc::default(),
+        }
+    }
+
+    /// Whether any call has failed yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// Sets the mishaps from now on.
@@ -85,7 +98,10 @@ impl Shelf {
             match harm {
                 Harm::Lost => self.evict(number),
                 Harm::Altered => self.alter(number),
-                Harm::Failed => return Err("failed by the script".into()),
+                Harm::Failed => {
+                    self.has_failed.store(true, Ordering::Relaxed);
+                    return Err("failed by the script".into());
+                }
             }
         }
         Ok(())

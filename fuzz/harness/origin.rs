@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     future::Future,
+    hash::{DefaultHasher, Hasher},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -15,8 +16,7 @@ use http::{
     header::{self, HeaderMap, HeaderName},
     request, HeaderValue, Method, Request, Response, StatusCode,
 };
-use tower_service::Service;
-use xxhash_rust::xxh3::xxh3_64;
+use tower::Service;
 
 use super::{
     frames::{Failed, Frames},
@@ -211,9 +211,7 @@ impl World {
         if answer.vary == "*" {
             about += &self.calls.len().to_string();
         }
-        (0..self.length)
-            .map(|index| xxh3_64(format!("{about} {index}").as_bytes()).to_le_bytes()[0])
-            .collect()
+        (0..self.length).map(|index| hash(format!("{about} {index}").as_bytes()).to_le_bytes()[0]).collect()
     }
 
     fn headers(&mut self, answer: &Answer, whole: &[u8]) -> HeaderMap {
@@ -223,7 +221,7 @@ impl World {
         if let Ok(name) = format!("{SERIAL}{serial}").parse() {
             insert(&mut headers, name, "1".to_owned());
         }
-        let opaque = format!("{}-{:016x}", self.version, xxh3_64(whole));
+        let opaque = format!("{}-{:016x}", self.version, hash(whole));
         match answer.tag {
             Tag::Absent => {}
             Tag::Strong => insert(&mut headers, header::ETAG, format!("\"{opaque}\"")),
@@ -290,6 +288,12 @@ pub(super) fn selecting_value(request: &HeaderMap, name: &HeaderName) -> Option<
         members.sort();
     }
     (!lines.is_empty()).then(|| members.join(&b','))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {

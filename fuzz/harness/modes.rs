@@ -2,13 +2,15 @@
 
 use std::num::NonZeroUsize;
 
+use tower_video_cache::{Abandon, Fill};
+
 use super::reader::Reader;
-use crate::{settings::Mode, Abandon};
 
 /// Settings that scripts did not choose before there were modes.
 #[derive(Debug)]
 pub(super) struct Modes {
-    pub(super) fill: Mode,
+    /// Without the settings below.
+    pub(super) fill: Fill,
     pub(super) read_ahead: u64,
     pub(super) abandon: Abandon,
     pub(super) resumes: u32,
@@ -21,7 +23,7 @@ pub(super) struct Modes {
 impl Modes {
     pub(super) fn read(bytes: &mut Reader<'_>) -> Self {
         Self {
-            fill: bytes.pick(&[Mode::Progressive, Mode::Sliced, Mode::Whole]),
+            fill: bytes.pick(&[Fill::progressive(), Fill::sliced(), Fill::whole()]),
             read_ahead: bytes.pick(&[16, 0, 40, 8 << 20]),
             abandon: bytes.pick(&[
                 Abandon::Finish,
@@ -36,12 +38,17 @@ impl Modes {
             most_promised: bytes.pick(&[None, None, None, Some(4000), Some(600)]),
         }
     }
+
+    /// Whether clients get a response before all of it is stored.
+    pub(super) fn serves_unfinished(&self) -> bool {
+        self.fill != Fill::whole()
+    }
 }
 
 impl Default for Modes {
     fn default() -> Self {
         Self {
-            fill: Mode::Whole,
+            fill: Fill::whole(),
             read_ahead: 8 << 20,
             abandon: Abandon::Finish,
             resumes: 0,

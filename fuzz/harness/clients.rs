@@ -1,5 +1,7 @@
 //! Clients that identify themselves, list fields for one connection, or have odd hosts; and refusals of them.
 
+use tower_video_cache::Invalidate;
+
 use super::{
     reader::Reader,
     script::{
@@ -8,7 +10,6 @@ use super::{
     },
     words::RANGES,
 };
-use crate::Invalidate;
 
 /// Settings that scripts did not choose before clients had names.
 #[derive(Debug, Default)]

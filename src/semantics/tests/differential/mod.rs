@@ -18,14 +18,16 @@ use self::{
     cases::{cases, received, Case},
     known::{Known, KNOWN},
 };
-use super::{
-    cache_control::RequestDirectives,
-    cache_status::Refusal,
-    freshness::{Exchange, Freshness},
-    storable::storable,
-    vary::{selecting_value, Vary},
+use crate::{
+    policy::Policy,
+    semantics::{
+        cache_control::RequestDirectives,
+        cache_status::Refusal,
+        freshness::{Exchange, Freshness},
+        storable::storable,
+        vary::{selecting_value, Vary},
+    },
 };
-use crate::policy::Policy;
 
 /// The verdict of one implementation on a case.
 #[derive(Clone, Copy, Debug)]

@@ -8,6 +8,7 @@ use http::{
     header::{self, HeaderMap, HeaderName},
     request, HeaderValue, Method, StatusCode,
 };
+use tower_video_cache::Invalidate;
 
 use super::{
     conditions::{judged, Judged, SHOWN},
@@ -19,7 +20,6 @@ use super::{
     reuse::{Life, Wishes},
     script::Settings,
 };
-use crate::{settings::Mode, Invalidate};
 
 /// An answer, and all of its body.
 #[derive(Debug)]
@@ -137,9 +137,10 @@ impl<'s> Judge<'s> {
             return;
         }
         let is_success = match self.settings.sharing.invalidate {
-            Invalidate::Never => false,
             Invalidate::OnSuccess => call.status.is_success(),
             Invalidate::OnNonError => call.status.is_success() || call.status.is_redirection(),
+            // A script has one other choice: never.
+            _ => false,
         };
         if is_success {
             let own = [Target::of(&view.request)];
@@ -320,7 +321,7 @@ impl<'a> Case<'a> {
             || self.calls().any(|call| {
                 call.is_broken() || call.denies_a_part(self.world) || call.withholds_a_part(settings)
             })
-            || settings.modes.fill != Mode::Whole && no_room
+            || settings.modes.serves_unfinished() && no_room
     }
 
     pub(super) fn same_lines(&self, name: &HeaderName, headers: &HeaderMap) -> bool {

@@ -17,7 +17,6 @@ use super::{
     reuse::{is_error, is_of_a_cookie, may_be_guessed, Life, Wishes},
     verdict::Case,
 };
-use crate::settings::Mode;
 
 /// The reason why an answer is not allowed.
 type Refused = &'static str;
@@ -103,7 +102,7 @@ impl<'a> Case<'a> {
     /// Whether an incomplete answer may be used: while it arrives, or because its parts can be completed by a
     /// validator.
     fn may_be_in_part(&self, call: &Call) -> bool {
-        let is_read = self.judge.settings.modes.fill != Mode::Whole && call.serial >= self.first;
+        let is_read = self.judge.settings.modes.serves_unfinished() && call.serial >= self.first;
         is_read || call.binding().is_some()
     }
 
@@ -146,7 +145,7 @@ impl<'a> Case<'a> {
         {
             return Err("RFC 9111 §3.3: a part");
         }
-        let is_read = settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length();
+        let is_read = settings.modes.serves_unfinished() && born.serial >= self.first && !born.tells_length();
         if born.total() > settings.max_size && !is_read {
             return Err("the policy's largest size");
         }

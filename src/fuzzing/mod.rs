@@ -1,4 +1,9 @@
 //! The rules that must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
+//!
+//! Each target in `fuzz/` except `request` calls one function here, and finds new bytes. The tests here replay its
+//! corpus. The rules for whole requests are in `fuzz/harness/`, which uses the public API alone.
+
+mod asked;
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -7,6 +12,7 @@ use http::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::asked::{Asked, Span};
 use crate::{
     format::{
         chunk::{self, Checksum, ChunkName, TRAILER},
@@ -185,93 +191,50 @@ fn own_name(record: &[u8]) -> Option<ChunkName> {
     })
 }
 
-/// The first position, and the position after the last.
-type Span = (u128, u128);
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
 
-/// One range as asked for: a first position, a last one, or both. A last one alone is the length of a suffix.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    first: Option<u128>,
-    last: Option<u128>,
-}
+    use proptest::prelude::*;
 
-impl Asked {
-    /// Reads byte by byte, by the grammar of RFC 9110 §14.1.1. `None` if it is no set of ranges of bytes.
-    pub(super) fn read(line: &[u8]) -> Option<Vec<Self>> {
-        let (mut set, mut asked, mut unit, mut at) = (Vec::new(), Self::default(), Vec::new(), At::Unit);
-        // The comma ends the last range like the others.
-        for byte in line.trim_ascii().iter().chain(b",") {
-            if let (At::Last, b' ' | b'\t' | b',') = (&at, byte) {
-                let range = std::mem::take(&mut asked);
-                if !range.is_valid() {
-                    return None;
-                }
-                set.push(range);
-            }
-            at = match (at, byte) {
-                (At::Unit, b'=') | (At::Before, b' ' | b'\t' | b',') | (At::Last | At::After, b',') => {
-                    At::Before
-                }
-                (At::Unit, _) => {
-                    unit.push(byte.to_ascii_lowercase());
-                    At::Unit
-                }
-                (At::Before | At::First, digit @ b'0'..=b'9') => {
-                    append(&mut asked.first, *digit);
-                    At::First
-                }
-                (At::Before | At::First, b'-') => At::Last,
-                (At::Last, digit @ b'0'..=b'9') => {
-                    append(&mut asked.last, *digit);
-                    At::Last
-                }
-                (At::Last | At::After, b' ' | b'\t') => At::After,
-                _ => return None,
-            };
-        }
-        (unit == b"bytes" && !set.is_empty()).then_some(set)
+    use super::*;
+
+    #[test]
+    fn the_corpus_of_ranges_holds() {
+        replay("range", range);
     }
 
-    /// The crate treats all positions past 64 bits alike: they are past any end.
-    fn is_valid(&self) -> bool {
-        let clamped = |position: u128| position.min(u128::from(u64::MAX));
-        match (self.first, self.last) {
-            (None, None) => false,
-            (Some(first), Some(last)) => clamped(first) <= clamped(last),
-            _ => true,
+    proptest! {
+        #[test]
+        fn any_likely_ranges_hold(length in 0u64..2000, line in "bytes=([0-9]{0,4}-[0-9]{0,4} ?,){1,6}") {
+            range(&[&length.to_be_bytes(), line.as_bytes()].concat());
         }
     }
 
-    /// Whether the range includes the byte at `position` of `length` bytes.
-    pub(super) fn holds(&self, position: u128, length: u128) -> bool {
-        self.span(length).is_some_and(|(start, end)| (start..end).contains(&position))
+    #[test]
+    fn the_corpus_of_manifests_holds() {
+        replay("manifest", manifest);
     }
 
-    /// Whether the range begins in the chunk of `size` bytes at `first`.
-    pub(super) fn begins_in(&self, first: u64, size: u32) -> bool {
-        let (first, size) = (u128::from(first), u128::from(size));
-        self.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
+    #[test]
+    fn the_corpus_of_chunks_holds() {
+        replay("chunk", chunk);
     }
 
-    /// The bytes of the range that exist in `length` bytes, if there are any.
-    fn span(&self, length: u128) -> Option<Span> {
-        let (start, end) = match (self.first, self.last) {
-            (None, suffix) => (length.saturating_sub(suffix.unwrap_or(0)), length),
-            (Some(first), last) => (first, last.map_or(length, |last| length.min(last.saturating_add(1)))),
-        };
-        (start < end).then_some((start, end))
+    fn replay(target: &str, hold: fn(&[u8])) {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // The published package leaves fuzz/ out; a checkout has it.
+        if !package.join("fuzz/Cargo.toml").exists() && !package.join(".git").exists() {
+            println!("a packaged crate has no corpus to replay");
+            return;
+        }
+        let corpus = fs::read_dir(package.join("fuzz/corpus").join(target)).unwrap();
+        let mut files: Vec<_> = corpus.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "the corpus of {target} is empty");
+        for file in files {
+            println!("{}", file.display());
+            hold(&fs::read(&file).unwrap());
+        }
     }
-}
-
-fn append(number: &mut Option<u128>, digit: u8) {
-    let tens = number.unwrap_or(0).saturating_mul(10);
-    *number = Some(tens.saturating_add(u128::from(digit - b'0')));
-}
-
-enum At {
-    Unit,
-    Before,
-    First,
-    Last,
-    After,
 }

@@ -10,9 +10,13 @@ use std::{
 use bytes::Bytes;
 use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body::Body;
-use tokio::{runtime::Handle, task::yield_now, time::sleep};
-use tower_layer::Layer;
-use tower_service::Service;
+use tokio::{
+    runtime::Handle,
+    task::yield_now,
+    time::{sleep, Instant},
+};
+use tower::{Layer, Service};
+use tower_video_cache::{ChunkSize, Limits, Policy, Retry, Statuses, VideoCache, VideoCacheLayer};
 
 use super::{
     heard::judged,
@@ -22,9 +26,6 @@ use super::{
     shelf::{Hand, Shelf},
     verdict::{End, Judge, View, Viewed},
 };
-use crate::{
-    engine::state::Engine, ChunkSize, Fill, Limits, Policy, Retry, Statuses, VideoCache, VideoCacheLayer,
-};
 
 /// `data` is a script: settings, and up to 6 requests, each with the inner service's answer to it. The requests come
 /// one after the other or together.
@@ -33,7 +34,7 @@ use crate::{
 ///
 /// If an answer is neither the inner service's latest, nor one that a cache may give by RFC 9110 and 9111.
 pub fn request(data: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     assert!(runtime.is_ok(), "{runtime:?}");
     if let Ok(runtime) = runtime {
         runtime.block_on(play(Script::read(data)));
@@ -45,7 +46,7 @@ async fn play(script: Script) {
     let (origin, clock) = (Origin::new(), Hand::new());
     let shelf = Shelf::new(settings.can_alter, settings.capacity);
     let layer = layer(&settings, &shelf, &clock);
-    let (engine, service) = (layer.engine(), layer.layer(origin.clone()));
+    let service = layer.layer(origin.clone());
     origin.world().delay = settings.delay;
     let mut judge = Judge::of(&settings);
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
@@ -78,9 +79,11 @@ async fn play(script: Script) {
             viewer += 1;
             next = steps.next_if(|step| step.together);
         }
+        let began = Instant::now();
         poll_fn(|cx| seated(&mut crowd, cx)).await;
+        assert!(began.elapsed() < PATIENCE, "an answer had to wait for a timeout");
         // Work that continues after an answer ends before the next step.
-        settle(&engine).await;
+        settle(&shelf).await;
         let views = crowd.into_iter().map(|(viewer, request, seat)| View {
             viewer,
             request,
@@ -99,19 +102,20 @@ async fn play(script: Script) {
     }
 }
 
-/// Waits until no work is left, except deletes that the engine will retry later.
-async fn settle(engine: &Engine) {
-    for turn in 0.. {
-        if Handle::current().metrics().num_alive_tasks() <= usize::from(engine.is_clearing()) {
+/// Waits until no work is left, except for one task that retries failed calls of the store later.
+async fn settle(shelf: &Shelf) {
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    for turn in 0..TURNS + WAITS {
+        if tasks() == 0 {
             return;
         }
-        assert!(turn < TURNS + WAITS, "background work does not end");
         if turn < TURNS {
             yield_now().await;
         } else {
             sleep(Duration::from_millis(1)).await;
         }
     }
+    assert!(tasks() <= usize::from(shelf.has_failed()), "background work does not end");
 }
 
 /// A client and its request.
@@ -183,8 +187,9 @@ fn layer(settings: &Settings, shelf: &Shelf, clock: &Hand) -> VideoCacheLayer {
     let Modes { fill, read_ahead, abandon, resumes, most_slices, fill_ahead, most_fills, most_promised } =
         settings.modes;
     let max_lead = fill_ahead * u64::from(settings.chunk_size);
-    let fill = Fill { mode: fill, max_lead, read_ahead, max_calls: most_slices };
-    let limits = Limits { max_fills: most_fills, max_reserved: most_promised };
+    let fill = fill.max_lead(max_lead).read_ahead(read_ahead).max_calls(most_slices);
+    let limits = Limits::default().max_fills(most_fills);
+    let limits = most_promised.map_or(limits, |bytes| limits.max_reserved(bytes));
 
     VideoCacheLayer::new(shelf.clone())
         .policy(policy)
@@ -243,8 +248,11 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
 /// About as many steps as the layer takes without waiting.
 const TURNS: u32 = 2000;
 
-/// Milliseconds in which every wait ends, such as the pause before another try.
+/// Milliseconds of the paused clock in which every wait ends, such as the pause before another try.
 const WAITS: u32 = 500;
+
+/// No answer needs this long, except if the layer waits for something that does not come.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

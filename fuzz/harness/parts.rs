@@ -7,13 +7,12 @@ use std::ops::Range;
 use http::{header, HeaderValue, Method};
 
 use super::{
+    asked::Asked,
     conditions::{holds_if_range, Judged},
-    decoding::Asked,
     lineage::State,
     multipart::{content_range, number, parts, slice},
     verdict::{length, Case},
 };
-use crate::settings::Mode;
 
 impl Case<'_> {
     /// RFC 9110 §15.3.7.
@@ -72,13 +71,13 @@ impl Case<'_> {
     /// Whether the response is read while it arrives, and its length is unknown.
     fn comes_without_length(&self, source: &State<'_>) -> bool {
         let born = source.born;
-        self.judge.settings.modes.fill != Mode::Whole && born.serial >= self.first && !born.tells_length()
+        self.judge.settings.modes.serves_unfinished() && born.serial >= self.first && !born.tells_length()
     }
 
     /// Checks that every requested byte is there, and that a single range brings no other byte.
     fn places_are(&self, places: &[Range<u64>], asked: &[Asked], whole: u64) {
         for position in 0..whole {
-            let holds = |asked: &Asked| asked.holds(position.into(), whole.into());
+            let holds = |asked: &Asked| holds(asked, position, whole);
             let (is_asked, is_there) =
                 (asked.iter().any(holds), places.iter().any(|place| place.contains(&position)));
             self.rule("§14.2: the bytes that were asked for", is_there || !is_asked);
@@ -95,7 +94,7 @@ impl Case<'_> {
         let whole = line.and_then(|line| number(line.to_str().ok()?.strip_prefix("bytes */")?));
         self.rule("§15.5.17: Content-Range", whole == Some(source.born.total()));
         let whole = source.born.total();
-        let satisfied = |position: u64| asked.iter().any(|range| range.holds(position.into(), whole.into()));
+        let satisfied = |position: u64| asked.iter().any(|range| holds(range, position, whole));
         self.rule("§15.5.17: no requested byte exists", !(0..whole).any(satisfied));
         self.must_be(source, Judged::Holds);
         self.rule("an error has no content here", self.viewed.body.is_empty() && !self.viewed.failed);
@@ -107,4 +106,9 @@ impl Case<'_> {
         let (line, None) = (lines.next()?, lines.next()) else { return None };
         Asked::read(line)
     }
+}
+
+/// Whether the range includes the byte at `position` of `length` bytes.
+fn holds(asked: &Asked, position: u64, length: u64) -> bool {
+    asked.span(length.into()).is_some_and(|(start, end)| (start..end).contains(&position.into()))
 }

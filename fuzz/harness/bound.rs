@@ -8,10 +8,11 @@ use http::{
     header::{self, HeaderMap, HeaderName},
     HeaderValue, Method, StatusCode,
 };
+use tower_video_cache::Fill;
 
 use super::{
+    asked::Asked,
     control::Control,
-    decoding::Asked,
     keys::Target,
     lineage::end_to_end,
     multipart::number,
@@ -19,7 +20,6 @@ use super::{
     script::{date, Length, Settings},
     verdict::length,
 };
-use crate::settings::Mode;
 
 impl Call {
     /// The bytes that a 206 says it holds, and the length of the whole, if the fields agree.
@@ -123,7 +123,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        return settings.modes.fill == Mode::Sliced && bytes.is_some_and(is_aligned);
+        return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
     }
     let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
@@ -149,9 +149,16 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
 pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -> bool {
     let asked = || Asked::read(one(request, &header::RANGE)?.as_bytes());
     let size = settings.chunk_size;
-    let begins = |first: u64| asked().is_some_and(|set| set.iter().any(|asked| asked.begins_in(first, size)));
+    let begins =
+        |first: u64| asked().is_some_and(|set| set.iter().any(|asked| begins_in(asked, first, size)));
     call.request.headers.contains_key(header::IF_RANGE)
         || positions(&call.request.headers).is_some_and(|(first, _)| first == 0 || begins(first))
+}
+
+/// Whether the range begins in the chunk of `size` bytes at `first`.
+fn begins_in(asked: &Asked, first: u64, size: u32) -> bool {
+    let (first, size) = (u128::from(first), u128::from(size));
+    asked.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
 }
 
 /// The first and the last byte of one range. The last byte is `None` if the range does not name it.

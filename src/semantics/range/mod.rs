@@ -1,0 +1,208 @@
+//! `Range`: parsing it, and resolving it against a length.
+//!
+//! RFC 9110 §14.1.2 (byte ranges), §14.2 (`Range`), §15.3.7.2 (ranges that are joined). Inside the crate ranges
+//! are half-open; only the header fields are inclusive.
+
+use http::header::{self, HeaderMap};
+
+use super::fields::is_whitespace;
+
+/// A part of a representation, `start..end`, certainly inside it and never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ByteRange {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl ByteRange {
+    pub(crate) fn length(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Its value of `Content-Range`, in a representation of `complete` bytes.
+    pub(crate) fn within(self, complete: u64) -> String {
+        format!("bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1))
+    }
+
+    /// Its value of `Content-Range`, in a representation whose length is not known yet (RFC 9110 §14.4).
+    pub(crate) fn within_unknown(self) -> String {
+        format!("bytes {}-{}/*", self.start, self.end.saturating_sub(1))
+    }
+}
+
+/// The `Range` of a request, resolved against the length of a representation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ranges {
+    /// No `Range`, or one that is ignored: the answer is the whole representation.
+    Whole,
+    One(ByteRange),
+    /// Two or more ranges, apart from each other, in the order in which they were asked for.
+    Several(Vec<ByteRange>),
+    NotSatisfiable,
+}
+
+/// Reads the `Range` fields against a representation of `length` bytes.
+///
+/// RFC 9110 §14.2: an unknown unit is ignored. An invalid set of ranges may be ignored, and so may a set of more than
+/// `most` members. `Range` is not a list field, so two `Range` fields contradict each other, and both are ignored.
+pub(crate) fn resolve(headers: &HeaderMap, length: u64, most: usize) -> Ranges {
+    let mut lines = headers.get_all(header::RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Ranges::Whole;
+    };
+    line.to_str().map_or(Ranges::Whole, |line| resolve_line(line, length, most))
+}
+
+/// Resolves the text of one `Range` field.
+fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
+    let Some((unit, set)) = line.trim_matches(is_whitespace).split_once('=') else {
+        return Ranges::Whole;
+    };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return Ranges::Whole;
+    }
+    // RFC 9110 §5.6.1.2: empty list members are ignored.
+    let members = set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
+    let mut resolved = None;
+    for (before, member) in members.enumerate() {
+        // A single range counts, whatever the limit of sets.
+        if before >= most.max(1) {
+            return Ranges::Whole;
+        }
+        let Some(spec) = RangeSpec::parse(member) else {
+            return Ranges::Whole;
+        };
+        let one = spec.resolve(length);
+        resolved = Some(match resolved {
+            None => one,
+            Some(others) => one.after(others),
+        });
+    }
+    match resolved {
+        None => Ranges::Whole,
+        Some(Ranges::Several(ranges)) => joined(ranges),
+        Some(few) => few,
+    }
+}
+
+/// The first bytes that a request wants of a representation of unknown length: their start, and their end if the
+/// request names one. They begin at 0 if no `Range` counts, or if the request wants the last bytes.
+pub(crate) fn wanted(headers: &HeaderMap) -> (u64, Option<u64>) {
+    match specs(headers).map(|mut specs| specs.next()) {
+        Some(Some(Some(RangeSpec::From(first)))) => (first, None),
+        Some(Some(Some(RangeSpec::Between(first, last)))) => (first, Some(last.saturating_add(1))),
+        // One byte from the start is enough to learn the length.
+        Some(Some(Some(RangeSpec::Last(_)))) => (0, Some(1)),
+        Some(Some(None) | None) | None => (0, None),
+    }
+}
+
+/// The end of the one part that a request wants, if it wants one part and names its end. With that many bytes stored
+/// the part is certain, whatever the length turns out to be.
+pub(crate) fn certain_from(headers: &HeaderMap) -> Option<u64> {
+    let mut specs = specs(headers)?;
+    match (specs.next(), specs.next()) {
+        (Some(Some(RangeSpec::Between(_, last))), None) => last.checked_add(1),
+        _ => None,
+    }
+}
+
+/// The members of the one `Range` field in bytes. A member that is no range is `None`.
+fn specs(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<RangeSpec>> + '_> {
+    let mut lines = headers.get_all(header::RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return None;
+    };
+    let (unit, set) = line.to_str().ok()?.trim_matches(is_whitespace).split_once('=')?;
+    let members = set.split(',').map(|member| member.trim_matches(is_whitespace)).filter(|m| !m.is_empty());
+    unit.eq_ignore_ascii_case("bytes").then(|| members.map(RangeSpec::parse))
+}
+
+impl Ranges {
+    /// Adds `self`, the result of one member, to the result of the members before it. RFC 9110 §14.1.2: a set is
+    /// satisfiable if any of its members is. No memory is taken before the second range.
+    fn after(self, others: Self) -> Self {
+        match (others, self) {
+            (Self::Whole, _) | (_, Self::Whole) => Self::Whole,
+            (Self::One(first), Self::One(second)) => Self::Several(vec![first, second]),
+            (Self::Several(mut ranges), Self::One(next)) => {
+                ranges.push(next);
+                Self::Several(ranges)
+            }
+            (Self::NotSatisfiable, one) => one,
+            (others, _) => others,
+        }
+    }
+}
+
+/// Joins ranges that overlap, touch, or have a gap that is smaller than the cost of another part (RFC 9110 §15.3.7.2).
+/// A joined range takes the place of that member which was asked for first.
+fn joined(asked: Vec<ByteRange>) -> Ranges {
+    let mut ranges: Vec<_> = asked.into_iter().enumerate().collect();
+    ranges.sort_unstable_by_key(|(_, range)| range.start);
+    ranges.dedup_by(|(next_place, next), (place, range)| {
+        let joins = next.start.saturating_sub(range.end) < PART_OVERHEAD;
+        if joins {
+            range.end = range.end.max(next.end);
+            *place = *next_place.min(place);
+        }
+        joins
+    });
+    if let [(_, range)] = ranges[..] {
+        return Ranges::One(range);
+    }
+    ranges.sort_unstable_by_key(|(place, _)| *place);
+    Ranges::Several(ranges.into_iter().map(|(_, range)| range).collect())
+}
+
+/// One range as asked for, inclusive as in the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RangeSpec {
+    From(u64),
+    Between(u64, u64),
+    Last(u64),
+}
+
+impl RangeSpec {
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once('-')? {
+            ("", suffix) => number(suffix).map(Self::Last),
+            (first, "") => number(first).map(Self::From),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                // RFC 9110 §14.1.1: a last position before the first makes the range invalid.
+                (first <= last).then_some(Self::Between(first, last))
+            }
+        }
+    }
+
+    fn resolve(self, length: u64) -> Ranges {
+        let (start, end) = match self {
+            Self::From(first) => (first, length),
+            // RFC 9110 §14.1.2: a last position at or past the end means "to the end".
+            Self::Between(first, last) => (first, last.saturating_add(1).min(length)),
+            // §14.1.2: a suffix of no bytes cannot be satisfied.
+            Self::Last(0) => return Ranges::NotSatisfiable,
+            // A suffix of an empty representation is satisfiable, but no `Content-Range` could express it.
+            Self::Last(_) if length == 0 => return Ranges::Whole,
+            Self::Last(suffix) => (length.saturating_sub(suffix), length),
+        };
+        if start < end {
+            Ranges::One(ByteRange { start, end })
+        } else {
+            Ranges::NotSatisfiable
+        }
+    }
+}
+
+/// Reads digits only. A number too large for 64 bits becomes the largest one: it lies past any end.
+fn number(digits: &str) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// RFC 9110 §15.3.7.2 puts the overhead between two parts at around 80 bytes.
+const PART_OVERHEAD: u64 = 80;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Tests of the rules together.
+
+mod differential;
