@@ -11,7 +11,7 @@ use http_body::{Body, Frame};
 
 use super::{reader::Reader, salvaged::Salvage};
 use crate::{
-    engine::inner::body::InnerBody,
+    engine::inner::chunks::InnerBody,
     error::{BoxError, Error},
 };
 

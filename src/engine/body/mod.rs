@@ -22,7 +22,7 @@ use self::{
     reader::Reader,
     salvaged::Salvaged,
 };
-use super::{fetch::fetcher::Fetch, inner::body::InnerBody};
+use super::{fetch::fetcher::Fetch, inner::chunks::InnerBody};
 use crate::error::{BoxError, Error};
 
 pin_project! {

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::reader::Reader;
 use crate::{
-    engine::{inner::body::InnerBody, state::records::Waited},
+    engine::{inner::chunks::InnerBody, state::records::Waited},
     error::{BoxError, Error},
     format::manifest::Layout,
     semantics::cache_status::Refusal,

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
-use super::{fetcher::Fetch, slice::Slice};
+use super::{fetcher::Fetch, missing::Slice};
 use crate::{
     engine::state::{
         entry::Entry,

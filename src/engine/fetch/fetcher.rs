@@ -12,7 +12,7 @@ use http::{header, request, Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::slice::Slice;
+use super::missing::Slice;
 use crate::{
     engine::{
         inner::Inner,

@@ -2,5 +2,5 @@
 
 pub(crate) mod demand;
 pub(crate) mod fetcher;
+pub(crate) mod missing;
 pub(crate) mod pour;
-pub(crate) mod slice;

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     engine::{
-        inner::body::{Collected, InnerBody},
+        inner::chunks::{Collected, InnerBody},
         state::{
             budget::Share,
             flight::Permit,

@@ -19,7 +19,7 @@ use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
         fetch::pour::{Audience, Pour, Poured},
-        inner::{body::InnerBody, Inner},
+        inner::{chunks::InnerBody, Inner},
         state::{
             flight::{Landing, Permit},
             run::End,

@@ -22,7 +22,7 @@ use crate::{
     engine::{
         body::salvaged::Salvage,
         fetch::pour::{broken_by, Audience, Pace, Pour, Poured},
-        inner::{body::InnerBody, Inner},
+        inner::{chunks::InnerBody, Inner},
         state::{
             entry::Entry,
             flight::{Landing, Permit},

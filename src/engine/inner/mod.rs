@@ -1,6 +1,6 @@
 //! The wrapped service, and whether it has been polled ready.
 
-pub(crate) mod body;
+pub(crate) mod chunks;
 
 use std::{future::poll_fn, mem};
 

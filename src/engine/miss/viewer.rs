@@ -14,7 +14,7 @@ use crate::{
     engine::{
         fetch::{
             fetcher::{Fetch, Fetcher, Refilling},
-            slice::Slice,
+            missing::Slice,
         },
         fill::{
             delivery::{Filling, Prior, Purpose},

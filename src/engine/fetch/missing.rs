@@ -14,7 +14,7 @@ use super::pour::{pause, Audience, Pour, Poured};
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
-        inner::{body::InnerBody, Inner},
+        inner::{chunks::InnerBody, Inner},
         state::Engine,
         state::{
             run::End,
