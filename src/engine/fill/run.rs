@@ -174,9 +174,7 @@ impl FillTask {
         };
         let answer = match answer {
             Ok((response, exchange)) => match self.judge(response, exchange) {
-                Judged::Part(response, part) => {
-                    return self.store_part(&mut inner, response, part, exchange, permit).await
-                }
+                Judged::Part(first) => return self.store_part(&mut inner, first, permit).await,
                 Judged::Whole(response) => Ok((response, exchange)),
                 Judged::Again(response) => {
                     // An inner service may wait for the end of one answer before it gives the next.
