@@ -11,7 +11,7 @@ use super::inner::Inner;
 use super::{
     body::ResponseBody,
     fill::{
-        delivery::{Prior, Purpose},
+        delivery::{Order, Prior, Purpose},
         run,
     },
     hit::{Answer, MissedRequest},
@@ -156,7 +156,8 @@ impl Engine {
         }
         if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
             // This fill goes on although nobody waits for it.
-            drop(run::start(&self, inner, request, target, Prior::Stale(entry), Purpose::Background, permit));
+            let (stored, purpose) = (Prior::Stale(entry), Purpose::Background);
+            drop(run::start(&self, inner, Order { request, target, stored, purpose }, permit));
         }
     }
 }

@@ -9,7 +9,11 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{commit::Draft, delivery::Stored, task::FillTask};
+use super::{
+    commit::Draft,
+    delivery::{self, Delivery, Ended, Stored},
+    task::FillTask,
+};
 use crate::{
     engine::{
         fetch::{
@@ -18,7 +22,10 @@ use crate::{
             pour::Audience,
         },
         inner::Inner,
-        state::{entry::Entry, flight::Permit},
+        state::{
+            entry::Entry,
+            flight::{Landing, Permit},
+        },
     },
     error::BoxError,
     format::manifest::Manifest,
@@ -84,4 +91,20 @@ pub(super) enum Completed {
     Stored(Stored),
     /// All chunks are there, but the record does not say so.
     Unstored(Refusal),
+}
+
+impl Completed {
+    /// The end of the fill, unless the response cannot be completed.
+    pub(super) fn ended<B, E>(self, entry: &Arc<Entry>) -> Option<Ended<B, E>> {
+        match self {
+            Self::Deserted => Some((Landing::Abandoned, Delivery::Refused(Refusal::Abandoned))),
+            Self::Not => None,
+            Self::Stored(stored) => Some((Landing::Stored(stored.generation), Delivery::Stored(stored))),
+            Self::Unstored(refusal) => {
+                let status = Some(StatusCode::PARTIAL_CONTENT);
+                let usable = Delivery::Usable(Arc::clone(entry), status, refusal);
+                Some((delivery::landing(refusal), usable))
+            }
+        }
+    }
 }

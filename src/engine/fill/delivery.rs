@@ -2,14 +2,14 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::{header::HeaderMap, Response, StatusCode};
+use http::{header::HeaderMap, request, Response, StatusCode};
 use tokio::task::JoinHandle;
 
 use crate::{
     engine::{
         body::salvaged::Salvage,
         state::{
-            entry::Entry,
+            entry::{Entry, Target},
             flight::{Follower, Landing},
             records::Waited,
         },
@@ -41,6 +41,9 @@ pub(crate) enum Delivery<B, E> {
     /// refusal says why.
     Usable(Arc<Entry>, Option<StatusCode>, Refusal),
 }
+
+/// The end of a fill without an answer to store.
+pub(super) type Ended<B, E> = (Landing, Delivery<B, E>);
 
 /// A call of the inner service under way.
 pub(super) type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>;
@@ -88,6 +91,15 @@ pub(crate) enum Purpose {
     Background,
     /// For the leader and its followers.
     Client,
+}
+
+/// The order of a fill.
+pub(crate) struct Order<'a> {
+    /// The request on whose behalf the fill asks.
+    pub(crate) request: &'a request::Parts,
+    pub(crate) target: &'a Arc<Target>,
+    pub(crate) stored: Prior,
+    pub(crate) purpose: Purpose,
 }
 
 /// A fill under way, as its leader sees it.

@@ -2,7 +2,7 @@
 //!
 //! RFC 9111 §3.3 (storing incomplete responses); RFC 9110 §15.3.7 (206).
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -21,6 +21,7 @@ use crate::{
         fetch::pour::{Audience, Pour, Poured},
         inner::{chunks::InnerBody, Inner},
         state::{
+            budget::Share,
             flight::{Landing, Permit},
             run::End,
             supply::Running,
@@ -42,7 +43,7 @@ use crate::{
 pub(super) enum Judged<B> {
     /// The fill must ask again, without a range.
     Again(Response<B>),
-    Part(Response<B>, Part),
+    Part(FirstPart<B>),
     /// The body has no byte in the range that the fill asked for.
     Unsatisfied,
     /// An ordinary answer.
@@ -55,7 +56,7 @@ impl FillTask {
         let asked = self.window;
         match (response.status(), asked) {
             (StatusCode::PARTIAL_CONTENT, _) => match self.first_part(&response, exchange) {
-                Some(part) => Judged::Part(response, part),
+                Some(part) => Judged::Part(FirstPart { response, part, exchange }),
                 None if asked.is_some() => {
                     self.remember_partless(response.headers());
                     Judged::Again(response)
@@ -86,14 +87,11 @@ impl FillTask {
         (!chunks.is_empty()).then_some(part)
     }
 
-    /// Stores the first chunk of a part, and commits a record of the whole. The next chunks of the part land after
-    /// that.
+    /// Stores the first chunk of a part, and commits a record of the whole. The next chunks of the part land after that.
     pub(super) async fn store_part<S, A, B>(
         &self,
         inner: &mut Inner<S>,
-        response: Response<B>,
-        part: Part,
-        exchange: Exchange,
+        first: FirstPart<B>,
         permit: Permit,
     ) -> Delivery<B, S::Error>
     where
@@ -102,6 +100,7 @@ impl FillTask {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let FirstPart { response, part, exchange } = first;
         let (parts, body) = response.into_parts();
         let fields = of_the_whole(&parts.headers, part.complete);
         if self.forgoes {
@@ -117,50 +116,87 @@ impl FillTask {
             permit.land(delivery::landing(refusal));
             Delivery::Refused(refusal)
         };
+        let opening = match self.open(&fields, part, exchange, &permit) {
+            Ok(opening) => opening,
+            Err(refusal) => return refuse(refusal, permit),
+        };
+        let pour = match self.pour_first(inner, &opening, part, body).await {
+            Ok(pour) => pour,
+            Err(refusal) => return refuse(refusal, permit),
+        };
+        let Opening { draft, chunks, running, .. } = opening;
+        if let Err(refusal) = self.commit(&draft, &permit).await {
+            return refuse(refusal, permit);
+        }
+        let generation = draft.layout.generation;
+        permit.land(Landing::Stored(generation));
+        tokio::spawn(pour_on(pour, running, chunks));
+        let withheld = only(&parts.headers, &self.withheld(&fields));
+        Delivery::Stored(Stored { generation, status: parts.status, withheld })
+    }
+
+    /// Opens a supply for the response, and promises the room for its first part.
+    fn open(
+        &self,
+        fields: &HeaderMap,
+        part: Part,
+        exchange: Exchange,
+        permit: &Permit,
+    ) -> Result<Opening, Refusal> {
         let chunk_size = self.chunk_size();
         let mut chunks = whole_chunks(part, u64::from(chunk_size));
         // No client wants more than the read-ahead yet, however much came.
         let most = self.engine.config.read_ahead.div_ceil(u64::from(chunk_size)).max(1);
         chunks.end = chunks.end.min(chunks.start.saturating_add(most));
-        let Some(generation) = Generation::random() else {
-            return refuse(Refusal::StoreFailed, permit);
-        };
+        let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let weight = (chunks.end - chunks.start).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
-        let withheld = self.withheld(&fields);
-        let draft = Draft {
-            status: StatusCode::OK,
-            headers: stored_fields(&fields, &withheld, exchange.received),
-            exchange,
-            layout,
-            own_etag: false,
-            sparse: chunks != (0..1) || layout.chunks() > 1,
-            withdrawn: false,
-            digest: None,
-            by_uri: None,
-        };
-        let manifest = match self.manifest(&draft) {
-            Ok(manifest) => manifest,
-            Err(refusal) => return refuse(refusal, permit),
-        };
+        let headers = stored_fields(fields, &self.withheld(fields), exchange.received);
+        let sparse = chunks != (0..1) || layout.chunks() > 1;
+        let draft = Draft { sparse, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
+        let manifest = self.manifest(&draft)?;
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour(chunks.clone());
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // The part has a share of its own: it goes on after the fill, without a place among the fills.
         let share = self.engine.budget.share(move || flight() || run());
         if !share.promise(part.range.length().saturating_add(weight)) {
-            return refuse(Refusal::NoRoom, permit);
+            return Err(Refusal::NoRoom);
         }
+        Ok(Opening { draft, chunks, running, share })
+    }
+
+    /// Pours the first chunk of the part, and returns the pour that has the rest. If the body dies, another answer
+    /// brings the chunk.
+    async fn pour_first<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        opening: &Opening,
+        part: Part,
+        body: B,
+    ) -> Result<Pour<B>, Refusal>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let Opening { draft, chunks, running, share } = opening;
+        let Layout { generation, chunk_size, .. } = draft.layout;
         let mut body = InnerBody::new(body, Some(part.range.length()));
-        let before = layout.bytes(&chunks).start - part.range.start;
+        let before = draft.layout.bytes(chunks).start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
-        let mut pour = Pour::new(&self.engine, generation, chunk_size, body, Some(share)).of(chunks.clone());
-        let mut first = match skipped {
-            Ok(()) => pour.one(&Audience::Later, Some(&running)).await,
-            Err(_) => Poured::Stopped(Refusal::InnerFailed, Bytes::new()),
-        };
+        skipped.map_err(|_| Refusal::InnerFailed)?;
+        let share = Some(Arc::clone(share));
+        let mut pour = Pour::new(&self.engine, generation, chunk_size, body, share).of(chunks.clone());
         let (binding, mut failures) = (Binding::of(&draft.headers), 0);
-        while matches!(first, Poured::Broken(_)) {
+        loop {
+            let refusal = match pour.one(&Audience::Later, Some(running)).await {
+                Poured::All => return Ok(pour),
+                Poured::Stopped(refusal, _) => return Err(refusal),
+                Poured::Deserted => return Err(Refusal::Abandoned),
+                Poured::Broken(refusal) => refusal,
+            };
             let of = Resumable {
                 headers: &draft.headers,
                 binding: binding.as_ref(),
@@ -169,23 +205,26 @@ impl FillTask {
                 failures: &mut failures,
             };
             if !self.resume(inner, of, &mut pour).await {
-                break;
+                return Err(refusal);
             }
-            first = pour.one(&Audience::Later, Some(&running)).await;
         }
-        let committed = match first {
-            Poured::All => self.commit(&draft, &permit).await.map(|_| ()),
-            Poured::Broken(refusal) | Poured::Stopped(refusal, _) => Err(refusal),
-            Poured::Deserted => Err(Refusal::Abandoned),
-        };
-        if let Err(refusal) = committed {
-            return refuse(refusal, permit);
-        }
-        permit.land(Landing::Stored(generation));
-        tokio::spawn(pour_on(pour, running, chunks));
-        let withheld = only(&parts.headers, &withheld);
-        Delivery::Stored(Stored { generation, status: parts.status, withheld })
     }
+}
+
+/// An answer that is the first part of a stored response.
+pub(super) struct FirstPart<B> {
+    response: Response<B>,
+    part: Part,
+    exchange: Exchange,
+}
+
+/// A stored response that is about to begin with its first part.
+struct Opening {
+    draft: Draft,
+    /// The chunks of the part.
+    chunks: Range<u64>,
+    running: Running,
+    share: Arc<Share>,
 }
 
 /// Stores the rest of a first part. If the body breaks, a reader that needs the rest asks for it by itself.

@@ -3,27 +3,22 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{request, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    complete::Completed,
-    delivery,
+    delivery::{Delivery, Ended, Filling, Order, Prior, Purpose},
     election::NotElected,
     first_part::Judged,
-    task::{window, FillTask},
-};
-use super::{
-    delivery::{Delivery, Filling, Prior, Purpose},
     invalidated::Seen,
+    task::{window, Called, FillTask},
 };
 use crate::{
     engine::{
         fetch::fetcher::request_of_its_own,
         inner::Inner,
         state::{
-            entry::Target,
             flight::{Landing, Permit},
             records::Waited,
             Engine,
@@ -67,8 +62,7 @@ impl FillTask {
     }
 }
 
-/// Starts the fill of `target` on behalf of `request`. Returns `None`, and ends the flight, if too many fills are under
-/// way.
+/// Starts a fill. Returns `None`, and ends the flight, if too many fills are under way.
 ///
 /// When no request waits any more, the policy for abandoned fills decides how the fill goes on.
 ///
@@ -78,10 +72,7 @@ impl FillTask {
 pub(crate) fn start<S, A, B>(
     engine: &Arc<Engine>,
     inner: Inner<S>,
-    request: &request::Parts,
-    target: &Arc<Target>,
-    stored: Prior,
-    purpose: Purpose,
+    order: Order<'_>,
     permit: Permit,
 ) -> Option<Filling<B, S::Error>>
 where
@@ -92,6 +83,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let Order { request, target, stored, purpose } = order;
     // A fill that a request waits for takes the place of a fill that no request waits for.
     let waiting = (purpose == Purpose::Client).then(|| permit.follower());
     let share = engine.budget.share(permit.waited_for());
@@ -139,44 +131,23 @@ impl FillTask {
         B::Error: Into<BoxError>,
     {
         if let Prior::Sparse(entry) = &self.stored {
-            match self.complete(&mut inner, entry, &permit).await {
-                Completed::Stored(stored) => {
-                    permit.land(Landing::Stored(stored.generation));
-                    return Delivery::Stored(stored);
-                }
-                Completed::Deserted => {
-                    permit.land(Landing::Abandoned);
-                    return Delivery::Refused(Refusal::Abandoned);
-                }
-                Completed::Unstored(refusal) => {
-                    permit.land(delivery::landing(refusal));
-                    return Delivery::Usable(Arc::clone(entry), Some(StatusCode::PARTIAL_CONTENT), refusal);
-                }
-                Completed::Not => {}
+            let completed = self.complete(&mut inner, entry, &permit).await;
+            if let Some((landing, delivery)) = completed.ended(entry) {
+                permit.land(landing);
+                return delivery;
             }
             self.stored = Prior::Nothing;
         }
-        let validated = match &self.stored {
-            Prior::Stale(entry) => self.validate(&mut inner, entry, &permit).await,
-            Prior::Others(variants) if !variants.is_empty() => {
-                self.validate_any(&mut inner, variants, &permit).await
-            }
-            Prior::Gone(_) | Prior::Nothing | Prior::Others(_) | Prior::Sparse(_) | Prior::Unknown(_) => {
-                Ok(self.call(&mut inner, self.asked.clone()).await)
-            }
-        };
-        let answer = match validated {
-            Ok(answer) => answer,
+        let called = match self.ask(&mut inner, &permit).await {
+            Ok(called) => called,
             Err((landing, delivery)) => {
                 permit.land(landing);
                 return delivery;
             }
         };
-        let answer = match answer {
+        let called = match called {
             Ok((response, exchange)) => match self.judge(response, exchange) {
-                Judged::Part(response, part) => {
-                    return self.store_part(&mut inner, response, part, exchange, permit).await
-                }
+                Judged::Part(first) => return self.store_part(&mut inner, first, permit).await,
                 Judged::Whole(response) => Ok((response, exchange)),
                 Judged::Again(response) => {
                     // An inner service may wait for the end of one answer before it gives the next.
@@ -188,13 +159,38 @@ impl FillTask {
             },
             Err(delivery) => Err(delivery),
         };
-        match answer {
+        match called {
             Ok((response, exchange)) => self.store(&mut inner, response, exchange, permit).await,
             Err(delivery) => {
                 // A request that joined after the fill had yielded tries again.
                 let has_yielded = matches!(delivery, Delivery::Refused(Refusal::Abandoned));
                 permit.land(if has_yielded { Landing::Abandoned } else { Landing::Passed });
                 delivery
+            }
+        }
+    }
+
+    /// Asks the inner service for the response, with a question about the stored one if there is one.
+    async fn ask<S, A, B>(
+        &self,
+        inner: &mut Inner<S>,
+        permit: &Permit,
+    ) -> Result<Called<B, S::Error>, Ended<B, S::Error>>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send + 'static,
+        A: Default + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match &self.stored {
+            Prior::Stale(entry) => self.validate(inner, entry, permit).await,
+            Prior::Others(variants) if !variants.is_empty() => {
+                self.validate_any(inner, variants, permit).await
+            }
+            Prior::Gone(_) | Prior::Nothing | Prior::Others(_) | Prior::Sparse(_) | Prior::Unknown(_) => {
+                Ok(self.call(inner, self.asked.clone()).await)
             }
         }
     }

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     commit::{strong_tag, Draft},
-    delivery::{self, Delivery, Prior, Stored},
+    delivery::{self, Delivery, Ended, Prior, Stored},
     task::{Called, FillTask},
 };
 use crate::{
@@ -94,7 +94,7 @@ impl FillTask {
         inner: &mut Inner<S>,
         entry: &Arc<Entry>,
         permit: &Permit,
-    ) -> Result<Called<B, S::Error>, (Landing, Delivery<B, S::Error>)>
+    ) -> Result<Called<B, S::Error>, Ended<B, S::Error>>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -159,7 +159,7 @@ impl FillTask {
         inner: &mut Inner<S>,
         variants: &[Tagged],
         permit: &Permit,
-    ) -> Result<Called<B, S::Error>, (Landing, Delivery<B, S::Error>)>
+    ) -> Result<Called<B, S::Error>, Ended<B, S::Error>>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,

@@ -12,7 +12,7 @@ use crate::{
     engine::{
         body::ResponseBody,
         fill::{
-            delivery::{Prior, Purpose},
+            delivery::{Order, Prior, Purpose},
             run,
         },
         hit::{Answer, Missed, MissedRequest},
@@ -121,7 +121,8 @@ impl Miss {
                     let (stored, inner) = (self.take_prior(), inner.take());
                     self.has_led = true;
                     let Self { engine, request, target, .. } = &*self;
-                    let filling = run::start(engine, inner, request, target, stored, Purpose::Client, permit);
+                    let order = Order { request, target, stored, purpose: Purpose::Client };
+                    let filling = run::start(engine, inner, order, permit);
                     self.lead(filling).await?
                 }
             }

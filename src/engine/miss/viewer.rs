@@ -17,7 +17,7 @@ use crate::{
             missing::Slice,
         },
         fill::{
-            delivery::{Filling, Prior, Purpose},
+            delivery::{Filling, Order, Prior, Purpose},
             run,
         },
         inner::Inner,
@@ -118,9 +118,9 @@ where
                         let Manifest { headers, exchange, .. } = &gone.manifest;
                         let mut request = self.0.request.clone();
                         remove_credentials(&mut request.headers, headers, *exchange, &config.policy);
-                        let (inner, gone) = (self.0.inner(), Prior::Gone(gone.generation()));
-                        let filling =
-                            run::start(engine, inner, &request, target, gone, Purpose::Client, permit)?;
+                        let (stored, purpose) = (Prior::Gone(gone.generation()), Purpose::Client);
+                        let order = Order { request: &request, target, stored, purpose };
+                        let filling = run::start(engine, self.0.inner(), order, permit)?;
                         let Filling { task, follower } = filling;
                         // Only a stored response is of use here, so the delivery is dropped. No client reads this fill
                         // while it comes, so a paced fill would not go on.
