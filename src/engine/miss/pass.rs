@@ -14,11 +14,15 @@ use crate::{
     engine::{
         body::ResponseBody,
         fill::{
+            delivery::Prior,
             head::{self, Before, LoneAnswer},
             validate::{self, Verdict},
         },
         inner::Inner,
-        state::{entry::Entry, Engine},
+        state::{
+            entry::{Accepted, Entry},
+            Engine,
+        },
     },
     semantics::{
         cache_status::Refusal,
@@ -32,6 +36,20 @@ use crate::{
 };
 
 impl Miss {
+    /// The question that this request must ask by itself, if the stored response needs one for each request.
+    pub(super) fn own_question(&self) -> Option<(Arc<Entry>, Question)> {
+        let Prior::Stale(entry) = &self.missed.stored else {
+            return None;
+        };
+        let for_one = self.missed.for_one;
+        let is_for_one = match self.accepted {
+            Accepted::Shared(found) | Accepted::Another(found) => for_one || found == entry.generation(),
+            Accepted::Nothing | Accepted::Own(_) | Accepted::StandIn(_) => for_one,
+        };
+        let question = if for_one { Question::OfTheAuthorized } else { Question::OfAny };
+        is_for_one.then(|| (Arc::clone(entry), question))
+    }
+
     /// Asks the inner service as the client asked.
     ///
     /// The `stale` entry may stand in for an error. The answer to a HEAD may update it, and an answer that refuses the

@@ -82,10 +82,12 @@ impl Miss {
                 }
             }
         }
-        let (stored, collapsed) =
-            if leads { (true, self.outcome.collapsed) } else { (self.outcome.stored, true) };
-        let forwarded_status = Some(entry.manifest.status);
-        let outcome = Outcome { stored, collapsed, forwarded_status, ..self.outcome };
+        let mut outcome = Outcome { forwarded_status: Some(entry.manifest.status), ..self.outcome };
+        if leads {
+            outcome.stored = true;
+        } else {
+            outcome.collapsed = true;
+        }
         let demand = Demand::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
         let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None };
         let mut response = serve::serve(engine, &entry, request, service).await.ok()?;

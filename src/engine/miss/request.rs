@@ -4,7 +4,6 @@ use std::{mem, sync::Arc};
 
 use http::{header::HeaderMap, request, Response, StatusCode};
 
-use super::pass::Question;
 use crate::{
     engine::{
         body::ResponseBody,
@@ -43,20 +42,6 @@ pub(super) struct Miss {
 }
 
 impl Miss {
-    /// The question that this request must ask by itself, if the stored response needs one for each request.
-    pub(super) fn own_question(&self) -> Option<(Arc<Entry>, Question)> {
-        let Prior::Stale(entry) = &self.missed.stored else {
-            return None;
-        };
-        let for_one = self.missed.for_one;
-        let is_for_one = match self.accepted {
-            Accepted::Shared(found) | Accepted::Another(found) => for_one || found == entry.generation(),
-            Accepted::Nothing | Accepted::Own(_) | Accepted::StandIn(_) => for_one,
-        };
-        let question = if for_one { Question::OfTheAuthorized } else { Question::OfAny };
-        is_for_one.then(|| (Arc::clone(entry), question))
-    }
-
     /// Gives up the fill if another one would not help, and says whether it did: the store does not answer, it lost the
     /// response that a fill just stored, or there were tries enough.
     ///
