@@ -289,7 +289,7 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let code = fs::read_to_string(&path).unwrap();
                 let code = code.split("#[cfg(test)]\n").next().unwrap().to_owned();
                 found.push((path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned(), code));
