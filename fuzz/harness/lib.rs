@@ -1,7 +1,7 @@
 //! A judge of whole requests: the rules that must hold for any bytes from a client, an inner service or a store.
 //!
-//! It uses the public API of the layer alone. The target `request` of `fuzz/` is this crate and finds new scripts. The
-//! package of the tests includes this file as a module, and replays `fuzz/corpus/request`.
+//! The judge uses the public API of the layer alone. The target `request` of `fuzz/` calls it with new scripts. The package
+//! of the tests includes this file as a module, runs its tests, and replays `fuzz/corpus/request`.
 
 #[path = "../../src/fuzzing/asked.rs"]
 mod asked;
