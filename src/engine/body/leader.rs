@@ -77,7 +77,7 @@ where
                     }
                     // The fill has ended, and may have left its rest.
                     Poll::Ready(Some(Err(error))) if error.is_inner() => {
-                        self.stage = Stage::Seeking(error, rest)
+                        self.stage = Stage::Seeking(error, rest);
                     }
                     Poll::Ready(slice) => {
                         self.stage = Stage::Stored(reader, rest);

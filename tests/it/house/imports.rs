@@ -101,14 +101,14 @@ struct Used {
 impl House {
     fn read(src: &FilePath) -> Self {
         let mut house = Self::default();
-        house.enter(src, src.join("lib.rs"), Segments::new());
+        house.enter(src, &src.join("lib.rs"), &[]);
         assert!(house.files.len() > 60, "the reading found the files");
         house
     }
 
     /// Follows `mod` lines from the root, so that modules of tests are never met.
-    fn enter(&mut self, src: &FilePath, path: std::path::PathBuf, module: Segments) {
-        let code = fs::read_to_string(&path).unwrap();
+    fn enter(&mut self, src: &FilePath, path: &FilePath, module: &[String]) {
+        let code = fs::read_to_string(path).unwrap();
         let File { items, .. } = syn::parse_file(&code).unwrap();
         let items: Vec<_> = items.into_iter().filter(|item| !is_for_tests(attributes(item))).collect();
         let mut source = Source {
@@ -117,7 +117,7 @@ impl House {
             modules: BTreeSet::new(),
             uses: Vec::new(),
             items,
-            module: module.clone(),
+            module: module.to_vec(),
         };
         for item in &source.items {
             if let Item::Mod(inner) = item {
@@ -146,9 +146,9 @@ impl House {
         for name in source.modules.clone() {
             let alone = folder.join(format!("{name}.rs"));
             let path = if alone.exists() { alone } else { folder.join(&name).join("mod.rs") };
-            self.enter(src, path, [module.clone(), vec![name]].concat());
+            self.enter(src, &path, &[module, &[name]].concat());
         }
-        self.files.insert(module, source);
+        self.files.insert(module.to_vec(), source);
     }
 
     /// The file and the name of a definition.
@@ -291,8 +291,8 @@ fn absolute(file: &Source, path: &[String]) -> Option<Segments> {
     let (first, mut rest) = path.split_first()?;
     let mut base = file.module.clone();
     match first.as_str() {
-        "crate" => return Some(rest.to_vec()),
-        "self" => return Some([&base, rest].concat()),
+        "crate" => Some(rest.to_vec()),
+        "self" => Some([&base, rest].concat()),
         "super" => {
             base.pop();
             while let Some((_, after)) = rest.split_first().filter(|(next, _)| *next == "super") {
