@@ -318,7 +318,7 @@ fn expand(tree: &UseTree, mut before: Segments, leaves: &mut Vec<(String, Segmen
         UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, before.clone(), leaves)),
         UseTree::Glob(_) => leaves.push((String::new(), before, true)),
         UseTree::Name(name) if name.ident == "self" => {
-            leaves.push((before.last().cloned().unwrap_or_default(), before, false))
+            leaves.push((before.last().cloned().unwrap_or_default(), before, false));
         }
         UseTree::Name(name) => {
             before.push(name.ident.to_string());
