@@ -4,9 +4,7 @@ use bytes::Bytes;
 use std::num::NonZeroUsize;
 use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Policy, VideoCacheLayer};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK, PATH};
 
 /// Five chunks.
 const LENGTH: usize = 5000;
@@ -40,7 +38,7 @@ fn rig(mode: Fill, abandon: Abandon) -> Rig {
 /// Holds the first body once this many chunks have come, and no later body.
 fn held(rig: &Rig, script: &Script, chunks: usize) -> Gate {
     let gate = Gate::shut();
-    let frame = (chunks * CHUNK as usize).div_ceil(617);
+    let frame = Script::frame_after(chunks);
     rig.inner.answer_each(PATH, [script.clone().step(frame, Step::Wait(gate.clone())), script.clone()]);
     gate
 }

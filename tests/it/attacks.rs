@@ -3,9 +3,8 @@
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Policy, TargetUri};
 
-use crate::rig::{movie, noon, seconds, settle, Gate, Rig, Script, Step};
+use crate::rig::{movie, noon, seconds, settle, Gate, Rig, Script, Step, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
 
 fn script(cache_control: &str) -> Script {

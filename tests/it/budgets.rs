@@ -9,9 +9,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_video_cache::{Fill, Limits, Retry, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK};
+use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK, PATH};
 
-const PATH: &str = "/a.mp4";
 const OTHER: &str = "/b.mp4";
 
 /// Twenty chunks.
@@ -32,13 +31,8 @@ fn rig(mode: Fill) -> Rig {
     Rig::new().fill(mode).script(PATH, parts(PATH, LENGTH)).script(OTHER, parts(OTHER, 2500))
 }
 
-/// The frame before which this many chunks have come, and no more.
-fn after(chunks: usize) -> usize {
-    (chunks * CHUNK as usize).div_ceil(617)
-}
-
 fn held(script: Script, chunks: usize, gate: &Gate) -> Script {
-    script.step(after(chunks), Step::Wait(gate.clone()))
+    script.step(Script::frame_after(chunks), Step::Wait(gate.clone()))
 }
 
 #[track_caller]

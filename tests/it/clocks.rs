@@ -4,9 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{movie, seconds, settle, Rig, Script};
+use crate::rig::{movie, seconds, settle, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 4300;
 
 /// Times before 1970, after 9999, and as far as the system can express.

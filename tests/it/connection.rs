@@ -3,9 +3,8 @@
 
 use tower_video_cache::Fill;
 
-use crate::rig::{movie, seconds, Rig, Script};
+use crate::rig::{movie, seconds, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 9500;
 
 fn script() -> Script {

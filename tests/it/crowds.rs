@@ -13,9 +13,8 @@ use http_body_util::{BodyExt, Full};
 use tower::{service_fn, Layer, ServiceExt};
 use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, Retry, VideoCacheLayer};
 
-use crate::rig::{movie, settle, Gate, Rig, Script, Step};
+use crate::rig::{movie, settle, Gate, Rig, Script, Step, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 9500;
 
 fn truth() -> Bytes {

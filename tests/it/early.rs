@@ -9,9 +9,8 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{Fault, Operation, Timeouts};
 
-use crate::rig::{movie, seconds, Ask, Rig, Script};
+use crate::rig::{movie, seconds, Ask, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
 const AWAY: Duration = Duration::from_secs(1);
 

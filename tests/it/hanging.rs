@@ -6,9 +6,8 @@ use http::Method;
 use tokio::time::{advance, Instant};
 use tower_video_cache::{Fault, Operation};
 
-use crate::rig::{movie, seconds, settle, Call, Gate, Nodes, Rig, Script, Step, Trouble};
+use crate::rig::{movie, seconds, settle, Call, Gate, Nodes, Rig, Script, Step, Trouble, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 5500;
 
 /// Longer than a call of the store may take.

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use tower_video_cache::{Error, Fault, Fill, Operation};
 
-use crate::{
-    rig::{date, seconds, settle, Gate, Rig, Script, Step},
-    sliced::{asked, changed, other, parted, truth, unparted, LENGTH, PATH},
+use crate::rig::{
+    date,
+    parted::{asked, changed, other, parted, truth, unparted, LENGTH},
+    seconds, settle, Gate, Rig, Script, Step, PATH,
 };
 
 const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];

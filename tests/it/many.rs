@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use tower_video_cache::Policy;
 
-use crate::rig::{movie, Rig, Script};
+use crate::rig::{movie, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
 const MANY: usize = 20_000;
 

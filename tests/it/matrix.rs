@@ -8,11 +8,9 @@ use http::Method;
 use tower_video_cache::{Fault, Fill, Operation};
 
 use crate::{
-    rig::{seconds, Rig, Script, CHUNK},
+    rig::{seconds, Rig, Script, CHUNK, PATH},
     truth::{judge, Heard, Kind, Question, Verdict, Version},
 };
-
-const PATH: &str = "/a.mp4";
 
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;

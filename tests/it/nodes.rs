@@ -13,9 +13,7 @@ use tokio::{
 use tower::{limit::ConcurrencyLimitLayer, Layer, ServiceExt};
 use tower_video_cache::{Abandon, Fault, Fill, Limits, Operation, Policy, Retry, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble, PATH};
 
 /// Five chunks.
 const LENGTH: usize = 5000;

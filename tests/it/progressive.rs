@@ -5,9 +5,7 @@ use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK, PATH};
 
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;
@@ -28,14 +26,9 @@ fn rig(script: Script) -> Rig {
     Rig::new().fill(Fill::progressive()).script(PATH, script)
 }
 
-/// The frame before which this many chunks have come, and no more.
-fn after(chunks: usize) -> usize {
-    (chunks * CHUNK as usize).div_ceil(617)
-}
-
 /// Holds the body once this many chunks have come. If a script has several gates, add the later ones first.
 fn held(script: Script, chunks: usize, gate: &Gate) -> Script {
-    script.step(after(chunks), Step::Wait(gate.clone()))
+    script.step(Script::frame_after(chunks), Step::Wait(gate.clone()))
 }
 
 #[tokio::test]
@@ -83,7 +76,7 @@ async fn an_answer_that_leaves_before_the_end_of_its_fill_does_not_say_that_it_i
         {
             // The gate is in the last chunk, and the rest of that chunk never comes.
             let gate = Gate::shut();
-            let rig = rig(held(script.clone().step(after(4) + 1, Step::Fail), 4, &gate));
+            let rig = rig(held(script.clone().step(Script::frame_after(4) + 1, Step::Fail), 4, &gate));
             let asking = range.into_iter().fold(rig.get(PATH), Ask::range);
             let viewer = asking.reading().await;
             rig.inner.answer(PATH, Script::absent().fails());
@@ -449,13 +442,13 @@ fn breaks(answer: &Answer) {
 async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
     let long = Step::Data(Bytes::from_static(b"more"));
     for (what, script) in [
-        ("the body fails", known().step(after(3), Step::Fail)),
-        ("a body of unknown length fails", unknown().step(after(3), Step::Fail)),
+        ("the body fails", known().step(Script::frame_after(3), Step::Fail)),
+        ("a body of unknown length fails", unknown().step(Script::frame_after(3), Step::Fail)),
         ("its end fails", unknown().step(usize::MAX, Step::Fail)),
-        ("it is too short", known().cut(after(3))),
+        ("it is too short", known().cut(Script::frame_after(3))),
         ("it is too long", known().step(usize::MAX, long)),
-        ("it panics", known().step(after(3), Step::Panic)),
-        ("one of unknown length panics", unknown().step(after(3), Step::Panic)),
+        ("it panics", known().step(Script::frame_after(3), Step::Panic)),
+        ("one of unknown length panics", unknown().step(Script::frame_after(3), Step::Panic)),
     ] {
         let gate = Gate::shut();
         let rig = rig(held(script, 1, &gate));
@@ -478,7 +471,7 @@ async fn a_fill_that_fails_midway_ends_each_body_with_an_error() {
 #[tokio::test]
 async fn a_request_that_waits_for_the_end_of_a_failed_fill_gets_the_truth_of_the_next() {
     let gate = Gate::shut();
-    let rig = rig(held(unknown().step(after(3), Step::Fail), 1, &gate));
+    let rig = rig(held(unknown().step(Script::frame_after(3), Step::Fail), 1, &gate));
     let leader = rig.get(PATH).reading().await;
     let open = rig.get(PATH).range("bytes=10-").start();
     let closed = rig.get(PATH).range("bytes=10-3500").start();

@@ -5,9 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tower_video_cache::Policy;
 
-use crate::rig::{movie, seconds, Rig, Script};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, Rig, Script, PATH};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

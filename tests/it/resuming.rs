@@ -9,9 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_video_cache::{Fill, Retry, Timeouts};
 
-use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step, PATH};
 
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use tower_video_cache::{Fault, Operation, Policy, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script, PATH};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Method, StatusCode};
 use tower_video_cache::{Fill, TargetUri};
 
-use crate::rig::{movie, noon, seconds, Ask, Rig, Script};
+use crate::rig::{movie, noon, seconds, Ask, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 /// The day of all rigs.
 const NOON: &str = "20261122T120000Z";
 

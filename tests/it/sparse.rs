@@ -5,9 +5,9 @@ use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
-use crate::{
-    rig::{seconds, settle, Gate, Rig, Script, Step},
-    sliced::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH, PATH},
+use crate::rig::{
+    parted::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH},
+    seconds, settle, Gate, Rig, Script, Step, PATH,
 };
 
 #[tokio::test]

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use tower_video_cache::{Policy, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
+use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, PATH};
 
-const PATH: &str = "/a.mp4";
 const FORBIDDING: [&str; 4] = ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"];
 
 fn truth() -> Bytes {

@@ -16,7 +16,7 @@ use tower_video_cache::{
 
 use crate::{
     faults::FAULTS,
-    rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK},
+    rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK, PATH},
 };
 
 type Faulty = FaultStore<MokaStore>;
@@ -878,8 +878,6 @@ async fn a_far_store_that_does_not_answer_for_a_lease_costs_its_limit() {
 // Under the layer.
 
 const LENGTH: usize = 2500;
-const PATH: &str = "/a.mp4";
-
 /// The rig with another store in its layer.
 fn over(rig: Rig, store: impl Store) -> Rig {
     let clock = rig.clock.clone();

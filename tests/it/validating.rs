@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 
-use crate::rig::{date, movie, seconds, settle, Gate, Rig, Script, Step};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{date, movie, seconds, settle, Gate, Rig, Script, Step, PATH};
 
 fn script() -> Script {
     Script::movie(PATH, 2500)

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script};
+use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, PATH};
 
-const PATH: &str = "/a.mp4";
 const LENGTH: usize = 2500;
 const FILLS: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
 

@@ -5,9 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use tower_video_cache::{Invalidate, Policy};
 
-use crate::rig::{movie, seconds, settle, Rig, Script};
-
-const PATH: &str = "/a.mp4";
+use crate::rig::{movie, seconds, settle, Rig, Script, PATH};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

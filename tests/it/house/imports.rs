@@ -166,14 +166,26 @@ impl House {
         })
     }
 
+    /// The file that defines the type of this name in `file`.
+    fn home(&self, file: &Source, name: &str) -> Option<TypeId> {
+        let home = if file.names.contains(name) {
+            &file.name
+        } else {
+            let used = file.uses.iter().find(|used| used.alias == name)?;
+            &self.definition(&used.target)?.0.name
+        };
+        Some((home.clone(), name.to_owned()))
+    }
+
     /// The file with the body of each method, of the types that have methods in several files.
-    fn scattered(&self) -> BTreeMap<(String, String), String> {
-        let mut methods = BTreeMap::new();
-        let mut homes: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    fn scattered(&self) -> Methods {
+        let mut methods = Methods::new();
+        let mut homes: BTreeMap<TypeId, BTreeSet<&str>> = BTreeMap::new();
         for file in self.files.values() {
             for item in &file.items {
                 let Item::Impl(block) = item else { continue };
                 let (Some(of), None) = (type_name(&block.self_ty), &block.trait_) else { continue };
+                let Some(of) = self.home(file, &of) else { continue };
                 homes.entry(of.clone()).or_default().insert(&file.name);
                 for method in &block.items {
                     if let ImplItem::Fn(method) = method {
@@ -187,12 +199,18 @@ impl House {
     }
 }
 
+/// A type: the file that defines it, and its name.
+type TypeId = (String, String);
+
+/// The file with the body of each method.
+type Methods = BTreeMap<(TypeId, String), String>;
+
 struct Reader<'a> {
     house: &'a House,
     file: &'a Source,
-    scattered: &'a BTreeMap<(String, String), String>,
+    scattered: &'a Methods,
     /// The type whose methods are being read.
-    own: Option<String>,
+    own: Option<TypeId>,
     used: Imports,
 }
 
@@ -212,15 +230,15 @@ impl Reader<'_> {
     }
 
     /// A call of a method that may have its body elsewhere.
-    fn note_method(&mut self, of: &str, method: &str) {
-        if let Some(file) = self.scattered.get(&(of.to_owned(), method.to_owned())) {
-            self.note(file.clone(), format!("{of}::{method}"));
+    fn note_method(&mut self, of: &TypeId, method: &str) {
+        if let Some(file) = self.scattered.get(&(of.clone(), method.to_owned())) {
+            self.note(file.clone(), format!("{}::{method}", of.1));
         }
     }
 
-    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is
-    /// named after, as `engine` and `self.engine` are.
-    fn type_of(&self, receiver: &Expr) -> Option<String> {
+    /// The type of a receiver: the own one for `self`; else the type with methods in several files that the receiver is named
+    /// after, as `engine` and `self.engine` are.
+    fn type_of(&self, receiver: &Expr) -> Option<TypeId> {
         let name = match receiver {
             Expr::Path(path) if path.path.is_ident("self") => return self.own.clone(),
             Expr::Path(path) => path.path.segments.last()?.ident.to_string(),
@@ -233,13 +251,14 @@ impl Reader<'_> {
             Expr::Paren(paren) => return self.type_of(&paren.expr),
             _ => return None,
         };
-        self.scattered.keys().map(|(of, _)| of).find(|of| of.to_lowercase() == name.replace('_', "")).cloned()
+        let is_named = |of: &&TypeId| of.1.to_lowercase() == name.replace('_', "");
+        self.scattered.keys().map(|(of, _)| of).find(is_named).cloned()
     }
 }
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_impl(&mut self, block: &'ast ItemImpl) {
-        self.own = type_name(&block.self_ty);
+        self.own = type_name(&block.self_ty).and_then(|of| self.house.home(self.file, &of));
         visit::visit_item_impl(self, block);
         self.own = None;
     }
@@ -249,7 +268,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_path(&mut self, path: &'ast Path) {
         let segments: Segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if let [of, method] = &segments[..] {
-            if let Some(of) = if of == "Self" { self.own.clone() } else { Some(of.clone()) } {
+            let of = if of == "Self" { self.own.clone() } else { self.house.home(self.file, of) };
+            if let Some(of) = of {
                 self.note_method(&of, method);
             }
         }

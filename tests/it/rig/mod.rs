@@ -4,6 +4,7 @@ mod asking;
 mod gate;
 mod inner;
 mod leasing;
+pub(crate) mod parted;
 mod playing;
 mod script;
 mod tests;
@@ -28,6 +29,9 @@ pub(crate) use self::{
     leasing::{Call, Nodes, Trouble},
     script::{Script, Step},
 };
+
+/// The path of the video that most tests ask for.
+pub(crate) const PATH: &str = "/a.mp4";
 
 /// Small, so that a short video has many chunks.
 pub(crate) const CHUNK: u32 = 1000;

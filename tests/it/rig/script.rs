@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{movie, Gate};
+use super::{movie, Gate, CHUNK};
 
 /// The answer of the inner service to one path.
 #[derive(Clone)]
@@ -90,9 +90,14 @@ impl Script {
         Self::of(&movie(path, length)).header("content-length", &length.to_string())
     }
 
+    /// The frame before which this many chunks have come, and no more.
+    pub(crate) fn frame_after(chunks: usize) -> usize {
+        (chunks * CHUNK as usize).div_ceil(FRAME)
+    }
+
     /// The same bytes without a declared length.
     pub(crate) fn of(bytes: &Bytes) -> Self {
-        let steps = bytes.chunks(617).map(|frame| Step::Data(bytes.slice_ref(frame))).collect();
+        let steps = bytes.chunks(FRAME).map(|frame| Step::Data(bytes.slice_ref(frame))).collect();
         Self::absent().status(200).header("content-type", "video/mp4").steps(steps)
     }
 
@@ -306,3 +311,6 @@ impl Break {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
+
+/// The bytes of a frame: no chunk ends with a frame.
+const FRAME: usize = 617;
