@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_video_cache::{Fill, Limits, Retry, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, CHUNK, PATH};
+use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, PATH};
 
 const OTHER: &str = "/b.mp4";
 

@@ -5,12 +5,12 @@ use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{header, Method, StatusCode};
+use http::{Method, StatusCode};
 use tower_video_cache::Fill;
 
 use crate::rig::{
     date, movie,
-    parted::{asked, begun, changed, other, parted, rig, small, tagged, truth, unparted, LENGTH},
+    parted::{asked, begun, parted, rig, small, tagged, truth, LENGTH},
     settle, Answer, Gate, Rig, Script, Step, CHUNK, PATH,
 };
 
