@@ -18,7 +18,7 @@ use crate::{
     store::{Breaker, Failure},
 };
 
-/// The order of the puts of a [`Tiered`] store.
+/// The order of the puts of a [`Tiered`](super::Tiered) store.
 ///
 /// Either way, a put is done once the far store has the value. If the far store fails, the put is done once the near
 /// store has the value.
