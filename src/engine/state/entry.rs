@@ -34,6 +34,9 @@ impl Target {
     }
 }
 
+/// How many fields a hit adds: `Age`, `Accept-Ranges`, `Content-Length`, `Content-Range`, `Cache-Status`.
+const ADDED_FIELDS: usize = 5;
+
 /// A stored response, ready to be served.
 pub(crate) struct Entry {
     pub(crate) manifest: Manifest,
@@ -46,7 +49,9 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn of(policy: &Policy, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
+    pub(crate) fn of(policy: &Policy, mut manifest: Manifest, slot: Slot, record: Bytes) -> Self {
+        // A hit clones the map, and the clone keeps the room.
+        manifest.headers.reserve(ADDED_FIELDS);
         let Manifest { status, headers, exchange, .. } = &manifest;
         let mut freshness = Freshness::of(*status, headers, *exchange, policy).by(manifest.by_uri);
         if manifest.withdrawn {

@@ -3,9 +3,14 @@
 //! RFC 9110 §14.1.2 (byte ranges), §14.2 (`Range`), §15.3.7.2 (ranges that are joined). Inside the crate ranges
 //! are half-open; only the header fields are inclusive.
 
+use std::fmt::Write as _;
+
 use http::header::{self, HeaderMap};
 
 use super::fields::is_whitespace;
+
+/// The digits of the largest position.
+const DIGITS: usize = 20;
 
 /// A part of a representation, `start..end`, certainly inside it and never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +26,10 @@ impl ByteRange {
 
     /// Its value of `Content-Range`, in a representation of `complete` bytes.
     pub(crate) fn within(self, complete: u64) -> String {
-        format!("bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1))
+        let mut value = String::with_capacity("bytes -/".len() + 3 * DIGITS);
+        // Writing to a String does not fail.
+        let _ = write!(value, "bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1));
+        value
     }
 
     /// Its value of `Content-Range`, in a representation whose length is not known yet (RFC 9110 §14.4).
