@@ -129,7 +129,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "10s", value_parser = parse_duration)]
     refusal_ttl: Duration,
     /// When the first byte of a response that is being stored leaves.
-    #[arg(long, value_enum, default_value_t = FillArg::Whole)]
+    #[arg(long, value_enum, default_value_t = FillArg::Auto)]
     fill: FillArg,
     /// The fate of a fill whose last client has gone. `finish` or `stop` applies to every fill. PERCENT% finishes
     /// a fill if at least that much is stored. BYTES (with a unit, such as 8MiB) finishes it if no more than that is

@@ -13,6 +13,9 @@ use super::fields::may_be_passed;
 /// [`Fill`], by the names of its modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FillArg {
+    /// As the request and the origin suggest: each byte leaves once it is stored. One call of the origin brings a video
+    /// from its start, further calls bring the parts that clients seek.
+    Auto,
     /// Once the whole response is stored.
     Whole,
     /// Once its first chunk is stored, then each chunk once it is stored. One call of the origin brings all of them.
@@ -25,6 +28,7 @@ pub(crate) enum FillArg {
 impl From<FillArg> for Fill {
     fn from(fill: FillArg) -> Self {
         match fill {
+            FillArg::Auto => Self::auto(),
             FillArg::Whole => Self::whole(),
             FillArg::Progressive => Self::progressive(),
             FillArg::Sliced => Self::sliced(),

@@ -23,7 +23,7 @@ pub(super) struct Modes {
 impl Modes {
     pub(super) fn read(bytes: &mut Reader<'_>) -> Self {
         Self {
-            fill: bytes.pick(&[Fill::progressive(), Fill::sliced(), Fill::whole()]),
+            fill: bytes.pick(&[Fill::progressive(), Fill::sliced(), Fill::whole(), Fill::auto()]),
             read_ahead: bytes.pick(&[16, 0, 40, 8 << 20]),
             abandon: bytes.pick(&[
                 Abandon::Finish,

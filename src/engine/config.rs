@@ -124,7 +124,7 @@ impl Config {
         Signature { name: self.name.as_written(), key }
     }
 
-    /// How many chunks of this size a paced fill may be ahead of its readers.
+    /// How many bytes a paced fill in chunks of this size may be ahead of its readers.
     pub(crate) fn lead(&self, chunk_size: u32) -> u64 {
         lead(self.max_lead, chunk_size)
     }
@@ -154,7 +154,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// So many bytes in chunks of this size, at least one.
+/// So many bytes, rounded up to chunks of this size, at least one.
 pub(crate) fn lead(bytes: u64, chunk_size: u32) -> u64 {
-    bytes.div_ceil(u64::from(chunk_size.max(1))).max(1)
+    let size = u64::from(chunk_size.max(1));
+    bytes.div_ceil(size).max(1).saturating_mul(size)
 }

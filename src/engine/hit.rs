@@ -8,7 +8,7 @@ use super::{
     body::ResponseBody,
     fill::delivery::Prior,
     lookup::{content, prefetch::look_ahead, Look},
-    serve::{self, MissingChunk},
+    serve::{self, MissingByte},
     state::{
         entry::{Accepted, Entry, Target},
         records::Waited,
@@ -52,7 +52,7 @@ pub(crate) struct Missed {
     /// Whether the inner service must say so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
     /// The response that was found, and its first chunk, which is missing.
-    pub(super) gone: Option<(Arc<Entry>, MissingChunk)>,
+    pub(super) gone: Option<(Arc<Entry>, MissingByte)>,
     /// The generation of that response, once the cache has tried to fetch the chunk.
     pub(super) gone_before: Option<Generation>,
     /// How long the request waited for the store, if the store failed.
@@ -134,9 +134,11 @@ impl Engine {
         {
             return true;
         }
-        for index in content::chunks(self, entry, request) {
-            if self.records.chunk(manifest.layout.chunk(index)).await.is_err() {
-                return false;
+        let mut bytes = content::bytes(self, entry, request);
+        while !bytes.is_empty() {
+            match self.records.around(manifest.layout, bytes.start).await {
+                Ok(stretch) => bytes.start = stretch.end(),
+                Err(_) => return false,
             }
         }
         true

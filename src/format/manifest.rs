@@ -27,7 +27,7 @@ use http::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    chunk::ChunkName,
+    chunk::{ChunkName, PieceName},
     key::{CacheKey, Generation, SelectingField, Slot},
 };
 use crate::semantics::{
@@ -86,12 +86,6 @@ impl Layout {
         self.length.div_ceil(u64::from(self.chunk_size.max(1)))
     }
 
-    /// The range of bytes that these chunks hold.
-    pub(crate) fn bytes(&self, chunks: &Range<u64>) -> ByteRange {
-        let offset = |index: u64| index.saturating_mul(u64::from(self.chunk_size)).min(self.length);
-        ByteRange { start: offset(chunks.start), end: offset(chunks.end) }
-    }
-
     /// The number of chunk reads for these parts, read one after the other. No part may be empty.
     pub(crate) fn reads(&self, parts: impl Iterator<Item = Range<u64>>) -> u64 {
         let mut at = None;
@@ -102,6 +96,43 @@ impl Layout {
         })
     }
 
+    /// The range of bytes of the chunk that holds the byte at `offset`.
+    pub(crate) fn chunk_around(&self, offset: u64) -> Range<u64> {
+        let (_, within) = self.locate(offset);
+        let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
+        start..start.saturating_add(u64::from(self.chunk_size.max(1)))
+    }
+
+    /// The offset where the piece begins that holds the byte at `offset`.
+    pub(crate) fn piece_start(&self, offset: u64) -> u64 {
+        let chunk = self.chunk_around(offset);
+        offset - (offset - chunk.start) % PIECE_SIZE
+    }
+
+    /// The offset where the piece ends that holds the byte before `offset`, if a body has that much.
+    pub(crate) fn piece_end(&self, offset: u64) -> u64 {
+        let Some(last) = offset.checked_sub(1) else {
+            return 0;
+        };
+        let start = self.piece_start(last);
+        start.saturating_add(PIECE_SIZE).min(self.chunk_around(last).end)
+    }
+
+    /// The name that the piece with the byte at `offset` must prove.
+    pub(crate) fn piece(&self, offset: u64) -> PieceName {
+        let (index, within) = self.locate(offset);
+        let start = self.piece_start(offset);
+        let end = start.saturating_add(PIECE_SIZE).min(self.chunk_around(offset).end);
+        let number = u64::try_from(within).unwrap_or_default() / PIECE_SIZE;
+        PieceName {
+            generation: self.generation,
+            index,
+            // A chunk of 64 MiB has 1,024 pieces.
+            number: u16::try_from(number).unwrap_or(u16::MAX - 1),
+            longest: usize::try_from(end - start).unwrap_or_default(),
+        }
+    }
+
     /// The name that the chunk at `index` must prove.
     pub(crate) fn chunk(&self, index: u64) -> ChunkName {
         let start = index.saturating_mul(u64::from(self.chunk_size));
@@ -109,6 +140,10 @@ impl Layout {
         ChunkName { generation: self.generation, index, length: usize::try_from(length).unwrap_or_default() }
     }
 }
+
+/// The most bytes of a piece: a part of a chunk that is stored before the rest of the chunk has come. No first byte
+/// waits for more bytes of the inner body than these.
+pub(crate) const PIECE_SIZE: u64 = 64 << 10;
 
 /// The sets of request fields that tell the variants of one key apart, the latest first.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,6 @@
 //! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.5 (`If-Range`); RFC 9111 §3.3 and §3.4 (storing and combining
 //! parts).
 
-use std::ops::Range;
-
 use http::{
     header::{self, HeaderMap, HeaderName, HeaderValue},
     StatusCode,
@@ -16,11 +14,32 @@ use super::{
     range::ByteRange,
 };
 
-/// The chunks that lie wholly in a part; the last one of all may be short.
-pub(crate) fn whole_chunks(part: Part, chunk_size: u64) -> Range<u64> {
-    let ByteRange { start, end } = part.range;
-    let after = if end == part.complete { end.div_ceil(chunk_size) } else { end / chunk_size };
-    start.div_ceil(chunk_size)..after
+/// The bytes that a fill asks for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    Bytes(ByteRange),
+    /// So many last bytes.
+    Last(u64),
+}
+
+impl Window {
+    /// Turns a request into one for these bytes.
+    pub(crate) fn ask(self, request: &mut HeaderMap) {
+        match self {
+            Self::Bytes(range) => ask(range, request),
+            Self::Last(bytes) => insert_range(format!("bytes=-{bytes}"), request),
+        }
+    }
+
+    /// Whether the part lies in these bytes (RFC 9110 §15.3.7), and begins where they do.
+    pub(crate) fn is_answered_by(self, part: Part) -> bool {
+        match self {
+            Self::Bytes(asked) => part.range.start == asked.start && part.range.end <= asked.end,
+            Self::Last(bytes) => {
+                part.range.end == part.complete && part.range.start == part.complete.saturating_sub(bytes)
+            }
+        }
+    }
 }
 
 /// The one part that a 206 holds.
@@ -100,6 +119,10 @@ pub(crate) fn ask(range: ByteRange, request: &mut HeaderMap) {
         u64::MAX => format!("bytes={}-", range.start),
         end => format!("bytes={}-{}", range.start, end.saturating_sub(1)),
     };
+    insert_range(text, request);
+}
+
+fn insert_range(text: String, request: &mut HeaderMap) {
     // Digits and ASCII punctuation are a valid field value.
     if let Ok(value) = HeaderValue::try_from(text) {
         request.insert(header::RANGE, value);

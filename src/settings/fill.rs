@@ -6,9 +6,10 @@ use std::num::NonZeroUsize;
 ///
 /// | | first byte to the client | calls of the inner service |
 /// |---|---|---|
+/// | [`auto`](Self::auto) | once the first bytes of the range are stored | one, and one for each part that a client asks for beside it |
 /// | [`whole`](Self::whole) | once all of the response is stored | one |
-/// | [`progressive`](Self::progressive) | once the first chunk is stored | one |
-/// | [`sliced`](Self::sliced) | once the first chunk of the range is stored | one for each part that a client asks for |
+/// | [`progressive`](Self::progressive) | once the first bytes are stored | one |
+/// | [`sliced`](Self::sliced) | once the first bytes of the range are stored | one for each part that a client asks for |
 ///
 /// Each mode takes the settings below. A mode that never needs a setting ignores it.
 ///
@@ -27,8 +28,16 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Clients get a response once all of it is stored. The cache never serves a part of an unfinished response. This
-    /// is the default.
+    /// The request of the client, and what is known of the inner service, decide. This is the default.
+    ///
+    /// A request without `Range`, or for `bytes=0-`, makes one call that brings the response from its start. A request for
+    /// another range makes a call for that range, if the inner service gives parts, even while the start is still coming.
+    /// Clients get each byte as soon as it is stored.
+    pub const fn auto() -> Self {
+        Self::of(Mode::Auto)
+    }
+
+    /// Clients get a response once all of it is stored. The cache never serves a part of an unfinished response.
     pub const fn whole() -> Self {
         Self::of(Mode::Whole)
     }
@@ -60,8 +69,8 @@ impl Fill {
     /// The most bytes that the cache fetches beyond those that a client has read. Default: 8 MiB.
     ///
     /// The cache rounds this to chunks, and never fetches beyond the range that the client asked for. The read-ahead
-    /// grows to this limit while the client reads, and ends when the client leaves. [`sliced`](Self::sliced) uses it,
-    /// and every mode uses it to fetch lost chunks again.
+    /// grows to this limit while the client reads, and ends when the client leaves. [`sliced`](Self::sliced) and
+    /// [`auto`](Self::auto) use it, and every mode uses it to fetch lost chunks again.
     #[must_use]
     pub const fn read_ahead(mut self, bytes: u64) -> Self {
         self.read_ahead = bytes;
@@ -84,15 +93,16 @@ impl Fill {
 }
 
 impl Default for Fill {
-    /// [`Fill::whole`].
+    /// [`Fill::auto`].
     fn default() -> Self {
-        Self::whole()
+        Self::auto()
     }
 }
 
 /// The mode alone, for the engine's decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
+    Auto,
     Whole,
     Progressive,
     Sliced,

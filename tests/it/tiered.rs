@@ -881,7 +881,10 @@ const LENGTH: usize = 2500;
 /// The rig with another store in its layer.
 fn over(rig: Rig, store: impl Store) -> Rig {
     let clock = rig.clock.clone();
-    rig.layer(|_| VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK).unwrap()).clock(clock))
+    rig.layer(|_| {
+        let layer = VideoCacheLayer::new(store).fill(Fill::whole());
+        layer.chunk_size(ChunkSize::new(CHUNK).unwrap()).clock(clock)
+    })
 }
 
 /// Another node of the same service: it has its own memory and shares the far store.

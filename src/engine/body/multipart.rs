@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::reader::{bytes_in, first, Chunk, Reading, Source};
+use super::reader::{bytes_in, first, Reading, Source};
 use crate::{
-    engine::{fetch::fetcher::Fetch, lookup::prefetch::Prefetched},
+    engine::{fetch::fetcher::Fetch, lookup::prefetch::Prefetched, state::records::Stretch},
     error::Error,
     semantics::{
         multipart::{Multipart, Part},
@@ -31,17 +31,17 @@ pub(crate) struct MultipartReader {
     /// Bytes still to go.
     remaining: u64,
     source: Source,
-    /// The chunk that was read last. The next part may be in it too.
-    chunk: Chunk,
+    /// The bytes that were read last. The next part may be in them too.
+    stretch: Stretch,
     reading: Option<Reading>,
 }
 
 impl MultipartReader {
-    /// Opens the first part and reads its first chunk, so that the reader has bytes to send.
+    /// Opens the first part and reads its first bytes, so that the reader has bytes to send.
     ///
     /// # Errors
     ///
-    /// The first chunk cannot be had.
+    /// The first bytes cannot be had.
     pub(crate) async fn open(
         source: Source,
         multipart: Multipart,
@@ -50,7 +50,7 @@ impl MultipartReader {
         let remaining = multipart.length();
         let mut to_come = multipart.parts.into_iter();
         let Part { head, range } = to_come.next().ok_or_else(Error::lost)?;
-        let chunk = source.first(range.start, prefetched).await?;
+        let stretch = source.first(range.start, prefetched).await?;
         Ok(Self {
             text: head,
             under_way: range,
@@ -58,7 +58,7 @@ impl MultipartReader {
             close: multipart.close,
             remaining,
             source,
-            chunk,
+            stretch,
             reading: None,
         })
     }
@@ -96,29 +96,28 @@ impl MultipartReader {
     /// The next slice of the part under way.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
         let offset = self.under_way.start;
-        let mut after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
-        if !(self.chunk.start..after).contains(&offset) {
+        
+        if !self.stretch.holds(offset) {
             let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(offset)));
-            let (elsewhere, chunk) = ready!(reading.as_mut().poll(cx));
+            let (elsewhere, stretch) = ready!(reading.as_mut().poll(cx));
             self.reading = None;
             if let Some(elsewhere) = elsewhere {
                 self.source = elsewhere;
             }
-            self.chunk = chunk?.ok_or_else(Error::lost)?;
-            after = self.chunk.start.saturating_add(bytes_in(&self.chunk.bytes));
+            self.stretch = stretch?.ok_or_else(Error::lost)?;
         }
-        let slice = first(&self.chunk.from(offset), self.under_way.length());
-        // A chunk that proved its length has bytes here. An empty one would be asked for without end.
+        let slice = first(&self.stretch.from(offset), self.under_way.length());
+        // Bytes that proved their place are some. None would be asked for without end.
         if slice.is_empty() {
             return Poll::Ready(Err(Error::lost()));
         }
         self.under_way.start = self.under_way.start.saturating_add(bytes_in(&slice));
-        // A body whose client does not read on must not hold a chunk that it no longer needs.
-        let is_in_it = |offset: u64| (self.chunk.start..after).contains(&offset);
+        // A body whose client does not read on must not hold bytes that it no longer needs.
+        let is_in_it = |offset: u64| self.stretch.holds(offset);
         let next = self.to_come.as_slice().first().map(|part| part.range.start);
         let goes_on = self.under_way.length() > 0 && is_in_it(self.under_way.start);
         if !goes_on && !next.is_some_and(is_in_it) {
-            self.chunk.bytes = Bytes::new();
+            self.stretch.bytes = Bytes::new();
         }
         Poll::Ready(Ok(slice))
     }

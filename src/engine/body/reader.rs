@@ -1,4 +1,4 @@
-//! Reads a part of a stored body back, chunk by chunk.
+//! Reads a part of a stored body back.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use crate::{
         lookup::prefetch::Prefetched,
         state::{
             entry::Entry,
-            records::{Records, Waited},
+            records::{Records, Stretch, Waited},
         },
     },
     error::Error,
@@ -49,14 +49,6 @@ pub(crate) struct Source {
     pub(crate) entry: Option<Arc<Entry>>,
     /// Gets the chunks that the store does not have.
     pub(crate) demand: Option<Arc<Demand>>,
-    /// Whether a whole body is read whose length is not known.
-    pub(crate) is_open: bool,
-}
-
-/// One chunk, and the offset where it begins in the body.
-pub(crate) struct Chunk {
-    pub(super) start: u64,
-    pub(super) bytes: Bytes,
 }
 
 impl Reader {
@@ -93,8 +85,7 @@ impl Reader {
     /// # Errors
     ///
     /// The first chunk cannot be had.
-    pub(crate) async fn open_all(mut source: Source) -> Result<Self, Error> {
-        source.is_open = true;
+    pub(crate) async fn open_all(source: Source) -> Result<Self, Error> {
         let ready = source.first(0, None).await?.bytes;
         let offset = bytes_in(&ready);
         Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
@@ -113,7 +104,7 @@ impl Reader {
                 records.chunk(stored.chunk(index)).await.ok()?;
             }
             let records = Arc::clone(records);
-            let source = Source { records, layout: stored, entry: None, demand: None, is_open: false };
+            let source = Source { records, layout: stored, entry: None, demand: None };
             Self::open(source, whole, None).await.ok()
         };
         // The time limit of one call does not suit all reads of a long body.
@@ -153,7 +144,7 @@ impl Reader {
             return Poll::Ready(None);
         }
         if self.ready.is_empty() {
-            match ready!(self.poll_chunk(cx)) {
+            match ready!(self.poll_stretch(cx)) {
                 Ok(Some(chunk)) => {
                     self.ready = first(&chunk.from(self.offset), self.remaining.unwrap_or(u64::MAX));
                     self.offset = self.offset.saturating_add(bytes_in(&self.ready));
@@ -173,7 +164,7 @@ impl Reader {
         Poll::Ready(Some(Ok(slice)))
     }
 
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, Error>> {
+    fn poll_stretch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Stretch>, Error>> {
         let Some(source) = &mut self.source else {
             return Poll::Ready(Err(Error::lost()));
         };
@@ -191,64 +182,53 @@ impl Reader {
     }
 }
 
-impl Chunk {
-    /// The bytes of the chunk from `offset` in the body on.
-    pub(super) fn from(&self, offset: u64) -> Bytes {
-        let skipped = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        self.bytes.slice(skipped.min(self.bytes.len())..)
-    }
-}
-
 impl Source {
     /// Lets missing chunks come through `fetcher`; `until` is the offset after the last byte asked for.
     pub(super) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>, until: u64) {
         if let (None, Some(entry)) = (&self.demand, &self.entry) {
-            let until = until.div_ceil(u64::from(self.layout.chunk_size.max(1)));
             self.demand = Some(Arc::new(Demand::new(fetcher(), Arc::clone(entry), until)));
         }
     }
 
-    /// The chunk that a body begins with, which may be prefetched. The reader takes it from the store alone, unless a
-    /// running fill is to bring it.
-    pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Chunk, Error> {
-        let (index, within) = self.layout.locate(offset);
-        let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
+    /// The bytes that a body begins with, which may be prefetched. The reader takes them from the store alone, unless a
+    /// running fill is to bring them.
+    pub(super) async fn first(&self, offset: u64, prefetched: Option<Prefetched>) -> Result<Stretch, Error> {
         let is_pouring = self.entry.as_ref().is_some_and(|entry| entry.pouring.is_some());
-        let bytes = match &self.demand {
-            Some(demand) if is_pouring => match demand.chunk(index).await? {
-                Found::Chunk(chunk) => chunk,
-                Found::Elsewhere(_) | Found::End => return Err(Error::lost()),
+        match &self.demand {
+            Some(demand) if is_pouring => match demand.at(offset).await? {
+                Found::Bytes(stretch) => Ok(stretch),
+                Found::Elsewhere(_) | Found::End => Err(Error::lost()),
             },
             _ => {
-                let name = self.layout.chunk(index);
+                let (index, _) = self.layout.locate(offset);
                 let read = match prefetched {
-                    Some(prefetched) => prefetched.chunk(name).await,
+                    Some(prefetched) => prefetched.chunk(self.layout.chunk(index)).await,
                     None => None,
                 };
                 match read {
-                    Some(read) => read?,
-                    None => self.records.chunk(name).await?,
+                    Some(Ok(bytes)) => Ok(Stretch { start: self.layout.chunk_around(offset).start, bytes }),
+                    Some(Err(error)) if error.is_lost() => {
+                        let piece = Box::pin(self.records.piece_around(self.layout, offset)).await;
+                        piece.map_err(|_| error)
+                    }
+                    Some(Err(error)) => Err(error),
+                    None => self.records.around(self.layout, offset).await,
                 }
             }
-        };
-        Ok(Chunk { start, bytes })
+        }
     }
 
-    /// Reads the chunk that holds the byte at `offset`; `None` after the end. If the body goes on in another
-    /// generation, also returns the source of that.
+    /// Reads the bytes around `offset`; `None` after the end. If the body goes on in another generation, also returns the
+    /// source of that.
     ///
-    /// If the chunk is lost or damaged, and cannot be fetched again, the entry is forgotten, so that the next request
+    /// If the bytes are lost or damaged, and cannot be fetched again, the entry is forgotten, so that the next request
     /// fills it anew.
-    pub(super) async fn read(self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
-        // If no chunk is known to be missing, the store most likely has this one. The rare other case is boxed, so
+    pub(super) async fn read(self, offset: u64) -> (Option<Self>, Result<Option<Stretch>, Error>) {
+        // If no byte is known to be missing, the store most likely has this one. The rare other case is boxed, so
         // that the future of a read stays small.
         if self.is_plain() {
-            let (index, within) = self.layout.locate(offset);
-            let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
-            if let Ok(bytes) = self.records.chunk(self.layout.chunk(index)).await {
-                if within < bytes.len() {
-                    return (None, Ok(Some(Chunk { start, bytes })));
-                }
+            if let Ok(stretch) = self.records.around(self.layout, offset).await {
+                return (None, Ok(Some(stretch)));
             }
         }
         Box::pin(self.seek(offset)).await
@@ -260,24 +240,18 @@ impl Source {
         self.entry.as_ref().is_none_or(is_settled) && !self.demand.as_ref().is_some_and(is_subscribed)
     }
 
-    /// Reads the chunk as [`read`](Self::read) does, and fetches it if need be.
-    async fn seek(mut self, offset: u64) -> (Option<Self>, Result<Option<Chunk>, Error>) {
+    /// Reads bytes as [`read`](Self::read) does, and fetches them if need be.
+    async fn seek(mut self, offset: u64) -> (Option<Self>, Result<Option<Stretch>, Error>) {
         let mut moved = false;
         loop {
-            let (mut index, within) = self.layout.locate(offset);
-            let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
-            // The chunk before was a short one. If the body went on, that chunk would be a whole one.
-            if self.is_open && within > 0 {
-                index += 1;
-            }
             let found = match &self.demand {
-                Some(demand) => demand.chunk(index).await,
-                None => self.records.chunk(self.layout.chunk(index)).await.map(Found::Chunk),
+                Some(demand) => demand.at(offset).await,
+                None => self.records.around(self.layout, offset).await.map(Found::Bytes),
             };
-            let chunk = match found {
-                // A chunk past the end of the layout has no bytes, and would be asked for without end.
-                Ok(Found::Chunk(bytes)) if bytes.is_empty() => Err(Error::lost()),
-                Ok(Found::Chunk(bytes)) => Ok(Some(Chunk { start, bytes })),
+            let stretch = match found {
+                // Past the end of the layout there are no bytes, and they would be asked for without end.
+                Ok(Found::Bytes(stretch)) if !stretch.holds(offset) => Err(Error::lost()),
+                Ok(Found::Bytes(stretch)) => Ok(Some(stretch)),
                 Ok(Found::End) => Ok(None),
                 Ok(Found::Elsewhere(_)) if moved => Err(Error::lost()),
                 Ok(Found::Elsewhere(entry)) => {
@@ -289,20 +263,20 @@ impl Source {
                 }
                 Err(error) => Err(error),
             };
-            if let (Err(error), Some(entry)) = (&chunk, &self.entry) {
-                // A chunk that a demand cannot get now may be had later.
+            if let (Err(error), Some(entry)) = (&stretch, &self.entry) {
+                // A byte that a demand cannot get now may be had later.
                 if error.is_lost() || self.demand.is_none() {
                     entry.forget(&self.records).await;
                 }
             }
-            return (moved.then_some(self), chunk);
+            return (moved.then_some(self), stretch);
         }
     }
 }
 
 /// A read under way.
 pub(super) type Reading =
-    Pin<Box<dyn Future<Output = (Option<Source>, Result<Option<Chunk>, Error>)> + Send>>;
+    Pin<Box<dyn Future<Output = (Option<Source>, Result<Option<Stretch>, Error>)> + Send>>;
 
 /// The first `most` bytes of a chunk, or all of it.
 pub(super) fn first(chunk: &Bytes, most: u64) -> Bytes {

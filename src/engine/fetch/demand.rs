@@ -1,14 +1,14 @@
-//! Gets the chunks of one body: from the store, or else from the inner service by way of the store.
+//! Gets the bytes of one body: from the store, or else from the inner service by way of the store.
 
 use std::{
     mem,
+    ops::Range,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex,
     },
 };
 
-use bytes::Bytes;
 use tokio::{sync::watch, time::timeout};
 
 use super::{fetcher::Fetch, missing::Slice};
@@ -16,80 +16,84 @@ use crate::{
     engine::state::{
         entry::Entry,
         flight::Follower,
-        run::{landing, End, Progress},
+        records::Stretch,
+        run::{landing, landing_in_whole, End, Progress},
         supply::{Barred, Begun, Supply},
     },
     error::Error,
     sync::lock,
 };
 
-/// The demand of one body for chunks.
+/// The demand of one body for bytes.
 pub(crate) struct Demand {
     fetcher: Arc<dyn Fetch>,
     entry: Arc<Entry>,
-    /// The chunk after the last that the client asked for.
+    /// The offset after the last byte that the client asked for.
     until: AtomicU64,
-    /// Set once a chunk is missing, or when some are sure to be.
+    /// Set once a byte is missing, or when some are sure to be.
     subscription: Mutex<Option<Arc<Subscription>>>,
     /// Whether the client leads the fill. If storing stops, the leader alone gets the rest of the body.
     leads: bool,
-    /// Keeps the fill going while this body is read.
-    _place: Option<Follower>,
+    /// Keeps the fill going while this body is read, until it gets its bytes another way.
+    place: Arc<Mutex<Option<Follower>>>,
 }
 
-/// The result of a search for a chunk.
+/// The result of a search for a byte.
 pub(crate) enum Found {
-    Chunk(Bytes),
+    Bytes(Stretch),
     /// The same body in another generation, all of which is stored.
     Elsewhere(Arc<Entry>),
-    /// The body ended before this chunk.
+    /// The body ended before this byte.
     End,
 }
 
-/// Why a chunk cannot be had.
+/// Why a byte cannot be had.
 pub(crate) enum Missing {
     /// The representation has changed.
     Changed,
     /// The inner service failed, or did not answer in time.
     Failed(Error),
-    /// The chunk is to come, but nobody can tell when: the fill goes no faster than its readers, and none of them is
+    /// The byte is to come, but nobody can tell when: the fill goes no faster than its readers, and none of them is
     /// near.
     OutOfReach,
-    /// Too many other chunks of the response were being fetched, for too long.
+    /// Too many other parts of the response were being fetched, for too long.
     TooLate,
     /// The inner service gives no parts of the response.
     NoParts(Error),
 }
 
 impl Demand {
-    /// The demand of a body that needs the chunks before `until` of a stored response.
+    /// The demand of a body that needs the bytes before `until` of a stored response.
     pub(crate) fn new(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, until: u64) -> Self {
         let (until, subscription) = (AtomicU64::new(until), Mutex::default());
-        Self { fetcher, entry, until, subscription, leads: false, _place: None }
+        Self { fetcher, entry, until, subscription, leads: false, place: Arc::default() }
     }
 
-    /// The demand of a body that reads from a running fill. The fill goes on as long as this value lives.
+    /// The demand of a body that reads from a running fill. The fill goes on as long as this value lives, and gets its
+    /// bytes from the fill.
     pub(crate) fn to_fill(fetcher: Arc<dyn Fetch>, entry: Arc<Entry>, place: Follower, leads: bool) -> Self {
-        Self { leads, _place: Some(place), ..Self::new(fetcher, entry, u64::MAX) }
+        let place = Arc::new(Mutex::new(Some(place)));
+        Self { leads, place, ..Self::new(fetcher, entry, u64::MAX) }
     }
 
     /// The demand of the same body after it has moved to another generation.
     pub(crate) fn elsewhere(&self, entry: &Arc<Entry>) -> Self {
-        Self::new(Arc::clone(&self.fetcher), Arc::clone(entry), entry.manifest.layout.chunks())
+        Self::new(Arc::clone(&self.fetcher), Arc::clone(entry), entry.manifest.layout.length)
     }
 
-    /// Records that the body needs no chunk from this one on.
-    pub(crate) fn set_end(&self, chunk: u64) {
-        self.until.store(chunk, Ordering::Relaxed);
+    /// Records that the body needs no byte from this offset on.
+    pub(crate) fn set_end(&self, offset: u64) {
+        self.until.store(offset, Ordering::Relaxed);
     }
 
-    /// Returns one chunk. If the store does not have it, waits for it, fetches it, or has the response filled again.
+    /// Returns the bytes around `offset`. If the store does not have them, waits for them, fetches them, or has the
+    /// response filled again.
     ///
     /// # Errors
     ///
-    /// The chunk cannot be had, or cannot be proved to be of the same body.
-    pub(crate) async fn chunk(&self, index: u64) -> Result<Found, Error> {
-        match self.sought(index).await {
+    /// The byte cannot be had, or cannot be proved to be of the same body.
+    pub(crate) async fn at(&self, offset: u64) -> Result<Found, Error> {
+        match self.sought(offset).await {
             Ok(found) => Ok(found),
             Err(Missing::Failed(error)) => Err(error),
             // These two happen only before a body begins, and there is another way then.
@@ -115,25 +119,25 @@ impl Demand {
         }
     }
 
-    /// Returns one chunk as [`chunk`](Self::chunk) does, but never has the response filled again.
-    pub(crate) async fn sought(&self, index: u64) -> Result<Found, Missing> {
+    /// Returns bytes as [`at`](Self::at) does, but never has the response filled again.
+    pub(crate) async fn sought(&self, offset: u64) -> Result<Found, Missing> {
         match self.subscription(true) {
-            Some(subscription) => subscription.chunk(&*self.fetcher, index).await,
+            Some(subscription) => subscription.at(&*self.fetcher, offset).await,
             None => Err(Missing::NoParts(Error::lost())),
         }
     }
 
-    /// Whether a chunk was missing, or some were sure to be.
+    /// Whether a byte was missing, or some were sure to be.
     pub(crate) fn is_subscribed(&self) -> bool {
         lock(&self.subscription).is_some()
     }
 
-    /// Whether the inner service was asked for a missing chunk on behalf of this client.
+    /// Whether the inner service was asked for missing bytes on behalf of this client.
     pub(crate) fn has_fetched(&self) -> bool {
         self.subscription(false).is_some_and(|subscription| subscription.fetched.load(Ordering::Relaxed))
     }
 
-    /// Whether this client waited for a chunk that was fetched on behalf of another.
+    /// Whether this client waited for bytes that were fetched on behalf of another.
     pub(crate) fn has_collapsed(&self) -> bool {
         self.subscription(false).is_some_and(|subscription| subscription.collapsed.load(Ordering::Relaxed))
     }
@@ -144,13 +148,14 @@ impl Demand {
             let engine = self.fetcher.engine();
             let supply = self.entry.supply(&engine.supplies);
             let until = self.until.load(Ordering::Relaxed);
-            *subscription = Some(Arc::new(Subscription::new(supply, until, self.leads)));
+            let (leads, place) = (self.leads, Arc::clone(&self.place));
+            *subscription = Some(Arc::new(Subscription::new(supply, until, leads, place)));
         }
         subscription.clone()
     }
 }
 
-/// The result of an attempt to have a missing chunk fetched.
+/// The result of an attempt to have missing bytes fetched.
 enum Attempt {
     Barred(Barred),
     /// A run was begun on behalf of this client.
@@ -165,88 +170,100 @@ struct Subscription {
     supply: Arc<Supply>,
     until: u64,
     leads: bool,
-    /// The chunk after the last one that the body got; 0 before the first.
-    next: AtomicU64,
-    /// Whether the inner service was asked for a missing chunk on behalf of this client.
+    place: Arc<Mutex<Option<Follower>>>,
+    /// The bytes that the body got last.
+    last: Mutex<Range<u64>>,
+    /// Whether the inner service was asked for missing bytes on behalf of this client.
     fetched: AtomicBool,
-    /// Whether this client waited for a chunk that was fetched on behalf of another.
+    /// Whether this client waited for bytes that were fetched on behalf of another.
     collapsed: AtomicBool,
     ahead: Mutex<Ahead>,
+    /// The run of another client that brought bytes last. It goes on while this receiver is held.
+    joined: Mutex<Option<watch::Receiver<Progress>>>,
 }
 
-/// The chunks that are fetched before the body comes to them.
+/// The bytes that are fetched before the body comes to them.
 #[derive(Default)]
 struct Ahead {
-    /// How many chunks the next run is to bring.
-    chunks: u64,
-    /// The chunk after the last one that was asked for.
+    /// How many bytes the next run is to bring.
+    bytes: u64,
+    /// The offset after the last byte that was asked for.
     until: u64,
     /// Runs on behalf of this client, which go on while these receivers are held.
     runs: Vec<watch::Receiver<Progress>>,
 }
 
 impl Subscription {
-    fn new(supply: Arc<Supply>, until: u64, leads: bool) -> Self {
+    fn new(supply: Arc<Supply>, until: u64, leads: bool, place: Arc<Mutex<Option<Follower>>>) -> Self {
         let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
-        let next = AtomicU64::new(0);
-        Self { supply, until, leads, next, fetched, collapsed, ahead: Mutex::default() }
+        let (last, ahead, joined) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { supply, until, leads, place, last, fetched, collapsed, ahead, joined }
     }
 
-    async fn chunk(&self, fetcher: &dyn Fetch, index: u64) -> Result<Found, Missing> {
+    async fn at(&self, fetcher: &dyn Fetch, offset: u64) -> Result<Found, Missing> {
         // A fill that goes no faster than its readers goes on for a reader that moves, and not for one that only
         // waits.
-        if index > 0 && self.next.load(Ordering::Relaxed) == index {
-            self.supply.note_reader_moved(index);
+        let last = lock(&self.last).clone();
+        if !last.is_empty() && last.end == offset {
+            self.supply.note_reader_moved(last.start, offset);
         }
-        let found = self.sought(fetcher, index).await;
-        self.next.store(index.saturating_add(1), Ordering::Relaxed);
+        let found = self.sought(fetcher, offset).await;
+        if let Ok(Found::Bytes(stretch)) = &found {
+            *lock(&self.last) = offset..stretch.end();
+        }
         found
     }
 
-    async fn sought(&self, fetcher: &dyn Fetch, index: u64) -> Result<Found, Missing> {
-        let engine = fetcher.engine();
+    async fn sought(&self, fetcher: &dyn Fetch, offset: u64) -> Result<Found, Missing> {
         let mut error = Error::lost();
         let (mut own, mut begun, mut waits) = (0, None, 0);
         while waits < WAITS {
-            // A run that was begun here may have ended by now. If the store did not take its chunk, only the end of
-            // the run has it.
+            // A run that was begun here may have ended by now. If the store did not take its bytes, only the end of
+            // the run has them.
             let is_own = begun.is_some();
-            if let Some(run) = begun.take().or_else(|| self.supply.bringing(index)) {
-                if !is_own && self.supply.is_out_of_reach(index) {
+            if let Some(run) = begun.take().or_else(|| self.supply.bringing(offset)) {
+                if !is_own && self.supply.is_out_of_reach(offset) {
                     return Err(Missing::OutOfReach);
                 }
+                if !is_own && own < TRIES && self.supply.is_better_off_alone(offset) {
+                    if let Attempt::Begun(run) = self.fetch(fetcher, offset, true).await {
+                        (own, begun) = (own + 1, Some(run));
+                        // The other run need not go on for the sake of this body.
+                        (lock(&self.place).take(), lock(&self.joined).take());
+                        continue;
+                    }
+                }
                 waits += 1;
-                match after(self.landed(run, index, is_own).await, index, self.leads, is_own) {
-                    Step::Take(chunk) => return Ok(Found::Chunk(chunk)),
+                match after(self.landed(run, offset, is_own).await, offset, self.is_leader(), is_own) {
+                    Step::Take(stretch) => return Ok(Found::Bytes(stretch)),
                     Step::Look => {}
                     Step::LookAfterFailure => error = Error::broken(),
                     Step::Changed => return Err(Missing::Changed),
                     Step::GiveUp => return Err(Missing::Failed(Error::broken())),
                 }
             }
-            let layout = self.supply.layout();
-            let is_past_the_end = index >= layout.chunks();
-            if is_past_the_end && self.supply.length().is_some() {
+            let length = self.supply.layout().length;
+            if offset >= length && self.supply.length().is_some() {
                 return Ok(Found::End);
             }
-            if !is_past_the_end {
-                match engine.records.chunk(layout.chunk(index)).await {
-                    Ok(chunk) => {
-                        self.read_ahead(fetcher, index + 1);
-                        return Ok(Found::Chunk(chunk));
+            if offset < length {
+                match self.stored(fetcher, offset).await {
+                    Ok(stretch) => {
+                        self.read_ahead(fetcher, stretch.end());
+                        return Ok(Found::Bytes(stretch));
                     }
                     Err(_) if error.is_inner() => {}
                     Err(lost) => error = lost,
                 }
             }
             // The leader gets the next bytes live.
-            if self.leads && self.supply.has_stopped() {
+            if self.is_leader() && self.supply.has_stopped() {
                 return Err(Missing::Failed(Error::broken()));
             }
             if own == TRIES {
                 break;
             }
-            match self.fetch(fetcher, index).await {
+            match self.fetch(fetcher, offset, false).await {
                 Attempt::Begun(run) => (own, begun) = (own + 1, Some(run)),
                 Attempt::UnderWay => {}
                 Attempt::Barred(Barred::Changed) => return Err(Missing::Changed),
@@ -257,10 +274,32 @@ impl Subscription {
         Err(Missing::Failed(error))
     }
 
-    /// Waits until the run has brought the chunk, or has ended without it. Notes on whose behalf the inner service was
+    /// Whether the client leads a fill that brings the whole body.
+    fn is_leader(&self) -> bool {
+        self.leads && !self.supply.is_handed_over()
+    }
+
+    /// Reads the bytes around `offset` from the store. If the store has lost a piece of a chunk that is still under way,
+    /// waits for the whole chunk.
+    async fn stored(&self, fetcher: &dyn Fetch, offset: u64) -> Result<Stretch, Error> {
+        let records = &fetcher.engine().records;
+        if let Some(run) = self.supply.in_pieces(offset) {
+            if let Ok(stretch) = records.piece_around(self.supply.layout(), offset).await {
+                return Ok(stretch);
+            }
+            landing_in_whole(run, offset).await;
+        }
+        // Only now is the length of the last chunk known, if the length of the body was not declared.
+        records.around(self.supply.layout(), offset).await
+    }
+
+    /// Waits until the run has brought the byte, or has ended without it. Notes on whose behalf the inner service was
     /// asked.
-    async fn landed(&self, run: watch::Receiver<Progress>, index: u64, is_own: bool) -> Option<End> {
-        let end = landing(run.clone(), index).await;
+    async fn landed(&self, run: watch::Receiver<Progress>, offset: u64, is_own: bool) -> Option<End> {
+        if !is_own {
+            *lock(&self.joined) = Some(run.clone());
+        }
+        let end = landing(run.clone(), offset).await;
         if run.borrow().called {
             let told = if is_own { &self.fetched } else { &self.collapsed };
             told.store(true, Ordering::Relaxed);
@@ -268,26 +307,30 @@ impl Subscription {
         end
     }
 
-    /// Has a missing chunk fetched, and as many after it as this body reads ahead.
-    async fn fetch(&self, fetcher: &dyn Fetch, index: u64) -> Attempt {
+    /// Has missing bytes fetched, and as many after them as this body reads ahead.
+    async fn fetch(&self, fetcher: &dyn Fetch, offset: u64, beside: bool) -> Attempt {
+        let layout = self.supply.layout();
+        let from = layout.piece_start(offset);
         let until = {
             let mut ahead = lock(&self.ahead);
-            let wanted = self.until.min(self.supply.layout().chunks()).saturating_sub(index).max(1);
-            // A client that asked for a few chunks wants them all. A client that asked for more may leave before it
+            let end = self.until.min(layout.length).max(offset.saturating_add(1));
+            let wanted = end - from;
+            // A client that asked for a few bytes wants them all. A client that asked for more may leave before it
             // gets them.
-            if ahead.chunks == 0 {
-                ahead.chunks = if wanted <= self.most(fetcher) { wanted } else { 1 };
+            if ahead.bytes == 0 {
+                let is_little = wanted <= self.most(fetcher);
+                ahead.bytes = if is_little { wanted } else { u64::from(layout.chunk_size).min(FIRST_STEP) };
             }
-            index.saturating_add(ahead.chunks.min(wanted))
+            self.end_of(from.saturating_add(ahead.bytes), end)
         };
         // The wait for a turn is no lock: a body that waits too long goes without.
-        let waiting = timeout(fetcher.engine().config.follower_limit, self.turn(index, until));
+        let waiting = timeout(fetcher.engine().config.follower_limit, self.turn(from, until, beside));
         match waiting.await {
             Ok(Begun::Barred(barred)) => Attempt::Barred(barred),
-            Ok(Begun::Run(running, chunks)) => {
+            Ok(Begun::Run(running, bytes)) => {
                 let run = running.progress.subscribe();
-                self.hold(run.clone(), chunks.end);
-                fetcher.fetch(Slice { running, chunks });
+                self.hold(run.clone(), bytes.end);
+                fetcher.fetch(Slice { running, bytes });
                 Attempt::Begun(run)
             }
             Ok(Begun::Full | Begun::UnderWay) => Attempt::UnderWay,
@@ -295,25 +338,33 @@ impl Subscription {
         }
     }
 
+    /// Where a run ends that is to bring the bytes before `until`, of which the client wants those before `wanted`: with
+    /// the chunk, or with the last piece that is wanted.
+    fn end_of(&self, until: u64, wanted: u64) -> u64 {
+        let layout = self.supply.layout();
+        let chunk = layout.chunk_around(until.saturating_sub(1)).end;
+        chunk.min(layout.piece_end(wanted))
+    }
+
     /// Begins a run, once there are not too many of them.
-    async fn turn(&self, index: u64, until: u64) -> Begun {
+    async fn turn(&self, from: u64, until: u64, beside: bool) -> Begun {
         loop {
             let turn = self.supply.turn.notified();
-            match self.supply.begin(index, until) {
+            match self.supply.begin(from, until, beside) {
                 Begun::Full => turn.await,
                 begun => return begun,
             }
         }
     }
 
-    /// Has the next chunks fetched before the body comes to them, if chunks were missing lately.
+    /// Has the next bytes fetched before the body comes to them, if bytes were missing lately.
     fn read_ahead(&self, fetcher: &dyn Fetch, next: u64) {
         let (from, until) = {
             let mut ahead = lock(&self.ahead);
-            if ahead.chunks == 0 {
+            if ahead.bytes == 0 {
                 return;
             }
-            // If the store turns out to have had the chunks all along, the body stops reading ahead.
+            // If the store turns out to have had the bytes all along, the body stops reading ahead.
             let is_idle = |run: &watch::Receiver<Progress>| {
                 let progress = run.borrow();
                 matches!(progress.end, Some(End::Done)) && progress.next < ahead.until
@@ -323,26 +374,27 @@ impl Subscription {
                 return;
             }
             let left = ahead.until.saturating_sub(next);
-            if left > ahead.chunks / 2 {
+            if left > ahead.bytes / 2 {
                 return;
             }
-            ahead.chunks = ahead.chunks.saturating_mul(2).min(self.most(fetcher));
-            let from = ahead.until.max(next);
-            (from, next.saturating_add(ahead.chunks).min(self.until))
+            ahead.bytes = ahead.bytes.saturating_mul(2).min(self.most(fetcher));
+            // The last piece may have been a short one.
+            let from = self.supply.layout().piece_start(ahead.until.max(next));
+            (from, self.end_of(next.saturating_add(ahead.bytes), self.until))
         };
         if from >= until {
             return;
         }
-        if let Begun::Run(running, chunks) = self.supply.begin(from, until) {
-            self.hold(running.progress.subscribe(), chunks.end);
-            fetcher.fetch(Slice { running, chunks });
+        if let Begun::Run(running, bytes) = self.supply.begin(from, until, false) {
+            self.hold(running.progress.subscribe(), bytes.end);
+            fetcher.fetch(Slice { running, bytes });
         }
     }
 
-    /// The most chunks that are fetched ahead of a body.
+    /// The most bytes that are fetched ahead of a body.
     fn most(&self, fetcher: &dyn Fetch) -> u64 {
         let size = u64::from(self.supply.layout().chunk_size.max(1));
-        fetcher.engine().config.read_ahead.div_ceil(size).max(1)
+        fetcher.engine().config.read_ahead.div_ceil(size).max(1).saturating_mul(size)
     }
 
     fn hold(&self, run: watch::Receiver<Progress>, until: u64) {
@@ -353,12 +405,12 @@ impl Subscription {
     }
 }
 
-/// The next step of a body once the run that it waited for has brought the chunk, or has ended.
+/// The next step of a body once the run that it waited for has brought the byte, or has ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// The run gives the chunk itself.
-    Take(Bytes),
-    /// The store may have the chunk. If it does not, another run may bring it.
+    /// The run gives the bytes itself.
+    Take(Stretch),
+    /// The store may have the byte. If it does not, another run may bring it.
     Look,
     /// The same, but the inner service failed.
     LookAfterFailure,
@@ -366,34 +418,39 @@ enum Step {
     GiveUp,
 }
 
-/// Decides what a body does after the end of a run; `None` if the run has brought the chunk.
-fn after(end: Option<End>, index: u64, leads: bool, is_own: bool) -> Step {
+/// Decides what a body does after the end of a run; `None` if the run has brought the byte.
+fn after(end: Option<End>, offset: u64, leads: bool, is_own: bool) -> Step {
     match end {
-        Some(End::Unstored(unstored, chunk)) if unstored == index && !leads => Step::Take(chunk),
+        Some(End::Unstored(stretch)) if stretch.holds(offset) && !leads => Step::Take(stretch),
         Some(End::Changed) => Step::Changed,
         // The leader gets the next bytes live.
         Some(End::Failed | End::Stopped | End::Unstored(..)) if leads => Step::GiveUp,
-        // A request of another client failed to bring the chunk. A request of this client may bring it.
+        // A request of another client failed to bring the byte. A request of this client may bring it.
         Some(End::Failed) if is_own => Step::GiveUp,
         Some(End::Failed) => Step::LookAfterFailure,
         Some(End::Done | End::NoParts | End::Stopped | End::Unstored(..)) | None => Step::Look,
     }
 }
 
-/// How often a body has one chunk fetched. A store may lose the chunk again as soon as it was stored.
+/// How many bytes a body that may not be read to its end has fetched first.
+pub(crate) const FIRST_STEP: u64 = 1 << 20;
+
+/// How often a body has one byte fetched. A store may lose it again as soon as it was stored.
 const TRIES: u32 = 2;
 
-/// How many runs that end without its chunk a body waits for. Runs of other clients may have been stopped.
+/// How many runs that end without its byte a body waits for. Runs of other clients may have been stopped.
 const WAITS: u32 = 32;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
     fn a_body_goes_on_by_the_end_of_the_run_that_it_waited_for() {
-        let chunk = Bytes::from_static(b"chunk");
-        let unstored = |index| Some(End::Unstored(index, Bytes::from_static(b"chunk")));
+        let unstored = |start| Some(End::Unstored(Stretch { start, bytes: Bytes::from_static(b"bytes") }));
+        let take = || Step::Take(Stretch { start: 5, bytes: Bytes::from_static(b"bytes") });
         // The end of the run; the steps of the leader, of another body whose own run it was, and of any other body.
         let table = [
             (None, [Step::Look, Step::Look, Step::Look]),
@@ -402,8 +459,9 @@ mod tests {
             (Some(End::Changed), [Step::Changed, Step::Changed, Step::Changed]),
             (Some(End::Failed), [Step::GiveUp, Step::GiveUp, Step::LookAfterFailure]),
             (Some(End::Stopped), [Step::GiveUp, Step::Look, Step::Look]),
-            (unstored(7), [Step::GiveUp, Step::Take(chunk.clone()), Step::Take(chunk)]),
-            (unstored(6), [Step::GiveUp, Step::Look, Step::Look]),
+            (unstored(5), [Step::GiveUp, take(), take()]),
+            (unstored(2), [Step::GiveUp, Step::Look, Step::Look]),
+            (unstored(8), [Step::GiveUp, Step::Look, Step::Look]),
         ];
         for (end, steps) in table {
             let bodies = [(true, false), (false, true), (false, false)];

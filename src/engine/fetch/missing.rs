@@ -1,4 +1,4 @@
-//! Fetches missing chunks: asks the inner service for a part, checks the answer, and stores the chunks.
+//! Fetches missing bytes: asks the inner service for a part, checks the answer, and stores the bytes.
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
 
@@ -17,28 +17,30 @@ use crate::{
         inner::{chunks::InnerBody, Inner},
         state::Engine,
         state::{
+            records::Stretch,
             run::End,
             supply::{Barred, Running},
         },
     },
     error::BoxError,
-    format::manifest::Manifest,
+    format::manifest::{Layout, Manifest},
     semantics::{
         cache_status::Refusal,
-        partial::{further, whole_chunks, Further},
+        partial::{further, Further, Part},
+        range::ByteRange,
         storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
     },
 };
 
-/// Chunks to be fetched, if the store still lacks them.
+/// Bytes to be fetched, if the store still lacks them. They begin with a piece.
 pub(crate) struct Slice {
     pub(super) running: Running,
-    pub(super) chunks: Range<u64>,
+    pub(super) bytes: Range<u64>,
 }
 
 impl Slice {
-    /// Fetches the chunks and stores them. Once nobody waits for the run, it ends after the chunk under way.
+    /// Fetches the bytes and stores them. Once nobody waits for the run, it ends.
     ///
     /// `asked` is a client's request without conditions and ranges.
     pub(crate) async fn run<S, A, B>(
@@ -81,13 +83,20 @@ impl Slice {
         let mut failures = 0;
         while !missing.is_empty() {
             match self.part(engine, inner, &asked, &missing).await {
-                Ok(next) if next > missing.start => missing.start = next,
-                // The answer had fewer bytes than a chunk. Such an answer would be asked for without end.
-                Ok(_) => return End::NoParts,
+                Ok(next) => {
+                    let before = missing.start;
+                    // Another run may have begun within this one.
+                    missing = next..missing.end.min(self.running.limit());
+                    // The answer had fewer bytes than a piece. Such an answer would be asked for without end.
+                    if next == before && !missing.is_empty() {
+                        return End::NoParts;
+                    }
+                }
                 Err(End::Failed) if failures < config.resumes => {
                     sleep(pause(config.resume_pause, failures)).await;
                     failures += 1;
-                    missing.start = self.running.progress.borrow().next;
+                    let next = self.running.progress.borrow().next;
+                    missing.start = self.running.supply.layout().piece_start(next);
                 }
                 Err(end) => return end,
             }
@@ -95,24 +104,24 @@ impl Slice {
         End::Done
     }
 
-    /// The first chunks of the run, as far as the store lacks them in one row. Another run may have stored chunks of
-    /// this one meanwhile.
+    /// The first bytes of the run, as far as the store lacks their chunks in one row. Another run may have stored some of
+    /// them meanwhile.
     async fn missing(&self, engine: &Engine) -> Range<u64> {
-        let supply = &self.running.supply;
-        let layout = supply.layout();
-        let mut missing = self.chunks.start..self.chunks.start;
-        while missing.end < self.chunks.end {
-            match engine.records.chunk(layout.chunk(missing.end)).await {
+        let layout = self.running.supply.layout();
+        let mut end = self.bytes.start;
+        while end < self.bytes.end {
+            let (index, _) = layout.locate(end);
+            match engine.records.chunk(layout.chunk(index)).await {
                 Ok(_) => break,
-                Err(error) if error.is_lost() => missing.end += 1,
+                Err(error) if error.is_lost() => end = layout.chunk_around(end).end,
                 // If the store cannot tell, it is not asked about one chunk after the other.
-                Err(_) => missing.end = self.chunks.end,
+                Err(_) => end = self.bytes.end,
             }
         }
-        missing
+        self.bytes.start..end.min(self.bytes.end)
     }
 
-    /// Asks for the missing chunks and stores those that come. Returns the chunk after the last that was stored.
+    /// Asks for the missing bytes and stores those that come. Returns the offset after the last that was stored.
     async fn part<S, A, B>(
         &self,
         engine: &Arc<Engine>,
@@ -130,7 +139,7 @@ impl Slice {
         let layout = supply.layout();
         let binding = supply.binding.as_ref().ok_or(End::NoParts)?;
         let (stored, limit) = (&supply.manifest.headers, engine.config.idle_limit);
-        let range = layout.bytes(missing);
+        let range = ByteRange { start: missing.start, end: missing.end };
         let mut asked = asked.clone();
         binding.ask(range, &mut asked.headers);
         engine.mark(&mut asked.extensions);
@@ -150,18 +159,31 @@ impl Slice {
             return Err(End::Changed);
         }
         self.running.mark_called();
-        let whole_chunks = whole_chunks(part, u64::from(layout.chunk_size));
+        let bytes = missing.start..whole_pieces(part, layout);
         let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
         let body = InnerBody::new(body, Some(part.range.length()));
         let share = engine.budget.share(self.running.waited_for());
         let share = share.promise(weight).then_some(share);
-        let mut pour =
-            Pour::new(engine, layout.generation, layout.chunk_size, body, share).of(whole_chunks.clone());
+        let mut pour = Pour::new(engine, layout.generation, layout.chunk_size, body, share)
+            .of(bytes.clone(), Some(part.complete));
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
-            Poured::All => Ok(whole_chunks.end),
+            Poured::All | Poured::HandedOver => Ok(pour.landed()),
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Deserted => Err(End::Stopped),
-            Poured::Stopped(_, in_hand) => Err(End::Unstored(pour.next(), in_hand)),
+            Poured::Stopped(_, in_hand) => {
+                Err(End::Unstored(Stretch { start: pour.at(), bytes: in_hand }))
+            }
         }
+    }
+}
+
+/// The offset after the last piece that lies wholly in a part which begins with a piece. The last piece of all may be
+/// short.
+pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
+    let ByteRange { end, .. } = part.range;
+    if end == part.complete || layout.piece_end(end) == end {
+        end
+    } else {
+        layout.piece_start(end)
     }
 }

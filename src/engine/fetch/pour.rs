@@ -1,18 +1,20 @@
-//! Pours an inner body into the store, chunk by chunk.
+//! Pours an inner body into the store: chunk by chunk, and in pieces of a chunk where somebody waits for the first bytes.
 
 use std::{future::pending, ops::Range, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Body;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
+    clock::moment,
     engine::{
-        inner::chunks::{Collected, InnerBody},
+        inner::chunks::{Collected, InnerBody, Landing},
         state::{
             budget::Share,
             flight::Permit,
-            records::{Waited, CHUNK_OVERHEAD},
+            records::{Records, Waited, CHUNK_OVERHEAD},
             supply::Running,
             Engine,
         },
@@ -27,16 +29,25 @@ use crate::{
 /// An inner body that is being put into the store.
 pub(crate) struct Pour<B> {
     engine: Arc<Engine>,
-    /// The layout of the stored bytes, whose length is the offset where they end.
+    /// The layout of the stored bytes, whose length is the offset where the last whole chunk of them ends.
     layout: Layout,
-    /// The chunks that are still to be stored. The body may end before the last of them.
-    chunks: Range<u64>,
+    /// The bytes that are still to be stored, from the first of the chunk under way on. The body may end before the
+    /// last of them.
+    bytes: Range<u64>,
+    /// The length of the whole body, if it is known.
+    pub(crate) complete: Option<u64>,
+    /// The offset after the last byte that has landed: in a chunk, or in a piece of the chunk under way.
+    landed: u64,
+    /// No piece is landed before this moment.
+    not_before: Instant,
     ended: bool,
     pub(crate) body: InnerBody<B>,
     /// The share with the bytes promised to the store. Without a share, the pour puts no chunk.
     pub(crate) share: Option<Arc<Share>>,
     /// Whether the whole length was promised at once.
     pub(crate) promised_whole: bool,
+    /// The bytes before this offset were promised.
+    promised: u64,
     pub(crate) pace: Pace,
     /// How long the pour waited for a store that did not take a chunk.
     pub(crate) waited: Waited,
@@ -59,12 +70,14 @@ pub(crate) enum Pace {
 
 /// How a pour ended.
 pub(crate) enum Poured {
-    /// Every chunk that was to be stored is stored.
+    /// Every byte that was to be stored is stored.
     All,
     Broken(Refusal),
     /// The pour gave up: no client was left to wait for it, or its share went to another fill.
     Deserted,
-    /// Storing stopped at this chunk, which did not get into the store.
+    /// The next bytes are those of another run.
+    HandedOver,
+    /// Storing stopped at these bytes of the chunk under way, which did not get into the store.
     Stopped(Refusal, Bytes),
 }
 
@@ -78,12 +91,30 @@ pub(crate) enum Audience<'a> {
     Run(&'a Running),
 }
 
+/// Who can read the bytes of a chunk that is under way.
+#[derive(Clone, Copy)]
+enum Reading<'a> {
+    Nobody,
+    /// The clients that wait for the first bytes. The pour ends once these have landed.
+    First,
+    By(&'a Running),
+}
+
+impl<'a> Reading<'a> {
+    fn run(self) -> Option<&'a Running> {
+        match self {
+            Self::By(run) => Some(run),
+            Self::First | Self::Nobody => None,
+        }
+    }
+}
+
 impl<B> Pour<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// A pour of all chunks, from the first on.
+    /// A pour of the whole body, from the first byte on.
     pub(crate) fn new(
         engine: &Arc<Engine>,
         generation: Generation,
@@ -94,11 +125,15 @@ where
         Self {
             engine: Arc::clone(engine),
             layout: Layout { generation, chunk_size, length: 0 },
-            chunks: 0..u64::MAX,
+            bytes: 0..u64::MAX,
+            complete: None,
+            landed: 0,
+            not_before: moment(),
             ended: false,
             body,
             share,
             promised_whole: true,
+            promised: 0,
             pace: Pace::Own,
             waited: Waited::default(),
             sum: None,
@@ -106,14 +141,19 @@ where
         }
     }
 
-    /// The layout of the bytes in the store, for a body that was poured from its start.
+    /// The layout of the bytes in whole chunks, for a body that was poured from its start.
     pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// The chunk that comes next.
-    pub(crate) fn next(&self) -> u64 {
-        self.chunks.start
+    /// The offset of the first byte that is not stored in a whole chunk, or not landed at all.
+    pub(crate) fn at(&self) -> u64 {
+        self.bytes.start
+    }
+
+    /// The offset after the last byte that has landed.
+    pub(crate) fn landed(&self) -> u64 {
+        self.landed
     }
 
     /// Whether the body has come to its end.
@@ -121,53 +161,63 @@ where
         self.ended
     }
 
-    /// Tells the pour which chunks the body has.
-    pub(crate) fn of(mut self, chunks: Range<u64>) -> Self {
-        self.layout.length = chunks.start.saturating_mul(u64::from(self.layout.chunk_size));
-        self.chunks = chunks;
+    /// Tells the pour which bytes the body has, and how long the whole is. The bytes begin with a piece.
+    pub(crate) fn of(mut self, bytes: Range<u64>, complete: Option<u64>) -> Self {
+        self.layout.length = bytes.start;
+        (self.landed, self.promised) = (bytes.start, bytes.start);
+        (self.bytes, self.complete) = (bytes, complete);
         self
     }
 
-    /// Stores one chunk, if there is one.
-    pub(crate) async fn one(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
-        let end = self.chunks.end;
-        self.chunks.end = end.min(self.chunks.start.saturating_add(1));
-        let poured = self.all(audience, run).await;
-        self.chunks.end = end;
-        poured
+    /// Stores the first bytes: a chunk, or pieces of it.
+    pub(crate) async fn first(&mut self, audience: &Audience<'_>) -> Poured {
+        self.go(audience, Reading::First).await
     }
 
-    /// Stores all chunks, with one in memory at a time.
+    /// Stores all bytes, with one chunk in memory at a time. If the body is read while it comes, pieces of a chunk land
+    /// before the rest of the chunk has come.
     pub(crate) async fn all(&mut self, audience: &Audience<'_>, run: Option<&Running>) -> Poured {
-        // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
-        let size = usize::try_from(self.layout.chunk_size).unwrap_or(usize::MAX);
+        self.go(audience, run.map_or(Reading::Nobody, Reading::By)).await
+    }
+
+    async fn go(&mut self, audience: &Audience<'_>, reading: Reading<'_>) -> Poured {
         let share = self.share.clone();
-        while !self.ended && !self.chunks.is_empty() {
-            // The chunk under way is always finished. Otherwise it would be fetched twice.
-            if let Audience::Run(run) = audience {
-                if run.is_deserted() {
-                    return Poured::Deserted;
-                }
+        let run = reading.run();
+        while !self.ended {
+            let limit = run.map_or(u64::MAX, Running::limit).min(self.bytes.end);
+            if self.landed.max(self.bytes.start) >= limit {
+                return if limit < self.bytes.end { Poured::HandedOver } else { Poured::All };
             }
-            self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.layout.length));
-            let since = self.layout.length.saturating_sub(self.left_at.unwrap_or(self.layout.length));
-            let (limit, paced) = (self.engine.config.idle_limit, self.pace == Pace::OfReaders);
+            self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.landed));
+            let since = self.landed.saturating_sub(self.left_at.unwrap_or(self.landed));
+            let paced = self.pace == Pace::OfReaders;
             if let (true, Some(run)) = (paced, run) {
                 run.supply().slow_down();
-                let near = run
-                    .supply()
-                    .reader_near(self.chunks.start, self.engine.config.lead(self.layout.chunk_size));
-                let leaving = audience.leaves(self.layout.length, since, paced);
+                let lead = self.engine.config.lead(self.layout.chunk_size);
+                let near = run.supply().reader_near(self.bytes.start, lead);
+                let leaving = audience.leaves(self.landed, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
-                    return Poured::Deserted;
+                    return self.deserted(reading).await;
                 }
             }
             // An inner body that is always ready must not hide that all clients have left. So the pour looks at the
             // clients first.
-            let leaving = audience.leaves(self.layout.length, since, paced);
+            let leaving = audience.leaves(self.landed, since, paced);
             let leaving = race(leaving, yielded(share.as_ref()));
-            let payload = match race(leaving, self.body.chunk(size, limit)).await {
+            // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
+            let chunk_end = self.layout.chunk_around(self.bytes.start).end;
+            let size = usize::try_from(chunk_end.min(limit) - self.bytes.start).unwrap_or(usize::MAX);
+            let (silence, landing) = (self.engine.config.idle_limit, self.landing(reading));
+            let collected = race(leaving, self.body.chunk(size, silence, landing)).await;
+            let payload = match collected {
                 Raced::Second(Ok(Collected::Chunk(payload))) => payload,
+                Raced::Second(Ok(Collected::Due)) => {
+                    self.land(reading).await;
+                    if matches!(reading, Reading::First) && self.landed > self.bytes.start {
+                        return Poured::All;
+                    }
+                    continue;
+                }
                 Raced::Second(Ok(Collected::End)) => {
                     self.ended = true;
                     break;
@@ -176,30 +226,136 @@ where
                     return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
                 }
                 Raced::Second(Err(error)) => return Poured::Broken(broken_by(&error)),
-                Raced::First(_) => return Poured::Deserted,
+                Raced::First(_) => return self.deserted(reading).await,
             };
-            let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
-            if self.body.taken() > self.engine.config.policy.largest_body() {
-                return Poured::Stopped(Refusal::TooLarge, payload.freeze());
+            if let Err(stopped) = self.put(payload, run).await {
+                return stopped;
             }
-            if let Err(refusal) = self.make_room(length.saturating_add(CHUNK_OVERHEAD), run.is_some()) {
-                return Poured::Stopped(refusal, payload.freeze());
-            }
-            if let Some(sum) = &mut self.sum {
-                sum.update(&payload);
-            }
-            let put = self.engine.records.put_chunk(self.layout.generation, self.chunks.start, payload);
-            if let Err((in_hand, error)) = put.await {
-                self.waited = Waited::of(&error);
-                return Poured::Stopped(Refusal::StoreFailed, in_hand);
-            }
-            self.layout.length = self.layout.length.saturating_add(length);
-            self.chunks.start += 1;
-            if let Some(run) = run {
-                run.landed(self.chunks.start, self.layout.length);
+            if matches!(reading, Reading::First) {
+                return Poured::All;
             }
         }
         Poured::All
+    }
+
+    /// Stores the bytes of the chunk under way, all that this pour is to bring of it: as a chunk, or as pieces if the pour
+    /// has not the whole of it.
+    async fn put(&mut self, payload: BytesMut, run: Option<&Running>) -> Result<(), Poured> {
+        let length = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        let (start, end) = (self.bytes.start, self.bytes.start.saturating_add(length));
+        if self.body.taken() > self.engine.config.policy.largest_body() {
+            return Err(Poured::Stopped(Refusal::TooLarge, payload.freeze()));
+        }
+        if let Err(refusal) = self.promise(end, run.is_some()) {
+            return Err(Poured::Stopped(refusal, payload.freeze()));
+        }
+        if let Some(sum) = &mut self.sum {
+            sum.update(&payload);
+        }
+        let chunk = self.layout.chunk_around(start);
+        let is_last = self.complete.map_or(end < chunk.end && self.bytes.end == u64::MAX, |all| end == all);
+        if start == chunk.start && (end == chunk.end || is_last) {
+            let (index, _) = self.layout.locate(start);
+            let put = self.engine.records.put_chunk(self.layout.generation, index, payload);
+            if let Err((in_hand, error)) = put.await {
+                self.waited = Waited::of(&error);
+                return Err(Poured::Stopped(Refusal::StoreFailed, in_hand));
+            }
+            self.layout.length = end;
+            self.move_on(end, run);
+            return Ok(());
+        }
+        let (payload, from) = (payload.freeze(), self.piece_under_way());
+        let skipped = usize::try_from(from - start).unwrap_or(usize::MAX).min(payload.len());
+        let left = payload.slice(skipped..);
+        if let Err(error) = put_pieces(&self.engine.records, self.layout, from, &left).await {
+            self.waited = Waited::of(&error);
+            return Err(Poured::Stopped(Refusal::StoreFailed, payload));
+        }
+        self.move_on(end, run);
+        if end == chunk.end || is_last {
+            let (engine, layout) = (Arc::clone(&self.engine), self.layout);
+            tokio::spawn(async move { engine.records.join_pieces(layout, chunk.start..end).await });
+        }
+        Ok(())
+    }
+
+    /// Goes on with the chunk at `end`. The pieces of the chunk before it are no longer needed if that is whole.
+    fn move_on(&mut self, end: u64, run: Option<&Running>) {
+        let (start, landed) = (self.bytes.start, self.landed);
+        (self.bytes.start, self.landed) = (end, end);
+        if let Some(run) = run {
+            run.landed(end, self.layout.length);
+        }
+        if landed > start && self.layout.length == end {
+            let (engine, layout) = (Arc::clone(&self.engine), self.layout);
+            tokio::spawn(async move { engine.records.remove_pieces(layout, start..landed).await });
+        }
+    }
+
+    /// When the bytes of the chunk under way are to land.
+    fn landing(&self, reading: Reading<'_>) -> Option<Landing> {
+        if matches!(reading, Reading::Nobody) || self.share.is_none() {
+            return None;
+        }
+        let within = |offset: u64| usize::try_from(offset - self.bytes.start).unwrap_or(usize::MAX);
+        let next = self.layout.piece_end(self.landed.max(self.bytes.start).saturating_add(1));
+        Some(Landing {
+            landed: within(self.landed.max(self.bytes.start)),
+            enough: within(next),
+            patience: PATIENCE,
+            not_before: self.not_before,
+        })
+    }
+
+    /// Lands the bytes of the chunk under way in pieces. If the store does not take them, or has no room, they land with
+    /// the chunk.
+    async fn land(&mut self, reading: Reading<'_>) {
+        let (start, from) = (self.bytes.start, self.piece_under_way());
+        let skipped = usize::try_from(from - start).unwrap_or(usize::MAX);
+        let Some(bytes) = self.body.under_way().get(skipped..).map(Bytes::copy_from_slice) else {
+            return;
+        };
+        let end = from.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let began = moment();
+        let has_landed = self.promise(end, reading.run().is_some()).is_ok()
+            && put_pieces(&self.engine.records, self.layout, from, &bytes).await.is_ok();
+        let took = moment().saturating_duration_since(began);
+        let rest = if has_landed { LEAST_REST.max(took.saturating_mul(REST)) } else { AFTER_A_REFUSAL };
+        self.not_before = moment().checked_add(rest).unwrap_or(self.not_before);
+        self.body.mark_landed();
+        if has_landed {
+            self.landed = end;
+            if let Some(run) = reading.run() {
+                run.landed(end, self.layout.length);
+            }
+        }
+    }
+
+    /// The offset where the first piece begins that is not landed, or not all of it.
+    fn piece_under_way(&self) -> u64 {
+        self.layout.piece_start(self.landed.max(self.bytes.start)).max(self.bytes.start)
+    }
+
+    /// Lands what has come, after the last client has left: the next one may want it.
+    async fn deserted(&mut self, reading: Reading<'_>) -> Poured {
+        let length = u64::try_from(self.body.under_way().len()).unwrap_or(u64::MAX);
+        if self.landing(reading).is_some() && self.bytes.start.saturating_add(length) > self.landed {
+            self.land(reading).await;
+        }
+        Poured::Deserted
+    }
+
+    /// Promises the bytes of the chunk under way that are before `end`, unless they were promised before.
+    fn promise(&mut self, end: u64, is_read: bool) -> Result<(), Refusal> {
+        let is_first = self.promised <= self.bytes.start;
+        let weight = end.saturating_sub(self.promised);
+        if weight > 0 {
+            let overhead = if is_first { CHUNK_OVERHEAD } else { 0 };
+            self.make_room(weight.saturating_add(overhead), is_read)?;
+            self.promised = end;
+        }
+        Ok(())
     }
 
     /// Promises one more chunk to the store, unless all of them are promised already. If there is no room, a body
@@ -236,7 +392,8 @@ impl Audience<'_> {
             Self::Flight(permit, abandon, length) if abandon.stops(stored, *length, since) => {
                 permit.deserted().await;
             }
-            Self::Flight(..) | Self::Later | Self::Run(_) => pending().await,
+            Self::Run(run) => run.deserted().await,
+            Self::Flight(..) | Self::Later => pending().await,
         }
     }
 }
@@ -262,3 +419,29 @@ pub(crate) fn broken_by(error: &Error) -> Refusal {
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(failures))
 }
+
+/// Puts `bytes`, which begin with a piece at `offset`, as pieces. A piece that was put before it was full is put anew.
+async fn put_pieces(records: &Records, layout: Layout, offset: u64, bytes: &Bytes) -> Result<(), Error> {
+    let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(bytes.len());
+    let mut at = offset;
+    while at < end {
+        let until = layout.piece_end(at.saturating_add(1)).min(end);
+        records.put_piece(layout.piece(at), &bytes.slice(within(at)..within(until))).await?;
+        at = until;
+    }
+    Ok(())
+}
+
+/// How long bytes that have come wait for more before they land. An inner service that pauses holds nobody up.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The shortest time between two landings within a chunk. A chunk that comes faster lands as a whole.
+const LEAST_REST: Duration = Duration::from_millis(5);
+
+/// The time between two landings within a chunk, in times that a landing takes. So a slow store does not slow the pour
+/// by more than a fifth.
+const REST: u32 = 4;
+
+/// How long no piece is put after the store has not taken one.
+const AFTER_A_REFUSAL: Duration = Duration::from_secs(1);

@@ -52,13 +52,13 @@ impl FillTask {
         let Manifest { layout, .. } = entry.manifest;
         let engine = Arc::clone(&self.engine);
         let fetcher = Fetcher::new(engine, inner.take(), self.asked.clone(), Arc::clone(&self.target));
-        let demand = Demand::new(Arc::new(fetcher), Arc::clone(entry), layout.chunks());
+        let demand = Demand::new(Arc::new(fetcher), Arc::clone(entry), layout.length);
         let audience = Audience::Flight(permit, self.abandon(), Some(layout.length));
-        for index in 0..layout.chunks() {
-            let so_far = layout.bytes(&(0..index)).end;
+        let mut so_far = 0;
+        while so_far < layout.length {
             let leaving = race(audience.leaves(so_far, 0, false), self.share.yielded());
-            match race(demand.sought(index), leaving).await {
-                Raced::First(Ok(Found::Chunk(_))) => {}
+            match race(demand.sought(so_far), leaving).await {
+                Raced::First(Ok(Found::Bytes(stretch))) => so_far = stretch.end(),
                 Raced::First(Err(Missing::Changed | Missing::NoParts(_))) => {
                     entry.forget(&self.engine.records).await;
                     return Completed::Not;

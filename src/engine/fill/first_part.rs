@@ -2,11 +2,12 @@
 //!
 //! RFC 9111 §3.3 (storing incomplete responses); RFC 9110 §15.3.7 (206).
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
+use tokio::time::sleep;
 use tower_service::Service;
 
 use super::{
@@ -16,24 +17,31 @@ use super::{
     task::FillTask,
 };
 use crate::{
-    engine::state::records::CHUNK_OVERHEAD,
     engine::{
-        fetch::pour::{Audience, Pour, Poured},
+        config::lead,
+        fetch::{
+            missing::whole_pieces,
+            pour::{Audience, Pour, Poured},
+        },
         inner::{chunks::InnerBody, Inner},
         state::{
             budget::Share,
             flight::{Landing, Permit},
+            records::{Stretch, CHUNK_OVERHEAD},
             run::End,
             supply::Running,
         },
     },
     error::BoxError,
-    format::{key::Generation, manifest::Layout},
+    format::{
+        key::Generation,
+        manifest::{Layout, PIECE_SIZE},
+    },
     semantics::{
         cache_status::Refusal,
         fields::{only, stored_fields},
         freshness::Exchange,
-        partial::{of_the_whole, whole_chunks, Binding, Part},
+        partial::{of_the_whole, Binding, Part, Window},
         range::ByteRange,
         storable::storable,
     },
@@ -44,7 +52,7 @@ pub(super) enum Judged<B> {
     /// The fill must ask again, without a range.
     Again(Response<B>),
     Part(FirstPart<B>),
-    /// The body has no byte in the range that the fill asked for.
+    /// The inner service does not satisfy the range that the fill asked for. The client must ask by itself.
     Unsatisfied,
     /// An ordinary answer.
     Whole(Response<B>),
@@ -63,31 +71,49 @@ impl FillTask {
                 }
                 None => Judged::Whole(response),
             },
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(window)) if window.start > 0 => Judged::Unsatisfied,
             // The body is empty, or the answer tells nothing.
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Again(response),
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(Window::Bytes(ByteRange { start: 0, .. }))) => {
+                Judged::Again(response)
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Unsatisfied,
             (StatusCode::OK, Some(_)) => {
                 self.remember_partless(response.headers());
                 Judged::Whole(response)
             }
-            _ => Judged::Whole(response),
+            // These say that there is no such resource, or not for this client, in parts or not.
+            (StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED, _) | (_, None) => {
+                Judged::Whole(response)
+            }
+            // The answer may be one to the range that the fill asked for, and the client did not.
+            (_, Some(_)) => {
+                self.remember_partless(response.headers());
+                Judged::Unsatisfied
+            }
         }
     }
 
-    /// The part that a 206 brings, if further parts can be bound to it and it contains a whole chunk.
+    /// The part that a 206 brings, if further parts can be bound to it and it contains a whole piece.
     fn first_part<B>(&self, response: &Response<B>, exchange: Exchange) -> Option<Part> {
         let part = Part::of(response.headers())?;
-        // RFC 9110 §15.3.7: the part must lie in the range that the fill asked for.
-        let is_asked = |asked: ByteRange| part.range.start == asked.start && part.range.end <= asked.end;
-        if !self.window.is_none_or(is_asked) {
+        if !self.window.is_none_or(|asked| asked.is_answered_by(part)) {
             return None;
         }
         Binding::of(&stored_fields(response.headers(), &[], exchange.received))?;
-        let chunks = whole_chunks(part, u64::from(self.chunk_size()));
-        (!chunks.is_empty()).then_some(part)
+        (!self.pieces(part).is_empty()).then_some(part)
     }
 
-    /// Stores the first chunk of a part, and commits a record of the whole. The next chunks of the part land after that.
+    /// The bytes of the pieces that lie wholly in the part. The last piece of all may be short.
+    fn pieces(&self, part: Part) -> Range<u64> {
+        let layout =
+            Layout { generation: Generation(0), chunk_size: self.chunk_size(), length: part.complete };
+        let start = match part.range.start {
+            start if layout.piece_start(start) == start => start,
+            start => layout.piece_end(start.saturating_add(1)),
+        };
+        start..whole_pieces(part, layout)
+    }
+
+    /// Stores the first bytes of a part, and commits a record of the whole. The rest of the part lands after that.
     pub(super) async fn store_part<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -124,13 +150,13 @@ impl FillTask {
             Ok(pour) => pour,
             Err(refusal) => return refuse(refusal, permit),
         };
-        let Opening { draft, chunks, running, .. } = opening;
+        let Opening { draft, running, .. } = opening;
         if let Err(refusal) = self.commit(&draft, &permit).await {
             return refuse(refusal, permit);
         }
         let generation = draft.layout.generation;
         permit.land(Landing::Stored(generation));
-        tokio::spawn(pour_on(pour, running, chunks));
+        tokio::spawn(pour_on(pour, running));
         let withheld = only(&parts.headers, &self.withheld(&fields));
         Delivery::Stored(Stored { generation, status: parts.status, withheld })
     }
@@ -144,30 +170,30 @@ impl FillTask {
         permit: &Permit,
     ) -> Result<Opening, Refusal> {
         let chunk_size = self.chunk_size();
-        let mut chunks = whole_chunks(part, u64::from(chunk_size));
-        // No client wants more than the read-ahead yet, however much came.
-        let most = self.engine.config.read_ahead.div_ceil(u64::from(chunk_size)).max(1);
-        chunks.end = chunks.end.min(chunks.start.saturating_add(most));
+        let mut bytes = self.pieces(part);
+        // No client wants more than the read-ahead yet, however much came. A window may begin a piece before that.
+        let most = lead(self.engine.config.read_ahead, chunk_size).saturating_add(PIECE_SIZE);
+        bytes.end = bytes.end.min(bytes.start.saturating_add(most));
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
-        let weight = (chunks.end - chunks.start).saturating_mul(CHUNK_OVERHEAD);
+        let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
         let headers = stored_fields(fields, &self.withheld(fields), exchange.received);
-        let sparse = chunks != (0..1) || layout.chunks() > 1;
+        let sparse = bytes != (0..part.complete);
         let draft = Draft { sparse, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
         let manifest = self.manifest(&draft)?;
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
-        let running = supply.pour(chunks.clone());
+        let running = supply.pour_part(bytes.clone());
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // The part has a share of its own: it goes on after the fill, without a place among the fills.
         let share = self.engine.budget.share(move || flight() || run());
         if !share.promise(part.range.length().saturating_add(weight)) {
             return Err(Refusal::NoRoom);
         }
-        Ok(Opening { draft, chunks, running, share })
+        Ok(Opening { draft, bytes, running, share })
     }
 
-    /// Pours the first chunk of the part, and returns the pour that has the rest. If the body dies, another answer
-    /// brings the chunk.
+    /// Pours the first bytes of the part, and returns the pour that has the rest. If the body dies, another answer
+    /// brings them.
     async fn pour_first<S, A, B>(
         &self,
         inner: &mut Inner<S>,
@@ -181,18 +207,22 @@ impl FillTask {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let Opening { draft, chunks, running, share } = opening;
+        let Opening { draft, bytes, running, share } = opening;
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut body = InnerBody::new(body, Some(part.range.length()));
-        let before = draft.layout.bytes(chunks).start - part.range.start;
+        let before = bytes.start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
         skipped.map_err(|_| Refusal::InnerFailed)?;
         let share = Some(Arc::clone(share));
-        let mut pour = Pour::new(&self.engine, generation, chunk_size, body, share).of(chunks.clone());
+        let pour = Pour::new(&self.engine, generation, chunk_size, body, share);
+        let mut pour = pour.of(bytes.clone(), Some(part.complete));
         let (binding, mut failures) = (Binding::of(&draft.headers), 0);
         loop {
-            let refusal = match pour.one(&Audience::Later, Some(running)).await {
-                Poured::All => return Ok(pour),
+            let refusal = match pour.first(&Audience::Later).await {
+                Poured::All | Poured::HandedOver => {
+                    running.landed(pour.landed(), pour.layout().length);
+                    return Ok(pour);
+                }
                 Poured::Stopped(refusal, _) => return Err(refusal),
                 Poured::Deserted => return Err(Refusal::Abandoned),
                 Poured::Broken(refusal) => refusal,
@@ -221,24 +251,34 @@ pub(super) struct FirstPart<B> {
 /// A stored response that is about to begin with its first part.
 struct Opening {
     draft: Draft,
-    /// The chunks of the part.
-    chunks: Range<u64>,
+    /// The bytes of the part that are stored.
+    bytes: Range<u64>,
     running: Running,
     share: Arc<Share>,
 }
 
-/// Stores the rest of a first part. If the body breaks, a reader that needs the rest asks for it by itself.
-async fn pour_on<B>(mut pour: Pour<B>, running: Running, chunks: Range<u64>)
+/// Stores the rest of a first part, as long as somebody reads it. If the body breaks, a reader that needs the rest asks
+/// for it by itself.
+async fn pour_on<B>(mut pour: Pour<B>, running: Running)
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let end = match pour.all(&Audience::Later, Some(&running)).await {
-        Poured::All if pour.next() == chunks.end => End::Done,
-        Poured::Stopped(refusal, in_hand) if refusal != Refusal::InnerStalled => {
-            End::Unstored(pour.next(), in_hand)
+    // The requests that waited for the first bytes are about to look for them.
+    let held = running.progress.subscribe();
+    tokio::spawn(async move {
+        sleep(GRACE).await;
+        drop(held);
+    });
+    let end = match pour.all(&Audience::Run(&running), Some(&running)).await {
+        Poured::All | Poured::HandedOver => End::Done,
+        Poured::Stopped(refusal, bytes) if refusal != Refusal::InnerStalled => {
+            End::Unstored(Stretch { start: pour.at(), bytes })
         }
-        _ => End::Stopped,
+        Poured::Broken(_) | Poured::Deserted | Poured::Stopped(..) => End::Stopped,
     };
     running.end(end);
 }
+
+/// How long the rest of a first part is stored for clients to come.
+const GRACE: Duration = Duration::from_millis(500);

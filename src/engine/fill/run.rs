@@ -83,6 +83,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let window = window(engine, &order);
     let Order { request, target, stored, purpose } = order;
     // A fill that a request waits for takes the place of a fill that no request waits for.
     let waiting = (purpose == Purpose::Client).then(|| permit.follower());
@@ -93,7 +94,6 @@ where
     }
     let asked = request_of_its_own(engine, request);
     let directives = engine.directives(request);
-    let window = window(engine, target, request);
     let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     let began = engine.config.clock.now();
     let (seen, forgoes) = (Seen::Nothing, false);

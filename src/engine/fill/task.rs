@@ -11,11 +11,13 @@ use tower_service::Service;
 
 use super::delivery::Answering;
 use super::{
-    delivery::{Delivery, Prior, Purpose},
+    delivery::{Delivery, Order, Prior, Purpose},
     invalidated::Seen,
 };
 use crate::{
     engine::{
+        config::lead,
+        fetch::demand::FIRST_STEP,
         inner::Inner,
         state::{
             budget::Share,
@@ -26,13 +28,17 @@ use crate::{
             Engine,
         },
     },
+    format::{
+        key::Generation,
+        manifest::{Layout, PIECE_SIZE},
+    },
     futures::{race, Raced},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cache_status::Refusal,
         freshness::Exchange,
-        partial::ask,
-        range::{wanted, ByteRange},
+        partial::Window,
+        range::{ByteRange, Wanted},
         vary::Vary,
     },
     settings::{Abandon, Mode},
@@ -55,7 +61,7 @@ pub(crate) struct FillTask {
     /// The wait was long enough: the fill asks the store no more, and stores no response.
     pub(crate) forgoes: bool,
     /// The bytes to ask for first, if the fill does not ask for the whole.
-    pub(crate) window: Option<ByteRange>,
+    pub(crate) window: Option<Window>,
     pub(crate) purpose: Purpose,
     /// The place among the fills that may be under way at once, and the room that was promised in the store. An update
     /// by a HEAD needs no place, and neither does a wait for another node.
@@ -81,7 +87,7 @@ impl FillTask {
         B: Send + 'static,
     {
         if let Some(window) = self.window {
-            ask(window, &mut asked.headers);
+            window.ask(&mut asked.headers);
         }
         let clock = &self.engine.config.clock;
         let with_cookie = asked.headers.contains_key(header::COOKIE);
@@ -166,21 +172,41 @@ impl FillTask {
 /// An answer of the inner service, or the delivery that it ends in without one.
 pub(crate) type Called<B, E> = Result<(Response<B>, Exchange), Delivery<B, E>>;
 
-/// The bytes to ask for first in sliced mode, in whole chunks: the bytes that the request wants, and no more than the
-/// read-ahead. Returns `None` if the fill asks for the whole.
-pub(super) fn window(engine: &Engine, target: &Target, request: &request::Parts) -> Option<ByteRange> {
+/// The bytes to ask for first: those that the request wants, in whole pieces, and no more than the read-ahead. Returns
+/// `None` if the fill asks for the whole.
+pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
+    let Order { request, target, stored, .. } = order;
     let config = &engine.config;
+    let wanted = Wanted::of(&request.headers);
+    let asks_for_parts = match config.fill {
+        Mode::Whole | Mode::Progressive => false,
+        Mode::Sliced => true,
+        // A stale response is asked about as a whole: most often, it is still good.
+        Mode::Auto => wanted != Wanted::From(0) && !matches!(stored, Prior::Stale(_)),
+    };
     let gives_parts =
         || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
-    if config.fill != Mode::Sliced || !gives_parts() {
+    if !asks_for_parts || !gives_parts() {
         return None;
     }
-    let size = u64::from(engine.records.chunk_size(config.chunk_size.bytes()));
-    let (start, end) = wanted(&request.headers);
-    let (first, most) = (start / size, config.read_ahead.div_ceil(size).max(1));
+    let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());
+    let layout = Layout { generation: Generation(0), chunk_size, length: u64::MAX };
+    let most = lead(config.read_ahead, chunk_size);
+    let (start, end) = match wanted {
+        Wanted::Last(bytes) if config.fill == Mode::Auto && (1..=most).contains(&bytes) => {
+            // The first bytes of the answer are of no use, if they are not the first of a piece.
+            return Some(Window::Last(bytes.saturating_add(PIECE_SIZE)));
+        }
+        // One byte from the start is enough to learn the length.
+        Wanted::Last(_) => (0, Some(1)),
+        Wanted::Between(start, end) => (start, Some(end)),
+        Wanted::From(start) => (start, None),
+    };
+    let start = layout.piece_start(start);
     // A client with an open range may leave soon, so the fill begins with one chunk.
-    let chunks = end.map_or(1, |end| end.div_ceil(size).saturating_sub(first)).clamp(1, most);
-    let offset = |chunk: u64| chunk.saturating_mul(size).min(u64::MAX - 1);
-    Some(ByteRange { start: offset(first), end: offset(first.saturating_add(chunks)) })
-        .filter(|window| window.start < window.end)
+    let step = u64::from(chunk_size).min(FIRST_STEP);
+    let until = layout.chunk_around(start.saturating_add(step - 1)).end;
+    let end = end.map_or(until, |end| layout.piece_end(end)).min(start.saturating_add(most));
+    let end = end.min(u64::MAX - 1);
+    (start < end).then_some(Window::Bytes(ByteRange { start, end }))
 }

@@ -2,7 +2,7 @@
 //!
 //! RFC 9111 §3 (storing), §3.3 (incomplete responses).
 
-use std::sync::Arc;
+use std::sync::{atomic::Ordering, Arc};
 
 use bytes::Bytes;
 use http::{header::HeaderMap, response, Request, Response, StatusCode};
@@ -26,7 +26,7 @@ use crate::{
         state::{
             entry::Entry,
             flight::{Landing, Permit},
-            records::Waited,
+            records::{Stretch, Waited},
             run::End,
             supply::Running,
         },
@@ -41,7 +41,7 @@ use crate::{
         partial::{gives_parts, Binding},
         range::ByteRange,
     },
-    settings::Mode,
+    settings::{Abandon, Mode},
 };
 
 impl FillTask {
@@ -88,6 +88,8 @@ struct WholeFill<'a, B> {
     tags: bool,
     /// Fields for the leader alone.
     withheld: HeaderMap,
+    /// Parts of the response can be had by other runs, so the fill need not bring all of it.
+    can_hand_over: bool,
     /// Requests may read the response while it comes.
     is_read: bool,
     /// The run that readers wait for. `None` before the response can be read, and after the run has ended.
@@ -106,6 +108,7 @@ where
         let (body, share) = (InnerBody::new(body, length), Arc::clone(&fill.share));
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut pour = Pour::new(&fill.engine, generation, chunk_size, body, Some(share));
+        pour.complete = length;
         pour.promised_whole = length.is_some() && !paced;
         pour.pace = match (paced, fill.purpose) {
             (true, _) => Pace::OfReaders,
@@ -116,7 +119,13 @@ where
         let withheld = only(&parts.headers, &fill.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
         let (is_read, running) = (false, None);
-        Self { fill, permit, parts, draft, pour, binding, length, tags, withheld, is_read, running }
+        let can_hand_over = fill.engine.config.fill == Mode::Auto
+            && fill.purpose == Purpose::Client
+            && binding.is_some()
+            && length.is_some()
+            && gives_parts(&parts.headers)
+            && !matches!(fill.stored, Prior::Stale(_));
+        Self { fill, permit, parts, draft, pour, binding, length, tags, withheld, can_hand_over, is_read, running }
     }
 
     /// Pours the body. If the body dies, another answer brings the rest.
@@ -128,12 +137,14 @@ where
         A: Default,
     {
         let may_be_read = self.fill.engine.config.fill != Mode::Whole;
-        let (abandon, mut failures) = (self.fill.abandon(), 0);
+        let mut failures = 0;
+        // A pour that can be continued by parts brings nothing that nobody waits for.
+        let abandon = if self.can_hand_over { Abandon::Stop } else { self.fill.abandon() };
         loop {
             let begins = may_be_read && !self.is_read;
             let audience = Audience::Flight(&self.permit, abandon, self.length);
             let poured = if begins {
-                self.pour.one(&audience, None).await
+                self.pour.first(&audience).await
             } else {
                 self.pour.all(&audience, self.running.as_ref()).await
             };
@@ -181,8 +192,9 @@ where
         let FillTask { engine, target, .. } = self.fill;
         let stored = self.pour.layout();
         let supply = engine.supplies.open(&manifest, self.length, self.withheld.clone());
-        let running = supply.pour(0..u64::MAX);
-        running.landed(stored.chunks(), stored.length);
+        supply.gives_parts.store(self.can_hand_over, Ordering::Relaxed);
+        let running = supply.pour();
+        running.landed(self.pour.landed(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
         if self.pour.pace == Pace::OfReaders {
             supply.slow_down();
@@ -198,7 +210,13 @@ where
         match poured {
             Poured::All => self.finish().await,
             Poured::Broken(refusal) => self.give_up(refusal).await,
-            Poured::Deserted => self.abandon().await,
+            Poured::Deserted => self.abandon(End::Stopped).await,
+            Poured::HandedOver => {
+                if let Some(running) = &self.running {
+                    running.supply().hand_over();
+                }
+                self.abandon(End::Done).await
+            }
             Poured::Stopped(refusal, in_hand) => self.stop(refusal, in_hand).await,
         }
     }
@@ -243,12 +261,12 @@ where
         self.fill.broken(self.parts.status, refusal, self.permit)
     }
 
-    /// Keeps the stored chunks of a body that no request waits for, if they are of use.
-    async fn abandon<E>(mut self) -> Delivery<B, E> {
+    /// Keeps the stored bytes of a body whose rest no request waits for, or other runs bring, if they are of use.
+    async fn abandon<E>(mut self, end: End) -> Delivery<B, E> {
         let generation = self.draft.layout.generation;
         let is_kept = self.keep(self.length).await;
         if let Some(running) = self.running {
-            running.end(End::Stopped);
+            running.end(end);
         }
         self.permit.land(if is_kept { Landing::Stored(generation) } else { Landing::Abandoned });
         Delivery::Refused(Refusal::Abandoned)
@@ -260,7 +278,7 @@ where
             // The bytes before a silence are no whole chunk.
             running.end(match refusal {
                 Refusal::InnerStalled => End::Stopped,
-                _ => End::Unstored(self.pour.next(), in_hand.clone()),
+                _ => End::Unstored(Stretch { start: self.pour.at(), bytes: in_hand.clone() }),
             });
         }
         let waited = self.pour.waited;
@@ -286,7 +304,8 @@ where
     /// of its answer (RFC 9111 §3.3), so the response needs a strong validator and a known length.
     async fn keep(&mut self, length: Option<u64>) -> bool {
         let stored = self.pour.layout();
-        let Some(length) = length.filter(|_| self.binding.is_some() && stored.length > 0) else {
+        let landed = self.pour.landed();
+        let Some(length) = length.filter(|_| self.binding.is_some() && landed > 0) else {
             return false;
         };
         // The stale response is whole and may still serve. A part must not replace it.

@@ -11,8 +11,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{timeout_at, Instant};
 
 use crate::{
+    clock::moment,
     error::{BoxError, Error},
     format::chunk::TRAILER,
 };
@@ -24,6 +26,8 @@ pub(crate) struct InnerBody<B> {
     leftover: Bytes,
     /// The bytes of the chunk under way that have come.
     payload: BytesMut,
+    /// When the first of them came that have not landed, if somebody waits for them to land.
+    waiting_since: Option<Instant>,
     trailers: Option<HeaderMap>,
     ended: bool,
     expected: Option<u64>,
@@ -40,6 +44,7 @@ where
             body: Box::pin(body),
             leftover: Bytes::new(),
             payload: BytesMut::new(),
+            waiting_since: None,
             trailers: None,
             ended: false,
             expected,
@@ -53,7 +58,8 @@ where
     }
 
     /// Returns the next `size` bytes, or fewer at the end of the body, or none after it. If the body falls silent for
-    /// longer than `limit`, returns the bytes that came before.
+    /// longer than `limit`, returns the bytes that came before. With a `landing`, returns early once there are bytes to be
+    /// landed, and keeps them: [`under_way`](Self::under_way) has them.
     ///
     /// The bytes are copied into a buffer of the right size, with room for a trailer. A slice of the buffer that the
     /// inner service read into would keep all of that buffer alive.
@@ -66,10 +72,30 @@ where
     /// # Cancel safety
     ///
     /// The bytes that came before the future was dropped are kept for the next call.
-    pub(crate) async fn chunk(&mut self, size: usize, limit: Duration) -> Result<Collected, Error> {
+    pub(crate) async fn chunk(
+        &mut self,
+        size: usize,
+        limit: Duration,
+        landing: Option<Landing>,
+    ) -> Result<Collected, Error> {
         while self.payload.len() < size {
+            let due = landing.and_then(|landing| landing.due(self.payload.len(), self.waiting_since));
+            if due.is_some_and(|due| due <= moment()) {
+                return Ok(Collected::Due);
+            }
             let most = size - self.payload.len();
-            let Ok(data) = tokio::time::timeout(limit, poll_fn(|cx| self.poll_data(cx, most))).await else {
+            let silence = moment().checked_add(limit);
+            let until = [due, silence].into_iter().flatten().min();
+            let polled = poll_fn(|cx| self.poll_data(cx, most));
+            let data = match until {
+                Some(until) => timeout_at(until, polled).await,
+                None => Ok(polled.await),
+            };
+            let Ok(data) = data else {
+                if due.is_some() && until == due {
+                    return Ok(Collected::Due);
+                }
+                self.waiting_since = None;
                 return Ok(Collected::Stalled(mem::take(&mut self.payload)));
             };
             let Some(data) = data.transpose()? else {
@@ -79,8 +105,12 @@ where
                 let room = self.expected_after(&data).map_or(size, |bytes| bytes.min(size));
                 self.payload.reserve(room + TRAILER);
             }
+            if landing.is_some() {
+                self.waiting_since.get_or_insert_with(moment);
+            }
             self.payload.extend_from_slice(&data);
         }
+        self.waiting_since = None;
         let mut payload = mem::take(&mut self.payload);
         if payload.is_empty() {
             return Ok(Collected::End);
@@ -92,6 +122,16 @@ where
             payload = exact;
         }
         Ok(Collected::Chunk(payload))
+    }
+
+    /// The bytes of the chunk under way that have come.
+    pub(crate) fn under_way(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Records that all bytes under way have landed.
+    pub(crate) fn mark_landed(&mut self) {
+        self.waiting_since = None;
     }
 
     /// Skips the next `bytes`, none of which were taken yet.
@@ -216,9 +256,38 @@ where
     }
 }
 
+/// When the bytes of a chunk under way are landed before the rest of the chunk has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landing {
+    /// How many bytes of the chunk have landed.
+    pub(crate) landed: usize,
+    /// How many bytes of the chunk are landed at once.
+    pub(crate) enough: usize,
+    /// Bytes that have come and are fewer are landed after so long.
+    pub(crate) patience: Duration,
+    /// No bytes are landed before this moment.
+    pub(crate) not_before: Instant,
+}
+
+impl Landing {
+    /// When the bytes are to be landed of which the first came at `since`, if some have come.
+    fn due(self, came: usize, since: Option<Instant>) -> Option<Instant> {
+        if came <= self.landed {
+            return None;
+        }
+        if came >= self.enough {
+            return Some(self.not_before);
+        }
+        let patient = since.and_then(|since| since.checked_add(self.patience))?;
+        Some(patient.max(self.not_before))
+    }
+}
+
 /// The result of reading a chunk.
 pub(crate) enum Collected {
     Chunk(BytesMut),
+    /// There are bytes under way to be landed.
+    Due,
     End,
     Stalled(BytesMut),
 }
@@ -255,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_empty_frames_leaves_others_their_turn() {
         let mut body = InnerBody::new(Empty, None);
-        assert!(poll_immediate(body.chunk(1000, Duration::from_secs(60))).await.is_none());
+        assert!(poll_immediate(body.chunk(1000, Duration::from_secs(60), None)).await.is_none());
     }
 
     #[tokio::test]
@@ -264,12 +333,12 @@ mod tests {
             let body = Full::new(Bytes::from(vec![7; 2500]));
             let mut body = InnerBody::new(body, expected);
             for length in [1000, 1000, 500] {
-                let Collected::Chunk(payload) = body.chunk(1000, Duration::MAX).await.unwrap() else {
+                let Collected::Chunk(payload) = body.chunk(1000, Duration::MAX, None).await.unwrap() else {
                     panic!("there is more");
                 };
                 assert_eq!((payload.len(), payload.capacity()), (length, length + TRAILER));
             }
-            assert!(matches!(body.chunk(1000, Duration::MAX).await.unwrap(), Collected::End));
+            assert!(matches!(body.chunk(1000, Duration::MAX, None).await.unwrap(), Collected::End));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     format::{
         chunk::ChunkName,
         key::boundary,
-        manifest::{Layout, Manifest},
+        manifest::Manifest,
     },
     semantics::{
         etag::Validators,
@@ -34,11 +34,10 @@ impl Content {
 
     /// Whether all of the content is known to be in the store before its first byte leaves.
     pub(crate) fn is_all_stored(&self, entry: &Entry, some_is_missing: bool) -> bool {
-        let layout = entry.layout();
-        let (first, _) = layout.locate(self.start());
-        // The first chunk is in the store, because the answer waited for it. A response that is being poured has no
+        // The first piece is in the store, because the answer waited for it. A response that is being poured has no
         // record before its end.
-        let is_one = matches!(self, Self::Part(_)) && self.until(layout).saturating_sub(first) <= 1;
+        let piece_end = entry.layout().piece_end(self.start().saturating_add(1));
+        let is_one = matches!(self, Self::Part(_)) && self.until() <= piece_end;
         entry.pouring.is_none() && (is_one || !some_is_missing && !entry.manifest.sparse)
     }
 
@@ -59,18 +58,14 @@ impl Content {
         }
     }
 
-    /// The chunk after the last that is sent.
-    pub(crate) fn until(&self, layout: Layout) -> u64 {
-        let size = u64::from(layout.chunk_size.max(1));
-        self.end().map_or(u64::MAX, |end| end.div_ceil(size))
-    }
-
-    /// The offset after the last byte that is sent, if it is known.
-    pub(super) fn end(&self) -> Option<u64> {
+    /// The offset after the last byte that is sent; `u64::MAX` if it is not known.
+    pub(crate) fn until(&self) -> u64 {
         match self {
-            Self::Open => None,
-            Self::Part(range) => Some(range.end),
-            Self::Multipart(multipart) => multipart.parts.iter().map(|part| part.range.end).max(),
+            Self::Open => u64::MAX,
+            Self::Part(range) => range.end,
+            Self::Multipart(multipart) => {
+                multipart.parts.iter().map(|part| part.range.end).max().unwrap_or_default()
+            }
         }
     }
 }
@@ -83,16 +78,13 @@ pub(super) fn begins_with(engine: &Engine, entry: &Entry, request: &request::Par
     (content.length() != Some(0)).then(|| layout.chunk(first))
 }
 
-/// All chunks that the answer to a request from `entry` is made of.
-pub(crate) fn chunks(engine: &Engine, entry: &Entry, request: &request::Parts) -> Range<u64> {
+/// All bytes that the answer to a request from `entry` is made of.
+pub(crate) fn bytes(engine: &Engine, entry: &Entry, request: &request::Parts) -> Range<u64> {
     let (_, content) = content(engine, entry, request);
-    let layout = entry.layout();
     if content.length() == Some(0) || request.method == Method::HEAD {
         return 0..0;
     }
-    let (first, _) = layout.locate(content.start());
-    let size = u64::from(layout.chunk_size.max(1));
-    first..content.end().map_or_else(|| layout.chunks(), |end| end.div_ceil(size))
+    content.start()..content.until().min(entry.layout().length)
 }
 
 /// The content that answers a request from `entry`, and the status code.

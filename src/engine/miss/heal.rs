@@ -10,7 +10,7 @@ use crate::{
     engine::{
         body::ResponseBody,
         fetch::demand::{Demand, Found, Missing},
-        serve::{self, MissingChunk, Service},
+        serve::{self, MissingByte, Service},
         state::entry::{Accepted, Entry},
     },
     semantics::cache_status::{Outcome, Refusal},
@@ -21,7 +21,7 @@ impl Miss {
     pub(super) async fn heal<B>(
         &self,
         entry: &Arc<Entry>,
-        gone: MissingChunk,
+        gone: MissingByte,
     ) -> Result<Response<ResponseBody<B>>, HealFailed> {
         let Self { engine, request, fetcher, accepted, outcome, .. } = self;
         // This response was stored as a whole for this request. A chunk that is lost at once would be lost again.
@@ -33,8 +33,8 @@ impl Miss {
             return Err(HealFailed::Forgotten);
         }
         let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
-        match timeout(engine.config.follower_limit, demand.sought(gone.first)).await {
-            Ok(Ok(Found::Chunk(_))) => {}
+        match timeout(engine.config.follower_limit, demand.sought(gone.offset)).await {
+            Ok(Ok(Found::Bytes(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
                 return Err(HealFailed::Now(Refusal::WaitedTooLong))
             }

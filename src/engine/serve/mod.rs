@@ -64,14 +64,14 @@ pub(crate) async fn supplied<B>(
     Some(response)
 }
 
-/// A missing chunk that an answer would begin with.
-pub(crate) struct MissingChunk {
-    pub(crate) first: u64,
-    /// The chunk after the last one that the answer needs.
+/// The missing byte that an answer would begin with.
+pub(crate) struct MissingByte {
+    pub(crate) offset: u64,
+    /// The offset after the last byte that the answer needs.
     pub(crate) until: u64,
-    /// Whether the store knows that it does not have the chunk, or has something else.
+    /// Whether the store knows that it does not have the byte, or has something else.
     pub(crate) is_lost: bool,
-    /// How long the request waited for the store that did not give the chunk.
+    /// How long the request waited for the store that did not give the byte.
     pub(crate) waited: Waited,
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn serve<B>(
     entry: &Arc<Entry>,
     request: &request::Parts,
     service: Service,
-) -> Result<Response<ResponseBody<B>>, MissingChunk> {
+) -> Result<Response<ResponseBody<B>>, MissingByte> {
     let Service { mut outcome, demand, prefetched } = service;
     let now = engine.config.clock.now();
     let manifest = &entry.manifest;
@@ -99,12 +99,11 @@ pub(crate) async fn serve<B>(
         ResponseBody::stored(Reader::empty())
     } else {
         let records = Arc::clone(&engine.records);
-        let (first, _) = layout.locate(content.start());
-        let until = content.until(layout);
+        let (offset, until) = (content.start(), content.until());
         if let Some(demand) = &demand {
             demand.set_end(until);
         }
-        let source = Source { records, layout, entry: Some(Arc::clone(entry)), demand, is_open: false };
+        let source = Source { records, layout, entry: Some(Arc::clone(entry)), demand };
         let opened = match content {
             Content::Part(range) => Reader::open(source, range, prefetched).await.map(ResponseBody::stored),
             Content::Open => Reader::open_all(source).await.map(ResponseBody::stored),
@@ -113,8 +112,8 @@ pub(crate) async fn serve<B>(
                 .await
                 .map(ResponseBody::multipart),
         };
-        opened.map_err(|error| MissingChunk {
-            first,
+        opened.map_err(|error| MissingByte {
+            offset,
             until,
             is_lost: error.is_lost(),
             waited: Waited::of(&error),

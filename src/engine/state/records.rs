@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     num::NonZeroU32,
+    ops::Range,
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
@@ -20,10 +21,10 @@ use crate::{
     clock::moment,
     error::{BoxError, Error},
     format::{
-        chunk::{self, Checksum, ChunkName, TRAILER},
+        chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
         invalidation,
-        key::{chunk_key, invalidation_key, Generation, Slot},
-        manifest::Record,
+        key::{chunk_key, invalidation_key, piece_key, Generation, Slot},
+        manifest::{Layout, Record},
     },
     store::{within, Breaker, ErasedStore, Failure, Lease},
 };
@@ -108,6 +109,83 @@ impl Records {
             self.damaged.fetch_add(1, Ordering::Relaxed);
             Error::corrupt()
         })
+    }
+
+    /// Returns the stored bytes around `offset`: its whole chunk, or its piece if there is no more.
+    ///
+    /// # Errors
+    ///
+    /// The store has neither.
+    pub(crate) async fn around(&self, layout: Layout, offset: u64) -> Result<Stretch, Error> {
+        let whole = self.chunk(layout.chunk(layout.locate(offset).0)).await;
+        match whole {
+            Ok(bytes) => Stretch { start: layout.chunk_around(offset).start, bytes }.with(offset),
+            // Boxed, so that the future of a hit stays small.
+            Err(error) if error.is_lost() => {
+                Box::pin(self.piece_around(layout, offset)).await.map_err(|_| error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the stored piece that holds the byte at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// The store does not have it.
+    pub(crate) async fn piece_around(&self, layout: Layout, offset: u64) -> Result<Stretch, Error> {
+        let bytes = self.piece(layout.piece(offset)).await?;
+        Stretch { start: layout.piece_start(offset), bytes }.with(offset)
+    }
+
+    async fn piece(&self, name: PieceName) -> Result<Bytes, Error> {
+        let key = piece_key(name);
+        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| {
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+            Error::corrupt()
+        })
+    }
+
+    /// Puts one piece of a chunk, or more of one that was put before.
+    pub(crate) async fn put_piece(&self, name: PieceName, bytes: &[u8]) -> Result<(), Error> {
+        let key = piece_key(name);
+        let mut payload = BytesMut::with_capacity(bytes.len() + TRAILER);
+        payload.extend_from_slice(bytes);
+        let record = chunk::seal_piece(payload, name, self.checksum());
+        self.spared(&self.puts, |store| store.put(&key, record)).await
+    }
+
+    /// Removes the pieces that hold these bytes, once their chunk is stored.
+    pub(crate) async fn remove_pieces(&self, layout: Layout, bytes: Range<u64>) {
+        let mut offset = bytes.start;
+        while offset < bytes.end {
+            let key = piece_key(layout.piece(offset));
+            // A piece that stays is of no harm: it has the same bytes as its chunk.
+            let _ = self.call(|store| store.remove(&key)).await;
+            offset = layout.piece_end(offset.saturating_add(1));
+        }
+    }
+
+    /// Puts the pieces of a chunk together, if all of them are stored. `bytes` is the range of that chunk.
+    pub(crate) async fn join_pieces(&self, layout: Layout, bytes: Range<u64>) {
+        let mut payload = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or_default());
+        let mut offset = bytes.start;
+        while offset < bytes.end {
+            let Ok(piece) = self.piece(layout.piece(offset)).await else {
+                return;
+            };
+            offset = layout.piece_end(offset.saturating_add(1)).min(bytes.end);
+            payload.extend_from_slice(&piece);
+            // A short piece is not all of its bytes.
+            if bytes.start.saturating_add(u64::try_from(payload.len()).unwrap_or(u64::MAX)) != offset {
+                return;
+            }
+        }
+        let (index, _) = layout.locate(bytes.start);
+        if self.put_chunk(layout.generation, index, payload).await.is_ok() {
+            self.remove_pieces(layout, bytes).await;
+        }
     }
 
     /// The number of chunks that failed their checks since this layer was created.
@@ -212,6 +290,39 @@ impl Records {
     {
         let limit = self.limit;
         within(limit, || call(&*self.store), move |failure, waited| said(failure, waited, limit))
+    }
+}
+
+/// Bytes of a stored body, and the offset where they begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) start: u64,
+    pub(crate) bytes: Bytes,
+}
+
+impl Stretch {
+    /// The bytes from `offset` in the body on.
+    pub(crate) fn from(&self, offset: u64) -> Bytes {
+        let skipped = usize::try_from(offset.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        self.bytes.slice(skipped.min(self.bytes.len())..)
+    }
+
+    /// Whether the byte at `offset` is among the bytes.
+    pub(crate) fn holds(&self, offset: u64) -> bool {
+        (self.start..self.end()).contains(&offset)
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+    }
+
+    /// These bytes, if the one at `offset` is among them. A piece that is still coming may not have that byte yet.
+    fn with(self, offset: u64) -> Result<Self, Error> {
+        if self.holds(offset) {
+            Ok(self)
+        } else {
+            Err(Error::lost())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tracks the runs that bring chunks which the store does not have. Each stored response that somebody reads has one
+//! Tracks the runs that bring bytes which the store does not have. Each stored response that somebody reads has one
 //! supply.
 //!
 //! RFC 9111 §3.4 (combining partial content); RFC 9110 §15.3.7.3.
@@ -10,17 +10,19 @@ use std::{
         atomic::{AtomicBool, Ordering},
         Arc, Mutex, OnceLock, Weak,
     },
+    time::Duration,
 };
 
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
-use super::run::{End, Progress, Run};
+use super::run::{End, Kind, Progress, Run};
 use crate::{
+    clock::moment,
     engine::config::{lead, Config},
     format::{
         key::Generation,
-        manifest::{Layout, Manifest},
+        manifest::{Layout, Manifest, PIECE_SIZE},
     },
     semantics::partial::Binding,
     sync::lock,
@@ -66,7 +68,7 @@ impl Supplies {
     }
 }
 
-/// The runs that bring the missing chunks of one stored response, each chunk once.
+/// The runs that bring the missing bytes of one stored response, each byte once.
 pub(crate) struct Supply {
     supplies: Arc<Supplies>,
     /// The manifest as it was when the supply was opened.
@@ -74,8 +76,13 @@ pub(crate) struct Supply {
     /// Binds further parts to the stored response. `None` if no part can be bound to it.
     pub(crate) binding: Option<Binding>,
     length: OnceLock<u64>,
-    /// Whether a fill has brought the whole body.
+    /// Whether a fill has brought the whole body, or has left the rest of it to other runs.
     filled: AtomicBool,
+    /// Whether the running fill need not bring what readers can have by runs of their own: the inner service says that
+    /// it gives parts, and the mode allows to ask for them.
+    pub(crate) gives_parts: AtomicBool,
+    /// Whether a fill has left the rest of the body to other runs.
+    handed_over: AtomicBool,
     /// Whether a chunk that the fill had stored was lost. The chunk cannot be fetched again before the fill has
     /// ended.
     pub(crate) holed: AtomicBool,
@@ -83,7 +90,7 @@ pub(crate) struct Supply {
     withheld: HeaderMap,
     /// How many bytes from the start are in the store, while the length of the body is not known.
     poured: watch::Sender<u64>,
-    /// The farthest chunk that readers have reached by reading on.
+    /// The farthest byte that readers have reached by reading on.
     farthest: watch::Sender<u64>,
     /// Whether the fill goes no faster than its readers.
     paced: watch::Sender<bool>,
@@ -112,8 +119,9 @@ pub(crate) enum Begun {
     Barred(Barred),
     /// As many slices are under way as may be.
     Full,
-    /// Another run brings the chunk.
+    /// Another run brings the byte.
     UnderWay,
+    /// The run, and the bytes that it is to bring.
     Run(Running, Range<u64>),
 }
 
@@ -131,6 +139,8 @@ impl Supply {
             binding,
             length: known,
             filled: AtomicBool::new(false),
+            gives_parts: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
@@ -178,7 +188,7 @@ impl Supply {
 
     /// Whether the fill ended before it had brought the whole body.
     pub(crate) fn has_stopped(&self) -> bool {
-        let is_pouring = lock(&self.state).runs.iter().any(|run| run.chunks.end == u64::MAX);
+        let is_pouring = lock(&self.state).runs.iter().any(|run| run.kind == Kind::Fill);
         !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
 
@@ -188,24 +198,60 @@ impl Supply {
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// Notes that a reader has read the chunk before `chunk` and goes on with it. The farthest chunk moves by one
-    /// chunk at a time: a reader that began far ahead must not speed the fill up by a leap.
-    pub(crate) fn note_reader_moved(&self, chunk: u64) {
+    /// Records that a fill has left the rest of the body to other runs.
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+        self.filled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a fill has left the rest of the body to other runs.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a reader has got the bytes from `from` to `offset`, and goes on. The farthest byte moves no farther than
+    /// the reader did: a reader that began far ahead must not speed the fill up by a leap.
+    pub(crate) fn note_reader_moved(&self, from: u64, offset: u64) {
         self.farthest.send_if_modified(|farthest| {
-            let is_farther = chunk > *farthest;
-            *farthest += u64::from(is_farther);
+            let reached = offset.min(farthest.saturating_add(offset.saturating_sub(from)));
+            let is_farther = reached > *farthest;
+            *farthest = reached.max(*farthest);
             is_farther
         });
     }
 
-    /// Whether nobody can tell when `chunk` comes, because the fill goes no faster than its readers and none of them
-    /// is near.
-    pub(crate) fn is_out_of_reach(&self, chunk: u64) -> bool {
-        let reach = self
-            .farthest
-            .borrow()
-            .saturating_add(lead(self.supplies.max_lead, self.manifest.layout.chunk_size));
-        *self.paced.borrow() && chunk > reach
+    /// Whether nobody can tell when the byte at `offset` comes, because the fill goes no faster than its readers and
+    /// none of them is near.
+    pub(crate) fn is_out_of_reach(&self, offset: u64) -> bool {
+        let chunk_size = self.manifest.layout.chunk_size;
+        let reach = self.farthest.borrow().saturating_add(lead(self.supplies.max_lead, chunk_size));
+        *self.paced.borrow() && self.manifest.layout.chunk_around(offset).start > reach
+    }
+
+    /// Whether a run of its own brings the byte at `offset` sooner than the run that is to bring it: that run is far
+    /// from it, and the inner service gives parts.
+    pub(crate) fn is_better_off_alone(&self, offset: u64) -> bool {
+        if !self.gives_parts.load(Ordering::Relaxed) || self.binding.is_none() {
+            return false;
+        }
+        let state = lock(&self.state);
+        let Some(run) = state.runs.iter().find(|run| run.is_bringing(offset)) else {
+            return false;
+        };
+        let next = run.progress.borrow().next;
+        let distance = offset.saturating_sub(next);
+        let (came, elapsed) = (next.saturating_sub(run.bytes.start), moment().saturating_duration_since(run.began));
+        if distance <= PIECE_SIZE {
+            return false;
+        }
+        // A run that has brought nothing for a while tells no pace.
+        if came == 0 || elapsed.is_zero() {
+            return true;
+        }
+        let until_then = elapsed.as_nanos().saturating_mul(distance.into()) / u128::from(came);
+        let exchange = self.manifest.exchange;
+        let answered = exchange.received.duration_since(exchange.requested).unwrap_or_default();
+        until_then > answered.saturating_add(LEAST_GAIN).as_nanos()
     }
 
     /// Records that the fill goes no faster than its readers from now on.
@@ -219,21 +265,27 @@ impl Supply {
         let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
     }
 
-    /// Waits until some reader is no more than `ahead` chunks before `chunk`.
-    pub(crate) async fn reader_near(&self, chunk: u64, ahead: u64) {
+    /// Waits until some reader is no more than `ahead` bytes before `offset`.
+    pub(crate) async fn reader_near(&self, offset: u64, ahead: u64) {
         let mut farthest = self.farthest.subscribe();
-        let _ = farthest.wait_for(|farthest| chunk <= farthest.saturating_add(ahead)).await;
+        let _ = farthest.wait_for(|farthest| offset <= farthest.saturating_add(ahead)).await;
     }
 
-    /// Opens the run of a fill.
-    pub(crate) fn pour(self: &Arc<Self>, chunks: Range<u64>) -> Running {
+    /// Opens the run of a fill that brings the whole body.
+    pub(crate) fn pour(self: &Arc<Self>) -> Running {
         let mut state = lock(&self.state);
-        self.run(&mut state, chunks, false)
+        self.run(&mut state, 0..u64::MAX, Kind::Fill)
     }
 
-    /// Opens a run that begins at `index`, and ends at `until` at the latest, and before chunks that other runs
-    /// bring.
-    pub(crate) fn begin(self: &Arc<Self>, index: u64, until: u64) -> Begun {
+    /// Opens the run of a fill that brings these bytes first.
+    pub(crate) fn pour_part(self: &Arc<Self>, bytes: Range<u64>) -> Running {
+        let mut state = lock(&self.state);
+        self.run(&mut state, bytes, Kind::FirstPart)
+    }
+
+    /// Opens a run that begins with the byte at `from`, and ends at `until` at the latest, and before bytes that other
+    /// runs bring. `beside` says that it may begin within the range of another run, which then ends there.
+    pub(crate) fn begin(self: &Arc<Self>, from: u64, until: u64, beside: bool) -> Begun {
         let mut state = lock(&self.state);
         if let Some(barred) = state.barred {
             return Begun::Barred(barred);
@@ -241,44 +293,59 @@ impl Supply {
         if self.binding.is_none() {
             return Begun::Barred(Barred::NoParts);
         }
-        if state.runs.iter().any(|run| run.is_bringing(index)) {
+        if !beside && state.runs.iter().any(|run| run.is_bringing(from)) {
             return Begun::UnderWay;
         }
         // Fills do not count. A fill may itself wait for a reader that waits here.
-        if state.runs.iter().filter(|run| run.is_slice).count() >= self.supplies.most_slices {
+        let is_slice = |run: &&Run| run.kind == Kind::Slice;
+        if state.runs.iter().filter(is_slice).count() >= self.supplies.most_slices {
             return Begun::Full;
         }
         let limits = state.runs.iter().map(|run| {
             let next = run.progress.borrow().next;
-            // A chunk that has landed is in the store, unless it was lost since. A later run finds that out.
-            if run.chunks.start > index {
-                run.chunks.start
-            } else if next > index {
+            // Bytes that have landed are in the store, unless they were lost since. A later run finds that out.
+            if run.bytes.start > from {
+                run.bytes.start
+            } else if next > from {
                 next
             } else {
                 u64::MAX
             }
         });
-        let until = limits.min().unwrap_or(u64::MAX).min(until).min(self.layout().chunks());
-        if index >= until {
+        let until = limits.min().unwrap_or(u64::MAX).min(until).min(self.layout().length);
+        if from >= until {
             return Begun::Barred(Barred::NoParts);
         }
-        let chunks = index..until;
-        Begun::Run(self.run(&mut state, chunks.clone(), true), chunks)
+        for run in state.runs.iter_mut().filter(|run| run.is_bringing(from)) {
+            run.bytes.end = from;
+        }
+        let bytes = from..until;
+        Begun::Run(self.run(&mut state, bytes.clone(), Kind::Slice), bytes)
     }
 
-    fn run(self: &Arc<Self>, state: &mut State, chunks: Range<u64>, is_slice: bool) -> Running {
+    fn run(self: &Arc<Self>, state: &mut State, bytes: Range<u64>, kind: Kind) -> Running {
         state.numbers += 1;
         let number = state.numbers;
-        let progress = watch::Sender::new(Progress { next: chunks.start, called: !is_slice, end: None });
-        state.runs.push(Run { number, chunks, is_slice, progress: progress.clone() });
+        let (next, called) = (bytes.start, kind != Kind::Slice);
+        let progress = watch::Sender::new(Progress { next, whole: next, called, end: None });
+        state.runs.push(Run { number, bytes, kind, progress: progress.clone(), began: moment() });
         Running { supply: Arc::clone(self), number, progress }
     }
 
-    /// The progress of the run that is to bring the chunk.
-    pub(crate) fn bringing(&self, index: u64) -> Option<watch::Receiver<Progress>> {
+    /// The progress of the run that is to bring the byte at `offset`.
+    pub(crate) fn bringing(&self, offset: u64) -> Option<watch::Receiver<Progress>> {
         let state = lock(&self.state);
-        state.runs.iter().find(|run| run.is_bringing(index)).map(|run| run.progress.subscribe())
+        state.runs.iter().find(|run| run.is_bringing(offset)).map(|run| run.progress.subscribe())
+    }
+
+    /// The progress of the run whose byte at `offset` has landed in a piece of a chunk that is still under way.
+    pub(crate) fn in_pieces(&self, offset: u64) -> Option<watch::Receiver<Progress>> {
+        let is_in_pieces = |run: &&Run| {
+            let progress = run.progress.borrow();
+            (progress.whole..progress.next).contains(&offset)
+        };
+        let state = lock(&self.state);
+        state.runs.iter().find(is_in_pieces).map(|run| run.progress.subscribe())
     }
 
     fn leave(&self, number: u64) {
@@ -318,26 +385,35 @@ impl Running {
         &self.supply
     }
 
-    /// Records that all chunks before `next` are in the store, up to the byte at `offset`.
-    pub(crate) fn landed(&self, next: u64, offset: u64) {
-        self.supply.record_poured(offset);
-        self.progress.send_modify(|progress| progress.next = next);
+    /// Records that all bytes before `next` are in the store, those before `whole` in whole chunks.
+    pub(crate) fn landed(&self, next: u64, whole: u64) {
+        self.supply.record_poured(next);
+        self.progress.send_modify(|progress| {
+            // After a failure, a run begins again with the piece that was under way.
+            (progress.next, progress.whole) = (progress.next.max(next), progress.whole.max(whole));
+        });
     }
 
-    /// Records that the chunks which land next come from a call of the inner service.
+    /// The offset after the last byte that this run is to bring.
+    pub(crate) fn limit(&self) -> u64 {
+        let state = lock(&self.supply.state);
+        state.runs.iter().find(|run| run.number == self.number).map_or(u64::MAX, |run| run.bytes.end)
+    }
+
+    /// Waits until nobody waits for any byte of this run.
+    pub(crate) async fn deserted(&self) {
+        self.progress.closed().await;
+    }
+
+    /// Records that the bytes which land next come from a call of the inner service.
     pub(crate) fn mark_called(&self) {
         self.progress.send_modify(|progress| progress.called = true);
     }
 
-    /// Returns a function that tells whether somebody waits for a chunk of this run.
+    /// Returns a function that tells whether somebody waits for a byte of this run.
     pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
         let progress = self.progress.clone();
         move || !progress.is_closed()
-    }
-
-    /// Whether nobody waits for any chunk of this run.
-    pub(crate) fn is_deserted(&self) -> bool {
-        self.progress.is_closed()
     }
 
     pub(crate) fn end(self, end: End) {
@@ -361,3 +437,6 @@ impl Drop for Running {
         self.finish(End::Failed);
     }
 }
+
+/// A run of its own costs a call of the inner service, and must bring its bytes sooner by at least so much.
+const LEAST_GAIN: Duration = Duration::from_millis(10);

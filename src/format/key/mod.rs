@@ -10,6 +10,7 @@ use std::{
 use http::header::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::chunk::PieceName;
 use crate::semantics::{multipart::Boundary, vary::selecting_value};
 
 /// The boundary between the parts of an answer from this generation: the same in each of its answers.
@@ -152,6 +153,14 @@ pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
     let mut key = with_hexadecimal("c/", generation.0);
     // Writing to a String does not fail.
     let _ = write!(key, "/{index}");
+    key
+}
+
+/// The store's key of one piece of a chunk.
+pub(crate) fn piece_key(name: PieceName) -> String {
+    let mut key = chunk_key(name.generation, name.index);
+    // Writing to a String does not fail.
+    let _ = write!(key, ".{}", name.number);
     key
 }
 

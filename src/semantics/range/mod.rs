@@ -93,15 +93,26 @@ fn resolve_line(line: &str, length: u64, most: usize) -> Ranges {
     }
 }
 
-/// The first bytes that a request wants of a representation of unknown length: their start, and their end if the
-/// request names one. They begin at 0 if no `Range` counts, or if the request wants the last bytes.
-pub(crate) fn wanted(headers: &HeaderMap) -> (u64, Option<u64>) {
-    match specs(headers).map(|mut specs| specs.next()) {
-        Some(Some(Some(RangeSpec::From(first)))) => (first, None),
-        Some(Some(Some(RangeSpec::Between(first, last)))) => (first, Some(last.saturating_add(1))),
-        // One byte from the start is enough to learn the length.
-        Some(Some(Some(RangeSpec::Last(_)))) => (0, Some(1)),
-        Some(Some(None) | None) | None => (0, None),
+/// The first bytes that a request wants of a representation of unknown length. Positions are half-open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The bytes between the first number and the second.
+    Between(u64, u64),
+    /// The bytes from this one on: from 0 if no `Range` counts.
+    From(u64),
+    /// So many last bytes.
+    Last(u64),
+}
+
+impl Wanted {
+    /// The first range that a request asks for.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        match specs(headers).and_then(|mut specs| specs.next()).flatten() {
+            Some(RangeSpec::From(first)) => Self::From(first),
+            Some(RangeSpec::Between(first, last)) => Self::Between(first, last.saturating_add(1)),
+            Some(RangeSpec::Last(bytes)) => Self::Last(bytes),
+            None => Self::From(0),
+        }
     }
 }
 

@@ -223,6 +223,7 @@ impl Nodes {
         let node = |_| {
             let layer = VideoCacheLayer::new(Arc::clone(&leases))
                 .chunk_size(ChunkSize::new(CHUNK).unwrap())
+                .fill(Fill::whole())
                 .clock(clock.clone());
             Rig { inner: inner.clone(), store: Arc::clone(&store), clock: clock.clone(), layer }
         };

@@ -54,6 +54,8 @@ impl Rig {
         let clock = ManualClock::starting_at(noon());
         let layer = VideoCacheLayer::new(Arc::clone(&store))
             .chunk_size(ChunkSize::new(CHUNK).unwrap())
+            // Most tests are about the cache's rules, and calls of whole responses show them best.
+            .fill(Fill::whole())
             .clock(clock.clone());
         Self { inner: Inner::default(), store, clock, layer }
     }
