@@ -117,13 +117,17 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
     if call.request.method != Method::GET || has(header::IF_MATCH) || has(header::IF_UNMODIFIED_SINCE) {
         return false;
     }
+    if let Some(bytes) = last_bytes(headers) {
+        return settings.modes.fill == Fill::auto() && !has(header::IF_RANGE) && bytes > PIECE;
+    }
     let Some((first, last)) = positions(headers) else { return false };
     let size = u64::from(settings.chunk_size);
     if !has(header::IF_RANGE) {
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
+        let asks_for_parts = [Fill::sliced(), Fill::auto()].contains(&settings.modes.fill);
+        return asks_for_parts && bytes.is_some_and(is_aligned);
     }
     let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
@@ -153,6 +157,12 @@ pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -
         |first: u64| asked().is_some_and(|set| set.iter().any(|asked| begins_in(asked, first, size)));
     call.request.headers.contains_key(header::IF_RANGE)
         || positions(&call.request.headers).is_some_and(|(first, _)| first == 0 || begins(first))
+        || last_bytes(&call.request.headers).is_some_and(|bytes| {
+            let is_asked = |asked: &Asked| {
+                asked.first.is_none() && asked.last == bytes.checked_sub(PIECE).map(u128::from)
+            };
+            asked().is_some_and(|set| set.iter().any(is_asked))
+        })
 }
 
 /// Whether the range begins in the chunk of `size` bytes at `first`.
@@ -160,6 +170,14 @@ fn begins_in(asked: &Asked, first: u64, size: u32) -> bool {
     let (first, size) = (u128::from(first), u128::from(size));
     asked.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
 }
+
+/// The number of last bytes, of a range that asks for so many.
+fn last_bytes(headers: &HeaderMap) -> Option<u64> {
+    number(one(headers, &header::RANGE)?.strip_prefix("bytes=-")?)
+}
+
+/// The size of a piece in bytes.
+const PIECE: u64 = 64 << 10;
 
 /// The first and the last byte of one range. The last byte is `None` if the range does not name it.
 fn positions(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {

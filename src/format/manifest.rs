@@ -14,10 +14,7 @@
 //! nanoseconds in 4. A record of an unknown version, or one whose sum is wrong, does not decode: it is a miss.
 //! Decoding allocates by the bytes that are there, never by a claimed length.
 
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
@@ -27,13 +24,10 @@ use http::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    chunk::{ChunkName, PieceName},
     key::{CacheKey, Generation, SelectingField, Slot},
+    layout::Layout,
 };
-use crate::semantics::{
-    freshness::{ByUri, Exchange},
-    range::ByteRange,
-};
+use crate::semantics::freshness::{ByUri, Exchange};
 
 /// A record in the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,88 +56,6 @@ pub(crate) struct Manifest {
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
 }
-
-/// How a body is cut into chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Layout {
-    pub(crate) generation: Generation,
-    /// The size of each chunk but the last; never zero.
-    pub(crate) chunk_size: u32,
-    /// The length of the whole body.
-    pub(crate) length: u64,
-}
-
-impl Layout {
-    /// The chunk that holds the byte at `offset`, and the position of that byte in the chunk.
-    pub(crate) fn locate(&self, offset: u64) -> (u64, usize) {
-        let size = u64::from(self.chunk_size.max(1));
-        // A remainder of a 32-bit number fits.
-        (offset / size, usize::try_from(offset % size).unwrap_or_default())
-    }
-
-    /// The number of chunks.
-    pub(crate) fn chunks(&self) -> u64 {
-        self.length.div_ceil(u64::from(self.chunk_size.max(1)))
-    }
-
-    /// The number of chunk reads for these parts, read one after the other. No part may be empty.
-    pub(crate) fn reads(&self, parts: impl Iterator<Item = Range<u64>>) -> u64 {
-        let mut at = None;
-        parts.fold(0, |reads: u64, part| {
-            let ((first, _), (last, _)) = (self.locate(part.start), self.locate(part.end.saturating_sub(1)));
-            let again = at.replace(last) == Some(first);
-            reads.saturating_add(last.saturating_sub(first)).saturating_add(u64::from(!again))
-        })
-    }
-
-    /// The range of bytes of the chunk that holds the byte at `offset`.
-    pub(crate) fn chunk_around(&self, offset: u64) -> Range<u64> {
-        let (_, within) = self.locate(offset);
-        let start = offset.saturating_sub(u64::try_from(within).unwrap_or_default());
-        start..start.saturating_add(u64::from(self.chunk_size.max(1)))
-    }
-
-    /// The offset where the piece begins that holds the byte at `offset`.
-    pub(crate) fn piece_start(&self, offset: u64) -> u64 {
-        let chunk = self.chunk_around(offset);
-        offset - (offset - chunk.start) % PIECE_SIZE
-    }
-
-    /// The offset where the piece ends that holds the byte before `offset`, if a body has that much.
-    pub(crate) fn piece_end(&self, offset: u64) -> u64 {
-        let Some(last) = offset.checked_sub(1) else {
-            return 0;
-        };
-        let start = self.piece_start(last);
-        start.saturating_add(PIECE_SIZE).min(self.chunk_around(last).end)
-    }
-
-    /// The name that the piece with the byte at `offset` must prove.
-    pub(crate) fn piece(&self, offset: u64) -> PieceName {
-        let (index, within) = self.locate(offset);
-        let start = self.piece_start(offset);
-        let end = start.saturating_add(PIECE_SIZE).min(self.chunk_around(offset).end);
-        let number = u64::try_from(within).unwrap_or_default() / PIECE_SIZE;
-        PieceName {
-            generation: self.generation,
-            index,
-            // A chunk of 64 MiB has 1,024 pieces.
-            number: u16::try_from(number).unwrap_or(u16::MAX - 1),
-            longest: usize::try_from(end - start).unwrap_or_default(),
-        }
-    }
-
-    /// The name that the chunk at `index` must prove.
-    pub(crate) fn chunk(&self, index: u64) -> ChunkName {
-        let start = index.saturating_mul(u64::from(self.chunk_size));
-        let length = self.length.saturating_sub(start).min(u64::from(self.chunk_size));
-        ChunkName { generation: self.generation, index, length: usize::try_from(length).unwrap_or_default() }
-    }
-}
-
-/// The most bytes of a piece: a part of a chunk that is stored before the rest of the chunk has come. No first byte
-/// waits for more bytes of the inner body than these.
-pub(crate) const PIECE_SIZE: u64 = 64 << 10;
 
 /// The sets of request fields that tell the variants of one key apart, the latest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -539,16 +451,6 @@ mod tests {
         let sum = xxh3_64(&record);
         record.put_u64(sum);
         assert_eq!(Record::decode(&record), None);
-    }
-
-    #[test]
-    fn chunks_cover_the_body_and_end_with_it() {
-        let layout = Layout { generation: Generation(1), chunk_size: 10, length: 25 };
-        assert_eq!(layout.locate(0), (0, 0));
-        assert_eq!(layout.locate(19), (1, 9));
-        assert_eq!(layout.locate(20), (2, 0));
-        assert_eq!([0, 1, 2, 3].map(|index| layout.chunk(index).length), [10, 10, 5, 0]);
-        assert_eq!(layout.chunk(u64::MAX).length, 0);
     }
 
     proptest! {

@@ -26,7 +26,7 @@ use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, decompression::DecompressionLayer,
     services::ServeDir, trace::TraceLayer,
 };
-use tower_video_cache::{MokaStore, VideoCache, VideoCacheLayer};
+use tower_video_cache::{Fill, MokaStore, VideoCache, VideoCacheLayer};
 
 use crate::rig::movie;
 
@@ -36,7 +36,7 @@ const LENGTH: usize = 300_000;
 type Boxed = BoxBody<Bytes, hyper::Error>;
 
 fn layer() -> VideoCacheLayer {
-    VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap())
+    VideoCacheLayer::new(MokaStore::new(64 << 20).unwrap()).fill(Fill::whole())
 }
 
 fn request(path: &str, range: Option<&str>) -> Request<Body> {

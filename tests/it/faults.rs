@@ -234,7 +234,8 @@ async fn a_manifest_is_taken_out_only_if_it_is_the_one_that_failed() {
     rig.ask(http::Method::PUT, "/a.mp4").send().await;
     rig.inner.answer("/a.mp4", Script::movie("/b.mp4", LENGTH));
     rig.get("/a.mp4").send().await.whole(&other);
-    for nth in 1..=2 {
+    // The store is asked twice, for the chunk and for its piece.
+    for nth in 1..=4 {
         rig.store.spoil(Operation::Get, rig.store.calls(Operation::Get) + nth, Fault::Absent);
     }
     assert!(Answer::of(reading).await.error.is_some());

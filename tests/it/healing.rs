@@ -13,7 +13,7 @@ use crate::rig::{
     seconds, settle, Gate, Rig, Script, Step, PATH,
 };
 
-const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
+const MODES: [Fill; 4] = [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 /// A rig that has all of the video stored.
 async fn stored(mode: Fill, script: Script) -> Rig {

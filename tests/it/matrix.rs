@@ -15,7 +15,7 @@ use crate::{
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
+const MODES: [Fill; 4] = [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()];
 
 /// Every fault that the modes treat differently, and a delay below every limit.
 const FAULTS: [Fault; 6] = [

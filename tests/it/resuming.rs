@@ -14,7 +14,7 @@ use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step, PATH};
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;
 
-const MODES: [Fill; 2] = [Fill::whole(), Fill::progressive()];
+const MODES: [Fill; 3] = [Fill::auto(), Fill::whole(), Fill::progressive()];
 
 fn truth() -> Bytes {
     movie(PATH, LENGTH)

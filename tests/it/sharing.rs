@@ -130,8 +130,8 @@ async fn a_variant_whose_bytes_are_lost_with_anothers_is_stored_anew() {
     rig.get(PATH).header("x-a", "1").send().await;
     let gets = rig.store.calls(Operation::Get);
     // The gets: lookup 2, second lookup 2, mark, the variant's record, mark, the commit's lookup, mark, record 2,
-    // chunk.
-    for nth in 12..=15 {
+    // chunk, its piece.
+    for nth in 12..=16 {
         rig.store.spoil(Operation::Get, gets + nth, Fault::Absent);
     }
     let answer = rig.get(PATH).header("x-a", "2").send().await;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Method;
 use tower_video_cache::{
-    conformance, BoxError, ChunkSize, Fault, FaultStore, Lease, MokaStore, Operation, Store, Tiered,
+    conformance, BoxError, ChunkSize, Fault, FaultStore, Fill, Lease, MokaStore, Operation, Store, Tiered,
     VideoCacheLayer, Writes,
 };
 

@@ -96,7 +96,7 @@ impl MultipartReader {
     /// The next slice of the part under way.
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Error>> {
         let offset = self.under_way.start;
-        
+
         if !self.stretch.holds(offset) {
             let reading = self.reading.get_or_insert_with(|| Box::pin(self.source.clone().read(offset)));
             let (elsewhere, stretch) = ready!(reading.as_mut().poll(cx));

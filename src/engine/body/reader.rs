@@ -23,7 +23,7 @@ use crate::{
         },
     },
     error::Error,
-    format::manifest::Layout,
+    format::layout::Layout,
     semantics::range::ByteRange,
 };
 

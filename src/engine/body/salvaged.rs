@@ -10,7 +10,7 @@ use super::reader::Reader;
 use crate::{
     engine::{inner::chunks::InnerBody, state::records::Waited},
     error::{BoxError, Error},
-    format::manifest::Layout,
+    format::layout::Layout,
     semantics::cache_status::Refusal,
 };
 

@@ -205,7 +205,7 @@ impl Subscription {
         // waits.
         let last = lock(&self.last).clone();
         if !last.is_empty() && last.end == offset {
-            self.supply.note_reader_moved(last.start, offset);
+            self.supply.readers.note_moved(last.start, offset);
         }
         let found = self.sought(fetcher, offset).await;
         if let Ok(Found::Bytes(stretch)) = &found {
@@ -297,6 +297,7 @@ impl Subscription {
     /// asked.
     async fn landed(&self, run: watch::Receiver<Progress>, offset: u64, is_own: bool) -> Option<End> {
         if !is_own {
+            self.supply.note_wanted(offset);
             *lock(&self.joined) = Some(run.clone());
         }
         let end = landing(run.clone(), offset).await;
@@ -378,9 +379,13 @@ impl Subscription {
                 return;
             }
             ahead.bytes = ahead.bytes.saturating_mul(2).min(self.most(fetcher));
+            let (from, wanted) = (ahead.until.max(next), self.until.min(self.supply.layout().length));
+            if from >= wanted {
+                return;
+            }
             // The last piece may have been a short one.
-            let from = self.supply.layout().piece_start(ahead.until.max(next));
-            (from, self.end_of(next.saturating_add(ahead.bytes), self.until))
+            let from = self.supply.layout().piece_start(from);
+            (from, self.end_of(next.saturating_add(ahead.bytes), wanted))
         };
         if from >= until {
             return;

@@ -23,7 +23,7 @@ use crate::{
         },
     },
     error::BoxError,
-    format::manifest::{Layout, Manifest},
+    format::{layout::Layout, manifest::Manifest},
     semantics::{
         cache_status::Refusal,
         partial::{further, Further, Part},
@@ -170,9 +170,7 @@ impl Slice {
             Poured::All | Poured::HandedOver => Ok(pour.landed()),
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Deserted => Err(End::Stopped),
-            Poured::Stopped(_, in_hand) => {
-                Err(End::Unstored(Stretch { start: pour.at(), bytes: in_hand }))
-            }
+            Poured::Stopped(_, in_hand) => Err(End::Unstored(Stretch { start: pour.at(), bytes: in_hand })),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! Pours an inner body into the store: chunk by chunk, and in pieces of a chunk where somebody waits for the first bytes.
 
-use std::{future::pending, ops::Range, sync::Arc, time::Duration};
+use std::{
+    future::{pending, Future},
+    ops::Range,
+    sync::{atomic::Ordering, Arc},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::time::Instant;
+use tokio::time::{sleep_until, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
@@ -20,7 +25,7 @@ use crate::{
         },
     },
     error::{BoxError, Error},
-    format::{key::Generation, manifest::Layout},
+    format::{key::Generation, layout::Layout},
     futures::{race, Raced},
     semantics::cache_status::Refusal,
     settings::Abandon,
@@ -89,6 +94,8 @@ pub(crate) enum Audience<'a> {
     /// Clients to come.
     Later,
     Run(&'a Running),
+    /// Clients that are about to wait for a run, by this moment at the latest.
+    Soon(&'a Running, Instant),
 }
 
 /// Who can read the bytes of a chunk that is under way.
@@ -191,10 +198,8 @@ where
             self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.landed));
             let since = self.landed.saturating_sub(self.left_at.unwrap_or(self.landed));
             let paced = self.pace == Pace::OfReaders;
-            if let (true, Some(run)) = (paced, run) {
-                run.supply().slow_down();
-                let lead = self.engine.config.lead(self.layout.chunk_size);
-                let near = run.supply().reader_near(self.bytes.start, lead);
+            if let Some(run) = run {
+                let near = self.reader_near(run, audience);
                 let leaving = audience.leaves(self.landed, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return self.deserted(reading).await;
@@ -236,6 +241,32 @@ where
             }
         }
         Poured::All
+    }
+
+    /// Waits until a reader is near enough for the pour to go on.
+    fn reader_near<'r>(
+        &self,
+        run: &'r Running,
+        audience: &Audience<'_>,
+    ) -> impl Future<Output = ()> + use<'r, B> {
+        let (config, supply, at) = (&self.engine.config, run.supply(), self.bytes.start);
+        let is_paced = self.pace == Pace::OfReaders;
+        // A client that reads for an hour must not keep others from their fills. Slices have an end.
+        let follows = matches!(audience, Audience::Flight(..)) && supply.gives_parts.load(Ordering::Relaxed);
+        let (lead, most) = (config.lead(self.layout.chunk_size), config.read_ahead);
+        if is_paced {
+            supply.readers.slow_the_fill_down();
+        }
+        if let (true, Some(share)) = (follows, &self.share) {
+            share.leave_place();
+        }
+        async move {
+            if is_paced {
+                supply.readers.near(at, lead).await;
+            } else if follows {
+                supply.readers.follow(at, most).await;
+            }
+        }
     }
 
     /// Stores the bytes of the chunk under way, all that this pour is to bring of it: as a chunk, or as pieces if the pour
@@ -295,7 +326,8 @@ where
 
     /// When the bytes of the chunk under way are to land.
     fn landing(&self, reading: Reading<'_>) -> Option<Landing> {
-        if matches!(reading, Reading::Nobody) || self.share.is_none() {
+        // Where room is scarce, pieces beside their chunk would take more of it.
+        if matches!(reading, Reading::Nobody) || self.share.is_none() || self.pace == Pace::OfReaders {
             return None;
         }
         let within = |offset: u64| usize::try_from(offset - self.bytes.start).unwrap_or(usize::MAX);
@@ -337,10 +369,11 @@ where
         self.layout.piece_start(self.landed.max(self.bytes.start)).max(self.bytes.start)
     }
 
-    /// Lands what has come, after the last client has left: the next one may want it.
+    /// Lands what has come, after the last client has left: the next one may want it. Without a length it is of no use.
     async fn deserted(&mut self, reading: Reading<'_>) -> Poured {
         let length = u64::try_from(self.body.under_way().len()).unwrap_or(u64::MAX);
-        if self.landing(reading).is_some() && self.bytes.start.saturating_add(length) > self.landed {
+        let is_of_use = self.complete.is_some() && self.landing(reading).is_some();
+        if is_of_use && self.bytes.start.saturating_add(length) > self.landed {
             self.land(reading).await;
         }
         Poured::Deserted
@@ -393,6 +426,10 @@ impl Audience<'_> {
                 permit.deserted().await;
             }
             Self::Run(run) => run.deserted().await,
+            Self::Soon(run, by) => {
+                sleep_until(*by).await;
+                run.deserted().await;
+            }
             Self::Flight(..) | Self::Later => pending().await,
         }
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
-    format::{key::Generation, manifest::Layout},
+    format::{key::Generation, layout::Layout},
     semantics::{
         cache_status::Refusal,
         fields::stored_fields,
@@ -73,7 +73,7 @@ impl FillTask {
         }
         // A response that is read while it comes needs room only for the chunks between the pour and its readers.
         let is_read = config.fill != Mode::Whole && self.purpose == Purpose::Client;
-        let ahead = || weight(size.saturating_mul(config.lead(self.chunk_size()).saturating_add(1)));
+        let ahead = || weight(config.lead(self.chunk_size()).saturating_add(size));
         if is_read && self.share.promise(ahead()) {
             return Ok(false);
         }

@@ -24,7 +24,8 @@ use crate::{
     },
     format::{
         key::{commit_key, Generation, SelectingField, Slot},
-        manifest::{Layout, Manifest, Record, Tagged, Variants},
+        layout::Layout,
+        manifest::{Manifest, Record, Tagged, Variants},
     },
     semantics::{
         cache_status::Refusal,

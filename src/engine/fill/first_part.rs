@@ -7,7 +7,6 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
-use tokio::time::sleep;
 use tower_service::Service;
 
 use super::{
@@ -17,6 +16,7 @@ use super::{
     task::FillTask,
 };
 use crate::{
+    clock::moment,
     engine::{
         config::lead,
         fetch::{
@@ -35,7 +35,7 @@ use crate::{
     error::BoxError,
     format::{
         key::Generation,
-        manifest::{Layout, PIECE_SIZE},
+        layout::{Layout, PIECE_SIZE},
     },
     semantics::{
         cache_status::Refusal,
@@ -85,8 +85,10 @@ impl FillTask {
                 Judged::Whole(response)
             }
             // The answer may be one to the range that the fill asked for, and the client did not.
-            (_, Some(_)) => {
-                self.remember_partless(response.headers());
+            (status, Some(_)) => {
+                if !is_passing(status) {
+                    self.remember_partless(response.headers());
+                }
                 Judged::Unsatisfied
             }
         }
@@ -150,7 +152,8 @@ impl FillTask {
             Ok(pour) => pour,
             Err(refusal) => return refuse(refusal, permit),
         };
-        let Opening { draft, running, .. } = opening;
+        let Opening { mut draft, bytes, running, .. } = opening;
+        draft.sparse = bytes.start > 0 || pour.landed() < part.complete;
         if let Err(refusal) = self.commit(&draft, &permit).await {
             return refuse(refusal, permit);
         }
@@ -178,8 +181,7 @@ impl FillTask {
         let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
         let headers = stored_fields(fields, &self.withheld(fields), exchange.received);
-        let sparse = bytes != (0..part.complete);
-        let draft = Draft { sparse, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
+        let draft = Draft { sparse: true, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
         let manifest = self.manifest(&draft)?;
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour_part(bytes.clone());
@@ -241,6 +243,17 @@ impl FillTask {
     }
 }
 
+/// Whether the status tells of a trouble that is soon over, and not of ranges.
+fn is_passing(status: StatusCode) -> bool {
+    let statuses = [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    statuses.contains(&status)
+}
+
 /// An answer that is the first part of a stored response.
 pub(super) struct FirstPart<B> {
     response: Response<B>,
@@ -264,13 +277,11 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    // The requests that waited for the first bytes are about to look for them.
-    let held = running.progress.subscribe();
-    tokio::spawn(async move {
-        sleep(GRACE).await;
-        drop(held);
-    });
-    let end = match pour.all(&Audience::Run(&running), Some(&running)).await {
+    let audience = match moment().checked_add(GRACE) {
+        Some(by) => Audience::Soon(&running, by),
+        None => Audience::Run(&running),
+    };
+    let end = match pour.all(&audience, Some(&running)).await {
         Poured::All | Poured::HandedOver => End::Done,
         Poured::Stopped(refusal, bytes) if refusal != Refusal::InnerStalled => {
             End::Unstored(Stretch { start: pour.at(), bytes })
@@ -280,5 +291,5 @@ where
     running.end(end);
 }
 
-/// How long the rest of a first part is stored for clients to come.
+/// How long the rest of a first part is stored for the requests that waited for its first bytes, and look for them now.
 const GRACE: Duration = Duration::from_millis(500);

@@ -30,7 +30,7 @@ use crate::{
     },
     format::{
         key::Generation,
-        manifest::{Layout, PIECE_SIZE},
+        layout::{Layout, PIECE_SIZE},
     },
     futures::{race, Raced},
     semantics::{

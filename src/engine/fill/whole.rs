@@ -32,7 +32,7 @@ use crate::{
         },
     },
     error::BoxError,
-    format::{key::Generation, manifest::Layout},
+    format::{key::Generation, layout::Layout},
     semantics::{
         cache_status::Refusal,
         etag::has_validator,
@@ -125,7 +125,20 @@ where
             && length.is_some()
             && gives_parts(&parts.headers)
             && !matches!(fill.stored, Prior::Stale(_));
-        Self { fill, permit, parts, draft, pour, binding, length, tags, withheld, can_hand_over, is_read, running }
+        Self {
+            fill,
+            permit,
+            parts,
+            draft,
+            pour,
+            binding,
+            length,
+            tags,
+            withheld,
+            can_hand_over,
+            is_read,
+            running,
+        }
     }
 
     /// Pours the body. If the body dies, another answer brings the rest.
@@ -197,7 +210,7 @@ where
         running.landed(self.pour.landed(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
         if self.pour.pace == Pace::OfReaders {
-            supply.slow_down();
+            supply.readers.slow_the_fill_down();
         }
         let mut entry = Entry::of(&engine.config.policy, manifest, target.primary.clone(), Bytes::new());
         entry.pouring = Some(supply);

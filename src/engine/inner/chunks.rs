@@ -28,6 +28,8 @@ pub(crate) struct InnerBody<B> {
     payload: BytesMut,
     /// When the first of them came that have not landed, if somebody waits for them to land.
     waiting_since: Option<Instant>,
+    /// When the last of them came, if the wait for more was interrupted.
+    heard_at: Option<Instant>,
     trailers: Option<HeaderMap>,
     ended: bool,
     expected: Option<u64>,
@@ -45,6 +47,7 @@ where
             leftover: Bytes::new(),
             payload: BytesMut::new(),
             waiting_since: None,
+            heard_at: None,
             trailers: None,
             ended: false,
             expected,
@@ -78,13 +81,15 @@ where
         limit: Duration,
         landing: Option<Landing>,
     ) -> Result<Collected, Error> {
+        let mut heard_at = self.heard_at.take().unwrap_or_else(moment);
         while self.payload.len() < size {
             let due = landing.and_then(|landing| landing.due(self.payload.len(), self.waiting_since));
             if due.is_some_and(|due| due <= moment()) {
+                self.heard_at = Some(heard_at);
                 return Ok(Collected::Due);
             }
             let most = size - self.payload.len();
-            let silence = moment().checked_add(limit);
+            let silence = heard_at.checked_add(limit);
             let until = [due, silence].into_iter().flatten().min();
             let polled = poll_fn(|cx| self.poll_data(cx, most));
             let data = match until {
@@ -93,6 +98,7 @@ where
             };
             let Ok(data) = data else {
                 if due.is_some() && until == due {
+                    self.heard_at = Some(heard_at);
                     return Ok(Collected::Due);
                 }
                 self.waiting_since = None;
@@ -105,6 +111,7 @@ where
                 let room = self.expected_after(&data).map_or(size, |bytes| bytes.min(size));
                 self.payload.reserve(room + TRAILER);
             }
+            heard_at = moment();
             if landing.is_some() {
                 self.waiting_since.get_or_insert_with(moment);
             }

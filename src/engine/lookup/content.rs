@@ -8,11 +8,7 @@ use http::{header, request, Method, StatusCode};
 
 use crate::{
     engine::state::{entry::Entry, Engine},
-    format::{
-        chunk::ChunkName,
-        key::boundary,
-        manifest::Manifest,
-    },
+    format::{chunk::ChunkName, key::boundary, manifest::Manifest},
     semantics::{
         etag::Validators,
         multipart::Multipart,

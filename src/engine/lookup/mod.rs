@@ -204,7 +204,8 @@ mod tests {
         engine::state::Engine,
         format::{
             key::{CacheKey, Generation},
-            manifest::{Layout, Manifest, Variants},
+            layout::Layout,
+            manifest::{Manifest, Variants},
         },
         semantics::freshness::{ByUri, Exchange},
         store::MokaStore,

@@ -76,7 +76,7 @@ impl Miss {
                 // RFC 9110 §14.1.2: the length decides which bytes an open range or a suffix selects.
                 let bytes = certain_from(&request.headers)?;
                 // A paced fill moves only as it is read, and a request that just waits must not move it.
-                match race(supply.wait_for_bytes(bytes), supply.paced()).await {
+                match race(supply.wait_for_bytes(bytes), supply.readers.have_slowed_the_fill_down()).await {
                     Raced::First(()) => {}
                     Raced::Second(()) => return None,
                 }

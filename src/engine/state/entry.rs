@@ -12,7 +12,8 @@ use super::{
 use crate::{
     format::{
         key::{CacheKey, Generation, SelectingField, Slot},
-        manifest::{Layout, Manifest, Variants},
+        layout::Layout,
+        manifest::{Manifest, Variants},
     },
     policy::Policy,
     semantics::{

@@ -253,7 +253,7 @@ pub(crate) type CommitLock = Arc<tokio::sync::Mutex<()>>;
 pub(crate) async fn paced(mut follower: Follower) {
     if let Some(entry) = follower.pouring().await {
         if let Some(supply) = &entry.pouring {
-            return supply.paced().await;
+            return supply.readers.have_slowed_the_fill_down().await;
         }
     }
     pending::<()>().await;

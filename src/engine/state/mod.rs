@@ -5,6 +5,7 @@ pub(crate) mod entry;
 pub(crate) mod flight;
 pub(crate) mod lease;
 pub(crate) mod memo;
+pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod remote_refresh;
 pub(crate) mod run;

@@ -24,7 +24,8 @@ use crate::{
         chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
         invalidation,
         key::{chunk_key, invalidation_key, piece_key, Generation, Slot},
-        manifest::{Layout, Record},
+        layout::Layout,
+        manifest::Record,
     },
     store::{within, Breaker, ErasedStore, Failure, Lease},
 };
@@ -139,7 +140,7 @@ impl Records {
     }
 
     async fn piece(&self, name: PieceName) -> Result<Bytes, Error> {
-        let key = piece_key(name);
+        let key = piece_key(name.generation, name.index, name.number);
         let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| {
             self.damaged.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +150,7 @@ impl Records {
 
     /// Puts one piece of a chunk, or more of one that was put before.
     pub(crate) async fn put_piece(&self, name: PieceName, bytes: &[u8]) -> Result<(), Error> {
-        let key = piece_key(name);
+        let key = piece_key(name.generation, name.index, name.number);
         let mut payload = BytesMut::with_capacity(bytes.len() + TRAILER);
         payload.extend_from_slice(bytes);
         let record = chunk::seal_piece(payload, name, self.checksum());
@@ -160,7 +161,8 @@ impl Records {
     pub(crate) async fn remove_pieces(&self, layout: Layout, bytes: Range<u64>) {
         let mut offset = bytes.start;
         while offset < bytes.end {
-            let key = piece_key(layout.piece(offset));
+            let PieceName { generation, index, number, .. } = layout.piece(offset);
+            let key = piece_key(generation, index, number);
             // A piece that stays is of no harm: it has the same bytes as its chunk.
             let _ = self.call(|store| store.remove(&key)).await;
             offset = layout.piece_end(offset.saturating_add(1));
@@ -169,7 +171,8 @@ impl Records {
 
     /// Puts the pieces of a chunk together, if all of them are stored. `bytes` is the range of that chunk.
     pub(crate) async fn join_pieces(&self, layout: Layout, bytes: Range<u64>) {
-        let mut payload = BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or_default());
+        let mut payload =
+            BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or_default());
         let mut offset = bytes.start;
         while offset < bytes.end {
             let Ok(piece) = self.piece(layout.piece(offset)).await else {

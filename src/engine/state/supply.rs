@@ -16,13 +16,17 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{watch, Notify};
 
-use super::run::{End, Kind, Progress, Run};
+use super::{
+    readers::Readers,
+    run::{End, Kind, Progress, Run},
+};
 use crate::{
     clock::moment,
     engine::config::{lead, Config},
     format::{
         key::Generation,
-        manifest::{Layout, Manifest, PIECE_SIZE},
+        layout::{Layout, PIECE_SIZE},
+        manifest::Manifest,
     },
     semantics::partial::Binding,
     sync::lock,
@@ -90,10 +94,8 @@ pub(crate) struct Supply {
     withheld: HeaderMap,
     /// How many bytes from the start are in the store, while the length of the body is not known.
     poured: watch::Sender<u64>,
-    /// The farthest byte that readers have reached by reading on.
-    farthest: watch::Sender<u64>,
-    /// Whether the fill goes no faster than its readers.
-    paced: watch::Sender<bool>,
+    /// How far the readers have come.
+    pub(crate) readers: Readers,
     state: Mutex<State>,
     /// Notified when a run has ended, so another one may begin.
     pub(crate) turn: Notify,
@@ -144,8 +146,7 @@ impl Supply {
             holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
-            farthest: watch::Sender::new(0),
-            paced: watch::Sender::new(false),
+            readers: Readers::default(),
             state: Mutex::default(),
             turn: Notify::new(),
         }
@@ -209,23 +210,13 @@ impl Supply {
         self.handed_over.load(Ordering::Relaxed)
     }
 
-    /// Notes that a reader has got the bytes from `from` to `offset`, and goes on. The farthest byte moves no farther than
-    /// the reader did: a reader that began far ahead must not speed the fill up by a leap.
-    pub(crate) fn note_reader_moved(&self, from: u64, offset: u64) {
-        self.farthest.send_if_modified(|farthest| {
-            let reached = offset.min(farthest.saturating_add(offset.saturating_sub(from)));
-            let is_farther = reached > *farthest;
-            *farthest = reached.max(*farthest);
-            is_farther
-        });
-    }
-
     /// Whether nobody can tell when the byte at `offset` comes, because the fill goes no faster than its readers and
     /// none of them is near.
     pub(crate) fn is_out_of_reach(&self, offset: u64) -> bool {
         let chunk_size = self.manifest.layout.chunk_size;
-        let reach = self.farthest.borrow().saturating_add(lead(self.supplies.max_lead, chunk_size));
-        *self.paced.borrow() && self.manifest.layout.chunk_around(offset).start > reach
+        let lead = lead(self.supplies.max_lead, chunk_size);
+        !self.gives_parts.load(Ordering::Relaxed)
+            && self.readers.are_out_of_reach(self.manifest.layout.chunk_around(offset).start, lead)
     }
 
     /// Whether a run of its own brings the byte at `offset` sooner than the run that is to bring it: that run is far
@@ -240,7 +231,8 @@ impl Supply {
         };
         let next = run.progress.borrow().next;
         let distance = offset.saturating_sub(next);
-        let (came, elapsed) = (next.saturating_sub(run.bytes.start), moment().saturating_duration_since(run.began));
+        let (came, elapsed) =
+            (next.saturating_sub(run.bytes.start), moment().saturating_duration_since(run.began));
         if distance <= PIECE_SIZE {
             return false;
         }
@@ -254,21 +246,11 @@ impl Supply {
         until_then > answered.saturating_add(LEAST_GAIN).as_nanos()
     }
 
-    /// Records that the fill goes no faster than its readers from now on.
-    pub(crate) fn slow_down(&self) {
-        self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
-    }
-
-    /// Waits until the fill goes no faster than its readers. From then on, a request that does not read waits in
-    /// vain.
-    pub(crate) async fn paced(&self) {
-        let _ = self.paced.subscribe().wait_for(|paced| *paced).await;
-    }
-
-    /// Waits until some reader is no more than `ahead` bytes before `offset`.
-    pub(crate) async fn reader_near(&self, offset: u64, ahead: u64) {
-        let mut farthest = self.farthest.subscribe();
-        let _ = farthest.wait_for(|farthest| offset <= farthest.saturating_add(ahead)).await;
+    /// Records that a reader waits for the byte at `offset` of a run that is near.
+    pub(crate) fn note_wanted(&self, offset: u64) {
+        if self.gives_parts.load(Ordering::Relaxed) {
+            self.readers.note_wanted(offset);
+        }
     }
 
     /// Opens the run of a fill that brings the whole body.

@@ -253,7 +253,8 @@ mod tests {
         error::BoxError,
         format::{
             key::{CacheKey, Generation},
-            manifest::{Layout, Manifest, Record},
+            layout::Layout,
+            manifest::{Manifest, Record},
         },
         semantics::{
             cache_control::RequestDirectives,

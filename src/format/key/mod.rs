@@ -10,7 +10,6 @@ use std::{
 use http::header::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::chunk::PieceName;
 use crate::semantics::{multipart::Boundary, vary::selecting_value};
 
 /// The boundary between the parts of an answer from this generation: the same in each of its answers.
@@ -157,10 +156,10 @@ pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
 }
 
 /// The store's key of one piece of a chunk.
-pub(crate) fn piece_key(name: PieceName) -> String {
-    let mut key = chunk_key(name.generation, name.index);
+pub(crate) fn piece_key(generation: Generation, index: u64, number: u16) -> String {
+    let mut key = chunk_key(generation, index);
     // Writing to a String does not fail.
-    let _ = write!(key, ".{}", name.number);
+    let _ = write!(key, ".{number}");
     key
 }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 use tower_video_cache::{
-    BoxError, ChunkSize, FaultStore, Lease, ManualClock, MokaStore, Store, VideoCacheLayer,
+    BoxError, ChunkSize, FaultStore, Fill, Lease, ManualClock, MokaStore, Store, VideoCacheLayer,
 };
 
 use super::{noon, Inner, Rig, CHUNK};
