@@ -12,7 +12,6 @@ use super::{
     state::{
         entry::{Accepted, Entry, Target},
         records::Waited,
-        supply::binding,
         Engine,
     },
 };
@@ -129,7 +128,7 @@ impl Engine {
         // another fill with.
         let primary = Slot::primary(&manifest.key);
         if manifest.sparse
-            && binding(manifest).is_some()
+            && manifest.binding().is_some()
             && self.partless.recall(&primary, &request.headers, now).is_none()
         {
             return true;

@@ -27,7 +27,10 @@ use super::{
     key::{CacheKey, Generation, SelectingField, Slot},
     layout::Layout,
 };
-use crate::semantics::freshness::{ByUri, Exchange};
+use crate::semantics::{
+    freshness::{ByUri, Exchange},
+    partial::Binding,
+};
 
 /// A record in the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,17 @@ pub(crate) struct Manifest {
     pub(crate) withdrawn: bool,
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
+}
+
+impl Manifest {
+    /// Binds further parts to the stored response, by the strong validator that the response had when its bytes came. A
+    /// response without one has a digest instead. If its date became strong with time, that proves nothing about its
+    /// bytes.
+    pub(crate) fn binding(&self) -> Option<Binding> {
+        // RFC 9110 §14.2: only a 200 has parts.
+        let is_bound = self.status == StatusCode::OK && !self.own_etag && self.digest.is_none();
+        is_bound.then(|| Binding::of(&self.headers)).flatten()
+    }
 }
 
 /// The sets of request fields that tell the variants of one key apart, the latest first.

@@ -12,10 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     engine::{
-        fetch::{
-            demand::{Demand, Found},
-            fetcher::Fetch,
-        },
+        fetch::{demand::Demand, fetcher::Fetch, subscription::Found},
         lookup::prefetch::Prefetched,
         state::{
             entry::Entry,

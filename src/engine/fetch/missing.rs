@@ -14,6 +14,7 @@ use super::pour::{pause, Audience, Pour, Poured};
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
+        config::lead,
         inner::{chunks::InnerBody, Inner},
         state::Engine,
         state::{
@@ -83,15 +84,9 @@ impl Slice {
         let mut failures = 0;
         while !missing.is_empty() {
             match self.part(engine, inner, &asked, &missing).await {
-                Ok(next) => {
-                    let before = missing.start;
-                    // Another run may have begun within this one.
-                    missing = next..missing.end.min(self.running.limit());
-                    // The answer had fewer bytes than a piece. Such an answer would be asked for without end.
-                    if next == before && !missing.is_empty() {
-                        return End::NoParts;
-                    }
-                }
+                Ok(next) if next > missing.start => missing.start = next,
+                // The answer had fewer bytes than a piece. Such an answer would be asked for without end.
+                Ok(_) => return End::NoParts,
                 Err(End::Failed) if failures < config.resumes => {
                     sleep(pause(config.resume_pause, failures)).await;
                     failures += 1;
@@ -109,7 +104,18 @@ impl Slice {
     async fn missing(&self, engine: &Engine) -> Range<u64> {
         let layout = self.running.supply.layout();
         let mut end = self.bytes.start;
+        // A run that follows its readers looks for more stored chunks as it comes to them.
+        let most = match (self.running.follows, self.running.supply.manifest.sparse) {
+            (false, _) => u64::MAX,
+            (true, true) => 1,
+            (true, false) => CHUNKS_AHEAD,
+        };
+        let mut looks = 0;
         while end < self.bytes.end {
+            if looks == most {
+                return self.bytes.clone();
+            }
+            looks += 1;
             let (index, _) = layout.locate(end);
             match engine.records.chunk(layout.chunk(index)).await {
                 Ok(_) => break,
@@ -160,14 +166,22 @@ impl Slice {
         }
         self.running.mark_called();
         let bytes = missing.start..whole_pieces(part, layout);
-        let weight = part.range.length().saturating_add(CHUNK_OVERHEAD);
+        // A run that follows its readers is no farther ahead of them than the read-ahead.
+        let ahead = if self.running.follows {
+            lead(engine.config.read_ahead, layout.chunk_size).saturating_add(layout.chunk_size.into())
+        } else {
+            u64::MAX
+        };
+        let weight = part.range.length().min(ahead).saturating_add(CHUNK_OVERHEAD);
         let body = InnerBody::new(body, Some(part.range.length()));
         let share = engine.budget.share(self.running.waited_for());
         let share = share.promise(weight).then_some(share);
         let mut pour = Pour::new(engine, layout.generation, layout.chunk_size, body, share)
             .of(bytes.clone(), Some(part.complete));
+        pour.skips = self.running.follows;
         match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
-            Poured::All | Poured::HandedOver => Ok(pour.landed()),
+            Poured::All => Ok(pour.landed()),
+            Poured::Met => Err(End::Done),
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Deserted => Err(End::Stopped),
             Poured::Stopped(_, in_hand) => Err(End::Unstored(Stretch { start: pour.at(), bytes: in_hand })),
@@ -185,3 +199,6 @@ pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
         layout.piece_start(end)
     }
 }
+
+/// How many chunks of a response that was stored as a whole are looked for before a lost one is fetched again.
+const CHUNKS_AHEAD: u64 = 8;

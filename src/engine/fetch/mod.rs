@@ -4,3 +4,4 @@ pub(crate) mod demand;
 pub(crate) mod fetcher;
 pub(crate) mod missing;
 pub(crate) mod pour;
+pub(crate) mod subscription;

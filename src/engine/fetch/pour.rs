@@ -3,7 +3,7 @@
 use std::{
     future::{pending, Future},
     ops::Range,
-    sync::{atomic::Ordering, Arc},
+    sync::Arc,
     time::Duration,
 };
 
@@ -45,6 +45,10 @@ pub(crate) struct Pour<B> {
     landed: u64,
     /// No piece is landed before this moment.
     not_before: Instant,
+    /// The offset of the first byte.
+    began: u64,
+    /// Whether the pour ends before a chunk that an earlier run has stored.
+    pub(crate) skips: bool,
     ended: bool,
     pub(crate) body: InnerBody<B>,
     /// The share with the bytes promised to the store. Without a share, the pour puts no chunk.
@@ -80,8 +84,8 @@ pub(crate) enum Poured {
     Broken(Refusal),
     /// The pour gave up: no client was left to wait for it, or its share went to another fill.
     Deserted,
-    /// The next bytes are those of another run.
-    HandedOver,
+    /// The next chunk was stored by an earlier run.
+    Met,
     /// Storing stopped at these bytes of the chunk under way, which did not get into the store.
     Stopped(Refusal, Bytes),
 }
@@ -136,6 +140,8 @@ where
             complete: None,
             landed: 0,
             not_before: moment(),
+            began: 0,
+            skips: false,
             ended: false,
             body,
             share,
@@ -171,7 +177,7 @@ where
     /// Tells the pour which bytes the body has, and how long the whole is. The bytes begin with a piece.
     pub(crate) fn of(mut self, bytes: Range<u64>, complete: Option<u64>) -> Self {
         self.layout.length = bytes.start;
-        (self.landed, self.promised) = (bytes.start, bytes.start);
+        (self.began, self.landed, self.promised) = (bytes.start, bytes.start, bytes.start);
         (self.bytes, self.complete) = (bytes, complete);
         self
     }
@@ -191,15 +197,20 @@ where
         let share = self.share.clone();
         let run = reading.run();
         while !self.ended {
-            let limit = run.map_or(u64::MAX, Running::limit).min(self.bytes.end);
-            if self.landed.max(self.bytes.start) >= limit {
-                return if limit < self.bytes.end { Poured::HandedOver } else { Poured::All };
+            if self.bytes.is_empty() {
+                return Poured::All;
+            }
+            if self.skips
+                && self.landed > self.began
+                && is_stored(&self.engine.records, self.whole(), self.at()).await
+            {
+                return Poured::Met;
             }
             self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.landed));
             let since = self.landed.saturating_sub(self.left_at.unwrap_or(self.landed));
             let paced = self.pace == Pace::OfReaders;
             if let Some(run) = run {
-                let near = self.reader_near(run, audience);
+                let near = self.reader_near(run);
                 let leaving = audience.leaves(self.landed, since, paced);
                 if let Raced::Second(_) = race(near, race(leaving, yielded(share.as_ref()))).await {
                     return self.deserted(reading).await;
@@ -211,7 +222,8 @@ where
             let leaving = race(leaving, yielded(share.as_ref()));
             // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
             let chunk_end = self.layout.chunk_around(self.bytes.start).end;
-            let size = usize::try_from(chunk_end.min(limit) - self.bytes.start).unwrap_or(usize::MAX);
+            let size =
+                usize::try_from(chunk_end.min(self.bytes.end) - self.bytes.start).unwrap_or(usize::MAX);
             let (silence, landing) = (self.engine.config.idle_limit, self.landing(reading));
             let collected = race(leaving, self.body.chunk(size, silence, landing)).await;
             let payload = match collected {
@@ -244,29 +256,29 @@ where
     }
 
     /// Waits until a reader is near enough for the pour to go on.
-    fn reader_near<'r>(
-        &self,
-        run: &'r Running,
-        audience: &Audience<'_>,
-    ) -> impl Future<Output = ()> + use<'r, B> {
+    fn reader_near<'r>(&self, run: &'r Running) -> impl Future<Output = ()> + use<'r, B> {
         let (config, supply, at) = (&self.engine.config, run.supply(), self.bytes.start);
-        let is_paced = self.pace == Pace::OfReaders;
-        // A client that reads for an hour must not keep others from their fills. Slices have an end.
-        let follows = matches!(audience, Audience::Flight(..)) && supply.gives_parts.load(Ordering::Relaxed);
         let (lead, most) = (config.lead(self.layout.chunk_size), config.read_ahead);
+        let is_paced = self.pace == Pace::OfReaders;
         if is_paced {
             supply.readers.slow_the_fill_down();
         }
-        if let (true, Some(share)) = (follows, &self.share) {
+        if let (true, Some(share)) = (run.follows, &self.share) {
+            // A client that reads for an hour must not keep others from their fills.
             share.leave_place();
         }
         async move {
             if is_paced {
                 supply.readers.near(at, lead).await;
-            } else if follows {
-                supply.readers.follow(at, most).await;
+            } else if run.follows {
+                run.reader_follows(at, most).await;
             }
         }
+    }
+
+    /// The layout of the whole body, as far as it is known.
+    fn whole(&self) -> Layout {
+        Layout { length: self.complete.unwrap_or(u64::MAX), ..self.layout }
     }
 
     /// Stores the bytes of the chunk under way, all that this pour is to bring of it: as a chunk, or as pieces if the pour
@@ -455,6 +467,12 @@ pub(crate) fn broken_by(error: &Error) -> Refusal {
 /// How long to wait after so many earlier `failures`: twice as long each time.
 pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(failures))
+}
+
+/// Whether the chunk that begins at `offset` is stored; no, if none begins there.
+async fn is_stored(records: &Records, layout: Layout, offset: u64) -> bool {
+    let (index, within) = layout.locate(offset);
+    within == 0 && records.chunk(layout.chunk(index)).await.is_ok()
 }
 
 /// Puts `bytes`, which begin with a piece at `offset`, as pieces. A piece that was put before it was full is put anew.

@@ -17,9 +17,10 @@ use super::{
 use crate::{
     engine::{
         fetch::{
-            demand::{Demand, Found, Missing},
+            demand::Demand,
             fetcher::Fetcher,
             pour::Audience,
+            subscription::{Found, Missing},
         },
         inner::Inner,
         state::{

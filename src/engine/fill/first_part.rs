@@ -45,6 +45,7 @@ use crate::{
         range::ByteRange,
         storable::storable,
     },
+    settings::Mode,
 };
 
 /// The judgement of a fill about an answer.
@@ -176,7 +177,9 @@ impl FillTask {
         let mut bytes = self.pieces(part);
         // No client wants more than the read-ahead yet, however much came. A window may begin a piece before that.
         let most = lead(self.engine.config.read_ahead, chunk_size).saturating_add(PIECE_SIZE);
-        bytes.end = bytes.end.min(bytes.start.saturating_add(most));
+        if self.engine.config.fill != Mode::Auto {
+            bytes.end = bytes.end.min(bytes.start.saturating_add(most));
+        }
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
@@ -188,7 +191,10 @@ impl FillTask {
         let (flight, run) = (permit.waited_for(), running.waited_for());
         // The part has a share of its own: it goes on after the fill, without a place among the fills.
         let share = self.engine.budget.share(move || flight() || run());
-        if !share.promise(part.range.length().saturating_add(weight)) {
+        // A run that follows its readers is no farther ahead of them than the read-ahead.
+        let ahead = if running.follows { most.saturating_add(chunk_size.into()) } else { u64::MAX };
+        let weight = part.range.length().saturating_add(weight).min(ahead);
+        if !share.promise(weight) {
             return Err(Refusal::NoRoom);
         }
         Ok(Opening { draft, bytes, running, share })
@@ -221,7 +227,7 @@ impl FillTask {
         let (binding, mut failures) = (Binding::of(&draft.headers), 0);
         loop {
             let refusal = match pour.first(&Audience::Later).await {
-                Poured::All | Poured::HandedOver => {
+                Poured::All | Poured::Met => {
                     running.landed(pour.landed(), pour.layout().length);
                     return Ok(pour);
                 }
@@ -282,7 +288,7 @@ where
         None => Audience::Run(&running),
     };
     let end = match pour.all(&audience, Some(&running)).await {
-        Poured::All | Poured::HandedOver => End::Done,
+        Poured::All | Poured::Met => End::Done,
         Poured::Stopped(refusal, bytes) if refusal != Refusal::InnerStalled => {
             End::Unstored(Stretch { start: pour.at(), bytes })
         }

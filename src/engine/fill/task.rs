@@ -17,7 +17,7 @@ use super::{
 use crate::{
     engine::{
         config::lead,
-        fetch::demand::FIRST_STEP,
+        fetch::subscription::FIRST_STEP,
         inner::Inner,
         state::{
             budget::Share,
@@ -206,7 +206,14 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
     // A client with an open range may leave soon, so the fill begins with one chunk.
     let step = u64::from(chunk_size).min(FIRST_STEP);
     let until = layout.chunk_around(start.saturating_add(step - 1)).end;
-    let end = end.map_or(until, |end| layout.piece_end(end)).min(start.saturating_add(most));
-    let end = end.min(u64::MAX - 1);
+    let end = match (config.fill, end) {
+        // The fill brings no more of it than its readers are about to read.
+        (Mode::Auto, None) => u64::MAX,
+        (Mode::Auto, Some(end)) => layout.piece_end(end),
+        (_, end) => {
+            let end = end.map_or(until, |end| layout.piece_end(end)).min(start.saturating_add(most));
+            end.min(u64::MAX - 1)
+        }
+    };
     (start < end).then_some(Window::Bytes(ByteRange { start, end }))
 }

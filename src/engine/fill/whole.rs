@@ -223,13 +223,7 @@ where
         match poured {
             Poured::All => self.finish().await,
             Poured::Broken(refusal) => self.give_up(refusal).await,
-            Poured::Deserted => self.abandon(End::Stopped).await,
-            Poured::HandedOver => {
-                if let Some(running) = &self.running {
-                    running.supply().hand_over();
-                }
-                self.abandon(End::Done).await
-            }
+            Poured::Deserted | Poured::Met => self.abandon().await,
             Poured::Stopped(refusal, in_hand) => self.stop(refusal, in_hand).await,
         }
     }
@@ -274,12 +268,12 @@ where
         self.fill.broken(self.parts.status, refusal, self.permit)
     }
 
-    /// Keeps the stored bytes of a body whose rest no request waits for, or other runs bring, if they are of use.
-    async fn abandon<E>(mut self, end: End) -> Delivery<B, E> {
+    /// Keeps the stored bytes of a body whose rest no request waits for, if they are of use.
+    async fn abandon<E>(mut self) -> Delivery<B, E> {
         let generation = self.draft.layout.generation;
         let is_kept = self.keep(self.length).await;
         if let Some(running) = self.running {
-            running.end(end);
+            running.end(End::Stopped);
         }
         self.permit.land(if is_kept { Landing::Stored(generation) } else { Landing::Abandoned });
         Delivery::Refused(Refusal::Abandoned)

@@ -9,7 +9,10 @@ use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
-        fetch::demand::{Demand, Found, Missing},
+        fetch::{
+            demand::Demand,
+            subscription::{Found, Missing},
+        },
         serve::{self, MissingByte, Service},
         state::entry::{Accepted, Entry},
     },

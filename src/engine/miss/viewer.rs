@@ -25,7 +25,6 @@ use crate::{
         state::{
             entry::{Decoded, Entry, Target},
             flight::{paced, Role},
-            supply::binding,
             Engine,
         },
     },
@@ -148,7 +147,7 @@ fn is_same(one: &Entry, other: &Entry) -> bool {
     let same_key = one.key == other.key && one.selecting == other.selecting;
     let coding = |manifest: &Manifest| manifest.headers.get(header::CONTENT_ENCODING).cloned();
     let same_key = same_key && coding(one) == coding(other);
-    let same_tag = || binding(one).is_some_and(|bound| binding(other) == Some(bound));
+    let same_tag = || one.binding().is_some_and(|bound| other.binding() == Some(bound));
     let same_digest = || one.digest.is_some() && one.digest == other.digest;
     same_key && one.layout.length == other.layout.length && (same_tag() || same_digest())
 }

@@ -24,15 +24,6 @@ impl Readers {
         });
     }
 
-    /// Notes that a reader waits for the byte at `offset`.
-    pub(super) fn note_wanted(&self, offset: u64) {
-        self.farthest.send_if_modified(|farthest| {
-            let is_farther = offset > *farthest;
-            *farthest = offset.max(*farthest);
-            is_farther
-        });
-    }
-
     /// Records that the fill goes no faster than its readers from now on.
     pub(crate) fn slow_the_fill_down(&self) {
         self.paced.send_if_modified(|paced| !std::mem::replace(paced, true));
@@ -54,19 +45,4 @@ impl Readers {
         let mut farthest = self.farthest.subscribe();
         let _ = farthest.wait_for(|farthest| offset <= farthest.saturating_add(lead)).await;
     }
-
-    /// Waits until some reader is near enough to `offset` for a fill that need not bring what nobody reads. The fill may
-    /// be ahead by a quarter of what was read, and by `most` bytes.
-    pub(crate) async fn follow(&self, offset: u64, most: u64) {
-        let mut farthest = self.farthest.subscribe();
-        let lead = |farthest: u64| (farthest / 4).clamp(LEAST_LEAD.min(most), most);
-        let is_near = |farthest: &u64| offset <= farthest.saturating_add(lead(*farthest));
-        if !is_near(&farthest.borrow_and_update()) {
-            self.slow_the_fill_down();
-        }
-        let _ = farthest.wait_for(is_near).await;
-    }
 }
-
-/// How many bytes a fill may be ahead of a reader that has just begun.
-const LEAST_LEAD: u64 = 1 << 20;

@@ -1,10 +1,11 @@
 //! The progress of a run of bytes from the inner service into the store, as the waiting requests see it.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
 use super::records::Stretch;
+use crate::{clock::moment, format::layout::PIECE_SIZE};
 
 /// How far a run has come.
 #[derive(Clone, Debug)]
@@ -39,11 +40,12 @@ pub(crate) enum End {
 /// One run, as its supply knows it.
 pub(super) struct Run {
     pub(super) number: u64,
-    /// The bytes that the run is to bring. The end is `u64::MAX` if only the end of the body will tell. It comes nearer
-    /// when another run begins within the range.
+    /// The bytes that the run is to bring. The end is `u64::MAX` if only the end of the body will tell.
     pub(super) bytes: Range<u64>,
     pub(super) kind: Kind,
     pub(super) progress: watch::Sender<Progress>,
+    /// The farthest byte that a reader of this run has come to.
+    pub(super) reached: watch::Sender<u64>,
     pub(super) began: Instant,
 }
 
@@ -62,6 +64,42 @@ impl Run {
     /// Whether the run is still to bring the byte at `offset`.
     pub(super) fn is_bringing(&self, offset: u64) -> bool {
         self.bytes.contains(&offset) && offset >= self.progress.borrow().next
+    }
+
+    /// Where a run must end that begins at `from`, before bytes that this run brings or has brought.
+    pub(super) fn limits_one_that_begins_at(&self, from: u64) -> Option<u64> {
+        let next = self.progress.borrow().next;
+        // Bytes that have landed are in the store, unless they were lost since. A later run finds that out.
+        [self.bytes.start, next].into_iter().find(|limit| *limit > from)
+    }
+
+    /// Records that a reader has come to the byte at `offset`, if this run has brought it, or is to bring it to a reader
+    /// that waits.
+    pub(super) fn note_reader(&self, offset: u64, is_waiting: bool) {
+        let next = self.progress.borrow().next;
+        let end = if is_waiting { self.bytes.end } else { next.saturating_add(1) };
+        if (self.bytes.start..end).contains(&offset) {
+            self.reached.send_if_modified(|reached| {
+                let is_farther = offset > *reached;
+                *reached = offset.max(*reached);
+                is_farther
+            });
+        }
+    }
+
+    /// Whether the run needs more than so much `time` to come to the byte at `offset`.
+    pub(super) fn is_far_from(&self, offset: u64, time: Duration) -> bool {
+        let next = self.progress.borrow().next;
+        let distance = offset.saturating_sub(next);
+        if distance <= PIECE_SIZE {
+            return false;
+        }
+        let came = next.saturating_sub(self.bytes.start);
+        let elapsed = moment().saturating_duration_since(self.began);
+        // A run that has brought nothing yet tells no pace.
+        came == 0
+            || elapsed.is_zero()
+            || elapsed.as_nanos().saturating_mul(distance.into()) / u128::from(came) > time.as_nanos()
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use tokio::sync::{watch, Notify};
 
 use super::{
@@ -23,12 +23,9 @@ use super::{
 use crate::{
     clock::moment,
     engine::config::{lead, Config},
-    format::{
-        key::Generation,
-        layout::{Layout, PIECE_SIZE},
-        manifest::Manifest,
-    },
+    format::{key::Generation, layout::Layout, manifest::Manifest},
     semantics::partial::Binding,
+    settings::Mode,
     sync::lock,
 };
 
@@ -38,12 +35,19 @@ pub(crate) struct Supplies {
     most_slices: usize,
     /// How many bytes a paced fill may be ahead of its farthest reader.
     max_lead: u64,
+    /// Whether runs bring no more than their readers are about to read.
+    follow: bool,
     open: Mutex<HashMap<Generation, Weak<Supply>>>,
 }
 
 impl Supplies {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { most_slices: config.most_slices.max(1), max_lead: config.max_lead, open: Mutex::default() }
+        Self {
+            most_slices: config.most_slices.max(1),
+            max_lead: config.max_lead,
+            follow: config.fill == Mode::Auto,
+            open: Mutex::default(),
+        }
     }
 
     /// Returns the supply of the response with this manifest, and opens one if there is none. `length` is the length
@@ -80,13 +84,11 @@ pub(crate) struct Supply {
     /// Binds further parts to the stored response. `None` if no part can be bound to it.
     pub(crate) binding: Option<Binding>,
     length: OnceLock<u64>,
-    /// Whether a fill has brought the whole body, or has left the rest of it to other runs.
+    /// Whether a fill has brought the whole body.
     filled: AtomicBool,
     /// Whether the running fill need not bring what readers can have by runs of their own: the inner service says that
     /// it gives parts, and the mode allows to ask for them.
     pub(crate) gives_parts: AtomicBool,
-    /// Whether a fill has left the rest of the body to other runs.
-    handed_over: AtomicBool,
     /// Whether a chunk that the fill had stored was lost. The chunk cannot be fetched again before the fill has
     /// ended.
     pub(crate) holed: AtomicBool,
@@ -109,6 +111,14 @@ struct State {
     barred: Option<Barred>,
 }
 
+impl State {
+    /// The run that is to bring the byte at `offset` first.
+    fn nearest(&self, offset: u64) -> Option<&Run> {
+        let bringing = self.runs.iter().filter(|run| run.is_bringing(offset));
+        bringing.max_by_key(|run| run.progress.borrow().next)
+    }
+}
+
 /// Why no run will bring anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Barred {
@@ -129,7 +139,7 @@ pub(crate) enum Begun {
 
 impl Supply {
     fn new(supplies: &Arc<Supplies>, manifest: Manifest, length: Option<u64>, withheld: HeaderMap) -> Self {
-        let binding = binding(&manifest);
+        let binding = manifest.binding();
         let known = OnceLock::new();
         if let Some(length) = length {
             // The cell is new, so this cannot fail.
@@ -142,7 +152,6 @@ impl Supply {
             length: known,
             filled: AtomicBool::new(false),
             gives_parts: AtomicBool::new(false),
-            handed_over: AtomicBool::new(false),
             holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
@@ -199,17 +208,6 @@ impl Supply {
         let _ = self.poured.subscribe().wait_for(|poured| *poured >= bytes).await;
     }
 
-    /// Records that a fill has left the rest of the body to other runs.
-    pub(crate) fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Relaxed);
-        self.filled.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a fill has left the rest of the body to other runs.
-    pub(crate) fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Relaxed)
-    }
-
     /// Whether nobody can tell when the byte at `offset` comes, because the fill goes no faster than its readers and
     /// none of them is near.
     pub(crate) fn is_out_of_reach(&self, offset: u64) -> bool {
@@ -225,32 +223,20 @@ impl Supply {
         if !self.gives_parts.load(Ordering::Relaxed) || self.binding.is_none() {
             return false;
         }
-        let state = lock(&self.state);
-        let Some(run) = state.runs.iter().find(|run| run.is_bringing(offset)) else {
-            return false;
-        };
-        let next = run.progress.borrow().next;
-        let distance = offset.saturating_sub(next);
-        let (came, elapsed) =
-            (next.saturating_sub(run.bytes.start), moment().saturating_duration_since(run.began));
-        if distance <= PIECE_SIZE {
-            return false;
-        }
-        // A run that has brought nothing for a while tells no pace.
-        if came == 0 || elapsed.is_zero() {
-            return true;
-        }
-        let until_then = elapsed.as_nanos().saturating_mul(distance.into()) / u128::from(came);
         let exchange = self.manifest.exchange;
         let answered = exchange.received.duration_since(exchange.requested).unwrap_or_default();
-        until_then > answered.saturating_add(LEAST_GAIN).as_nanos()
+        let state = lock(&self.state);
+        state.nearest(offset).is_some_and(|run| run.is_far_from(offset, answered.saturating_add(LEAST_GAIN)))
     }
 
-    /// Records that a reader waits for the byte at `offset` of a run that is near.
-    pub(crate) fn note_wanted(&self, offset: u64) {
-        if self.gives_parts.load(Ordering::Relaxed) {
-            self.readers.note_wanted(offset);
-        }
+    /// Whether runs bring no more than their readers are about to read.
+    pub(crate) fn follows(&self) -> bool {
+        self.supplies.follow
+    }
+
+    /// Records that a reader has come to the byte at `offset`, which some run has brought or is about to bring.
+    pub(crate) fn note_reader(&self, offset: u64, is_waiting: bool) {
+        lock(&self.state).runs.iter().for_each(|run| run.note_reader(offset, is_waiting));
     }
 
     /// Opens the run of a fill that brings the whole body.
@@ -266,7 +252,7 @@ impl Supply {
     }
 
     /// Opens a run that begins with the byte at `from`, and ends at `until` at the latest, and before bytes that other
-    /// runs bring. `beside` says that it may begin within the range of another run, which then ends there.
+    /// runs bring. `beside` says that it may begin within bytes that another run is to bring later.
     pub(crate) fn begin(self: &Arc<Self>, from: u64, until: u64, beside: bool) -> Begun {
         let mut state = lock(&self.state);
         if let Some(barred) = state.barred {
@@ -283,23 +269,10 @@ impl Supply {
         if state.runs.iter().filter(is_slice).count() >= self.supplies.most_slices {
             return Begun::Full;
         }
-        let limits = state.runs.iter().map(|run| {
-            let next = run.progress.borrow().next;
-            // Bytes that have landed are in the store, unless they were lost since. A later run finds that out.
-            if run.bytes.start > from {
-                run.bytes.start
-            } else if next > from {
-                next
-            } else {
-                u64::MAX
-            }
-        });
+        let limits = state.runs.iter().filter_map(|run| run.limits_one_that_begins_at(from));
         let until = limits.min().unwrap_or(u64::MAX).min(until).min(self.layout().length);
         if from >= until {
             return Begun::Barred(Barred::NoParts);
-        }
-        for run in state.runs.iter_mut().filter(|run| run.is_bringing(from)) {
-            run.bytes.end = from;
         }
         let bytes = from..until;
         Begun::Run(self.run(&mut state, bytes.clone(), Kind::Slice), bytes)
@@ -310,14 +283,18 @@ impl Supply {
         let number = state.numbers;
         let (next, called) = (bytes.start, kind != Kind::Slice);
         let progress = watch::Sender::new(Progress { next, whole: next, called, end: None });
-        state.runs.push(Run { number, bytes, kind, progress: progress.clone(), began: moment() });
-        Running { supply: Arc::clone(self), number, progress }
+        let reached = watch::Sender::new(next);
+        let (shared, began) = ((progress.clone(), reached.clone()), moment());
+        state.runs.push(Run { number, bytes, kind, progress: shared.0, reached: shared.1, began });
+        let follows =
+            self.supplies.follow && (kind != Kind::Fill || self.gives_parts.load(Ordering::Relaxed));
+        Running { supply: Arc::clone(self), number, progress, reached, start: next, follows }
     }
 
     /// The progress of the run that is to bring the byte at `offset`.
     pub(crate) fn bringing(&self, offset: u64) -> Option<watch::Receiver<Progress>> {
         let state = lock(&self.state);
-        state.runs.iter().find(|run| run.is_bringing(offset)).map(|run| run.progress.subscribe())
+        state.nearest(offset).map(|run| run.progress.subscribe())
     }
 
     /// The progress of the run whose byte at `offset` has landed in a piece of a chunk that is still under way.
@@ -346,20 +323,15 @@ impl Drop for Supply {
     }
 }
 
-/// Binds further parts to a stored response, by the strong validator that the response had when its bytes came. A
-/// response without one has a digest instead. If its date became strong with time, that proves nothing about its
-/// bytes.
-pub(crate) fn binding(manifest: &Manifest) -> Option<Binding> {
-    // RFC 9110 §14.2: only a 200 has parts.
-    let is_bound = manifest.status == StatusCode::OK && !manifest.own_etag && manifest.digest.is_none();
-    is_bound.then(|| Binding::of(&manifest.headers)).flatten()
-}
-
 /// The duty to end one run. If it is dropped before that, the run has failed.
 pub(crate) struct Running {
     pub(crate) supply: Arc<Supply>,
     pub(super) number: u64,
     pub(crate) progress: watch::Sender<Progress>,
+    reached: watch::Sender<u64>,
+    start: u64,
+    /// Whether the run brings no more than its readers are about to read.
+    pub(crate) follows: bool,
 }
 
 impl Running {
@@ -376,10 +348,18 @@ impl Running {
         });
     }
 
-    /// The offset after the last byte that this run is to bring.
-    pub(crate) fn limit(&self) -> u64 {
-        let state = lock(&self.supply.state);
-        state.runs.iter().find(|run| run.number == self.number).map_or(u64::MAX, |run| run.bytes.end)
+    /// Waits until some reader is near enough to `offset`. The run may be ahead of its farthest reader by a quarter of the
+    /// bytes that this one has read, and by `most` bytes.
+    pub(crate) async fn reader_follows(&self, offset: u64, most: u64) {
+        let mut reached = self.reached.subscribe();
+        let is_near = |reached: &u64| {
+            let lead = (reached.saturating_sub(self.start) / 4).max(LEAST_LEAD).min(most);
+            offset <= reached.saturating_add(lead)
+        };
+        if !is_near(&reached.borrow_and_update()) {
+            self.supply.readers.slow_the_fill_down();
+        }
+        let _ = reached.wait_for(is_near).await;
     }
 
     /// Waits until nobody waits for any byte of this run.
@@ -419,6 +399,9 @@ impl Drop for Running {
         self.finish(End::Failed);
     }
 }
+
+/// How many bytes a run may be ahead of a reader that has just begun.
+const LEAST_LEAD: u64 = 1 << 20;
 
 /// A run of its own costs a call of the inner service, and must bring its bytes sooner by at least so much.
 const LEAST_GAIN: Duration = Duration::from_millis(10);
