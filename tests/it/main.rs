@@ -11,6 +11,7 @@
 
 mod abandoning;
 mod attacks;
+mod auto;
 mod budgets;
 mod clocks;
 #[cfg(feature = "stacks")]

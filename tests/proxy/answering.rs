@@ -15,7 +15,7 @@ use super::rig::{boxed, field, movie, page_of, part, video, whole, Rig, LENGTH};
 #[tokio::test]
 async fn a_second_client_is_answered_without_the_origin() {
     let rig = Rig::new(|_| async { Ok(video()) }).await;
-    for status in ["stored", "hit"] {
+    for status in ["storing", "hit"] {
         let response = rig.get("/a.mp4").await;
         assert_eq!(response.status(), StatusCode::OK);
         assert!(field(response.headers(), "cache-status").contains(status), "{response:?}");

@@ -143,7 +143,7 @@ fn a_store_is_named_by_its_kind_and_place() {
 #[tokio::test]
 async fn memory_before_a_store_answers_as_the_store_does() {
     let rig = Rig::with(&["--store", "moka:64MiB", "--near", "8MiB"], |_| async { Ok(video()) }).await;
-    for status in ["stored", "hit", "hit"] {
+    for status in ["storing", "hit", "hit"] {
         let response = rig.get("/a.mp4").await;
         assert!(field(response.headers(), "cache-status").contains(status), "{response:?}");
         assert_eq!(whole(response).await, movie());

@@ -161,7 +161,7 @@ async fn a_page_that_falls_silent_is_broken_off() {
 #[tokio::test]
 async fn a_truncated_video_is_a_bad_gateway() {
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let rig = Rig::once(video().map(|_| boxed(body))).await;
+    let rig = Rig::with(&["--fill", "whole"], answer_once(video().map(|_| boxed(body)))).await;
     let (response, sent) = tokio::join!(rig.get("/a.mp4"), async {
         let sent = sender.send_data(movie().slice(..LENGTH / 2)).await;
         drop(sender);

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use opendal::{services, Operator};
 use tokio::task::yield_now;
-use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+use tower_video_cache::{conformance, ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer};
 
 use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
 
@@ -39,7 +39,7 @@ fn store(folder: &impl AsRef<Path>) -> OpendalStore {
 }
 
 fn node(folder: &Folder) -> VideoCacheLayer {
-    VideoCacheLayer::new(store(folder)).chunk_size(ChunkSize::new(64 << 10).unwrap())
+    VideoCacheLayer::new(store(folder)).chunk_size(ChunkSize::new(64 << 10).unwrap()).fill(Fill::whole())
 }
 
 fn value(seed: u8) -> Bytes {

@@ -173,7 +173,7 @@ async fn shown<T: Server>(failure: Failure) {
     let mut cells = Vec::new();
     for puts in [0, 1, 2, CHUNKS] {
         for part_first in [false, true] {
-            for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+            for fill in [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()] {
                 cells.push(Cell { failure, fill, puts, part_first, in_parts: true });
             }
             cells.push(Cell { failure, fill: Fill::whole(), puts, part_first, in_parts: false });

@@ -8,7 +8,7 @@ use opendal::{
     Operator,
 };
 use tokio::time;
-use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+use tower_video_cache::{conformance, ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer};
 
 use crate::{
     film::Film,
@@ -46,7 +46,8 @@ fn layered(operator: Operator) -> OpendalStore {
 
 /// A layer of its own, as another node would have.
 fn node(server: &S3) -> VideoCacheLayer {
-    VideoCacheLayer::new(layered(server.operator())).chunk_size(ChunkSize::new(64 << 10).unwrap())
+    let layer = VideoCacheLayer::new(layered(server.operator())).fill(Fill::whole());
+    layer.chunk_size(ChunkSize::new(64 << 10).unwrap())
 }
 
 fn value(seed: u8) -> Bytes {

@@ -89,11 +89,15 @@ pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
     programs.iter().copied().find(|name| program(name).is_none())
 }
 
+/// How many tests run at once, unless the command line says so. Most of the time they wait for other programs.
+const THREADS: usize = 8;
+
 /// Runs the tests that the command line asks for. Then names the tests that this binary and the binaries before it
 /// left out.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let (line, filters) = split(env::args());
-    let arguments = Arguments::from_iter(line);
+    let mut arguments = Arguments::from_iter(line);
+    arguments.test_threads.get_or_insert(THREADS);
     let is_named = |test: &Test| {
         let is = |name: &String| if arguments.exact { test.name == *name } else { test.name.contains(name) };
         filters.is_empty() || filters.iter().any(is)

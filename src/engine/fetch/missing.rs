@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{request, Request, Response};
@@ -10,7 +10,10 @@ use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::pour::{pause, Audience, Pour, Poured};
+use super::{
+    audience::Audience,
+    pour::{Pour, Poured},
+};
 use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
@@ -198,6 +201,11 @@ pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
     } else {
         layout.piece_start(end)
     }
+}
+
+/// How long to wait after so many earlier `failures`: twice as long each time.
+pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures))
 }
 
 /// How many chunks of a response that was stored as a whole are looked for before a lost one is fetched again.

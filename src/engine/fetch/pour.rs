@@ -1,34 +1,27 @@
 //! Pours an inner body into the store: chunk by chunk, and in pieces of a chunk where somebody waits for the first bytes.
 
-use std::{
-    future::{pending, Future},
-    ops::Range,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use tokio::time::{sleep_until, Instant};
+use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::{
+    audience::Audience,
+    pieces::{is_stored, put_pieces},
+    room::{yielded, Pace, Room},
+};
 use crate::{
     clock::moment,
     engine::{
-        inner::chunks::{Collected, InnerBody, Landing},
-        state::{
-            budget::Share,
-            flight::Permit,
-            records::{Records, Waited, CHUNK_OVERHEAD},
-            supply::Running,
-            Engine,
-        },
+        inner::chunks::{broken_by, Collected, InnerBody, Landing},
+        state::{budget::Share, records::Waited, supply::Running, Engine},
     },
-    error::{BoxError, Error},
+    error::BoxError,
     format::{key::Generation, layout::Layout},
     futures::{race, Raced},
     semantics::cache_status::Refusal,
-    settings::Abandon,
 };
 
 /// An inner body that is being put into the store.
@@ -49,32 +42,18 @@ pub(crate) struct Pour<B> {
     began: u64,
     /// Whether the pour ends before a chunk that an earlier run has stored.
     pub(crate) skips: bool,
+    /// Whether the stored bytes are of use though the body does not come to its end.
+    pub(crate) keeps: bool,
     ended: bool,
     pub(crate) body: InnerBody<B>,
-    /// The share with the bytes promised to the store. Without a share, the pour puts no chunk.
-    pub(crate) share: Option<Arc<Share>>,
-    /// Whether the whole length was promised at once.
-    pub(crate) promised_whole: bool,
-    /// The bytes before this offset were promised.
-    promised: u64,
-    pub(crate) pace: Pace,
+    /// The room that the store has for the body.
+    pub(crate) room: Room,
     /// How long the pour waited for a store that did not take a chunk.
     pub(crate) waited: Waited,
     /// The digest by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
     /// How many bytes were stored when the last client left.
     left_at: Option<u64>,
-}
-
-/// How fast a body is poured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// As fast as it comes. If there is no room for the whole body, the pour stops.
-    Own,
-    /// No faster than the body is read, because there is no room for the whole of it.
-    OfReaders,
-    /// As fast as it comes. If there is no room for the whole body, no faster than it is read.
-    OfReadersIfNeeded,
 }
 
 /// How a pour ended.
@@ -88,18 +67,6 @@ pub(crate) enum Poured {
     Met,
     /// Storing stopped at these bytes of the chunk under way, which did not get into the store.
     Stopped(Refusal, Bytes),
-}
-
-/// The clients that a body is poured for.
-pub(crate) enum Audience<'a> {
-    /// The clients that wait for a flight; the policy for when they have left; the length of the body, if it is
-    /// known.
-    Flight(&'a Permit, Abandon, Option<u64>),
-    /// Clients to come.
-    Later,
-    Run(&'a Running),
-    /// Clients that are about to wait for a run, by this moment at the latest.
-    Soon(&'a Running, Instant),
 }
 
 /// Who can read the bytes of a chunk that is under way.
@@ -142,12 +109,10 @@ where
             not_before: moment(),
             began: 0,
             skips: false,
+            keeps: true,
             ended: false,
             body,
-            share,
-            promised_whole: true,
-            promised: 0,
-            pace: Pace::Own,
+            room: Room::of(share),
             waited: Waited::default(),
             sum: None,
             left_at: None,
@@ -177,7 +142,7 @@ where
     /// Tells the pour which bytes the body has, and how long the whole is. The bytes begin with a piece.
     pub(crate) fn of(mut self, bytes: Range<u64>, complete: Option<u64>) -> Self {
         self.layout.length = bytes.start;
-        (self.began, self.landed, self.promised) = (bytes.start, bytes.start, bytes.start);
+        (self.began, self.landed, self.room.promised) = (bytes.start, bytes.start, bytes.start);
         (self.bytes, self.complete) = (bytes, complete);
         self
     }
@@ -194,7 +159,7 @@ where
     }
 
     async fn go(&mut self, audience: &Audience<'_>, reading: Reading<'_>) -> Poured {
-        let share = self.share.clone();
+        let share = self.room.share.clone();
         let run = reading.run();
         while !self.ended {
             if self.bytes.is_empty() {
@@ -202,13 +167,13 @@ where
             }
             if self.skips
                 && self.landed > self.began
-                && is_stored(&self.engine.records, self.whole(), self.at()).await
+                && is_stored(&self.engine.records, self.layout, self.complete, self.at()).await
             {
                 return Poured::Met;
             }
             self.left_at = audience.is_gone().then(|| self.left_at.unwrap_or(self.landed));
             let since = self.landed.saturating_sub(self.left_at.unwrap_or(self.landed));
-            let paced = self.pace == Pace::OfReaders;
+            let paced = self.room.pace == Pace::OfReaders;
             if let Some(run) = run {
                 let near = self.reader_near(run);
                 let leaving = audience.leaves(self.landed, since, paced);
@@ -259,11 +224,11 @@ where
     fn reader_near<'r>(&self, run: &'r Running) -> impl Future<Output = ()> + use<'r, B> {
         let (config, supply, at) = (&self.engine.config, run.supply(), self.bytes.start);
         let (lead, most) = (config.lead(self.layout.chunk_size), config.read_ahead);
-        let is_paced = self.pace == Pace::OfReaders;
+        let is_paced = self.room.pace == Pace::OfReaders;
         if is_paced {
             supply.readers.slow_the_fill_down();
         }
-        if let (true, Some(share)) = (run.follows, &self.share) {
+        if let (true, Some(share)) = (run.follows, &self.room.share) {
             // A client that reads for an hour must not keep others from their fills.
             share.leave_place();
         }
@@ -274,11 +239,6 @@ where
                 run.reader_follows(at, most).await;
             }
         }
-    }
-
-    /// The layout of the whole body, as far as it is known.
-    fn whole(&self) -> Layout {
-        Layout { length: self.complete.unwrap_or(u64::MAX), ..self.layout }
     }
 
     /// Stores the bytes of the chunk under way, all that this pour is to bring of it: as a chunk, or as pieces if the pour
@@ -339,7 +299,10 @@ where
     /// When the bytes of the chunk under way are to land.
     fn landing(&self, reading: Reading<'_>) -> Option<Landing> {
         // Where room is scarce, pieces beside their chunk would take more of it.
-        if matches!(reading, Reading::Nobody) || self.share.is_none() || self.pace == Pace::OfReaders {
+        if matches!(reading, Reading::Nobody)
+            || self.room.share.is_none()
+            || self.room.pace == Pace::OfReaders
+        {
             return None;
         }
         let within = |offset: u64| usize::try_from(offset - self.bytes.start).unwrap_or(usize::MAX);
@@ -381,111 +344,20 @@ where
         self.layout.piece_start(self.landed.max(self.bytes.start)).max(self.bytes.start)
     }
 
-    /// Lands what has come, after the last client has left: the next one may want it. Without a length it is of no use.
+    /// Lands what has come, after the last client has left: the next one may want it.
     async fn deserted(&mut self, reading: Reading<'_>) -> Poured {
         let length = u64::try_from(self.body.under_way().len()).unwrap_or(u64::MAX);
-        let is_of_use = self.complete.is_some() && self.landing(reading).is_some();
+        let is_of_use = self.keeps && self.landing(reading).is_some();
         if is_of_use && self.bytes.start.saturating_add(length) > self.landed {
             self.land(reading).await;
         }
         Poured::Deserted
     }
 
-    /// Promises the bytes of the chunk under way that are before `end`, unless they were promised before.
+    /// Promises the bytes of the chunk under way that are before `end` to the store.
     fn promise(&mut self, end: u64, is_read: bool) -> Result<(), Refusal> {
-        let is_first = self.promised <= self.bytes.start;
-        let weight = end.saturating_sub(self.promised);
-        if weight > 0 {
-            let overhead = if is_first { CHUNK_OVERHEAD } else { 0 };
-            self.make_room(weight.saturating_add(overhead), is_read)?;
-            self.promised = end;
-        }
-        Ok(())
+        self.room.promise(&self.engine, self.bytes.start, end, is_read)
     }
-
-    /// Promises one more chunk to the store, unless all of them are promised already. If there is no room, a body
-    /// that is read while it is poured goes on no faster than it is read.
-    fn make_room(&mut self, weight: u64, is_read: bool) -> Result<(), Refusal> {
-        let Some(share) = &self.share else {
-            return Err(Refusal::NoRoom);
-        };
-        if self.promised_whole || self.pace == Pace::OfReaders || share.promise(weight) {
-            return Ok(());
-        }
-        if is_read && self.pace == Pace::OfReadersIfNeeded {
-            self.pace = Pace::OfReaders;
-            return Ok(());
-        }
-        let in_all = share.promised().saturating_add(weight);
-        let could_be = self.engine.budget.could_hold(in_all);
-        Err(if could_be { Refusal::NoRoom } else { Refusal::TooLarge })
-    }
-}
-
-impl Audience<'_> {
-    /// Whether no client waits for the body now.
-    fn is_gone(&self) -> bool {
-        matches!(self, Self::Flight(permit, ..) if permit.is_deserted())
-    }
-
-    /// Waits until no client is left for whom it is worth while to store more than the `stored` bytes. `since` is how
-    /// many of them were stored after the last client left.
-    pub(crate) async fn leaves(&self, stored: u64, since: u64, paced: bool) {
-        match self {
-            // Without a reader there is no pace to keep.
-            Self::Flight(permit, ..) if paced => permit.deserted().await,
-            Self::Flight(permit, abandon, length) if abandon.stops(stored, *length, since) => {
-                permit.deserted().await;
-            }
-            Self::Run(run) => run.deserted().await,
-            Self::Soon(run, by) => {
-                sleep_until(*by).await;
-                run.deserted().await;
-            }
-            Self::Flight(..) | Self::Later => pending().await,
-        }
-    }
-}
-
-/// Waits until the share has yielded to a fill that somebody waits for.
-async fn yielded(share: Option<&Arc<Share>>) {
-    match share {
-        Some(share) => share.yielded().await,
-        None => pending().await,
-    }
-}
-
-/// The refusal for a body that broke with this error.
-pub(crate) fn broken_by(error: &Error) -> Refusal {
-    if error.is_truncated() {
-        Refusal::ChangedLength
-    } else {
-        Refusal::InnerFailed
-    }
-}
-
-/// How long to wait after so many earlier `failures`: twice as long each time.
-pub(crate) fn pause(first: Duration, failures: u32) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(failures))
-}
-
-/// Whether the chunk that begins at `offset` is stored; no, if none begins there.
-async fn is_stored(records: &Records, layout: Layout, offset: u64) -> bool {
-    let (index, within) = layout.locate(offset);
-    within == 0 && records.chunk(layout.chunk(index)).await.is_ok()
-}
-
-/// Puts `bytes`, which begin with a piece at `offset`, as pieces. A piece that was put before it was full is put anew.
-async fn put_pieces(records: &Records, layout: Layout, offset: u64, bytes: &Bytes) -> Result<(), Error> {
-    let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(bytes.len());
-    let mut at = offset;
-    while at < end {
-        let until = layout.piece_end(at.saturating_add(1)).min(end);
-        records.put_piece(layout.piece(at), &bytes.slice(within(at)..within(until))).await?;
-        at = until;
-    }
-    Ok(())
 }
 
 /// How long bytes that have come wait for more before they land. An inner service that pauses holds nobody up.

@@ -126,6 +126,10 @@ impl Subscription {
                     return Err(Missing::OutOfReach);
                 }
                 if !is_own && own < TRIES && self.supply.is_better_off_alone(offset) {
+                    // Another run may have stored the byte before.
+                    if let Ok(stretch) = self.stored(fetcher, offset).await {
+                        return Ok(Found::Bytes(stretch));
+                    }
                     if let Attempt::Begun(run) = self.fetch(fetcher, offset, true).await {
                         (own, begun) = (own + 1, Some(run));
                         // The other run need not go on for the sake of this body.

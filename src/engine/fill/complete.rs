@@ -17,9 +17,9 @@ use super::{
 use crate::{
     engine::{
         fetch::{
+            audience::Audience,
             demand::Demand,
             fetcher::Fetcher,
-            pour::Audience,
             subscription::{Found, Missing},
         },
         inner::Inner,

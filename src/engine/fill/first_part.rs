@@ -20,8 +20,9 @@ use crate::{
     engine::{
         config::lead,
         fetch::{
+            audience::Audience,
             missing::whole_pieces,
-            pour::{Audience, Pour, Poured},
+            pour::{Pour, Poured},
         },
         inner::{chunks::InnerBody, Inner},
         state::{

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::task::FillTask;
 use crate::{
     engine::{
-        fetch::pour::{pause, Pour},
+        fetch::{missing::pause, pour::Pour},
         inner::Inner,
     },
     error::BoxError,

@@ -21,8 +21,15 @@ use crate::{
     clock::moment,
     engine::{
         body::salvaged::Salvage,
-        fetch::pour::{broken_by, Audience, Pace, Pour, Poured},
-        inner::{chunks::InnerBody, Inner},
+        fetch::{
+            audience::Audience,
+            pour::{Pour, Poured},
+            room::Pace,
+        },
+        inner::{
+            chunks::{broken_by, InnerBody},
+            Inner,
+        },
         state::{
             entry::Entry,
             flight::{Landing, Permit},
@@ -109,8 +116,9 @@ where
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut pour = Pour::new(&fill.engine, generation, chunk_size, body, Some(share));
         pour.complete = length;
-        pour.promised_whole = length.is_some() && !paced;
-        pour.pace = match (paced, fill.purpose) {
+        pour.keeps = binding.is_some() && length.is_some();
+        pour.room.is_for_all = length.is_some() && !paced;
+        pour.room.pace = match (paced, fill.purpose) {
             (true, _) => Pace::OfReaders,
             (false, Purpose::Client) => Pace::OfReadersIfNeeded,
             (false, Purpose::Background) => Pace::Own,
@@ -209,7 +217,7 @@ where
         let running = supply.pour();
         running.landed(self.pour.landed(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
-        if self.pour.pace == Pace::OfReaders {
+        if self.pour.room.pace == Pace::OfReaders {
             supply.readers.slow_the_fill_down();
         }
         let mut entry = Entry::of(&engine.config.policy, manifest, target.primary.clone(), Bytes::new());
@@ -233,7 +241,7 @@ where
         self.draft.layout = self.pour.layout();
         self.draft.digest = self.pour.sum.take().map(|sum| sum.digest128());
         // If the whole does not fit, some of its chunks are gone by now.
-        self.draft.sparse = self.pour.pace == Pace::OfReaders;
+        self.draft.sparse = self.pour.room.pace == Pace::OfReaders;
         if let (Some(digest), true, false) = (self.draft.digest, self.tags, self.is_read) {
             self.draft.tag(digest);
         }

@@ -17,6 +17,7 @@ use crate::{
     clock::moment,
     error::{BoxError, Error},
     format::chunk::TRAILER,
+    semantics::cache_status::Refusal,
 };
 
 /// An inner body under way, held to the length that it declared.
@@ -297,6 +298,15 @@ pub(crate) enum Collected {
     Due,
     End,
     Stalled(BytesMut),
+}
+
+/// The refusal for a body that broke with this error.
+pub(crate) fn broken_by(error: &Error) -> Refusal {
+    if error.is_truncated() {
+        Refusal::ChangedLength
+    } else {
+        Refusal::InnerFailed
+    }
 }
 
 /// Frames without data in a row before other tasks get their turn.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
-use tower_video_cache::{ChunkSize, RedisStore, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, Fill, RedisStore, VideoCacheLayer};
 
 use super::PAUSE;
 use crate::{
@@ -93,7 +93,8 @@ async fn clients_get_the_video_though_redis_hangs() {
 
 /// A layer of its own, as another node would have.
 fn node(store: RedisStore) -> VideoCacheLayer {
-    VideoCacheLayer::new(store).chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
+    let layer = VideoCacheLayer::new(store).fill(Fill::whole());
+    layer.chunk_size(ChunkSize::new(CHUNK.try_into().unwrap()).unwrap())
 }
 
 /// The length of a video of 48 chunks.
