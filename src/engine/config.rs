@@ -36,12 +36,14 @@ pub(crate) struct Config {
     pub(crate) idle_limit: Duration,
     pub(crate) store_limit: Duration,
     pub(crate) lease_time: Duration,
+    pub(crate) endless_limit: Duration,
     pub(crate) abandon: Abandon,
     pub(crate) read_ahead: u64,
     pub(crate) max_lead: u64,
     pub(crate) most_fills: usize,
     pub(crate) most_promised: Option<u64>,
     pub(crate) most_slices: usize,
+    pub(crate) awaits_length: bool,
     pub(crate) resumes: u32,
     pub(crate) resume_pause: Duration,
 }
@@ -52,7 +54,7 @@ type OfRequest<T> = dyn Fn(&request::Parts) -> T + Send + Sync;
 impl Config {
     pub(crate) fn new(clock: impl Clock) -> Self {
         let (CacheStatus { name, shows_key }, fill) = (CacheStatus::default(), Fill::default());
-        let Timeouts { follower, inner_idle, store, lease } = Timeouts::default();
+        let Timeouts { follower, inner_idle, store, lease, endless } = Timeouts::default();
         let Limits { max_fills, max_reserved } = Limits::default();
         let Retry { attempts, first_delay } = Retry::default();
         Self {
@@ -69,12 +71,14 @@ impl Config {
             idle_limit: inner_idle,
             store_limit: store,
             lease_time: lease,
+            endless_limit: endless,
             abandon: Abandon::default(),
             read_ahead: fill.read_ahead,
             max_lead: fill.max_lead,
             most_fills: max_fills.get(),
             most_promised: max_reserved,
             most_slices: fill.max_calls.get(),
+            awaits_length: fill.awaits_length,
             resumes: attempts,
             resume_pause: first_delay,
         }
@@ -86,9 +90,9 @@ impl Config {
     }
 
     pub(crate) fn set_fill(&mut self, fill: Fill) {
-        let Fill { mode, max_lead, read_ahead, max_calls } = fill;
+        let Fill { mode, max_lead, read_ahead, max_calls, awaits_length } = fill;
         (self.fill, self.max_lead, self.read_ahead) = (mode, max_lead, read_ahead);
-        self.most_slices = max_calls.get();
+        (self.most_slices, self.awaits_length) = (max_calls.get(), awaits_length);
     }
 
     pub(crate) fn set_limits(&mut self, limits: Limits) {
@@ -102,7 +106,8 @@ impl Config {
     }
 
     pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
-        let Timeouts { follower, inner_idle, store, lease } = timeouts;
+        let Timeouts { follower, inner_idle, store, lease, endless } = timeouts;
+        self.endless_limit = endless;
         (self.follower_limit, self.idle_limit) = (follower, inner_idle);
         (self.store_limit, self.lease_time) = (store, lease);
     }
@@ -141,11 +146,13 @@ impl fmt::Debug for Config {
             .field("fill.max_lead", &self.max_lead)
             .field("fill.read_ahead", &self.read_ahead)
             .field("fill.max_calls", &self.most_slices)
+            .field("fill.await_length", &self.awaits_length)
             .field("abandon", &self.abandon)
             .field("timeouts.follower", &self.follower_limit)
             .field("timeouts.inner_idle", &self.idle_limit)
             .field("timeouts.store", &self.store_limit)
             .field("timeouts.lease", &self.lease_time)
+            .field("timeouts.endless", &self.endless_limit)
             .field("limits.max_fills", &self.most_fills)
             .field("limits.max_reserved", &self.most_promised)
             .field("retry.attempts", &self.resumes)

@@ -122,15 +122,12 @@ impl Engine {
     /// Whether an answer from `entry` would come to its end while the store gives only the chunks that it has at
     /// hand: the inner service is known to have the rest, or there is no rest.
     pub(super) async fn has_an_end(&self, entry: &Entry, request: &request::Parts) -> bool {
-        let (manifest, now) = (&entry.manifest, self.config.clock.now());
+        let manifest = &entry.manifest;
         // A sparse response came as a part, so the inner service gives parts of it. For any other response the cache
         // does not know whether the rest can be had, and while the store is down there would be no record to compare
         // another fill with.
         let primary = Slot::primary(&manifest.key);
-        if manifest.sparse
-            && manifest.binding().is_some()
-            && self.partless.recall(&primary, &request.headers, now).is_none()
-        {
+        if manifest.sparse && manifest.binding().is_some() && self.may_give_parts(&primary, request) {
             return true;
         }
         let mut bytes = content::bytes(self, entry, request);

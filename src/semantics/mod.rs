@@ -14,6 +14,7 @@ pub(crate) mod partial;
 pub(crate) mod range;
 pub(crate) mod reference;
 pub(crate) mod select;
+pub(crate) mod signature;
 pub(crate) mod storable;
 pub(crate) mod structured;
 pub(crate) mod targeted;

@@ -40,6 +40,16 @@ impl Vary {
     }
 }
 
+impl Vary {
+    /// The names of the fields that the response depends on; none if it depends on nothing, or on anything.
+    pub(crate) fn names(self) -> Vec<HeaderName> {
+        match self {
+            Self::Fields(names) => names,
+            Self::Anything | Self::Nothing => Vec::new(),
+        }
+    }
+}
+
 /// The value of one selecting field: its lines joined by `,`, each member without white space around it (RFC 9111
 /// §4.1). `None` if the request does not have the field.
 ///

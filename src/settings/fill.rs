@@ -25,6 +25,7 @@ pub struct Fill {
     pub(crate) max_lead: u64,
     pub(crate) read_ahead: u64,
     pub(crate) max_calls: NonZeroUsize,
+    pub(crate) awaits_length: bool,
 }
 
 impl Fill {
@@ -87,8 +88,20 @@ impl Fill {
         self
     }
 
+    /// Whether clients get a body without a declared length only once its end is known. Default: no.
+    ///
+    /// Some servers hide it from their clients if such a body breaks. An inner service behind one of them may then give
+    /// a short body that looks whole. If this is set, the cache knows the length before the first byte leaves, and all
+    /// clients get a `Content-Length`. A client of HTTP/1.0 always waits, because it could not tell a broken body from a
+    /// whole one.
+    #[must_use]
+    pub const fn await_length(mut self, awaits: bool) -> Self {
+        self.awaits_length = awaits;
+        self
+    }
+
     const fn of(mode: Mode) -> Self {
-        Self { mode, max_lead: 32 << 20, read_ahead: 8 << 20, max_calls: MAX_CALLS }
+        Self { mode, max_lead: 32 << 20, read_ahead: 8 << 20, max_calls: MAX_CALLS, awaits_length: false }
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Timeouts {
     pub(crate) inner_idle: Duration,
     pub(crate) store: Duration,
     pub(crate) lease: Duration,
+    pub(crate) endless: Duration,
 }
 
 impl Timeouts {
@@ -66,6 +67,19 @@ impl Timeouts {
         self.lease = time;
         self
     }
+
+    /// How long a body without a declared length may come before the cache takes it for a live stream, which has no end.
+    /// Default: 10 minutes.
+    ///
+    /// After that the body is stored no longer, with the detail `endless`. The request that led the fill gets the rest
+    /// live. Later requests like it pass for [`Policy::uncacheable_ttl`](crate::Policy::uncacheable_ttl). In the mode
+    /// [`Fill::whole`](crate::Fill::whole), in which no client gets a byte before the end, [`follower`](Self::follower)
+    /// is the limit if it is shorter.
+    #[must_use]
+    pub fn endless(mut self, timeout: Duration) -> Self {
+        self.endless = timeout;
+        self
+    }
 }
 
 impl Default for Timeouts {
@@ -75,6 +89,7 @@ impl Default for Timeouts {
             inner_idle: Duration::from_secs(60),
             store: Duration::from_secs(2),
             lease: Duration::from_secs(10),
+            endless: Duration::from_secs(600),
         }
     }
 }

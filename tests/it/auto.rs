@@ -256,3 +256,31 @@ async fn the_answer_to_the_question_of_the_cache_never_reaches_a_client() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_request_whose_signature_covers_its_range_is_never_altered() {
+    let s3 = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;range;x-amz-date, Signature=0";
+    for mode in [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        for (name, value) in [("authorization", s3), ("signature-input", r#"s=("@path" "range");created=1"#)]
+        {
+            let rig = rig(parted()).fill(mode);
+            let answer = rig.get(PATH).range("bytes=200000-200099").header(name, value).send().await;
+            answer.partial(&truth(), 200_000..200_100);
+            assert!(answer.cache_status().ends_with("detail=signed"), "{}", answer.cache_status());
+            assert_eq!(asked(&rig), ["200000-200099"], "{mode:?}");
+            assert_eq!(rig.inner.calls()[0].headers[name], value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_gave_no_part_of_three_videos_is_asked_for_none_of_a_fourth() {
+    let rig = rig(parted());
+    for number in 0..4 {
+        let path = format!("/{number}.mp4");
+        rig.inner.answer(&path, unparted_of());
+        rig.get(&path).range("bytes=200000-200099").send().await.partial(&truth(), 200_000..200_100);
+        let first = rig.inner.ranges(&path);
+        assert_eq!(first, [if number < 3 { "bytes=196608-262143" } else { "" }], "{path}");
+    }
+}

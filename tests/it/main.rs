@@ -53,6 +53,7 @@ mod storing;
 mod stress;
 mod tiered;
 mod truth;
+mod unbounded;
 mod validating;
 mod whose;
 mod withdrawn;

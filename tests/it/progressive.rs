@@ -395,7 +395,7 @@ async fn a_tag_made_by_the_cache_differs_for_other_bytes() {
 
 #[tokio::test]
 async fn conditions_hold_during_a_fill() {
-    for script in [known(), unknown()] {
+    for (script, part) in [(known(), 206), (unknown(), 200)] {
         for made_here in [false, true] {
             let gate = Gate::shut();
             let script = held(script.clone(), 2, &gate);
@@ -408,8 +408,9 @@ async fn conditions_hold_during_a_fill() {
                 ("if-none-match", "*", "", 304),
                 ("if-none-match", &tag, "bytes=0-9", 304),
                 ("if-match", "\"other\"", "", 412),
-                ("if-match", &tag, "bytes=0-9", 206),
-                ("if-range", &tag, "bytes=0-9", 206),
+                // While the length is not known, a range from the start is ignored.
+                ("if-match", &tag, "bytes=0-9", part),
+                ("if-range", &tag, "bytes=0-9", part),
             ] {
                 for method in [Method::GET, Method::HEAD] {
                     let status = if method == Method::HEAD && status == 206 { 200 } else { status };
@@ -725,7 +726,7 @@ async fn a_request_far_ahead_of_a_fill_with_scarce_room_harms_no_reader() {
     let known = || Script::movie(PATH, LONG).header("etag", "\"v1\"");
     let far = ["bytes=15000-15999", "bytes=15000-", "bytes=-1"];
     // If the length is known, these are all of it, and a client that asks for all of it reads.
-    let unknown = ["bytes=0-99999999999", "bytes=4000-4000,9000-9000"];
+    let unknown = ["bytes=4000-99999999999", "bytes=4000-4000,9000-9000"];
     for (script, asked) in [
         (known(), &far[..]),
         (known().honours_ranges(), &far),

@@ -45,3 +45,21 @@ impl Audience<'_> {
         }
     }
 }
+
+/// Who can read the bytes of a chunk that is under way.
+#[derive(Clone, Copy)]
+pub(super) enum Reading<'a> {
+    Nobody,
+    /// The clients that wait for the first bytes. The pour ends once these have landed.
+    First,
+    By(&'a Running),
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn run(self) -> Option<&'a Running> {
+        match self {
+            Self::By(run) => Some(run),
+            Self::First | Self::Nobody => None,
+        }
+    }
+}

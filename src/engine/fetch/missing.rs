@@ -27,7 +27,7 @@ use crate::{
         },
     },
     error::BoxError,
-    format::{layout::Layout, manifest::Manifest},
+    format::{key::Slot, layout::Layout, manifest::Manifest},
     semantics::{
         cache_status::Refusal,
         partial::{further, Further, Part},
@@ -62,14 +62,20 @@ impl Slice {
         let Manifest { headers, exchange, .. } = &supply.manifest;
         remove_credentials(&mut asked.headers, headers, *exchange, &engine.config.policy);
         let is_of_a_client = is_of_a_client(&asked.headers);
-        let end = match self.fetch(&engine, &mut inner, asked).await {
+        let end = match self.fetch(&engine, &mut inner, asked.clone()).await {
             // The answer to one client says nothing about other clients.
             End::Changed if is_of_a_client => End::Failed,
             end => end,
         };
         match end {
             End::Changed => self.running.supply.bar(Barred::Changed),
-            End::NoParts => self.running.supply.bar(Barred::NoParts),
+            End::NoParts => {
+                // The next fill of this key asks for the whole.
+                if !is_of_a_client {
+                    engine.remember_partless(&Slot::primary(&supply.manifest.key), &asked, headers);
+                }
+                self.running.supply.bar(Barred::NoParts);
+            }
             _ => {}
         }
         self.running.end(end);

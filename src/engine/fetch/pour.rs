@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    audience::Audience,
+    audience::{Audience, Reading},
     pieces::{is_stored, put_pieces},
-    room::{yielded, Pace, Room},
+    room::{past, yielded, Pace, Room},
 };
 use crate::{
     clock::moment,
@@ -42,6 +42,8 @@ pub(crate) struct Pour<B> {
     began: u64,
     /// Whether the pour ends before a chunk that an earlier run has stored.
     pub(crate) skips: bool,
+    /// When a body of unknown length is taken for one that has no end.
+    pub(crate) endless_at: Option<Instant>,
     /// Whether the stored bytes are of use though the body does not come to its end.
     pub(crate) keeps: bool,
     ended: bool,
@@ -69,24 +71,6 @@ pub(crate) enum Poured {
     Stopped(Refusal, Bytes),
 }
 
-/// Who can read the bytes of a chunk that is under way.
-#[derive(Clone, Copy)]
-enum Reading<'a> {
-    Nobody,
-    /// The clients that wait for the first bytes. The pour ends once these have landed.
-    First,
-    By(&'a Running),
-}
-
-impl<'a> Reading<'a> {
-    fn run(self) -> Option<&'a Running> {
-        match self {
-            Self::By(run) => Some(run),
-            Self::First | Self::Nobody => None,
-        }
-    }
-}
-
 impl<B> Pour<B>
 where
     B: Body<Data = Bytes>,
@@ -109,6 +93,7 @@ where
             not_before: moment(),
             began: 0,
             skips: false,
+            endless_at: None,
             keeps: true,
             ended: false,
             body,
@@ -184,7 +169,7 @@ where
             // An inner body that is always ready must not hide that all clients have left. So the pour looks at the
             // clients first.
             let leaving = audience.leaves(self.landed, since, paced);
-            let leaving = race(leaving, yielded(share.as_ref()));
+            let leaving = race(leaving, race(yielded(share.as_ref()), past(self.endless_at)));
             // A chunk size is 32 bits, and so is the smallest usize that tokio runs on.
             let chunk_end = self.layout.chunk_around(self.bytes.start).end;
             let size =
@@ -208,6 +193,9 @@ where
                     return Poured::Stopped(Refusal::InnerStalled, payload.freeze());
                 }
                 Raced::Second(Err(error)) => return Poured::Broken(broken_by(&error)),
+                Raced::First(Raced::Second(Raced::Second(()))) => {
+                    return Poured::Stopped(Refusal::Endless, self.body.take_under_way());
+                }
                 Raced::First(_) => return self.deserted(reading).await,
             };
             if let Err(stopped) = self.put(payload, run).await {

@@ -2,6 +2,8 @@
 
 use std::{future::pending, sync::Arc};
 
+use tokio::time::{sleep_until, Instant};
+
 use crate::{
     engine::state::{budget::Share, records::CHUNK_OVERHEAD, Engine},
     semantics::cache_status::Refusal,
@@ -76,6 +78,14 @@ impl Room {
 pub(super) async fn yielded(share: Option<&Arc<Share>>) {
     match share {
         Some(share) => share.yielded().await,
+        None => pending().await,
+    }
+}
+
+/// Waits until `moment` is past, if there is one.
+pub(super) async fn past(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
         None => pending().await,
     }
 }

@@ -66,7 +66,10 @@ impl FillTask {
         let asked = self.window;
         match (response.status(), asked) {
             (StatusCode::PARTIAL_CONTENT, _) => match self.first_part(&response, exchange) {
-                Some(part) => Judged::Part(FirstPart { response, part, exchange }),
+                Some(part) => {
+                    self.engine.note_part(&self.asked);
+                    Judged::Part(FirstPart { response, part, exchange })
+                }
                 None if asked.is_some() => {
                     self.remember_partless(response.headers());
                     Judged::Again(response)

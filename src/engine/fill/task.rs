@@ -24,7 +24,6 @@ use crate::{
             entry::{Entry, Target},
             flight::{Landing, Permit},
             records::Waited,
-            uncacheable::Uncacheable,
             Engine,
         },
     },
@@ -151,21 +150,14 @@ impl FillTask {
 
     /// Remembers the refusal, so that the next requests like this one do not fill in vain.
     pub(crate) fn remember(&self, refusal: Refusal, response: &HeaderMap) {
-        self.remember_in(&self.engine.uncacheable, refusal, response);
+        let (selecting, now) = (Vary::of(response).names(), self.engine.config.clock.now());
+        let Engine { uncacheable, .. } = &*self.engine;
+        uncacheable.remember(&self.target.primary, selecting, &self.asked.headers, refusal, now);
     }
 
     /// Remembers that the answer gave no part, so that the next fills like this one ask for the whole.
     pub(crate) fn remember_partless(&self, response: &HeaderMap) {
-        self.remember_in(&self.engine.partless, Refusal::NoParts, response);
-    }
-
-    fn remember_in(&self, passes: &Uncacheable, refusal: Refusal, response: &HeaderMap) {
-        let selecting = match Vary::of(response) {
-            Vary::Fields(names) => names,
-            Vary::Anything | Vary::Nothing => Vec::new(),
-        };
-        let now = self.engine.config.clock.now();
-        passes.remember(&self.target.primary, selecting, &self.asked.headers, refusal, now);
+        self.engine.remember_partless(&self.target.primary, &self.asked, response);
     }
 }
 
@@ -184,9 +176,7 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
         // A stale response is asked about as a whole: most often, it is still good.
         Mode::Auto => wanted != Wanted::From(0) && !matches!(stored, Prior::Stale(_)),
     };
-    let gives_parts =
-        || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
-    if !asks_for_parts || !gives_parts() {
+    if !asks_for_parts || !engine.may_give_parts(&target.primary, request) {
         return None;
     }
     let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());

@@ -2,7 +2,10 @@
 //!
 //! RFC 9111 §3 (storing), §3.3 (incomplete responses).
 
-use std::sync::{atomic::Ordering, Arc};
+use std::{
+    sync::{atomic::Ordering, Arc},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{header::HeaderMap, response, Request, Response, StatusCode};
@@ -52,6 +55,16 @@ use crate::{
 };
 
 impl FillTask {
+    /// How long a body of unknown length is stored.
+    fn endless_limit(&self) -> Duration {
+        let config = &self.engine.config;
+        // In this mode the clients wait meanwhile.
+        if config.fill == Mode::Whole && self.purpose == Purpose::Client {
+            return config.endless_limit.min(config.follower_limit);
+        }
+        config.endless_limit
+    }
+
     /// Stores the inner answer, if it may be stored.
     pub(super) async fn store<S, A, B>(
         &self,
@@ -116,6 +129,7 @@ where
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut pour = Pour::new(&fill.engine, generation, chunk_size, body, Some(share));
         pour.complete = length;
+        pour.endless_at = if length.is_none() { moment().checked_add(fill.endless_limit()) } else { None };
         pour.keeps = binding.is_some() && length.is_some();
         pour.room.is_for_all = length.is_some() && !paced;
         pour.room.pace = match (paced, fill.purpose) {

@@ -137,6 +137,12 @@ where
         &self.payload
     }
 
+    /// Takes the bytes of the chunk under way.
+    pub(crate) fn take_under_way(&mut self) -> Bytes {
+        self.waiting_since = None;
+        mem::take(&mut self.payload).freeze()
+    }
+
     /// Records that all bytes under way have landed.
     pub(crate) fn mark_landed(&mut self) {
         self.waiting_since = None;

@@ -12,7 +12,7 @@ use crate::{
     semantics::{
         etag::Validators,
         multipart::Multipart,
-        range::ByteRange,
+        range::{wants_the_start, ByteRange},
         select::{select, Selection},
     },
 };
@@ -93,7 +93,14 @@ pub(crate) fn content(engine: &Engine, entry: &Entry, request: &request::Parts) 
         Some(length) => Content::Part(ByteRange { start: 0, end: length }),
         None => Content::Open,
     };
-    match select(&request.method, &request.headers, *status, validators, length, most_ranges) {
+    let selection = select(&request.method, &request.headers, *status, validators, length, most_ranges);
+    // RFC 9110 §14.2: a server may ignore the field. An unknown length in `Content-Range` breaks some clients, and an open
+    // range would have to wait for the end.
+    let is_open = entry.length().is_none() && wants_the_start(&request.headers);
+    match selection {
+        Selection::Partial(_) | Selection::Several(_) | Selection::NotSatisfiable if is_open => {
+            (*status, everything)
+        }
         Selection::Full => (*status, everything),
         Selection::Partial(range) => (StatusCode::PARTIAL_CONTENT, Content::Part(range)),
         Selection::Several(ranges) => match multipart(entry, &ranges) {

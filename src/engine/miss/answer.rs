@@ -30,6 +30,7 @@ use crate::{
     semantics::{
         cache_status::{Outcome, Refusal},
         freshness::Reuse,
+        signature::is_sealed,
     },
 };
 
@@ -141,6 +142,9 @@ impl Miss {
         inner: &mut Inner<S>,
         is_last_look: bool,
     ) -> Option<Next<Response<ResponseBody<B>>>> {
+        if is_sealed(&self.request) {
+            return Some(self.refuse(Refusal::Signed));
+        }
         if let Some((entry, question)) = self.own_question() {
             return Some(Next::Validate(entry, question));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{header, Method, Response};
+use http::{header, Method, Response, Version};
 
 use super::request::Miss;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     futures::{race, Raced},
     semantics::{
         cache_status::{Outcome, Refusal},
-        range::certain_from,
+        range::{certain_from, wants_the_start},
     },
 };
 
@@ -72,7 +72,14 @@ impl Miss {
             if supply.has_hole() {
                 return None;
             }
-            if supply.length().is_none() && request.headers.contains_key(header::RANGE) {
+            // A client of HTTP/1.0 takes the end of the connection for the end of the body, even of a broken one.
+            let awaits_length = engine.config.awaits_length || request.version < Version::HTTP_11;
+            if supply.length().is_none() && awaits_length {
+                return None;
+            }
+            let wants_more =
+                request.headers.contains_key(header::RANGE) && !wants_the_start(&request.headers);
+            if supply.length().is_none() && wants_more {
                 // RFC 9110 §14.1.2: the length decides which bytes an open range or a suffix selects.
                 let bytes = certain_from(&request.headers)?;
                 // A paced fill moves only as it is read, and a request that just waits must not move it.

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod entry;
 pub(crate) mod flight;
+pub(crate) mod habits;
 pub(crate) mod lease;
 pub(crate) mod memo;
 pub(crate) mod readers;
@@ -15,16 +16,17 @@ pub(crate) mod uncacheable;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{header, request};
+use http::{header, request, HeaderMap};
 use tokio::sync::Semaphore;
 
 use self::{
-    budget::Budget, entry::Decoded, flight::Flights, memo::Memo, records::Records,
+    budget::Budget, entry::Decoded, flight::Flights, habits::Habits, memo::Memo, records::Records,
     remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones, uncacheable::Uncacheable,
 };
 use super::config::Config;
 use crate::{
-    semantics::{cache_control::RequestDirectives, fields::has},
+    format::key::Slot,
+    semantics::{cache_control::RequestDirectives, cache_status::Refusal, fields::has, vary::Vary},
     store::ErasedStore,
 };
 
@@ -43,7 +45,8 @@ pub(crate) struct Engine {
     pub(crate) remote_refreshes: RemoteRefreshes,
     pub(crate) tombstones: Arc<Tombstones>,
     /// The keys for which the inner service gives no parts.
-    pub(crate) partless: Uncacheable,
+    partless: Uncacheable,
+    habits: Habits,
 }
 
 impl Engine {
@@ -61,6 +64,7 @@ impl Engine {
             remote_refreshes: RemoteRefreshes::new(config.lease_time),
             tombstones: Arc::default(),
             partless: Uncacheable::new(PARTLESS_TTL),
+            habits: Habits::default(),
             config,
         }
     }
@@ -75,6 +79,26 @@ impl Engine {
         let heeded = if policy.heeds_requests() { of(headers) } else { RequestDirectives::default() };
         let is_authorized = !policy.shares_with_the_authorized() && has(headers, &header::AUTHORIZATION);
         RequestDirectives { is_authorized, ..heeded }
+    }
+
+    /// Whether the inner service may give parts of the response to this request, as far as the cache remembers.
+    pub(crate) fn may_give_parts(&self, primary: &Slot, request: &request::Parts) -> bool {
+        let now = self.config.clock.now();
+        self.partless.recall(primary, &request.headers, now).is_none()
+            && !self.habits.gives_no_parts(request, now)
+    }
+
+    /// Remembers that the inner service gave no part to this request. Later requests like it ask for the whole.
+    pub(crate) fn remember_partless(&self, primary: &Slot, request: &request::Parts, response: &HeaderMap) {
+        let now = self.config.clock.now();
+        let selecting = Vary::of(response).names();
+        self.partless.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
+        self.habits.note(request, false, now);
+    }
+
+    /// Notes that the inner service gave a part to this request.
+    pub(crate) fn note_part(&self, request: &request::Parts) {
+        self.habits.note(request, true, self.config.clock.now());
     }
 
     /// Marks a request that goes to the inner service. If this cache wraps the inner service as well, the marked

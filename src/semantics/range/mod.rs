@@ -116,6 +116,11 @@ impl Wanted {
     }
 }
 
+/// Whether the request wants the first byte. Then a 200 answers it as well as a part (RFC 9110 §14.2).
+pub(crate) fn wants_the_start(headers: &HeaderMap) -> bool {
+    matches!(Wanted::of(headers), Wanted::From(0) | Wanted::Between(0, _))
+}
+
 /// The end of the one part that a request wants, if it wants one part and names its end. With that many bytes stored
 /// the part is certain, whatever the length turns out to be.
 pub(crate) fn certain_from(headers: &HeaderMap) -> Option<u64> {

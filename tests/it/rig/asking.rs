@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::Full;
 use tokio::task::JoinHandle;
@@ -42,6 +42,11 @@ impl Ask {
 
     pub(crate) fn range(self, range: &str) -> Self {
         self.header("range", range)
+    }
+
+    pub(crate) fn version(mut self, version: Version) -> Self {
+        *self.request.version_mut() = version;
+        self
     }
 
     pub(crate) fn body(mut self, body: &'static str) -> Self {
