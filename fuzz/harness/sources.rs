@@ -215,7 +215,8 @@ impl<'a> Case<'a> {
             return Some("RFC 9111 §4.2.4: stale, and withdrawn by the inner service");
         }
         let is_shared = last.serial >= self.first;
-        wishes.refuse(state, life, self.judge.settings, self.saw_failure(), is_shared)
+        let heard = (self.saw_failure(), is_shared);
+        wishes.refuse(state, life, self.judge.settings, heard, self.world.now)
     }
 
     /// Whether the inner service failed while this request was answered.

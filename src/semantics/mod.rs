@@ -13,6 +13,7 @@ pub(crate) mod multipart;
 pub(crate) mod partial;
 pub(crate) mod range;
 pub(crate) mod reference;
+pub(crate) mod reload;
 pub(crate) mod select;
 pub(crate) mod storable;
 pub(crate) mod structured;

@@ -36,6 +36,7 @@ mod nodes;
 mod progressive;
 mod ranges;
 mod readiness;
+mod reloading;
 mod requests;
 mod resuming;
 mod rig;
