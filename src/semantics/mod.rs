@@ -18,6 +18,7 @@ pub(crate) mod select;
 pub(crate) mod storable;
 pub(crate) mod structured;
 pub(crate) mod targeted;
+pub(crate) mod text;
 pub(crate) mod validation;
 pub(crate) mod vary;
 

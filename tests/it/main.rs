@@ -52,6 +52,7 @@ mod stale;
 mod stores;
 mod storing;
 mod stress;
+mod texts;
 mod tiered;
 mod truth;
 mod validating;

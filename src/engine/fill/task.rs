@@ -39,6 +39,7 @@ use crate::{
         freshness::Exchange,
         partial::Window,
         range::{ByteRange, Wanted},
+        text::may_be_coded,
         vary::Vary,
     },
     settings::{Abandon, Mode},
@@ -186,7 +187,7 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
     };
     let gives_parts =
         || engine.partless.recall(&target.primary, &request.headers, config.clock.now()).is_none();
-    if !asks_for_parts || !gives_parts() {
+    if !asks_for_parts || may_be_coded(request) || !gives_parts() {
         return None;
     }
     let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());
