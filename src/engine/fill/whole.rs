@@ -39,7 +39,7 @@ use crate::{
         },
     },
     error::BoxError,
-    format::{key::Generation, layout::Layout},
+    format::layout::Layout,
     semantics::{
         cache_status::Refusal,
         etag::has_validator,
@@ -91,7 +91,7 @@ struct WholeFill<'a, B> {
     pour: Pour<B>,
     binding: Option<Binding>,
     length: Option<u64>,
-    /// The response has no validator, so the cache makes a tag.
+    /// The response has no validator, so the cache makes a tag once all of the content is known.
     tags: bool,
     /// Fields for the leader alone.
     withheld: HeaderMap,
@@ -201,12 +201,8 @@ where
 
     /// Lets waiting requests read the stored chunks of the body, and the chunks to come.
     fn publish(&mut self) {
-        if self.tags {
-            // The sum of the content is not known yet, and a tag that a client gets now must hold later.
-            if let Some(Generation(tag)) = Generation::random() {
-                self.draft.tag(tag);
-            }
-        }
+        // Without a validator the response has no tag yet: the sum of its content is not known, and a client that gave
+        // another tag back later would be thrown out.
         let Ok(manifest) = self.fill.manifest(&self.draft) else {
             return;
         };
@@ -242,7 +238,7 @@ where
         self.draft.digest = self.pour.sum.take().map(|sum| sum.digest128());
         // If the whole does not fit, some of its chunks are gone by now.
         self.draft.sparse = self.pour.room.pace == Pace::OfReaders;
-        if let (Some(digest), true, false) = (self.draft.digest, self.tags, self.is_read) {
+        if let (Some(digest), true) = (self.draft.digest, self.tags) {
             self.draft.tag(digest);
         }
         let Layout { generation, length, .. } = self.draft.layout;
