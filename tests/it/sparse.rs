@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
 use crate::rig::{
-    parted::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH},
+    date,
+    parted::{asked, begun, changed, other, parted, rig, small, tagged, truth, unparted, LENGTH},
     seconds, settle, Gate, Rig, Script, Step, PATH,
 };
 
@@ -140,6 +141,33 @@ async fn an_inner_service_without_parts_is_remembered_for_ten_minutes() {
         rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
         assert_eq!(asked(&rig)[first.len() + 3], "0-999");
     }
+}
+
+#[tokio::test]
+async fn a_part_of_another_date_is_of_another_object_in_spite_of_its_tag() {
+    let dated = |script: Script, offset| script.header("last-modified", &date(offset));
+    let rig = small(dated(parted(), -3600), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000));
+    // The server keeps the tag of the file that was replaced.
+    rig.inner.answer(PATH, dated(tagged(&other(), "\"v1\""), -60));
+    let answer = reading.rest().await;
+    assert!(answer.error.as_ref().is_some_and(Error::is_changed), "{:?}", answer.error);
+    assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
+    rig.get(PATH).send().await.whole(&other());
+
+    // A body that died is not continued by such a part either.
+    let rig = Rig::new();
+    rig.inner
+        .answer_each(PATH, [dated(parted().dies_at(4500), -3600), dated(tagged(&other(), "\"v1\""), -60)]);
+    let answer = rig.get(PATH).send().await;
+    assert!(answer.error.is_some() || answer.status == StatusCode::BAD_GATEWAY);
+    assert!(truth().starts_with(&answer.bytes) || answer.status == StatusCode::BAD_GATEWAY);
+
+    // Without a date on one side, the tag alone binds.
+    let rig = begun(dated(parted(), -3600)).await;
+    rig.inner.answer(PATH, parted());
+    rig.get(PATH).send().await.whole(&truth());
 }
 
 #[tokio::test]
