@@ -70,6 +70,10 @@ impl Part {
         }
         Some(Self { range, complete })
     }
+
+    /// Whether the part is all of the representation. Then it needs no validator: it is combined with no other part.
+    pub(crate) fn is_all(self) -> bool {
+        self.range == ByteRange { start: 0, end: self.complete }
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct FillTask {
     pub(crate) forgoes: bool,
     /// The bytes to ask for first, if the fill does not ask for the whole.
     pub(crate) window: Option<Window>,
+    /// The answer is a 206 with all of the representation, and the fill takes it for the 200.
+    pub(crate) came_as_a_part: bool,
     pub(crate) purpose: Purpose,
     /// The place among the fills that may be under way at once, and the room that was promised in the store. An update
     /// by a HEAD needs no place, and neither does a wait for another node.
@@ -143,6 +145,15 @@ impl FillTask {
     /// The chunk size: as configured, or smaller if the store cannot hold such chunks.
     pub(crate) fn chunk_size(&self) -> u32 {
         self.engine.records.chunk_size(self.engine.config.chunk_size.bytes())
+    }
+
+    /// The status of the answer that is stored as one with `status`.
+    pub(crate) fn came(&self, status: StatusCode) -> StatusCode {
+        if self.came_as_a_part {
+            StatusCode::PARTIAL_CONTENT
+        } else {
+            status
+        }
     }
 
     /// Names of the fields that the response keeps from all clients but the one that asked.

@@ -75,6 +75,10 @@ impl FillTask {
             }
             Err(refusal) => {
                 self.refused(refusal, parts.status, &parts.headers, permit).await;
+                // A part answers the range that the fill asked for, and not the client's request.
+                if self.came_as_a_part {
+                    return Delivery::Refused(refusal);
+                }
                 Delivery::Passed(Response::from_parts(parts, body), refusal)
             }
         }
@@ -210,6 +214,7 @@ where
         let stored = self.pour.layout();
         let supply = engine.supplies.open(&manifest, self.length, self.withheld.clone());
         supply.gives_parts.store(self.can_hand_over, Ordering::Relaxed);
+        supply.came_as_a_part.store(self.fill.came_as_a_part, Ordering::Relaxed);
         let running = supply.pour();
         running.landed(self.pour.landed(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
@@ -259,7 +264,8 @@ where
             return self.salvage(refusal, Bytes::new(), waited).await;
         }
         self.permit.land(Landing::Stored(generation));
-        Delivery::Stored(Stored { generation, status: self.parts.status, withheld: self.withheld })
+        let status = self.fill.came(self.parts.status);
+        Delivery::Stored(Stored { generation, status, withheld: self.withheld })
     }
 
     /// Keeps the stored chunks of a body that broke its word, if they are of use.
@@ -269,7 +275,7 @@ where
         if self.fill.stand_in().is_none() {
             self.keep(length).await;
         }
-        self.fill.broken(self.parts.status, refusal, self.permit)
+        self.fill.broken(self.fill.came(self.parts.status), refusal, self.permit)
     }
 
     /// Keeps the stored bytes of a body whose rest no request waits for, if they are of use.
@@ -301,11 +307,14 @@ where
         // If the body breaks before any byte has left the cache, the client can still get an error.
         if !self.is_read {
             if let Err(error) = self.pour.body.look_ahead(in_hand.len()).await {
-                return self.fill.broken(self.parts.status, broken_by(&error), self.permit);
+                return self.fill.broken(self.fill.came(self.parts.status), broken_by(&error), self.permit);
             }
         }
         self.fill.remember(refusal, &self.parts.headers);
         self.permit.land(delivery::landing(refusal));
+        if self.fill.came_as_a_part && !self.is_read {
+            return Delivery::Refused(refusal);
+        }
         let (stored, waited) = (self.pour.layout(), self.fill.waited.and(waited));
         let (parts, rest) = (self.parts, self.pour.body);
         Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest, refusal, waited }))

@@ -1,8 +1,8 @@
 //! Answers a request from a fill under way: the client reads the response while it comes.
 
-use std::sync::Arc;
+use std::sync::{atomic::Ordering, Arc};
 
-use http::{header, Method, Response};
+use http::{header, Method, Response, StatusCode};
 
 use super::request::Miss;
 use crate::{
@@ -91,7 +91,10 @@ impl Miss {
                 }
             }
         }
-        let mut outcome = Outcome { forwarded_status: Some(entry.manifest.status), ..self.outcome };
+        let is_part =
+            entry.pouring.as_ref().is_some_and(|supply| supply.came_as_a_part.load(Ordering::Relaxed));
+        let came = if is_part { StatusCode::PARTIAL_CONTENT } else { entry.manifest.status };
+        let mut outcome = Outcome { forwarded_status: Some(came), ..self.outcome };
         if leads {
             outcome.stored = true;
         } else {
