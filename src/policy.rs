@@ -29,6 +29,7 @@ pub struct Policy {
     max_size: u64,
     media_types: Vec<String>,
     media_by_ending: bool,
+    reload_grace: Duration,
     shares_with_the_authorized: bool,
     stale_if_error: Duration,
     stale_on_request: Duration,
@@ -84,8 +85,11 @@ impl Policy {
     ///
     /// With this, any client can make the inner service work. A reload (`no-cache`, `max-age=0`) costs one validation,
     /// shared by all requests that wait for it. If the inner service gives no validators, a reload costs the whole
-    /// response. `no-store` costs one whole response per request. Turn this off if you do not trust the clients; the
-    /// RFC allows it.
+    /// response, unless [`reload_grace`](Self::reload_grace) spares it. `no-store` costs one whole response per
+    /// request. Turn this off if you do not trust the clients; the RFC allows it.
+    ///
+    /// A question of the cache's own says `max-age=0` in the place of a client's `no-cache`. Many frameworks give no
+    /// 304 to a request with `no-cache`.
     #[must_use]
     pub fn request_directives(mut self, obey: bool) -> Self {
         self.heeds_requests = obey;
@@ -192,6 +196,27 @@ impl Policy {
     #[must_use]
     pub fn media_by_ending(mut self, by_ending: bool) -> Self {
         self.media_by_ending = by_ending;
+        self
+    }
+
+    /// How long after its arrival a response without a validator is new enough for a request with `no-cache`. Default: 2
+    /// seconds.
+    ///
+    /// Some players say `no-cache` on every range, and browsers do with open developer tools. Without a validator, the
+    /// inner service can confirm no stored response, so each such range would cost the whole response again. The
+    /// response must be fresh, too.
+    ///
+    /// With this, the cache goes a little beside RFC 9111 §5.2.1.4, where a client that says `no-cache` prefers an
+    /// answer that the origin server has just confirmed. With zero, the cache keeps to the section.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_video_cache::Policy;
+    /// let by_the_letter = Policy::default().reload_grace(Duration::ZERO);
+    /// ```
+    #[must_use]
+    pub fn reload_grace(mut self, grace: Duration) -> Self {
+        self.reload_grace = grace;
         self
     }
 
@@ -368,6 +393,10 @@ impl Policy {
         }
     }
 
+    pub(crate) fn grace_for_reloads(&self) -> Duration {
+        self.reload_grace
+    }
+
     /// The stale windows: during a validation, instead of an error, and because a request asks.
     pub(crate) fn stale_windows(&self) -> (Duration, Duration, Duration) {
         (self.stale_while_revalidate, self.stale_if_error, self.stale_on_request)
@@ -406,6 +435,7 @@ impl Default for Policy {
             max_size: 8 << 30,
             media_types: Self::DEFAULT_MEDIA_TYPES.iter().map(ToString::to_string).collect(),
             media_by_ending: true,
+            reload_grace: Duration::from_secs(2),
             shares_with_the_authorized: false,
             stale_if_error: Duration::ZERO,
             stale_on_request: Duration::ZERO,

@@ -101,6 +101,10 @@ pub(crate) struct Args {
     /// [default: 0s].
     #[arg(long, value_parser = parse_duration)]
     stale_on_request: Option<Duration>,
+    /// How long after its arrival a response without ETag and Last-Modified answers a request with no-cache [default:
+    /// 2s, and 0s with --rfc9111].
+    #[arg(long, value_parser = parse_duration)]
+    reload_grace: Option<Duration>,
     /// Requests with Authorization get stored responses without a question to the origin, even if the response does
     /// not allow that.
     #[arg(long)]
@@ -247,6 +251,7 @@ impl Args {
                 .store_set_cookie(true)
                 .default_ttl(Duration::ZERO)
                 .stale_on_request(Duration::MAX)
+                .reload_grace(Duration::ZERO)
                 .invalidate(InvalidateArg::NonError.into())
                 .targeted_fields([HeaderName::from_static("cdn-cache-control")]);
         }
@@ -279,6 +284,9 @@ impl Args {
         }
         if let Some(window) = self.stale_on_request {
             policy = policy.stale_on_request(window);
+        }
+        if let Some(grace) = self.reload_grace {
+            policy = policy.reload_grace(grace);
         }
         if let Some(invalidate) = self.invalidate {
             policy = policy.invalidate(invalidate.into());

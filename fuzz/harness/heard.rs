@@ -3,11 +3,11 @@
 //! RFC 9110 §7.6.1: fields that `Connection` lists are for one connection.
 
 use http::{
-    header::{self, HeaderName},
+    header::{self, HeaderMap, HeaderName},
     request, Method,
 };
 
-use super::{conditions::CONDITIONS, origin::Call, verdict::View};
+use super::{conditions::CONDITIONS, control::Control, origin::Call, verdict::View};
 
 /// The request as the layer must read it: without the fields that its `Connection` lists. A request that is not for the
 /// layer keeps them.
@@ -41,8 +41,13 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
             && !heard.contains_key(name)
             && heard.contains_key(header::IF_RANGE)
     };
+    let is_reload = |name: &HeaderName| RELOADING.contains(name) && is_reload_by_age(said, heard);
     let is_own = |name: &HeaderName| {
-        CONDITIONS.contains(name) || name == header::CONNECTION || is_of_content(name) || is_kept_back(name)
+        CONDITIONS.contains(name)
+            || name == header::CONNECTION
+            || is_of_content(name)
+            || is_kept_back(name)
+            || is_reload(name)
     };
     let is_other = |name: &&HeaderName| !is_own(name) && !said.get_all(*name).iter().eq(heard.get_all(*name));
     if let Some(other) = heard.keys().chain(said.keys()).find(is_other) {
@@ -56,6 +61,20 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     let is_listing = is_for_the_layer(&view.request) && !options.all(is_plain);
     is_listing.then(|| "RFC 9110 §7.6.1: the next hop would remove fields that the layer asks by".to_owned())
 }
+
+/// Whether the call says `max-age=0` where the request says `no-cache`, and no weaker directive of the request's (RFC
+/// 9111 §5.2.1).
+fn is_reload_by_age(said: &HeaderMap, heard: &HeaderMap) -> bool {
+    let (wanted, asked) = (Control::of_request(said), Control::of_request(heard));
+    let weaker = ["no-cache", "max-stale", "stale-if-error"];
+    wanted.has("no-cache")
+        && asked.seconds("max-age") == Some(0)
+        && !weaker.iter().any(|name| asked.has(name))
+        && !heard.contains_key(header::PRAGMA)
+}
+
+/// The fields that a reload is said by.
+const RELOADING: [HeaderName; 2] = [header::CACHE_CONTROL, header::PRAGMA];
 
 /// The fields that a request of the layer's own leaves out, since it has no content.
 const OF_CONTENT: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];

@@ -158,8 +158,8 @@ impl Wishes {
         state: &State<'_>,
         life: Life,
         settings: &Settings,
-        failed: bool,
-        is_shared: bool,
+        (failed, is_shared): (bool, bool),
+        now: u64,
     ) -> Option<&'static str> {
         let Self(wanted) = self;
         let said = &state.control;
@@ -167,7 +167,7 @@ impl Wishes {
             return Some("RFC 9111 §5.2.2.4: no-cache");
         }
         // The answer to a request that was forwarded meanwhile is as new as possible.
-        if wanted.has("no-cache") && !is_shared {
+        if wanted.has("no-cache") && !is_shared && !is_new(state, life, now) {
             return Some("RFC 9111 §5.2.1.4: no-cache of a request");
         }
         let too_old = wanted.seconds("max-age").is_some_and(|most| life.age > most);
@@ -215,6 +215,14 @@ impl Wishes {
         let is_widened = wanted.has("max-stale") && within(on_request);
         (!within(window) && !is_widened).then_some("RFC 9111 §4.2.4: stale, and no rule allows it")
     }
+}
+
+/// Whether a response without a validator has just come, and so is new enough for a reload by force, by the policy's
+/// documentation.
+fn is_new(state: &State<'_>, life: Life, now: u64) -> bool {
+    let has_validator =
+        [header::ETAG, header::LAST_MODIFIED].iter().any(|name| state.headers.contains_key(name));
+    !has_validator && life.is_fresh() && now.saturating_sub(state.last.at) < 2
 }
 
 /// RFC 5861 §4

@@ -2,6 +2,8 @@
 //!
 //! RFC 9111 §3 (storing), §4 (reusing); RFC 9211 (`Cache-Status`).
 
+use std::ops::Range;
+
 use http::{
     header::{self, HeaderName},
     HeaderValue, Method, StatusCode,
@@ -140,10 +142,15 @@ impl<'a> Case<'a> {
         if !(settings.any_status || settings.statuses.contains(&status)) || [206, 304].contains(&status) {
             return Err("RFC 9111 §3: a status that is not stored");
         }
-        if born.headers.contains_key(header::CONTENT_RANGE)
-            && (born.part().is_none() || born.binding().is_none())
-        {
-            return Err("RFC 9111 §3.3: a part");
+        if born.headers.contains_key(header::CONTENT_RANGE) {
+            let is_all = |(place, total): &(Range<u64>, u64)| *place == (0..*total);
+            let is_bound = born.binding().is_some();
+            if !born.part().is_some_and(|part| is_bound || is_all(&part)) {
+                return Err("RFC 9111 §3.3: a part");
+            }
+            if !born.request.headers.contains_key(header::RANGE) {
+                return Err("RFC 9110 §15.3.7: a part that no range asked for");
+            }
         }
         let is_read = settings.modes.serves_unfinished() && born.serial >= self.first && !born.tells_length();
         if born.total() > settings.max_size && !is_read {
@@ -215,7 +222,8 @@ impl<'a> Case<'a> {
             return Some("RFC 9111 §4.2.4: stale, and withdrawn by the inner service");
         }
         let is_shared = last.serial >= self.first;
-        wishes.refuse(state, life, self.judge.settings, self.saw_failure(), is_shared)
+        let heard = (self.saw_failure(), is_shared);
+        wishes.refuse(state, life, self.judge.settings, heard, self.world.now)
     }
 
     /// Whether the inner service failed while this request was answered.

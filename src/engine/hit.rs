@@ -7,7 +7,11 @@ use http::{request, Response};
 use super::{
     body::ResponseBody,
     fill::delivery::Prior,
-    lookup::{content, prefetch::look_ahead, Look},
+    lookup::{
+        content::{self, is_for_the_origin},
+        prefetch::look_ahead,
+        Look,
+    },
     serve::{self, MissingByte},
     state::{
         entry::{Accepted, Entry, Target},
@@ -50,6 +54,8 @@ pub(crate) struct Missed {
     pub(super) stored: Prior,
     /// Whether the inner service must say so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
+    /// Whether a condition of the request is for the inner service to judge (RFC 9111 §4.3.2).
+    pub(super) for_the_origin: bool,
     /// The response that was found, and its first chunk, which is missing.
     pub(super) gone: Option<(Arc<Entry>, MissingByte)>,
     /// The generation of that response, once the cache has tried to fetch the chunk.
@@ -73,6 +79,7 @@ impl Engine {
             slot: slot.clone(),
             stored: Prior::Nothing,
             for_one: false,
+            for_the_origin: false,
             gone: None,
             gone_before: None,
             store_failed: None,
@@ -94,6 +101,9 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
+        if is_for_the_origin(&entry, request) {
+            return Err(Missed { for_the_origin: true, ..missed(Forwarded::Request, &entry.slot) });
+        }
         if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });

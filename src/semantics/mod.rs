@@ -13,11 +13,13 @@ pub(crate) mod multipart;
 pub(crate) mod partial;
 pub(crate) mod range;
 pub(crate) mod reference;
+pub(crate) mod reload;
 pub(crate) mod select;
 pub(crate) mod signature;
 pub(crate) mod storable;
 pub(crate) mod structured;
 pub(crate) mod targeted;
+pub(crate) mod text;
 pub(crate) mod validation;
 pub(crate) mod vary;
 

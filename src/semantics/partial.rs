@@ -70,6 +70,11 @@ impl Part {
         }
         Some(Self { range, complete })
     }
+
+    /// Whether the part is all of the representation. Then it needs no validator: it is combined with no other part.
+    pub(crate) fn is_all(self) -> bool {
+        self.range == ByteRange { start: 0, end: self.complete }
+    }
 }
 
 /// The strong validator that binds parts to each other (RFC 9110 §15.3.7.3), as `If-Range` has it.
@@ -113,6 +118,13 @@ impl Binding {
     }
 }
 
+/// Whether two answers have the same `Last-Modified`, or one of them has none. Some servers keep the strong tag of a file
+/// that was replaced.
+pub(crate) fn agree_on_the_date(one: &HeaderMap, other: &HeaderMap) -> bool {
+    let dates = [one, other].map(|headers| headers.get(header::LAST_MODIFIED));
+    matches!(dates, [Some(one), Some(other)] if one == other) || dates.contains(&None)
+}
+
 /// Turns a request into one for `range`. A range without an end asks for everything from its start on.
 pub(crate) fn ask(range: ByteRange, request: &mut HeaderMap) {
     let text = match range.end {
@@ -153,7 +165,7 @@ pub(crate) fn further(
 ) -> Further {
     let is_same = || {
         let same = |name: HeaderName| stored.get_all(&name).iter().eq(answer.get_all(&name).iter());
-        binding.is_of(answer) && same(header::CONTENT_ENCODING)
+        binding.is_of(answer) && agree_on_the_date(stored, answer) && same(header::CONTENT_ENCODING)
     };
     match status {
         StatusCode::PARTIAL_CONTENT => match Part::of(answer) {
@@ -271,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_further_part_is_judged_field_by_field() {
-        let stored = headers(&[("etag", "\"v1\""), ("content-type", "video/mp4")]);
+        let stored =
+            headers(&[("etag", "\"v1\""), ("content-type", "video/mp4"), ("last-modified", MODIFIED)]);
         let good = [("content-range", "bytes 10-19/100"), ("etag", "\"v1\"")];
         let with = |more: &[(&'static str, &'static str)]| headers(&[&good[..], more].concat());
         let part = Further::Part(Part { range: range(10, 20), complete: 100 });
@@ -298,6 +311,14 @@ mod tests {
             ),
             ("another tag", 206, headers(&[good[0], ("etag", "\"v2\"")]), Further::Another),
             ("no tag", 206, headers(&[good[0]]), Further::Another),
+            ("the date of the whole", 206, with(&[("last-modified", MODIFIED)]), part),
+            ("another date", 206, with(&[("last-modified", LATER)]), Further::Another),
+            (
+                "another date of the whole",
+                200,
+                headers(&[good[1], ("last-modified", LATER)]),
+                Further::Another,
+            ),
             ("two tags", 206, with(&[("etag", "\"v2\"")]), Further::Another),
             ("another coding", 206, with(&[("content-encoding", "gzip")]), Further::Another),
             ("no length", 206, headers(&[("content-range", "bytes 10-19/*"), good[1]]), Further::Whole),

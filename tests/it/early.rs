@@ -71,6 +71,7 @@ async fn an_answer_without_content_reads_no_chunk() {
         rig.head(PATH),
         rig.get(PATH).header("if-none-match", "\"v1\""),
         rig.get(PATH).range("bytes=2500-"),
+        // The inner service answers.
         rig.get(PATH).header("if-match", "\"v2\""),
     ] {
         assert_eq!(begins(&rig, ask).await, (AWAY, 1));

@@ -5,7 +5,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
-use tower_video_cache::{CacheStatus, ChunkSize};
+use tower_video_cache::{CacheStatus, ChunkSize, Fill};
 
 use crate::rig::{date, movie, seconds, Rig, Script};
 
@@ -115,16 +115,52 @@ async fn a_304_has_the_fields_that_an_update_needs_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_precondition_that_fails_is_412_before_all_else() {
-    let (rig, movie) = stored().await;
-    let failing = [("if-match", "\"v2\"".to_owned()), ("if-unmodified-since", date(-3601))];
-    for (name, value) in failing {
-        let answer = rig.get("/a.mp4").range("bytes=0-1").header(name, &value).send().await;
-        assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED, "{name}");
-        assert!(answer.bytes.is_empty());
-        assert_eq!(answer.field("content-length"), "0");
+async fn a_precondition_that_the_stored_response_does_not_fulfil_is_for_the_inner_service() {
+    let failing = [
+        ("if-match", "\"v2\"".to_owned()),
+        ("if-match", "W/\"v1\"".to_owned()),
+        ("if-unmodified-since", date(-3601)),
+    ];
+    for (name, value) in &failing {
+        // It goes on as the client sent it, and the answer of the inner service is the client's.
+        for (honours, status) in [(true, StatusCode::PRECONDITION_FAILED), (false, StatusCode::OK)] {
+            let (rig, movie) = stored().await;
+            let script =
+                Script::movie("/a.mp4", 2500).header("etag", "\"v1\"").header("last-modified", &date(-3600));
+            rig.inner.answer("/a.mp4", if honours { script.honours_conditions() } else { script });
+            let answer = rig.get("/a.mp4").range("bytes=0-1").header(name, value).send().await;
+            assert_eq!(answer.status, status, "{name}: {value}");
+            assert_eq!(answer.cache_status(), "tower-video-cache; fwd=request; detail=precondition");
+            let asked = &rig.inner.calls()[1].headers;
+            assert_eq!([&asked[*name], &asked["range"]], [value.as_str(), "bytes=0-1"]);
+            assert_eq!(rig.head("/a.mp4").header(name, value).send().await.status, status);
+            rig.inner.was_called(3);
+            rig.get("/a.mp4").send().await.whole(&movie).is_hit();
+        }
     }
-    rig.get("/a.mp4").header("if-match", "\"v1\"").send().await.whole(&movie);
+    let (rig, movie) = stored().await;
+    for (name, value) in [("if-match", "\"v1\""), ("if-match", "*"), ("if-unmodified-since", &date(-3600))] {
+        rig.get("/a.mp4").header(name, value).send().await.whole(&movie).is_hit();
+    }
+    let only =
+        rig.get("/a.mp4").header("if-match", "\"v2\"").header("cache-control", "only-if-cached").send().await;
+    assert_eq!(only.status, StatusCode::GATEWAY_TIMEOUT);
+    rig.inner.was_called(1);
+}
+
+#[tokio::test]
+async fn a_strong_tag_made_of_a_weak_one_is_for_the_inner_service() {
+    // VLC does so.
+    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced(), Fill::auto()] {
+        let script = Script::movie("/a.mp4", 2500).header("etag", "W/\"v1\"").honours_ranges();
+        let rig = Rig::new().fill(fill).script("/a.mp4", script);
+        let movie = movie("/a.mp4", 2500);
+        // Cold and warm.
+        for _ in 0..2 {
+            let answer = rig.get("/a.mp4").range("bytes=5-9").header("if-match", "\"v1\"").send().await;
+            answer.partial(&movie, 5..10);
+        }
+    }
 }
 
 #[tokio::test]
@@ -196,7 +232,7 @@ async fn every_request_reads_how_it_was_handled() {
         (rig.get("/a.mp4").range("bytes=0-1"), "hit; ttl=300"),
         (rig.get("/a.mp4").range("bytes=9999-"), "hit; ttl=300"),
         (rig.get("/a.mp4").header("if-none-match", "\"v1\""), "hit; ttl=300"),
-        (rig.get("/a.mp4").header("if-match", "\"v2\""), "hit; ttl=300"),
+        (rig.get("/a.mp4").header("if-match", "\"v2\""), "fwd=request; detail=precondition"),
         (rig.head("/b.mp4"), "fwd=uri-miss"),
         (rig.get("/b.mp4"), "fwd=uri-miss; detail=status"),
         (rig.get("/fat.mp4"), "fwd=uri-miss; detail=no-store"),
@@ -388,12 +424,9 @@ async fn a_page_of_another_origin_may_see_every_answer_it_may_see_one_of() {
     let fields = ["access-control-allow-origin", "timing-allow-origin", "cross-origin-resource-policy"];
     let script = fields.iter().fold(Script::movie("/a.mp4", 2500), |script, name| script.header(name, "x"));
     let rig = Rig::new().script("/a.mp4", script.header("etag", "\"v1\""));
-    for (name, value, status) in [
-        ("range", "bytes=0-9", 206),
-        ("range", "bytes=9999-", 416),
-        ("if-none-match", "\"v1\"", 304),
-        ("if-match", "\"v2\"", 412),
-    ] {
+    for (name, value, status) in
+        [("range", "bytes=0-9", 206), ("range", "bytes=9999-", 416), ("if-none-match", "\"v1\"", 304)]
+    {
         let answer = rig.get("/a.mp4").header(name, value).send().await;
         assert_eq!(answer.status, status);
         for field in fields {

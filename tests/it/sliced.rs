@@ -135,15 +135,17 @@ async fn the_conditions_of_a_client_are_taken_off_and_judged_by_the_answer() {
     let not_modified = rig(parted());
     let answer = not_modified.get(PATH).header("if-none-match", "\"v1\"").send().await;
     assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
-    let failed = rig(parted());
+    let failed = rig(parted().honours_conditions());
     let answer = failed.get(PATH).header("if-match", "\"v2\"").send().await;
+    // RFC 9111 §4.3.2: the inner service judges it.
     assert_eq!(answer.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(failed.inner.calls()[1].headers["if-match"], "\"v2\"");
     let same = rig(parted());
     let range = "bytes=4100-4199";
     let answer = same.get(PATH).range(range).header("if-range", "\"v1\"").send().await;
     answer.partial(&truth(), 4100..4200);
-    for rig in [not_modified, failed, same] {
-        rig.inner.was_called(1);
+    for (rig, calls) in [(not_modified, 1), (failed, 2), (same, 1)] {
+        rig.inner.was_called(calls);
         let asked = &rig.inner.calls()[0].headers;
         assert_eq!(asked.len(), 1, "{asked:?}");
         assert!(asked.contains_key("range"));

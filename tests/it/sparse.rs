@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
 use crate::rig::{
-    parted::{asked, begun, changed, other, parted, rig, small, truth, unparted, LENGTH},
+    date,
+    parted::{asked, begun, changed, other, parted, rig, small, tagged, truth, unparted, LENGTH},
     seconds, settle, Gate, Rig, Script, Step, PATH,
 };
 
@@ -140,6 +141,74 @@ async fn an_inner_service_without_parts_is_remembered_for_ten_minutes() {
         rig.get(PATH).range("bytes=10-19").send().await.partial(&truth(), 10..20);
         assert_eq!(asked(&rig)[first.len() + 3], "0-999");
     }
+}
+
+#[tokio::test]
+async fn a_part_that_is_all_of_the_video_needs_no_validator() {
+    let small = truth().slice(..900);
+    let script = || Script::of(&small).header("content-length", "900").honours_ranges();
+    for fill in [Fill::sliced(), Fill::auto()] {
+        for (validator, value) in [("x-none", ""), ("etag", "W/\"v1\""), ("last-modified", date(-9).as_str())]
+        {
+            for range in ["bytes=5-9", "bytes=5-", "bytes=-895"] {
+                let rig = Rig::new().fill(fill).script(PATH, script().header(validator, value));
+                let answer = rig.get(PATH).range(range).send().await;
+                let end = if range == "bytes=5-9" { 10 } else { 900 };
+                answer.partial(&small, 5..end);
+                assert_eq!(
+                    answer.cache_status(),
+                    "tower-video-cache; fwd=uri-miss; ttl=300; stored",
+                    "{fill:?} {range}"
+                );
+                assert!(!rig.inner.ranges(PATH)[0].is_empty());
+                rig.get(PATH).send().await.whole(&small).is_hit();
+                let part = rig.get(PATH).range("bytes=100-199").send().await;
+                part.partial(&small, 100..200).is_hit();
+                assert!(part.has("etag") || validator == "last-modified");
+                rig.inner.was_called(1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_all_of_a_video_that_may_not_be_stored_is_passed_on() {
+    let small = truth().slice(..900);
+    for fill in [Fill::sliced(), Fill::auto()] {
+        let script = Script::of(&small).header("content-length", "900").honours_ranges();
+        let rig = Rig::new().fill(fill).script(PATH, script.header("cache-control", "no-store"));
+        rig.get(PATH).range("bytes=5-9").send().await.partial(&small, 5..10);
+        rig.get(PATH).send().await.whole(&small);
+        assert_eq!(rig.inner.ranges(PATH)[1..], ["bytes=5-9", ""]);
+        assert_eq!(rig.puts(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_another_date_is_of_another_object_in_spite_of_its_tag() {
+    let dated = |script: Script, offset| script.header("last-modified", &date(offset));
+    let rig = small(dated(parted(), -3600), 1);
+    let mut reading = rig.get(PATH).reading().await;
+    assert!(reading.ready() == truth().slice(..1000));
+    // The server keeps the tag of the file that was replaced.
+    rig.inner.answer(PATH, dated(tagged(&other(), "\"v1\""), -60));
+    let answer = reading.rest().await;
+    assert!(answer.error.as_ref().is_some_and(Error::is_changed), "{:?}", answer.error);
+    assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
+    rig.get(PATH).send().await.whole(&other());
+
+    // A body that died is not continued by such a part either.
+    let rig = Rig::new();
+    rig.inner
+        .answer_each(PATH, [dated(parted().dies_at(4500), -3600), dated(tagged(&other(), "\"v1\""), -60)]);
+    let answer = rig.get(PATH).send().await;
+    assert!(answer.error.is_some() || answer.status == StatusCode::BAD_GATEWAY);
+    assert!(truth().starts_with(&answer.bytes) || answer.status == StatusCode::BAD_GATEWAY);
+
+    // Without a date on one side, the tag alone binds.
+    let rig = begun(dated(parted(), -3600)).await;
+    rig.inner.answer(PATH, parted());
+    rig.get(PATH).send().await.whole(&truth());
 }
 
 #[tokio::test]
@@ -367,20 +436,35 @@ async fn a_progressive_fill_serves_the_stored_chunks_at_once_and_fetches_the_res
 }
 
 #[tokio::test]
-async fn a_part_that_comes_unasked_is_completed_in_every_mode() {
-    for mode in [Fill::whole(), Fill::progressive()] {
-        let rig = Rig::new().fill(mode);
-        let part = Script::of(&truth().slice(..2500))
+async fn a_part_that_no_range_asked_for_is_passed_on_and_never_completed() {
+    // S3 `partNumber` and Azure `x-ms-range` bring a part of an object, and the key of the cache does not show which.
+    let part = |range: std::ops::Range<usize>| {
+        Script::of(&truth().slice(range.clone()))
             .status(206)
-            .header("content-range", "bytes 0-2499/9500")
-            .header("content-length", "2500")
-            .header("etag", "\"v1\"");
-        rig.inner.answer_each(PATH, [part, parted()]);
-        rig.get(PATH).send().await.whole(&truth());
-        assert_eq!(asked(&rig), ["all", "2000-9499 \"v1\""], "{mode:?}");
-        rig.get(PATH).send().await.whole(&truth()).is_hit();
-        rig.inner.was_called(2);
+            .header("content-range", &format!("bytes {}-{}/9500", range.start, range.end - 1))
+            .header("content-length", &range.len().to_string())
+            .header("etag", "\"v1\"")
+    };
+    for mode in [Fill::whole(), Fill::progressive(), Fill::auto()] {
+        for range in [0..2500, 2500..5000, 0..LENGTH] {
+            let rig = Rig::new().fill(mode).script(PATH, part(range.clone()));
+            for call in 1..=3 {
+                let answer = rig.get(PATH).header("x-ms-range", "bytes=0-9").send().await;
+                answer.partial(&truth(), range.clone());
+                assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
+                rig.inner.was_called(call);
+            }
+            assert_eq!(rig.puts(), 0);
+        }
     }
+    // A question about a stored response may be answered so, too.
+    let rig = Rig::new().script(PATH, parted().header("cache-control", "max-age=60"));
+    rig.get(PATH).send().await.whole(&truth());
+    rig.clock.advance(seconds(60));
+    rig.inner.answer(PATH, part(0..2500).without("etag").header("etag", "\"v2\""));
+    rig.get(PATH).send().await.partial(&truth(), 0..2500);
+    rig.get(PATH).send().await.partial(&truth(), 0..2500);
+    assert_eq!(asked(&rig), ["all", "all", "all"]);
 }
 
 #[tokio::test(start_paused = true)]

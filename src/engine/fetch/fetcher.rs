@@ -22,14 +22,16 @@ use crate::{
         },
     },
     error::BoxError,
-    semantics::fields::remove_conditions_and_ranges,
+    semantics::{fields::remove_conditions_and_ranges, reload::say_max_age},
     sync::lock,
 };
 
-/// Makes the request of a fill from a client's request: without content, conditions and ranges.
+/// Makes the request of a fill from a client's request: without content, conditions and ranges, and without a reload by
+/// force.
 pub(crate) fn request_of_its_own(engine: &Engine, request: &request::Parts) -> request::Parts {
     let mut asked = request.clone();
     remove_conditions_and_ranges(&mut asked.headers);
+    say_max_age(&mut asked.headers);
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         asked.headers.remove(name);
     }

@@ -53,6 +53,8 @@ use crate::{
 pub(super) enum Judged<B> {
     /// The fill must ask again, without a range.
     Again(Response<B>),
+    /// The answer is a part that is all of its representation. This is the whole.
+    All(Response<B>),
     Part(FirstPart<B>),
     /// The inner service does not satisfy the range that the fill asked for. The client must ask by itself.
     Unsatisfied,
@@ -65,17 +67,24 @@ impl FillTask {
     pub(super) fn judge<B>(&self, response: Response<B>, exchange: Exchange) -> Judged<B> {
         let asked = self.window;
         match (response.status(), asked) {
-            (StatusCode::PARTIAL_CONTENT, _) => match self.first_part(&response, exchange) {
+            (StatusCode::PARTIAL_CONTENT, Some(asked)) => match self.first_part(&response, exchange) {
                 Some(part) => {
                     self.engine.note_part(&self.asked);
                     Judged::Part(FirstPart { response, part, exchange })
                 }
-                None if asked.is_some() => {
-                    self.remember_partless(response.headers());
-                    Judged::Again(response)
-                }
-                None => Judged::Whole(response),
+                None => match Part::of(response.headers()) {
+                    Some(part) if part.is_all() && asked.is_answered_by(part) => {
+                        Judged::All(as_the_whole(response, part.complete))
+                    }
+                    _ => {
+                        self.remember_partless(response.headers());
+                        Judged::Again(response)
+                    }
+                },
             },
+            // A part that no range asked for (S3 `partNumber`, Azure `x-ms-range`) is a part of something else than the
+            // answer to this target. It is passed on as it is.
+            (StatusCode::PARTIAL_CONTENT, None) => Judged::Whole(response),
             // The body is empty, or the answer tells nothing.
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(Window::Bytes(ByteRange { start: 0, .. }))) => {
                 Judged::Again(response)
@@ -251,6 +260,13 @@ impl FillTask {
             }
         }
     }
+}
+
+/// Makes the whole of a part that is all of a representation of so many bytes.
+fn as_the_whole<B>(part: Response<B>, complete: u64) -> Response<B> {
+    let (mut parts, body) = part.into_parts();
+    (parts.status, parts.headers) = (StatusCode::OK, of_the_whole(&parts.headers, complete));
+    Response::from_parts(parts, body)
 }
 
 /// Whether the status tells of a trouble that is soon over, and not of ranges.

@@ -112,6 +112,7 @@ where
         waited,
         forgoes,
         window,
+        came_as_a_part: false,
         purpose,
         share,
     };
@@ -149,6 +150,10 @@ impl FillTask {
             Ok((response, exchange)) => match self.judge(response, exchange) {
                 Judged::Part(first) => return self.store_part(&mut inner, first, permit).await,
                 Judged::Whole(response) => Ok((response, exchange)),
+                Judged::All(response) => {
+                    self.came_as_a_part = true;
+                    Ok((response, exchange))
+                }
                 Judged::Again(response) => {
                     // An inner service may wait for the end of one answer before it gives the next.
                     drop(response);

@@ -38,6 +38,7 @@ use crate::{
         freshness::Exchange,
         partial::Window,
         range::{ByteRange, Wanted},
+        text::may_be_coded,
         vary::Vary,
     },
     settings::{Abandon, Mode},
@@ -61,6 +62,8 @@ pub(crate) struct FillTask {
     pub(crate) forgoes: bool,
     /// The bytes to ask for first, if the fill does not ask for the whole.
     pub(crate) window: Option<Window>,
+    /// The answer is a 206 with all of the representation, and the fill takes it for the 200.
+    pub(crate) came_as_a_part: bool,
     pub(crate) purpose: Purpose,
     /// The place among the fills that may be under way at once, and the room that was promised in the store. An update
     /// by a HEAD needs no place, and neither does a wait for another node.
@@ -143,6 +146,15 @@ impl FillTask {
         self.engine.records.chunk_size(self.engine.config.chunk_size.bytes())
     }
 
+    /// The status of the answer that is stored as one with `status`.
+    pub(crate) fn came(&self, status: StatusCode) -> StatusCode {
+        if self.came_as_a_part {
+            StatusCode::PARTIAL_CONTENT
+        } else {
+            status
+        }
+    }
+
     /// Names of the fields that the response keeps from all clients but the one that asked.
     pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
         ResponseDirectives::heeded(response, self.engine.config.policy.targeted()).withheld
@@ -176,7 +188,7 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
         // A stale response is asked about as a whole: most often, it is still good.
         Mode::Auto => wanted != Wanted::From(0) && !matches!(stored, Prior::Stale(_)),
     };
-    if !asks_for_parts || !engine.may_give_parts(&target.primary, request) {
+    if !asks_for_parts || may_be_coded(request) || !engine.may_give_parts(&target.primary, request) {
         return None;
     }
     let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());

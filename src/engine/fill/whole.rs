@@ -42,7 +42,7 @@ use crate::{
         },
     },
     error::BoxError,
-    format::{key::Generation, layout::Layout},
+    format::layout::Layout,
     semantics::{
         cache_status::Refusal,
         etag::has_validator,
@@ -88,6 +88,10 @@ impl FillTask {
             }
             Err(refusal) => {
                 self.refused(refusal, parts.status, &parts.headers, permit).await;
+                // A part answers the range that the fill asked for, and not the client's request.
+                if self.came_as_a_part {
+                    return Delivery::Refused(refusal);
+                }
                 Delivery::Passed(Response::from_parts(parts, body), refusal)
             }
         }
@@ -104,7 +108,7 @@ struct WholeFill<'a, B> {
     pour: Pour<B>,
     binding: Option<Binding>,
     length: Option<u64>,
-    /// The response has no validator, so the cache makes a tag.
+    /// The response has no validator, so the cache makes a tag once all of the content is known.
     tags: bool,
     /// Fields for the leader alone.
     withheld: HeaderMap,
@@ -215,12 +219,8 @@ where
 
     /// Lets waiting requests read the stored chunks of the body, and the chunks to come.
     fn publish(&mut self) {
-        if self.tags {
-            // The sum of the content is not known yet, and a tag that a client gets now must hold later.
-            if let Some(Generation(tag)) = Generation::random() {
-                self.draft.tag(tag);
-            }
-        }
+        // Without a validator the response has no tag yet: the sum of its content is not known, and a client that gave
+        // another tag back later would be thrown out.
         let Ok(manifest) = self.fill.manifest(&self.draft) else {
             return;
         };
@@ -228,6 +228,7 @@ where
         let stored = self.pour.layout();
         let supply = engine.supplies.open(&manifest, self.length, self.withheld.clone());
         supply.gives_parts.store(self.can_hand_over, Ordering::Relaxed);
+        supply.came_as_a_part.store(self.fill.came_as_a_part, Ordering::Relaxed);
         let running = supply.pour();
         running.landed(self.pour.landed(), stored.length);
         // Before any request sees the supply: a request for a chunk far ahead must not wait for it.
@@ -256,7 +257,7 @@ where
         self.draft.digest = self.pour.sum.take().map(|sum| sum.digest128());
         // If the whole does not fit, some of its chunks are gone by now.
         self.draft.sparse = self.pour.room.pace == Pace::OfReaders;
-        if let (Some(digest), true, false) = (self.draft.digest, self.tags, self.is_read) {
+        if let (Some(digest), true) = (self.draft.digest, self.tags) {
             self.draft.tag(digest);
         }
         let Layout { generation, length, .. } = self.draft.layout;
@@ -277,7 +278,8 @@ where
             return self.salvage(refusal, Bytes::new(), waited).await;
         }
         self.permit.land(Landing::Stored(generation));
-        Delivery::Stored(Stored { generation, status: self.parts.status, withheld: self.withheld })
+        let status = self.fill.came(self.parts.status);
+        Delivery::Stored(Stored { generation, status, withheld: self.withheld })
     }
 
     /// Keeps the stored chunks of a body that broke its word, if they are of use.
@@ -287,7 +289,7 @@ where
         if self.fill.stand_in().is_none() {
             self.keep(length).await;
         }
-        self.fill.broken(self.parts.status, refusal, self.permit)
+        self.fill.broken(self.fill.came(self.parts.status), refusal, self.permit)
     }
 
     /// Keeps the stored bytes of a body whose rest no request waits for, if they are of use.
@@ -319,11 +321,14 @@ where
         // If the body breaks before any byte has left the cache, the client can still get an error.
         if !self.is_read {
             if let Err(error) = self.pour.body.look_ahead(in_hand.len()).await {
-                return self.fill.broken(self.parts.status, broken_by(&error), self.permit);
+                return self.fill.broken(self.fill.came(self.parts.status), broken_by(&error), self.permit);
             }
         }
         self.fill.remember(refusal, &self.parts.headers);
         self.permit.land(delivery::landing(refusal));
+        if self.fill.came_as_a_part && !self.is_read {
+            return Delivery::Refused(refusal);
+        }
         let (stored, waited) = (self.pour.layout(), self.fill.waited.and(waited));
         let (parts, rest) = (self.parts, self.pour.body);
         Delivery::Salvaged(Box::new(Salvage { parts, stored, in_hand, rest, refusal, waited }))

@@ -11,9 +11,10 @@ use crate::{
     format::{chunk::ChunkName, key::boundary, manifest::Manifest},
     semantics::{
         etag::Validators,
+        fields::has,
         multipart::Multipart,
         range::{wants_the_start, ByteRange},
-        select::{select, Selection},
+        select::{fails_a_precondition, select, Selection},
     },
 };
 
@@ -83,7 +84,17 @@ pub(crate) fn bytes(engine: &Engine, entry: &Entry, request: &request::Parts) ->
     content.start()..content.until().min(entry.layout().length)
 }
 
-/// The content that answers a request from `entry`, and the status code.
+/// Whether the request has an `If-Match` or `If-Unmodified-Since` that `entry` does not fulfil. Only the inner service
+/// can judge such a request (RFC 9111 §4.3.2).
+pub(crate) fn is_for_the_origin(entry: &Entry, request: &request::Parts) -> bool {
+    let names = [header::IF_MATCH, header::IF_UNMODIFIED_SINCE];
+    let Manifest { status, headers, .. } = &entry.manifest;
+    names.iter().any(|name| has(&request.headers, name))
+        && fails_a_precondition(&request.headers, *status, Validators::of(headers))
+}
+
+/// The content that answers a request from `entry`, and the status code. No answer is made from an entry that
+/// [`is_for_the_origin`].
 pub(crate) fn content(engine: &Engine, entry: &Entry, request: &request::Parts) -> (StatusCode, Content) {
     let Manifest { status, headers, .. } = &entry.manifest;
     let validators = Validators::of(headers);

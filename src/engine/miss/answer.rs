@@ -148,6 +148,9 @@ impl Miss {
         if let Some((entry, question)) = self.own_question() {
             return Some(Next::Validate(entry, question));
         }
+        if self.missed.for_the_origin {
+            return Some(self.refuse(Refusal::Precondition));
+        }
         // A stale response stood in for an error, and this request may not have it stale. So it asks by itself.
         if matches!(self.accepted, Accepted::StandIn(_)) {
             self.outcome.refusal = None;

@@ -29,6 +29,7 @@ use crate::{
         etag::has_strong_tag,
         fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
+        reload::say_max_age,
         storable::would_be_storable,
         validation::{ask_by_tag, has_same_tag, News},
     },
@@ -211,6 +212,7 @@ impl Question {
     fn about(self, entry: &Entry, engine: &Engine, request: &request::Parts) -> Option<request::Parts> {
         let mut asked = request.clone();
         engine.mark(&mut asked.extensions);
+        say_max_age(&mut asked.headers);
         match self {
             Self::OfAny if entry.manifest.own_etag => None,
             Self::OfAny => {

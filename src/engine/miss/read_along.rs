@@ -1,14 +1,15 @@
 //! Answers a request from a fill under way: the client reads the response while it comes.
 
-use std::sync::Arc;
+use std::sync::{atomic::Ordering, Arc};
 
-use http::{header, Method, Response, Version};
+use http::{header, Method, Response, StatusCode, Version};
 
 use super::request::Miss;
 use crate::{
     engine::{
         body::ResponseBody,
         fetch::demand::Demand,
+        lookup::content::is_for_the_origin,
         serve::{self, Service},
         state::{
             entry::Entry,
@@ -27,8 +28,8 @@ impl Miss {
     ///
     /// # Errors
     ///
-    /// The request must not wait for the landing: the fill keeps pace with its readers, or its response is not for a
-    /// request with credentials.
+    /// The request must not wait for the landing: the fill keeps pace with its readers, its response is not for a
+    /// request with credentials, or only the inner service can judge the request.
     pub(super) async fn reads<B>(
         &self,
         mut follower: Follower,
@@ -37,6 +38,9 @@ impl Miss {
         if let Some(entry) = follower.pouring().await {
             if !leads && !entry.freshness.is_for(&self.directives) {
                 return Err(Refusal::Authorization);
+            }
+            if (leads || self.is_answered_by(&entry)) && is_for_the_origin(&entry, &self.request) {
+                return Err(Refusal::Precondition);
             }
             if let Some(response) = self.read(entry, &follower, leads).await {
                 return Ok(response);
@@ -52,6 +56,15 @@ impl Miss {
         self.read(entry, &follower, false).await
     }
 
+    /// Whether the entry that another request's fill is pouring is for this request, too.
+    fn is_answered_by(&self, entry: &Entry) -> bool {
+        // A response that must be validated before each use is for the leader alone.
+        !entry.freshness.is_for_one()
+            && entry.manifest.key == self.target.key
+            && entry.is_selected_by(&self.request.headers)
+            && entry.freshness.is_for(&self.directives)
+    }
+
     /// Answers from the entry that a fill is pouring. Returns `None` if the entry is not for this request, or if the
     /// request has to wait for the landing.
     async fn read<B>(
@@ -60,12 +73,8 @@ impl Miss {
         follower: &Follower,
         leads: bool,
     ) -> Option<Response<ResponseBody<B>>> {
-        let Self { engine, request, target, directives, fetcher, .. } = self;
-        // A response that must be validated before each use is for the leader alone.
-        let is_its_own = entry.manifest.key == target.key
-            && entry.is_selected_by(&request.headers)
-            && entry.freshness.is_for(directives);
-        if !leads && (entry.freshness.is_for_one() || !is_its_own) {
+        let Self { engine, request, fetcher, .. } = self;
+        if !leads && !self.is_answered_by(&entry) || is_for_the_origin(&entry, request) {
             return None;
         }
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
@@ -89,7 +98,10 @@ impl Miss {
                 }
             }
         }
-        let mut outcome = Outcome { forwarded_status: Some(entry.manifest.status), ..self.outcome };
+        let is_part =
+            entry.pouring.as_ref().is_some_and(|supply| supply.came_as_a_part.load(Ordering::Relaxed));
+        let came = if is_part { StatusCode::PARTIAL_CONTENT } else { entry.manifest.status };
+        let mut outcome = Outcome { forwarded_status: Some(came), ..self.outcome };
         if leads {
             outcome.stored = true;
         } else {

@@ -10,6 +10,7 @@ use crate::{
         fetch::fetcher::Fetch,
         fill::delivery::Prior,
         hit::Missed,
+        lookup::content::is_for_the_origin,
         serve,
         state::{
             entry::{Accepted, Entry, Target},
@@ -90,8 +91,12 @@ impl Miss {
         }
     }
 
-    /// Answers from `entry`. Returns `None` if the first byte of the answer is missing.
+    /// Answers from `entry`. Returns `None` if the first byte of the answer is missing, or the inner service must judge
+    /// the request.
     pub(super) async fn serve<B>(&self, entry: &Arc<Entry>) -> Option<Response<ResponseBody<B>>> {
+        if is_for_the_origin(entry, &self.request) {
+            return None;
+        }
         serve::supplied(&self.engine, entry, &self.request, self.outcome, &self.fetcher).await
     }
 

@@ -31,7 +31,7 @@ use crate::{
     error::BoxError,
     format::manifest::Manifest,
     futures::{race, Raced},
-    semantics::storable::remove_credentials,
+    semantics::{partial::agree_on_the_date, storable::remove_credentials},
 };
 
 /// One client's way to the inner service: it fetches chunks, and fills anew what is lost.
@@ -147,7 +147,8 @@ fn is_same(one: &Entry, other: &Entry) -> bool {
     let same_key = one.key == other.key && one.selecting == other.selecting;
     let coding = |manifest: &Manifest| manifest.headers.get(header::CONTENT_ENCODING).cloned();
     let same_key = same_key && coding(one) == coding(other);
-    let same_tag = || one.binding().is_some_and(|bound| other.binding() == Some(bound));
+    let same_date = agree_on_the_date(&one.headers, &other.headers);
+    let same_tag = || same_date && one.binding().is_some_and(|bound| other.binding() == Some(bound));
     let same_digest = || one.digest.is_some() && one.digest == other.digest;
     same_key && one.layout.length == other.layout.length && (same_tag() || same_digest())
 }

@@ -19,13 +19,10 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
     let stored = &entry.manifest.headers;
     let length = entry.layout().length;
     let stored_status = entry.manifest.status;
-    // A stored 412 or 416 of the inner service is served as it came.
+    // A stored 416 of the inner service is served as it came.
     let made = if status == stored_status { StatusCode::OK } else { status };
     let mut headers = match made {
         StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
-        StatusCode::PRECONDITION_FAILED => {
-            without_content(stored, &[header::DATE, header::ETAG, header::VARY])
-        }
         StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
         _ => stored.clone(),
     };

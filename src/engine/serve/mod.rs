@@ -1,6 +1,6 @@
 //! Answers one request from a stored response, or hands on an inner response.
 //!
-//! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.13 (412), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
+//! RFC 9110 §14 (ranges), §15.3.7 (206), §15.4.5 (304), §15.5.17 (416); RFC 9111 §4, §5.1 (`Age`).
 
 pub(crate) mod fields;
 pub(crate) mod message;

@@ -18,6 +18,7 @@ use crate::{
     policy::Policy,
     semantics::{
         cache_control::RequestDirectives,
+        etag::has_validator,
         freshness::{Exchange, Freshness},
         validation::updated,
     },
@@ -55,6 +56,9 @@ impl Entry {
         manifest.headers.reserve(ADDED_FIELDS);
         let Manifest { status, headers, exchange, .. } = &manifest;
         let mut freshness = Freshness::of(*status, headers, *exchange, policy).by(manifest.by_uri);
+        if manifest.own_etag || !has_validator(headers) {
+            freshness = freshness.without_validator(policy);
+        }
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
         }

@@ -89,6 +89,8 @@ pub(crate) struct Supply {
     /// Whether the running fill need not bring what readers can have by runs of their own: the inner service says that
     /// it gives parts, and the mode allows to ask for them.
     pub(crate) gives_parts: AtomicBool,
+    /// Whether the running fill brings a 206 that is all of the body.
+    pub(crate) came_as_a_part: AtomicBool,
     /// Whether a chunk that the fill had stored was lost. The chunk cannot be fetched again before the fill has
     /// ended.
     pub(crate) holed: AtomicBool,
@@ -152,6 +154,7 @@ impl Supply {
             length: known,
             filled: AtomicBool::new(false),
             gives_parts: AtomicBool::new(false),
+            came_as_a_part: AtomicBool::new(false),
             holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),

@@ -52,6 +52,8 @@ pub(crate) struct Freshness {
     on_request: Duration,
     /// §4.2.4: it must not be used stale, whatever else allows it.
     never_stale: bool,
+    /// How long after its arrival it is new enough for a reload by force.
+    reload_grace: Duration,
 }
 
 /// How one request may use a stored response.
@@ -101,13 +103,19 @@ impl Freshness {
             if_error: directives.stale_if_error.unwrap_or(if_error),
             on_request,
             never_stale: directives.forbid_stale(),
+            reload_grace: Duration::ZERO,
         }
     }
 
     /// The freshness of a response that the inner service has refused since. It is used while it is fresh, and no
     /// longer.
     pub(crate) fn withdrawn(self) -> Self {
-        Self { never_stale: true, ..self }
+        Self { never_stale: true, reload_grace: Duration::ZERO, ..self }
+    }
+
+    /// The freshness of a response that the inner service cannot confirm, because it has no validator.
+    pub(crate) fn without_validator(self, policy: &Policy) -> Self {
+        Self { reload_grace: policy.grace_for_reloads(), ..self }
     }
 
     /// The current age (RFC 9111 §4.2.3). A clock that was set back counts as no time at all.
@@ -134,6 +142,12 @@ impl Freshness {
         seconds(self.lifetime).saturating_sub(seconds(self.age(now)))
     }
 
+    /// Whether the response is new enough for a reload by force.
+    fn is_new(&self, now: SystemTime) -> bool {
+        let resident = now.duration_since(self.received).unwrap_or_default();
+        resident < self.reload_grace && self.is_fresh(now)
+    }
+
     /// How a request may use the response now.
     pub(crate) fn reuse(&self, request: &RequestDirectives, now: SystemTime) -> Reuse {
         let is_fresh = || self.is_fresh(now) && !self.always_validate;
@@ -143,7 +157,7 @@ impl Freshness {
         if self.always_validate {
             return Reuse::Validated(Forwarded::Stale);
         }
-        if request.no_cache {
+        if request.no_cache && !self.is_new(now) {
             return Reuse::Validated(Forwarded::Request);
         }
         // RFC 9111 §4.2.3: an unknown age is within no limit.

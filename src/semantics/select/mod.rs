@@ -38,7 +38,7 @@ pub(crate) fn select(
     if !status.is_success() {
         return Selection::Full;
     }
-    if preconditions_fail(request, stored) {
+    if fails_a_precondition(request, status, stored) {
         return Selection::PreconditionFailed;
     }
     if is_not_modified(request, stored) {
@@ -57,7 +57,12 @@ pub(crate) fn select(
 }
 
 /// Steps 1 and 2 of §13.2.2: `If-Match`, and only in its absence `If-Unmodified-Since`.
-fn preconditions_fail(request: &HeaderMap, stored: Validators<'_>) -> bool {
+///
+/// RFC 9111 §4.3.2: the answer to a request that fails is the origin server's.
+pub(crate) fn fails_a_precondition(request: &HeaderMap, status: StatusCode, stored: Validators<'_>) -> bool {
+    if !status.is_success() {
+        return false;
+    }
     if request.contains_key(header::IF_MATCH) {
         return !names_any(request, &header::IF_MATCH, stored, EntityTag::strongly_equals);
     }

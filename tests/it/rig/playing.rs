@@ -70,6 +70,14 @@ impl Script {
         if request.headers.contains_key(header::IF_MATCH) && !meets(header::IF_MATCH, header::ETAG) {
             return Some(StatusCode::PRECONDITION_FAILED);
         }
+        let date = |name| httpdate::parse_http_date(request.headers.get(name)?.to_str().ok()?).ok();
+        let modified = self.headers.get(header::LAST_MODIFIED);
+        let modified = modified.map(|date| httpdate::parse_http_date(date.to_str().unwrap()).unwrap());
+        if date(header::IF_UNMODIFIED_SINCE)
+            .is_some_and(|since| modified.is_some_and(|modified| modified > since))
+        {
+            return Some(StatusCode::PRECONDITION_FAILED);
+        }
         let unmodified = meets(header::IF_NONE_MATCH, header::ETAG)
             || !request.headers.contains_key(header::IF_NONE_MATCH)
                 && meets(header::IF_MODIFIED_SINCE, header::LAST_MODIFIED);

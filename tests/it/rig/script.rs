@@ -204,7 +204,7 @@ impl Script {
     }
 
     /// Answers a condition that names its `ETag`, or else its `Last-Modified`, with a 304. Answers an `If-Match` that
-    /// does not name it with a 412.
+    /// does not name it with a 412, and an `If-Unmodified-Since` before its `Last-Modified`.
     pub(crate) fn honours_conditions(mut self) -> Self {
         self.honours_conditions = true;
         self
