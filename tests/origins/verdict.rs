@@ -1,0 +1,218 @@
+//! Whether an answer is no worse than the direct one.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{header, Method, StatusCode};
+
+use crate::asking::{Answer, Ask};
+
+/// The answer that the RFCs want.
+#[derive(Clone, Debug)]
+pub(crate) enum Want {
+    Whole,
+    Part(Range<usize>),
+    Parts(Vec<Range<usize>>),
+    Unmodified,
+    Unsatisfiable,
+    /// The server knows.
+    AsDirect,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    AsDirect,
+    /// The direct answer is not the one that the RFCs want, and this one is.
+    Better,
+}
+
+/// All that an answer is judged by.
+pub(crate) struct Case<'a> {
+    pub(crate) ask: &'a Ask,
+    pub(crate) file: &'a Bytes,
+    pub(crate) want: &'a Want,
+    /// The direct answer to this request, and to the one for the whole file.
+    pub(crate) direct: &'a Answer,
+    pub(crate) plain: &'a Answer,
+}
+
+impl Case<'_> {
+    /// Returns the reason if the answer is worse.
+    pub(crate) fn judge(&self, ours: &Answer) -> Result<Verdict, String> {
+        let is_as_direct = self.is_as_direct(ours);
+        if is_as_direct.is_ok() {
+            return Ok(Verdict::AsDirect);
+        }
+        // An answer with the direct status has no excuse for other fields or bytes, except for a set of ranges: a
+        // server may cut it otherwise.
+        if self.direct.status == ours.status
+            && !matches!(self.want, Want::Parts(_))
+            && self.is_wanted(self.direct).is_ok()
+        {
+            return is_as_direct.map(|()| Verdict::AsDirect);
+        }
+        self.is_wanted(ours).and_then(|()| self.describes_the_file(ours)).map(|()| Verdict::Better)
+    }
+
+    fn is_as_direct(&self, ours: &Answer) -> Result<(), String> {
+        let direct = self.direct;
+        if ours.status != direct.status {
+            return Err(format!("{} in place of {}", ours.status, direct.status));
+        }
+        if let (Ok(direct), Ok(ours)) = (parts(direct, self.file), parts(ours, self.file)) {
+            return if direct == ours {
+                Ok(())
+            } else {
+                Err(format!("the parts {ours:?} in place of {direct:?}"))
+            };
+        }
+        for name in direct
+            .fields
+            .keys()
+            .map(header::HeaderName::as_str)
+            .filter(|name| !OWN_TO_A_MESSAGE.contains(name))
+        {
+            same_field(name, direct, ours)?;
+        }
+        if direct.body != ours.body {
+            return Err(format!("{} in place of {}", about(&ours.body), about(&direct.body)));
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, answer: &Answer) -> Result<(), String> {
+        let length = self.file.len();
+        let (status, range, content_range) = match self.want {
+            Want::Whole => (StatusCode::OK, 0..length, None),
+            Want::Part(range) => {
+                let field = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+                (StatusCode::PARTIAL_CONTENT, range.clone(), Some(field))
+            }
+            Want::Parts(ranges) => {
+                let parts = parts(answer, self.file)?;
+                return if parts == *ranges { Ok(()) } else { Err(format!("the parts {parts:?}")) };
+            }
+            Want::Unmodified => (StatusCode::NOT_MODIFIED, 0..0, None),
+            Want::Unsatisfiable => {
+                let field = answer.field(header::CONTENT_RANGE);
+                let is_right = answer.status == StatusCode::RANGE_NOT_SATISFIABLE
+                    && field.as_ref().is_none_or(|field| *field == format!("bytes */{length}"));
+                return if is_right { Ok(()) } else { Err(format!("{} with {field:?}", answer.status)) };
+            }
+            Want::AsDirect => return Err(format!("{} and not as direct", answer.status)),
+        };
+        let content_length = answer.field(header::CONTENT_LENGTH);
+        let body =
+            if self.ask.method == Method::HEAD { Bytes::new() } else { self.file.slice(range.clone()) };
+        if answer.status != status {
+            return Err(format!("{} and not {status}", answer.status));
+        }
+        if answer.field(header::CONTENT_RANGE) != content_range {
+            return Err(format!("Content-Range: {:?}", answer.field(header::CONTENT_RANGE)));
+        }
+        if answer.body != body {
+            return Err(format!("{} that are not the file's", about(&answer.body)));
+        }
+        match content_length {
+            Some(said) if status != StatusCode::NOT_MODIFIED && said != range.len().to_string() => {
+                Err(format!("Content-Length: {said}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an answer with another status than the direct one has the fields of the file.
+    fn describes_the_file(&self, ours: &Answer) -> Result<(), String> {
+        let names: &[_] = match ours.status {
+            StatusCode::OK => &["content-type", "content-encoding", "etag", "last-modified", "cache-control"],
+            StatusCode::PARTIAL_CONTENT if matches!(self.want, Want::Parts(_)) => &["etag", "last-modified"],
+            StatusCode::PARTIAL_CONTENT => &["content-type", "content-encoding", "etag", "last-modified"],
+            StatusCode::NOT_MODIFIED => &["etag"],
+            _ => &[],
+        };
+        names
+            .iter()
+            .filter(|name| self.plain.fields.contains_key(**name))
+            .try_for_each(|name| same_field(name, self.plain, ours))
+    }
+}
+
+fn same_field(name: &str, direct: &Answer, ours: &Answer) -> Result<(), String> {
+    let (direct, ours) = (direct.field(name), ours.field(name));
+    // The layer says one set of `Vary` in one line.
+    if direct == ours {
+        return Ok(());
+    }
+    Err(format!("{name}: {ours:?} in place of {direct:?}"))
+}
+
+/// The places in the file of the parts of a multipart answer, if each of them is true.
+pub(crate) fn parts(answer: &Answer, file: &Bytes) -> Result<Vec<Range<usize>>, String> {
+    let kind = answer.field(header::CONTENT_TYPE).unwrap_or_default();
+    let boundary = kind
+        .strip_prefix("multipart/byteranges; boundary=")
+        .ok_or(format!("{} with {kind}", answer.status))?;
+    let boundary = boundary.trim_matches('"');
+    let (mut rest, mut parts) = (&answer.body[..], Vec::new());
+    loop {
+        let line;
+        (line, rest) = line_of(rest).ok_or("a multipart body that breaks off")?;
+        if line.is_empty() {
+            continue;
+        }
+        match line.strip_prefix("--").and_then(|line| line.strip_prefix(boundary)).map(str::trim_end) {
+            Some("--") => return Ok(parts),
+            Some("") => {}
+            _ => return Err(format!("{line:?} in place of a boundary")),
+        }
+        let mut place = None;
+        loop {
+            let line;
+            (line, rest) = line_of(rest).ok_or("a part that breaks off")?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(": ") {
+                if name.eq_ignore_ascii_case("content-range") {
+                    place = range_of(value, file.len());
+                }
+            }
+        }
+        let place = place.ok_or("a part without a Content-Range of the file")?;
+        if !rest.starts_with(&file[place.clone()]) {
+            return Err(format!("the part {place:?} is not the file's"));
+        }
+        rest = &rest[place.len()..];
+        parts.push(place);
+    }
+}
+
+/// The first line, and the bytes after it.
+fn line_of(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.windows(2).position(|two| two == b"\r\n")?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 2..]))
+}
+
+fn range_of(value: &str, length: usize) -> Option<Range<usize>> {
+    let (range, of) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let range = first.parse().ok()?..last.parse::<usize>().ok()? + 1;
+    (of.parse() == Ok(length) && range.end <= length && range.start < range.end).then_some(range)
+}
+
+fn about(body: &Bytes) -> String {
+    format!("{} bytes ({:02x?}…)", body.len(), &body[..body.len().min(4)])
+}
+
+/// Fields that are no part of what the file is.
+const OWN_TO_A_MESSAGE: [&str; 9] = [
+    "accept-ranges",
+    "connection",
+    "date",
+    "host",
+    "keep-alive",
+    "server",
+    "transfer-encoding",
+    "x-amz-request-id",
+    "x-amz-id-2",
+];
