@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         atomic::{AtomicU64, Ordering},
-        Arc,
+        Arc, Mutex,
     },
     time::Duration,
 };
@@ -86,6 +86,8 @@ struct Count {
     calls: AtomicU64,
     bytes: AtomicU64,
     open: watch::Sender<u64>,
+    /// The calls for the answer at hand: what the layer asked, and the status that it got.
+    log: Mutex<Vec<String>>,
 }
 
 impl Origin {
@@ -103,6 +105,7 @@ impl Origin {
     /// The answer through a layer, and its cost once all calls that it made have ended.
     pub(crate) async fn through(&self, layer: &VideoCacheLayer, ask: &Ask) -> (Result<Answer, String>, Cost) {
         let before = self.cost();
+        self.count.log.lock().unwrap().clear();
         let inner = service_fn({
             let origin = self.clone();
             move |request| {
@@ -123,7 +126,9 @@ impl Origin {
     ) -> Result<Response<impl Body<Data = Bytes, Error = hyper::Error>>, BoxError> {
         let open = Open::new(Arc::clone(&self.count));
         *request.uri_mut() = format!("http://{}{}", self.address, request.uri()).parse().unwrap();
+        let asked = asked(&request);
         let response = self.client.request(request).await?;
+        self.count.log.lock().unwrap().push(format!("{asked}: {}", response.status()));
         Ok(response.map(|body| {
             body.map_frame(move |frame| {
                 let length = frame.data_ref().map_or(0, Bytes::len);
@@ -131,6 +136,11 @@ impl Origin {
                 frame
             })
         }))
+    }
+
+    /// The calls for the last answer through a layer.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.count.log.lock().unwrap().clone()
     }
 
     fn cost(&self) -> Cost {
@@ -154,6 +164,15 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.send_modify(|open| *open -= 1);
     }
+}
+
+/// The method, and the fields that choose the answer.
+fn asked(request: &Request<Empty<Bytes>>) -> String {
+    let matters =
+        |name: &str| name.starts_with("if-") || ["range", "cache-control", "accept-encoding"].contains(&name);
+    let fields = request.headers().iter().filter(|(name, _)| matters(name.as_str()));
+    let fields: Vec<_> = fields.map(|(name, value)| format!("{name}: {value:?}")).collect();
+    format!("{} [{}]", request.method(), fields.join(", "))
 }
 
 fn request(ask: &Ask) -> Request<Empty<Bytes>> {

@@ -17,6 +17,7 @@
 
 mod asking;
 mod bench;
+#[expect(dead_code, reason = "the tests of stores use all of it")]
 #[path = "../stores/folder.rs"]
 mod folder;
 mod in_process;
@@ -28,6 +29,7 @@ mod scenes;
 mod servers;
 mod site;
 mod traits;
+#[expect(dead_code, unused_imports, unused_macros, reason = "these tests are made from a list of servers")]
 #[path = "../trials/mod.rs"]
 mod trials;
 mod verdict;

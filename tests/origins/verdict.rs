@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{header, Method, StatusCode};
+use http::{
+    header::{self, HeaderName},
+    Method, StatusCode,
+};
 
 use crate::asking::{Answer, Ask};
 
@@ -32,7 +35,7 @@ pub(crate) struct Case<'a> {
     pub(crate) file: &'a Bytes,
     pub(crate) want: &'a Want,
     /// The direct answer to this request, and to the one for the whole file.
-    pub(crate) direct: &'a Answer,
+    pub(crate) direct: &'a Result<Answer, String>,
     pub(crate) plain: &'a Answer,
 }
 
@@ -43,19 +46,22 @@ impl Case<'_> {
         if is_as_direct.is_ok() {
             return Ok(Verdict::AsDirect);
         }
-        // An answer with the direct status has no excuse for other fields or bytes, except for a set of ranges: a
-        // server may cut it otherwise.
-        if self.direct.status == ours.status
-            && !matches!(self.want, Want::Parts(_))
-            && self.is_wanted(self.direct).is_ok()
+        // An answer with the direct status has no excuse for other fields or bytes, if the direct one is right.
+        if self
+            .direct
+            .as_ref()
+            .is_ok_and(|direct| direct.status == ours.status && self.is_wanted(direct).is_ok())
         {
             return is_as_direct.map(|()| Verdict::AsDirect);
         }
-        self.is_wanted(ours).and_then(|()| self.describes_the_file(ours)).map(|()| Verdict::Better)
+        // RFC 9110 §14.2: a server may ignore a Range.
+        let is_whole = || Self { want: &Want::Whole, ..*self }.is_wanted(ours);
+        let is_right = self.is_wanted(ours).or_else(|reason| is_whole().map_err(|_| reason));
+        is_right.and_then(|()| self.describes_the_file(ours)).map(|()| Verdict::Better)
     }
 
     fn is_as_direct(&self, ours: &Answer) -> Result<(), String> {
-        let direct = self.direct;
+        let direct = self.direct.as_ref().map_err(Clone::clone)?;
         if ours.status != direct.status {
             return Err(format!("{} in place of {}", ours.status, direct.status));
         }
@@ -66,15 +72,21 @@ impl Case<'_> {
                 Err(format!("the parts {ours:?} in place of {direct:?}"))
             };
         }
-        for name in direct
-            .fields
-            .keys()
-            .map(header::HeaderName::as_str)
-            .filter(|name| !OWN_TO_A_MESSAGE.contains(name))
-        {
-            same_field(name, direct, ours)?;
+        // RFC 9110 §15.4.5 and §15.5.17 name these. Other fields of such answers say nothing of the file.
+        let matters = |name: &&str| match ours.status {
+            StatusCode::NOT_MODIFIED => {
+                ["cache-control", "content-location", "etag", "expires", "vary"].contains(name)
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => *name == "content-range",
+            _ => !OWN_TO_A_MESSAGE.contains(name),
+        };
+        for name in direct.fields.keys().map(HeaderName::as_str).filter(matters) {
+            // A server may mislabel a part.
+            if name != "content-type" || ours.field(name) != self.plain.field(name) {
+                same_field(name, direct, ours)?;
+            }
         }
-        if direct.body != ours.body {
+        if direct.body != ours.body && ours.status != StatusCode::RANGE_NOT_SATISFIABLE {
             return Err(format!("{} in place of {}", about(&ours.body), about(&direct.body)));
         }
         Ok(())
