@@ -7,6 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, LAST_MODIFIED},
+    Method,
+};
 use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
 
 use crate::{
@@ -112,7 +116,13 @@ impl Bench {
             Err(error) => Some(error),
         };
         let worse = worse.or_else(|| (cost.calls > 2).then(|| format!("{cost:?}")));
-        self.worse.extend(worse.map(|worse| (name, worse)));
+        let calls = self.calls();
+        self.worse.extend(worse.map(|worse| (name, worse + &calls)));
+    }
+
+    /// The calls for the last answer, each in a line.
+    fn calls(&self) -> String {
+        self.origin.calls().into_iter().map(|call| format!("\n    call: {call}")).collect()
     }
 
     pub(crate) fn version(&self) -> u8 {
@@ -143,8 +153,8 @@ impl Bench {
         let name = format!("{}: {}, {name}", stage.mode, stage.scene);
         let direct = self.answer(&ask).await;
         let mut plain = ask.clone();
-        plain.method = http::Method::GET;
-        plain.fields.retain(|(name, _)| *name == http::header::ACCEPT_ENCODING);
+        plain.method = Method::GET;
+        plain.fields.retain(|(name, _)| *name == ACCEPT_ENCODING);
         let plain = self.direct(&plain).await;
         let (ours, cost) = self.origin.through(&stage.layer, &ask).await;
         let file = match ask.path {
@@ -153,10 +163,17 @@ impl Bench {
             EMPTY => Bytes::new(),
             _ => plain.body.clone(),
         };
-        // A coding has bytes of its own.
-        let file =
-            if plain.fields.contains_key(http::header::CONTENT_ENCODING) { plain.body.clone() } else { file };
-        let case = Case { ask: &ask, file: &file, want: &want, direct: &direct, plain: &plain };
+        // The parts of a coded file are parts of its coding.
+        let is_coded = plain.fields.contains_key(CONTENT_ENCODING) && !matches!(want, Want::Coded);
+        let case = Case {
+            ask: &ask,
+            file: if is_coded { &plain.body } else { &file },
+            want: &want,
+            direct: &direct,
+            plain: &plain,
+            takes_sets_for_the_whole: matches!(want, Want::Parts(_))
+                && (stage.mode == "progressive" || !binds(&plain)),
+        };
         let verdict = match &ours {
             Ok(ours) => case.judge(ours),
             Err(_) if direct.is_err() => Ok(Verdict::AsDirect),
@@ -173,12 +190,15 @@ impl Bench {
         let mut said = format!("{worse}\n  asked: {} {} {:?}\n", ask.method, ask.path, ask.fields);
         let _ = writeln!(said, "  direct: {}", direct.as_ref().map_or_else(Clone::clone, head));
         let _ = write!(said, "  ours, with {cost:?}: {}", ours.as_ref().map_or_else(Clone::clone, head));
-        for call in self.origin.calls() {
-            let _ = write!(said, "\n    call: {call}");
-        }
+        said += &self.calls();
         self.worse.insert(name, said);
         ours.ok()
     }
+}
+
+/// Whether parts of the file can be bound to each other.
+fn binds(plain: &Answer) -> bool {
+    plain.field(ETAG).is_some_and(|tag| tag.starts_with('"')) || plain.field(LAST_MODIFIED).is_some()
 }
 
 /// Whether a known name, in which `*` stands for all modes, is the start of this one.
