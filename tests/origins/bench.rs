@@ -15,6 +15,7 @@ use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
 
 use crate::{
     asking::{Answer, Ask, Cost, Origin},
+    known::Known,
     process::soon,
     site::{film, playlist, Site, EMPTY, FILM, PLAYLIST},
     verdict::{Case, Verdict, Want},
@@ -135,15 +136,17 @@ impl Bench {
     }
 
     /// Fails if an answer was worse that is not known to be, and if one is known to be that was not.
-    pub(crate) fn is_no_worse(&self, known: &[(&str, &str)]) {
+    pub(crate) fn is_no_worse(&self, known: &[Known]) {
         let mut report = String::new();
-        let is_known = |name: &str| known.iter().any(|(known, _)| is_in(name, known));
-        for (name, reason) in self.worse.iter().filter(|(name, _)| !is_known(name)) {
-            let _ = writeln!(report, "{name}: {reason}\n");
+        let known = || known.iter().flat_map(|(names, why)| names.iter().map(move |name| (*name, *why)));
+        for (name, reason) in &self.worse {
+            if !known().any(|(known, _)| is_in(name, known)) {
+                let _ = writeln!(report, "{name}: {reason}\n");
+            }
         }
-        for (known, why) in known {
-            if !self.worse.keys().any(|name| is_in(name, known)) {
-                let _ = writeln!(report, "{known} is not worse any more: {why}");
+        for (known, why) in known() {
+            if !known.starts_with(SOMETIMES) && !self.worse.keys().any(|name| is_in(name, known)) {
+                let _ = writeln!(report, "no longer worse: {known}\n  known because {why}");
             }
         }
         assert!(report.is_empty(), "\n{report}");
@@ -201,10 +204,11 @@ fn binds(plain: &Answer) -> bool {
     plain.field(ETAG).is_some_and(|tag| tag.starts_with('"')) || plain.field(LAST_MODIFIED).is_some()
 }
 
-/// Whether a known name, in which `*` stands for all modes, is the start of this one.
+/// Whether a known name is the start of this one. In a known name, `*` stands for all modes, and `sometimes` for a race.
 fn is_in(name: &str, known: &str) -> bool {
-    match known.strip_prefix('*') {
-        Some(known) => name.split_once(':').is_some_and(|(_, name)| name.starts_with(&known[1..])),
+    let known = known.trim_start_matches(SOMETIMES);
+    match known.strip_prefix("*: ") {
+        Some(known) => name.split_once(": ").is_some_and(|(_, name)| name.starts_with(known)),
         None => name.starts_with(known),
     }
 }
@@ -214,3 +218,5 @@ fn head(answer: &Answer) -> String {
     let fields: Vec<_> = fields.collect();
     format!("{} [{}] {} bytes", answer.status, fields.join(", "), answer.body.len())
 }
+
+const SOMETIMES: &str = "sometimes ";

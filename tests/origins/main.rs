@@ -21,6 +21,7 @@ mod bench;
 #[path = "../stores/folder.rs"]
 mod folder;
 mod in_process;
+mod known;
 #[expect(dead_code, reason = "the tests of stores use all of it")]
 #[path = "../stores/servers/process.rs"]
 mod process;
