@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, LAST_MODIFIED},
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, ETAG, LAST_MODIFIED},
     Method,
 };
 use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
@@ -91,7 +91,8 @@ impl Bench {
         answer
     }
 
-    /// Asks through a layer, and judges the answer. It may cost one call more than direct.
+    /// Asks through a layer, and judges the answer. The answer may cost one call more than direct, and in the default
+    /// mode few bytes more.
     pub(crate) async fn first(&mut self, stage: &Stage, name: &str, ask: Ask, want: Want) -> Option<Answer> {
         self.ask(stage, name, ask, want, 2).await
     }
@@ -185,9 +186,16 @@ impl Bench {
         if stage.mode == "auto" {
             self.costs.insert(format!("{}, {}", stage.scene, name.rsplit(", ").next().unwrap()), cost);
         }
+        let is_as_direct =
+            stage.mode == "auto" && matches!(verdict, Ok(Verdict::AsDirect)) && offers_parts(&plain);
+        let most_bytes =
+            direct.as_ref().ok().filter(|_| is_as_direct).map(|direct| direct.body.len() + MORE_BYTES);
         let worse = match verdict {
-            Ok(Verdict::AsDirect | Verdict::Better) if cost.calls <= most => return ours.ok(),
-            Ok(_) => format!("{} calls", cost.calls),
+            Ok(_) if cost.calls > most => format!("{} calls", cost.calls),
+            Ok(_) if most_bytes.is_some_and(|most| cost.bytes > most.try_into().unwrap()) => {
+                format!("{} bytes", cost.bytes)
+            }
+            Ok(_) => return ours.ok(),
             Err(reason) => reason,
         };
         let mut said = format!("{worse}\n  asked: {} {} {:?}\n", ask.method, ask.path, ask.fields);
@@ -201,7 +209,12 @@ impl Bench {
 
 /// Whether parts of the file can be bound to each other.
 fn binds(plain: &Answer) -> bool {
-    plain.field(ETAG).is_some_and(|tag| tag.starts_with('"')) || plain.field(LAST_MODIFIED).is_some()
+    plain.field(ETAG).map_or_else(|| plain.field(LAST_MODIFIED).is_some(), |tag| tag.starts_with('"'))
+}
+
+/// Whether the cache can know that it gets parts, before it asks for one.
+fn offers_parts(plain: &Answer) -> bool {
+    binds(plain) && plain.field(ACCEPT_RANGES).is_some_and(|unit| unit == "bytes")
 }
 
 /// Whether a known name is the start of this one. In a known name, `*` stands for all modes, and `sometimes` for a race.
@@ -220,3 +233,7 @@ fn head(answer: &Answer) -> String {
 }
 
 const SOMETIMES: &str = "sometimes ";
+
+/// The bytes by which an answer in the default mode may cost more than direct, where parts can be had: the pieces that
+/// the range cuts, and those on their way when the client leaves.
+const MORE_BYTES: usize = 256 << 10;

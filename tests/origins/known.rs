@@ -85,9 +85,13 @@ pub(crate) const FORBIDDEN_FIRST_PART: Known = (
     &["auto: changed, part stored, another part", "sliced: changed, part stored, another part"],
     "the server answers a range that ends behind the file by 400, whatever If-Range says, and the cache asks four times",
 );
-pub(crate) const UNQUOTED_TAG: Known = (
-    &["auto: two ranges, first", "sliced: two ranges, first"],
-    "the first part has no date, and a tag without quotes: the cache cannot bind parts, and answers by the whole",
+pub(crate) const WHOLE_FOR_A_PART: Known = (
+    &["auto: changed, whole stored, reload of a part"],
+    "the cache validates without a range: if the file has changed, a client of a part costs, and waits for, all before it",
+);
+pub(crate) const SET_TO_THE_END: Known = (
+    &["auto: two ranges, first"],
+    "the call for the second range does not end with that range, but with the read-ahead",
 );
 pub(crate) const ONE_TAG_FOR_EVER: Known = (
     &["*: changed"],
