@@ -97,7 +97,3 @@ pub(crate) const ONE_TAG_FOR_EVER: Known = (
     &["*: changed"],
     "the tag of a path never changes while the process lives, nor does a direct client get more than a 304 with it",
 );
-pub(crate) const WHOLE_BY_RANGE: Known = (
-    &["sliced: middle, whole"],
-    "the server answers a range of all bytes by 200: the cache takes it for another file, and begins anew",
-);

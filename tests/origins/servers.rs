@@ -7,7 +7,7 @@ use crate::{
     known::{
         Known, FORBIDDEN_FIRST_PART, FORGOTTEN_416, FORGOTTEN_EMPTY, FORGOTTEN_SUFFIX, NO_END_BEYOND,
         ONE_RUN_MORE, ONE_TAG_FOR_EVER, PART_FOR_304, PART_FOR_304_ALWAYS, SET_TO_THE_END, SLICED_TEXT,
-        TORN_IF_RANGE, TYPE_OF_A_PART, WEAK_GZIP, WHOLE_BY_RANGE, WHOLE_FOR_A_PART,
+        TORN_IF_RANGE, TYPE_OF_A_PART, WEAK_GZIP, WHOLE_FOR_A_PART,
     },
     programs::Kind,
     scenes,
@@ -197,7 +197,7 @@ const SERVERS: &[Server] = &[
         name: "tornado",
         needed: &["python3", "pypi:tornado"],
         kind: Kind::Program("python3", &["SERVERS/tornado_.py", "PORT", "ROOT", "PYPI"]),
-        known: &[FORGOTTEN_416, FORGOTTEN_EMPTY, TORN_IF_RANGE, ONE_TAG_FOR_EVER, WHOLE_BY_RANGE],
+        known: &[FORGOTTEN_416, FORGOTTEN_EMPTY, TORN_IF_RANGE, ONE_TAG_FOR_EVER],
     },
     Server {
         name: "serve_dir",

@@ -112,10 +112,7 @@ impl Uncacheable {
 /// Whether the reason will hold for the next request too, because it does not depend on the load of the moment.
 fn is_lasting(refusal: Refusal) -> bool {
     refusal.is_of_the_response()
-        || matches!(
-            refusal,
-            Refusal::Endless | Refusal::NoParts | Refusal::StoreLost | Refusal::TooLarge
-        )
+        || matches!(refusal, Refusal::Endless | Refusal::NoParts | Refusal::StoreLost | Refusal::TooLarge)
 }
 
 #[cfg(test)]
