@@ -124,7 +124,7 @@ impl Bench {
 
     /// The calls for the last answer, each in a line.
     fn calls(&self) -> String {
-        self.origin.calls().into_iter().map(|call| format!("\n    call: {call}")).collect()
+        self.origin.calls().into_iter().fold(String::new(), |calls, call| calls + "\n    call: " + &call)
     }
 
     pub(crate) fn version(&self) -> u8 {
