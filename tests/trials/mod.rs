@@ -78,13 +78,23 @@ pub(crate) fn process<F: Future<Output = ()> + 'static>(
     Test { is_a_process: true, ..on_threads(path, needed, run) }
 }
 
-/// The path of a program, as the shell would find it.
+/// The path of a program, as the shell would find it. The names `npm:…` and `pypi:…` are packages, which
+/// `.ci/origins` installs.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    if let Some((registry, package)) = name.split_once(':') {
+        let folder = if registry == "npm" { "npm/node_modules" } else { "pypi" };
+        return Some(packages().join(folder).join(package)).filter(|path| path.is_dir());
+    }
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The first of these programs that is not on `PATH`.
+/// The folder of the packages for Node and Python.
+pub(crate) fn packages() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("origins")
+}
+
+/// The first of these programs that is not installed.
 pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
     programs.iter().copied().find(|name| program(name).is_none())
 }
@@ -157,7 +167,7 @@ impl Test {
             };
             return (Trial::test(name, passes), None);
         };
-        let fails = move || Err(format!("there is no {missing} on PATH").into());
+        let fails = move || Err(format!("{missing} is not installed").into());
         (Trial::test(name, fails).with_ignored_flag(!must_run), (!must_run).then_some(missing))
     }
 }
