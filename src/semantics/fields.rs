@@ -235,6 +235,11 @@ pub(crate) fn has_conditions_or_ranges(headers: &HeaderMap) -> bool {
     CONDITIONS_AND_RANGES.iter().any(|name| headers.contains_key(name))
 }
 
+/// Whether the request asks under some condition, its range aside.
+pub(crate) fn has_conditions(headers: &HeaderMap) -> bool {
+    CONDITIONS_AND_RANGES.iter().any(|name| *name != header::RANGE && headers.contains_key(name))
+}
+
 /// Whether the request has the field. This runs for each request. Requests have few fields, so comparing all of them
 /// costs less than a hash.
 pub(crate) fn has(request: &HeaderMap, name: &HeaderName) -> bool {

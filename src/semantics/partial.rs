@@ -77,6 +77,13 @@ impl Part {
     }
 }
 
+/// The complete length that a 416 tells (RFC 9110 §14.4).
+pub(crate) fn complete_of_unsatisfied(headers: &HeaderMap) -> Option<u64> {
+    let (unit, said) = single(headers, &header::CONTENT_RANGE)?.split_once(' ')?;
+    let complete = said.trim_ascii().strip_prefix("*/")?;
+    unit.eq_ignore_ascii_case("bytes").then(|| number(complete)).flatten()
+}
+
 /// The strong validator that binds parts to each other (RFC 9110 §15.3.7.3), as `If-Range` has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Binding {

@@ -104,7 +104,7 @@ async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
     assert_eq!(answer.status, StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(answer.field("content-range"), "bytes */9500");
     assert_eq!(answer.cache_status(), "tower-video-cache; fwd=uri-miss; detail=status");
-    assert_eq!(asked(&rig), ["20000-20999", "20500-20599"]);
+    assert_eq!(asked(&rig), ["20000-20999"]);
 
     // Once the length is known, the inner service is not asked.
     let rig = begun(parted()).await;

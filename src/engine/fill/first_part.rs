@@ -42,7 +42,7 @@ use crate::{
         cache_status::Refusal,
         fields::{only, stored_fields},
         freshness::Exchange,
-        partial::{of_the_whole, Binding, Part, Window},
+        partial::{complete_of_unsatisfied, of_the_whole, Binding, Part, Window},
         range::ByteRange,
         storable::storable,
     },
@@ -76,6 +76,11 @@ impl FillTask {
                     Some(part) if part.is_all() && asked.is_answered_by(part) => {
                         Judged::All(as_the_whole(response, part.complete))
                     }
+                    // The client need not wait for all that lies before its part.
+                    Some(part) if self.is_adaptive() && asked.is_answered_by(part) => {
+                        self.engine.remember_unbound(&self.target.primary, &self.asked, response.headers());
+                        Judged::Unsatisfied
+                    }
                     _ => {
                         self.remember_partless(response.headers());
                         Judged::Again(response)
@@ -89,7 +94,16 @@ impl FillTask {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(Window::Bytes(ByteRange { start: 0, .. }))) => {
                 Judged::Again(response)
             }
-            (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Judged::Unsatisfied,
+            // The fill asked for no less than the client did. So the answer is the client's, too.
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) if is_beyond(asked, response.headers()) => {
+                Judged::Whole(response)
+            }
+            (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => {
+                if matches!(asked, Window::Last(_)) {
+                    self.remember_partless(response.headers());
+                }
+                Judged::Unsatisfied
+            }
             (StatusCode::OK, Some(_)) => {
                 self.remember_partless(response.headers());
                 Judged::Whole(response)
@@ -106,6 +120,10 @@ impl FillTask {
                 Judged::Unsatisfied
             }
         }
+    }
+
+    fn is_adaptive(&self) -> bool {
+        self.engine.config.fill == Mode::Auto
     }
 
     /// The part that a 206 brings, if further parts can be bound to it and it contains a whole piece.
@@ -267,6 +285,17 @@ fn as_the_whole<B>(part: Response<B>, complete: u64) -> Response<B> {
     let (mut parts, body) = part.into_parts();
     (parts.status, parts.headers) = (StatusCode::OK, of_the_whole(&parts.headers, complete));
     Response::from_parts(parts, body)
+}
+
+/// Whether a 416 with these fields says that the representation ends before the bytes that were asked for.
+fn is_beyond(asked: Window, headers: &HeaderMap) -> bool {
+    let Some(complete) = complete_of_unsatisfied(headers) else {
+        return false;
+    };
+    match asked {
+        Window::Bytes(range) => complete <= range.start,
+        Window::Last(_) => complete == 0,
+    }
 }
 
 /// Whether the status tells of a trouble that is soon over, and not of ranges.

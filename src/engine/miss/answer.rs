@@ -30,6 +30,7 @@ use crate::{
     semantics::{
         cache_status::{Outcome, Refusal},
         freshness::Reuse,
+        range::Wanted,
         signature::is_sealed,
     },
 };
@@ -170,6 +171,13 @@ impl Miss {
         }
         if self.request.method == Method::HEAD {
             return Some(self.read_head().await.map_or(Next::Forward, Next::Answer));
+        }
+        let is_for_a_part = Wanted::of(&self.request.headers) != Wanted::From(0);
+        if is_for_a_part
+            && !matches!(self.missed.stored, Prior::Stale(_) | Prior::Sparse(_))
+            && self.engine.has_unbound_parts(&self.target.primary, &self.request)
+        {
+            return Some(self.refuse(Refusal::NoParts));
         }
         let Engine { config, uncacheable, .. } = &*self.engine;
         let now = config.clock.now();

@@ -27,7 +27,7 @@ use crate::{
     semantics::{
         cache_status::Refusal,
         etag::has_strong_tag,
-        fields::{has_conditions_or_ranges, remove_conditions_and_ranges},
+        fields::{has_conditions, has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
         reload::say_max_age,
         storable::would_be_storable,
@@ -258,5 +258,8 @@ impl Question {
 /// The fill asked for the whole response, without the client's conditions and ranges. So a seek in a video that cannot
 /// be stored still gets a part. An error has no parts.
 pub(crate) fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
-    answer.status().is_success() && has_conditions_or_ranges(&request.headers)
+    // A 416 is to the range alone, and a condition may have another answer.
+    let is_to_the_range =
+        answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && has_conditions(&request.headers);
+    is_to_the_range || answer.status().is_success() && has_conditions_or_ranges(&request.headers)
 }

@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     /// The keys for which the inner service gives no parts.
     partless: Uncacheable,
     habits: Habits,
+    /// The keys for which the inner service gives parts that nothing binds to each other.
+    unbound: Uncacheable,
 }
 
 impl Engine {
@@ -65,6 +67,7 @@ impl Engine {
             tombstones: Arc::default(),
             partless: Uncacheable::new(PARTLESS_TTL),
             habits: Habits::default(),
+            unbound: Uncacheable::new(PARTLESS_TTL),
             config,
         }
     }
@@ -94,6 +97,17 @@ impl Engine {
         let selecting = Vary::of(response).names();
         self.partless.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
         self.habits.note(request, false, now);
+    }
+
+    /// Remembers that no validator binds the parts that the inner service gives of this response.
+    pub(crate) fn remember_unbound(&self, primary: &Slot, request: &request::Parts, response: &HeaderMap) {
+        let (selecting, now) = (Vary::of(response).names(), self.config.clock.now());
+        self.unbound.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
+    }
+
+    /// Whether a client of a part does best to ask the inner service by itself, as far as the cache remembers.
+    pub(crate) fn has_unbound_parts(&self, primary: &Slot, request: &request::Parts) -> bool {
+        self.unbound.recall(primary, &request.headers, self.config.clock.now()).is_some()
     }
 
     /// Notes that the inner service gave a part to this request.
