@@ -148,18 +148,17 @@ async fn a_part_that_is_all_of_the_video_needs_no_validator() {
     let small = truth().slice(..900);
     let script = || Script::of(&small).header("content-length", "900").honours_ranges();
     for fill in [Fill::sliced(), Fill::auto()] {
-        for (validator, value) in [("x-none", ""), ("etag", "W/\"v1\""), ("last-modified", date(-9).as_str())]
+        for (validator, value) in
+            [("x-none", ""), ("etag", "W/\"v1\""), ("last-modified", date(-50).as_str())]
         {
             for range in ["bytes=5-9", "bytes=5-", "bytes=-895"] {
                 let rig = Rig::new().fill(fill).script(PATH, script().header(validator, value));
                 let answer = rig.get(PATH).range(range).send().await;
                 let end = if range == "bytes=5-9" { 10 } else { 900 };
                 answer.partial(&small, 5..end);
-                assert_eq!(
-                    answer.cache_status(),
-                    "tower-video-cache; fwd=uri-miss; ttl=300; stored",
-                    "{fill:?} {range}"
-                );
+                let ttl = if validator == "last-modified" { 50 } else { 300 };
+                let expected = format!("tower-video-cache; fwd=uri-miss; ttl={ttl}; stored");
+                assert_eq!(answer.cache_status(), expected, "{fill:?} {range}");
                 assert!(!rig.inner.ranges(PATH)[0].is_empty());
                 rig.get(PATH).send().await.whole(&small).is_hit();
                 let part = rig.get(PATH).range("bytes=100-199").send().await;

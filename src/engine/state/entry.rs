@@ -56,13 +56,17 @@ impl Entry {
         manifest.headers.reserve(ADDED_FIELDS);
         let Manifest { status, headers, exchange, .. } = &manifest;
         let mut freshness = Freshness::of(*status, headers, *exchange, policy).by(manifest.by_uri);
-        if manifest.own_etag || !has_validator(headers) {
-            freshness = freshness.without_validator(policy);
-        }
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
+        } else if manifest.own_etag || !has_validator(headers) {
+            freshness = freshness.without_validator(policy);
         }
         Self { manifest, freshness, slot, record, pouring: None }
+    }
+
+    /// Whether the inner service gave the response a validator, by which the cache can ask about it.
+    pub(crate) fn has_validator(&self) -> bool {
+        !self.manifest.own_etag && has_validator(&self.manifest.headers)
     }
 
     /// This response, with its fields updated by an answer about it (RFC 9111 §3.2).
