@@ -76,6 +76,12 @@ impl Entry {
         Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
 
+    /// This response, with the fields of an answer that is the same response once more.
+    pub(crate) fn replaced(&self, policy: &Policy, headers: HeaderMap, exchange: Exchange) -> Self {
+        let manifest = Manifest { headers, exchange, withdrawn: false, ..self.manifest.clone() };
+        Self::of(policy, manifest, self.slot.clone(), self.record.clone())
+    }
+
     /// Removes the record of this response from the store, unless another response has taken its place.
     pub(crate) async fn forget(&self, records: &Records) {
         if let Ok(Some(record)) = records.record(&self.slot).await {
