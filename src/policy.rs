@@ -62,6 +62,9 @@ impl Policy {
     /// [`heuristics`](Self::heuristics) go first. With zero, such a response is stale at once: it is stored only if it
     /// has a validator, or may be used stale.
     ///
+    /// No guess is longer than the time since `Last-Modified`, where the response has one: a file that has just changed
+    /// may be one that grows.
+    ///
     /// Two kinds of responses never get it:
     ///
     /// - HLS and DASH manifests, by their type or [ending](Self::media_by_ending). A live manifest changes every few

@@ -78,11 +78,15 @@ fn guessed(headers: &HeaderMap, sent: u64, settings: &Settings) -> u64 {
     let (percent, limit) = settings.heuristics;
     let modified = One::date(headers, &header::LAST_MODIFIED).value();
     let media = headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-    match modified.filter(|modified| percent > 0 && *modified <= sent) {
-        Some(modified) => ((sent - modified) * u64::from(percent) / 100).min(limit),
+    // No guess is longer than the time since the last modification.
+    let unmodified = modified.map(|modified| sent.saturating_sub(modified));
+    let guess = match unmodified.filter(|_| percent > 0 && modified.is_some_and(|modified| modified <= sent))
+    {
+        Some(unmodified) => (unmodified * u64::from(percent) / 100).min(limit),
         None if media == Some(b"application/x-mpegurl") => 0,
         None => settings.default_ttl,
-    }
+    };
+    guess.min(unmodified.unwrap_or(u64::MAX))
 }
 
 /// §5.1: the first of several members counts, and a member that is no number is ignored.

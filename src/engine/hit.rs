@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{request, Response};
+use http::{request, Response, StatusCode};
 
 use super::{
     body::ResponseBody,
     fill::delivery::Prior,
-    lookup::{
-        content::{self, is_for_the_origin},
-        prefetch::look_ahead,
-        Look,
-    },
+    lookup::{content, prefetch::look_ahead, Look},
     serve::{self, MissingByte},
     state::{
         entry::{Accepted, Entry, Target},
@@ -23,7 +19,7 @@ use crate::{
     format::key::{Generation, Slot},
     semantics::{
         cache_control::RequestDirectives,
-        cache_status::{Forwarded, Outcome},
+        cache_status::{Forwarded, Outcome, Refusal},
         freshness::Reuse,
     },
 };
@@ -54,8 +50,8 @@ pub(crate) struct Missed {
     pub(super) stored: Prior,
     /// Whether the inner service must say so to this very request (RFC 9111 §3.5).
     pub(super) for_one: bool,
-    /// Whether a condition of the request is for the inner service to judge (RFC 9111 §4.3.2).
-    pub(super) for_the_origin: bool,
+    /// Why the inner service must answer the request as the client sent it.
+    pub(super) for_the_origin: Option<Refusal>,
     /// The response that was found, and its first chunk, which is missing.
     pub(super) gone: Option<(Arc<Entry>, MissingByte)>,
     /// The generation of that response, once the cache has tried to fetch the chunk.
@@ -79,7 +75,7 @@ impl Engine {
             slot: slot.clone(),
             stored: Prior::Nothing,
             for_one: false,
-            for_the_origin: false,
+            for_the_origin: None,
             gone: None,
             gone_before: None,
             store_failed: None,
@@ -101,9 +97,6 @@ impl Engine {
             Look::Found(entry, Reuse::AsItIs) => (entry, false),
             Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
         };
-        if is_for_the_origin(&entry, request) {
-            return Err(Missed { for_the_origin: true, ..missed(Forwarded::Request, &entry.slot) });
-        }
         if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
@@ -115,6 +108,16 @@ impl Engine {
         }
         match serve::serve(self, &entry, request, serve::Service { outcome, demand: None, prefetched }).await
         {
+            Ok(response) if is_doubtful(response.status(), &entry, directives, accepted) => {
+                let missed = missed(Forwarded::Request, &entry.slot);
+                Err(match response.status() {
+                    StatusCode::PRECONDITION_FAILED => {
+                        Missed { for_the_origin: Some(Refusal::Precondition), ..missed }
+                    }
+                    _ if entry.has_validator() => Missed { stored: Prior::Stale(entry), ..missed },
+                    _ => Missed { for_the_origin: Some(Refusal::PastTheEnd), ..missed },
+                })
+            }
             Ok(response) => Ok(Answer { response, of: entry.generation(), stale: behind.then_some(entry) }),
             Err(gone) if self.records.is_enough(gone.waited) => {
                 let (slot, store_failed) = (entry.slot.clone(), Some(gone.waited));
@@ -148,5 +151,30 @@ impl Engine {
             }
         }
         true
+    }
+}
+
+/// Whether an answer from `entry` with this status must not leave before the inner service is asked.
+fn is_doubtful(
+    status: StatusCode,
+    entry: &Entry,
+    directives: &RequestDirectives,
+    accepted: Accepted,
+) -> bool {
+    let is_confirmed = match accepted {
+        Accepted::Nothing | Accepted::Another(_) => false,
+        Accepted::Own(found) | Accepted::Shared(found) | Accepted::StandIn(found) => {
+            found == entry.generation()
+        }
+    };
+    match status {
+        _ if status == entry.manifest.status => false,
+        // RFC 9111 §4.3.2: the condition is for the origin server to judge.
+        StatusCode::PRECONDITION_FAILED => true,
+        // A file that grows has these bytes by now, perhaps. A live stream in one file is asked for so.
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            !is_confirmed && !directives.only_if_cached && !entry.freshness.is_immutable()
+        }
+        _ => false,
     }
 }

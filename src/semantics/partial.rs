@@ -170,10 +170,7 @@ pub(crate) fn further(
     status: StatusCode,
     answer: &HeaderMap,
 ) -> Further {
-    let is_same = || {
-        let same = |name: HeaderName| stored.get_all(&name).iter().eq(answer.get_all(&name).iter());
-        binding.is_of(answer) && agree_on_the_date(stored, answer) && same(header::CONTENT_ENCODING)
-    };
+    let is_same = || is_bound(stored, binding, answer);
     match status {
         StatusCode::PARTIAL_CONTENT => match Part::of(answer) {
             _ if !is_same() => Further::Another,
@@ -192,6 +189,32 @@ pub(crate) fn further(
         | StatusCode::RANGE_NOT_SATISFIABLE => Further::Another,
         _ => Further::Nothing,
     }
+}
+
+/// Whether a 200 or a 206 is, or is a part of, the representation that is stored with these fields, is bound by
+/// `binding`, and has `complete` bytes.
+pub(crate) fn is_of_the_same(
+    stored: &HeaderMap,
+    binding: &Binding,
+    complete: u64,
+    status: StatusCode,
+    answer: &HeaderMap,
+) -> bool {
+    let length = match status {
+        StatusCode::OK => match declared_length(answer) {
+            DeclaredLength::Bytes(length) => Some(length),
+            DeclaredLength::Unsaid | DeclaredLength::Invalid => None,
+        },
+        StatusCode::PARTIAL_CONTENT => Part::of(answer).map(|part| part.complete),
+        _ => None,
+    };
+    length == Some(complete) && is_bound(stored, binding, answer)
+}
+
+/// Whether the fields of an answer name the representation that is stored with these fields.
+fn is_bound(stored: &HeaderMap, binding: &Binding, answer: &HeaderMap) -> bool {
+    let same = |name: HeaderName| stored.get_all(&name).iter().eq(answer.get_all(&name).iter());
+    binding.is_of(answer) && agree_on_the_date(stored, answer) && same(header::CONTENT_ENCODING)
 }
 
 /// Whether a response says that it can be fetched in parts (RFC 9110 §14.3).

@@ -33,7 +33,7 @@ fn accepts_a_coding(request: &HeaderMap) -> bool {
     }
     let mut codings = members(request, &header::ACCEPT_ENCODING);
     codings.any(|member| {
-        let (coding, parameters) = member.split_once(';').unwrap_or((&member, ""));
+        let (coding, parameters) = member.split_once(';').unwrap_or((member, ""));
         let weight = parameters.trim_ascii().strip_prefix(['q', 'Q']).unwrap_or_default();
         let weight = weight.trim_ascii_start().strip_prefix('=').unwrap_or_default().trim_ascii();
         // RFC 9110 §12.4.2: a weight of 0 is "not acceptable".

@@ -8,7 +8,7 @@ use std::{
         Arc,
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{body::Body, routing::get, Router};
@@ -28,7 +28,7 @@ use tower_http::{
 };
 use tower_video_cache::{Fill, MokaStore, VideoCache, VideoCacheLayer};
 
-use crate::rig::movie;
+use crate::rig::{movie, seconds};
 
 const LENGTH: usize = 300_000;
 
@@ -94,6 +94,9 @@ async fn around_serve_dir_seeks_and_validators_work() {
     std::fs::create_dir_all(&folder).unwrap();
     let truth = movie("/film.mp4", LENGTH);
     std::fs::write(folder.join("film.mp4"), &truth).unwrap();
+    // A file that has just changed is guessed to change soon.
+    let film = std::fs::File::options().write(true).open(folder.join("film.mp4")).unwrap();
+    film.set_modified(SystemTime::now() - seconds(3600)).unwrap();
     let app = Router::new().nest_service("/videos", ServeDir::new(&folder)).layer(layer());
 
     let cold = app.clone().oneshot(request("/videos/film.mp4", Some("bytes=-1000"))).await.unwrap();

@@ -23,6 +23,7 @@ mod faults;
 mod filling;
 mod flights;
 mod fuzz;
+mod growing;
 mod hanging;
 mod harm;
 mod healing;

@@ -44,6 +44,54 @@ async fn a_304_makes_the_stored_response_fresh_again() {
 }
 
 #[tokio::test]
+async fn a_200_that_is_the_stored_response_is_as_good_as_a_304() {
+    let dated = |tag: &str| {
+        let script = Script::movie(PATH, 2500).header("cache-control", "max-age=60").header("date", &date(0));
+        let script = script.header("last-modified", &date(-3600));
+        if tag.is_empty() {
+            script
+        } else {
+            script.header("etag", tag)
+        }
+    };
+    for tag in ["\"v1\"", ""] {
+        // The inner service gives no 304.
+        let rig = stale(dated(tag).header("x-old", "1").header("vary", "x-a")).await;
+        let fresh =
+            dated(tag).without("date").header("date", &date(60)).header("x-new", "1").header("vary", "x-a");
+        rig.inner.answer(PATH, fresh.clone());
+        let (puts, bytes) = (rig.puts(), rig.inner.bytes_of(PATH));
+        let answer = rig.get(PATH).range("bytes=5-9").send().await;
+        answer.partial(&truth(), 5..10);
+        assert_eq!(answer.cache_status(), "tower-video-cache; fwd=stale; fwd-status=200; ttl=60; stored");
+        assert!(answer.has("x-new") && !answer.has("x-old"), "its fields replace the stored ones");
+        assert_eq!(rig.puts() - puts, 1, "the record alone is put");
+        assert_eq!(rig.inner.bytes_of(PATH), bytes, "its body is not read");
+        rig.get(PATH).send().await.whole(&truth()).is_hit();
+        rig.inner.was_called(2);
+        // Any difference makes another response of it.
+        let other = |script: Script| script.without("x-new").header("x-new", "2");
+        for other in [
+            other(fresh.clone()).without("etag").header("etag", "\"v2\""),
+            other(fresh.clone()).without("etag").header("etag", "W/\"v1\""),
+            other(fresh.clone()).without("last-modified").header("last-modified", &date(-60)),
+            other(fresh.clone()).without("content-length"),
+            other(fresh.clone()).header("content-encoding", "x"),
+            other(fresh).without("cache-control").header("cache-control", "no-store"),
+        ] {
+            rig.clock.advance(seconds(60));
+            let bytes = rig.inner.bytes_of(PATH);
+            rig.inner.answer(PATH, other);
+            assert_eq!(rig.get(PATH).send().await.field("x-new"), "2");
+            assert_eq!(rig.inner.bytes_of(PATH), bytes + 2500);
+            rig.inner.answer(PATH, dated(tag));
+            rig.clock.advance(seconds(60));
+            rig.get(PATH).send().await.whole(&truth());
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_inner_service_is_asked_by_the_date_if_there_is_no_tag() {
     let rig = stale(script().without("etag").header("last-modified", &date(-3600))).await;
     rig.get(PATH).send().await.whole(&truth());

@@ -62,7 +62,8 @@ async fn the_window_for_stale_answers_ends_and_a_prohibition_closes_it() {
         ("9111 §5.2.2.2 it is closed too", window, "max-age=10, must-revalidate", 15, false),
     ] {
         let rig = Rig::with(flags).await;
-        rig.script("/a", [ok(&[("cache-control", cache_control), ("etag", "\"a\"")])]);
+        let tagged = |tag| ok(&[("cache-control", cache_control), ("etag", tag)]);
+        rig.script("/a", [tagged("\"a\""), tagged("\"b\"")]);
         rig.get("/a").await;
         rig.advance(age);
         let got = rig.get("/a").await;

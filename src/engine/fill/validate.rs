@@ -33,6 +33,7 @@ use crate::{
         cache_status::Refusal,
         fields::{only, single_bytes, stored_fields},
         freshness::Exchange,
+        partial::{is_of_the_same, of_the_whole},
         storable::storable,
         validation::{ask, is_about, is_error, is_of_a_client, says_all},
     },
@@ -119,6 +120,17 @@ impl FillTask {
                 };
                 let usable = Delivery::Usable(Arc::clone(entry), status, refusal);
                 Err((Landing::StoodIn(entry.generation()), usable))
+            }
+            (Verdict::New, Ok((answer, exchange))) => {
+                let (status, headers) = (answer.status(), answer.headers());
+                if let Some(fields) = fields_of_the_same(entry, status, headers) {
+                    let replaced = entry.replaced(&self.engine.config.policy, fields, exchange);
+                    let renewed = self.renew(entry, replaced, (status, headers), exchange, permit).await;
+                    if let Freshened::Stored(stored) = renewed {
+                        return Err((Landing::Stored(stored.generation), Delivery::Stored(stored)));
+                    }
+                }
+                Ok(Ok((answer, exchange)))
             }
             (Verdict::StillGood, Ok((answer, exchange))) => {
                 let (answer, _) = answer.into_parts();
@@ -215,8 +227,21 @@ impl FillTask {
         exchange: Exchange,
         permit: &Permit,
     ) -> Freshened {
-        let policy = &self.engine.config.policy;
-        let updated = Arc::new(entry.updated(&self.engine.config.policy, answer, exchange));
+        let updated = entry.updated(&self.engine.config.policy, answer, exchange);
+        self.renew(entry, updated, (StatusCode::NOT_MODIFIED, answer), exchange, permit).await
+    }
+
+    /// Puts `entry` into the store again, with its fields as they are in `updated` by an answer with this status and
+    /// these fields.
+    async fn renew(
+        &self,
+        entry: &Arc<Entry>,
+        updated: Entry,
+        (came, answer): (StatusCode, &HeaderMap),
+        exchange: Exchange,
+        permit: &Permit,
+    ) -> Freshened {
+        let (policy, updated) = (&self.engine.config.policy, Arc::new(updated));
         let Manifest { status, headers, layout, .. } = &updated.manifest;
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
         match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
@@ -248,7 +273,7 @@ impl FillTask {
                 }
                 Freshened::Stored(Stored {
                     generation: layout.generation,
-                    status: StatusCode::NOT_MODIFIED,
+                    status: came,
                     withheld: only(answer, &withheld),
                 })
             }
@@ -257,7 +282,18 @@ impl FillTask {
     }
 }
 
-/// The result of an update by a 304.
+/// The fields of a 200 or 206 that is the stored response once more, as the 200 has them. Some servers look at `Range`
+/// before `If-None-Match`, and some give no 304 at all.
+fn fields_of_the_same(entry: &Entry, status: StatusCode, answer: &HeaderMap) -> Option<HeaderMap> {
+    let Manifest { ref headers, layout, .. } = entry.manifest;
+    let binding = entry.manifest.binding()?;
+    is_of_the_same(headers, &binding, layout.length, status, answer).then(|| match status {
+        StatusCode::PARTIAL_CONTENT => of_the_whole(answer, layout.length),
+        _ => answer.clone(),
+    })
+}
+
+/// The result of an update by an answer about the stored response.
 pub(crate) enum Freshened {
     /// The updated fields say that the response may not be stored.
     Forbidden,

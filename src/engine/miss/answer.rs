@@ -20,7 +20,7 @@ use crate::{
         lookup::{lookup, Look},
         serve,
         state::{
-            entry::Accepted,
+            entry::{Accepted, Entry},
             flight::{Landing, Role},
             records::Waited,
             Engine,
@@ -149,8 +149,8 @@ impl Miss {
         if let Some((entry, question)) = self.own_question() {
             return Some(Next::Validate(entry, question));
         }
-        if self.missed.for_the_origin {
-            return Some(self.refuse(Refusal::Precondition));
+        if let Some(refusal) = self.missed.for_the_origin {
+            return Some(self.refuse(refusal));
         }
         // A stale response stood in for an error, and this request may not have it stale. So it asks by itself.
         if matches!(self.accepted, Accepted::StandIn(_)) {
@@ -236,7 +236,13 @@ impl Miss {
         if missed.store_failed.is_some() {
             return None;
         }
+        let is_asked_about = |entry: &Entry| match &missed.stored {
+            Prior::Stale(asked) => asked.record == entry.record,
+            _ => false,
+        };
         match lookup(engine, target, &request.headers, directives, *accepted).await {
+            // It is fresh, and the request wants better all the same.
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) if is_asked_about(&entry) => None,
             Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated)
                 if engine.is_half_good(&entry, request, directives) =>
             {

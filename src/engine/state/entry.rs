@@ -56,19 +56,29 @@ impl Entry {
         manifest.headers.reserve(ADDED_FIELDS);
         let Manifest { status, headers, exchange, .. } = &manifest;
         let mut freshness = Freshness::of(*status, headers, *exchange, policy).by(manifest.by_uri);
-        if manifest.own_etag || !has_validator(headers) {
-            freshness = freshness.without_validator(policy);
-        }
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
+        } else if manifest.own_etag || !has_validator(headers) {
+            freshness = freshness.without_validator(policy);
         }
         Self { manifest, freshness, slot, record, pouring: None }
+    }
+
+    /// Whether the inner service gave the response a validator, by which the cache can ask about it.
+    pub(crate) fn has_validator(&self) -> bool {
+        !self.manifest.own_etag && has_validator(&self.manifest.headers)
     }
 
     /// This response, with its fields updated by an answer about it (RFC 9111 §3.2).
     pub(crate) fn updated(&self, policy: &Policy, answer: &HeaderMap, exchange: Exchange) -> Self {
         let headers = updated(&self.manifest.headers, answer, exchange.received);
         let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
+        Self::of(policy, manifest, self.slot.clone(), self.record.clone())
+    }
+
+    /// This response, with the fields of an answer that is the same response once more.
+    pub(crate) fn replaced(&self, policy: &Policy, headers: HeaderMap, exchange: Exchange) -> Self {
+        let manifest = Manifest { headers, exchange, withdrawn: false, ..self.manifest.clone() };
         Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
 

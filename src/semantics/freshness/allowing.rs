@@ -124,6 +124,30 @@ fn an_answer_to_a_cookie_gets_no_heuristic_lifetime() {
 }
 
 #[test]
+fn no_guessed_lifetime_is_longer_than_the_time_since_the_last_modification() {
+    // RFC 9111 §4.2.2
+    for (rule, policy, modified, lifetime) in [
+        (
+            "no default is longer than the time unmodified",
+            Policy::default(),
+            "Sun, 22 Nov 2026 09:59:40 GMT",
+            20,
+        ),
+        ("and none at all just after a change", Policy::default(), "Sun, 22 Nov 2026 10:00:00 GMT", 0),
+        (
+            "no heuristic is longer",
+            Policy::default().heuristics(500, seconds(3600)),
+            "Sun, 22 Nov 2026 09:59:40 GMT",
+            20,
+        ),
+    ] {
+        assert_eq!(of(200, &[("last-modified", modified)], &policy).lifetime, seconds(lifetime), "{rule}");
+    }
+    let said = [("last-modified", "Sun, 22 Nov 2026 10:00:00 GMT"), ("cache-control", "max-age=60")];
+    assert_eq!(of(200, &said, &Policy::default()).lifetime, seconds(60), "what is said is no guess");
+}
+
+#[test]
 fn a_response_is_of_use_only_if_a_later_request_can_use_it() {
     for (rule, response, with_validator, without) in [
         ("§4.2 fresh", "max-age=60", true, true),

@@ -90,8 +90,12 @@ impl Freshness {
             }
         };
         let lifetime = explicit_lifetime(headers, &directives, exchange).or_else(guess);
+        let by_default = || {
+            let unmodified = unmodified(headers, exchange).unwrap_or(Duration::MAX);
+            policy.ttl_by_default(media_type(headers)).min(unmodified)
+        };
         Self {
-            lifetime: lifetime.unwrap_or_else(|| policy.ttl_by_default(media_type(headers))),
+            lifetime: lifetime.unwrap_or_else(by_default),
             by_default: lifetime.is_none(),
             initial_age: initial_age(headers, exchange),
             received: exchange.received,
@@ -110,7 +114,7 @@ impl Freshness {
     /// The freshness of a response that the inner service has refused since. It is used while it is fresh, and no
     /// longer.
     pub(crate) fn withdrawn(self) -> Self {
-        Self { never_stale: true, reload_grace: Duration::ZERO, ..self }
+        Self { never_stale: true, ..self }
     }
 
     /// The freshness of a response that the inner service cannot confirm, because it has no validator.
@@ -146,6 +150,11 @@ impl Freshness {
     fn is_new(&self, now: SystemTime) -> bool {
         let resident = now.duration_since(self.received).unwrap_or_default();
         resident < self.reload_grace && self.is_fresh(now)
+    }
+
+    /// RFC 8246 §2: whether the response does not change while it is fresh.
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.immutable
     }
 
     /// How a request may use the response now.
@@ -279,10 +288,15 @@ fn guessed(
     if !is_heuristically_cacheable(status) && !directives.public {
         return Some(Duration::ZERO);
     }
-    let sent = sent(headers, exchange);
-    let unmodified =
-        date(headers, &header::LAST_MODIFIED).and_then(|modified| sent.duration_since(modified).ok());
-    unmodified.and_then(|unmodified| policy.heuristic_ttl(unmodified))
+    let unmodified = unmodified(headers, exchange);
+    unmodified.and_then(|unmodified| policy.heuristic_ttl(unmodified).map(|ttl| ttl.min(unmodified)))
+}
+
+/// The time since the last modification. No guessed lifetime is longer: a file that has just changed may be one that
+/// grows. `None` if the response does not say when it was modified.
+fn unmodified(headers: &HeaderMap, exchange: Exchange) -> Option<Duration> {
+    let modified = date(headers, &header::LAST_MODIFIED)?;
+    Some(sent(headers, exchange).duration_since(modified).unwrap_or_default())
 }
 
 fn sent(headers: &HeaderMap, exchange: Exchange) -> SystemTime {
