@@ -150,6 +150,14 @@ impl VideoCacheLayer {
         self.set(|config| config.expiry = Arc::new(expiry))
     }
 
+    /// Sets how long bytes that have come wait for more before they leave. Default: 50 ms. A test that must not depend on
+    /// real time sets the longest duration: bytes then leave in whole pieces and chunks.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn patience(self, patience: std::time::Duration) -> Self {
+        self.set(|config| config.patience = patience)
+    }
+
     /// Sets the clock for ages and freshness. Default: [`SystemClock`].
     #[must_use]
     pub fn clock(self, clock: impl Clock) -> Self {

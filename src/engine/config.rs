@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) most_promised: Option<u64>,
     pub(crate) most_slices: usize,
     pub(crate) awaits_length: bool,
+    /// How long bytes that have come wait for more before they land. An inner service that pauses holds nobody up.
+    pub(crate) patience: Duration,
     pub(crate) resumes: u32,
     pub(crate) resume_pause: Duration,
 }
@@ -79,6 +81,7 @@ impl Config {
             most_promised: max_reserved,
             most_slices: fill.max_calls.get(),
             awaits_length: fill.awaits_length,
+            patience: Duration::from_millis(50),
             resumes: attempts,
             resume_pause: first_delay,
         }

@@ -78,7 +78,8 @@ impl Fill {
         self
     }
 
-    /// The most calls of the inner service for parts of one response at a time. Default: 32.
+    /// The most calls of the inner service for parts of one response at a time. Default: 32. [`auto`](Self::auto) ignores
+    /// this: there, each client has one call at a time, as it would have without the cache.
     ///
     /// A request that needs one more call waits for its turn, no longer than
     /// [`Timeouts::follower`](crate::Timeouts::follower).

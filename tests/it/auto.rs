@@ -91,6 +91,7 @@ async fn bytes_that_have_come_leave_though_the_inner_service_pauses() {
     let gate = Gate::shut();
     for script in [parted(), Script::of(&truth())] {
         let rig = rig(held_at(script, 10_000, &gate));
+        let rig = rig.layer(|layer| layer.patience(Duration::from_millis(50)));
         let began = tokio::time::Instant::now();
         let mut reading = rig.get(PATH).reading().await;
         let frame = reading.next().await.unwrap().unwrap();
@@ -282,5 +283,22 @@ async fn a_server_that_gave_no_part_of_three_videos_is_asked_for_none_of_a_fourt
         rig.get(&path).range("bytes=200000-200099").send().await.partial(&truth(), 200_000..200_100);
         let first = rig.inner.ranges(&path);
         assert_eq!(first, [if number < 3 { "bytes=196608-262143" } else { "" }], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_tail_is_read_to_its_end_without_any_read_ahead() {
+    for size in [1, 7, 1000] {
+        let bytes = movie(PATH, 40);
+        let rig = Rig::new().fill(Fill::auto().read_ahead(0)).script(PATH, tagged(&bytes, "\"v1\""));
+        let rig = rig.layer(|layer| {
+            layer
+                .chunk_size(ChunkSize::new(size).unwrap())
+                .limits(tower_video_cache::Limits::default().max_reserved(4000))
+                .abandon(Abandon::Stop)
+        });
+        let answer = rig.get(PATH).range("bytes=-5").send().await;
+        assert!(answer.error.is_none(), "chunks of {size}: {:?} {:?}", answer.error, asked(&rig));
+        answer.partial(&bytes, 35..40);
     }
 }

@@ -69,6 +69,7 @@ fn parted(
 fn layer() -> VideoCacheLayer {
     VideoCacheLayer::new(FaultStore::new(MokaStore::new(64 << 20).unwrap()))
         .chunk_size(ChunkSize::new(1000).unwrap())
+        .patience(Duration::MAX)
         .fill(Fill::sliced())
         .retry(Retry::default().first_delay(Duration::from_millis(1)))
 }

@@ -298,7 +298,7 @@ where
         Some(Landing {
             landed: within(self.landed.max(self.bytes.start)),
             enough: within(next),
-            patience: PATIENCE,
+            patience: self.engine.config.patience,
             not_before: self.not_before,
         })
     }
@@ -347,9 +347,6 @@ where
         self.room.promise(&self.engine, self.bytes.start, end, is_read)
     }
 }
-
-/// How long bytes that have come wait for more before they land. An inner service that pauses holds nobody up.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The shortest time between two landings within a chunk. A chunk that comes faster lands as a whole.
 const LEAST_REST: Duration = Duration::from_millis(5);

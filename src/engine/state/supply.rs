@@ -267,9 +267,10 @@ impl Supply {
         if !beside && state.runs.iter().any(|run| run.is_bringing(from)) {
             return Begun::UnderWay;
         }
-        // Fills do not count. A fill may itself wait for a reader that waits here.
+        // Fills do not count: a fill may itself wait for a reader that waits here. Runs that follow their readers go on as
+        // long as these read, and a reader has one at a time, as it would without the cache.
         let is_slice = |run: &&Run| run.kind == Kind::Slice;
-        if state.runs.iter().filter(is_slice).count() >= self.supplies.most_slices {
+        if !self.supplies.follow && state.runs.iter().filter(is_slice).count() >= self.supplies.most_slices {
             return Begun::Full;
         }
         let limits = state.runs.iter().filter_map(|run| run.limits_one_that_begins_at(from));

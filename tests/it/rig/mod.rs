@@ -56,6 +56,8 @@ impl Rig {
             .chunk_size(ChunkSize::new(CHUNK).unwrap())
             // Most tests are about the cache's rules, and calls of whole responses show them best.
             .fill(Fill::whole())
+            // No test depends on real time.
+            .patience(Duration::MAX)
             .clock(clock.clone());
         Self { inner: Inner::default(), store, clock, layer }
     }

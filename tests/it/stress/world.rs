@@ -71,6 +71,7 @@ impl World {
         rig.layer =
             VideoCacheLayer::new(shelf.clone())
                 .chunk_size(ChunkSize::new(CHUNK).unwrap())
+                .patience(Duration::MAX)
                 .clock(rig.clock.clone())
                 .fill(
                     fill.read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
