@@ -5,17 +5,21 @@
 /// Names, and the reason that they share.
 pub(crate) type Known = (&'static [&'static str], &'static str);
 
-pub(crate) const FORGOTTEN_416: Known = (
+pub(crate) const SILENT_416: Known = (
     &["auto: beyond the end, again", "sliced: beyond the end, again"],
-    "the cache asks for whole pieces, gets a 416, asks as the client did, and remembers nothing for the next client",
+    "the 416 says no length: the cache asks for whole pieces, then as the client did, and remembers nothing",
 );
-pub(crate) const FORGOTTEN_EMPTY: Known = (
-    &["auto: empty file by suffix, again"],
-    "the cache asks for a longer suffix, gets a 416, asks as the client did, and remembers nothing for the next client",
+pub(crate) const EMPTY_TWICE: Known = (
+    &["sliced: empty file by range, again"],
+    "the cache validates by a range, gets a 416, and asks for the whole of an empty file",
 );
-pub(crate) const FORGOTTEN_SUFFIX: Known = (
-    &["auto: suffix, again"],
-    "the server takes no suffixes: the cache asks for a longer one, gets a 416, asks as the client did, and remembers nothing",
+pub(crate) const BEYOND_TWICE: Known = (
+    &["sliced: warm, beyond the end"],
+    "the cache knows the length, validates by a range behind it, gets an error, and asks as the client did",
+);
+pub(crate) const DATELESS_PART: Known = (
+    &["sliced: playlist"],
+    "a part has no Last-Modified, and the cache takes it for the whole, which has one",
 );
 pub(crate) const TORN_IF_RANGE: Known = (
     &["auto: If-Range, other tag, first", "sliced: If-Range, other tag, first"],
@@ -24,41 +28,6 @@ pub(crate) const TORN_IF_RANGE: Known = (
 pub(crate) const NO_END_BEYOND: Known = (
     &["sliced: to the end, again"],
     "the server refuses a range that ends behind the file: the cache ends its own at a whole chunk, and remembers nothing",
-);
-pub(crate) const SLICED_TEXT: Known = (
-    &["auto: playlist by gzip and range, first", "sliced: playlist by gzip and range, first"],
-    "the cache asks for whole pieces, gets a 416, asks for the whole, may not store that, and asks as the client did",
-);
-pub(crate) const PART_FOR_304: Known = (
-    &[
-        "sliced: changed in length, hard reload",
-        "sliced: changed, hard reload",
-        "sliced: changed, whole stored, If-None-Match",
-        "sliced: changed, whole stored, If-Range",
-        "sliced: warm, reload",
-    ],
-    "the server looks at Range before If-None-Match, and the cache forgets what it has though the 206 has the same tag",
-);
-pub(crate) const PART_FOR_304_ALWAYS: Known = (
-    &[
-        "sliced: If-Modified-Since, long ago, again",
-        "sliced: If-None-Match, other tag, again",
-        "sliced: If-Range, other tag, again",
-        "sliced: changed in length, whole",
-        "sliced: changed, whole",
-        "sliced: from the start, again",
-        "sliced: suffix",
-        "sliced: two ranges, again",
-        "sliced: warm, If-Modified-Since, long ago",
-        "sliced: warm, If-None-Match, other tag",
-        "sliced: warm, If-Range, other tag",
-        "sliced: warm, beyond the end",
-        "sliced: warm, from the start",
-        "sliced: warm, suffix",
-        "sliced: warm, two ranges",
-        "sliced: warm, whole",
-    ],
-    "as above, for each request: the server says no-cache",
 );
 pub(crate) const ONE_RUN_MORE: Known = (
     &["sometimes auto: two ranges, whole"],
