@@ -240,9 +240,9 @@ async fn view(mut service: VideoCache<Origin>, request: Request<String>) -> End 
     End::Viewed(viewed)
 }
 
-async fn next<B: Body<Data = Bytes, Error: std::fmt::Debug>>(mut body: Pin<&mut B>) -> Option<Result<Bytes, ()>> {
+async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Bytes, ()>> {
     let frame = poll_fn(|cx| body.as_mut().poll_frame(cx)).await?;
-    Some(frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(|e| eprintln!("BODY ERROR {e:?}")))
+    Some(frame.map(|frame| frame.into_data().unwrap_or_default()).map_err(drop))
 }
 
 /// About as many steps as the layer takes without waiting.

@@ -210,6 +210,25 @@ async fn a_fill_is_not_far_ahead_of_a_client_that_pauses() {
 }
 
 #[tokio::test]
+async fn a_client_that_pauses_in_a_far_range_gets_all_of_it() {
+    const LONG: usize = 4 << 20;
+    let long = movie(PATH, LONG);
+    for lead in [0, 8 << 20] {
+        let fill = Fill::auto().read_ahead(lead).max_lead(1);
+        let rig = Rig::new().fill(fill).script(PATH, tagged(&long, "\"v1\""));
+        let rig = rig.layer(|layer| layer.chunk_size(ChunkSize::new(256 << 10).unwrap()));
+        let mut viewer = rig.get(PATH).range("bytes=200000-").reading().await;
+        viewer.next().await.unwrap().unwrap();
+        settle().await;
+        assert!(rig.inner.bytes_of(PATH) <= 3 << 20, "{}", rig.inner.bytes_of(PATH));
+        let answer = viewer.rest().await;
+        assert!(answer.error.is_none(), "{:?}", answer.error);
+        assert_eq!(answer.bytes, long.slice(200_000..));
+        rig.inner.was_called(1);
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_takes_no_piece_costs_no_byte() {
     for nth in 1..=12 {
         for fault in [Fault::Error, Fault::Absent] {

@@ -360,7 +360,8 @@ impl Running {
             let lead = (reached.saturating_sub(self.start) / 4).max(LEAST_LEAD).min(most);
             offset <= reached.saturating_add(lead)
         };
-        if !is_near(&reached.borrow_and_update()) {
+        // The readers of a slice wait for nothing that it does not bring to them.
+        if self.supply.gives_parts.load(Ordering::Relaxed) && !is_near(&reached.borrow_and_update()) {
             self.supply.readers.slow_the_fill_down();
         }
         let _ = reached.wait_for(is_near).await;
