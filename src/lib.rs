@@ -28,9 +28,10 @@
 //!
 //! | mode | first byte | for |
 //! |---|---|---|
-//! | [`Fill::whole`], the default | after the whole response is stored | segments, clips, an inner service nearby |
-//! | [`Fill::progressive`] | after the first chunk is stored | long videos, inner services without ranges |
-//! | [`Fill::sliced`] | after the first chunk is stored; only requested parts are fetched | long videos that are watched in parts |
+//! | [`Fill::auto`], the default | after 64 KiB at most are stored | everything: parts where the inner service gives them, else the whole |
+//! | [`Fill::whole`] | after the whole response is stored | a 502 in place of a body that breaks |
+//! | [`Fill::progressive`] | after 64 KiB at most are stored | one call for each video |
+//! | [`Fill::sliced`] | after 64 KiB at most are stored; only requested parts are fetched | few bytes ahead of each client |
 //!
 //! [`Policy`] decides what is stored and for how long, [`TargetUri`] which requests share a response, and [`Abandon`]
 //! what happens to a fill when its last client has gone.
@@ -43,7 +44,7 @@
 //!       nothing, or stale ───────────────────► join the fill of this response
 //!           leader:   fill from the inner service, in a task of its own
 //!                     stored, or still good (304) ──► look again
-//!                     readable while it is filled ──► serve each chunk once it is stored
+//!                     readable while it is filled ──► serve each byte once it is stored
 //!                     not storable ─────────────────► the inner response, untouched
 //!                     storing failed ───────────────► the inner response, from what was stored and the live rest
 //!           follower: wait for the leader, at most for a limit ──► look again

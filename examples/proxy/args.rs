@@ -101,7 +101,7 @@ pub(crate) struct Args {
     /// [default: 0s].
     #[arg(long, value_parser = parse_duration)]
     stale_on_request: Option<Duration>,
-    /// How long after its arrival a response without ETag and Last-Modified answers a request with no-cache [default:
+    /// How long after its arrival a response without validator answers a reload [default:
     /// 2s, and 0s with --rfc9111].
     #[arg(long, value_parser = parse_duration)]
     reload_grace: Option<Duration>,

@@ -4,15 +4,15 @@
 //! (Shared Key).
 
 use http::{
-    header::{self, HeaderName},
+    header::{self, HeaderName, HeaderValue},
     request,
 };
 
 /// Whether the request is refused if the cache changes, removes or adds one of the fields in [`CHANGED`]. Such a request
 /// can only be forwarded as it is.
 pub(crate) fn is_sealed(request: &request::Parts) -> bool {
-    let lines = |name: HeaderName| request.headers.get_all(name).into_iter().map(|value| value.as_bytes());
-    lines(header::AUTHORIZATION).any(|line| is_sealed_by(line))
+    let lines = |name: HeaderName| request.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    lines(header::AUTHORIZATION).any(is_sealed_by)
         || lines(SIGNATURE_INPUT).any(|line| is_any(line, |byte| byte == b'"'))
         || request.uri.query().is_some_and(is_presigned)
 }

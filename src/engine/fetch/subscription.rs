@@ -133,7 +133,8 @@ impl Subscription {
                     if let Attempt::Begun(run) = self.fetch(fetcher, offset, true).await {
                         (own, begun) = (own + 1, Some(run));
                         // The other run need not go on for the sake of this body.
-                        (lock(&self.place).take(), lock(&self.joined).take());
+                        lock(&self.place).take();
+                        lock(&self.joined).take();
                         continue;
                     }
                 }
