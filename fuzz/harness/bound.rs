@@ -125,9 +125,12 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
     if !has(header::IF_RANGE) {
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
+        if settings.modes.fill == Fill::auto() {
+            // All that the client wants, in whole chunks or to the end.
+            return first % size == 0 && bytes.is_none_or(|bytes| bytes % size == 0);
+        }
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        let asks_for_parts = [Fill::sliced(), Fill::auto()].contains(&settings.modes.fill);
-        return asks_for_parts && bytes.is_some_and(is_aligned);
+        return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
     }
     let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
