@@ -174,6 +174,11 @@ fn begins_in(asked: &Asked, first: u64, size: u32) -> bool {
     asked.first.is_some_and(|begin| (first..first.saturating_add(size)).contains(&begin))
 }
 
+/// The first byte that a request of the cache asks for; 0 if it asks for last bytes.
+pub(super) fn first_asked(headers: &HeaderMap) -> Option<u64> {
+    last_bytes(headers).map(|_| 0).or_else(|| positions(headers).map(|(first, _)| first))
+}
+
 /// The number of last bytes, of a range that asks for so many.
 fn last_bytes(headers: &HeaderMap) -> Option<u64> {
     number(one(headers, &header::RANGE)?.strip_prefix("bytes=-")?)

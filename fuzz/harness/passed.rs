@@ -6,6 +6,7 @@ use http::{
 };
 
 use super::{
+    bound::first_asked,
     calls::is_asked_by_credentials,
     conditions::CONDITIONS,
     origin::Call,
@@ -53,7 +54,20 @@ impl Case<'_> {
             && (is_whole || is_cut)
             && (!is_conditional
                 || CONDITIONS.iter().all(|name| self.same_lines(name, &call.request.headers))
+                || self.is_past_the_end(call)
                 || *status != StatusCode::NOT_MODIFIED && self.is_asked_with_ranges(call))
+    }
+
+    /// Whether the call asks for no less than the client, under no condition, and learns that the content ends before
+    /// that.
+    fn is_past_the_end(&self, call: &Call) -> bool {
+        let has = |name: &HeaderName| self.request.headers.contains_key(name) && *name != header::RANGE;
+        let said = call.headers.get(header::CONTENT_RANGE).and_then(|said| said.to_str().ok());
+        let complete = said.and_then(|said| said.strip_prefix("bytes */")?.parse::<u64>().ok());
+        let first = first_asked(&call.request.headers);
+        call.status == StatusCode::RANGE_NOT_SATISFIABLE
+            && !CONDITIONS.iter().any(has)
+            && complete.is_some_and(|complete| first.is_some_and(|first| complete <= first))
     }
 
     /// Whether the call is the client's own request with a question about the stored response. The client then has no
