@@ -36,10 +36,15 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
     // Another check judges the fields that the layer asks by. The call's own `Connection` must not list them.
     let is_of_content = |name: &HeaderName| OF_CONTENT.contains(name) && !heard.contains_key(name);
     // RFC 9111 §3.5: credentials and a cookie that brought none of a response are left out of a call for more of it.
+    // If there is no more of it, the response is fetched anew, for all of its clients.
+    let is_hit = view.viewed().is_some_and(|viewed| {
+        let mut said = viewed.headers.get_all("cache-status").iter();
+        said.any(|said| said.to_str().is_ok_and(|said| said.contains("; hit")))
+    });
     let is_kept_back = |name: &HeaderName| {
         [header::AUTHORIZATION, header::COOKIE].contains(name)
             && !heard.contains_key(name)
-            && heard.contains_key(header::IF_RANGE)
+            && (is_hit || heard.contains_key(header::IF_RANGE))
     };
     let is_reload = |name: &HeaderName| RELOADING.contains(name) && is_reload_by_age(said, heard);
     let is_own = |name: &HeaderName| {

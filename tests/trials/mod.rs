@@ -100,7 +100,7 @@ pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
 }
 
 /// How many tests run at once, unless the command line says so. Most of the time they wait for other programs.
-const THREADS: usize = 8;
+const THREADS: usize = 4;
 
 /// Runs the tests that the command line asks for. Then names the tests that this binary and the binaries before it
 /// left out.
