@@ -41,7 +41,7 @@ use http_body_util::{BodyExt, Full};
 use opendal::{services, Operator};
 use tower::{Layer, Service, ServiceExt};
 use tower_video_cache::{
-    FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
+    Fill, FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
 };
 
 use self::{
@@ -128,7 +128,7 @@ type Cached = VideoCache<Inner>;
 
 /// The layer on a store, with the object stored.
 async fn cached(store: impl Store) -> Cached {
-    let service = VideoCacheLayer::new(store).layer(Inner);
+    let service = VideoCacheLayer::new(store).fill(Fill::whole()).layer(Inner);
     assert_eq!(whole(&service, None).await.0, LENGTH);
     let (_, status) = whole(&service, Some((0, 1))).await;
     assert!(status.contains("hit"), "{status}");
@@ -213,7 +213,7 @@ async fn against_raw(name: &str, url: &str, service: &Cached, rounds: usize) {
 
 /// Measures the time that a store whose server is gone adds to a request, beside the inner service alone.
 async fn without_a_server(store: RedisStore, rounds: usize) {
-    let service = VideoCacheLayer::new(store).layer(Inner);
+    let service = VideoCacheLayer::new(store).fill(Fill::whole()).layer(Inner);
     let mut opening = Vec::new();
     for _ in 0..20 {
         opening.push(timed(whole(&service, Some((0, 1)))).await);

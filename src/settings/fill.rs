@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 /// ```
 /// # use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
 /// let layer =
-///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).fill(Fill::sliced().read_ahead(4 << 20));
+///     VideoCacheLayer::new(MokaStore::new(1 << 30)?).fill(Fill::auto().read_ahead(4 << 20));
 /// # Ok::<(), tower_video_cache::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +43,13 @@ impl Fill {
         Self::of(Mode::Whole)
     }
 
-    /// Clients get each chunk once it is stored. One call of the inner service brings all of the response.
+    /// Clients get each byte once it is stored. One call of the inner service brings all of the response.
     pub const fn progressive() -> Self {
         Self::of(Mode::Progressive)
     }
 
-    /// The cache fetches only the chunks that clients ask for, by `Range` requests bound to one strong validator.
+    /// The cache fetches only the parts that clients ask for, by `Range` requests bound to one strong validator, in windows
+    /// that grow while a client reads.
     ///
     /// The cache falls back to [`progressive`](Self::progressive) if the inner service answers without parts, without a
     /// strong validator or without a complete length.

@@ -107,6 +107,11 @@ async fn store_faults(mode: Fill) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_fault_of_the_store_is_a_lie_of_the_default_mode() {
+    store_faults(Fill::auto()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_fault_of_the_store_is_a_lie_of_a_whole_fill() {
     store_faults(Fill::whole()).await;
 }

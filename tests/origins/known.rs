@@ -58,10 +58,6 @@ pub(crate) const WHOLE_FOR_A_PART: Known = (
     &["auto: changed, whole stored, reload of a part"],
     "the cache validates without a range: if the file has changed, a client of a part costs, and waits for, all before it",
 );
-pub(crate) const SET_TO_THE_END: Known = (
-    &["auto: two ranges, first"],
-    "the call for the second range does not end with that range, but with the read-ahead",
-);
 pub(crate) const ONE_TAG_FOR_EVER: Known = (
     &["*: changed"],
     "the tag of a path never changes while the process lives, nor does a direct client get more than a 304 with it",

@@ -70,7 +70,9 @@ impl MultipartReader {
 
     /// Lets the reader get missing chunks through `fetcher`.
     pub(crate) fn supply(&mut self, fetcher: impl FnOnce() -> Arc<dyn Fetch>) {
-        self.source.supply(fetcher, self.source.layout.length);
+        let ends = self.to_come.as_slice().iter().map(|part| part.range.end);
+        let until = ends.fold(self.under_way.end, u64::max);
+        self.source.supply(fetcher, until);
     }
 
     /// The next slice; `None` after the last, or after an error. A body that ends early has no closing delimiter.

@@ -189,8 +189,15 @@ impl Subscription {
     async fn stored(&self, fetcher: &dyn Fetch, offset: u64) -> Result<Stretch, Error> {
         let records = &fetcher.engine().records;
         if let Some(run) = self.supply.in_pieces(offset) {
-            if let Ok(stretch) = records.piece_around(self.supply.layout(), offset).await {
+            let layout = self.supply.layout();
+            if let Ok(stretch) = records.piece_around(layout, offset).await {
                 return Ok(stretch);
+            }
+            // Another run may have stored the chunk, and taken the piece away. Without a length, there is one run.
+            if self.supply.length().is_some() {
+                if let Ok(stretch) = records.around(layout, offset).await {
+                    return Ok(stretch);
+                }
             }
             landing_in_whole(run, offset).await;
         }

@@ -131,12 +131,19 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 
 #[test]
 fn a_seed_alone_decides_a_run() {
-    for fill in [Fill::whole(), Fill::progressive(), Fill::sliced()] {
+    for fill in [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()] {
         let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
         // Two runs are equal except for the keys that replace each other in the memory of unstorable responses. In
         // one run of sixteen, some of a dozen keys do.
         let third = || run_alone(fill, Weather::Stormy, 7);
         assert!(first == second || [first, second].contains(&third()), "{fill:?}");
+    }
+}
+
+#[test]
+fn auto() {
+    for weather in [Weather::Calm, Weather::Lossy, Weather::Stormy] {
+        run_all(Fill::auto(), weather, 0..4);
     }
 }
 
