@@ -321,3 +321,11 @@ async fn a_tail_is_read_to_its_end_without_any_read_ahead() {
         answer.partial(&bytes, 35..40);
     }
 }
+
+#[tokio::test]
+async fn a_set_of_ranges_is_fetched_to_its_end_and_no_farther() {
+    let rig = rig(parted());
+    let answer = rig.get(PATH).range("bytes=100-199,600000-600099").send().await;
+    assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(asked(&rig), ["0-65535", "589824-655359 \"v1\""]);
+}
