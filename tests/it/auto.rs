@@ -329,3 +329,23 @@ async fn a_set_of_ranges_is_fetched_to_its_end_and_no_farther() {
     assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT);
     assert_eq!(asked(&rig), ["0-65535", "589824-655359 \"v1\""]);
 }
+
+#[tokio::test]
+async fn another_node_need_not_wait_for_a_fill_that_follows_its_clients() {
+    let gate = Gate::shut();
+    let rig = rig(held_at(parted(), 2 * PIECE + 1300, &gate));
+    let mut viewer = rig.get(PATH).reading().await;
+    viewer.next().await.unwrap().unwrap();
+    gate.reached_by(1).await;
+    rig.inner.answer(PATH, parted());
+    // A layer of its own on the same store knows nothing of the fill.
+    let store = std::sync::Arc::clone(&rig.store);
+    let other = Rig::new().layer(|_| {
+        tower_video_cache::VideoCacheLayer::new(store).clock(rig.clock.clone()).patience(Duration::MAX)
+    });
+    let other = Rig { inner: rig.inner.clone(), clock: rig.clock.clone(), ..other };
+    other.get(PATH).range("bytes=600000-").send().await.partial(&truth(), 600_000..LENGTH);
+    assert_eq!(asked(&rig), ["all", "589824-699999 \"v1\""]);
+    gate.open();
+    viewer.rest().await.whole(&truth());
+}

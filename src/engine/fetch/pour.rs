@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::moment,
     engine::{
-        inner::chunks::{broken_by, Collected, InnerBody, Landing},
+        inner::chunks::{broken_by, Collected, InnerBody, PieceRule},
         state::{budget::Share, records::Waited, supply::Running, Engine},
     },
     error::BoxError,
@@ -285,7 +285,7 @@ where
     }
 
     /// When the bytes of the chunk under way are to land.
-    fn landing(&self, reading: Reading<'_>) -> Option<Landing> {
+    fn landing(&self, reading: Reading<'_>) -> Option<PieceRule> {
         // Where room is scarce, pieces beside their chunk would take more of it.
         if matches!(reading, Reading::Nobody)
             || self.room.share.is_none()
@@ -295,7 +295,7 @@ where
         }
         let within = |offset: u64| usize::try_from(offset - self.bytes.start).unwrap_or(usize::MAX);
         let next = self.layout.piece_end(self.landed.max(self.bytes.start).saturating_add(1));
-        Some(Landing {
+        Some(PieceRule {
             landed: within(self.landed.max(self.bytes.start)),
             enough: within(next),
             patience: self.engine.config.patience,

@@ -144,7 +144,6 @@ where
         pour.sum = binding.is_none().then(Xxh3::new);
         let withheld = only(&parts.headers, &fill.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
-        let (is_read, running) = (false, None);
         let can_hand_over = fill.engine.config.fill == Mode::Auto
             && fill.purpose == Purpose::Client
             && binding.is_some()
@@ -162,8 +161,8 @@ where
             tags,
             withheld,
             can_hand_over,
-            is_read,
-            running,
+            is_read: false,
+            running: None,
         }
     }
 
@@ -206,6 +205,10 @@ where
                 }
                 Poured::All if begins && !self.pour.has_ended() => {
                     self.publish();
+                    // Other nodes need not wait for the end, which comes only as fast as the clients here read.
+                    if self.is_read && self.can_hand_over {
+                        self.keep(self.length).await;
+                    }
                     // A response that cannot be read while it comes is poured as a whole.
                     if !self.is_read {
                         let audience = Audience::Flight(&self.permit, abandon, self.length);
@@ -338,8 +341,8 @@ where
     /// of its answer (RFC 9111 §3.3), so the response needs a strong validator and a known length.
     async fn keep(&mut self, length: Option<u64>) -> bool {
         let stored = self.pour.layout();
-        let landed = self.pour.landed();
-        let Some(length) = length.filter(|_| self.binding.is_some() && landed > 0) else {
+        let is_of_use = self.binding.is_some() && self.pour.landed() > 0;
+        let Some(length) = length.filter(|_| is_of_use) else {
             return false;
         };
         // The stale response is whole and may still serve. A part must not replace it.

@@ -80,7 +80,7 @@ where
         &mut self,
         size: usize,
         limit: Duration,
-        landing: Option<Landing>,
+        landing: Option<PieceRule>,
     ) -> Result<Collected, Error> {
         let mut heard_at = self.heard_at.take().unwrap_or_else(moment);
         while self.payload.len() < size {
@@ -272,7 +272,7 @@ where
 
 /// When the bytes of a chunk under way are landed before the rest of the chunk has come.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Landing {
+pub(crate) struct PieceRule {
     /// How many bytes of the chunk have landed.
     pub(crate) landed: usize,
     /// How many bytes of the chunk are landed at once.
@@ -283,7 +283,7 @@ pub(crate) struct Landing {
     pub(crate) not_before: Instant,
 }
 
-impl Landing {
+impl PieceRule {
     /// When the bytes are to be landed of which the first came at `since`, if some have come.
     fn due(self, came: usize, since: Option<Instant>) -> Option<Instant> {
         if came <= self.landed {
