@@ -23,7 +23,7 @@ async fn a_client_at_the_end_of_a_file_that_grows_gets_the_new_bytes() {
         for [before, after] in [
             [tagged(2500), tagged(3500)],
             [dated(2500, -3600), dated(3500, -1800)],
-            // Nothing to ask by.
+            // There is nothing to ask by.
             [file(2500), file(3500)],
         ] {
             let rig = Rig::new().fill(fill).script(PATH, before);

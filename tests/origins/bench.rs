@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     version: u8,
     /// The direct answers to the version at hand.
     direct: HashMap<Ask, Result<Answer, String>>,
-    /// By mode and scene.
+    /// The verdicts, by mode and scene.
     worse: BTreeMap<String, String>,
     costs: BTreeMap<String, Cost>,
 }

@@ -1,4 +1,4 @@
-//! Where the layer is known to be worse than a server: the mode (or `*`), the start of the scene's name, and the reason.
+//! The answers that are known to be worse than a server's: the mode (or `*`), the start of the scene's name, and the reason.
 //!
 //! A test fails if an answer is worse that no list of its server names, and if a list names an answer that is no worse.
 

@@ -46,7 +46,7 @@ impl Audience<'_> {
     }
 }
 
-/// Who can read the bytes of a chunk that is under way.
+/// The readers of a chunk that is under way.
 #[derive(Clone, Copy)]
 pub(super) enum Reading<'a> {
     Nobody,

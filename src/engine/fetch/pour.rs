@@ -286,7 +286,7 @@ where
 
     /// When the bytes of the chunk under way are to land.
     fn landing(&self, reading: Reading<'_>) -> Option<PieceRule> {
-        // Where room is scarce, pieces beside their chunk would take more of it.
+        // Pieces beside their chunk would take more of a scarce room.
         if matches!(reading, Reading::Nobody)
             || self.room.share.is_none()
             || self.room.pace == Pace::OfReaders

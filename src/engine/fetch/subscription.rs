@@ -254,7 +254,7 @@ impl Subscription {
         }
     }
 
-    /// Where a run ends that is to bring the bytes before `until`, of which the client wants those before `wanted`: with
+    /// The end of a run that is to bring the bytes before `until`, of which the client wants those before `wanted`: with
     /// the chunk, or with the last piece that is wanted.
     fn end_of(&self, until: u64, wanted: u64) -> u64 {
         let layout = self.supply.layout();

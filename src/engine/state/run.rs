@@ -49,7 +49,7 @@ pub(super) struct Run {
     pub(super) began: Instant,
 }
 
-/// What a run is a part of.
+/// The purpose of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A fill that brings the whole body.
@@ -66,7 +66,7 @@ impl Run {
         self.bytes.contains(&offset) && offset >= self.progress.borrow().next
     }
 
-    /// Where a run must end that begins at `from`, before bytes that this run brings or has brought.
+    /// The end of a run that begins at `from`, before bytes that this run brings or has brought.
     pub(super) fn limits_one_that_begins_at(&self, from: u64) -> Option<u64> {
         let next = self.progress.borrow().next;
         // Bytes that have landed are in the store, unless they were lost since. A later run finds that out.
