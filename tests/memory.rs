@@ -84,7 +84,7 @@ fn a_movie_whose_third_chunk_is_not_taken_streams_on_from_there() {
         store.spoil_from(Operation::Put, 3, Fault::Error);
         // The third put is that of a piece, of a chunk or of the record, as the machine is busy. After the record, each chunk
         // of a sliced fill that the store does not take costs a call.
-        let most = if play.mode == Fill::sliced() { 4 * play.chunks() } else { 1 };
+        let most = if play.mode == Fill::sliced() { play.chunks() + 2 } else { 1 };
         play.show(store, &[Showing::of(STORE_FAILED, 1..=most)]);
     }
 }

@@ -1,6 +1,6 @@
 //! How a body is cut into chunks, and a chunk into pieces.
 
-use std::ops::Range;
+use std::{iter::successors, ops::Range};
 
 use super::{
     chunk::{ChunkName, PieceName},
@@ -60,6 +60,14 @@ impl Layout {
         };
         let start = self.piece_start(last);
         start.saturating_add(PIECE_SIZE).min(self.chunk_around(last).end)
+    }
+
+    /// The pieces that hold these bytes, cut to them.
+    pub(crate) fn pieces(self, bytes: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let cut = move |start: u64| {
+            (start < bytes.end).then(|| start..self.piece_end(start.saturating_add(1)).min(bytes.end))
+        };
+        successors(cut(bytes.start), move |piece| cut(piece.end))
     }
 
     /// The name that the piece with the byte at `offset` must prove.
@@ -124,6 +132,9 @@ mod tests {
             let expected = (offset / chunk, number, usize::try_from(longest).unwrap());
             assert_eq!((name.index, name.number, name.longest), expected, "{offset}");
         }
+        let pieces: Vec<_> = layout.pieces(5..chunk + 1).collect();
+        assert_eq!(pieces, [5..piece, piece..2 * piece, 2 * piece..chunk, chunk..chunk + 1]);
+        assert_eq!(layout.pieces(7..7).count(), 0);
         assert_eq!(layout.piece_end(0), 0, "no byte, no piece");
         assert_eq!(layout.piece_end(piece), piece, "the end of a piece is its own");
     }

@@ -1,4 +1,4 @@
-//! What clients ask of each server, in each mode.
+//! The requests of clients to each server, in each mode.
 
 use std::ops::Range;
 

@@ -20,11 +20,9 @@ pub(super) async fn put_pieces(
 ) -> Result<(), Error> {
     let end = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(bytes.len());
-    let mut at = offset;
-    while at < end {
-        let until = layout.piece_end(at.saturating_add(1)).min(end);
-        records.put_piece(layout.piece(at), &bytes.slice(within(at)..within(until))).await?;
-        at = until;
+    for piece in layout.pieces(offset..end) {
+        let name = layout.piece(piece.start);
+        records.put_piece(name, &bytes.slice(within(piece.start)..within(piece.end))).await?;
     }
     Ok(())
 }

@@ -13,12 +13,15 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{fetcher::Fetch, missing::Slice};
 use crate::{
-    engine::state::{
-        entry::Entry,
-        flight::Follower,
-        records::Stretch,
-        run::{landing, landing_in_whole, End, Progress},
-        supply::{Barred, Begun, Supply},
+    engine::{
+        config::lead,
+        state::{
+            entry::Entry,
+            flight::Follower,
+            records::Stretch,
+            run::{landing, landing_in_whole, End, Progress},
+            supply::{Barred, Begun, Supply},
+        },
     },
     error::Error,
     sync::lock,
@@ -313,8 +316,7 @@ impl Subscription {
 
     /// The most bytes that are fetched ahead of a body.
     fn most(&self, fetcher: &dyn Fetch) -> u64 {
-        let size = u64::from(self.supply.layout().chunk_size.max(1));
-        fetcher.engine().config.read_ahead.div_ceil(size).max(1).saturating_mul(size)
+        lead(fetcher.engine().config.read_ahead, self.supply.layout().chunk_size)
     }
 
     fn hold(&self, run: watch::Receiver<Progress>, until: u64) {

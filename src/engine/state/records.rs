@@ -159,13 +159,11 @@ impl Records {
 
     /// Removes the pieces that hold these bytes, once their chunk is stored.
     pub(crate) async fn remove_pieces(&self, layout: Layout, bytes: Range<u64>) {
-        let mut offset = bytes.start;
-        while offset < bytes.end {
-            let PieceName { generation, index, number, .. } = layout.piece(offset);
+        for piece in layout.pieces(bytes) {
+            let PieceName { generation, index, number, .. } = layout.piece(piece.start);
             let key = piece_key(generation, index, number);
             // A piece that stays is of no harm: it has the same bytes as its chunk.
             let _ = self.call(|store| store.remove(&key)).await;
-            offset = layout.piece_end(offset.saturating_add(1));
         }
     }
 
@@ -173,15 +171,13 @@ impl Records {
     pub(crate) async fn join_pieces(&self, layout: Layout, bytes: Range<u64>) {
         let mut payload =
             BytesMut::with_capacity(usize::try_from(bytes.end - bytes.start).unwrap_or_default());
-        let mut offset = bytes.start;
-        while offset < bytes.end {
-            let Ok(piece) = self.piece(layout.piece(offset)).await else {
+        for piece in layout.pieces(bytes.clone()) {
+            let Ok(part) = self.piece(layout.piece(piece.start)).await else {
                 return;
             };
-            offset = layout.piece_end(offset.saturating_add(1)).min(bytes.end);
-            payload.extend_from_slice(&piece);
+            payload.extend_from_slice(&part);
             // A short piece is not all of its bytes.
-            if bytes.start.saturating_add(u64::try_from(payload.len()).unwrap_or(u64::MAX)) != offset {
+            if bytes.start.saturating_add(u64::try_from(payload.len()).unwrap_or(u64::MAX)) != piece.end {
                 return;
             }
         }
