@@ -5,11 +5,11 @@
 use std::{convert::Infallible, hint::black_box, time::Duration};
 
 use bytes::Bytes;
-use criterion::{criterion_group, criterion_main, Criterion};
+use criterion::{Criterion, criterion_group, criterion_main};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
-use tower::{service_fn, Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_video_cache::{MokaStore, VideoCacheLayer};
 
 fn bypasses(criterion: &mut Criterion) {

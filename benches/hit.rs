@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use criterion::{criterion_group, criterion_main, Criterion};
+use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::stream;
-use http::{request::Builder, Request, Response};
+use http::{Request, Response, request::Builder};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{MokaStore, Policy, VideoCacheLayer};
 
 fn hits(criterion: &mut Criterion) {
@@ -68,7 +68,7 @@ fn ask() -> Builder {
 }
 
 /// A part of the video, cut from its chunks without a copy.
-fn body(chunks: &[Bytes], part: &Range<usize>) -> impl Body<Data = Bytes, Error = Infallible> {
+fn body(chunks: &[Bytes], part: &Range<usize>) -> impl Body<Data = Bytes, Error = Infallible> + use<> {
     let slices = chunks.iter().enumerate().filter_map(|(index, chunk)| {
         let within = |position: usize| position.saturating_sub(index * CHUNK).min(CHUNK);
         let slice = chunk.slice(within(part.start)..within(part.end));

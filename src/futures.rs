@@ -1,7 +1,7 @@
 //! Waits for two futures at once.
 
 use std::{
-    future::{poll_fn, Future},
+    future::{Future, poll_fn},
     pin::pin,
     task::Poll,
 };

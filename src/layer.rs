@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, SystemClock},
     engine::{
         config::Config,
-        state::{budget::Budget, Engine},
+        state::{Engine, budget::Budget},
     },
     format::key::CacheKey,
     handle::CacheHandle,

@@ -119,7 +119,7 @@ pub use self::store::{FoyerOptions, FoyerStore};
 #[cfg(feature = "test-util")]
 pub use self::{
     clock::ManualClock,
-    store::{conformance, Fault, FaultStore, Operation},
+    store::{Fault, FaultStore, Operation, conformance},
 };
 pub use self::{
     clock::{Clock, SystemClock},

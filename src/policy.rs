@@ -335,11 +335,7 @@ impl Policy {
 
     /// `media_type` is the essence (`type/subtype`, no parameters), if there is one.
     pub(crate) fn ttl_by_default(&self, media_type: Option<&str>) -> Duration {
-        if media_type.is_some_and(is_manifest) {
-            Duration::ZERO
-        } else {
-            self.default_ttl
-        }
+        if media_type.is_some_and(is_manifest) { Duration::ZERO } else { self.default_ttl }
     }
 
     /// The type by the path of a request, if the response's own type (`said`) is unusable.

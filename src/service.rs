@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, request, Request, Response, Version};
+use http::{Request, Response, Version, header, request};
 use http_body::Body;
 use tower_service::Service;
 

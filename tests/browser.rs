@@ -30,7 +30,7 @@ use std::{
     error::Error,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr},
-    panic::{resume_unwind, AssertUnwindSafe},
+    panic::{AssertUnwindSafe, resume_unwind},
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
     thread,
@@ -39,14 +39,14 @@ use std::{
 
 use bytes::Bytes;
 use fantoccini::{
-    wd::{Capabilities, TimeoutConfiguration},
     Client, ClientBuilder, Locator,
+    wd::{Capabilities, TimeoutConfiguration},
 };
 use futures_util::FutureExt;
 use http::Request;
 use http_body_util::Full;
 use hyper_util::{client::legacy, rt::TokioExecutor};
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use self::{

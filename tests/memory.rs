@@ -22,8 +22,8 @@ use std::{
     future::Future,
     ops::RangeInclusive,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, UNIX_EPOCH},
 };
@@ -33,7 +33,7 @@ use http::Request;
 use http_body_util::Empty;
 use peak_alloc::PeakAlloc;
 use tokio::runtime::Runtime;
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{
     BoxError, Fault, FaultStore, Fill, ManualClock, MokaStore, Operation, Store, Timeouts, VideoCacheLayer,
 };

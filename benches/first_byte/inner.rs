@@ -5,17 +5,17 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
     },
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header, request, Response, StatusCode};
+use http::{Response, StatusCode, header, request};
 use http_body::{Body, Frame};
-use tokio::time::{sleep, sleep_until, Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// An inner service that honours a range and a strong validator, and counts its calls and bytes.
 pub(crate) struct Inner {

@@ -2,20 +2,20 @@
 
 use std::{
     fmt::Debug,
-    sync::{atomic::Ordering, Arc},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{header, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use tokio::time::Instant;
-use tower::{service_fn, Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
-use crate::inner::{pictures_at, Inner};
+use crate::inner::{Inner, pictures_at};
 
 /// Clients that come at once, and the object that they ask for.
 pub(crate) struct Scene {

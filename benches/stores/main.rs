@@ -36,9 +36,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, Request, Response};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
-use opendal::{services, Operator};
+use opendal::{Operator, services};
 use tower::{Layer, Service, ServiceExt};
 use tower_video_cache::{
     Fill, FoyerStore, MokaStore, OpendalStore, RedisStore, Store, Tiered, VideoCache, VideoCacheLayer,
@@ -46,8 +46,8 @@ use tower_video_cache::{
 
 use self::{
     redis_server::RedisServer,
-    servers::{memcached::Memcached, s3::S3, Server},
-    trials::{missing, Programs},
+    servers::{Server, memcached::Memcached, s3::S3},
+    trials::{Programs, missing},
 };
 
 fn main() {

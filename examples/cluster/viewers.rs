@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{
     body::Bytes,
-    http::{header, Request, StatusCode},
+    http::{Request, StatusCode, header},
 };
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{
-    client::legacy::{connect::HttpConnector, Client},
+    client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use tokio::task::JoinSet;

@@ -7,16 +7,16 @@ use std::{
 };
 
 use axum::{
+    Json, Router,
     extract::{Path, Request, State},
     http::{
-        header::{CACHE_CONTROL, CONTENT_TYPE},
         HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{Html, IntoResponse, Response},
     routing::{delete, get},
-    Json, Router,
 };
-use serde_json::{json, Map};
+use serde_json::{Map, json};
 use tower::ServiceExt;
 use tower_video_cache::Fill;
 

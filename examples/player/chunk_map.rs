@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// Collects what the store and both sides of the cache report about the chunks of one video.
 pub(crate) struct ChunkMap {

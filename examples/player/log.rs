@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 /// The latest requests to all caches.
 #[derive(Clone, Default)]

@@ -5,22 +5,22 @@ use std::{
     ops::Range,
     path::Path,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use axum::{
+    Router,
     body::{Body, Bytes},
     extract::{Request, State},
     http::{
-        header::{CACHE_CONTROL, CONTENT_RANGE, RANGE},
         HeaderMap, HeaderValue, Method, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_RANGE, RANGE},
     },
-    middleware::{from_fn_with_state, Next},
+    middleware::{Next, from_fn_with_state},
     response::Response,
-    Router,
 };
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
@@ -28,7 +28,7 @@ use serde_json::json;
 use tower_http::services::ServeFile;
 use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
-use super::{chunk_map::ChunkMap, log::Log, watched_store::WatchedStore, VIDEOS};
+use super::{VIDEOS, chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
 
 /// How slow the inner service is.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 //! RFC 9209 (`Proxy-Status`) defines the words for the reasons.
 
 use bytes::Bytes;
-use http::{header, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 /// Why the proxy made an answer itself.

@@ -8,7 +8,7 @@ use std::{
 
 use bytesize::ByteSize;
 use clap::Parser;
-use http::{uri::Authority, HeaderName};
+use http::{HeaderName, uri::Authority};
 use humantime::parse_duration;
 use tower_video_cache::{
     Abandon, BoxError, CacheStatus, ChunkSize, Fill, Limits as FillLimits, Policy, Retry, Statuses,
@@ -22,7 +22,7 @@ use super::{
     origin::Origin,
     server::Limits,
     store::{Opened, StoreArg},
-    values::{abandon, chunk_size, media, origin, passed_field, status, FillArg, InvalidateArg, StatusArg},
+    values::{FillArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, passed_field, status},
 };
 
 /// A caching reverse proxy for video.

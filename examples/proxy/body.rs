@@ -6,7 +6,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
     sync::oneshot,
-    time::{sleep, Instant, Sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 /// The body of a client or the origin, frame by frame; empty by default.

@@ -11,19 +11,19 @@ use std::{
 };
 
 use http::{
-    uri::{Authority, Scheme},
     Request, Response, Uri,
+    uri::{Authority, Scheme},
 };
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::{
-    client::legacy::connect::{dns::Name, HttpConnector},
+    client::legacy::connect::{HttpConnector, dns::Name},
     rt::TokioIo,
 };
 use tokio::time::{sleep, timeout};
-use tower::{service_fn, util::BoxCloneSyncService, ServiceExt};
+use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
     answers::OwnAnswer,

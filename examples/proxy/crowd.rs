@@ -5,15 +5,15 @@
 
 use std::{
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{interval, timeout, Instant},
+    time::{Instant, interval, timeout},
 };
 
 use super::{
@@ -189,7 +189,7 @@ impl Client {
         self.answers().map(|answer| answer.holds()).sum()
     }
 
-    fn answers(&self) -> impl Iterator<Item = Arc<Answer>> {
+    fn answers(&self) -> impl Iterator<Item = Arc<Answer>> + use<> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }

@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 
 use http::{
+    HeaderMap, HeaderValue, Method, Version,
     header::{self, HeaderName},
-    request, HeaderMap, HeaderValue, Method, Version,
+    request,
 };
 
 /// Turns a client's header fields into those of a request to the origin, except for `Host`.

@@ -10,15 +10,14 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    header,
+    HeaderName, HeaderValue, Method, Request, header,
     uri::{PathAndQuery, Uri},
-    HeaderName, HeaderValue, Method, Request,
 };
 use http_body::Body;
 
 use super::{
     answers::OwnAnswer,
-    fields::{make_inbound, may_forward, CDN_LOOP, X_FORWARDED_HOST},
+    fields::{CDN_LOOP, X_FORWARDED_HOST, make_inbound, may_forward},
     host::{Allowed, Host},
 };
 

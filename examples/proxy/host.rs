@@ -4,7 +4,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use http::{header, request, HeaderValue, Version};
+use http::{HeaderValue, Version, header, request};
 
 use super::answers::OwnAnswer;
 

@@ -65,7 +65,7 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
 /// Resolves when the process is asked to end. After this call, the signals no longer end the process by themselves.
 #[cfg(unix)]
 fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
-    use tokio::signal::unix::{signal, SignalKind};
+    use tokio::signal::unix::{SignalKind, signal};
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, request, uri::Authority, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request, uri::Authority};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;

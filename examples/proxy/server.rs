@@ -6,8 +6,8 @@ use std::{
     net::IpAddr,
     pin::pin,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };

@@ -148,9 +148,9 @@ mod objects {
     use std::{path::Path, time::Duration};
 
     use opendal::{
+        Operator,
         layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
         services::{Fs, S3},
-        Operator,
     };
     use tower_video_cache::BoxError;
 

@@ -3,8 +3,8 @@
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use http::{
-    uri::{Authority, Scheme},
     HeaderName, StatusCode, Uri,
+    uri::{Authority, Scheme},
 };
 use tower_video_cache::{Abandon, ChunkSize, Fill, Invalidate};
 

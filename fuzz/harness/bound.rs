@@ -5,8 +5,8 @@
 use std::{ops::Range, time::UNIX_EPOCH};
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue, Method, StatusCode,
+    header::{self, HeaderMap, HeaderName},
 };
 use tower_video_cache::Fill;
 
@@ -17,7 +17,7 @@ use super::{
     lineage::end_to_end,
     multipart::number,
     origin::{Call, World},
-    script::{date, Length, Settings},
+    script::{Length, Settings, date},
     verdict::length,
 };
 

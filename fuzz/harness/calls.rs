@@ -3,8 +3,8 @@
 //! RFC 9111 §4.3.1 (the question), §5.2.1.7 (`only-if-cached`); RFC 9110 §9.2 (methods that may be repeated).
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue, Method,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::{
@@ -110,7 +110,7 @@ fn is_asked(world: &World, call: &Call) -> bool {
         && dates.all(|date| gave(header::LAST_MODIFIED, date))
 }
 
-fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 

@@ -5,8 +5,8 @@
 use std::time::SystemTime;
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue,
+    header::{self, HeaderMap, HeaderName},
 };
 
 /// The result of the conditions of a request.

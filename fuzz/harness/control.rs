@@ -4,8 +4,8 @@
 //! follow the grammar may mean several things, and nothing is claimed of it.
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::multipart::number;

@@ -3,8 +3,9 @@
 //! RFC 9110 §7.6.1: fields that `Connection` lists are for one connection.
 
 use http::{
+    Method,
     header::{self, HeaderMap, HeaderName},
-    request, Method,
+    request,
 };
 
 use super::{conditions::CONDITIONS, control::Control, origin::Call, verdict::View};

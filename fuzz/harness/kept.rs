@@ -3,8 +3,8 @@
 //! RFC 9111 §4.2.4 (stale responses), §4.3.3 (answers to a validation); the documentation of the policy.
 
 use http::{
-    header::{self, HeaderMap},
     Method, StatusCode,
+    header::{self, HeaderMap},
 };
 
 use super::{
@@ -14,10 +14,10 @@ use super::{
     keys::Target,
     lineage::State,
     origin::Call,
-    reuse::{is_error, Life},
+    reuse::{Life, is_error},
     script::Settings,
     sources::is_shared,
-    verdict::{length, View, Viewed},
+    verdict::{View, Viewed, length},
 };
 
 /// A response that was a hit, and must be a hit for every plain request until it is stale.

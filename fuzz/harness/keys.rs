@@ -3,8 +3,9 @@
 //! RFC 9110 §4.2.3 (the case of hosts, default ports), §7.2 (`Host`); RFC 9111 §2 (the key).
 
 use http::{
+    Version,
     header::{self, HeaderMap},
-    request, Version,
+    request,
 };
 use tower_video_cache::CacheKey;
 

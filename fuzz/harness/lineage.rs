@@ -3,13 +3,13 @@
 //! RFC 9111 §3.1 (storing fields), §3.2 (updating them), §4.3.4 (by a 304), §4.3.5 (by the answer to a HEAD).
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue, Method, StatusCode,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::{
     control::Control,
-    origin::{selecting_value, Call},
+    origin::{Call, selecting_value},
     script::date,
     sources::is_shared,
 };
@@ -68,11 +68,7 @@ impl<'a> State<'a> {
 
     /// The status of an answer with the whole body.
     pub(super) fn status(&self) -> StatusCode {
-        if self.born.part().is_some() {
-            StatusCode::OK
-        } else {
-            self.born.status
-        }
+        if self.born.part().is_some() { StatusCode::OK } else { self.born.status }
     }
 
     fn of(

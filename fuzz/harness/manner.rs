@@ -5,8 +5,9 @@
 use std::ops::Range;
 
 use http::{
+    HeaderValue, Method, StatusCode,
     header::{self, HeaderMap, HeaderName},
-    request, HeaderValue, Method, StatusCode,
+    request,
 };
 
 use super::{reader::Reader, script::Answer};

@@ -13,8 +13,9 @@ use std::{
 };
 
 use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
     header::{self, HeaderMap, HeaderName},
-    request, HeaderValue, Method, Request, Response, StatusCode,
+    request,
 };
 use tower::Service;
 
@@ -22,7 +23,7 @@ use super::{
     frames::{Failed, Frames},
     keys::Target,
     manner::asked,
-    script::{date, Answer, Length, Tag},
+    script::{Answer, Length, Tag, date},
 };
 
 /// Everything outside of the layer. Clones share it.

@@ -4,14 +4,14 @@
 
 use std::ops::Range;
 
-use http::{header, HeaderValue, Method};
+use http::{HeaderValue, Method, header};
 
 use super::{
     asked::Asked,
-    conditions::{holds_if_range, Judged},
+    conditions::{Judged, holds_if_range},
     lineage::State,
     multipart::{content_range, number, parts, slice},
-    verdict::{length, Case},
+    verdict::{Case, length},
 };
 
 impl Case<'_> {

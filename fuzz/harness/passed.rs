@@ -1,8 +1,8 @@
 //! Whether an answer is the inner service's own, unchanged, as if the layer were not there.
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue, StatusCode,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::{

@@ -1,19 +1,19 @@
 //! Whole requests against a layer whose store and inner service are in memory.
 
 use std::{
-    future::{poll_fn, Future},
-    pin::{pin, Pin},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header, request::Parts, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use http_body::Body;
 use tokio::{
     runtime::Handle,
     task::yield_now,
-    time::{sleep, Instant},
+    time::{Instant, sleep},
 };
 use tower::{Layer, Service};
 use tower_video_cache::{ChunkSize, Limits, Policy, Retry, Statuses, VideoCache, VideoCacheLayer};
@@ -133,8 +133,13 @@ impl<F: Future<Output = End> + Unpin> Seat<F> {
         self.leaves = self.leaves.map(|polls| polls.saturating_sub(1));
         if leaves {
             self.end = Some(End::Left);
-        } else if let Poll::Ready(end) = Pin::new(viewing).poll(cx) {
-            self.end = Some(end);
+        } else {
+            match Pin::new(viewing).poll(cx) {
+                Poll::Ready(end) => {
+                    self.end = Some(end);
+                }
+                _ => {}
+            }
         }
         if self.end.is_some() {
             self.viewing = None;
@@ -154,11 +159,7 @@ fn seated<F: Future<Output = End> + Unpin>(
         seat.poll(cx);
     }
     let all_have = crowd.iter().all(|(_, _, seat)| seat.end.is_some());
-    if all_have {
-        Poll::Ready(())
-    } else {
-        Poll::Pending
-    }
+    if all_have { Poll::Ready(()) } else { Poll::Pending }
 }
 
 fn layer(settings: &Settings, shelf: &Shelf, clock: &Hand) -> VideoCacheLayer {

@@ -5,12 +5,12 @@
 use std::time::UNIX_EPOCH;
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     StatusCode,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::{
-    control::{seconds, Control},
+    control::{Control, seconds},
     lineage::State,
     script::Settings,
 };

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::{
-    clients::{Sharing, CLIENT_FIELDS, REFUSALS},
+    clients::{CLIENT_FIELDS, REFUSALS, Sharing},
     manner::Manner,
     modes::{Mishap, Modes},
     reader::Reader,

@@ -5,18 +5,18 @@
 use std::ops::Range;
 
 use http::{
-    header::{self, HeaderName},
     HeaderValue, Method, StatusCode,
+    header::{self, HeaderName},
 };
 
 use super::{
     bound::is_for_a_part,
     control::Control,
     keys::Target,
-    lineage::{State, HOP_BY_HOP},
+    lineage::{HOP_BY_HOP, State},
     multipart::number,
     origin::{Call, LAST, SERIAL},
-    reuse::{is_error, is_of_a_cookie, may_be_guessed, Life, Wishes},
+    reuse::{Life, Wishes, is_error, is_of_a_cookie, may_be_guessed},
     verdict::Case,
 };
 

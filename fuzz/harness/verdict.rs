@@ -5,18 +5,19 @@
 use std::{collections::HashMap, ops::Range};
 
 use http::{
+    HeaderValue, Method, StatusCode,
     header::{self, HeaderMap, HeaderName},
-    request, HeaderValue, Method, StatusCode,
+    request,
 };
 use tower_video_cache::Invalidate;
 
 use super::{
-    conditions::{judged, Judged, SHOWN},
+    conditions::{Judged, SHOWN, judged},
     kept::{Fresh, Kept},
-    keys::{references, Keys, Target},
+    keys::{Keys, Target, references},
     lineage::State,
     multipart::{number, slice},
-    origin::{has_body, Call, World, LAST},
+    origin::{Call, LAST, World, has_body},
     reuse::{Life, Wishes},
     script::Settings,
 };
@@ -331,7 +332,7 @@ impl<'a> Case<'a> {
     }
 
     /// The calls that were made meanwhile.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &'a Call> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = &'a Call> + use<'a> {
         self.world.calls.iter().skip(self.first)
     }
 }

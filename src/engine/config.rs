@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{request, HeaderMap};
+use http::{HeaderMap, request};
 
 use crate::{
     clock::Clock,

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{request, Response, StatusCode};
+use http::{Response, StatusCode, request};
 
 use super::{
     body::ResponseBody,
     fill::delivery::Prior,
-    lookup::{content, prefetch::look_ahead, Look},
+    lookup::{Look, content, prefetch::look_ahead},
     serve::{self, MissingByte},
     state::{
+        Engine,
         entry::{Accepted, Entry, Target},
         records::Waited,
-        Engine,
     },
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Engine {
                 return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
             }
             Look::Nothing(reason, slot, others) => {
-                return Err(Missed { stored: Prior::Others(others), ..missed(reason, &slot) })
+                return Err(Missed { stored: Prior::Others(others), ..missed(reason, &slot) });
             }
             Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
                 let for_one = matches!(reuse, Reuse::ValidatedForOne(_));

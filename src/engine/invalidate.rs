@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use http::{
+    Method, Request, Response,
     header::{self, HeaderMap, HeaderValue},
-    request, Method, Request, Response,
+    request,
 };
 use tower_service::Service;
 
@@ -14,9 +15,9 @@ use super::{
     body::ResponseBody,
     inner::Inner,
     serve::message::pass_unsafe,
-    state::{entry::Target, Engine},
+    state::{Engine, entry::Target},
 };
-use crate::semantics::reference::{resolve, Destination};
+use crate::semantics::reference::{Destination, resolve};
 
 impl Engine {
     /// Forwards an unsafe request. If it succeeds, removes the stored responses that it makes untrue.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{header, request, HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header, request};
 use http_body::Body;
 use tower_service::Service;
 
@@ -18,9 +18,9 @@ use super::{
     miss::{answer::answer_miss, viewer::Viewer},
     serve,
     state::{
+        Engine, Within,
         entry::{Accepted, Entry, Target},
         flight::Role,
-        Engine, Within,
     },
 };
 use crate::{

@@ -3,8 +3,9 @@
 //! RFC 9110 §7.1 (target URI), §7.2 (`Host`), §4.2.3 (the case of URIs); RFC 9112 §3.2, §3.3.
 
 use http::{
+    Version,
     header::{self, HeaderName},
-    request, uri, Version,
+    request, uri,
 };
 
 use super::{key::CacheKey, signed_url::scheme};
@@ -262,11 +263,7 @@ impl TargetUri {
             Some(scheme) => scheme.as_bytes(),
             None => request.uri.scheme_str().unwrap_or("http").as_bytes(),
         };
-        if scheme.eq_ignore_ascii_case(b"https") {
-            b"443"
-        } else {
-            b"80"
-        }
+        if scheme.eq_ignore_ascii_case(b"https") { b"443" } else { b"80" }
     }
 
     fn append_fields(&self, request: &request::Parts, key: &mut Vec<u8>) {
@@ -381,11 +378,7 @@ fn without_port(authority: &[u8], default: impl FnOnce() -> &'static [u8]) -> &[
     // Without a host before it, or inside an IPv6 address, it is no port.
     let is_host =
         !host.is_empty() && !host.ends_with(b"@") && (host.ends_with(b"]") || !host.contains(&b':'));
-    if is_host {
-        host
-    } else {
-        authority
-    }
+    if is_host { host } else { authority }
 }
 
 fn name(parameter: &str) -> &str {

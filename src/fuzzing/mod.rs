@@ -7,8 +7,8 @@ mod asked;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    header::{self, HeaderMap},
     HeaderValue,
+    header::{self, HeaderMap},
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,7 +22,7 @@ use crate::{
     policy::Policy,
     semantics::{
         multipart::{Boundary, Multipart},
-        range::{resolve, ByteRange, Ranges},
+        range::{ByteRange, Ranges, resolve},
     },
 };
 

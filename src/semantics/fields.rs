@@ -5,8 +5,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     HeaderValue,
+    header::{self, HeaderMap, HeaderName},
 };
 
 /// The one value of a field that may occur only once; `None` if it is absent, repeated or not visible ASCII.
@@ -35,7 +35,10 @@ pub(crate) fn agreed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
 /// The members of a list field, over all its lines, without the empty ones (RFC 9110 §5.6.1).
 ///
 /// Commas inside quoted strings do not split; a line that is not visible ASCII gives no members.
-pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(crate) fn members<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a str> + use<'a> {
     headers
         .get_all(name)
         .iter()
@@ -102,11 +105,7 @@ fn in_date_case(text: &str) -> String {
     let mut after_letter = false;
     let case = |character: char| {
         let first = !std::mem::replace(&mut after_letter, character.is_ascii_alphabetic());
-        if first {
-            character.to_ascii_uppercase()
-        } else {
-            character
-        }
+        if first { character.to_ascii_uppercase() } else { character }
     };
     lower.chars().map(case).collect()
 }

@@ -139,7 +139,9 @@ mod tests {
         let length = Multipart::of(&two, None, 999, BOUNDARY).unwrap().length();
         // All numbers have three digits, so the length of the whole does not change the length of the parts.
         assert!(Multipart::of(&two, None, length, BOUNDARY).is_none());
-        assert!(Multipart::of(&two, None, length + 1, BOUNDARY).is_some_and(|parts| parts.length() == length));
+        assert!(
+            Multipart::of(&two, None, length + 1, BOUNDARY).is_some_and(|parts| parts.length() == length)
+        );
         // The heads of these parts are longer than their bytes.
         let media = HeaderValue::from_str(&"x".repeat(2000)).unwrap();
         assert!(Multipart::of(&two, Some(&media), 4000, BOUNDARY).is_none());

@@ -4,13 +4,13 @@
 //! parts).
 
 use http::{
-    header::{self, HeaderMap, HeaderName, HeaderValue},
     StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::{
     etag::Validators,
-    fields::{declared_length, members, single, DeclaredLength},
+    fields::{DeclaredLength, declared_length, members, single},
     range::ByteRange,
 };
 

@@ -5,9 +5,8 @@
 use std::borrow::Cow;
 
 use http::{
-    header, request,
+    HeaderValue, header, request,
     uri::{self, PathAndQuery, Uri},
-    HeaderValue,
 };
 
 use super::fields::is_whitespace;

@@ -84,7 +84,9 @@ mod tests {
     #[test]
     fn a_request_is_sealed_if_its_signature_covers_a_field_that_the_cache_changes() {
         let s3 = |fields: &str| {
-            format!("AWS4-HMAC-SHA256 Credential=A/20261130/eu/s3/aws4_request, SignedHeaders={fields}, Signature=0a")
+            format!(
+                "AWS4-HMAC-SHA256 Credential=A/20261130/eu/s3/aws4_request, SignedHeaders={fields}, Signature=0a"
+            )
         };
         for (uri, field, value, expected) in [
             ("/a", "authorization", s3("host;range;x-amz-date"), true),

@@ -85,11 +85,7 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     /// A value of §4.2.1.1: an inner list, or a bare item.
     fn value(&mut self) -> Option<Item> {
-        if self.takes(b'(') {
-            self.inner_list()
-        } else {
-            self.bare_item()
-        }
+        if self.takes(b'(') { self.inner_list() } else { self.bare_item() }
     }
 
     /// §4.2.1.2, after the opening parenthesis. Inner lists contain no lists.

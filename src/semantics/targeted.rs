@@ -25,7 +25,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::structured::{dictionary, Item};
+use super::structured::{Item, dictionary};
 
 /// The directives of the first of these fields that has any. `None` leaves the decision to `Cache-Control`.
 pub(crate) fn targeted(headers: &HeaderMap, names: &[HeaderName]) -> Option<Vec<(String, Item)>> {

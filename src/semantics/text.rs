@@ -2,7 +2,7 @@
 //!
 //! RFC 9110 §12.5.3 (`Accept-Encoding`), §8.4 (content codings).
 
-use http::{header, request, HeaderMap};
+use http::{HeaderMap, header, request};
 
 use super::fields::{has, members};
 

@@ -19,7 +19,7 @@ mod tiered;
 mod within;
 
 use std::{
-    future::{ready, Future},
+    future::{Future, ready},
     sync::Arc,
     time::Duration,
 };
@@ -36,7 +36,7 @@ pub use self::moka::MokaStore;
 pub use self::opendal::OpendalStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
-pub(crate) use self::within::{within, Failure};
+pub(crate) use self::within::{Failure, within};
 pub use self::{
     boxed::BoxStore,
     tiered::{Tiered, Writes},

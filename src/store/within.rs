@@ -1,8 +1,8 @@
 //! One call of a store within a time limit. A panic and a timeout are failures like any other.
 
 use std::{
-    future::{poll_fn, Future},
-    panic::{catch_unwind, AssertUnwindSafe},
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::num::NonZeroUsize;
 use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Policy, VideoCacheLayer};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 /// Five chunks.
 const LENGTH: usize = 5000;

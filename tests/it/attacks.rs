@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Policy, TargetUri};
 
-use crate::rig::{movie, noon, seconds, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, movie, noon, seconds, settle};
 
 const LENGTH: usize = 2500;
 

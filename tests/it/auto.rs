@@ -8,9 +8,9 @@ use http::StatusCode;
 use tower_video_cache::{Abandon, ChunkSize, Fault, Fill, Operation};
 
 use crate::rig::{
-    movie,
+    Gate, PATH, Rig, Script, Step, movie,
     parted::{asked, tagged},
-    settle, Gate, Rig, Script, Step, PATH,
+    settle,
 };
 
 /// Ten pieces of 64 KiB, and a part of one.

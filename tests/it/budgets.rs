@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_video_cache::{Fill, Limits, Retry, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Answer, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 const OTHER: &str = "/b.mp4";
 

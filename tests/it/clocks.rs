@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{movie, seconds, settle, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, movie, seconds, settle};
 
 const LENGTH: usize = 4300;
 

@@ -3,7 +3,7 @@
 
 use tower_video_cache::Fill;
 
-use crate::rig::{movie, seconds, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, movie, seconds};
 
 const LENGTH: usize = 9500;
 

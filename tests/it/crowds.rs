@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{request, HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, request};
 use http_body_util::{BodyExt, Full};
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{ChunkSize, FaultStore, Fill, MokaStore, Retry, VideoCacheLayer};
 
-use crate::rig::{movie, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, movie, settle};
 
 const LENGTH: usize = 9500;
 
@@ -37,8 +37,8 @@ fn parted(
     Error = Infallible,
     Future = Answered,
 > + Clone
-       + Send
-       + 'static {
++ Send
++ 'static {
     let seen = Arc::clone(seen);
     service_fn(move |request: Request<Full<Bytes>>| {
         let (asked, _) = request.into_parts();

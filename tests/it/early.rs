@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{Fault, Operation, Timeouts};
 
-use crate::rig::{movie, seconds, Ask, Rig, Script, PATH};
+use crate::rig::{Ask, PATH, Rig, Script, movie, seconds};
 
 const LENGTH: usize = 2500;
 const AWAY: Duration = Duration::from_secs(1);

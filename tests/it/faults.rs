@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
-use crate::rig::{movie, settle, Answer, Gate, Nodes, Rig, Script, CHUNK};
+use crate::rig::{Answer, CHUNK, Gate, Nodes, Rig, Script, movie, settle};
 
 const LENGTH: usize = 2500;
 

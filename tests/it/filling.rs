@@ -8,7 +8,7 @@ use tower_video_cache::{
     BoxError, ChunkSize, Fault, Fill, Limits, MokaStore, Operation, Policy, Retry, Store, VideoCacheLayer,
 };
 
-use crate::rig::{movie, settle, Gate, Rig, Script, Step};
+use crate::rig::{Gate, Rig, Script, Step, movie, settle};
 
 #[tokio::test]
 async fn the_inner_service_is_asked_for_the_whole_and_for_nothing_else() {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{Fault, Operation, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
+use crate::rig::{Gate, Rig, Script, Step, movie, seconds, settle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_cold_requests_of_different_ranges_cost_one_call() {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tower_video_cache::Fill;
 
-use crate::rig::{date, movie, seconds, settle, Gate, Rig, Script, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, date, movie, seconds, settle};
 
 /// The first bytes of the file, so many as there are by now.
 fn file(length: usize) -> Script {

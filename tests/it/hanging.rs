@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
-use tokio::time::{advance, Instant};
+use tokio::time::{Instant, advance};
 use tower_video_cache::{Fault, Operation};
 
-use crate::rig::{movie, seconds, settle, Call, Gate, Nodes, Rig, Script, Step, Trouble, PATH};
+use crate::rig::{Call, Gate, Nodes, PATH, Rig, Script, Step, Trouble, movie, seconds, settle};
 
 const LENGTH: usize = 5500;
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::rig::{movie, settle, Gate, Rig, Script};
+use crate::rig::{Gate, Rig, Script, movie, settle};
 
 const LENGTH: usize = 2500;
 

@@ -8,9 +8,9 @@ use http::StatusCode;
 use tower_video_cache::{Error, Fault, Fill, Operation};
 
 use crate::rig::{
-    date,
-    parted::{asked, changed, other, parted, truth, unparted, LENGTH},
-    seconds, settle, Gate, Rig, Script, Step, PATH,
+    Gate, PATH, Rig, Script, Step, date,
+    parted::{LENGTH, asked, changed, other, parted, truth, unparted},
+    seconds, settle,
 };
 
 const MODES: [Fill; 4] = [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()];

@@ -4,7 +4,7 @@ use http::Method;
 
 use tower_video_cache::{CacheKey, Fault, Operation};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step};
+use crate::rig::{Gate, Rig, Script, Step, movie, seconds, settle};
 
 fn method(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).unwrap()

@@ -1,24 +1,24 @@
 //! The requests that share a response: the cache key, and the ready-made functions for it.
 
 use std::sync::{
-    atomic::{AtomicUsize, Ordering},
     Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use axum::{
-    body::{to_bytes, Body},
+    Router,
+    body::{Body, to_bytes},
     extract::Request,
     http::StatusCode,
-    middleware::{from_fn, Next},
+    middleware::{Next, from_fn},
     response::IntoResponse,
     routing::get,
-    Router,
 };
 use bytes::Bytes;
 use tower::ServiceExt;
 use tower_video_cache::TargetUri;
 
-use crate::rig::{movie, Ask, Rig, Script};
+use crate::rig::{Ask, Rig, Script, movie};
 
 /// A rig whose inner service knows one video, under this key function.
 fn rig(uri: TargetUri) -> Rig {

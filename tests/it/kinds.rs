@@ -2,7 +2,7 @@
 
 use tower_video_cache::Policy;
 
-use crate::rig::{movie, seconds, Rig, Script};
+use crate::rig::{Rig, Script, movie, seconds};
 
 fn typed(path: &str, kind: Option<&str>) -> Script {
     let script = Script::movie(path, 2500).without("content-type");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tower_video_cache::Policy;
 
-use crate::rig::{movie, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, movie};
 
 const LENGTH: usize = 2500;
 const MANY: usize = 20_000;

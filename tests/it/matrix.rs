@@ -8,8 +8,8 @@ use http::Method;
 use tower_video_cache::{Fault, Fill, Operation};
 
 use crate::{
-    rig::{seconds, Rig, Script, CHUNK, PATH},
-    truth::{judge, Heard, Kind, Question, Verdict, Version},
+    rig::{CHUNK, PATH, Rig, Script, seconds},
+    truth::{Heard, Kind, Question, Verdict, Version, judge},
 };
 
 /// Five chunks; the last is short.

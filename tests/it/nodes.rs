@@ -8,12 +8,12 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use tokio::{
     task::JoinHandle,
-    time::{sleep, Instant},
+    time::{Instant, sleep},
 };
-use tower::{limit::ConcurrencyLimitLayer, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_video_cache::{Abandon, Fault, Fill, Limits, Operation, Policy, Retry, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Call, Gate, Nodes, Script, Step, Trouble, PATH};
+use crate::rig::{Answer, Call, Gate, Nodes, PATH, Script, Step, Trouble, movie, seconds, settle};
 
 /// Five chunks.
 const LENGTH: usize = 5000;

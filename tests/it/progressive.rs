@@ -5,7 +5,7 @@ use futures_util::future::poll_immediate;
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Answer, Ask, Gate, Rig, Script, Step, CHUNK, PATH};
+use crate::rig::{Answer, Ask, CHUNK, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;

@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use tower_video_cache::{ChunkSize, Fault, Operation, Policy, Retry};
 
-use crate::rig::{date, movie, seconds, Answer, Rig, Script};
+use crate::rig::{Answer, Rig, Script, date, movie, seconds};
 
 const LENGTH: usize = 25_000;
 

@@ -3,16 +3,16 @@
 use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use bytes::Bytes;
-use futures_util::{future::poll_immediate, FutureExt};
+use futures_util::{FutureExt, future::poll_immediate};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::sync::Semaphore;
 use tower::{
-    buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn, Layer, Service, ServiceBuilder, ServiceExt,
+    Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, limit::ConcurrencyLimitLayer, service_fn,
 };
 
-use crate::rig::{movie, settle, Answer, Gate, Rig, Script, Step};
+use crate::rig::{Answer, Gate, Rig, Script, Step, movie, settle};
 
 fn get(path: &str) -> Request<Full<Bytes>> {
     Request::get(path).body(Full::default()).unwrap()
@@ -123,10 +123,11 @@ fn one_at_a_time(
     status: u16,
 ) -> impl Service<
     Request<Full<Bytes>>,
-    Response = Response<impl Body<Data = Bytes, Error = Infallible>>,
+    Response = Response<impl Body<Data = Bytes, Error = Infallible> + use<>>,
     Error = Infallible,
     Future: Send,
-> + Clone {
+> + Clone
++ use<> {
     let places = Arc::clone(places);
     service_fn(move |request: Request<Full<Bytes>>| {
         let places = Arc::clone(&places);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{date, movie, seconds, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, date, movie, seconds};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

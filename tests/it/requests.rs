@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tower_video_cache::Policy;
 
-use crate::rig::{movie, seconds, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, movie, seconds};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 use tower_video_cache::{Fill, Retry, Timeouts};
 
-use crate::rig::{date, movie, seconds, Answer, Rig, Script, Step, PATH};
+use crate::rig::{Answer, PATH, Rig, Script, Step, date, movie, seconds};
 
 /// Five chunks; the last is short.
 const LENGTH: usize = 4300;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{CacheStatus, ChunkSize, Fill};
 
-use crate::rig::{date, movie, seconds, Rig, Script};
+use crate::rig::{Rig, Script, date, movie, seconds};
 
 /// A rig whose store has `/a.mp4`, 2500 bytes in three chunks.
 async fn stored() -> (Rig, Bytes) {

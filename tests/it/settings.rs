@@ -7,7 +7,7 @@ use tower_video_cache::{
     CacheKey, CacheStatus, ChunkSize, Fault, Fill, Limits, MokaStore, Operation, Policy, Timeouts, VideoCache,
 };
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, CHUNK, PATH};
+use crate::rig::{CHUNK, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 #[tokio::test]
 async fn the_clones_of_a_layer_join_one_fill_and_a_setter_makes_a_cache_of_its_own() {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tower_video_cache::{Fault, Operation, Policy, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, movie, seconds, settle};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

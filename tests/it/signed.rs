@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Method, StatusCode};
 use tower_video_cache::{Fill, TargetUri};
 
-use crate::rig::{movie, noon, seconds, Ask, Rig, Script, PATH};
+use crate::rig::{Ask, PATH, Rig, Script, movie, noon, seconds};
 
 /// The day of all rigs.
 const NOON: &str = "20261122T120000Z";

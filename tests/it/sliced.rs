@@ -9,9 +9,9 @@ use http::{Method, StatusCode};
 use tower_video_cache::Fill;
 
 use crate::rig::{
-    date, movie,
-    parted::{asked, begun, parted, rig, small, tagged, truth, LENGTH},
-    settle, Answer, Gate, Rig, Script, Step, CHUNK, PATH,
+    Answer, CHUNK, Gate, PATH, Rig, Script, Step, date, movie,
+    parted::{LENGTH, asked, begun, parted, rig, small, tagged, truth},
+    settle,
 };
 
 /// The chunks that were asked for, in order.
@@ -154,11 +154,13 @@ async fn the_conditions_of_a_client_are_taken_off_and_judged_by_the_answer() {
     // RFC 9110 §13.1.5: the client has another version, and gets all of this one.
     let another = rig(parted());
     another.get(PATH).range(range).header("if-range", "\"v0\"").send().await.whole(&truth());
-    assert!(another
-        .inner
-        .calls()
-        .iter()
-        .all(|call| call.headers.get("if-range").is_none_or(|tag| tag == "\"v1\"")));
+    assert!(
+        another
+            .inner
+            .calls()
+            .iter()
+            .all(|call| call.headers.get("if-range").is_none_or(|tag| tag == "\"v1\""))
+    );
     assert_eq!(another.inner.bytes_of(PATH), 9500);
 }
 

@@ -6,9 +6,9 @@ use http::{Method, StatusCode};
 use tower_video_cache::{Error, Fault, Fill, Limits, Operation, Policy, Retry};
 
 use crate::rig::{
-    date,
-    parted::{asked, begun, changed, other, parted, rig, small, tagged, truth, unparted, LENGTH},
-    seconds, settle, Gate, Rig, Script, Step, PATH,
+    Gate, PATH, Rig, Script, Step, date,
+    parted::{LENGTH, asked, begun, changed, other, parted, rig, small, tagged, truth, unparted},
+    seconds, settle,
 };
 
 #[tokio::test]
@@ -570,11 +570,7 @@ async fn versions_that_follow_each_other_fast_are_never_mixed() {
         let rig = small(parted(), 2);
         let script = |number: usize| {
             let script = if number % 2 == 0 { parted() } else { changed() };
-            if honest {
-                script
-            } else {
-                script.ignores_if_range()
-            }
+            if honest { script } else { script.ignores_if_range() }
         };
         rig.inner.answer_each(PATH, (0..200).map(script));
         for view in 0..20 {

@@ -8,10 +8,10 @@
 use std::{
     convert::Infallible,
     fmt::Debug,
-    future::{ready, Ready},
+    future::{Ready, ready},
     sync::{
-        atomic::{AtomicUsize, Ordering},
         Arc,
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -19,9 +19,10 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{header, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt,
     balance::p2c::MakeBalanceLayer,
     buffer::BufferLayer,
     discover::ServiceList,
@@ -35,10 +36,10 @@ use tower::{
     spawn_ready::SpawnReadyLayer,
     timeout::TimeoutLayer,
     util::{
-        option_layer, AndThenLayer, BoxCloneServiceLayer, BoxCloneSyncService, BoxCloneSyncServiceLayer,
-        BoxLayer, MapErrLayer, MapFutureLayer, MapRequestLayer, MapResponseLayer, MapResultLayer, ThenLayer,
+        AndThenLayer, BoxCloneServiceLayer, BoxCloneSyncService, BoxCloneSyncServiceLayer, BoxLayer,
+        MapErrLayer, MapFutureLayer, MapRequestLayer, MapResponseLayer, MapResultLayer, ThenLayer,
+        option_layer,
     },
-    Layer, Service, ServiceBuilder, ServiceExt,
 };
 use tower_http::{
     add_extension::AddExtensionLayer,
@@ -62,8 +63,8 @@ use tower_http::{
     },
     services::Redirect,
     set_header::{
-        request::SetMultipleRequestHeadersLayer, response::SetMultipleResponseHeadersLayer,
-        SetRequestHeaderLayer, SetResponseHeaderLayer,
+        SetRequestHeaderLayer, SetResponseHeaderLayer, request::SetMultipleRequestHeadersLayer,
+        response::SetMultipleResponseHeadersLayer,
     },
     set_status::SetStatusLayer,
     timeout as http_timeout,

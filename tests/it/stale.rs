@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tower_video_cache::{Policy, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 const FORBIDDING: [&str; 4] = ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"];
 

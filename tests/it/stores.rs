@@ -5,7 +5,7 @@ use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Dura
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tower_video_cache::{
-    conformance, BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, Store,
+    BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, Store, conformance,
 };
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use http::{Request, StatusCode};
 use tower_video_cache::{CacheKey, Policy, Statuses};
 
-use crate::rig::{date, movie, seconds, Rig, Script};
+use crate::rig::{Rig, Script, date, movie, seconds};
 
 #[tokio::test]
 async fn a_response_that_the_rfc_forbids_to_store_is_passed_on_untouched() {
@@ -274,7 +274,7 @@ async fn a_key_function_decides_which_requests_share_a_response() {
 
 #[tokio::test]
 async fn a_router_that_strips_prefixes_is_put_right_by_a_key_function() {
-    use axum::{body::Body, extract::OriginalUri, routing::get, Router};
+    use axum::{Router, body::Body, extract::OriginalUri, routing::get};
     use tower::ServiceExt;
 
     let layer = Rig::new().layer.key(|request| {

@@ -2,7 +2,7 @@
 
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{movie, Rig, Script};
+use crate::rig::{Rig, Script, movie};
 
 /// A text that the inner service gives in parts, too.
 fn text(path: &str) -> Script {

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Method;
 use tower_video_cache::{
-    conformance, BoxError, ChunkSize, Fault, FaultStore, Fill, Lease, MokaStore, Operation, Store, Tiered,
-    VideoCacheLayer, Writes,
+    BoxError, ChunkSize, Fault, FaultStore, Fill, Lease, MokaStore, Operation, Store, Tiered,
+    VideoCacheLayer, Writes, conformance,
 };
 
 use crate::{
     faults::FAULTS,
-    rig::{movie, seconds, settle, Answer, Gate, Rig, Script, CHUNK, PATH},
+    rig::{Answer, CHUNK, Gate, PATH, Rig, Script, movie, seconds, settle},
 };
 
 type Faulty = FaultStore<MokaStore>;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Method;
 use tokio::time::timeout;
 
-use crate::rig::{date, movie, Answer, Ask, Reading, Refused, Rig, Script};
+use crate::rig::{Answer, Ask, Reading, Refused, Rig, Script, date, movie};
 
 /// One representation of a path.
 #[derive(Clone, Debug)]

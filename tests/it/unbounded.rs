@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{StatusCode, Version};
 use tower_video_cache::{Fill, Timeouts};
 
-use crate::rig::{movie, seconds, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 const LENGTH: usize = 9500;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 
-use crate::rig::{date, movie, seconds, settle, Gate, Rig, Script, Step, PATH};
+use crate::rig::{Gate, PATH, Rig, Script, Step, date, movie, seconds, settle};
 
 fn script() -> Script {
     Script::movie(PATH, 2500)
@@ -48,11 +48,7 @@ async fn a_200_that_is_the_stored_response_is_as_good_as_a_304() {
     let dated = |tag: &str| {
         let script = Script::movie(PATH, 2500).header("cache-control", "max-age=60").header("date", &date(0));
         let script = script.header("last-modified", &date(-3600));
-        if tag.is_empty() {
-            script
-        } else {
-            script.header("etag", tag)
-        }
+        if tag.is_empty() { script } else { script.header("etag", tag) }
     };
     for tag in ["\"v1\"", ""] {
         // The inner service gives no 304.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tower_video_cache::{Fill, Policy};
 
-use crate::rig::{movie, seconds, settle, Answer, Gate, Rig, Script, PATH};
+use crate::rig::{Answer, Gate, PATH, Rig, Script, movie, seconds, settle};
 
 const LENGTH: usize = 2500;
 const FILLS: [Fill; 3] = [Fill::whole(), Fill::progressive(), Fill::sliced()];
@@ -220,11 +220,7 @@ async fn no_stale_response_stands_in_for_an_answer_to_credentials() {
 /// A response that does not state its freshness.
 fn silent(tag: &str) -> Script {
     let script = Script::movie(PATH, LENGTH).honours_conditions().honours_ranges();
-    if tag.is_empty() {
-        script
-    } else {
-        script.header("etag", tag)
-    }
+    if tag.is_empty() { script } else { script.header("etag", tag) }
 }
 
 async fn with_cookie(rig: &Rig) -> Answer {

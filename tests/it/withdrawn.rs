@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use tower_video_cache::{Invalidate, Policy};
 
-use crate::rig::{movie, seconds, settle, Rig, Script, PATH};
+use crate::rig::{PATH, Rig, Script, movie, seconds, settle};
 
 fn truth() -> Bytes {
     movie(PATH, 2500)

@@ -3,13 +3,13 @@
 use std::{collections::VecDeque, sync::Mutex, time::UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{header, Method, Request, Response};
+use http::{Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{BoxError, ChunkSize, ManualClock, Store, VideoCacheLayer};
 
-use crate::{heap_of, runtime, turn, HEAP, KIB, MIB, MODES};
+use crate::{HEAP, KIB, MIB, MODES, heap_of, runtime, turn};
 
 /// Bodies that nobody reads, each of a video of its own.
 const VIEWERS: u64 = 50;

@@ -9,15 +9,15 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Empty;
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{BoxError, ChunkSize, Fill, ManualClock, Timeouts, VideoCacheLayer};
 
 use crate::{
-    heap_of,
+    ANSWERS, KIB, MODES, heap_of,
     movie::{Answer, Gate, Movie},
     runtime,
     stores::Reel,
-    turn, ANSWERS, KIB, MODES,
+    turn,
 };
 
 #[test]

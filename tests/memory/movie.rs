@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use tower_video_cache::BoxError;

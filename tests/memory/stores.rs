@@ -5,8 +5,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        atomic::{AtomicU64, Ordering},
         LazyLock, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
 };
 

@@ -4,22 +4,22 @@ use std::{
     future::Future,
     net::SocketAddr,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header::HeaderName, HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header::HeaderName};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::{
-    client::legacy::{connect::HttpConnector, Client},
+    client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use tokio::{sync::watch, time::timeout};
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{BoxError, VideoCacheLayer};
 
 /// A request without content.
@@ -123,7 +123,7 @@ impl Origin {
     async fn call(
         &self,
         mut request: Request<Empty<Bytes>>,
-    ) -> Result<Response<impl Body<Data = Bytes, Error = hyper::Error>>, BoxError> {
+    ) -> Result<Response<impl Body<Data = Bytes, Error = hyper::Error> + use<>>, BoxError> {
         let open = Open::new(Arc::clone(&self.count));
         *request.uri_mut() = format!("http://{}{}", self.address, request.uri()).parse().unwrap();
         let asked = asked(&request);

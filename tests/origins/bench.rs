@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, ETAG, LAST_MODIFIED},
     Method,
+    header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, ETAG, LAST_MODIFIED},
 };
 use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
 
@@ -17,7 +17,7 @@ use crate::{
     asking::{Answer, Ask, Cost, Origin},
     known::Known,
     process::soon,
-    site::{film, playlist, Site, EMPTY, FILM, PLAYLIST},
+    site::{EMPTY, FILM, PLAYLIST, Site, film, playlist},
     verdict::{Case, Verdict, Want},
 };
 

@@ -3,11 +3,11 @@
 use std::{io, path::PathBuf};
 
 use axum::{
+    Router,
     extract::{Path, State},
-    http::{header, HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
-    Router,
 };
 use axum_extra::response::FileStream;
 use bytes::Bytes;

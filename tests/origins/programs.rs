@@ -10,8 +10,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    process::{free_port, says, soon, up, Process},
-    site::{Site, FILM},
+    process::{Process, free_port, says, soon, up},
+    site::{FILM, Site},
     trials::{packages, program},
 };
 

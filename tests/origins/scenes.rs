@@ -7,7 +7,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MA
 use crate::{
     asking::{Answer, Ask},
     bench::{Bench, Stage},
-    site::{film, EMPTY, FILM, LENGTH, MISSING, PLAYLIST},
+    site::{EMPTY, FILM, LENGTH, MISSING, PLAYLIST, film},
     verdict::Want,
 };
 

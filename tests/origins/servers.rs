@@ -5,7 +5,7 @@ use crate::{
     bench::Bench,
     in_process::{file_stream, serve_dir},
     known::{
-        Known, BEYOND_TWICE, DATELESS_PART, EMPTY_TWICE, FORBIDDEN_FIRST_PART, NO_END_BEYOND, ONE_RUN_MORE,
+        BEYOND_TWICE, DATELESS_PART, EMPTY_TWICE, FORBIDDEN_FIRST_PART, Known, NO_END_BEYOND, ONE_RUN_MORE,
         ONE_TAG_FOR_EVER, SILENT_416, TORN_IF_RANGE, TYPE_OF_A_PART, WEAK_GZIP, WHOLE_FOR_A_PART,
     },
     programs::Kind,

@@ -3,8 +3,8 @@
 use std::fs;
 
 use http::{
-    header::{IF_RANGE, LAST_MODIFIED},
     StatusCode,
+    header::{IF_RANGE, LAST_MODIFIED},
 };
 
 use crate::{

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::{
-    header::{self, HeaderName},
     Method, StatusCode,
+    header::{self, HeaderName},
 };
 
 use crate::asking::{Answer, Ask};

@@ -1,16 +1,16 @@
 //! Answers from the store, and requests that go through to the origin.
 
 use std::sync::{
-    atomic::{AtomicUsize, Ordering},
     Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::{channel::Channel, BodyExt, Full};
+use http_body_util::{BodyExt, Full, channel::Channel};
 use tower_video_cache::BoxError;
 
-use super::rig::{boxed, field, movie, page_of, part, video, whole, Rig, LENGTH};
+use super::rig::{LENGTH, Rig, boxed, field, movie, page_of, part, video, whole};
 
 #[tokio::test]
 async fn a_second_client_is_answered_without_the_origin() {

@@ -1,11 +1,11 @@
 //! The command line.
 
-use clap::{error::ErrorKind, Parser};
+use clap::{Parser, error::ErrorKind};
 use tower_video_cache::Abandon;
 
 use super::{
     args::Args,
-    rig::{field, movie, video, whole, Rig},
+    rig::{Rig, field, movie, video, whole},
     store::StoreArg,
 };
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{channel::Channel, BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, channel::Channel};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
 use tower_video_cache::BoxError;
 
 use super::{
-    rig::{answer_once, boxed, page_of, whole, Content, Rig, SHORT},
+    rig::{Content, Rig, SHORT, answer_once, boxed, page_of, whole},
     unread::Frames,
 };
 

@@ -4,7 +4,7 @@ use std::{future::pending, net::Ipv4Addr, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{channel::Channel, BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, channel::Channel};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -13,7 +13,7 @@ use tokio::{
 use tower_video_cache::BoxError;
 
 use super::rig::{
-    answer_once, boxed, listener, movie, page_of, refused, refused_for, video, whole, Rig, LENGTH, SHORT,
+    LENGTH, Rig, SHORT, answer_once, boxed, listener, movie, page_of, refused, refused_for, video, whole,
 };
 
 #[tokio::test]

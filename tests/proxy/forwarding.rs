@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::rig::{boxed, field, page_of, refused, video, whole, Rig};
+use super::rig::{Rig, boxed, field, page_of, refused, video, whole};
 
 #[tokio::test]
 async fn fields_of_one_connection_stay_there() {

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::rig::{boxed, field, video, whole, Answer, Rig};
+use super::rig::{Answer, Rig, boxed, field, video, whole};
 
 #[tokio::test]
 async fn a_host_is_a_name_or_an_address_with_or_without_a_port() {

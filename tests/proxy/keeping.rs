@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    rig::{boxed, field, listener, movie, whole, Rig, LENGTH},
+    rig::{LENGTH, Rig, boxed, field, listener, movie, whole},
     wire::Wire,
 };
 
@@ -286,7 +286,9 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<String> {
 /// Plays one step. Returns false if the connection ends with it.
 async fn act(stream: &mut TcpStream, head: &str, step: Step) -> bool {
     let answer = |kind: &str, length: usize| {
-        format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: max-age=60\r\ncontent-length: {length}\r\n\r\n")
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: max-age=60\r\ncontent-length: {length}\r\n\r\n"
+        )
     };
     let (bytes, goes_on) = match step {
         Step::Answers(_) if head.starts_with("HEAD") => (answer("text/html", 4).into_bytes(), true),

@@ -3,7 +3,7 @@
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 
-use super::rig::{boxed, field, listener, movie, video, whole, Rig};
+use super::rig::{Rig, boxed, field, listener, movie, video, whole};
 
 #[tokio::test]
 async fn a_proxy_that_is_its_own_origin_says_so_at_once() {

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use clap::Parser;
-use http::{header, request, HeaderMap, Request, Response, StatusCode};
-use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Empty, Full};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::Client,

@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{header, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body_util::{channel::Channel, Empty, Full};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full, channel::Channel};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpSocket;
 use tower_video_cache::BoxError;
 
-use super::rig::{boxed, field, movie, part, video, whole, Answer, Rig, LENGTH};
+use super::rig::{Answer, LENGTH, Rig, boxed, field, movie, part, video, whole};
 
 #[tokio::test]
 async fn a_field_that_connection_lists_selects_nothing() {

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{channel::Channel, Empty};
+use http_body_util::{Empty, channel::Channel};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tower_video_cache::BoxError;
 
 use super::{
-    rig::{answer_once, boxed, page_of, whole, Rig, SHORT},
+    rig::{Rig, SHORT, answer_once, boxed, page_of, whole},
     server::Stopped,
 };
 

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::rig::{boxed, field, video, whole, Answer, Rig};
+use super::rig::{Answer, Rig, boxed, field, video, whole};
 
 #[tokio::test]
 async fn a_field_that_tells_the_origin_another_target_host_or_client_is_dropped() {

@@ -1,6 +1,6 @@
 //! Directives of a request about the response that it wants. RFC 9111 §5.2.1, §5.4; RFC 8246.
 
-use super::rig::{answer, cached, ok, Fields, Rig};
+use super::rig::{Fields, Rig, answer, cached, ok};
 
 /// The expected outcome of the second request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

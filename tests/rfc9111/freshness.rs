@@ -1,6 +1,6 @@
 //! How long a response is fresh, and how old it is. RFC 9111 §4.2, §5.1, §5.3.
 
-use super::rig::{date, ok, Fields, Rig, START};
+use super::rig::{Fields, Rig, START, date, ok};
 
 #[tokio::test]
 async fn a_response_is_reused_until_its_freshness_ends_and_no_longer() {

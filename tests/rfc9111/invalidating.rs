@@ -1,6 +1,6 @@
 //! Responses that an unsafe request invalidates. RFC 9111 §4.4.
 
-use super::rig::{answer, cached, closed, Answer, Rig};
+use super::rig::{Answer, Rig, answer, cached, closed};
 
 #[tokio::test]
 async fn only_an_unsafe_request_that_succeeds_takes_out_the_stored_response() {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::rig::{answer, cached, ok, Gate, Rig};
+use super::rig::{Gate, Rig, answer, cached, ok};
 
 // RFC 9111 §4 allows a cache to collapse requests only if one answer can be used for all.
 #[tokio::test]

@@ -10,10 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use clap::Parser;
-use futures_util::{stream, StreamExt};
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::{combinators::UnsyncBoxBody, BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{

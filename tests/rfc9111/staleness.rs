@@ -1,6 +1,6 @@
 //! When a stale response is used all the same. RFC 9111 §4.2.4; RFC 5861.
 
-use super::rig::{answer, cached, closed, ok, Answer, Fields, Gate, Rig};
+use super::rig::{Answer, Fields, Gate, Rig, answer, cached, closed, ok};
 
 // RFC 5861 §3
 #[tokio::test]

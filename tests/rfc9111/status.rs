@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::rig::{answer, cached, closed, ok, Gate, Got, Rig};
+use super::rig::{Gate, Got, Rig, answer, cached, closed, ok};
 
 /// Checks that the answer says all of these parts, and is either a hit or forwarded.
 fn assert_says(got: &Got, parts: &[&str]) {

@@ -1,6 +1,6 @@
 //! The responses that are stored, and the parts of them that are kept. RFC 9111 §3; RFC 9110 §15.
 
-use super::rig::{answer, cached, date, ok, Fields, Rig};
+use super::rig::{Fields, Rig, answer, cached, date, ok};
 
 // RFC 9111 §3: a response with an explicit freshness may be stored, whatever its final status.
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Fields for some caches alone. RFC 9213 §2.
 
-use super::rig::{ok, Fields, Rig};
+use super::rig::{Fields, Rig, ok};
 
 /// Checks how long each response is fresh; 0 means not at all.
 async fn assert_lifetimes(rig: &Rig, rows: &[(&str, Fields<'_>, u64)]) {

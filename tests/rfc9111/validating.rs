@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::rig::{answer, cached, date, ok, Answer, Fields, Gate, Rig};
+use super::rig::{Answer, Fields, Gate, Rig, answer, cached, date, ok};
 
 // §4.3.1
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The response that a request selects among several. RFC 9111 §4.1; RFC 9110 §12.5.5.
 
-use super::rig::{cached, Fields, Rig};
+use super::rig::{Fields, Rig, cached};
 
 #[tokio::test]
 async fn a_response_is_reused_by_every_request_that_asks_alike() {

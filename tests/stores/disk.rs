@@ -10,9 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use opendal::{services, Operator};
+use opendal::{Operator, services};
 use tokio::task::yield_now;
-use tower_video_cache::{conformance, ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
 

@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{header, request, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header, request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
-use tower::{service_fn, Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_video_cache::{BoxError, ResponseBody, VideoCacheLayer};
 
 #[derive(Clone)]

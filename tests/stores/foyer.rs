@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tower_video_cache::{conformance, Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer};
+use tower_video_cache::{Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer, conformance};
 
 use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
 

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, Request, Response, StatusCode};
-use opendal::{services, Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator};
-use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator, services};
+use tower_video_cache::{ChunkSize, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{film::Film, trials::tests};
 

@@ -10,14 +10,14 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::timeout;
-use tower_video_cache::{conformance, ChunkSize, Fill, Policy, Store, Timeouts, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, Fill, Policy, Store, Timeouts, VideoCacheLayer, conformance};
 
 use crate::{
     counting::Counting,
     film::Film,
     relay::Relay,
-    servers::{memcached::Memcached, redis::Redis, s3::S3, soon, Server},
-    trials::{tests, Test},
+    servers::{Server, memcached::Memcached, redis::Redis, s3::S3, soon},
+    trials::{Test, tests},
 };
 
 /// How a server fails.
@@ -39,11 +39,7 @@ impl Failure {
 
     /// The longest time of a call. A call that hangs takes all of it.
     fn limit(self) -> Duration {
-        if self == Self::Paused {
-            LIMIT / 4
-        } else {
-            LIMIT
-        }
+        if self == Self::Paused { LIMIT / 4 } else { LIMIT }
     }
 }
 

@@ -9,13 +9,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use opendal::{services, Operator};
+use opendal::{Operator, services};
 use tokio::{task::yield_now, time};
-use tower_video_cache::{conformance, ChunkSize, OpendalStore, Store, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{
     film::Film,
-    servers::{memcached::Memcached, Server},
+    servers::{Server, memcached::Memcached},
     trials::tests,
 };
 

@@ -2,23 +2,23 @@
 
 use std::{
     env,
-    future::{pending, Future},
+    future::{Future, pending},
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use clap::Parser;
-use http::{header, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    origin::{video, Origin, LENGTH, PATH},
+    origin::{LENGTH, Origin, PATH, video},
     proxy::{args::Args, server},
-    servers::{redis::Redis, Process, Server},
+    servers::{Process, Server, redis::Redis},
     trials::tests,
 };
 
@@ -179,7 +179,10 @@ impl Rig {
     }
 
     /// A client's answer from a node: its `Cache-Status`, and its bytes.
-    fn ask(&self, node: usize) -> impl Future<Output = Result<(String, Bytes), String>> + Send + 'static {
+    fn ask(
+        &self,
+        node: usize,
+    ) -> impl Future<Output = Result<(String, Bytes), String>> + Send + 'static + use<> {
         let request =
             Request::get(self.nodes[node].uri()).header(header::HOST, SITE).body(Empty::new()).unwrap();
         async move {

@@ -4,14 +4,14 @@ use std::{
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        atomic::{AtomicU8, AtomicUsize, Ordering},
         Arc,
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
 };
 
-use axum::{body::Body, extract::State, response::Response, routing::get, Router};
+use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use bytes::Bytes;
-use http::{header, StatusCode};
+use http::{StatusCode, header};
 use http_body_util::channel::Channel;
 use tokio::{net::TcpListener, sync::watch};
 use tower_video_cache::BoxError;
@@ -63,7 +63,7 @@ impl Origin {
     }
 
     /// Waits until a held answer has sent its first half.
-    pub(crate) fn is_midway(&self) -> impl Future<Output = ()> {
+    pub(crate) fn is_midway(&self) -> impl Future<Output = ()> + use<> {
         let mut midway = self.state.midway.subscribe();
         async move { _ = midway.wait_for(|midway| *midway).await.unwrap() }
     }

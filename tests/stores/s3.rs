@@ -4,18 +4,18 @@ use std::{fs, time::Duration};
 
 use bytes::Bytes;
 use opendal::{
-    layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
     Operator,
+    layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
 };
 use tokio::time;
-use tower_video_cache::{conformance, ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{
     film::Film,
     relay::Relay,
     servers::{
-        s3::{at, S3},
         Server,
+        s3::{S3, at},
     },
     trials::tests,
 };

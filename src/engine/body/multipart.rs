@@ -4,13 +4,13 @@
 
 use std::{
     sync::Arc,
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
     vec,
 };
 
 use bytes::Bytes;
 
-use super::reader::{bytes_in, first, Reading, Source};
+use super::reader::{Reading, Source, bytes_in, first};
 use crate::{
     engine::{fetch::fetcher::Fetch, lookup::prefetch::Prefetched, state::records::Stretch},
     error::Error,

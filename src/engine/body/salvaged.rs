@@ -1,6 +1,6 @@
 //! A response whose storing stopped: the stored chunks, the chunk in hand, and the live rest.
 
-use std::task::{ready, Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::response;

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use tokio::time::{sleep_until, Instant};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     engine::state::{flight::Permit, supply::Running},

@@ -1,8 +1,8 @@
 //! Gets the bytes of one body: from the store, or else from the inner service by way of the store.
 
 use std::sync::{
-    atomic::{AtomicU64, Ordering},
     Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{

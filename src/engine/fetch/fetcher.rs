@@ -1,14 +1,14 @@
 //! Asks the inner service on behalf of one client, for bodies that do not know the types of that service.
 
 use std::{
-    future::{ready, Future},
+    future::{Future, ready},
     marker::PhantomData,
     pin::Pin,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
-use http::{header, request, Method, Request, Response};
+use http::{Method, Request, Response, header, request};
 use http_body::Body;
 use tower_service::Service;
 
@@ -17,8 +17,8 @@ use crate::{
     engine::{
         inner::Inner,
         state::{
-            entry::{Entry, Target},
             Engine,
+            entry::{Entry, Target},
         },
     },
     error::BoxError,

@@ -5,7 +5,7 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{request, Request, Response};
+use http::{Request, Response, request};
 use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
@@ -18,7 +18,7 @@ use crate::{
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
         config::lead,
-        inner::{chunks::InnerBody, Inner},
+        inner::{Inner, chunks::InnerBody},
         state::Engine,
         state::{
             records::Stretch,
@@ -30,7 +30,7 @@ use crate::{
     format::{key::Slot, layout::Layout, manifest::Manifest},
     semantics::{
         cache_status::Refusal,
-        partial::{further, Further, Part},
+        partial::{Further, Part, further},
         range::ByteRange,
         storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
@@ -202,11 +202,7 @@ impl Slice {
 /// short.
 pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
     let ByteRange { end, .. } = part.range;
-    if end == part.complete || layout.piece_end(end) == end {
-        end
-    } else {
-        layout.piece_start(end)
-    }
+    if end == part.complete || layout.piece_end(end) == end { end } else { layout.piece_start(end) }
 }
 
 /// How long to wait after so many earlier `failures`: twice as long each time.

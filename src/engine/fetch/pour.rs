@@ -10,17 +10,17 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{
     audience::{Audience, Reading},
     pieces::{is_stored, put_pieces},
-    room::{past, yielded, Pace, Room},
+    room::{Pace, Room, past, yielded},
 };
 use crate::{
     clock::moment,
     engine::{
-        inner::chunks::{broken_by, Collected, InnerBody, PieceRule},
-        state::{budget::Share, records::Waited, supply::Running, Engine},
+        inner::chunks::{Collected, InnerBody, PieceRule, broken_by},
+        state::{Engine, budget::Share, records::Waited, supply::Running},
     },
     error::BoxError,
     format::{key::Generation, layout::Layout},
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::cache_status::Refusal,
 };
 

@@ -2,10 +2,10 @@
 
 use std::{future::pending, sync::Arc};
 
-use tokio::time::{sleep_until, Instant};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    engine::state::{budget::Share, records::CHUNK_OVERHEAD, Engine},
+    engine::state::{Engine, budget::Share, records::CHUNK_OVERHEAD},
     semantics::cache_status::Refusal,
 };
 

@@ -4,8 +4,8 @@ use std::{
     mem,
     ops::Range,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
             entry::Entry,
             flight::Follower,
             records::Stretch,
-            run::{landing, landing_in_whole, End, Progress},
+            run::{End, Progress, landing, landing_in_whole},
             supply::{Barred, Begun, Supply},
         },
     },

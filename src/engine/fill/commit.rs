@@ -4,8 +4,8 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    header::{self, HeaderName, HeaderValue},
     HeaderMap, StatusCode,
+    header::{self, HeaderName, HeaderValue},
 };
 use tokio::time::timeout;
 
@@ -15,15 +15,15 @@ use crate::{
     engine::{
         lookup::decoded,
         state::{
+            Engine,
             entry::{Decoded, Target},
             flight::Permit,
             lease::{Claim, Held},
             records::Waited,
-            Engine,
         },
     },
     format::{
-        key::{commit_key, Generation, SelectingField, Slot},
+        key::{Generation, SelectingField, Slot, commit_key},
         layout::Layout,
         manifest::{Manifest, Record, Tagged, Variants},
     },

@@ -30,7 +30,7 @@ use crate::{
     },
     error::BoxError,
     format::manifest::Manifest,
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::cache_status::Refusal,
 };
 

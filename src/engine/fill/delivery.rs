@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::{header::HeaderMap, request, Response, StatusCode};
+use http::{Response, StatusCode, header::HeaderMap, request};
 use tokio::task::JoinHandle;
 
 use crate::{

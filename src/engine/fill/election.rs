@@ -18,7 +18,7 @@ use crate::{
     clock::moment,
     engine::{
         inner::Inner,
-        lookup::{lookup, Look},
+        lookup::{Look, lookup},
         state::{
             entry::{Accepted, Entry},
             flight::{Landing, Permit},
@@ -27,8 +27,8 @@ use crate::{
         },
     },
     error::Error,
-    format::key::{lease_key, Generation},
-    futures::{race, Raced},
+    format::key::{Generation, lease_key},
+    futures::{Raced, race},
     semantics::{cache_status::Refusal, freshness::Reuse},
     store::Lease,
 };

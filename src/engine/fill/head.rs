@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{header::HeaderMap, request, Method, StatusCode};
+use http::{Method, StatusCode, header::HeaderMap, request};
 
 use super::{
     delivery::{Prior, Purpose},
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::{
     engine::state::{
+        Engine,
         entry::{Entry, Target},
         flight::Role,
         lease::{Claim, Held},
         records::Waited,
-        Engine,
     },
-    format::key::{lease_key, Slot},
+    format::key::{Slot, lease_key},
     semantics::{
         cache_status::Refusal,
         freshness::Exchange,
-        validation::{head_says, is_of_a_client, HeadSays, News},
+        validation::{HeadSays, News, head_says, is_of_a_client},
     },
     store::Lease,
 };

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::{
     engine::state::{
-        records::{Records, Waited},
         Engine,
+        records::{Records, Waited},
     },
     error::Error,
     format::key::Slot,

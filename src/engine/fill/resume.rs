@@ -15,9 +15,9 @@ use crate::{
         inner::Inner,
     },
     error::BoxError,
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::{
-        partial::{further, Binding, Further},
+        partial::{Binding, Further, further},
         range::ByteRange,
         storable::may_go_on,
     },
@@ -75,7 +75,7 @@ impl FillTask {
             match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {
                 // RFC 9111 §3: the first answer may be shared, and this one may not.
                 Further::Part(_) if !may_go_on(&self.asked.headers, &answer.headers, &config.policy) => {
-                    return false
+                    return false;
                 }
                 Further::Part(part) => {
                     pour.body.go_on(body, part.complete);

@@ -12,16 +12,16 @@ use super::{
     election::NotElected,
     first_part::Judged,
     invalidated::Seen,
-    task::{window, Called, FillTask},
+    task::{Called, FillTask, window},
 };
 use crate::{
     engine::{
         fetch::fetcher::request_of_its_own,
         inner::Inner,
         state::{
+            Engine,
             flight::{Landing, Permit},
             records::Waited,
-            Engine,
         },
     },
     error::BoxError,

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::SystemTime};
 
 use http::{
+    Request, Response, StatusCode,
     header::{self, HeaderMap, HeaderName},
-    request, Request, Response, StatusCode,
+    request,
 };
 use tokio::time::timeout;
 use tower_service::Service;
@@ -20,18 +21,18 @@ use crate::{
         fetch::subscription::FIRST_STEP,
         inner::Inner,
         state::{
+            Engine,
             budget::Share,
             entry::{Entry, Target},
             flight::{Landing, Permit},
             records::Waited,
-            Engine,
         },
     },
     format::{
         key::Generation,
         layout::{Layout, PIECE_SIZE},
     },
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cache_status::Refusal,
@@ -148,11 +149,7 @@ impl FillTask {
 
     /// The status of the answer that is stored as one with `status`.
     pub(crate) fn came(&self, status: StatusCode) -> StatusCode {
-        if self.came_as_a_part {
-            StatusCode::PARTIAL_CONTENT
-        } else {
-            status
-        }
+        if self.came_as_a_part { StatusCode::PARTIAL_CONTENT } else { status }
     }
 
     /// Names of the fields that the response keeps from all clients but the one that asked.

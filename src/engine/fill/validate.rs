@@ -6,14 +6,15 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{
+    Request, Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},
-    request, Request, Response, StatusCode,
+    request,
 };
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::{strong_tag, Draft},
+    commit::{Draft, strong_tag},
     delivery::{self, Delivery, Ended, Prior, Stored},
     task::{Called, FillTask},
 };
@@ -72,11 +73,7 @@ pub(crate) fn verdict(
     let manifest = &entry.manifest;
     match answer {
         Some((StatusCode::NOT_MODIFIED, headers)) if !manifest.own_etag => {
-            if is_about(&manifest.headers, headers) {
-                Verdict::StillGood
-            } else {
-                Verdict::AboutAnother
-            }
+            if is_about(&manifest.headers, headers) { Verdict::StillGood } else { Verdict::AboutAnother }
         }
         Some((status, _)) if !is_error(status) => Verdict::New,
         _ if entry.stands_in(directives, now) => Verdict::StandsIn,

@@ -3,12 +3,12 @@
 //! RFC 9111 §3 (storing), §3.3 (incomplete responses).
 
 use std::{
-    sync::{atomic::Ordering, Arc},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{header::HeaderMap, response, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::HeaderMap, response};
 use http_body::Body;
 use tower_service::Service;
 use xxhash_rust::xxh3::Xxh3;
@@ -30,8 +30,8 @@ use crate::{
             room::Pace,
         },
         inner::{
-            chunks::{broken_by, InnerBody},
             Inner,
+            chunks::{InnerBody, broken_by},
         },
         state::{
             entry::Entry,
@@ -48,7 +48,7 @@ use crate::{
         etag::has_validator,
         fields::only,
         freshness::Exchange,
-        partial::{gives_parts, Binding},
+        partial::{Binding, gives_parts},
         range::ByteRange,
     },
     settings::{Abandon, Mode},

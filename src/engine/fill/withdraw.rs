@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{header::HeaderMap, StatusCode};
+use http::{StatusCode, header::HeaderMap};
 
 use super::{commit::Draft, delivery::Prior, task::FillTask};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     semantics::{
         cache_status::Refusal,
-        validation::{is_of_a_client, News},
+        validation::{News, is_of_a_client},
     },
 };
 

@@ -4,14 +4,14 @@ use std::{
     future::poll_fn,
     mem,
     pin::Pin,
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{timeout_at, Instant};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     clock::moment,
@@ -308,11 +308,7 @@ pub(crate) enum Collected {
 
 /// The refusal for a body that broke with this error.
 pub(crate) fn broken_by(error: &Error) -> Refusal {
-    if error.is_truncated() {
-        Refusal::ChangedLength
-    } else {
-        Refusal::InnerFailed
-    }
+    if error.is_truncated() { Refusal::ChangedLength } else { Refusal::InnerFailed }
 }
 
 /// Frames without data in a row before other tasks get their turn.

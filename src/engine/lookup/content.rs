@@ -4,17 +4,17 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use http::{header, request, Method, StatusCode};
+use http::{Method, StatusCode, header, request};
 
 use crate::{
-    engine::state::{entry::Entry, Engine},
+    engine::state::{Engine, entry::Entry},
     format::{chunk::ChunkName, key::boundary, manifest::Manifest},
     semantics::{
         etag::Validators,
         fields::has,
         multipart::Multipart,
-        range::{wants_the_start, ByteRange},
-        select::{fails_a_precondition, select, Selection},
+        range::{ByteRange, wants_the_start},
+        select::{Selection, fails_a_precondition, select},
     },
 };
 

@@ -7,12 +7,12 @@ pub(crate) mod prefetch;
 
 use std::sync::Arc;
 
-use http::{request, HeaderMap, Method};
+use http::{HeaderMap, Method, request};
 
 use super::state::{
+    Engine,
     entry::{Accepted, Decoded, Entry, Target},
     records::Waited,
-    Engine,
 };
 use crate::{
     error::Error,
@@ -58,7 +58,7 @@ pub(crate) async fn lookup(
         Some(Decoded::Entry(entry))
             if entry.manifest.key == target.key && may_be(engine, entry, accepted) =>
         {
-            return judge(entry)
+            return judge(entry);
         }
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // A record of another key with the same hash is no answer to this one.
@@ -196,10 +196,11 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use http::{header, HeaderMap, HeaderValue, StatusCode};
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
 
     use super::*;
     use crate::{
+        VideoCacheLayer,
         clock::{Clock, SystemClock},
         engine::state::Engine,
         format::{
@@ -209,7 +210,6 @@ mod tests {
         },
         semantics::freshness::{ByUri, Exchange},
         store::MokaStore,
-        VideoCacheLayer,
     };
 
     fn engine() -> Arc<Engine> {

@@ -4,20 +4,20 @@
 //! the guess is dropped. So a hit in a store on another machine takes one round trip, and not two.
 
 use std::{
-    future::{poll_fn, Future},
-    pin::{pin, Pin},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{request, Method};
+use http::{Method, request};
 
-use super::{content::begins_with, foreseen, lookup, Look};
+use super::{Look, content::begins_with, foreseen, lookup};
 use crate::{
     engine::state::{
-        entry::{Accepted, Target},
         Engine,
+        entry::{Accepted, Target},
     },
     error::Error,
     format::chunk::ChunkName,

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc};
 
 use bytes::Bytes;
-use http::{header::HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response, header::HeaderMap};
 use http_body::Body;
 use tower_service::Service;
 
@@ -17,13 +17,13 @@ use crate::{
         },
         hit::{Answer, Missed, MissedRequest},
         inner::Inner,
-        lookup::{lookup, Look},
+        lookup::{Look, lookup},
         serve,
         state::{
+            Engine,
             entry::{Accepted, Entry},
             flight::{Landing, Role},
             records::Waited,
-            Engine,
         },
     },
     error::BoxError,
@@ -115,11 +115,12 @@ impl Miss {
                 inner.release();
                 self.follow(follower).await
             }
-            Role::Lead(permit) => {
-                if let Some((landing, next)) = self.instead_of_a_fill().await {
+            Role::Lead(permit) => match self.instead_of_a_fill().await {
+                Some((landing, next)) => {
                     permit.land(landing);
                     next
-                } else {
+                }
+                _ => {
                     let (stored, inner) = (self.take_prior(), inner.take());
                     self.has_led = true;
                     let Self { engine, request, target, .. } = &*self;
@@ -127,7 +128,7 @@ impl Miss {
                     let filling = run::start(engine, inner, order, permit);
                     self.lead(filling).await?
                 }
-            }
+            },
         };
         // A response that another node stored is no fill of this request's own.
         self.has_led &= !matches!(next, Next::LookFor(Accepted::Shared(_), _));

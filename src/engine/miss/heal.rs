@@ -39,10 +39,10 @@ impl Miss {
         match timeout(engine.config.follower_limit, demand.sought(gone.offset)).await {
             Ok(Ok(Found::Bytes(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
-                return Err(HealFailed::Now(Refusal::WaitedTooLong))
+                return Err(HealFailed::Now(Refusal::WaitedTooLong));
             }
             Ok(Err(Missing::Failed(error))) if error.is_store() => {
-                return Err(HealFailed::Now(Refusal::StoreLost))
+                return Err(HealFailed::Now(Refusal::StoreLost));
             }
             Ok(Err(Missing::Failed(_))) => return Err(HealFailed::Now(Refusal::InnerFailed)),
             Ok(Ok(_) | Err(Missing::Changed | Missing::NoParts(_))) => {

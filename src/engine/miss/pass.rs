@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::SystemTime};
 
 use http::{
+    Method, Request, Response, StatusCode,
     header::{self, HeaderMap},
-    request, Method, Request, Response, StatusCode,
+    request,
 };
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -20,8 +21,8 @@ use crate::{
         },
         inner::Inner,
         state::{
-            entry::{Accepted, Entry},
             Engine,
+            entry::{Accepted, Entry},
         },
     },
     semantics::{
@@ -31,7 +32,7 @@ use crate::{
         freshness::Exchange,
         reload::say_max_age,
         storable::would_be_storable,
-        validation::{ask_by_tag, has_same_tag, News},
+        validation::{News, ask_by_tag, has_same_tag},
     },
     settings::Mode,
 };

@@ -1,8 +1,8 @@
 //! Answers a request from a fill under way: the client reads the response while it comes.
 
-use std::sync::{atomic::Ordering, Arc};
+use std::sync::{Arc, atomic::Ordering};
 
-use http::{header, Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version, header};
 
 use super::request::Miss;
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
         serve::{self, Service},
         state::{
             entry::Entry,
-            flight::{paced, Follower},
+            flight::{Follower, paced},
         },
     },
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::{
         cache_status::{Outcome, Refusal},
         range::{certain_from, wants_the_start},

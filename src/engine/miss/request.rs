@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use http::{header::HeaderMap, request, Response, StatusCode};
+use http::{Response, StatusCode, header::HeaderMap, request};
 
 use crate::{
     engine::{
@@ -13,8 +13,8 @@ use crate::{
         lookup::content::is_for_the_origin,
         serve,
         state::{
-            entry::{Accepted, Entry, Target},
             Engine,
+            entry::{Accepted, Entry, Target},
         },
     },
     semantics::{

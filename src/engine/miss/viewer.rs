@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{header, request, Request, Response};
+use http::{Request, Response, header, request};
 use http_body::Body;
 use tokio::time::timeout;
 use tower_service::Service;
@@ -23,14 +23,14 @@ use crate::{
         inner::Inner,
         lookup::decoded,
         state::{
-            entry::{Decoded, Entry, Target},
-            flight::{paced, Role},
             Engine,
+            entry::{Decoded, Entry, Target},
+            flight::{Role, paced},
         },
     },
     error::BoxError,
     format::manifest::Manifest,
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::{partial::agree_on_the_date, storable::remove_credentials},
 };
 

@@ -2,11 +2,11 @@
 
 use std::{panic::resume_unwind, sync::Arc};
 
-use http::{header::HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode, header::HeaderMap};
 use tokio::{task::JoinError, time::timeout};
 
 use super::{
-    pass::{is_for_another_try, Question},
+    pass::{Question, is_for_another_try},
     request::Miss,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
             flight::{Follower, Landing},
         },
     },
-    futures::{race, Raced},
+    futures::{Raced, race},
     semantics::cache_status::{Outcome, Refusal},
 };
 

@@ -5,8 +5,8 @@
 use std::time::SystemTime;
 
 use http::{
-    header::{self, HeaderMap, HeaderName, HeaderValue},
     StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use crate::{

@@ -3,12 +3,12 @@
 //! RFC 9110 §8.6 (`Content-Length`); RFC 9112 §6.3 (what a gateway answers instead of an invalid one).
 
 use http::{
-    header::{self, HeaderMap, HeaderValue},
     Response, StatusCode,
+    header::{self, HeaderMap, HeaderValue},
 };
 
 use crate::{
-    engine::body::{reader::Reader, ResponseBody},
+    engine::body::{ResponseBody, reader::Reader},
     semantics::{
         cache_status::{self, Refusal},
         fields::settle_length,

@@ -7,25 +7,25 @@ pub(crate) mod message;
 
 use std::sync::Arc;
 
-use http::{header, request, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header, request};
 
 use self::{
-    fields::{fields, BYTES},
+    fields::{BYTES, fields},
     message::{own, response, settled},
 };
 use super::{
     body::{
+        ResponseBody,
         multipart::MultipartReader,
         reader::{Reader, Source},
         salvaged::Salvage,
-        ResponseBody,
     },
     fetch::{demand::Demand, fetcher::Fetch},
     lookup::{
-        content::{content, Content},
+        content::{Content, content},
         prefetch::Prefetched,
     },
-    state::{entry::Entry, records::Waited, Engine},
+    state::{Engine, entry::Entry, records::Waited},
 };
 use crate::{
     policy::Policy,

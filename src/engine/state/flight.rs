@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     future::pending,
     sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -177,7 +177,7 @@ impl Permit {
     }
 
     /// Returns a function that tells whether somebody waits for the flight, or reads from it.
-    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static + use<> {
         let sender = self.sender.clone();
         move || !sender.is_closed()
     }

@@ -8,14 +8,14 @@ use std::{
 use tokio::{
     runtime::Handle,
     task::AbortHandle,
-    time::{sleep, Instant},
+    time::{Instant, sleep},
 };
 
 use super::records::Records;
 use crate::{
     clock::moment,
     error::Error,
-    format::key::{holder, passed_key, Generation},
+    format::key::{Generation, holder, passed_key},
     store::Lease,
     sync::lock,
 };

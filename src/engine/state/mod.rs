@@ -16,7 +16,7 @@ pub(crate) mod uncacheable;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{header, request, HeaderMap};
+use http::{HeaderMap, header, request};
 use tokio::sync::Semaphore;
 
 use self::{

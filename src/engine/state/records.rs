@@ -5,8 +5,8 @@ use std::{
     num::NonZeroU32,
     ops::Range,
     sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout, Instant},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -23,11 +23,11 @@ use crate::{
     format::{
         chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
         invalidation,
-        key::{chunk_key, invalidation_key, piece_key, Generation, Slot},
+        key::{Generation, Slot, chunk_key, invalidation_key, piece_key},
         layout::Layout,
         manifest::Record,
     },
-    store::{within, Breaker, ErasedStore, Failure, Lease},
+    store::{Breaker, ErasedStore, Failure, Lease, within},
 };
 
 /// The chunks, records and leases in a store.
@@ -254,11 +254,7 @@ impl Records {
     }
 
     fn checksum(&self) -> Checksum {
-        if self.store.can_alter() {
-            Checksum::Required
-        } else {
-            Checksum::Omitted
-        }
+        if self.store.can_alter() { Checksum::Required } else { Checksum::Omitted }
     }
 
     /// Calls the store, unless several such calls in a row took too long. Then the circuit breaker stays open for a
@@ -317,11 +313,7 @@ impl Stretch {
 
     /// These bytes, if the one at `offset` is among them. A piece that is still coming may not have that byte yet.
     fn with(self, offset: u64) -> Result<Self, Error> {
-        if self.holds(offset) {
-            Ok(self)
-        } else {
-            Err(Error::lost())
-        }
+        if self.holds(offset) { Ok(self) } else { Err(Error::lost()) }
     }
 }
 

@@ -7,14 +7,14 @@ use std::{
     collections::HashMap,
     ops::Range,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use http::HeaderMap;
-use tokio::sync::{watch, Notify};
+use tokio::sync::{Notify, watch};
 
 use super::{
     readers::Readers,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::moment,
-    engine::config::{lead, Config},
+    engine::config::{Config, lead},
     format::{key::Generation, layout::Layout, manifest::Manifest},
     semantics::partial::Binding,
     settings::Mode,
@@ -378,7 +378,7 @@ impl Running {
     }
 
     /// Returns a function that tells whether somebody waits for a byte of this run.
-    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+    pub(crate) fn waited_for(&self) -> impl Fn() -> bool + Send + Sync + 'static + use<> {
         let progress = self.progress.clone();
         move || !progress.is_closed()
     }

@@ -3,18 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{
-        atomic::{AtomicBool, AtomicU64, Ordering},
         Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::time::{timeout, Instant};
+use tokio::time::{Instant, timeout};
 
 use super::records::Records;
 use crate::{
     clock::moment,
-    format::key::{commit_key, lease_key, Slot},
+    format::key::{Slot, commit_key, lease_key},
     sync::lock,
 };
 
@@ -242,12 +242,13 @@ mod tests {
 
     use super::*;
     use crate::{
+        VideoCacheLayer,
         clock::Clock,
         engine::{
-            lookup::{lookup, Look},
+            lookup::{Look, lookup},
             state::{
-                entry::{Accepted, Target},
                 Engine,
+                entry::{Accepted, Target},
             },
         },
         error::BoxError,
@@ -261,7 +262,6 @@ mod tests {
             freshness::{ByUri, Exchange},
         },
         store::Store,
-        VideoCacheLayer,
     };
 
     /// A store that removes nothing.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{header, HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 use crate::{
     format::key::Slot,

@@ -1,4 +1,4 @@
-use http::{header, Request, Version};
+use http::{Request, Version, header};
 
 use super::*;
 

@@ -5,8 +5,8 @@
 use std::fmt::{self, Write};
 
 use http::{
-    header::{HeaderMap, HeaderName, HeaderValue},
     StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::{

@@ -8,13 +8,13 @@ mod by_uri;
 use std::time::{Duration, SystemTime};
 
 use http::{
-    header::{self, HeaderMap},
     StatusCode,
+    header::{self, HeaderMap},
 };
 
 pub(crate) use self::by_uri::ByUri;
 use super::{
-    cache_control::{seconds, RequestDirectives, ResponseDirectives},
+    cache_control::{RequestDirectives, ResponseDirectives, seconds},
     cache_status::Forwarded,
     fields::{date, media_type, members},
     vary::Vary,

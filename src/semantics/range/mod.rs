@@ -211,11 +211,7 @@ impl RangeSpec {
             Self::Last(_) if length == 0 => return Ranges::Whole,
             Self::Last(suffix) => (length.saturating_sub(suffix), length),
         };
-        if start < end {
-            Ranges::One(ByteRange { start, end })
-        } else {
-            Ranges::NotSatisfiable
-        }
+        if start < end { Ranges::One(ByteRange { start, end }) } else { Ranges::NotSatisfiable }
     }
 }
 

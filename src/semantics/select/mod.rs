@@ -3,12 +3,12 @@
 //! RFC 9110 §13 (conditions), §13.2.2 (their precedence), §14.2 (`Range`); RFC 9111 §4.3.2.
 
 use http::{
-    header::{self, HeaderMap, HeaderName},
     Method, StatusCode,
+    header::{self, HeaderMap, HeaderName},
 };
 
 use super::{
-    etag::{named, EntityTag, Named, Validators},
+    etag::{EntityTag, Named, Validators, named},
     fields::{date, single_bytes},
     range::{self, ByteRange, Ranges},
 };

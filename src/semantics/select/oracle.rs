@@ -185,11 +185,7 @@ fn answer(stored: &Stored, asked: &Asked) -> Selection {
         },
     };
     // Step 5 has no 416 if If-Range holds; §14.2 has one whenever "all of the preconditions are true".
-    if holds {
-        asked.range.clone()
-    } else {
-        Selection::Full
-    }
+    if holds { asked.range.clone() } else { Selection::Full }
 }
 
 #[test]

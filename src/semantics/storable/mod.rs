@@ -4,16 +4,16 @@
 //! cache, within the policy.
 
 use http::{
-    header::{self, HeaderMap},
     StatusCode,
+    header::{self, HeaderMap},
 };
 
 use super::{
     cache_control::ResponseDirectives,
     cache_status::Refusal,
     etag::{has_strong_tag, has_validator},
-    fields::{declared_length, media_type, DeclaredLength},
-    freshness::{is_heuristically_cacheable, ByUri, Exchange, Freshness},
+    fields::{DeclaredLength, declared_length, media_type},
+    freshness::{ByUri, Exchange, Freshness, is_heuristically_cacheable},
     vary::Vary,
 };
 use crate::policy::Policy;

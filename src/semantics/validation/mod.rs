@@ -6,14 +6,14 @@
 use std::time::SystemTime;
 
 use http::{
-    header::{self, HeaderMap, HeaderName, HeaderValue},
     StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::{
     cache_status::Refusal,
-    etag::{has_validator, named, EntityTag, Named},
-    fields::{declared_length, http_date, remove_hop_by_hop, DeclaredLength},
+    etag::{EntityTag, Named, has_validator, named},
+    fields::{DeclaredLength, declared_length, http_date, remove_hop_by_hop},
 };
 
 /// Turns a request into a validation, with the stored response's own validators, unchanged (RFC 9111 §4.3.1).

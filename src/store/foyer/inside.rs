@@ -2,12 +2,12 @@
 
 use std::{
     fs::File,
-    future::{poll_fn, Future},
+    future::{Future, poll_fn},
     path::PathBuf,
     pin::pin,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Mutex as SyncMutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     task::Poll,
 };

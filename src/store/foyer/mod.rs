@@ -14,17 +14,17 @@ mod writing;
 use std::{
     fmt, mem,
     path::Path,
-    sync::{atomic::Ordering, Arc},
+    sync::{Arc, atomic::Ordering},
 };
 
 use bytes::Bytes;
 
 pub use self::options::FoyerOptions;
 use self::{
-    code::{length, Value, TOO_LARGE},
+    code::{TOO_LARGE, Value, length},
     inside::Inside,
 };
-use super::{is_chunk, Store};
+use super::{Store, is_chunk};
 use crate::error::{BoxError, Error};
 
 /// Keeps values in memory and on a disk. The values on the disk survive a restart.

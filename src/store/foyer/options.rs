@@ -13,8 +13,8 @@ use foyer::{
 use tokio::{runtime::Handle, sync::Mutex};
 
 use super::{
-    blocks::{prepare, Division, OldestFirst},
-    code::{Key, Value, LARGEST_VALUE},
+    blocks::{Division, OldestFirst, prepare},
+    code::{Key, LARGEST_VALUE, Value},
     inside::Inside,
 };
 use crate::{

@@ -4,9 +4,9 @@ use std::{future::Future, mem, sync::Arc};
 
 use super::{
     blocks::{record, remove_all},
-    code::{length, Key, Value, TOO_LARGE},
+    code::{Key, TOO_LARGE, Value, length},
     inside::Inside,
-    queue::{Waiting, NOT_WRITTEN},
+    queue::{NOT_WRITTEN, Waiting},
 };
 use crate::{error::BoxError, store::is_chunk};
 

@@ -8,21 +8,22 @@ mod server;
 use std::{fmt, num::NonZeroUsize, time::Duration};
 
 use bytes::Bytes;
-use redis::{cmd, Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, cmd};
 use tokio::{
     sync::Semaphore,
-    time::{timeout_at, Instant},
+    time::{Instant, timeout_at},
 };
 
 use self::{
     breakers::Breakers,
-    connection::{is_answer, least_busy, Connection},
+    connection::{Connection, is_answer, least_busy},
     scripts::Scripts,
     server::Server,
 };
 use super::{
+    Lease, Store,
     breaker::{Breaker, Pass},
-    is_chunk, is_mark, Lease, Store,
+    is_chunk, is_mark,
 };
 use crate::{
     clock::moment,

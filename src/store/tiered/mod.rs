@@ -10,8 +10,8 @@ use std::{
     future::Future,
     pin::pin,
     sync::{
-        atomic::{AtomicBool, Ordering},
         Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -23,9 +23,9 @@ pub use self::tier::Writes;
 use self::{
     known::{Fact, Known},
     reads::{Errand, Reads},
-    tier::{both, run, said, spared, Late, Settings, FAR_LIMIT},
+    tier::{FAR_LIMIT, Late, Settings, both, run, said, spared},
 };
-use super::{is_chunk, is_mark, within, Breaker, Lease, Store};
+use super::{Breaker, Lease, Store, is_chunk, is_mark, within};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, usually this process's memory, before a far store that several processes share.

@@ -3,7 +3,7 @@
 use std::{
     error::Error as StdError,
     fmt,
-    future::{poll_fn, Future},
+    future::{Future, poll_fn},
     num::NonZeroU32,
     pin::pin,
     sync::Arc,

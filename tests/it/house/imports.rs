@@ -11,11 +11,11 @@ use std::{
 };
 
 use syn::{
+    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
+    UseTree, Visibility,
     parse::Parser,
     punctuated::Punctuated,
     visit::{self, Visit},
-    Attribute, Expr, ExprMethodCall, File, ImplItem, Item, ItemImpl, Macro, Member, Path, Token, Type,
-    UseTree, Visibility,
 };
 
 /// For each file, the files that it uses, and the names that tie them.
@@ -384,7 +384,7 @@ fn name(item: &Item) -> Option<String> {
         Item::Enum(item) => &item.ident,
         Item::Fn(item) => &item.sig.ident,
         Item::Macro(item) => {
-            return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item))
+            return item.ident.as_ref().map(ToString::to_string).or_else(|| in_pin_project(item));
         }
         Item::Mod(item) if item.content.is_some() => &item.ident,
         Item::Static(item) => &item.ident,

@@ -5,14 +5,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use http::{header, request, Request, Response};
+use http::{Request, Response, header, request};
 use http_body_util::Full;
 use tower::Service;
 

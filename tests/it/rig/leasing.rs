@@ -13,7 +13,7 @@ use tower_video_cache::{
     BoxError, ChunkSize, FaultStore, Fill, Lease, ManualClock, MokaStore, Store, VideoCacheLayer,
 };
 
-use super::{noon, Inner, Rig, CHUNK};
+use super::{CHUNK, Inner, Rig, noon};
 
 /// A store and its leases.
 pub(crate) struct Leasing<S> {

@@ -24,7 +24,7 @@ use tower_video_cache::{
 
 pub(crate) use self::{
     asking::{Answer, Ask, Reading},
-    gate::{settle, Gate},
+    gate::{Gate, settle},
     inner::{Inner, Refused},
     leasing::{Call, Nodes, Trouble},
     script::{Script, Step},

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header;
 use tower_video_cache::Fill;
 
-use super::{movie, Rig, Script, CHUNK, PATH};
+use super::{CHUNK, PATH, Rig, Script, movie};
 
 /// Nine whole chunks and a half.
 pub(crate) const LENGTH: usize = 9500;

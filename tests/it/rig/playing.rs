@@ -2,18 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    future::{pending, Future},
+    future::{Future, pending},
     ops::Range,
     pin::Pin,
     sync::{
-        atomic::{AtomicU64, Ordering},
         Arc,
+        atomic::{AtomicU64, Ordering},
     },
-    task::{ready, Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{header, request, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, header, request};
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
@@ -102,11 +102,7 @@ impl Script {
             (_, _, [Some(first), Some(last)]) if first <= last => first..last.saturating_add(1).min(length),
             _ => return Asked::Whole,
         };
-        if asked.is_empty() {
-            Asked::Nothing
-        } else {
-            Asked::Part(asked)
-        }
+        if asked.is_empty() { Asked::Nothing } else { Asked::Part(asked) }
     }
 
     /// RFC 9110 §13.1.5: an entity tag by strong comparison, a date exactly.

@@ -3,8 +3,8 @@
 use std::{
     ops::Range,
     sync::{
-        atomic::{AtomicU32, Ordering},
         Arc,
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{movie, Gate, CHUNK};
+use super::{CHUNK, Gate, movie};
 
 /// The answer of the inner service to one path.
 #[derive(Clone)]

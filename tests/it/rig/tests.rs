@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full};
 use tower::ServiceExt as _;
 use tower_video_cache::Fill;
 
-use super::{date, movie, settle, Gate, Inner, Reading, Rig, Script, Step};
+use super::{Gate, Inner, Reading, Rig, Script, Step, date, movie, settle};
 
 const LENGTH: usize = 2500;
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::Method;
-use tokio::time::{timeout, Instant};
+use tokio::time::{Instant, timeout};
 use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Retry, Timeouts, VideoCacheLayer};
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
     shelf::{Shelf, Trouble},
 };
 use crate::{
-    rig::{seconds, Answer, Reading, Rig, Script, CHUNK},
-    truth::{judge, Heard, Kind, Question, Verdict, Version},
+    rig::{Answer, CHUNK, Reading, Rig, Script, seconds},
+    truth::{Heard, Kind, Question, Verdict, Version, judge},
 };
 
 /// How much goes wrong.

@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
-use tower_video_cache::{conformance, ChunkSize, RedisStore, Store, VideoCacheLayer};
+use tower_video_cache::{ChunkSize, RedisStore, Store, VideoCacheLayer, conformance};
 
-use super::{failed, is_not_asked, value, BUSY, LONG_PAUSE, PAUSE};
+use super::{BUSY, LONG_PAUSE, PAUSE, failed, is_not_asked, value};
 use crate::{
     film::Film,
     servers::{
+        Server,
         redis::{Cluster, Redis, Watched},
-        soon, Server,
+        soon,
     },
     trials::tests,
 };

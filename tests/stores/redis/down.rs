@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tower_video_cache::{RedisStore, Store};
 
-use super::{failed, is_not_asked, value, BUSY, LONG_PAUSE, PAUSE};
+use super::{BUSY, LONG_PAUSE, PAUSE, failed, is_not_asked, value};
 use crate::{
-    servers::{redis::Redis, soon, Server},
+    servers::{Server, redis::Redis, soon},
     trials::tests,
 };
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tower_video_cache::{conformance, Lease, RedisStore, Store};
+use tower_video_cache::{Lease, RedisStore, Store, conformance};
 
 use super::value;
 use crate::{
     servers::{
+        Server,
         redis::{Cluster, Redis},
-        soon, Server,
+        soon,
     },
     trials::tests,
 };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tower_video_cache::{Lease, RedisStore, Store};
 
-use super::{store_behind, PAUSE};
+use super::{PAUSE, store_behind};
 use crate::{
     relay::Relay,
     servers::{
-        free_port,
+        Server, free_port,
         redis::{Cluster, Redis},
-        soon, Server,
+        soon,
     },
     trials::tests,
 };

@@ -1,17 +1,17 @@
 //! A server that speaks TLS.
 
 use clap::Parser;
-use tower_video_cache::{conformance, RedisStore, Store, VideoCacheLayer};
+use tower_video_cache::{RedisStore, Store, VideoCacheLayer, conformance};
 
-use super::{failed, value, BUSY};
+use super::{BUSY, failed, value};
 use crate::{
     film::Film,
     proxy::args::Args,
     servers::{
         authority::Authority,
-        redis::{Redis, A_PORT},
+        redis::{A_PORT, Redis},
     },
-    trials::{tests, Programs},
+    trials::{Programs, tests},
 };
 
 tests! {

@@ -8,7 +8,7 @@ use tower_video_cache::{ChunkSize, Fill, RedisStore, VideoCacheLayer};
 use super::PAUSE;
 use crate::{
     film::Film,
-    servers::{redis::Redis, soon, Server},
+    servers::{Server, redis::Redis, soon},
     trials::tests,
 };
 

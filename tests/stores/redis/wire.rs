@@ -8,10 +8,10 @@ use std::{
 use futures_util::future::join_all;
 use tower_video_cache::Store;
 
-use super::{failed, store_behind, value, BUSY, PAUSE};
+use super::{BUSY, PAUSE, failed, store_behind, value};
 use crate::{
     relay::Relay,
-    servers::{redis::Redis, soon, Server},
+    servers::{Server, redis::Redis, soon},
     trials::tests,
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     folder::Folder,
-    trials::{program, Programs},
+    trials::{Programs, program},
 };
 
 pub(crate) struct Authority {

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use opendal::{services, Operator};
+use opendal::{Operator, services};
 use tokio::net::UnixStream;
 use tower_video_cache::OpendalStore;
 
-use super::{answers, free_port, says, soon, up, Process, Server};
+use super::{Process, Server, answers, free_port, says, soon, up};
 use crate::{
     folder::Folder,
-    trials::{program, Programs},
+    trials::{Programs, program},
 };
 
 pub(crate) struct Memcached {

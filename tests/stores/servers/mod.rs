@@ -10,7 +10,7 @@ use std::{future::Future, time::Duration};
 
 use tower_video_cache::Store;
 
-pub(crate) use self::process::{answers, free_port, says, soon, up, Process};
+pub(crate) use self::process::{Process, answers, free_port, says, soon, up};
 use crate::trials::Programs;
 
 /// A server that can fail, and a store over it.

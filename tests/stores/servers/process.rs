@@ -104,13 +104,7 @@ pub(crate) async fn up<F: Future<Output = bool>>(
 ) -> Option<Process> {
     let is_up = soon("the server answers", || {
         let (ended, is_up) = (process.has_ended().then_some(false), is_up());
-        async move {
-            if ended.is_some() {
-                ended
-            } else {
-                is_up.await.then_some(true)
-            }
-        }
+        async move { if ended.is_some() { ended } else { is_up.await.then_some(true) } }
     })
     .await;
     // Otherwise another program had the port, and answered.

@@ -9,10 +9,10 @@ use std::{
 
 use tower_video_cache::RedisStore;
 
-use super::{free_port, says, soon, up, Process, Server};
+use super::{Process, Server, free_port, says, soon, up};
 use crate::{
     folder::Folder,
-    trials::{program, tests, Programs},
+    trials::{Programs, program, tests},
 };
 
 tests! {
@@ -34,11 +34,7 @@ impl Redis {
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         // All ports are chosen anew, because another program may have any of them.
         let port = |argument: &&str| {
-            if *argument == A_PORT {
-                free_port().to_string()
-            } else {
-                argument.to_string()
-            }
+            if *argument == A_PORT { free_port().to_string() } else { argument.to_string() }
         };
         soon("redis-server starts", || Self::at(free_port(), arguments.iter().map(port).collect())).await
     }

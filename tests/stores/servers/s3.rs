@@ -9,16 +9,17 @@ use std::{
 };
 
 use opendal::{
+    Operator,
     layers::{RetryLayer, TimeoutLayer},
-    services, Operator,
+    services,
 };
 use tokio::net::TcpStream;
 use tower_video_cache::OpendalStore;
 
-use super::{free_port, soon, up, Process, Server};
+use super::{Process, Server, free_port, soon, up};
 use crate::{
     folder::Folder,
-    trials::{program, Programs},
+    trials::{Programs, program},
 };
 
 pub(crate) struct S3 {

@@ -3,9 +3,9 @@
 //! The sections are of RFC 9111 unless another RFC is named.
 
 use super::{
-    cases::Case,
     Aspect::{self, Age, Fresh, Lifetime, Reused, Stored},
     Compared, Refusal,
+    cases::Case,
 };
 
 /// A known difference, the aspects that it touches, and a case that only this difference explains.
@@ -258,8 +258,7 @@ pub(super) const KNOWN: &[Known] = &[
         example: || Case::of(&["max-age=60"]).presented(90, &["max-stale=x"]),
     },
     Known {
-        rule:
-            "§5.2.1.3: a response that must stay fresh may not be stale, even for min-fresh=0 and max-stale",
+        rule: "§5.2.1.3: a response that must stay fresh may not be stale, even for min-fresh=0 and max-stale",
         touches: &[Reused],
         applies: |of| {
             let presented = &of.case.presented;

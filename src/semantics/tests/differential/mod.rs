@@ -15,8 +15,8 @@ use proptest::{
 };
 
 use self::{
-    cases::{cases, received, Case},
-    known::{Known, KNOWN},
+    cases::{Case, cases, received},
+    known::{KNOWN, Known},
 };
 use crate::{
     policy::Policy,
@@ -25,7 +25,7 @@ use crate::{
         cache_status::Refusal,
         freshness::{Exchange, Freshness},
         storable::storable,
-        vary::{selecting_value, Vary},
+        vary::{Vary, selecting_value},
     },
 };
 
