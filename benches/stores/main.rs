@@ -12,7 +12,7 @@
     reason = "a measurement that cannot go on has failed, and is read as it is printed"
 )]
 
-#[path = "../../tests/stores/folder.rs"]
+#[path = "../../tests/real/folder.rs"]
 mod folder;
 #[path = "../../examples/cluster/redis_server.rs"]
 mod redis_server;
@@ -22,10 +22,10 @@ mod redis_server;
     clippy::panic,
     reason = "the tests need more of them, and fail by a panic"
 )]
-#[path = "../../tests/stores/servers/mod.rs"]
+#[path = "../../tests/real/servers/mod.rs"]
 mod servers;
 #[allow(dead_code, unused_macros, unused_imports, clippy::unwrap_used, reason = "these are not tests")]
-#[path = "../../tests/trials/mod.rs"]
+#[path = "../../tests/real/trials.rs"]
 mod trials;
 
 use std::{

@@ -189,7 +189,7 @@ impl Client {
         self.answers().map(|answer| answer.holds()).sum()
     }
 
-    fn answers(&self) -> impl Iterator<Item = Arc<Answer>> + use<> {
+    fn answers(&self) -> impl Iterator<Item = Arc<Answer>> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }

@@ -64,7 +64,7 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
 
 /// Resolves when the process is asked to end. After this call, the signals no longer end the process by themselves.
 #[cfg(unix)]
-fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -77,7 +77,7 @@ fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl std::future::Future<Output = ()>> {
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async {
         // Without a handler for it, Ctrl-C ends the process at once, which is a stop as well.
         if tokio::signal::ctrl_c().await.is_err() {

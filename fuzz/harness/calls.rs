@@ -110,7 +110,7 @@ fn is_asked(world: &World, call: &Call) -> bool {
         && dates.all(|date| gave(header::LAST_MODIFIED, date))
 }
 
-fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+fn lines<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 

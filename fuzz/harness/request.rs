@@ -133,13 +133,8 @@ impl<F: Future<Output = End> + Unpin> Seat<F> {
         self.leaves = self.leaves.map(|polls| polls.saturating_sub(1));
         if leaves {
             self.end = Some(End::Left);
-        } else {
-            match Pin::new(viewing).poll(cx) {
-                Poll::Ready(end) => {
-                    self.end = Some(end);
-                }
-                _ => {}
-            }
+        } else if let Poll::Ready(end) = Pin::new(viewing).poll(cx) {
+            self.end = Some(end);
         }
         if self.end.is_some() {
             self.viewing = None;

@@ -332,7 +332,7 @@ impl<'a> Case<'a> {
     }
 
     /// The calls that were made meanwhile.
-    pub(super) fn calls(&self) -> impl Iterator<Item = &'a Call> + use<'a> {
+    pub(super) fn calls(&self) -> impl Iterator<Item = &'a Call> {
         self.world.calls.iter().skip(self.first)
     }
 }

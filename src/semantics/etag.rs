@@ -53,10 +53,7 @@ pub(crate) enum Named<'a> {
 }
 
 /// The names in a list of tags, over all its lines (RFC 9110 §13.1.1, §13.1.2).
-pub(crate) fn named<'a>(
-    headers: &'a HeaderMap,
-    field: &HeaderName,
-) -> impl Iterator<Item = Named<'a>> + use<'a> {
+pub(crate) fn named<'a>(headers: &'a HeaderMap, field: &HeaderName) -> impl Iterator<Item = Named<'a>> {
     let lines = headers.get_all(field).iter();
     let members = lines.flat_map(|line| {
         // A tag may contain a comma, and a quote only at its ends.

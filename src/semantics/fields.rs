@@ -35,10 +35,7 @@ pub(crate) fn agreed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'
 /// The members of a list field, over all its lines, without the empty ones (RFC 9110 §5.6.1).
 ///
 /// Commas inside quoted strings do not split; a line that is not visible ASCII gives no members.
-pub(crate) fn members<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> + use<'a> {
+pub(crate) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()

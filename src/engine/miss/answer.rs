@@ -115,12 +115,11 @@ impl Miss {
                 inner.release();
                 self.follow(follower).await
             }
-            Role::Lead(permit) => match self.instead_of_a_fill().await {
-                Some((landing, next)) => {
+            Role::Lead(permit) => {
+                if let Some((landing, next)) = self.instead_of_a_fill().await {
                     permit.land(landing);
                     next
-                }
-                _ => {
+                } else {
                     let (stored, inner) = (self.take_prior(), inner.take());
                     self.has_led = true;
                     let Self { engine, request, target, .. } = &*self;
@@ -128,7 +127,7 @@ impl Miss {
                     let filling = run::start(engine, inner, order, permit);
                     self.lead(filling).await?
                 }
-            },
+            }
         };
         // A response that another node stored is no fill of this request's own.
         self.has_led &= !matches!(next, Next::LookFor(Accepted::Shared(_), _));

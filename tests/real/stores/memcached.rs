@@ -14,8 +14,8 @@ use tokio::{task::yield_now, time};
 use tower_video_cache::{ChunkSize, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{
-    film::Film,
     servers::{Server, memcached::Memcached},
+    stores::film::Film,
     trials::tests,
 };
 

@@ -10,8 +10,8 @@ use tower_video_cache::Store;
 
 use super::{BUSY, PAUSE, failed, store_behind, value};
 use crate::{
-    relay::Relay,
     servers::{Server, redis::Redis, soon},
+    stores::relay::Relay,
     trials::tests,
 };
 

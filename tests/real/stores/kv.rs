@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator, services};
 use tower_video_cache::{ChunkSize, OpendalStore, Store, VideoCacheLayer, conformance};
 
-use crate::{film::Film, trials::tests};
+use crate::{stores::film::Film, trials::tests};
 
 tests! {
     &[] => on_one_thread:

@@ -7,8 +7,8 @@ use tower_video_cache::{ChunkSize, Fill, RedisStore, VideoCacheLayer};
 
 use super::PAUSE;
 use crate::{
-    film::Film,
     servers::{Server, redis::Redis, soon},
+    stores::film::Film,
     trials::tests,
 };
 

@@ -7,12 +7,12 @@ use tower_video_cache::{Lease, RedisStore, Store};
 
 use super::{PAUSE, store_behind};
 use crate::{
-    relay::Relay,
     servers::{
         Server, free_port,
         redis::{Cluster, Redis},
         soon,
     },
+    stores::relay::Relay,
     trials::tests,
 };
 

@@ -8,7 +8,7 @@ use http::{
     header::{self, HeaderName},
 };
 
-use crate::asking::{Answer, Ask};
+use crate::origins::asking::{Answer, Ask};
 
 /// The answer that the RFCs want.
 #[derive(Clone, Debug)]

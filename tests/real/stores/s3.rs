@@ -11,12 +11,11 @@ use tokio::time;
 use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
 
 use crate::{
-    film::Film,
-    relay::Relay,
     servers::{
         Server,
         s3::{S3, at},
     },
+    stores::{film::Film, relay::Relay},
     trials::tests,
 };
 

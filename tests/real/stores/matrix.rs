@@ -13,10 +13,8 @@ use tokio::time::timeout;
 use tower_video_cache::{ChunkSize, Fill, Policy, Store, Timeouts, VideoCacheLayer, conformance};
 
 use crate::{
-    counting::Counting,
-    film::Film,
-    relay::Relay,
     servers::{Server, memcached::Memcached, redis::Redis, s3::S3, soon},
+    stores::{counting::Counting, film::Film, relay::Relay},
     trials::{Test, tests},
 };
 

@@ -8,9 +8,11 @@ use http::{
 };
 
 use crate::{
-    asking::{Answer, Ask},
-    bench::Bench,
-    site::{FILM, OTHERS, PLAYLIST},
+    origins::{
+        asking::{Answer, Ask},
+        bench::Bench,
+        site::{FILM, OTHERS, PLAYLIST},
+    },
     trials::packages,
 };
 

@@ -1,17 +1,20 @@
 //! The servers: what each needs, and where the layer is known to be worse than it.
 
 use crate::{
-    asking::Origin,
-    bench::Bench,
-    in_process::{file_stream, serve_dir},
-    known::{
-        BEYOND_TWICE, DATELESS_PART, EMPTY_TWICE, FORBIDDEN_FIRST_PART, Known, NO_END_BEYOND, ONE_RUN_MORE,
-        ONE_TAG_FOR_EVER, SILENT_416, TORN_IF_RANGE, TYPE_OF_A_PART, WEAK_GZIP, WHOLE_FOR_A_PART,
+    origins::{
+        asking::Origin,
+        bench::Bench,
+        in_process::{file_stream, serve_dir},
+        known::{
+            BEYOND_TWICE, DATELESS_PART, EMPTY_TWICE, FORBIDDEN_FIRST_PART, Known, NO_END_BEYOND,
+            ONE_RUN_MORE, ONE_TAG_FOR_EVER, SILENT_416, TORN_IF_RANGE, TYPE_OF_A_PART, WEAK_GZIP,
+            WHOLE_FOR_A_PART,
+        },
+        programs::Kind,
+        scenes,
+        site::Site,
+        traits::row,
     },
-    programs::Kind,
-    scenes,
-    site::Site,
-    traits::row,
     trials::{self, Programs, Test},
 };
 
@@ -29,7 +32,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 impl Server {
     fn test(&'static self) -> Test {
-        let path = format!("origins::{}::gives_no_client_a_worse_answer_behind_the_layer", self.name);
+        let path = format!("real::origins::{}::gives_no_client_a_worse_answer_behind_the_layer", self.name);
         trials::plain(&path, self.needed, || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(self.run());
         })

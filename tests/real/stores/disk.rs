@@ -14,7 +14,7 @@ use opendal::{Operator, services};
 use tokio::task::yield_now;
 use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
 
-use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
+use crate::{folder::Folder, servers::Process, stores::film::Film, trials::tests};
 
 tests! {
     &[] => on_one_thread:
@@ -141,7 +141,7 @@ async fn a_process_that_is_killed_in_a_put_leaves_nothing_but_an_unfinished_file
     let folder = Folder::new();
     let store = store(&folder);
     for _ in 0..3 {
-        let mut child = Process::of_test("disk::put_until_killed", UNTIL_KILLED, folder.as_ref());
+        let mut child = Process::of_test("stores::disk::put_until_killed", UNTIL_KILLED, folder.as_ref());
         let begun = Instant::now();
         // The kill comes in the middle of a put, after an earlier put has ended.
         while folder.files("/unfinished/").is_empty() || folder.files("/films/").is_empty() {

@@ -6,12 +6,12 @@ use tower_video_cache::{ChunkSize, RedisStore, Store, VideoCacheLayer, conforman
 
 use super::{BUSY, LONG_PAUSE, PAUSE, failed, is_not_asked, value};
 use crate::{
-    film::Film,
     servers::{
         Server,
         redis::{Cluster, Redis, Watched},
         soon,
     },
+    stores::film::Film,
     trials::tests,
 };
 

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use tower_video_cache::{Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer, conformance};
 
-use crate::{film::Film, folder::Folder, servers::Process, trials::tests};
+use crate::{folder::Folder, servers::Process, stores::film::Film, trials::tests};
 
 tests! {
     &[] => on_threads:
@@ -70,11 +70,11 @@ async fn the_store_keeps_the_contract_on_one_thread_and_a_small_disk() {
 }
 
 async fn a_burst_of_puts_loses_nothing_now_or_after_a_restart() {
-    for length in [MIB, 4 * MIB] {
+    for (length, count) in [(MIB, 200), (4 * MIB, 50)] {
         let folder = Folder::new();
         let store = Arc::new(open(&folder, 16 * MIB, 1536 * MIB).await);
         let mut puts = tokio::task::JoinSet::new();
-        for index in 0..200 {
+        for index in 0..count {
             let store = Arc::clone(&store);
             puts.spawn(async move {
                 let key = format!("c/burst/{index}");
@@ -82,9 +82,9 @@ async fn a_burst_of_puts_loses_nothing_now_or_after_a_restart() {
             });
         }
         puts.join_all().await;
-        all_are_there(&*store, 0..200, length).await;
+        all_are_there(&*store, 0..count, length).await;
         store.close().await.unwrap();
-        all_are_there(&open(&folder, 16 * MIB, 1536 * MIB).await, 0..200, length).await;
+        all_are_there(&open(&folder, 16 * MIB, 1536 * MIB).await, 0..count, length).await;
     }
 }
 
@@ -414,7 +414,8 @@ fn spoil(block: &Path, damage: u64, number: usize) {
 async fn a_killed_process_leaves_the_truth_or_nothing() {
     for records in [3, 40, 150] {
         let folder = Folder::new();
-        let mut writer = Process::of_test("foyer::writes_until_it_is_killed", WRITER_FOLDER, folder.as_ref());
+        let mut writer =
+            Process::of_test("stores::foyer::writes_until_it_is_killed", WRITER_FOLDER, folder.as_ref());
         let (told, removed) = told_until(&mut writer, records);
         writer.kill();
 
@@ -502,7 +503,7 @@ async fn the_values_that_a_full_disk_keeps_have_no_gap() {
 
 fn a_disk_that_cannot_be_written_is_an_error_and_brings_nothing_back() {
     let folder = Folder::new();
-    run_with_limits("foyer::fails_to_write", FAILING_FOLDER, folder.as_ref());
+    run_with_limits("stores::foyer::fails_to_write", FAILING_FOLDER, folder.as_ref());
 }
 
 /// Runs one of the tests below in a process of its own, which may limit its files.
@@ -586,7 +587,7 @@ async fn fails_to_write() {
 async fn a_write_that_fails_once_is_noticed_by_every_reader_and_brings_nothing_back() {
     for variable in [READ_FOLDER, UNREAD_FOLDER] {
         let folder = Folder::new();
-        run_with_limits("foyer::fails_to_write_once", variable, folder.as_ref());
+        run_with_limits("stores::foyer::fails_to_write_once", variable, folder.as_ref());
         let store = small(&folder).await;
         for key in ["m/removed", "m/replaced"] {
             assert_eq!(store.get(key).await.unwrap(), None, "{key} of {variable}");

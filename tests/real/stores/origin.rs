@@ -63,7 +63,7 @@ impl Origin {
     }
 
     /// Waits until a held answer has sent its first half.
-    pub(crate) fn is_midway(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn is_midway(&self) -> impl Future<Output = ()> {
         let mut midway = self.state.midway.subscribe();
         async move { _ = midway.wait_for(|midway| *midway).await.unwrap() }
     }

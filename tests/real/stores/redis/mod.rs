@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use tower_video_cache::{BoxError, RedisStore};
 
-use crate::{relay::Relay, trials::Test};
+use crate::{stores::relay::Relay, trials::Test};
 
 pub(crate) fn tests() -> Vec<Test> {
     let files = [

@@ -7,10 +7,8 @@ use std::{
     collections::BTreeMap,
     env,
     fmt::Write as _,
-    fs,
     future::Future,
     io::{self, Write as _},
-    os::unix::process::parent_id,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -102,8 +100,7 @@ pub(crate) fn missing(programs: Programs) -> Option<&'static str> {
 /// How many tests run at once, unless the command line says so. Most of the time they wait for other programs.
 const THREADS: usize = 4;
 
-/// Runs the tests that the command line asks for. Then names the tests that this binary and the binaries before it
-/// left out.
+/// Runs the tests that the command line asks for. Then names the tests that it left out.
 pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let (line, filters) = split(env::args());
     let mut arguments = Arguments::from_iter(line);
@@ -127,7 +124,7 @@ pub(crate) fn run(tests: Vec<Test>) -> ExitCode {
     let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {
-        let report = report(&record(&left_out));
+        let report = report(&left_out);
         // If nobody reads the output, the report is lost, and that is fine.
         let _ = if arguments.format == Some(FormatSetting::Json) {
             io::stderr().write_all(report.as_bytes())
@@ -172,39 +169,19 @@ impl Test {
     }
 }
 
-/// Records the tests that this binary left out, for the binaries after it. Returns all tests that this run has left
-/// out so far, by the missing program.
-///
-/// One `cargo test` starts all of its binaries, so they have one parent.
-fn record(left_out: &[(&str, String)]) -> BTreeMap<String, Vec<String>> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("left-out");
-    let (binary, run) = (env!("CARGO_CRATE_NAME"), format!("run {}\n", parent_id()));
-    let lines = left_out.iter().map(|(program, name)| format!("{program} {binary} {name}\n"));
-    // If the file cannot be written, the other binaries do not know of these tests.
-    let _ = fs::create_dir_all(&folder);
-    let _ = fs::write(folder.join(binary), run.clone() + &lines.collect::<String>());
-    let mut of_run = BTreeMap::<_, Vec<_>>::new();
-    for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
-        let said = fs::read_to_string(file.path()).unwrap_or_default();
-        for line in said.strip_prefix(&run).into_iter().flat_map(str::lines) {
-            if let Some((program, test)) = line.split_once(' ') {
-                of_run.entry(program.to_owned()).or_default().push(test.replace(' ', ": "));
-            }
-        }
-    }
-    of_run
-}
-
-fn report(left_out: &BTreeMap<String, Vec<String>>) -> String {
+fn report(left_out: &[(&str, String)]) -> String {
     let said =
         |names: usize| if names == 1 { "1 test was".to_owned() } else { format!("{names} tests were") };
-    let mut report = String::new();
-    let all = left_out.values().map(Vec::len).sum();
-    if all > 0 {
-        // Writing to a String does not fail.
-        let _ = writeln!(report, "{} left out.", said(all));
+    let mut of_program = BTreeMap::<_, Vec<_>>::new();
+    for (program, test) in left_out {
+        of_program.entry(program).or_default().push(test);
     }
-    for (program, names) in left_out {
+    let mut report = String::new();
+    if !left_out.is_empty() {
+        // Writing to a String does not fail.
+        let _ = writeln!(report, "{} left out.", said(left_out.len()));
+    }
+    for (program, names) in of_program {
         let _ = writeln!(report, "\n{} left out for want of {program}:", said(names.len()));
         for name in names {
             let _ = writeln!(report, "    {name}");

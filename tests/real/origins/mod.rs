@@ -7,36 +7,15 @@
 //!
 //! Each test leaves a line about its server and its costs in `target/tmp/origins/*.md`, for docs/origins.md.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that panics has failed, and says where"
-)]
-
 mod asking;
 mod bench;
-#[expect(dead_code, reason = "the tests of stores use all of it")]
-#[path = "../stores/folder.rs"]
-mod folder;
 mod in_process;
 mod known;
-#[expect(dead_code, reason = "the tests of stores use all of it")]
-#[path = "../stores/servers/process.rs"]
-mod process;
 mod programs;
 mod scenes;
 mod servers;
 mod site;
 mod traits;
-#[expect(dead_code, unused_imports, unused_macros, reason = "these tests are made from a list of servers")]
-#[path = "../trials/mod.rs"]
-mod trials;
 mod verdict;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    trials::run(servers::tests())
-}
+pub(crate) use self::servers::tests;

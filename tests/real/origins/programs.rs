@@ -10,8 +10,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    process::{Process, free_port, says, soon, up},
-    site::{FILM, Site},
+    origins::site::{FILM, Site},
+    servers::{Process, free_port, says, soon, up},
     trials::{packages, program},
 };
 
@@ -51,7 +51,7 @@ impl Kind {
 
 async fn run(name: &str, config: Option<&str>, arguments: &[&str], site: &Site) -> Running {
     let program = program(name).expect("each list names the programs that its tests need");
-    let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("origins/servers");
+    let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/origins/servers");
     let own = site.folder().as_ref();
     soon("the server starts", || async {
         let port = free_port();

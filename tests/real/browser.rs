@@ -3,27 +3,18 @@
 //! Needs `chromium` and `chromedriver` (Debian: `chromium`, `chromium-driver`). If they are missing, the test is left
 //! out, and the end of the run says so. If `CI` is set, the test fails instead.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a panic fails the test; clippy.toml allows it in test functions, not in the functions that they call"
-)]
-
-#[path = "../examples/player/app.rs"]
+#[path = "../../examples/player/app.rs"]
 mod app;
 #[expect(dead_code, reason = "its own tests run with the example")]
-#[path = "../examples/player/chunk_map.rs"]
+#[path = "../../examples/player/chunk_map.rs"]
 mod chunk_map;
-#[path = "../examples/player/log.rs"]
+#[path = "../../examples/player/log.rs"]
 mod log;
 #[expect(unused_imports, reason = "its own tests run with the example")]
-#[path = "../examples/player/stage.rs"]
+#[path = "../../examples/player/stage.rs"]
 mod stage;
-#[expect(dead_code, reason = "this binary has one kind of test")]
-#[path = "trials/mod.rs"]
-mod trials;
 #[expect(dead_code, unused_imports, reason = "its own tests run with the example")]
-#[path = "../examples/player/watched_store.rs"]
+#[path = "../../examples/player/watched_store.rs"]
 mod watched_store;
 
 use std::{
@@ -32,7 +23,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     panic::{AssertUnwindSafe, resume_unwind},
     path::Path,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -49,16 +40,10 @@ use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use self::{
-    stage::Pace,
-    trials::{program, tests},
-};
+use self::stage::Pace;
+use crate::trials::{program, tests};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-fn main() -> ExitCode {
-    trials::run(tests())
-}
 
 tests! {
     &["chromium", "chromedriver"] => on_one_thread:
@@ -367,13 +352,6 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// A sample takes a few seconds in all modes, which is more than a browser takes to find the length and seek.
 const BYTES_PER_SECOND: u32 = 750_000;
-// For tests/browser.rs, once the engine heeds the modes. The calls go into `watch`:
-//
-// - first loop, after `seen.assert_filled_once(0)`:         seen.assert_first_bytes(0);
-// - second loop, between `seek(…, 0.8)` and `seek(…, 0.1)`: Seen::read(browser, sample).await?.assert_parts(before);
-// - at the end of the third loop:                            heal(browser, page, sample).await?;
-//
-// Beside `empty` and the other functions:
 
 /// Loses a chunk in the middle of the stored chunks, in all modes, and plays through it.
 async fn heal(browser: &Client, page: &str, sample: &Sample) -> Outcome<()> {

@@ -16,9 +16,11 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    origin::{LENGTH, Origin, PATH, video},
-    proxy::{args::Args, server},
     servers::{Process, Server, redis::Redis},
+    stores::{
+        origin::{LENGTH, Origin, PATH, video},
+        proxy::{args::Args, server},
+    },
     trials::tests,
 };
 
@@ -217,7 +219,7 @@ struct Node {
 impl Node {
     fn start(settings: &[&str]) -> Self {
         let line = [&["proxy", "--listen", "127.0.0.1:0"], settings].concat().join(" ");
-        let mut process = Process::of_test("nodes::node", LINE, line);
+        let mut process = Process::of_test("stores::nodes::node", LINE, line);
         let address = process.lines().find_map(|line| line.split_once(HERE)?.1.parse().ok());
         Self { process, address: address.expect("a node says where it listens") }
     }

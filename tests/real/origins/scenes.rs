@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE};
 
-use crate::{
+use crate::origins::{
     asking::{Answer, Ask},
     bench::{Bench, Stage},
     site::{EMPTY, FILM, LENGTH, MISSING, PLAYLIST, film},

@@ -5,12 +5,11 @@ use tower_video_cache::{RedisStore, Store, VideoCacheLayer, conformance};
 
 use super::{BUSY, failed, value};
 use crate::{
-    film::Film,
-    proxy::args::Args,
     servers::{
         authority::Authority,
         redis::{A_PORT, Redis},
     },
+    stores::{film::Film, proxy::args::Args},
     trials::{Programs, tests},
 };
 

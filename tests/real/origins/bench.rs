@@ -14,11 +14,13 @@ use http::{
 use tower_video_cache::{Fill, MokaStore, VideoCacheLayer};
 
 use crate::{
-    asking::{Answer, Ask, Cost, Origin},
-    known::Known,
-    process::soon,
-    site::{EMPTY, FILM, PLAYLIST, Site, film, playlist},
-    verdict::{Case, Verdict, Want},
+    origins::{
+        asking::{Answer, Ask, Cost, Origin},
+        known::Known,
+        site::{EMPTY, FILM, PLAYLIST, Site, film, playlist},
+        verdict::{Case, Verdict, Want},
+    },
+    servers::soon,
 };
 
 pub(crate) struct Bench {
