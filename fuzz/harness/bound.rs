@@ -50,17 +50,22 @@ impl Call {
         self.answer.length != Length::Absent || self.answer.exact && !self.is_broken()
     }
 
-    /// The strong validator that binds parts to each other, if there is one.
-    pub(super) fn binding(&self) -> Option<HeaderValue> {
+    /// The validators that bind parts to each other, if there are such.
+    pub(super) fn binding(&self) -> Option<Binding> {
         let is_whole = self.status == StatusCode::OK;
         if self.request.method != Method::GET || !is_whole && self.part().is_none() {
             return None;
         }
         let headers = end_to_end(&self.headers);
-        if headers.contains_key(header::ETAG) {
-            let tag = headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
-            return tag.cloned();
+        let tag = headers.get(header::ETAG).cloned();
+        if let Some(tag) = tag.as_ref().filter(|tag| tag.as_bytes().starts_with(b"\"")) {
+            return Some(Binding { asked_by: header::IF_RANGE, validator: tag.clone(), weak_tag: None });
         }
+        let is_weak = |tag: &HeaderValue| tag.as_bytes().starts_with(b"W/\"");
+        if tag.as_ref().is_some_and(|tag| !is_weak(tag) || headers.contains_key(header::CONTENT_ENCODING)) {
+            return None;
+        }
+        let asked_by = if tag.is_some() { header::IF_UNMODIFIED_SINCE } else { header::IF_RANGE };
         let modified = headers.get(header::LAST_MODIFIED)?;
         let received = date(self.at);
         let sent = match headers.get(header::DATE) {
@@ -72,12 +77,11 @@ impl Call {
             date.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
         };
         let is_strong = seconds(sent)?.checked_sub(seconds(modified.to_str().ok()?)?)? >= 60;
-        is_strong.then(|| modified.clone())
+        is_strong.then(|| Binding { asked_by, validator: modified.clone(), weak_tag: tag })
     }
 
     /// Whether a further part was asked for and did not come.
     pub(super) fn denies_a_part(&self, world: &World) -> bool {
-        let is_further = self.request.headers.contains_key(header::IF_RANGE);
         let asked = positions(&self.request.headers);
         let came = self.part().map(|(place, _)| place);
         let as_asked = came.zip(asked).is_some_and(|(place, (first, last))| {
@@ -88,10 +92,9 @@ impl Call {
             call.headers.get_all(header::CONTENT_ENCODING).iter().cloned().collect()
         };
         let is_other = bound.any(|call| call.total() != self.total() || coding(call) != coding(self));
-        is_further
-            && (!as_asked
-                || is_other
-                || self.binding().as_ref() != self.request.headers.get(header::IF_RANGE))
+        let is_of_the_asked =
+            self.binding().is_some_and(|binding| binding.is_asked_for(&self.request.headers));
+        is_further(&self.request.headers) && (!as_asked || is_other || !is_of_the_asked)
     }
 
     /// Whether a further part came for one client alone, or must not be stored, so that nothing continues with it.
@@ -100,7 +103,7 @@ impl Call {
         let asked = &self.request.headers;
         let is_shared = ["public", "must-revalidate", "s-maxage"].iter().any(|name| control.has(name));
         let varies = self.headers.get_all(header::VARY).iter().any(|line| line.as_bytes().contains(&b'*'));
-        asked.contains_key(header::IF_RANGE)
+        is_further(asked)
             && (control.is_unclear
                 || control.has("no-store")
                 || control.has_whole("private")
@@ -109,20 +112,57 @@ impl Call {
     }
 }
 
+/// The validators of an answer that bind further parts to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Binding {
+    /// The field by which the cache names the validator.
+    asked_by: HeaderName,
+    validator: HeaderValue,
+    /// The tag that each part must have beside a date.
+    weak_tag: Option<HeaderValue>,
+}
+
+impl Binding {
+    fn is_asked_for(&self, request: &HeaderMap) -> bool {
+        request.get(&self.asked_by) == Some(&self.validator)
+    }
+}
+
+/// Whether the request is for a further part of a representation (RFC 9110 §13.1.4, §13.1.5).
+pub(super) fn is_further(request: &HeaderMap) -> bool {
+    request.contains_key(header::IF_RANGE)
+        || request.contains_key(header::RANGE) && request.contains_key(header::IF_UNMODIFIED_SINCE)
+}
+
+/// Whether the call asks by a range alone for what an earlier call asked by a validator, too.
+pub(super) fn repeats_a_question(world: &World, call: &Call) -> bool {
+    let headers = &call.request.headers;
+    let Some((first, last)) = positions(headers).filter(|_| !is_further(headers)) else { return false };
+    let is_repeated = |before: &Call| {
+        let asked = positions(&before.request.headers).filter(|_| is_further(&before.request.headers));
+        Target::of(&before.request) == Target::of(&call.request)
+            && asked.is_some_and(|(begun, until)| begun <= first && until == last)
+    };
+    world.calls.iter().take(call.serial).any(is_repeated)
+}
+
 /// Whether the call asks for whole chunks, or for the rest of a body that died. The chunks may be the first ones, or
 /// further ones of a representation that the inner service gave a strong validator.
 pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> bool {
     let headers = &call.request.headers;
     let has = |name: HeaderName| headers.contains_key(name);
-    if call.request.method != Method::GET || has(header::IF_MATCH) || has(header::IF_UNMODIFIED_SINCE) {
+    if call.request.method != Method::GET || has(header::IF_MATCH) {
         return false;
     }
     if let Some(bytes) = last_bytes(headers) {
-        return settings.modes.fill == Fill::auto() && !has(header::IF_RANGE) && bytes > PIECE;
+        return settings.modes.fill == Fill::auto() && !is_further(headers) && bytes > PIECE;
     }
     let Some((first, last)) = positions(headers) else { return false };
     let size = u64::from(settings.chunk_size);
-    if !has(header::IF_RANGE) {
+    if repeats_a_question(world, call) {
+        return true;
+    }
+    if !is_further(headers) {
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         if settings.modes.fill == Fill::auto() {
@@ -132,7 +172,6 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
         return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
     }
-    let Some(validator) = headers.get(header::IF_RANGE) else { return false };
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
     let before = || {
         let before = world.calls.iter().take(call.serial);
@@ -148,17 +187,19 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let start = part.as_ref().map_or(0, |(place, _)| place.start);
         (before.is_broken() || part.is_some()) && start.checked_add(length(&before.sent)) == Some(first)
     };
-    let mut bound = before().filter(|before| before.binding().as_ref() == Some(validator));
+    let mut bound =
+        before().filter(|before| before.binding().is_some_and(|binding| binding.is_asked_for(headers)));
     of_one && bound.any(|bound| is_aligned(bound.total()) || before().any(died_there))
 }
 
 /// Whether the first bytes that the call asks for are in the first chunk that the client wants, or at the start.
-pub(super) fn is_wanted(request: &HeaderMap, call: &Call, settings: &Settings) -> bool {
+pub(super) fn is_wanted(world: &World, request: &HeaderMap, call: &Call, settings: &Settings) -> bool {
     let asked = || Asked::read(one(request, &header::RANGE)?.as_bytes());
     let size = settings.chunk_size;
     let begins =
         |first: u64| asked().is_some_and(|set| set.iter().any(|asked| begins_in(asked, first, size)));
-    call.request.headers.contains_key(header::IF_RANGE)
+    is_further(&call.request.headers)
+        || repeats_a_question(world, call)
         || positions(&call.request.headers).is_some_and(|(first, _)| first == 0 || begins(first))
         || last_bytes(&call.request.headers).is_some_and(|bytes| {
             let is_asked = |asked: &Asked| {

@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::{
-    bound::{is_for_a_part, is_wanted},
+    bound::{is_for_a_part, is_further, is_wanted},
     conditions::CONDITIONS,
     heard::misheard,
     keys::Target,
@@ -38,7 +38,7 @@ impl Judge<'_> {
             self.kept.judge(view, &calls, self.settings, world.now);
         }
         for call in &calls {
-            let misheard = misheard(view, call);
+            let misheard = misheard(world, view, call);
             rule(misheard.as_deref().unwrap_or_default(), misheard.is_none());
             rule("the call has the target of the request", Target::of(&call.request) == Target::of(request));
             let is_method =
@@ -49,9 +49,9 @@ impl Judge<'_> {
                 is_forwarded(&request.headers, call)
                     || is_asked_by_credentials(world, &request.headers, call)
                     || is_asked(world, call) && !is_ranged(call)
-                    || (is_further(call) || is_asked(world, call))
+                    || (is_further(&call.request.headers) || is_asked(world, call))
                         && is_for_a_part(world, call, self.settings)
-                        && is_wanted(&request.headers, call, self.settings),
+                        && is_wanted(world, &request.headers, call, self.settings),
             );
         }
     }
@@ -85,10 +85,6 @@ pub(super) fn is_asked_by_credentials(world: &World, request: &HeaderMap, call: 
 
 fn is_ranged(call: &Call) -> bool {
     [header::RANGE, header::IF_RANGE].iter().any(|name| call.request.headers.contains_key(name))
-}
-
-fn is_further(call: &Call) -> bool {
-    call.request.headers.contains_key(header::IF_RANGE)
 }
 
 /// Whether the call has no conditions except `If-Range`, or validators that the inner service gave before for this

@@ -8,7 +8,13 @@ use http::{
     request,
 };
 
-use super::{conditions::CONDITIONS, control::Control, origin::Call, verdict::View};
+use super::{
+    bound::is_further,
+    conditions::CONDITIONS,
+    control::Control,
+    origin::{Call, World},
+    verdict::View,
+};
 
 /// The request as the layer must read it: without the fields that its `Connection` lists. A request that is not for the
 /// layer keeps them.
@@ -32,7 +38,7 @@ pub(super) fn is_for_the_layer(request: &request::Parts) -> bool {
 }
 
 /// The reason why the inner service must not receive these fields for the request, or `None` if it may.
-pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
+pub(super) fn misheard(world: &World, view: &View, call: &Call) -> Option<String> {
     let (said, heard) = (&view.request.headers, &call.request.headers);
     // Another check judges the fields that the layer asks by. The call's own `Connection` must not list them.
     let is_of_content = |name: &HeaderName| OF_CONTENT.contains(name) && !heard.contains_key(name);
@@ -42,10 +48,14 @@ pub(super) fn misheard(view: &View, call: &Call) -> Option<String> {
         let mut said = viewed.headers.get_all("cache-status").iter();
         said.any(|said| said.to_str().is_ok_and(|said| said.contains("; hit")))
     });
+    let follows_a_question = || {
+        let mut before = world.calls.iter().take(call.serial);
+        before.any(|before| before.viewer == call.viewer && is_further(&before.request.headers))
+    };
     let is_kept_back = |name: &HeaderName| {
         [header::AUTHORIZATION, header::COOKIE].contains(name)
             && !heard.contains_key(name)
-            && (is_hit || heard.contains_key(header::IF_RANGE))
+            && (is_hit || is_further(heard) || follows_a_question())
     };
     let is_reload = |name: &HeaderName| RELOADING.contains(name) && is_reload_by_age(said, heard);
     let is_own = |name: &HeaderName| {

@@ -10,7 +10,7 @@ use http::{
     request,
 };
 
-use super::{reader::Reader, script::Answer};
+use super::{bound::is_further, reader::Reader, script::Answer};
 
 /// Choices that scripts did not have before there were parts.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +83,11 @@ impl Ranges {
             let names = [header::ETAG, header::LAST_MODIFIED];
             !is_weak && names.iter().any(|name| headers.get(name) == Some(validator))
         };
-        let holds = request.headers.get(header::IF_RANGE).is_none_or(is_of) || self == Self::OfAny;
+        // RFC 9110 §15.3.7: who leaves out these fields has heeded `If-Range`.
+        let of_content = [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::LAST_MODIFIED];
+        let is_minimal = !of_content.iter().any(|name| headers.contains_key(name));
+        let ignores = self == Self::OfAny && !is_minimal;
+        let holds = ignores || request.headers.get(header::IF_RANGE).is_none_or(is_of);
         if [Self::Plain, Self::Ignored].contains(&self)
             || request.method != Method::GET
             || first > last
@@ -96,7 +100,7 @@ impl Ranges {
         }
         let mut place = first..last.saturating_add(1).min(whole);
         // The inner service lies only about further parts.
-        let lies = request.headers.contains_key(header::IF_RANGE);
+        let lies = is_further(&request.headers);
         match self {
             Self::Later if lies && place.len() > 1 => place.start += 1,
             Self::Fewer if place.len() > 1 => place.end -= 1,

@@ -6,7 +6,7 @@ use http::{
 };
 
 use super::{
-    bound::first_asked,
+    bound::{first_asked, is_further},
     calls::is_asked_by_credentials,
     conditions::CONDITIONS,
     origin::Call,
@@ -35,8 +35,7 @@ impl Case<'_> {
         let is_cut = (call.is_broken() || self.judge.evicted) && *failed && call.sent.starts_with(body);
         // A body may die, and go on with the rest, which the layer asks for.
         let mut own = self.calls().filter(|call| self.is_own(call));
-        let is_resumed =
-            call.is_broken() && own.any(|call| call.request.headers.contains_key(header::IF_RANGE));
+        let is_resumed = call.is_broken() && own.any(|call| is_further(&call.request.headers));
         let is_of_it = if *failed { call.whole.starts_with(body) } else { call.whole == *body };
         let is_cut = is_cut || is_resumed && is_of_it;
         // A conditional status that the script gives unasked is an answer like any other.

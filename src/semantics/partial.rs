@@ -1,7 +1,9 @@
 //! The part that a 206 holds, and whether it belongs to a representation that is stored in part.
 //!
-//! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.5 (`If-Range`); RFC 9111 §3.3 and §3.4 (storing and combining
-//! parts).
+//! RFC 9110 §14.4 (`Content-Range`), §15.3.7 (206), §13.1.4 (`If-Unmodified-Since`), §13.1.5 (`If-Range`); RFC 9111 §3.3
+//! and §3.4 (storing and combining parts).
+
+use std::mem;
 
 use http::{
     StatusCode,
@@ -84,46 +86,101 @@ pub(crate) fn complete_of_unsatisfied(headers: &HeaderMap) -> Option<u64> {
     unit.eq_ignore_ascii_case("bytes").then(|| number(complete)).flatten()
 }
 
-/// The strong validator that binds parts to each other (RFC 9110 §15.3.7.3), as `If-Range` has it.
+/// The validators that bind parts to each other (RFC 9110 §15.3.7.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Binding {
+    /// A strong date.
     Date(HeaderValue),
+    /// A strong tag.
     Tag(HeaderValue),
+    /// A weak tag and a strong date, which prove together what the date alone would prove.
+    DatedTag { tag: HeaderValue, date: HeaderValue },
 }
 
 impl Binding {
-    /// The validator of a response, or `None` if it has no strong one. The tag comes first: RFC 9110 §13.1.5 does not
+    /// The validators of a response, or `None` if they bind nothing. A strong tag comes first: RFC 9110 §13.1.5 does not
     /// allow a date if there is a tag.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let validators = Validators::of(headers);
-        if let Some(tag) = headers.get(header::ETAG) {
-            let is_strong = validators.entity_tag().is_some_and(|tag| !tag.is_weak());
-            return is_strong.then(|| Self::Tag(tag.clone()));
+        let date =
+            || headers.get(header::LAST_MODIFIED).filter(|_| validators.strong_last_modified().is_some());
+        let Some(tag) = headers.get(header::ETAG) else {
+            return date().cloned().map(Self::Date);
+        };
+        if !validators.entity_tag()?.is_weak() {
+            return Some(Self::Tag(tag.clone()));
         }
-        validators.strong_last_modified()?;
-        headers.get(header::LAST_MODIFIED).cloned().map(Self::Date)
+        // Servers that code content anew for each answer make the tag weak, and keep the date.
+        let is_plain = !headers.contains_key(header::CONTENT_ENCODING);
+        let date = date().filter(|_| is_plain)?;
+        Some(Self::DatedTag { tag: tag.clone(), date: date.clone() })
     }
 
-    /// Turns a request into one for `range`, or from its start to the end, of the bound representation alone.
-    pub(crate) fn ask(&self, range: ByteRange, request: &mut HeaderMap) {
+    /// Turns a request into one for `range`, or from its start to the end.
+    pub(crate) fn ask(&self, question: Question, range: ByteRange, request: &mut HeaderMap) {
         ask(range, request);
-        let (Self::Date(validator) | Self::Tag(validator)) = self;
-        request.insert(header::IF_RANGE, validator.clone());
+        match self {
+            _ if question == Question::Plain => {}
+            Self::Tag(validator) | Self::Date(validator) => {
+                request.insert(header::IF_RANGE, validator.clone());
+            }
+            // RFC 9110 §13.1.5: `If-Range` carries neither a weak tag, nor a date if there is a tag.
+            Self::DatedTag { date, .. } => {
+                request.insert(header::IF_UNMODIFIED_SINCE, date.clone());
+            }
+        }
     }
 
     /// Whether an answer has the same validator. A service that ignores `If-Range` would give parts of another
     /// representation.
     fn is_of(&self, answer: &HeaderMap) -> bool {
-        let only = |name, validator: &HeaderValue| {
-            let mut values = answer.get_all(name).iter();
-            values.next() == Some(validator) && values.next().is_none()
-        };
         match self {
-            Self::Tag(tag) => only(header::ETAG, tag),
-            Self::Date(date) => only(header::LAST_MODIFIED, date) && !answer.contains_key(header::ETAG),
+            Self::Tag(tag) => is_only(answer, header::ETAG, tag),
+            Self::Date(date) => {
+                is_only(answer, header::LAST_MODIFIED, date) && !answer.contains_key(header::ETAG)
+            }
+            Self::DatedTag { tag, date } => {
+                is_only(answer, header::ETAG, tag) && is_only(answer, header::LAST_MODIFIED, date)
+            }
+        }
+    }
+
+    /// Whether an answer has other validators that are as strong.
+    fn is_gone_from(&self, answer: &HeaderMap) -> bool {
+        let is_as_strong = |other: &Self| mem::discriminant(self) == mem::discriminant(other);
+        Self::of(answer).is_some_and(|other| is_as_strong(&other) && *self != other)
+    }
+
+    /// Whether a 206 has no more fields than RFC 9110 §15.3.7 wants in the answer to `If-Range`. A service that leaves out
+    /// the others has heeded `If-Range`.
+    fn is_heeded_by(&self, stored: &HeaderMap, answer: &HeaderMap) -> bool {
+        let has = |name: &HeaderName| answer.contains_key(name);
+        let is_kept = |name: &HeaderName| has(name) || !stored.contains_key(name);
+        let is_minimal = !LEFT_OUT.iter().any(has);
+        match self {
+            Self::Tag(tag) => is_minimal && is_only(answer, header::ETAG, tag),
+            // Nothing in the answer names the representation, so all else must be by the letter.
+            Self::Date(_) => {
+                is_minimal && !has(&header::ETAG) && has(&header::DATE) && REQUIRED.iter().all(is_kept)
+            }
+            Self::DatedTag { .. } => false,
         }
     }
 }
+
+/// Whether the field has this value alone.
+fn is_only(headers: &HeaderMap, name: HeaderName, value: &HeaderValue) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.next() == Some(value) && values.next().is_none()
+}
+
+/// The fields of a representation that a 206 to `If-Range` leaves out (RFC 9110 §15.3.7).
+const LEFT_OUT: [HeaderName; 4] =
+    [header::CONTENT_ENCODING, header::CONTENT_LANGUAGE, header::CONTENT_TYPE, header::LAST_MODIFIED];
+
+/// The fields that a 206 has if the 200 has them, beside `Date` and `ETag` (RFC 9110 §15.3.7).
+const REQUIRED: [HeaderName; 4] =
+    [header::CACHE_CONTROL, header::CONTENT_LOCATION, header::EXPIRES, header::VARY];
 
 /// Whether two answers have the same `Last-Modified`, or one of them has none. Some servers keep the strong tag of a file
 /// that was replaced.
@@ -148,33 +205,43 @@ fn insert_range(text: String, request: &mut HeaderMap) {
     }
 }
 
+/// How the cache asks for a further part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// For the bound representation alone.
+    Bound,
+    /// By a range alone, as a client would. Some services answer the other question badly.
+    Plain,
+}
+
 /// The meaning of an answer to a request for a further part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Further {
-    /// The answer belongs to another representation.
+    /// The representation is gone, or is another one by now.
     Another,
-    /// An error, or another answer that says nothing about the representation.
+    /// An error that is soon over.
     Nothing,
     Part(Part),
+    /// The answer shows neither that the representation is the same, nor that it is another one.
+    Unproved,
     /// The inner service gives no parts, or none that can be used.
     Whole,
 }
 
-/// Judges the answer to a request for `asked`, a range of the representation that is stored with these fields and bound
-/// by `binding`. `complete` is the length of the representation, if known.
+/// Judges the answer to the `question` for `asked`, a range of the representation that is stored with these fields and
+/// bound by `binding`. `complete` is the length of the representation, if known.
 pub(crate) fn further(
-    stored: &HeaderMap,
-    binding: &Binding,
-    complete: Option<u64>,
-    asked: ByteRange,
+    (stored, binding, complete): (&HeaderMap, &Binding, Option<u64>),
+    (question, asked): (Question, ByteRange),
     status: StatusCode,
     answer: &HeaderMap,
 ) -> Further {
     let is_same = || is_bound(stored, binding, answer);
+    let is_heeded = || question == Question::Bound && binding.is_heeded_by(stored, answer);
+    let is_other = || binding.is_gone_from(answer) || !agree_on_the_date(stored, answer);
     match status {
-        StatusCode::PARTIAL_CONTENT => match Part::of(answer) {
-            _ if !is_same() => Further::Another,
-            Some(part) if complete.is_some_and(|complete| part.complete != complete) => Further::Another,
+        StatusCode::PARTIAL_CONTENT if is_same() || is_heeded() => match Part::of(answer) {
+            Some(part) if complete.is_some_and(|complete| part.complete != complete) => Further::Unproved,
             // §15.3.7: fewer bytes than were asked for are allowed, others are not.
             Some(part) if part.range.start == asked.start && part.range.end <= asked.end => {
                 Further::Part(part)
@@ -182,13 +249,26 @@ pub(crate) fn further(
             Some(_) | None => Further::Whole,
         },
         StatusCode::OK if is_same() => Further::Whole,
-        StatusCode::OK
-        | StatusCode::NOT_FOUND
-        | StatusCode::GONE
-        | StatusCode::PRECONDITION_FAILED
-        | StatusCode::RANGE_NOT_SATISFIABLE => Further::Another,
-        _ => Further::Nothing,
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT if is_other() => Further::Another,
+        StatusCode::NOT_FOUND | StatusCode::GONE => Further::Another,
+        StatusCode::RANGE_NOT_SATISFIABLE => match (complete_of_unsatisfied(answer), complete) {
+            (Some(said), Some(complete)) if said != complete => Further::Another,
+            _ => Further::Unproved,
+        },
+        status if is_passing(status) => Further::Nothing,
+        _ => Further::Unproved,
     }
+}
+
+/// Whether the status tells of a trouble that is soon over, and not of ranges.
+pub(crate) fn is_passing(status: StatusCode) -> bool {
+    let statuses = [
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    statuses.contains(&status)
 }
 
 /// Whether a 200 or a 206 is, or is a part of, the representation that is stored with these fields, is bound by
@@ -287,11 +367,25 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_bound_by_a_strong_validator_alone() {
+    fn parts_are_bound_by_a_strong_validator() {
         let value = HeaderValue::from_static;
         for (lines, expected) in [
             (&[("etag", "\"v1\"")][..], Some(Binding::Tag(value("\"v1\"")))),
-            (&[("etag", "W/\"v1\""), ("last-modified", MODIFIED), ("date", LATER)], None),
+            (
+                &[("etag", "W/\"v1\""), ("last-modified", MODIFIED), ("date", LATER)],
+                Some(Binding::DatedTag { tag: value("W/\"v1\""), date: value(MODIFIED) }),
+            ),
+            (&[("etag", "W/\"v1\""), ("last-modified", MODIFIED), ("date", MODIFIED)], None),
+            (&[("etag", "W/\"v1\""), ("date", LATER)], None),
+            (
+                &[
+                    ("etag", "W/\"v1\""),
+                    ("last-modified", MODIFIED),
+                    ("date", LATER),
+                    ("content-encoding", "gzip"),
+                ],
+                None,
+            ),
             (&[("etag", "v1"), ("last-modified", MODIFIED), ("date", LATER)], None),
             (&[("last-modified", MODIFIED), ("date", LATER)], Some(Binding::Date(value(MODIFIED)))),
             (&[("last-modified", MODIFIED), ("date", MODIFIED)], None),
@@ -305,7 +399,7 @@ mod tests {
     #[test]
     fn a_request_for_a_part_names_its_range_and_its_validator() {
         let mut request = headers(&[("range", "bytes=7-")]);
-        Binding::Tag(HeaderValue::from_static("\"v1\"")).ask(range(10, 20), &mut request);
+        Binding::Tag(HeaderValue::from_static("\"v1\"")).ask(Question::Bound, range(10, 20), &mut request);
         assert_eq!(request, headers(&[("range", "bytes=10-19"), ("if-range", "\"v1\"")]));
         ask(range(10, u64::MAX), &mut request);
         assert_eq!(request, headers(&[("range", "bytes=10-"), ("if-range", "\"v1\"")]));
@@ -337,10 +431,10 @@ mod tests {
                 "another length",
                 206,
                 headers(&[("content-range", "bytes 10-19/101"), good[1]]),
-                Further::Another,
+                Further::Unproved,
             ),
             ("another tag", 206, headers(&[good[0], ("etag", "\"v2\"")]), Further::Another),
-            ("no tag", 206, headers(&[good[0]]), Further::Another),
+            ("no tag", 206, headers(&[good[0]]), Further::Unproved),
             ("the date of the whole", 206, with(&[("last-modified", MODIFIED)]), part),
             ("another date", 206, with(&[("last-modified", LATER)]), Further::Another),
             (
@@ -349,21 +443,95 @@ mod tests {
                 headers(&[good[1], ("last-modified", LATER)]),
                 Further::Another,
             ),
-            ("two tags", 206, with(&[("etag", "\"v2\"")]), Further::Another),
-            ("another coding", 206, with(&[("content-encoding", "gzip")]), Further::Another),
+            ("two tags", 206, with(&[("etag", "\"v2\"")]), Further::Unproved),
+            ("another coding", 206, with(&[("content-encoding", "gzip")]), Further::Unproved),
             ("no length", 206, headers(&[("content-range", "bytes 10-19/*"), good[1]]), Further::Whole),
             ("the same whole", 200, headers(&[good[1]]), Further::Whole),
             ("another whole", 200, headers(&[("etag", "\"v2\"")]), Further::Another),
             ("gone", 404, headers(&[]), Further::Another),
             ("shorter by now", 416, headers(&[("content-range", "bytes */5")]), Further::Another),
-            ("the condition failed", 412, headers(&[]), Further::Another),
-            ("an error", 503, with(&[]), Further::Nothing),
-            ("a redirection", 302, headers(&[]), Further::Nothing),
+            ("as long as before", 416, headers(&[("content-range", "bytes */100")]), Further::Unproved),
+            ("how long is not said", 416, headers(&[]), Further::Unproved),
+            ("the condition failed", 412, headers(&[]), Further::Unproved),
+            ("an error that is soon over", 503, with(&[]), Further::Nothing),
+            ("an error", 500, with(&[]), Further::Unproved),
+            ("a redirection", 302, headers(&[]), Further::Unproved),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let binding = Binding::of(&stored).unwrap();
-            let judged = further(&stored, &binding, Some(100), range(10, 20), status, &answer);
+            let asked = (Question::Bound, range(10, 20));
+            let judged = further((&stored, &binding, Some(100)), asked, status, &answer);
             assert_eq!(judged, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_weak_tag_binds_a_part_together_with_a_date_and_by_no_if_range() {
+        let stored = headers(&[("etag", "W/\"v1\""), ("last-modified", MODIFIED), ("date", LATER)]);
+        let binding = Binding::of(&stored).unwrap();
+        let mut request = HeaderMap::new();
+        binding.ask(Question::Bound, range(10, 20), &mut request);
+        assert_eq!(request, headers(&[("range", "bytes=10-19"), ("if-unmodified-since", MODIFIED)]));
+        for (lines, expected) in [
+            (&[("etag", "W/\"v1\""), ("last-modified", MODIFIED)][..], true),
+            (&[("etag", "W/\"v1\"")], false),
+            (&[("etag", "\"v1\""), ("last-modified", MODIFIED)], false),
+            (&[("etag", "W/\"v2\""), ("last-modified", MODIFIED)], false),
+            (&[("etag", "W/\"v1\""), ("last-modified", LATER)], false),
+            (&[("last-modified", MODIFIED)], false),
+        ] {
+            let answer = headers(&[&[("content-range", "bytes 10-19/100")], lines].concat());
+            let asked = (Question::Bound, range(10, 20));
+            let judged = further((&stored, &binding, None), asked, StatusCode::PARTIAL_CONTENT, &answer);
+            assert_eq!(matches!(judged, Further::Part(_)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_with_no_more_fields_than_if_range_wants_is_bound_by_the_question() {
+        let tagged = [
+            ("etag", "\"v1\""),
+            ("content-type", "video/mp4"),
+            ("content-encoding", "br"),
+            ("last-modified", MODIFIED),
+        ];
+        let dated = [
+            ("last-modified", MODIFIED),
+            ("date", LATER),
+            ("content-type", "video/mp4"),
+            ("cache-control", "max-age=60"),
+        ];
+        for (why, stored, lines, expected) in [
+            ("the tag alone", &tagged[..], &[("etag", "\"v1\"")][..], true),
+            ("another tag", &tagged, &[("etag", "\"v2\"")], false),
+            ("no tag", &tagged, &[("date", LATER)], false),
+            ("not the coding", &tagged, &[("etag", "\"v1\""), ("content-type", "video/mp4")], false),
+            ("all that is required", &dated, &[("date", LATER), ("cache-control", "max-age=60")], true),
+            ("not all that is required", &dated, &[("date", LATER)], false),
+            ("no date of its own", &dated, &[("cache-control", "max-age=60")], false),
+            (
+                "more than is required",
+                &dated,
+                &[("date", LATER), ("cache-control", "max-age=60"), ("content-type", "video/mp4")],
+                false,
+            ),
+            (
+                "a tag by now",
+                &dated,
+                &[("date", LATER), ("cache-control", "max-age=60"), ("etag", "\"v2\"")],
+                false,
+            ),
+        ] {
+            let (stored, part) = (headers(stored), [("content-range", "bytes 10-19/100")]);
+            let (binding, answer) = (Binding::of(&stored).unwrap(), headers(&[&part, lines].concat()));
+            let is_part = |question| {
+                let asked = (question, range(10, 20));
+                let stored = (&stored, &binding, Some(100));
+                matches!(further(stored, asked, StatusCode::PARTIAL_CONTENT, &answer), Further::Part(_))
+            };
+            assert_eq!(is_part(Question::Bound), expected, "{why}");
+            assert!(!is_part(Question::Plain), "{why}");
+            assert!(!is_of_the_same(&stored, &binding, 100, StatusCode::PARTIAL_CONTENT, &answer), "{why}");
         }
     }
 
@@ -374,7 +542,8 @@ mod tests {
         let judge = |lines: &[(&'static str, &'static str)]| {
             let answer = headers(&[&[("content-range", "bytes 0-9/100")], lines].concat());
             let is_part = |further| matches!(further, Further::Part(_));
-            is_part(further(&stored, &binding, None, range(0, 10), StatusCode::PARTIAL_CONTENT, &answer))
+            let asked = (Question::Bound, range(0, 10));
+            is_part(further((&stored, &binding, None), asked, StatusCode::PARTIAL_CONTENT, &answer))
         };
         assert!(judge(&[("last-modified", MODIFIED)]));
         assert!(!judge(&[("last-modified", LATER)]));

@@ -35,6 +35,7 @@ mod many;
 mod matrix;
 mod nodes;
 mod progressive;
+mod questions;
 mod ranges;
 mod readiness;
 mod reloading;

@@ -21,8 +21,9 @@ async fn a_changed_object_ends_bodies_that_began_and_is_fetched_anew() {
         assert!(one.ready() == truth().slice(..1000));
         assert!(two.ready() == truth().slice(..1000));
         rig.inner.answer(PATH, second);
-        for body in [one, two] {
-            let answer = body.rest().await;
+        // One call more finds the change out for both.
+        let bodies = tokio::join!(one.rest(), two.rest());
+        for answer in [bodies.0, bodies.1] {
             assert!(answer.error.as_ref().is_some_and(Error::is_changed), "{:?}", answer.error);
             assert!(answer.bytes == truth().slice(..1000), "nothing is mixed");
         }
@@ -46,21 +47,27 @@ async fn a_request_that_has_not_begun_starts_over_with_the_changed_object() {
 }
 
 #[tokio::test]
-async fn a_slice_other_than_the_requested_one_ends_the_body_and_the_next_client_gets_the_truth() {
-    for (why, second) in [
-        ("another total", parted().says_range("bytes 1000-1999/9501")),
-        ("another coding", parted().part_header("content-encoding", "gzip")),
-        ("no validator", parted().part_without("etag")),
-        ("a weak one", parted().part_header("etag", "W/\"v1\"")),
-        ("gone", Script::absent()),
+async fn a_slice_other_than_the_requested_one_is_never_stitched_on_and_the_next_client_gets_the_truth() {
+    for (why, second, is_over) in [
+        ("another total", parted().says_range("bytes 1000-1999/9501"), false),
+        ("another coding", parted().part_header("content-encoding", "gzip"), false),
+        ("no validator", parted().part_without("etag"), false),
+        ("a weak one", parted().part_header("etag", "W/\"v1\""), false),
+        ("another one", parted().part_header("etag", "\"v2\""), true),
+        ("gone", Script::absent(), true),
     ] {
         let rig = small(parted(), 1);
         let mut reading = rig.get(PATH).reading().await;
         assert!(reading.ready() == truth().slice(..1000));
         rig.inner.answer_each(PATH, [second, parted()]);
         let answer = reading.rest().await;
-        assert!(answer.error.is_some(), "{why}");
-        assert!(answer.bytes == truth().slice(..1000), "{why}");
+        if is_over {
+            assert!(answer.error.is_some(), "{why}");
+            assert!(answer.bytes == truth().slice(..1000), "{why}");
+        } else {
+            // The range alone brings a part that belongs to the first one.
+            answer.whole(&truth());
+        }
         rig.get(PATH).send().await.whole(&truth());
         assert!(rig.inner.calls().len() < 15, "{why}: {:?}", asked(&rig));
     }

@@ -2,7 +2,11 @@
 //!
 //! RFC 9110 §14.2 (`Range`), §13.1.5 (`If-Range`); RFC 9111 §3.4.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, request};
@@ -23,14 +27,14 @@ use crate::{
         state::{
             records::Stretch,
             run::End,
-            supply::{Barred, Running},
+            supply::{Barred, Running, Supply},
         },
     },
     error::BoxError,
     format::{key::Slot, layout::Layout, manifest::Manifest},
     semantics::{
         cache_status::Refusal,
-        partial::{Further, Part, further},
+        partial::{Further, Part, Question, further},
         range::ByteRange,
         storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
@@ -68,7 +72,10 @@ impl Slice {
             end => end,
         };
         match end {
-            End::Changed => self.running.supply.bar(Barred::Changed),
+            End::Changed => {
+                engine.remember_change(&Slot::primary(&supply.manifest.key), &asked, headers);
+                self.running.supply.bar(Barred::Changed);
+            }
             End::NoParts => {
                 // The next fill of this key asks for the whole.
                 if !is_of_a_client {
@@ -92,7 +99,10 @@ impl Slice {
         let mut missing = self.missing(engine).await;
         let mut failures = 0;
         while !missing.is_empty() {
-            match self.part(engine, inner, &asked, &missing).await {
+            // The last try is another question, which may not meet the same trouble.
+            let is_last_try = failures > 0 && failures == config.resumes;
+            let question = if is_last_try { Question::Plain } else { Question::Bound };
+            match self.part(engine, inner, &asked, (question, &missing)).await {
                 Ok(next) if next > missing.start => missing.start = next,
                 // The answer had fewer bytes than a piece. Such an answer would be asked for without end.
                 Ok(_) => return End::NoParts,
@@ -142,7 +152,7 @@ impl Slice {
         engine: &Arc<Engine>,
         inner: &mut Inner<S>,
         asked: &request::Parts,
-        missing: &Range<u64>,
+        (question, missing): (Question, &Range<u64>),
     ) -> Result<u64, End>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
@@ -150,29 +160,22 @@ impl Slice {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let supply = &self.running.supply;
-        let layout = supply.layout();
-        let binding = supply.binding.as_ref().ok_or(End::NoParts)?;
-        let (stored, limit) = (&supply.manifest.headers, engine.config.idle_limit);
         let range = ByteRange { start: missing.start, end: missing.end };
-        let mut asked = asked.clone();
-        binding.ask(range, &mut asked.headers);
-        engine.mark(&mut asked.extensions);
-        let calling = timeout(limit, inner.call(Request::from_parts(asked.clone(), A::default())));
-        let Ok(Ok(answer)) = calling.await else {
-            return Err(End::Failed);
+        let Supply { manifest, asks_plainly, .. } = &*self.running.supply;
+        let (part, body) = if asks_plainly.load(Ordering::Relaxed) {
+            self.ask(engine, inner, asked, (Question::Plain, range)).await?
+        } else {
+            match self.ask(engine, inner, asked, (question, range)).await {
+                // The inner service has given parts of this response to questions without a validator.
+                Err(End::NoParts) if manifest.sparse && question == Question::Bound => {
+                    let answered = self.ask(engine, inner, asked, (Question::Plain, range)).await?;
+                    asks_plainly.store(true, Ordering::Relaxed);
+                    answered
+                }
+                answered => answered?,
+            }
         };
-        let (answer, body) = answer.into_parts();
-        let part = match further(stored, binding, supply.length(), range, answer.status, &answer.headers) {
-            Further::Part(part) => part,
-            Further::Another => return Err(End::Changed),
-            Further::Whole => return Err(End::NoParts),
-            Further::Nothing => return Err(End::Failed),
-        };
-        // As long as the stored response is fresh, other requests would begin slices that none of them could finish.
-        if !may_go_on(&asked.headers, &answer.headers, &engine.config.policy) {
-            return Err(End::Changed);
-        }
+        let layout = self.running.supply.layout();
         self.running.mark_called();
         let bytes = missing.start..whole_pieces(part, layout);
         // A run that follows its readers is no farther ahead of them than the read-ahead.
@@ -194,6 +197,44 @@ impl Slice {
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
             Poured::Deserted => Err(End::Stopped),
             Poured::Stopped(_, in_hand) => Err(End::Unstored(Stretch { start: pour.at(), bytes: in_hand })),
+        }
+    }
+
+    /// Asks for these bytes once. Returns the part that came of them.
+    async fn ask<S, A, B>(
+        &self,
+        engine: &Arc<Engine>,
+        inner: &mut Inner<S>,
+        asked: &request::Parts,
+        (question, range): (Question, ByteRange),
+    ) -> Result<(Part, B), End>
+    where
+        S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
+        A: Default + Send + 'static,
+    {
+        let supply = &self.running.supply;
+        let binding = supply.binding.as_ref().ok_or(End::NoParts)?;
+        let mut asked = asked.clone();
+        binding.ask(question, range, &mut asked.headers);
+        engine.mark(&mut asked.extensions);
+        let calling = inner.call(Request::from_parts(asked.clone(), A::default()));
+        let Ok(Ok(answer)) = timeout(engine.config.idle_limit, calling).await else {
+            return Err(End::Failed);
+        };
+        let (answer, body) = answer.into_parts();
+        let stored = (&supply.manifest.headers, binding, supply.length());
+        let is_last = question == Question::Plain || !supply.manifest.sparse;
+        match further(stored, (question, range), answer.status, &answer.headers) {
+            Further::Part(part) if may_go_on(&asked.headers, &answer.headers, &engine.config.policy) => {
+                Ok((part, body))
+            }
+            // As long as the stored response is fresh, other requests would begin slices that none of them could finish.
+            Further::Part(_) if is_last => Err(End::Changed),
+            Further::Another => Err(End::Changed),
+            // The answer to one client says nothing about other clients.
+            Further::Unproved if is_last && is_of_a_client(&asked.headers) => Err(End::Failed),
+            Further::Part(_) | Further::Whole | Further::Unproved => Err(End::NoParts),
+            Further::Nothing => Err(End::Failed),
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::{
         cache_status::Refusal,
         fields::{only, stored_fields},
         freshness::Exchange,
-        partial::{Binding, Part, Window, complete_of_unsatisfied, of_the_whole},
+        partial::{Binding, Part, Window, complete_of_unsatisfied, is_passing, of_the_whole},
         range::ByteRange,
         storable::storable,
     },
@@ -101,6 +101,8 @@ impl FillTask {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(asked)) => {
                 if matches!(asked, Window::Last(_)) {
                     self.remember_partless(response.headers());
+                } else if self.is_adaptive() {
+                    self.engine.remember_unbound(&self.target.primary, &self.asked, response.headers());
                 }
                 Judged::Unsatisfied
             }
@@ -296,17 +298,6 @@ fn is_beyond(asked: Window, headers: &HeaderMap) -> bool {
         Window::Bytes(range) => complete <= range.start,
         Window::Last(_) => complete == 0,
     }
-}
-
-/// Whether the status tells of a trouble that is soon over, and not of ranges.
-fn is_passing(status: StatusCode) -> bool {
-    let statuses = [
-        StatusCode::TOO_MANY_REQUESTS,
-        StatusCode::BAD_GATEWAY,
-        StatusCode::SERVICE_UNAVAILABLE,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
-    statuses.contains(&status)
 }
 
 /// An answer that is the first part of a stored response.

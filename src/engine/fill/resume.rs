@@ -17,7 +17,7 @@ use crate::{
     error::BoxError,
     futures::{Raced, race},
     semantics::{
-        partial::{Binding, Further, further},
+        partial::{Binding, Further, Question, further},
         range::ByteRange,
         storable::may_go_on,
     },
@@ -60,11 +60,12 @@ impl FillTask {
         if range.start >= of.length.unwrap_or(u64::MAX).min(range.end) {
             return false;
         }
+        let mut question = Question::Bound;
         while *of.failures < config.resumes {
             sleep(pause(config.resume_pause, *of.failures)).await;
             *of.failures += 1;
             let mut asked = self.asked.clone();
-            binding.ask(range, &mut asked.headers);
+            binding.ask(question, range, &mut asked.headers);
             let calling = timeout(config.idle_limit, inner.call(Request::from_parts(asked, A::default())));
             let answer = match race(self.share.yielded(), calling).await {
                 Raced::First(()) => return false,
@@ -72,7 +73,8 @@ impl FillTask {
                 Raced::Second(_) => continue,
             };
             let (answer, body) = answer.into_parts();
-            match further(of.headers, binding, of.length, range, answer.status, &answer.headers) {
+            let stored = (of.headers, binding, of.length);
+            match further(stored, (question, range), answer.status, &answer.headers) {
                 // RFC 9111 §3: the first answer may be shared, and this one may not.
                 Further::Part(_) if !may_go_on(&self.asked.headers, &answer.headers, &config.policy) => {
                     return false;
@@ -82,7 +84,10 @@ impl FillTask {
                     return true;
                 }
                 Further::Nothing => {}
-                Further::Another | Further::Whole => return false,
+                Further::Unproved | Further::Whole if question == Question::Bound => {
+                    question = Question::Plain;
+                }
+                Further::Another | Further::Unproved | Further::Whole => return false,
             }
         }
         false

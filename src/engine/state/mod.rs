@@ -49,6 +49,8 @@ pub(crate) struct Engine {
     habits: Habits,
     /// The keys for which the inner service gives parts that nothing binds to each other.
     unbound: Uncacheable,
+    /// The keys whose representation was another one when a further part was asked for.
+    changed: Uncacheable,
 }
 
 impl Engine {
@@ -68,6 +70,7 @@ impl Engine {
             partless: Uncacheable::new(PARTLESS_TTL),
             habits: Habits::default(),
             unbound: Uncacheable::new(PARTLESS_TTL),
+            changed: Uncacheable::new(PARTLESS_TTL),
             config,
         }
     }
@@ -97,6 +100,17 @@ impl Engine {
         let selecting = Vary::of(response).names();
         self.partless.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
         self.habits.note(request, false, now);
+    }
+
+    /// Remembers that the representation was another one when a further part was asked for. If that happens again soon, the
+    /// inner service gives another tag at each call, and later requests ask for the whole.
+    pub(crate) fn remember_change(&self, primary: &Slot, request: &request::Parts, response: &HeaderMap) {
+        let now = self.config.clock.now();
+        if self.changed.recall(primary, &request.headers, now).is_some() {
+            return self.remember_partless(primary, request, response);
+        }
+        let selecting = Vary::of(response).names();
+        self.changed.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
     }
 
     /// Remembers that no validator binds the parts that the inner service gives of this response.

@@ -91,6 +91,8 @@ pub(crate) struct Supply {
     pub(crate) gives_parts: AtomicBool,
     /// Whether the running fill brings a 206 that is all of the body.
     pub(crate) came_as_a_part: AtomicBool,
+    /// Whether the inner service has given a part to a request for a range alone, and none to one with a validator.
+    pub(crate) asks_plainly: AtomicBool,
     /// Whether a chunk that the fill had stored was lost. The chunk cannot be fetched again before the fill has
     /// ended.
     pub(crate) holed: AtomicBool,
@@ -142,19 +144,15 @@ pub(crate) enum Begun {
 impl Supply {
     fn new(supplies: &Arc<Supplies>, manifest: Manifest, length: Option<u64>, withheld: HeaderMap) -> Self {
         let binding = manifest.binding();
-        let known = OnceLock::new();
-        if let Some(length) = length {
-            // The cell is new, so this cannot fail.
-            let _ = known.set(length);
-        }
         Self {
             supplies: Arc::clone(supplies),
             manifest,
             binding,
-            length: known,
+            length: length.map_or_else(OnceLock::new, OnceLock::from),
             filled: AtomicBool::new(false),
             gives_parts: AtomicBool::new(false),
             came_as_a_part: AtomicBool::new(false),
+            asks_plainly: AtomicBool::new(false),
             holed: AtomicBool::new(false),
             withheld,
             poured: watch::Sender::new(0),
@@ -287,9 +285,9 @@ impl Supply {
         let number = state.numbers;
         let (next, called) = (bytes.start, kind != Kind::Slice);
         let progress = watch::Sender::new(Progress { next, whole: next, called, end: None });
-        let reached = watch::Sender::new(next);
-        let (shared, began) = ((progress.clone(), reached.clone()), moment());
-        state.runs.push(Run { number, bytes, kind, progress: shared.0, reached: shared.1, began });
+        let (reached, began) = (watch::Sender::new(next), moment());
+        let (shown, heard) = (progress.clone(), reached.clone());
+        state.runs.push(Run { number, bytes, kind, progress: shown, reached: heard, began });
         let follows =
             self.supplies.follow && (kind != Kind::Fill || self.gives_parts.load(Ordering::Relaxed));
         Running { supply: Arc::clone(self), number, progress, reached, start: next, follows }

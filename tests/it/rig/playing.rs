@@ -22,7 +22,10 @@ use super::{
 };
 
 impl Script {
-    pub(super) async fn perform(self, request: request::Parts) -> Result<Response<ScriptBody>, Refused> {
+    pub(super) async fn perform(mut self, request: request::Parts) -> Result<Response<ScriptBody>, Refused> {
+        if let Some(at) = self.instead.iter().position(|(name, _)| request.headers.contains_key(name)) {
+            return Box::pin(self.instead.swap_remove(at).1.perform(request)).await;
+        }
         if let Some(gate) = &self.gate {
             gate.opened().await;
         }

@@ -26,6 +26,8 @@ pub(crate) struct Script {
     pub(super) honours_conditions: bool,
     pub(super) parts: Parts,
     pub(super) breaks: Vec<Break>,
+    /// The answers to requests with these fields. The first field that a request has decides.
+    pub(super) instead: Vec<(HeaderName, Script)>,
 }
 
 /// A moment of a body.
@@ -112,6 +114,7 @@ impl Script {
             honours_conditions: false,
             parts: Parts::default(),
             breaks: Vec::new(),
+            instead: Vec::new(),
         }
     }
 
@@ -268,6 +271,12 @@ impl Script {
     /// Leaves this field out of parts.
     pub(crate) fn part_without(mut self, name: &str) -> Self {
         self.parts.fields.push((name.parse().unwrap(), None));
+        self
+    }
+
+    /// Answers requests that have this field by the other script.
+    pub(crate) fn instead(mut self, of: HeaderName, other: Self) -> Self {
+        self.instead.push((of, other));
         self
     }
 
