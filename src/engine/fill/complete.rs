@@ -78,7 +78,8 @@ impl FillTask {
         if let Err(refusal) = self.commit(&draft, permit).await {
             return Completed::Unstored(refusal);
         }
-        let (generation, status) = (layout.generation, StatusCode::PARTIAL_CONTENT);
+        let was_asked = demand.has_fetched() || demand.has_collapsed();
+        let (generation, status) = (layout.generation, was_asked.then_some(StatusCode::PARTIAL_CONTENT));
         Completed::Stored(Stored { generation, status, withheld: HeaderMap::new() })
     }
 }

@@ -51,8 +51,9 @@ pub(super) type Answering<B, E> = Pin<Box<dyn Future<Output = Result<Response<B>
 /// A response that a fill has put into the store, or found to be still good there.
 pub(crate) struct Stored {
     pub(crate) generation: Generation,
-    /// The status of the inner answer: 304 (Not Modified) if the stored response is still good.
-    pub(crate) status: StatusCode,
+    /// The status of the inner answer: 304 (Not Modified) if the stored response is still good. `None` if all of the response
+    /// was in the store, and the inner service was not asked.
+    pub(crate) status: Option<StatusCode>,
     /// Fields for the client that asked, never stored (RFC 9111 §5.2.2.4, §5.2.2.7).
     pub(crate) withheld: HeaderMap,
 }

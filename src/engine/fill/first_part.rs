@@ -195,7 +195,7 @@ impl FillTask {
         permit.land(Landing::Stored(generation));
         tokio::spawn(pour_on(pour, running));
         let withheld = only(&parts.headers, &self.withheld(&fields));
-        Delivery::Stored(Stored { generation, status: parts.status, withheld })
+        Delivery::Stored(Stored { generation, status: Some(parts.status), withheld })
     }
 
     /// Opens a supply for the response, and promises the room for its first part.

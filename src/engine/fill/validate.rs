@@ -270,7 +270,7 @@ impl FillTask {
                 }
                 Freshened::Stored(Stored {
                     generation: layout.generation,
-                    status: came,
+                    status: Some(came),
                     withheld: only(answer, &withheld),
                 })
             }

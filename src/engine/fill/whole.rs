@@ -281,7 +281,7 @@ where
             return self.salvage(refusal, Bytes::new(), waited).await;
         }
         self.permit.land(Landing::Stored(generation));
-        let status = self.fill.came(self.parts.status);
+        let status = Some(self.fill.came(self.parts.status));
         Delivery::Stored(Stored { generation, status, withheld: self.withheld })
     }
 

@@ -81,8 +81,13 @@ impl Miss {
     async fn take<B, E>(&mut self, delivery: Delivery<B, E>) -> Result<Next<Response<ResponseBody<B>>>, E> {
         Ok(match delivery {
             Delivery::Stored(stored) => {
-                self.outcome.stored = stored.status != StatusCode::NOT_MODIFIED;
-                self.outcome.forwarded_status = Some(stored.status);
+                match stored.status {
+                    None => self.outcome = Outcome::default(),
+                    status => {
+                        self.outcome.stored = status != Some(StatusCode::NOT_MODIFIED);
+                        self.outcome.forwarded_status = status;
+                    }
+                }
                 Next::LookFor(Accepted::Own(stored.generation), stored.withheld)
             }
             Delivery::Elsewhere(landing) => self.landed_elsewhere(landing),
