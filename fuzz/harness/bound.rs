@@ -162,7 +162,13 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
     if repeats_a_question(world, call) {
         return true;
     }
-    if !is_further(headers) {
+    let before = || {
+        let before = world.calls.iter().take(call.serial);
+        before.filter(|before| Target::of(&before.request) == Target::of(&call.request))
+    };
+    let is_asked_for = |before: &Call| before.binding().is_some_and(|binding| binding.is_asked_for(headers));
+    // Without such an answer before, `If-Range` is the client's, and the bytes are the first ones.
+    if !before().any(is_asked_for) {
         let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
         let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
         if settings.modes.fill == Fill::auto() {
@@ -173,10 +179,6 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
     }
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
-    let before = || {
-        let before = world.calls.iter().take(call.serial);
-        before.filter(|before| Target::of(&before.request) == Target::of(&call.request))
-    };
     let is_aligned = |total: u64| {
         let end = last.map(|last| last.saturating_add(1));
         first % size == 0 && end.is_some_and(|end| end <= total && (end % size == 0 || end == total))
@@ -187,8 +189,7 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         let start = part.as_ref().map_or(0, |(place, _)| place.start);
         (before.is_broken() || part.is_some()) && start.checked_add(length(&before.sent)) == Some(first)
     };
-    let mut bound =
-        before().filter(|before| before.binding().is_some_and(|binding| binding.is_asked_for(headers)));
+    let mut bound = before().filter(|before| is_asked_for(before));
     of_one && bound.any(|bound| is_aligned(bound.total()) || before().any(died_there))
 }
 

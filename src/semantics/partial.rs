@@ -248,7 +248,15 @@ pub(crate) fn further(
             }
             Some(_) | None => Further::Whole,
         },
-        StatusCode::OK if is_same() => Further::Whole,
+        StatusCode::OK if is_same() => match declared_length(answer) {
+            // Some servers answer a range of everything by the whole.
+            DeclaredLength::Bytes(length)
+                if asked.start == 0 && asked.end >= length && complete == Some(length) =>
+            {
+                Further::Part(Part { range: ByteRange { start: 0, end: length }, complete: length })
+            }
+            _ => Further::Whole,
+        },
         StatusCode::OK | StatusCode::PARTIAL_CONTENT if is_other() => Further::Another,
         StatusCode::NOT_FOUND | StatusCode::GONE => Further::Another,
         StatusCode::RANGE_NOT_SATISFIABLE => match (complete_of_unsatisfied(answer), complete) {
@@ -463,6 +471,22 @@ mod tests {
             let judged = further((&stored, &binding, Some(100)), asked, status, &answer);
             assert_eq!(judged, expected, "{why}");
         }
+    }
+
+    #[test]
+    fn the_whole_is_the_part_that_is_all_of_it() {
+        let stored = headers(&[("etag", "\"v1\"")]);
+        let binding = Binding::of(&stored).unwrap();
+        let judge = |asked, tag: &'static str, length: &'static str| {
+            let answer = headers(&[("etag", tag), ("content-length", length)]);
+            further((&stored, &binding, Some(100)), (Question::Bound, asked), StatusCode::OK, &answer)
+        };
+        let all = Part { range: range(0, 100), complete: 100 };
+        assert_eq!(judge(range(0, 100), "\"v1\"", "100"), Further::Part(all));
+        assert_eq!(judge(range(0, 99), "\"v1\"", "100"), Further::Whole);
+        assert_eq!(judge(range(1, 100), "\"v1\"", "100"), Further::Whole);
+        assert_eq!(judge(range(0, 100), "\"v1\"", "99"), Further::Whole);
+        assert_eq!(judge(range(0, 100), "\"v2\"", "100"), Further::Another);
     }
 
     #[test]

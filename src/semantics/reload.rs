@@ -19,7 +19,9 @@ pub(crate) fn say_max_age(request: &mut HeaderMap) {
     }
     // `no-cache` beats these, and `max-age=0` must not be weaker.
     let weaker = ["no-cache", "max-age", "max-stale", "stale-if-error"];
-    let mut directives = others(request, &header::CACHE_CONTROL, &weaker);
+    let Some(mut directives) = others(request, &header::CACHE_CONTROL, &weaker) else {
+        return;
+    };
     directives.push("max-age=0".to_owned());
     // §5.4 defines no other member, and no other use.
     request.remove(header::PRAGMA);
@@ -29,9 +31,14 @@ pub(crate) fn say_max_age(request: &mut HeaderMap) {
     }
 }
 
-/// The members of a list, without those of these names.
-fn others(request: &HeaderMap, field: &HeaderName, names: &[&str]) -> Vec<String> {
-    let lines = request.get_all(field).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+/// The members of a list, without those of these names. Returns `None` if nobody can tell where a member ends: such a list is
+/// best left as it is.
+fn others(request: &HeaderMap, field: &HeaderName, names: &[&str]) -> Option<Vec<String>> {
+    let lines: Vec<_> =
+        request.get_all(field).iter().map(|line| line.to_str().ok()).collect::<Option<_>>()?;
+    if lines.iter().any(|line| line.contains('\\') || line.matches('"').count() % 2 > 0) {
+        return None;
+    }
     let is_named = |member: &str| {
         let (name, _) = member.split_once('=').unwrap_or((member, ""));
         names.iter().any(|known| name.trim_matches(is_whitespace).eq_ignore_ascii_case(known))
@@ -40,12 +47,21 @@ fn others(request: &HeaderMap, field: &HeaderName, names: &[&str]) -> Vec<String
         let members = split_outside_quotes(line, ',').map(|member| member.trim_matches(is_whitespace));
         members.filter(|member| !member.is_empty() && !is_named(member)).map(str::to_owned).collect()
     };
-    lines.flat_map(|line| members(&line)).collect()
+    Some(lines.into_iter().flat_map(members).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::fields::tests::headers, *};
+
+    #[test]
+    fn a_list_that_cannot_be_read_stays() {
+        for line in ["no-cache, a=\"b", "no-cache, a=\u{de}", "no-cache, a=\"\\\"\""] {
+            let mut request = headers(&[("cache-control", line), ("pragma", "no-cache")]);
+            say_max_age(&mut request);
+            assert_eq!(request, headers(&[("cache-control", line), ("pragma", "no-cache")]), "{line}");
+        }
+    }
 
     #[test]
     fn a_reload_by_force_is_said_as_an_age() {

@@ -107,7 +107,10 @@ impl FillTask {
                 Judged::Unsatisfied
             }
             (StatusCode::OK, Some(_)) => {
-                self.remember_partless(response.headers());
+                // A 200 to `If-Range` says nothing about parts.
+                if self.if_range.is_none() {
+                    self.remember_partless(response.headers());
+                }
                 Judged::Whole(response)
             }
             // These say that there is no such resource, or not for this client, in parts or not.

@@ -110,9 +110,9 @@ pub(crate) async fn heed(
     let (stored, window, purpose) = (Prior::Nothing, None, Purpose::Background);
     let share = engine.budget.share(|| false);
     let began = engine.config.clock.now();
-    let (waited, forgoes, came_as_a_part) = (Waited::default(), false, false);
+    let (waited, forgoes, came_as_a_part, if_range) = (Waited::default(), false, false, None);
     #[rustfmt::skip]
-    let fill = FillTask { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, came_as_a_part, purpose, share };
+    let fill = FillTask { engine, target, asked, directives, stored, began, seen, waited, forgoes, window, if_range, came_as_a_part, purpose, share };
     match says {
         _ if news == News::Gone && !is_fresh => entry.forget(&records).await,
         _ if matches!(news, News::Gone | News::Withdrawn) => fill.withdraw(&entry, &permit).await,

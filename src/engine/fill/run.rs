@@ -25,7 +25,7 @@ use crate::{
         },
     },
     error::BoxError,
-    semantics::cache_status::Refusal,
+    semantics::{cache_status::Refusal, select::if_range},
 };
 
 impl FillTask {
@@ -93,6 +93,7 @@ where
         return None;
     }
     let asked = request_of_its_own(engine, request);
+    let if_range = if_range(&request.headers).ok().flatten().cloned();
     let directives = engine.directives(request);
     let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     let began = engine.config.clock.now();
@@ -112,6 +113,7 @@ where
         waited,
         forgoes,
         window,
+        if_range,
         came_as_a_part: false,
         purpose,
         share,

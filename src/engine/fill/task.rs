@@ -4,7 +4,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use http::{
     Request, Response, StatusCode,
-    header::{self, HeaderMap, HeaderName},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
     request,
 };
 use tokio::time::timeout;
@@ -39,6 +39,7 @@ use crate::{
         freshness::Exchange,
         partial::Window,
         range::{ByteRange, Wanted},
+        select::if_range,
         text::may_be_coded,
         vary::Vary,
     },
@@ -63,6 +64,8 @@ pub(crate) struct FillTask {
     pub(crate) forgoes: bool,
     /// The bytes to ask for first, if the fill does not ask for the whole.
     pub(crate) window: Option<Window>,
+    /// The client's `If-Range`, which goes with the window. If it does not hold, the client wants the whole.
+    pub(crate) if_range: Option<HeaderValue>,
     /// The answer is a 206 with all of the representation, and the fill takes it for the 200.
     pub(crate) came_as_a_part: bool,
     pub(crate) purpose: Purpose,
@@ -91,6 +94,7 @@ impl FillTask {
     {
         if let Some(window) = self.window {
             window.ask(&mut asked.headers);
+            asked.headers.extend(self.if_range.clone().map(|validator| (header::IF_RANGE, validator)));
         }
         let clock = &self.engine.config.clock;
         let with_cookie = asked.headers.contains_key(header::COOKIE);
@@ -185,7 +189,12 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
         // A stale response is asked about as a whole: most often, it is still good.
         Mode::Auto => wanted != Wanted::From(0) && !matches!(stored, Prior::Stale(_)),
     };
-    if !asks_for_parts || may_be_coded(request) || !engine.may_give_parts(&target.primary, request) {
+    let wants_whole = if_range(&request.headers).is_err();
+    if !asks_for_parts
+        || wants_whole
+        || may_be_coded(request)
+        || !engine.may_give_parts(&target.primary, request)
+    {
         return None;
     }
     let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());

@@ -4,7 +4,7 @@
 
 use http::{
     Method, StatusCode,
-    header::{self, HeaderMap, HeaderName},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 
 use super::{
@@ -121,6 +121,27 @@ fn if_range_holds(request: &HeaderMap, stored: Validators<'_>) -> bool {
     }
     date(request, &header::IF_RANGE).is_some_and(|date| stored.strong_last_modified() == Some(date))
 }
+
+/// The validator of the request's `If-Range`, if there is one that a response may fulfil.
+///
+/// # Errors
+///
+/// No response fulfils the request's `If-Range`: it is weak, or no validator.
+pub(crate) fn if_range(request: &HeaderMap) -> Result<Option<&HeaderValue>, Never> {
+    let mut lines = request.get_all(header::IF_RANGE).iter();
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
+    let is_strong = match EntityTag::parse(line.as_bytes()) {
+        Some(tag) => !tag.is_weak(),
+        None => date(request, &header::IF_RANGE).is_some(),
+    };
+    if is_strong && lines.next().is_none() { Ok(Some(line)) } else { Err(Never) }
+}
+
+/// No response fulfils the condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Never;
 
 #[cfg(test)]
 mod oracle;

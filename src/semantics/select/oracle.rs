@@ -238,7 +238,7 @@ fn every_combination_is_judged_as_the_steps_of_the_rfc_do() {
 
 fn set(request: &mut HeaderMap, name: HeaderName, text: Option<&'static str>) {
     match text {
-        Some(text) => request.insert(name, http::HeaderValue::from_static(text)),
+        Some(text) => request.insert(name, HeaderValue::from_static(text)),
         None => request.remove(name),
     };
 }

@@ -6,8 +6,8 @@
 pub(crate) type Known = (&'static [&'static str], &'static str);
 
 pub(crate) const SILENT_416: Known = (
-    &["auto: beyond the end, again", "sliced: beyond the end, again"],
-    "the 416 says no length: the cache asks for whole pieces, then as the client did, and remembers nothing",
+    &["sliced: beyond the end, again"],
+    "the 416 says no length: the cache asks for whole chunks, then as the client did, and remembers nothing",
 );
 pub(crate) const EMPTY_TWICE: Known = (
     &["sliced: empty file by range, again"],
@@ -23,7 +23,7 @@ pub(crate) const DATELESS_PART: Known = (
 );
 pub(crate) const TORN_IF_RANGE: Known = (
     &["sometimes auto: If-Range, other tag, first", "sometimes sliced: If-Range, other tag, first"],
-    "the cache asks for the part, finds that If-Range wants the whole, and asks for the bytes before and behind the part",
+    "the server gives the part whatever If-Range says, so the cache asks for the bytes before and behind it, too",
 );
 pub(crate) const NO_END_BEYOND: Known = (
     &["sliced: to the end, again"],

@@ -54,25 +54,25 @@ const SERVERS: &[Server] = &[
         name: "nginx",
         needed: &["nginx"],
         kind: Kind::Configured("nginx", "nginx.conf", &["-e", "stderr", "-p", "FOLDER", "-c", "CONFIG"]),
-        known: &[WHOLE_FOR_A_PART, TORN_IF_RANGE, WEAK_GZIP],
+        known: &[WHOLE_FOR_A_PART, WEAK_GZIP],
     },
     Server {
         name: "apache",
         needed: &["apache2"],
         kind: Kind::Configured("apache2", "apache.conf", &["-X", "-d", "FOLDER", "-f", "CONFIG"]),
-        known: &[SILENT_416, WHOLE_FOR_A_PART, TORN_IF_RANGE],
+        known: &[SILENT_416, WHOLE_FOR_A_PART],
     },
     Server {
         name: "lighttpd",
         needed: &["lighttpd"],
         kind: Kind::Configured("lighttpd", "lighttpd.conf", &["-D", "-f", "CONFIG"]),
-        known: &[SILENT_416, WHOLE_FOR_A_PART, TORN_IF_RANGE],
+        known: &[SILENT_416, WHOLE_FOR_A_PART],
     },
     Server {
         name: "caddy",
         needed: &["caddy"],
         kind: Kind::Configured("caddy", "caddy.json", &["run", "--config", "CONFIG"]),
-        known: &[WHOLE_FOR_A_PART, TORN_IF_RANGE],
+        known: &[WHOLE_FOR_A_PART],
     },
     Server {
         name: "h2o",
@@ -93,7 +93,7 @@ const SERVERS: &[Server] = &[
             "webfsd",
             &["-F", "-p", "PORT", "-i", "127.0.0.1", "-r", "ROOT", "-m", "/etc/mime.types"],
         ),
-        known: &[WHOLE_FOR_A_PART, TORN_IF_RANGE, FORBIDDEN_FIRST_PART, BEYOND_TWICE],
+        known: &[WHOLE_FOR_A_PART, FORBIDDEN_FIRST_PART, BEYOND_TWICE],
     },
     Server {
         name: "mini_httpd",
@@ -138,7 +138,7 @@ const SERVERS: &[Server] = &[
         name: "http_server",
         needed: &["node", "npm:http-server"],
         kind: Kind::Program("node", &["SERVERS/http-server.cjs", "PORT", "ROOT", "NPM"]),
-        known: &[SILENT_416, EMPTY_TWICE],
+        known: &[TORN_IF_RANGE, BEYOND_TWICE, SILENT_416, EMPTY_TWICE],
     },
     Server {
         name: "serve_handler",
@@ -162,7 +162,7 @@ const SERVERS: &[Server] = &[
         name: "sirv",
         needed: &["node", "npm:sirv"],
         kind: Kind::Program("node", &["SERVERS/sirv.cjs", "PORT", "ROOT", "NPM"]),
-        known: &[],
+        known: &[TORN_IF_RANGE],
     },
     Server {
         name: "python",
@@ -180,13 +180,13 @@ const SERVERS: &[Server] = &[
         name: "starlette",
         needed: &["python3", "pypi:starlette"],
         kind: Kind::Program("python3", &["SERVERS/starlette_.py", "PORT", "ROOT", "PYPI"]),
-        known: &[WHOLE_FOR_A_PART, TORN_IF_RANGE],
+        known: &[WHOLE_FOR_A_PART],
     },
     Server {
         name: "flask",
         needed: &["python3", "pypi:flask"],
         kind: Kind::Program("python3", &["SERVERS/flask_.py", "PORT", "ROOT", "PYPI"]),
-        known: &[WHOLE_FOR_A_PART, TORN_IF_RANGE, ONE_RUN_MORE],
+        known: &[WHOLE_FOR_A_PART, ONE_RUN_MORE],
     },
     Server {
         name: "tornado",
