@@ -30,7 +30,7 @@ fn main() {
 
     let start = Ask { from: 0, to: None, reads: sizes.played };
     let goals = Goals { progressive: IN_A_CHUNK, sliced: IN_A_CHUNK, bytes: None };
-    sizes.show("all", &sizes.scene(sizes.played, Duration::ZERO, vec![start]), [5, 5, 5, 5], &goals);
+    sizes.show("all", &sizes.scene(sizes.played, Duration::ZERO, vec![start]), [5, 5, 5, 5, 5], &goals);
 
     let from = sizes.seeked / 10 * 9;
     let touched = (from + MIB).div_ceil(sizes.chunk) - from / sizes.chunk;
@@ -38,10 +38,9 @@ fn main() {
     for (name, to) in [("1 MiB at 90 %", Some(from + MIB)), ("from 90 % on, 1 MiB read", None)] {
         let seek = Ask { from, to, reads: MIB };
         for (latency, sliced, rounds) in [
-            // The bare service's first byte comes in a frame of 16 KiB. The cache stores whole chunks first, so it
-            // can be no faster than one chunk.
-            (Duration::ZERO, FirstByte::InChunks(2.0), [5, 0, 0, 5]),
-            (sizes.latency, FirstByte::InBare(2.0), [5, 1, 1, 5]),
+            // The bare service's first byte comes in a frame of 16 KiB. The cache stores a piece first.
+            (Duration::ZERO, FirstByte::InChunks(2.0), [5, 5, 0, 0, 5]),
+            (sizes.latency, FirstByte::InBare(2.0), [5, 5, 1, 1, 5]),
         ] {
             let goals = Goals { progressive: FirstByte::Any, sliced, bytes };
             sizes.show(name, &sizes.scene(sizes.seeked, latency, vec![seek]), rounds, &goals);
@@ -57,7 +56,7 @@ fn main() {
     let bytes = Some(sizes.seeked / 100 * 105);
     let goals = Goals { progressive: FirstByte::Any, sliced: FirstByte::Any, bytes };
     let name = format!("{} viewers, each a part", sizes.viewers);
-    sizes.show(&name, &sizes.scene(sizes.seeked, sizes.latency, parts.collect()), [1, 1, 1, 3], &goals);
+    sizes.show(&name, &sizes.scene(sizes.seeked, sizes.latency, parts.collect()), [1, 3, 1, 1, 3], &goals);
 }
 
 struct Sizes {
@@ -96,9 +95,12 @@ const TESTED: Sizes = Sizes {
 struct Goals {
     progressive: FirstByte,
     sliced: FirstByte,
-    /// The most bytes that the inner service may send to `Sliced`.
+    /// The most bytes that the inner service may send to `Auto` and `Sliced`.
     bytes: Option<u64>,
 }
+
+/// The default mode: a piece of 64 KiB is four frames of the bare service.
+const IN_PIECES: FirstByte = FirstByte::InBare(4.5);
 
 /// When the first byte should be there.
 #[derive(Clone, Copy)]
@@ -116,8 +118,9 @@ impl Sizes {
     }
 
     /// Plays the scene this many times in each mode, in turn, and prints the median of each.
-    fn show(&self, name: &str, scene: &Scene, rounds: [usize; 4], goals: &Goals) {
-        let modes = [None, Some(Fill::whole()), Some(Fill::progressive()), Some(Fill::sliced())];
+    fn show(&self, name: &str, scene: &Scene, rounds: [usize; 5], goals: &Goals) {
+        let modes =
+            [None, Some(Fill::auto()), Some(Fill::whole()), Some(Fill::progressive()), Some(Fill::sliced())];
         let mut seen = modes.map(|_| Vec::new());
         for round in 0..rounds[0].min(self.most_rounds) {
             for ((mode, seen), rounds) in modes.into_iter().zip(&mut seen).zip(rounds) {
@@ -151,6 +154,7 @@ impl Sizes {
 fn name_of(mode: Option<Fill>) -> &'static str {
     match mode {
         None => "bare",
+        Some(mode) if mode == Fill::auto() => "Auto",
         Some(mode) if mode == Fill::whole() => "Whole",
         Some(mode) if mode == Fill::progressive() => "Progressive",
         Some(_) => "Sliced",
@@ -160,6 +164,7 @@ fn name_of(mode: Option<Fill>) -> &'static str {
 impl Goals {
     fn judged(&self, mode: Option<Fill>, seen: &Seen, bare: &Seen) -> Vec<String> {
         let (first_byte, bytes) = match mode {
+            Some(mode) if mode == Fill::auto() => (IN_PIECES, self.bytes),
             Some(mode) if mode == Fill::progressive() => (self.progressive, None),
             Some(mode) if mode == Fill::sliced() => (self.sliced, self.bytes),
             Some(_) => (FirstByte::Any, None),

@@ -25,7 +25,7 @@ use super::{
     stage::{Pace, Stage},
 };
 
-/// Serves the page, and each sample behind three caches that are empty at first.
+/// Serves the page, and each sample behind four caches that are empty at first.
 pub(crate) fn router(pace: Pace) -> io::Result<Router> {
     let app = App { log: Log::default(), pace, stages: Mutex::default() };
     for sample in SAMPLES {
@@ -106,7 +106,11 @@ async fn lose(
     }
 }
 
-const MODES: [(&str, Fill); 3] =
-    [("whole", Fill::whole()), ("progressive", Fill::progressive()), ("sliced", Fill::sliced())];
+const MODES: [(&str, Fill); 4] = [
+    ("auto", Fill::auto()),
+    ("whole", Fill::whole()),
+    ("progressive", Fill::progressive()),
+    ("sliced", Fill::sliced()),
+];
 
 const SAMPLES: [&str; 3] = ["moov-at-end.mp4", "moov-at-front.mp4", "clip.webm"];

@@ -1,4 +1,4 @@
-//! One slow video service, a cache in each of the three modes of filling in front of it, and a page that shows what the
+//! One slow video service, a cache in each of the four modes of filling in front of it, and a page that shows what the
 //! caches hold while the videos play.
 //!
 //! ```sh

@@ -1,6 +1,7 @@
 'use strict';
 
 const modes = {
+  auto: ['Auto', 'The default. Each piece leaves once it is stored, and a seek asks for its own bytes at once.'],
   whole: ['Whole', 'All of it is stored before the first byte leaves. One call brings it; a seek waits until the end.'],
   progressive: ['Progressive', 'Each chunk leaves once it is stored. One call brings all; a seek waits for its chunk.'],
   sliced: ['Sliced', 'Only the chunks that somebody asks for are fetched, by ranges; a seek asks for its own.'],

@@ -93,7 +93,9 @@ where
         return None;
     }
     let asked = request_of_its_own(engine, request);
-    let if_range = if_range(&request.headers).ok().flatten().cloned();
+    // The question whether a stored response is still good comes first.
+    let is_free = !matches!(stored, Prior::Stale(_));
+    let if_range = if_range(&request.headers).ok().flatten().filter(|_| is_free).cloned();
     let directives = engine.directives(request);
     let (engine, target) = (Arc::clone(engine), Arc::clone(target));
     let began = engine.config.clock.now();

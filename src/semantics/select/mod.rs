@@ -122,15 +122,15 @@ fn if_range_holds(request: &HeaderMap, stored: Validators<'_>) -> bool {
     date(request, &header::IF_RANGE).is_some_and(|date| stored.strong_last_modified() == Some(date))
 }
 
-/// The validator of the request's `If-Range`, if there is one that a response may fulfil. Without a `Range` it counts for
-/// nothing (RFC 9110 §13.1.5).
+/// The validator of the request's `If-Range`, if there is one that a response may fulfil. Without a valid `Range` it counts
+/// for nothing (RFC 9110 §13.1.5).
 ///
 /// # Errors
 ///
 /// No response fulfils the request's `If-Range`: it is weak, or no validator.
 pub(crate) fn if_range(request: &HeaderMap) -> Result<Option<&HeaderValue>, Never> {
     let mut lines = request.get_all(header::IF_RANGE).iter();
-    let Some(line) = lines.next().filter(|_| request.contains_key(header::RANGE)) else {
+    let Some(line) = lines.next().filter(|_| range::is_given(request)) else {
         return Ok(None);
     };
     let is_strong = match EntityTag::parse(line.as_bytes()) {
