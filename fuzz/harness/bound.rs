@@ -167,16 +167,18 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         before.filter(|before| Target::of(&before.request) == Target::of(&call.request))
     };
     let is_asked_for = |before: &Call| before.binding().is_some_and(|binding| binding.is_asked_for(headers));
-    // Without such an answer before, `If-Range` is the client's, and the bytes are the first ones.
-    if !before().any(is_asked_for) {
-        let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
-        let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
-        if settings.modes.fill == Fill::auto() {
-            // All that the client wants, in whole chunks or to the end.
-            return first % size == 0 && bytes.is_none_or(|bytes| bytes % size == 0);
-        }
+    let most = settings.modes.read_ahead.div_ceil(size).max(1).saturating_mul(size);
+    let bytes = last.and_then(|last| last.checked_add(1)?.checked_sub(first));
+    let is_first = if settings.modes.fill == Fill::auto() {
+        // All that the client wants, in whole chunks or to the end.
+        first % size == 0 && bytes.is_none_or(|bytes| bytes % size == 0)
+    } else {
         let is_aligned = |bytes: u64| first % size == 0 && bytes % size == 0 && bytes <= most;
-        return settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned);
+        settings.modes.fill == Fill::sliced() && bytes.is_some_and(is_aligned)
+    };
+    // `If-Range` may be the client's, and the bytes the first ones.
+    if is_first && !has(header::IF_UNMODIFIED_SINCE) || !is_further(headers) {
+        return is_first;
     }
     let of_one = !has(header::IF_NONE_MATCH) && !has(header::IF_MODIFIED_SINCE);
     let is_aligned = |total: u64| {

@@ -138,11 +138,10 @@ async fn a_seek_does_not_wait_for_a_fill_that_is_far_from_it() {
     rig.inner.was_called(2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_seek_waits_for_a_fill_that_cannot_be_continued_by_parts() {
     let gate = Gate::shut();
-    let script = tagged(&truth(), "\"v1\"");
-    let rig = rig(held_at(script, 100_000, &gate));
+    let rig = rig(held_at(unparted_of().header("etag", "\"v1\""), 100_000, &gate));
     let mut first = rig.get(PATH).reading().await;
     first.next().await.unwrap().unwrap();
     let seek = rig.get(PATH).range("bytes=600000-").start();
@@ -151,7 +150,20 @@ async fn a_seek_waits_for_a_fill_that_cannot_be_continued_by_parts() {
     gate.open();
     seek.await.unwrap().partial(&truth(), 600_000..LENGTH);
     first.rest().await.whole(&truth());
-    rig.inner.was_called(1);
+    // The service gives no parts, and says nothing of that: the seek had to find out.
+    assert_eq!(asked(&rig), ["all", "589824-699999 \"v1\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seek_does_not_wait_for_a_fill_though_the_service_does_not_say_that_it_gives_parts() {
+    let gate = Gate::shut();
+    let rig = rig(held_at(parted().without("accept-ranges"), 100_000, &gate));
+    let mut first = rig.get(PATH).reading().await;
+    first.next().await.unwrap().unwrap();
+    rig.get(PATH).range("bytes=600000-").send().await.partial(&truth(), 600_000..LENGTH);
+    assert_eq!(asked(&rig), ["all", "589824-699999 \"v1\""]);
+    gate.open();
+    first.rest().await.whole(&truth());
 }
 
 #[tokio::test]

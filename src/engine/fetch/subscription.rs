@@ -135,9 +135,11 @@ impl Subscription {
                     }
                     if let Attempt::Begun(run) = self.fetch(fetcher, offset, true).await {
                         (own, begun) = (own + 1, Some(run));
-                        // The other run need not go on for the sake of this body.
-                        lock(&self.place).take();
-                        lock(&self.joined).take();
+                        // The other run need not go on for the sake of this body, unless this one brings nothing.
+                        if self.supply.is_had_in_parts() {
+                            lock(&self.place).take();
+                            lock(&self.joined).take();
+                        }
                         continue;
                     }
                 }

@@ -26,6 +26,7 @@ use crate::{
             entry::{Entry, Target},
             flight::{Landing, Permit},
             records::Waited,
+            run::InParts,
         },
     },
     format::{
@@ -37,7 +38,7 @@ use crate::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cache_status::Refusal,
         freshness::Exchange,
-        partial::Window,
+        partial::{Window, gives_parts},
         range::{ByteRange, Wanted},
         select::if_range,
         text::may_be_coded,
@@ -144,6 +145,19 @@ impl FillTask {
         }
         permit.land(Landing::Broken);
         Delivery::Broken(status, refusal)
+    }
+
+    /// Whether other runs may bring parts of the response with these fields while this fill brings the whole.
+    pub(super) fn in_parts(&self, response: &HeaderMap) -> InParts {
+        let may_be_asked_for = self.engine.config.fill == Mode::Auto
+            && self.purpose == Purpose::Client
+            && !matches!(self.stored, Prior::Stale(_))
+            && self.engine.may_give_parts(&self.target.primary, &self.asked);
+        match (may_be_asked_for, gives_parts(response)) {
+            (false, _) => InParts::No,
+            (true, false) => InParts::Perhaps,
+            (true, true) => InParts::Yes,
+        }
     }
 
     /// The chunk size: as configured, or smaller if the store cannot hold such chunks.

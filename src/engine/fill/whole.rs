@@ -37,7 +37,7 @@ use crate::{
             entry::Entry,
             flight::{Landing, Permit},
             records::{Stretch, Waited},
-            run::End,
+            run::{End, InParts},
             supply::Running,
         },
     },
@@ -112,8 +112,8 @@ struct WholeFill<'a, B> {
     tags: bool,
     /// Fields for the leader alone.
     withheld: HeaderMap,
-    /// Parts of the response can be had by other runs, so the fill need not bring all of it.
-    can_hand_over: bool,
+    /// Whether parts of the response can be had by other runs. If so, the fill need not bring all of it.
+    in_parts: InParts,
     /// Requests may read the response while it comes.
     is_read: bool,
     /// The run that readers wait for. `None` before the response can be read, and after the run has ended.
@@ -144,12 +144,8 @@ where
         pour.sum = binding.is_none().then(Xxh3::new);
         let withheld = only(&parts.headers, &fill.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
-        let can_hand_over = fill.engine.config.fill == Mode::Auto
-            && fill.purpose == Purpose::Client
-            && binding.is_some()
-            && length.is_some()
-            && gives_parts(&parts.headers)
-            && !matches!(fill.stored, Prior::Stale(_));
+        let is_bound = binding.is_some() && length.is_some();
+        let in_parts = if is_bound { fill.in_parts(&parts.headers) } else { InParts::No };
         Self {
             fill,
             permit,
@@ -160,7 +156,7 @@ where
             length,
             tags,
             withheld,
-            can_hand_over,
+            in_parts,
             is_read: false,
             running: None,
         }
@@ -177,7 +173,7 @@ where
         let may_be_read = self.fill.engine.config.fill != Mode::Whole;
         let mut failures = 0;
         // A pour that can be continued by parts brings nothing that nobody waits for.
-        let abandon = if self.can_hand_over { Abandon::Stop } else { self.fill.abandon() };
+        let abandon = if self.in_parts == InParts::Yes { Abandon::Stop } else { self.fill.abandon() };
         loop {
             let begins = may_be_read && !self.is_read;
             let audience = Audience::Flight(&self.permit, abandon, self.length);
@@ -206,7 +202,7 @@ where
                 Poured::All if begins && !self.pour.has_ended() => {
                     self.publish();
                     // Other nodes need not wait for the end, which comes only as fast as the clients here read.
-                    if self.is_read && self.can_hand_over {
+                    if self.is_read && self.in_parts == InParts::Yes {
                         self.keep(self.length).await;
                     }
                     // A response that cannot be read while it comes is poured as a whole.
@@ -230,7 +226,8 @@ where
         let FillTask { engine, target, .. } = self.fill;
         let stored = self.pour.layout();
         let supply = engine.supplies.open(&manifest, self.length, self.withheld.clone());
-        supply.gives_parts.store(self.can_hand_over, Ordering::Relaxed);
+        // The supply is new, or was opened for the same fill.
+        let _ = supply.in_parts.set(self.in_parts);
         supply.came_as_a_part.store(self.fill.came_as_a_part, Ordering::Relaxed);
         let running = supply.pour();
         running.landed(self.pour.landed(), stored.length);

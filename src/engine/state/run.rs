@@ -49,6 +49,16 @@ pub(super) struct Run {
     pub(super) began: Instant,
 }
 
+/// Whether parts of a response can be had while a fill brings the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InParts {
+    No,
+    /// The inner service does not say so, and has not refused yet.
+    Perhaps,
+    /// The inner service says so, and the mode allows to ask for them.
+    Yes,
+}
+
 /// The purpose of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {

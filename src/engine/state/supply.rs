@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     readers::Readers,
-    run::{End, Kind, Progress, Run},
+    run::{End, InParts, Kind, Progress, Run},
 };
 use crate::{
     clock::moment,
@@ -86,9 +86,8 @@ pub(crate) struct Supply {
     length: OnceLock<u64>,
     /// Whether a fill has brought the whole body.
     filled: AtomicBool,
-    /// Whether the running fill need not bring what readers can have by runs of their own: the inner service says that
-    /// it gives parts, and the mode allows to ask for them.
-    pub(crate) gives_parts: AtomicBool,
+    /// Whether readers of the running fill can have parts by runs of their own; not at all before it is set.
+    pub(crate) in_parts: OnceLock<InParts>,
     /// Whether the running fill brings a 206 that is all of the body.
     pub(crate) came_as_a_part: AtomicBool,
     /// Whether the inner service has given a part to a request for a range alone, and none to one with a validator.
@@ -150,12 +149,12 @@ impl Supply {
             binding,
             length: length.map_or_else(OnceLock::new, OnceLock::from),
             filled: AtomicBool::new(false),
-            gives_parts: AtomicBool::new(false),
-            came_as_a_part: AtomicBool::new(false),
-            asks_plainly: AtomicBool::new(false),
-            holed: AtomicBool::new(false),
+            in_parts: OnceLock::new(),
+            came_as_a_part: AtomicBool::default(),
+            asks_plainly: AtomicBool::default(),
+            holed: AtomicBool::default(),
             withheld,
-            poured: watch::Sender::new(0),
+            poured: watch::Sender::default(),
             readers: Readers::default(),
             state: Mutex::default(),
             turn: Notify::new(),
@@ -214,19 +213,25 @@ impl Supply {
     pub(crate) fn is_out_of_reach(&self, offset: u64) -> bool {
         let chunk_size = self.manifest.layout.chunk_size;
         let lead = lead(self.supplies.max_lead, chunk_size);
-        !self.gives_parts.load(Ordering::Relaxed)
+        !self.is_had_in_parts()
             && self.readers.are_out_of_reach(self.manifest.layout.chunk_around(offset).start, lead)
     }
 
+    /// Whether the running fill need not bring what readers can have by runs of their own.
+    pub(crate) fn is_had_in_parts(&self) -> bool {
+        self.in_parts.get() == Some(&InParts::Yes)
+    }
+
     /// Whether a run of its own brings the byte at `offset` sooner than the run that is to bring it: that run is far
-    /// from it, and the inner service gives parts.
+    /// from it, and the inner service may give parts.
     pub(crate) fn is_better_off_alone(&self, offset: u64) -> bool {
-        if !self.gives_parts.load(Ordering::Relaxed) || self.binding.is_none() {
-            return false;
-        }
         let exchange = self.manifest.exchange;
         let answered = exchange.received.duration_since(exchange.requested).unwrap_or_default();
         let state = lock(&self.state);
+        let may_be_given = matches!(self.in_parts.get(), Some(InParts::Perhaps | InParts::Yes));
+        if !may_be_given || self.binding.is_none() || state.barred.is_some() {
+            return false;
+        }
         state.nearest(offset).is_some_and(|run| run.is_far_from(offset, answered.saturating_add(LEAST_GAIN)))
     }
 
@@ -288,8 +293,7 @@ impl Supply {
         let (reached, began) = (watch::Sender::new(next), moment());
         let (shown, heard) = (progress.clone(), reached.clone());
         state.runs.push(Run { number, bytes, kind, progress: shown, reached: heard, began });
-        let follows =
-            self.supplies.follow && (kind != Kind::Fill || self.gives_parts.load(Ordering::Relaxed));
+        let follows = self.supplies.follow && (kind != Kind::Fill || self.is_had_in_parts());
         Running { supply: Arc::clone(self), number, progress, reached, start: next, follows }
     }
 
@@ -359,7 +363,7 @@ impl Running {
             offset <= reached.saturating_add(lead)
         };
         // The readers of a slice wait for nothing that it does not bring to them.
-        if self.supply.gives_parts.load(Ordering::Relaxed) && !is_near(&reached.borrow_and_update()) {
+        if self.supply.is_had_in_parts() && !is_near(&reached.borrow_and_update()) {
             self.supply.readers.slow_the_fill_down();
         }
         let _ = reached.wait_for(is_near).await;
