@@ -318,6 +318,19 @@ async fn a_server_that_gave_no_part_of_three_videos_is_asked_for_none_of_a_fourt
 }
 
 #[tokio::test]
+async fn bodies_without_a_length_say_nothing_about_the_parts_of_other_videos() {
+    let rig = rig(parted());
+    for number in 0..4 {
+        let path = format!("/{number}.mp4");
+        rig.inner.answer(&path, unparted_of().without("content-length"));
+        rig.get(&path).range("bytes=200000-200099").send().await;
+        assert_eq!(rig.inner.ranges(&path)[0], "bytes=196608-262143", "{path}");
+    }
+    rig.get(PATH).range("bytes=200000-200099").send().await.partial(&truth(), 200_000..200_100);
+    assert_eq!(rig.inner.ranges(PATH), ["bytes=196608-262143"]);
+}
+
+#[tokio::test]
 async fn a_tail_is_read_to_its_end_without_any_read_ahead() {
     for size in [1, 7, 1000] {
         let bytes = movie(PATH, 40);

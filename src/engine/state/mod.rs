@@ -99,7 +99,10 @@ impl Engine {
         let now = self.config.clock.now();
         let selecting = Vary::of(response).names();
         self.partless.remember(primary, selecting, &request.headers, Refusal::NoParts, now);
-        self.habits.note(request, false, now);
+        // A body that is being made has no parts, while the files beside it may have some.
+        if response.contains_key(header::CONTENT_LENGTH) {
+            self.habits.note(request, false, now);
+        }
     }
 
     /// Remembers that the representation was another one when a further part was asked for. If that happens again soon, the
