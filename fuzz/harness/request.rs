@@ -244,8 +244,9 @@ async fn next<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) -> Option<Result<Byt
 /// About as many steps as the layer takes without waiting.
 const TURNS: u32 = 2000;
 
-/// Milliseconds of the paused clock in which every wait ends, such as the pause before another try.
-const WAITS: u32 = 500;
+/// Milliseconds of the paused clock in which every wait ends, such as the half second for which the rest of a first part is kept
+/// up.
+const WAITS: u32 = 600;
 
 /// No answer needs this long, except if the layer waits for something that does not come.
 const PATIENCE: Duration = Duration::from_secs(5);
