@@ -4,13 +4,21 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::{engine::body::ResponseBody, semantics::cache_status};
+use crate::{
+    counters::{Counters, REQUESTS},
+    engine::body::ResponseBody,
+    error::BoxError,
+    semantics::cache_status::{self, Forwarded, Outcome},
+};
 
 pin_project! {
     /// The future of a [`VideoCache`](crate::VideoCache)'s response.
@@ -30,35 +38,48 @@ pin_project! {
     pub struct ResponseFuture<F, B, E> {
         #[pin]
         kind: Kind<F, B, E>,
+        // `None` once the future has ended.
+        counters: Option<Arc<Counters>>,
     }
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     /// The inner service's answer with this member of `Cache-Status`.
-    pub(crate) fn bypass(future: F, member: HeaderValue) -> Self {
-        Self { kind: Kind::Bypass { future, member } }
+    pub(crate) fn bypass(future: F, member: HeaderValue, reason: Forwarded, counters: Arc<Counters>) -> Self {
+        Self { kind: Kind::Bypass { future, member, reason }, counters: Some(counters) }
     }
 
-    pub(crate) fn cached(future: Cached<B, E>) -> Self {
-        Self { kind: Kind::Cached { future } }
+    pub(crate) fn cached(future: Cached<B, E>, counters: Arc<Counters>) -> Self {
+        Self { kind: Kind::Cached { future }, counters: Some(counters) }
     }
 }
 
 impl<F, B, E> Future for ResponseFuture<F, B, E>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            Projected::Bypass { future, member } => future.poll(cx).map(|answer| {
-                let mut response = answer?.map(ResponseBody::inner);
+        let this = self.project();
+        let mut answer = match this.kind.project() {
+            Projected::Bypass { future, member, reason } => ready!(future.poll(cx)).map(|response| {
+                let mut response = response.map(ResponseBody::inner);
                 cache_status::append(response.headers_mut(), member.clone());
-                Ok(response)
+                response.body_mut().tell(Outcome { forwarded: Some(*reason), ..Outcome::default() }.told());
+                response
             }),
-            Projected::Cached { future } => future.as_mut().poll(cx),
+            Projected::Cached { future } => ready!(future.as_mut().poll(cx)),
+        };
+        if let Some(counters) = this.counters.take() {
+            match &mut answer {
+                Ok(response) => response.body_mut().leaves(counters),
+                Err(_) => counters.add(REQUESTS, FAILED, 1),
+            }
         }
+        Poll::Ready(answer)
     }
 }
 
@@ -68,13 +89,16 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
+/// The place of an error of the inner service among [`REQUESTS`].
+const FAILED: usize = 11;
+
 /// An answer that the engine is working on.
 type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
 
 pin_project! {
     #[project = Projected]
     enum Kind<F, B, E> {
-        Bypass { #[pin] future: F, member: HeaderValue },
+        Bypass { #[pin] future: F, member: HeaderValue, reason: Forwarded },
         Cached { future: Cached<B, E> },
     }
 }

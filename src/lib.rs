@@ -85,6 +85,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
+mod counters;
 mod engine;
 mod error;
 mod format;
@@ -101,6 +102,7 @@ mod policy;
 mod semantics;
 mod service;
 mod settings;
+mod stats;
 mod store;
 mod stripes;
 mod sync;
@@ -127,10 +129,11 @@ pub use self::{
     error::{BoxError, Error},
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
-    handle::{CacheHandle, Stats},
+    handle::CacheHandle,
     layer::VideoCacheLayer,
     policy::{Invalidate, Policy, Statuses},
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
+    stats::{Counts, Stats},
     store::{BoxStore, Lease, Store, Tiered, Writes},
 };

@@ -17,7 +17,13 @@ use super::{
     serve::message::pass_unsafe,
     state::{Engine, entry::Target},
 };
-use crate::semantics::reference::{Destination, resolve};
+use crate::{
+    counters::Reason,
+    semantics::{
+        cache_status::Forwarded,
+        reference::{Destination, resolve},
+    },
+};
 
 impl Engine {
     /// Forwards an unsafe request. If it succeeds, removes the stored responses that it makes untrue.
@@ -34,7 +40,8 @@ impl Engine {
         S: Service<Request<A>, Response = Response<B>> + Clone,
     {
         let target = Target::new((self.config.key)(&parts));
-        let (request, member) = (parts.clone(), self.config.name.method().clone());
+        let (request, member) = (parts.clone(), self.config.name.member(Forwarded::Method).clone());
+        self.count_call(Reason::Pass);
         let response = inner.call(Request::from_parts(parts, body)).await?;
         if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header, request};
+use http::{Method, Request, Response, header, request};
 use http_body::Body;
 use tower_service::Service;
 
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     clock::moment,
+    counters::Reason,
     error::BoxError,
     semantics::{
         cache_status::{Forwarded, Outcome},
@@ -34,9 +35,9 @@ use crate::{
 
 /// How the cache treats a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Treatment<'a> {
-    /// The request goes to the inner service untouched. The answer gets this member of `Cache-Status`.
-    Bypass(&'a HeaderValue),
+pub(crate) enum Treatment {
+    /// The request goes to the inner service untouched, for this reason.
+    Bypass(Forwarded),
     /// The request may be answered from the store.
     Cache,
     /// The request is unsafe. If it succeeds, the stored responses are no longer true (RFC 9111 §4.4).
@@ -46,11 +47,11 @@ pub(crate) enum Treatment<'a> {
 impl Engine {
     /// How the cache treats a request; `has_content` says that the request has a body. A GET with content has no
     /// meaning that a cache knows (RFC 9110 §9.3.1). The same is true of a GET that asks for another method.
-    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment<'_> {
+    pub(crate) fn treatment(&self, request: &request::Parts, has_content: bool) -> Treatment {
         let is_within = |within: &Within| Arc::ptr_eq(&within.0, &self.flights);
         let bypasses = self.config.bypass.as_ref().is_some_and(|bypass| bypass(request));
         if bypasses || request.extensions.get().is_some_and(is_within) {
-            return Treatment::Bypass(self.config.name.bypass());
+            return Treatment::Bypass(Forwarded::Bypass);
         }
         match request.method {
             Method::GET | Method::HEAD
@@ -59,10 +60,10 @@ impl Engine {
                     || overrides_method(&request.headers)
                     || self.config.is_expired(request) =>
             {
-                Treatment::Bypass(self.config.name.bypass())
+                Treatment::Bypass(Forwarded::Bypass)
             }
             Method::GET | Method::HEAD => Treatment::Cache,
-            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass(self.config.name.method()),
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => Treatment::Bypass(Forwarded::Method),
             _ => Treatment::Invalidate,
         }
     }
@@ -97,6 +98,7 @@ impl Engine {
         if directives.no_store && !directives.only_if_cached {
             outcome.forwarded = Some(Forwarded::Request);
             self.mark(&mut parts.extensions);
+            self.count_call(Reason::Pass);
             let response = inner.call(Request::from_parts(parts, body)).await?;
             return Ok(serve::pass(response, outcome, self.config.signature(None), &self.config.policy));
         }

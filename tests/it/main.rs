@@ -17,6 +17,7 @@ mod clocks;
 #[cfg(feature = "stacks")]
 mod composing;
 mod connection;
+mod counting;
 mod crowds;
 mod early;
 mod faults;

@@ -49,6 +49,13 @@ impl<B> LeaderBody<B> {
     }
 }
 
+impl<B> LeaderBody<B> {
+    /// Whether the next bytes come from the inner body.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Seeking(..) | Stage::Live(..))
+    }
+}
+
 impl<B> LeaderBody<B>
 where
     B: Body<Data = Bytes>,

@@ -4,6 +4,7 @@ pub(crate) mod leader;
 pub(crate) mod multipart;
 pub(crate) mod reader;
 pub(crate) mod salvaged;
+mod tally;
 
 use std::{
     fmt,
@@ -21,9 +22,14 @@ use self::{
     multipart::MultipartReader,
     reader::Reader,
     salvaged::Salvaged,
+    tally::{From, Tally},
 };
 use super::{fetch::fetcher::Fetch, inner::chunks::InnerBody};
-use crate::error::{BoxError, Error};
+use crate::{
+    counters::Counters,
+    error::{BoxError, Error},
+    semantics::cache_status::Told,
+};
 
 pin_project! {
     /// The body of a response of [`VideoCache`](crate::VideoCache).
@@ -43,6 +49,7 @@ pin_project! {
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
+        tally: Tally,
     }
 }
 
@@ -89,13 +96,78 @@ impl<B> ResponseBody<B> {
     /// Turns this body into that of the leader of the fill, who gets the `rest`.
     pub(crate) fn led(self, rest: Rest<B>) -> Self {
         match self.kind {
-            Kind::Stored { reader } if reader.remaining() != Some(0) => Self::leading(reader, rest),
-            kind => Self::of(kind),
+            Kind::Stored { reader } if reader.remaining() != Some(0) => {
+                Self { tally: self.tally, ..Self::leading(reader, rest) }
+            }
+            kind => Self { kind, tally: self.tally },
         }
     }
 
+    /// Notes the outcome of the request that this body answers.
+    pub(crate) fn tell(&mut self, told: Told) {
+        self.tally.told = told;
+    }
+
     fn of(kind: Kind<B>) -> Self {
-        Self { kind }
+        Self { kind, tally: Tally::default() }
+    }
+}
+
+impl<B> ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Counts this body, which is about to leave, and its bytes from now on.
+    pub(crate) fn leaves(&mut self, counters: Arc<Counters>) {
+        let is_over = self.is_end_stream();
+        self.tally.begin(counters, is_over);
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// Where the next bytes come from.
+    fn source(&self) -> From {
+        match &self.kind {
+            Kind::Inner { .. } => From::Inner,
+            Kind::Leading { leading } if leading.is_live() => From::Live,
+            Kind::Salvaged { salvaged } if salvaged.is_live() => From::Live,
+            _ => From::Store,
+        }
+    }
+}
+
+impl<B> Kind<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn poll_kind(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(match self.as_mut().project() {
+            Projected::Inner { body } => {
+                return body
+                    .poll_frame(cx)
+                    .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
+            }
+            Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
+            Projected::Multipart { reader } =>
+                reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
+            Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
+            Projected::Leading { leading } => leading.poll_frame(cx),
+            Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
+        });
+        match frame {
+            // A server that is given an error drops the bytes that it has not sent yet, even the status line.
+            Some(Err(error)) => {
+                self.set(Kind::Failing { error: Some(Box::new(error)) });
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
     }
 }
 
@@ -114,30 +186,15 @@ where
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let mut kind = self.project().kind;
-        let frame = ready!(match kind.as_mut().project() {
-            Projected::Inner { body } => {
-                return body
-                    .poll_frame(cx)
-                    .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
-            }
-            Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Multipart { reader } =>
-                reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
-            Projected::Leading { leading } => leading.poll_frame(cx),
-            Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
-        });
-        match frame {
-            // A server that is given an error drops the bytes that it has not sent yet, even the status line.
-            Some(Err(error)) => {
-                kind.set(Kind::Failing { error: Some(Box::new(error)) });
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame),
-        }
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let came_from = self.source();
+        let frame = ready!(self.as_mut().project().kind.poll_kind(cx));
+        let is_over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
+        self.project().tally.count(frame.as_ref(), came_from, is_over);
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -23,6 +23,13 @@ pub(crate) struct Salvaged<B> {
     pub(crate) failed: bool,
 }
 
+impl<B> Salvaged<B> {
+    /// Whether the next bytes come from the inner body.
+    pub(super) fn is_live(&self) -> bool {
+        self.stored.remaining() == Some(0)
+    }
+}
+
 impl<B> Salvaged<B>
 where
     B: Body<Data = Bytes>,

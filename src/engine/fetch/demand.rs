@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use http::StatusCode;
+
 use super::{
     fetcher::Fetch,
     subscription::{Found, Missing, Subscription},
@@ -99,14 +101,14 @@ impl Demand {
         lock(&self.subscription).is_some()
     }
 
-    /// Whether the inner service was asked for missing bytes on behalf of this client.
-    pub(crate) fn has_fetched(&self) -> bool {
-        self.subscription(false).is_some_and(|subscription| subscription.fetched.load(Ordering::Relaxed))
+    /// The status of the answer that brought missing bytes on behalf of this client, if the inner service was asked.
+    pub(crate) fn fetched(&self) -> Option<StatusCode> {
+        self.subscription(false)?.fetched.get().copied()
     }
 
-    /// Whether this client waited for bytes that were fetched on behalf of another.
-    pub(crate) fn has_collapsed(&self) -> bool {
-        self.subscription(false).is_some_and(|subscription| subscription.collapsed.load(Ordering::Relaxed))
+    /// The status of the answer to another client that this one waited for, if it did.
+    pub(crate) fn collapsed(&self) -> Option<StatusCode> {
+        self.subscription(false)?.collapsed.get().copied()
     }
 
     fn subscription(&self, wanted: bool) -> Option<Arc<Subscription>> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Request, Response, StatusCode, request};
 use http_body::Body;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
@@ -19,6 +19,7 @@ use super::{
     pour::{Pour, Poured},
 };
 use crate::{
+    counters::{Meter, Reason},
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
         config::lead,
@@ -162,7 +163,7 @@ impl Slice {
     {
         let range = ByteRange { start: missing.start, end: missing.end };
         let Supply { manifest, asks_plainly, .. } = &*self.running.supply;
-        let (part, body) = if asks_plainly.load(Ordering::Relaxed) {
+        let (part, status, body) = if asks_plainly.load(Ordering::Relaxed) {
             self.ask(engine, inner, asked, (Question::Plain, range)).await?
         } else {
             match self.ask(engine, inner, asked, (question, range)).await {
@@ -176,7 +177,7 @@ impl Slice {
             }
         };
         let layout = self.running.supply.layout();
-        self.running.mark_called();
+        self.running.mark_called(status);
         let bytes = missing.start..whole_pieces(part, layout);
         // A run that follows its readers is no farther ahead of them than the read-ahead.
         let ahead = if self.running.follows {
@@ -185,7 +186,8 @@ impl Slice {
             u64::MAX
         };
         let weight = part.range.length().min(ahead).saturating_add(CHUNK_OVERHEAD);
-        let body = InnerBody::new(body, Some(part.range.length()));
+        let body =
+            InnerBody::new(body, Some(part.range.length()), Meter::new(&engine.counters, self.reason()));
         let share = engine.budget.share(self.running.waited_for());
         let share = share.promise(weight).then_some(share);
         let mut pour = Pour::new(engine, layout.generation, layout.chunk_size, body, share)
@@ -200,6 +202,13 @@ impl Slice {
         }
     }
 
+    /// A response that came in parts needs more of them. Any other one has lost a chunk.
+    fn reason(&self) -> Reason {
+        let supply = &self.running.supply;
+        let comes_in_parts = supply.manifest.sparse || supply.in_parts.get().is_some();
+        if comes_in_parts { Reason::Slice } else { Reason::Heal }
+    }
+
     /// Asks for these bytes once. Returns the part that came of them.
     async fn ask<S, A, B>(
         &self,
@@ -207,7 +216,7 @@ impl Slice {
         inner: &mut Inner<S>,
         asked: &request::Parts,
         (question, range): (Question, ByteRange),
-    ) -> Result<(Part, B), End>
+    ) -> Result<(Part, StatusCode, B), End>
     where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default + Send + 'static,
@@ -217,6 +226,7 @@ impl Slice {
         let mut asked = asked.clone();
         binding.ask(question, range, &mut asked.headers);
         engine.mark(&mut asked.extensions);
+        engine.count_call(self.reason());
         let calling = inner.call(Request::from_parts(asked.clone(), A::default()));
         let Ok(Ok(answer)) = timeout(engine.config.idle_limit, calling).await else {
             return Err(End::Failed);
@@ -226,7 +236,7 @@ impl Slice {
         let is_last = question == Question::Plain || !supply.manifest.sparse;
         match further(stored, (question, range), answer.status, &answer.headers) {
             Further::Part(part) if may_go_on(&asked.headers, &answer.headers, &engine.config.policy) => {
-                Ok((part, body))
+                Ok((part, answer.status, body))
             }
             // As long as the stored response is fresh, other requests would begin slices that none of them could finish.
             Further::Part(_) if is_last => Err(End::Changed),

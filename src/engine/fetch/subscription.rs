@@ -3,12 +3,10 @@
 use std::{
     mem,
     ops::Range,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock},
 };
 
+use http::StatusCode;
 use tokio::{sync::watch, time::timeout};
 
 use super::{fetcher::Fetch, missing::Slice};
@@ -69,10 +67,10 @@ pub(super) struct Subscription {
     place: Arc<Mutex<Option<Follower>>>,
     /// The bytes that the body got last.
     last: Mutex<Range<u64>>,
-    /// Whether the inner service was asked for missing bytes on behalf of this client.
-    pub(super) fetched: AtomicBool,
-    /// Whether this client waited for bytes that were fetched on behalf of another.
-    pub(super) collapsed: AtomicBool,
+    /// The status of the answer that brought missing bytes on behalf of this client, if the inner service was asked.
+    pub(super) fetched: OnceLock<StatusCode>,
+    /// The status of the answer to another client that this one waited for, if it did.
+    pub(super) collapsed: OnceLock<StatusCode>,
     ahead: Mutex<Ahead>,
     /// The run of another client that brought bytes last. It goes on while this receiver is held.
     joined: Mutex<Option<watch::Receiver<Progress>>>,
@@ -96,7 +94,7 @@ impl Subscription {
         leads: bool,
         place: Arc<Mutex<Option<Follower>>>,
     ) -> Self {
-        let (fetched, collapsed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (fetched, collapsed) = (OnceLock::new(), OnceLock::new());
         let (last, ahead, joined) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { supply, until, leads, place, last, fetched, collapsed, ahead, joined }
     }
@@ -218,9 +216,9 @@ impl Subscription {
         }
         self.supply.note_reader(offset, true);
         let end = landing(run.clone(), offset).await;
-        if run.borrow().called {
+        if let Some(status) = run.borrow().came {
             let told = if is_own { &self.fetched } else { &self.collapsed };
-            told.store(true, Ordering::Relaxed);
+            let _ = told.set(status);
         }
         end
     }

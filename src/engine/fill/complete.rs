@@ -78,8 +78,7 @@ impl FillTask {
         if let Err(refusal) = self.commit(&draft, permit).await {
             return Completed::Unstored(refusal);
         }
-        let was_asked = demand.has_fetched() || demand.has_collapsed();
-        let (generation, status) = (layout.generation, was_asked.then_some(StatusCode::PARTIAL_CONTENT));
+        let (generation, status) = (layout.generation, demand.fetched().or(demand.collapsed()));
         Completed::Stored(Stored { generation, status, withheld: HeaderMap::new() })
     }
 }

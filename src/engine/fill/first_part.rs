@@ -253,7 +253,7 @@ impl FillTask {
     {
         let Opening { draft, bytes, running, share } = opening;
         let Layout { generation, chunk_size, .. } = draft.layout;
-        let mut body = InnerBody::new(body, Some(part.range.length()));
+        let mut body = InnerBody::new(body, Some(part.range.length()), self.meter());
         let before = bytes.start - part.range.start;
         let skipped = body.skip(before, self.engine.config.idle_limit).await;
         skipped.map_err(|_| Refusal::InnerFailed)?;

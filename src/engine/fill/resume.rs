@@ -10,6 +10,7 @@ use tower_service::Service;
 
 use super::task::FillTask;
 use crate::{
+    counters::Reason,
     engine::{
         fetch::{missing::pause, pour::Pour},
         inner::Inner,
@@ -66,6 +67,7 @@ impl FillTask {
             *of.failures += 1;
             let mut asked = self.asked.clone();
             binding.ask(question, range, &mut asked.headers);
+            self.engine.count_call(Reason::Resume);
             let calling = timeout(config.idle_limit, inner.call(Request::from_parts(asked, A::default())));
             let answer = match race(self.share.yielded(), calling).await {
                 Raced::First(()) => return false,

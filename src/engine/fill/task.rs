@@ -16,6 +16,7 @@ use super::{
     invalidated::Seen,
 };
 use crate::{
+    counters::{Meter, Reason},
     engine::{
         config::lead,
         fetch::subscription::FIRST_STEP,
@@ -101,6 +102,7 @@ impl FillTask {
         let with_cookie = asked.headers.contains_key(header::COOKIE);
         let (mut inner, request) = (inner.take(), Request::from_parts(asked, A::default()));
         let requested = clock.now();
+        self.engine.count_call(self.reason());
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
         let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
         match race(answered, self.share.yielded()).await {
@@ -113,6 +115,19 @@ impl FillTask {
             Raced::First(Err(_)) => Err(Delivery::Late(answering)),
             Raced::Second(()) => Err(Delivery::Refused(Refusal::Abandoned)),
         }
+    }
+
+    fn reason(&self) -> Reason {
+        match (self.purpose, &self.stored) {
+            (Purpose::Background, _) => Reason::Refresh,
+            (Purpose::Client, Prior::Stale(_)) => Reason::Validate,
+            (Purpose::Client, _) => Reason::Fill,
+        }
+    }
+
+    /// The meter of an inner body that this fill reads.
+    pub(super) fn meter(&self) -> Meter {
+        Meter::new(&self.engine.counters, self.reason())
     }
 
     /// How the fill goes on when no request waits for it.

@@ -129,7 +129,7 @@ where
         let Admitted { draft, length, paced } = admitted;
         // RFC 9110 §14.2: only a 200 has parts.
         let binding = Binding::of(&draft.headers).filter(|_| parts.status == StatusCode::OK);
-        let (body, share) = (InnerBody::new(body, length), Arc::clone(&fill.share));
+        let (body, share) = (InnerBody::new(body, length, fill.meter()), Arc::clone(&fill.share));
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut pour = Pour::new(&fill.engine, generation, chunk_size, body, Some(share));
         pour.complete = length;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     clock::moment,
+    counters::{Meter, Reason},
     error::{BoxError, Error},
     format::chunk::TRAILER,
     semantics::cache_status::Refusal,
@@ -35,6 +36,7 @@ pub(crate) struct InnerBody<B> {
     ended: bool,
     expected: Option<u64>,
     taken: u64,
+    meter: Meter,
 }
 
 impl<B> InnerBody<B>
@@ -42,7 +44,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(body: B, expected: Option<u64>) -> Self {
+    pub(crate) fn new(body: B, expected: Option<u64>, meter: Meter) -> Self {
         Self {
             body: Box::pin(body),
             leftover: Bytes::new(),
@@ -53,6 +55,7 @@ where
             ended: false,
             expected,
             taken: 0,
+            meter,
         }
     }
 
@@ -192,6 +195,7 @@ where
     /// declared, or after `complete` bytes if none was.
     pub(crate) fn go_on(&mut self, body: B, complete: u64) {
         self.body = Box::pin(body);
+        self.meter.reason = Reason::Resume;
         self.expected = Some(self.expected.unwrap_or(complete));
         (self.ended, self.leftover, self.trailers) = (false, Bytes::new(), None);
     }
@@ -248,7 +252,10 @@ where
                     return Poll::Ready(Some(Err(Error::inner(error.into()))));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.leftover = data,
+                    Ok(data) => {
+                        self.meter.add(bytes_in(&data));
+                        self.leftover = data;
+                    }
                     Err(frame) => self.trailers = frame.into_trailers().ok().or(self.trailers.take()),
                 },
             }
@@ -325,6 +332,10 @@ mod tests {
 
     use super::*;
 
+    fn meter() -> Meter {
+        Meter::new(&std::sync::Arc::default(), Reason::Fill)
+    }
+
     /// A body that is always ready with an empty frame.
     struct Empty;
 
@@ -342,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_of_empty_frames_leaves_others_their_turn() {
-        let mut body = InnerBody::new(Empty, None);
+        let mut body = InnerBody::new(Empty, None, meter());
         assert!(poll_immediate(body.chunk(1000, Duration::from_secs(60), None)).await.is_none());
     }
 
@@ -350,7 +361,7 @@ mod tests {
     async fn every_chunk_has_a_buffer_of_its_own_size() {
         for expected in [None, Some(2500)] {
             let body = Full::new(Bytes::from(vec![7; 2500]));
-            let mut body = InnerBody::new(body, expected);
+            let mut body = InnerBody::new(body, expected, meter());
             for length in [1000, 1000, 500] {
                 let Collected::Chunk(payload) = body.chunk(1000, Duration::MAX, None).await.unwrap() else {
                     panic!("there is more");

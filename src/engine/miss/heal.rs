@@ -50,13 +50,12 @@ impl Miss {
                 return Err(HealFailed::Forgotten);
             }
         }
-        let outcome = if demand.has_fetched() {
-            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, stored: true, ..*outcome }
-        } else if demand.has_collapsed() {
+        let (fetched, collapsed) = (demand.fetched(), demand.collapsed());
+        let outcome = if fetched.is_some() {
+            Outcome { forwarded_status: fetched, stored: true, ..*outcome }
+        } else if collapsed.is_some() {
             // RFC 9211 §2.6: the request was collapsed with a call for another request.
-            let forwarded_status = Some(StatusCode::PARTIAL_CONTENT);
-            Outcome { forwarded_status, collapsed: true, ..*outcome }
+            Outcome { forwarded_status: collapsed, collapsed: true, ..*outcome }
         } else if *accepted == Accepted::Nothing {
             // The store had the chunk after all.
             Outcome::default()

@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use super::request::Miss;
 use crate::{
+    counters::Reason,
     engine::{
         body::ResponseBody,
         fill::{
@@ -73,6 +74,7 @@ impl Miss {
             None => Before::unseen(&engine),
         };
         let requested = engine.config.clock.now();
+        self.engine.count_call(Reason::Pass);
         let answer = inner.call(Request::from_parts(inwards, body)).await;
         let exchange = self.exchange(requested);
         if let Some(entry) = &stale {
@@ -127,6 +129,7 @@ impl Miss {
         };
         let before = Before::of(&engine, &self.target).await;
         let requested = engine.config.clock.now();
+        engine.count_call(Reason::Validate);
         let answer = inner.call(Request::from_parts(putting, A::default())).await;
         let exchange = self.exchange(requested);
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));

@@ -10,7 +10,7 @@ use http::{
 use crate::{
     engine::body::{ResponseBody, reader::Reader},
     semantics::{
-        cache_status::{self, Refusal},
+        cache_status::{self, Forwarded, Outcome, Refusal},
         fields::settle_length,
     },
 };
@@ -29,6 +29,8 @@ pub(super) fn settled<B>(response: Response<B>) -> Result<Response<ResponseBody<
 pub(crate) fn pass_unsafe<B>(response: Response<B>, member: HeaderValue) -> Response<ResponseBody<B>> {
     let mut response = settled(response).unwrap_or_else(|_| own(StatusCode::BAD_GATEWAY, ""));
     cache_status::append(response.headers_mut(), member);
+    let outcome = Outcome { forwarded: Some(Forwarded::Method), ..Outcome::default() };
+    response.body_mut().tell(outcome.told());
     response
 }
 

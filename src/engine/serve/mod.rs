@@ -121,7 +121,9 @@ pub(crate) async fn serve<B>(
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
-    Ok(response(status, headers, body))
+    let mut response = response(status, headers, body);
+    response.body_mut().tell(outcome.told());
+    Ok(response)
 }
 
 /// Answers with an inner response whose storing stopped midway: the stored chunks, the chunk in hand, and the rest as
@@ -136,7 +138,9 @@ pub(crate) async fn salvage<B>(
     let reader = Reader::open_proved(&engine.records, stored, waited).await?;
     settle_length(&mut parts.headers);
     outcome.append_to(&mut parts.headers, parts.status, by);
-    Some(Response::from_parts(parts, ResponseBody::salvaged(reader, in_hand, rest)))
+    let mut body = ResponseBody::salvaged(reader, in_hand, rest);
+    body.tell(outcome.told());
+    Some(Response::from_parts(parts, body))
 }
 
 /// Hands on an inner response that was not stored, with added fields that are true of the response.
@@ -164,6 +168,7 @@ pub(crate) fn pass<B>(
     // This response has the inner service's own status, even if a fill got another one before.
     outcome.forwarded_status = None;
     outcome.append_to_passed(headers, status, by, policy);
+    response.body_mut().tell(outcome.told());
     response
 }
 
@@ -181,6 +186,7 @@ pub(crate) fn bad_gateway<B>(
     };
     let mut response = own(StatusCode::BAD_GATEWAY, text);
     outcome.append_to(response.headers_mut(), StatusCode::BAD_GATEWAY, by);
+    response.body_mut().tell(outcome.told());
     response
 }
 
@@ -190,6 +196,8 @@ pub(crate) fn gateway_timeout<B>(method: &Method, by: Signature<'_>) -> Response
     if *method == Method::HEAD {
         *response.body_mut() = ResponseBody::stored(Reader::empty());
     }
-    Generated(Refusal::OnlyIfCached).append_to(response.headers_mut(), by);
+    let generated = Generated(Refusal::OnlyIfCached);
+    generated.append_to(response.headers_mut(), by);
+    response.body_mut().tell(generated.told());
     response
 }

@@ -25,6 +25,7 @@ use self::{
 };
 use super::config::Config;
 use crate::{
+    counters::{Counters, INNER_CALLS, Reason},
     format::key::Slot,
     semantics::{cache_control::RequestDirectives, cache_status::Refusal, fields::has, vary::Vary},
     store::ErasedStore,
@@ -33,6 +34,7 @@ use crate::{
 /// The state shared by all clones of a layer and by all services that it made.
 pub(crate) struct Engine {
     pub(crate) config: Config,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) store: Arc<dyn ErasedStore>,
     pub(crate) records: Arc<Records>,
     pub(crate) memo: Memo<Decoded>,
@@ -56,8 +58,10 @@ pub(crate) struct Engine {
 impl Engine {
     /// `budget` may be shared with other engines on the same store.
     pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+        let counters = Arc::<Counters>::default();
         Self {
-            records: Arc::new(Records::new(Arc::clone(&store), config.store_limit)),
+            records: Arc::new(Records::new(Arc::clone(&store), config.store_limit, Arc::clone(&counters))),
+            counters,
             store,
             memo: Memo::new(),
             flights: Arc::default(),
@@ -75,8 +79,15 @@ impl Engine {
         }
     }
 
-    pub(crate) fn damaged_chunks(&self) -> u64 {
-        self.records.damaged()
+    /// How many fills are under way.
+    pub(crate) fn fills_under_way(&self) -> u64 {
+        let most = self.config.most_fills.min(Semaphore::MAX_PERMITS);
+        u64::try_from(most.saturating_sub(self.fills.available_permits())).unwrap_or(u64::MAX)
+    }
+
+    /// Counts a call of the inner service that is about to be made.
+    pub(crate) fn count_call(&self, reason: Reason) {
+        self.counters.add(INNER_CALLS, reason.place(), 1);
     }
 
     pub(crate) fn directives(&self, request: &request::Parts) -> RequestDirectives {

@@ -4,14 +4,17 @@ use std::{
     future::Future,
     num::NonZeroU32,
     ops::Range,
+    pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use pin_project_lite::pin_project;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -19,6 +22,7 @@ use tokio::{
 
 use crate::{
     clock::moment,
+    counters::{Counters, EVENTS, Operation, STORE_CALLS, STORE_ERRORS, STORE_MICROS},
     error::{BoxError, Error},
     format::{
         chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
@@ -34,8 +38,7 @@ use crate::{
 pub(crate) struct Records {
     store: Arc<dyn ErasedStore>,
     limit: Duration,
-    /// How many chunks failed their checks.
-    damaged: AtomicU64,
+    counters: Arc<Counters>,
     /// Whether the store has said that it has no leases.
     has_no_leases: AtomicBool,
     /// Circuit breakers that spare clients the wait for a store that hangs. Looking and putting have one each: a
@@ -48,13 +51,13 @@ pub(crate) struct Records {
 
 impl Records {
     /// `limit` is how long each call of the store may take.
-    pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration) -> Self {
-        let (damaged, has_no_leases) = (AtomicU64::new(0), AtomicBool::new(false));
+    pub(crate) fn new(store: Arc<dyn ErasedStore>, limit: Duration, counters: Arc<Counters>) -> Self {
+        let has_no_leases = AtomicBool::new(false);
         // A store in this process's memory does not hang.
         let spared = || store.can_alter().then(|| Breaker::new(LATE_CALLS, limit.saturating_mul(REST)));
         let (looks, puts) = (spared(), spared());
         let answers = watch::Sender::new(());
-        Self { store, limit, damaged, has_no_leases, looks, puts, answers }
+        Self { store, limit, counters, has_no_leases, looks, puts, answers }
     }
 
     /// How long each call of the store may take.
@@ -73,41 +76,41 @@ impl Records {
     /// The record at `slot` as it lies in the store.
     pub(crate) async fn record(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
         if self.looks.is_none() {
-            return self.call(|store| store.get(slot.as_str())).await;
+            return self.call(Operation::Get, |store| store.get(slot.as_str())).await;
         }
         // Boxed, so that the future of a hit in this process's memory stays small.
-        Box::pin(self.spared(&self.looks, |store| store.get(slot.as_str()))).await
+        Box::pin(self.spared(Operation::Get, &self.looks, |store| store.get(slot.as_str()))).await
     }
 
     pub(crate) async fn put_record(&self, slot: &Slot, record: &Record) -> Result<(), Error> {
         let record = record.encode();
-        self.spared(&self.puts, |store| store.put(slot.as_str(), record)).await
+        self.spared(Operation::Put, &self.puts, |store| store.put(slot.as_str(), record)).await
     }
 
     /// The mark that the last invalidation of the key at `primary` left, if the store still has one.
     pub(crate) async fn last_invalidation(&self, primary: &Slot) -> Result<Option<Bytes>, Error> {
         let key = invalidation_key(primary);
-        self.spared(&self.looks, |store| store.get(&key)).await
+        self.spared(Operation::Get, &self.looks, |store| store.get(&key)).await
     }
 
     /// Leaves a mark by which fills of the key at `primary` can tell that it was invalidated.
     pub(crate) async fn mark_invalidation(&self, primary: &Slot) -> Result<(), Error> {
         let mark = Generation::random().ok_or_else(|| Error::store("there are no random bytes".into()))?;
         let key = invalidation_key(primary);
-        self.call(|store| store.put(&key, invalidation::mark(mark))).await
+        self.call(Operation::Put, |store| store.put(&key, invalidation::mark(mark))).await
     }
 
     pub(crate) async fn remove_record(&self, slot: &Slot) -> Result<(), Error> {
-        self.call(|store| store.remove(slot.as_str())).await
+        self.call(Operation::Remove, |store| store.remove(slot.as_str())).await
     }
 
     /// Returns the bytes of one chunk, proved to be those that were put. The call ignores the circuit breakers,
     /// because a reader has no other way to get the bytes.
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
-        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open(&record, name, self.checksum()).ok_or_else(|| {
-            self.damaged.fetch_add(1, Ordering::Relaxed);
+            self.counters.add(EVENTS, 0, 1);
             Error::corrupt()
         })
     }
@@ -141,9 +144,9 @@ impl Records {
 
     async fn piece(&self, name: PieceName) -> Result<Bytes, Error> {
         let key = piece_key(name.generation, name.index, name.number);
-        let record = self.call(|store| store.get(&key)).await?.ok_or_else(Error::lost)?;
+        let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| {
-            self.damaged.fetch_add(1, Ordering::Relaxed);
+            self.counters.add(EVENTS, 0, 1);
             Error::corrupt()
         })
     }
@@ -154,7 +157,7 @@ impl Records {
         let mut payload = BytesMut::with_capacity(bytes.len() + TRAILER);
         payload.extend_from_slice(bytes);
         let record = chunk::seal_piece(payload, name, self.checksum());
-        self.spared(&self.puts, |store| store.put(&key, record)).await
+        self.spared(Operation::Put, &self.puts, |store| store.put(&key, record)).await
     }
 
     /// Removes the pieces that hold these bytes, once their chunk is stored.
@@ -163,7 +166,7 @@ impl Records {
             let PieceName { generation, index, number, .. } = layout.piece(piece.start);
             let key = piece_key(generation, index, number);
             // A piece that stays is of no harm: it has the same bytes as its chunk.
-            let _ = self.call(|store| store.remove(&key)).await;
+            let _ = self.call(Operation::Remove, |store| store.remove(&key)).await;
         }
     }
 
@@ -187,11 +190,6 @@ impl Records {
         }
     }
 
-    /// The number of chunks that failed their checks since this layer was created.
-    pub(crate) fn damaged(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
-    }
-
     /// Puts one chunk. If the store does not take it, returns the chunk with the error.
     pub(crate) async fn put_chunk(
         &self,
@@ -202,8 +200,13 @@ impl Records {
         let length = payload.len();
         let key = chunk_key(generation, index);
         let record = chunk::seal(payload, generation, index, self.checksum());
-        let put = self.spared(&self.puts, |store| store.put(&key, record.clone())).await;
+        let put = self.spared(Operation::Put, &self.puts, |store| store.put(&key, record.clone())).await;
         put.map_err(|error| (record.slice(..length), error))
+    }
+
+    /// Whether calls are not made at present, because the last ones took too long.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        [&self.looks, &self.puts].into_iter().flatten().any(Breaker::is_open)
     }
 
     /// Whether the store may have leases: it has not said yet that it has none.
@@ -212,7 +215,8 @@ impl Records {
     }
 
     pub(crate) async fn lease(&self, key: &str, holder: &str, time: Duration) -> Result<Lease, Error> {
-        let lease = self.spared(&self.looks, |store| store.lease(key, holder, time)).await?;
+        let lease =
+            self.spared(Operation::Lease, &self.looks, |store| store.lease(key, holder, time)).await?;
         if lease == Lease::NotOffered {
             self.has_no_leases.store(true, Ordering::Relaxed);
         }
@@ -221,16 +225,16 @@ impl Records {
 
     /// Renews the lease for `time` from now on. Returns whether it is still the holder's.
     pub(crate) async fn renew(&self, key: &str, holder: &str, time: Duration) -> Result<bool, Error> {
-        self.call(|store| store.renew(key, holder, time)).await
+        self.call(Operation::Renew, |store| store.renew(key, holder, time)).await
     }
 
     pub(crate) async fn release(&self, key: &str, holder: &str) -> Result<(), Error> {
-        self.call(|store| store.release(key, holder)).await
+        self.call(Operation::Release, |store| store.release(key, holder)).await
     }
 
     /// Takes the lease at `key` from its holder.
     pub(crate) async fn remove_lease(&self, key: &str) -> Result<(), Error> {
-        self.call(|store| store.remove(key)).await
+        self.call(Operation::Remove, |store| store.remove(key)).await
     }
 
     /// How long a failed call was waited for; zero if that was short.
@@ -259,14 +263,19 @@ impl Records {
 
     /// Calls the store, unless several such calls in a row took too long. Then the circuit breaker stays open for a
     /// while.
-    async fn spared<'a, T, F, C>(&'a self, breaker: &Spared, call: C) -> Result<T, Error>
+    async fn spared<'a, T, F, C>(
+        &'a self,
+        operation: Operation,
+        breaker: &Spared,
+        call: C,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
         C: FnOnce(&'a dyn ErasedStore) -> F,
     {
         let pass = breaker.as_ref().map(Breaker::admit).transpose();
         let pass = pass.map_err(|open| Error::left_alone(open.into()))?;
-        let done = self.call(call).await;
+        let done = self.call(operation, call).await;
         if done.is_ok() && self.answers.receiver_count() > 0 {
             self.answers.send_replace(());
         }
@@ -277,14 +286,50 @@ impl Records {
         done
     }
 
-    /// Calls the store. If the call fails, takes too long or panics, that is an error.
-    fn call<'a, T, F, C>(&'a self, call: C) -> impl Future<Output = Result<T, Error>> + use<'a, T, F, C>
+    /// Calls the store, and counts the call. If the call fails, takes too long or panics, that is an error.
+    fn call<'a, T, F, C>(
+        &'a self,
+        operation: Operation,
+        call: C,
+    ) -> Counted<'a, impl Future<Output = Result<T, Error>> + use<'a, T, F, C>>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
         C: FnOnce(&'a dyn ErasedStore) -> F,
     {
         let limit = self.limit;
-        within(limit, || call(&*self.store), move |failure, waited| said(failure, waited, limit))
+        let call = within(limit, || call(&*self.store), move |failure, waited| said(failure, waited, limit));
+        // A store in this process's memory takes less time than two looks at the clock.
+        let began = self.looks.is_some().then(moment);
+        Counted { call, counters: &self.counters, place: operation.place(), began }
+    }
+}
+
+pin_project! {
+    /// A call of the store, which is counted once it has ended.
+    struct Counted<'a, F> {
+        #[pin]
+        call: F,
+        counters: &'a Counters,
+        place: usize,
+        began: Option<Instant>,
+    }
+}
+
+impl<T, F: Future<Output = Result<T, Error>>> Future for Counted<'_, F> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let this = self.project();
+        let done = ready!(this.call.poll(cx));
+        this.counters.add(STORE_CALLS, *this.place, 1);
+        if done.is_err() {
+            this.counters.add(STORE_ERRORS, *this.place, 1);
+        }
+        if let Some(began) = this.began {
+            let took = moment().saturating_duration_since(*began).as_micros();
+            this.counters.add(STORE_MICROS, *this.place, u64::try_from(took).unwrap_or(u64::MAX));
+        }
+        Poll::Ready(done)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
+use http::StatusCode;
 use tokio::{sync::watch, time::Instant};
 
 use super::records::Stretch;
@@ -14,8 +15,9 @@ pub(crate) struct Progress {
     pub(crate) next: u64,
     /// The offset after the last byte that is stored in a whole chunk. The bytes from there to `next` are in pieces.
     pub(crate) whole: u64,
-    /// Whether the inner service was asked. If it was not, the bytes were in the store already.
-    pub(crate) called: bool,
+    /// The status of the answer that the bytes come from. `None` if the inner service was not asked: the bytes were in the
+    /// store already.
+    pub(crate) came: Option<StatusCode>,
     /// How the run ended, if it did.
     pub(crate) end: Option<End>,
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -288,8 +288,8 @@ impl Supply {
     fn run(self: &Arc<Self>, state: &mut State, bytes: Range<u64>, kind: Kind) -> Running {
         state.numbers += 1;
         let number = state.numbers;
-        let (next, called) = (bytes.start, kind != Kind::Slice);
-        let progress = watch::Sender::new(Progress { next, whole: next, called, end: None });
+        let (next, came) = (bytes.start, (kind != Kind::Slice).then_some(StatusCode::PARTIAL_CONTENT));
+        let progress = watch::Sender::new(Progress { next, whole: next, came, end: None });
         let (reached, began) = (watch::Sender::new(next), moment());
         let (shown, heard) = (progress.clone(), reached.clone());
         state.runs.push(Run { number, bytes, kind, progress: shown, reached: heard, began });
@@ -375,8 +375,8 @@ impl Running {
     }
 
     /// Records that the bytes which land next come from a call of the inner service.
-    pub(crate) fn mark_called(&self) {
-        self.progress.send_modify(|progress| progress.called = true);
+    pub(crate) fn mark_called(&self, status: StatusCode) {
+        self.progress.send_modify(|progress| progress.came = Some(status));
     }
 
     /// Returns a function that tells whether somebody waits for a byte of this run.

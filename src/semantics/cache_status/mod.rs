@@ -1,6 +1,8 @@
 //! `Cache-Status`: what the cache did with a request, in one field.
 //!
-//! RFC 9211. Every reason of a cache for not storing or not answering has its name here.
+//! RFC 9211.
+
+mod refusal;
 
 use std::fmt::{self, Write};
 
@@ -9,6 +11,7 @@ use http::{
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
+pub(crate) use self::refusal::{DETAILS, Refusal};
 use super::{
     fields::media_type,
     structured::{is_token, push_string},
@@ -56,14 +59,10 @@ impl CacheName {
         &self.written
     }
 
-    /// The member for a request that bypasses this cache.
-    pub(crate) fn bypass(&self) -> &HeaderValue {
-        &self.bypass
-    }
-
-    /// The member for a request whose method no stored response answers.
-    pub(crate) fn method(&self) -> &HeaderValue {
-        &self.method
+    /// The member for a request that is never looked up, because only the inner service may answer its method, or because it
+    /// bypasses this cache.
+    pub(crate) fn member(&self, reason: Forwarded) -> &HeaderValue {
+        if reason == Forwarded::Method { &self.method } else { &self.bypass }
     }
 }
 
@@ -91,110 +90,6 @@ impl fmt::Debug for CacheName {
     }
 }
 
-/// The reason why a response was not stored, or not served from the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Abandoned,
-    Authorization,
-    ChangedLength,
-    Cookie,
-    Endless,
-    InnerFailed,
-    InnerStalled,
-    Invalidated,
-    InvalidLength,
-    LeaseLost,
-    Media,
-    NeverFresh,
-    NoCache,
-    NoParts,
-    NoRoom,
-    NoStore,
-    OnlyIfCached,
-    PastTheEnd,
-    Precondition,
-    Private,
-    SetCookie,
-    Signed,
-    StaleIfError,
-    StaleIfFailed,
-    StaleIfSilent,
-    Status,
-    StoreFailed,
-    StoreLost,
-    TooLarge,
-    TooManyFills,
-    VaryAnything,
-    WaitedTooLong,
-}
-
-impl Refusal {
-    /// Whether the response itself forbids to store it, by its status or its fields.
-    pub(crate) fn is_of_the_response(self) -> bool {
-        matches!(
-            self,
-            Self::Authorization
-                | Self::Cookie
-                | Self::Media
-                | Self::NeverFresh
-                | Self::NoCache
-                | Self::NoStore
-                | Self::Private
-                | Self::SetCookie
-                | Self::Status
-                | Self::VaryAnything
-        )
-    }
-
-    /// Whether the response is for this client alone, so that another client may get another one.
-    pub(crate) fn is_of_the_client(self) -> bool {
-        matches!(self, Self::Authorization | Self::Cookie | Self::Private | Self::SetCookie)
-    }
-
-    /// The reason why a stored response stands in for an answer with this status, or for no answer.
-    pub(crate) fn of_stand_in(answered: Option<StatusCode>) -> Self {
-        answered.map_or(Self::StaleIfFailed, |_| Self::StaleIfError)
-    }
-
-    /// The `detail` of RFC 9211 §2.8, a token.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Abandoned => "abandoned",
-            Self::Authorization => "authorization",
-            Self::ChangedLength => "inner-length-mismatch",
-            Self::Cookie => "cookie",
-            Self::Endless => "endless",
-            Self::InnerFailed => "inner-body-failed",
-            Self::InnerStalled => "inner-stalled",
-            Self::Invalidated => "invalidated",
-            Self::InvalidLength => "invalid-content-length",
-            Self::LeaseLost => "lease-lost",
-            Self::Media => "media-type",
-            Self::NeverFresh => "never-fresh",
-            Self::NoCache => "no-cache",
-            Self::NoParts => "no-parts",
-            Self::NoRoom => "no-room",
-            Self::NoStore => "no-store",
-            Self::OnlyIfCached => "only-if-cached",
-            Self::PastTheEnd => "past-the-end",
-            Self::Precondition => "precondition",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::Signed => "signed",
-            Self::StaleIfError => "stale-if-error",
-            Self::StaleIfFailed => "stale-if-failed",
-            Self::StaleIfSilent => "stale-if-silent",
-            Self::Status => "status",
-            Self::StoreFailed => "store-failed",
-            Self::StoreLost => "store-lost",
-            Self::TooLarge => "too-large",
-            Self::TooManyFills => "fills-limit",
-            Self::VaryAnything => "vary-star",
-            Self::WaitedTooLong => "waited-too-long",
-        }
-    }
-}
-
 /// The reason why a request was forwarded to the inner service (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forwarded {
@@ -214,6 +109,20 @@ pub(crate) enum Forwarded {
 }
 
 impl Forwarded {
+    /// The place among [`REQUESTS`](crate::counters::REQUESTS).
+    fn place(self) -> usize {
+        match self {
+            Self::Bypass => 2,
+            Self::Method => 3,
+            Self::Miss => 4,
+            Self::Partial => 5,
+            Self::Request => 6,
+            Self::Stale => 7,
+            Self::UriMiss => 8,
+            Self::VaryMiss => 9,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Bypass => "bypass",
@@ -246,6 +155,22 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// What the counters keep of the outcome.
+    pub(crate) fn told(self) -> Told {
+        let place = match self.forwarded {
+            None if self.ttl.is_some_and(|ttl| ttl < 0) => 1,
+            None => 0,
+            Some(reason) => reason.place(),
+        };
+        let was_forwarded = self.forwarded.is_some();
+        Told {
+            place,
+            refusal: self.refusal,
+            stored: was_forwarded && self.stored,
+            collapsed: was_forwarded && self.collapsed,
+        }
+    }
+
     /// Appends this cache's member after those of the caches nearer the origin (RFC 9211 §2). `status` is the status of
     /// the answer that has these fields.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, status: StatusCode, by: Signature<'_>) {
@@ -305,6 +230,16 @@ impl Outcome {
     }
 }
 
+/// What the counters keep of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The place among [`REQUESTS`](crate::counters::REQUESTS).
+    pub(crate) place: usize,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) stored: bool,
+    pub(crate) collapsed: bool,
+}
+
 /// An answer that this cache made by itself. It is no hit, since it contains nothing stored, and it was not forwarded.
 ///
 /// RFC 9211 §2 would rather have no member there. This member says why there was no other answer.
@@ -312,6 +247,11 @@ impl Outcome {
 pub(crate) struct Generated(pub(crate) Refusal);
 
 impl Generated {
+    /// What the counters keep of the answer.
+    pub(crate) fn told(self) -> Told {
+        Told { place: GENERATED, refusal: Some(self.0), ..Told::default() }
+    }
+
     /// Appends this cache's member: the name and the reason.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, by: Signature<'_>) {
         let mut member = by.begin();
@@ -359,6 +299,9 @@ fn append_text(headers: &mut HeaderMap, member: String) {
         append(headers, member);
     }
 }
+
+/// The place of such an answer among [`REQUESTS`](crate::counters::REQUESTS).
+const GENERATED: usize = 10;
 
 /// The field's name.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

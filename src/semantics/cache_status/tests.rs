@@ -131,8 +131,8 @@ fn a_name_is_a_token_or_a_string() {
     ] {
         let name = CacheName::new(name).unwrap();
         assert_eq!(name.as_written(), written);
-        assert_eq!(name.bypass(), &format!("{written}; fwd=bypass"));
-        assert_eq!(name.method(), &format!("{written}; fwd=method"));
+        assert_eq!(name.member(Forwarded::Bypass), &format!("{written}; fwd=bypass"));
+        assert_eq!(name.member(Forwarded::Method), &format!("{written}; fwd=method"));
     }
     let longest = "x".repeat(128);
     assert_eq!(CacheName::new(&longest).unwrap().as_written(), longest);
@@ -147,7 +147,7 @@ fn an_upstream_caches_members_stay() {
     let mut headers = HeaderMap::new();
     headers.insert(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
     Outcome::default().append_to(&mut headers, StatusCode::OK, BY);
-    append(&mut headers, CacheName::default().bypass().clone());
+    append(&mut headers, CacheName::default().member(Forwarded::Bypass).clone());
     let values: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
     assert_eq!(values, ["origin; hit", "tower-video-cache; hit", "tower-video-cache; fwd=bypass"]);
 }
@@ -291,7 +291,9 @@ fn another_implementation_reads_every_member_as_it_is_meant() {
     }
     assert_eq!(members, 9 * 33 * 16 * 4);
     for name in &names {
-        for (member, reason) in [(name.bypass(), "bypass"), (name.method(), "method")] {
+        for (member, reason) in
+            [(name.member(Forwarded::Bypass), "bypass"), (name.member(Forwarded::Method), "method")]
+        {
             let read = appended(name, |headers| append(headers, member.clone()));
             assert_eq!(read, [("fwd".to_owned(), token(reason))]);
         }

@@ -58,6 +58,11 @@ impl Breaker {
         Pass { breaker: self, turn: position.turn, is_try }
     }
 
+    /// Whether calls fail at once now.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.position().state, State::Open { until } if moment() < until)
+    }
+
     /// Reports that another call of the same service was answered.
     pub(crate) fn answered(&self) {
         let mut position = self.position();

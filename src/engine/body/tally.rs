@@ -1,0 +1,91 @@
+//! Counts one answer and the bytes of its body as they leave.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use crate::{
+    counters::{BODIES, Counters, INNER_BYTES, MARKS, REFUSALS, REQUESTS, RESPONSE_BYTES, Reason},
+    error::Error,
+    semantics::cache_status::Told,
+};
+
+/// The count of one answer. What has left is added up when the body ends, or is dropped.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) told: Told,
+    /// `None` before the answer leaves, and after its body has ended.
+    counters: Option<Arc<Counters>>,
+    stored: u64,
+    live: u64,
+    passed: u64,
+}
+
+/// Where the bytes of a frame come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Store,
+    /// The rest of a fill whose storing stopped.
+    Live,
+    /// An inner body that is passed on.
+    Inner,
+}
+
+impl Tally {
+    /// Counts the answer. `is_over` says that its body has no bytes.
+    pub(super) fn begin(&mut self, counters: Arc<Counters>, is_over: bool) {
+        let Told { place, refusal, stored, collapsed } = self.told;
+        counters.add(REQUESTS, place, 1);
+        if let Some(refusal) = refusal {
+            counters.add(REFUSALS, refusal.place(), 1);
+        }
+        if stored {
+            counters.add(MARKS, 0, 1);
+        }
+        if collapsed {
+            counters.add(MARKS, 1, 1);
+        }
+        if !is_over {
+            counters.add(BODIES, BEGUN, 1);
+            self.counters = Some(counters);
+        }
+    }
+
+    /// Counts a frame that leaves, or the end of the body.
+    pub(super) fn count(&mut self, frame: Option<&Result<Frame<Bytes>, Error>>, from: From, is_over: bool) {
+        if let Some(data) = frame.and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            let sum = match from {
+                From::Store => &mut self.stored,
+                From::Live => &mut self.live,
+                From::Inner => &mut self.passed,
+            };
+            *sum = sum.saturating_add(bytes);
+        }
+        if is_over {
+            self.end(if matches!(frame, Some(Err(_))) { BROKEN } else { WHOLE });
+        }
+    }
+
+    fn end(&mut self, how: usize) {
+        if let Some(counters) = self.counters.take() {
+            counters.add(BODIES, how, 1);
+            counters.add(RESPONSE_BYTES, 0, self.stored);
+            counters.add(RESPONSE_BYTES, 1, self.live.saturating_add(self.passed));
+            counters.add(INNER_BYTES, Reason::Pass.place(), self.passed);
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.end(LEFT);
+    }
+}
+
+/// The places among [`BODIES`].
+const BEGUN: usize = 0;
+const WHOLE: usize = 1;
+const LEFT: usize = 2;
+const BROKEN: usize = 3;
