@@ -14,6 +14,7 @@ mod frames;
 mod heard;
 mod kept;
 mod keys;
+mod ledger;
 mod lineage;
 mod manner;
 mod modes;

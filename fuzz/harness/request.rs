@@ -20,6 +20,7 @@ use tower_video_cache::{ChunkSize, Limits, Policy, Retry, Statuses, VideoCache, 
 
 use super::{
     heard::judged,
+    ledger::Ledger,
     modes::Modes,
     origin::{Origin, VIEWER},
     script::{Script, Settings, Step},
@@ -49,6 +50,7 @@ async fn play(script: Script) {
     let service = layer.layer(origin.clone());
     origin.world().delay = settings.delay;
     let mut judge = Judge::of(&settings);
+    let mut ledger = Ledger::default();
     let (mut steps, mut viewer) = (steps.into_iter().peekable(), 0);
     while let Some(step) = steps.next() {
         let now = clock.moved(step.elapsed);
@@ -92,6 +94,8 @@ async fn play(script: Script) {
         let views: Vec<_> = views.collect();
         let mut world = origin.world();
         judge.judge(&world, first, failed, &views);
+        ledger.add(&views);
+        ledger.judge(&layer.handle().stats(), &world);
         for viewed in views.iter().filter_map(View::viewed) {
             for name in [header::ETAG, header::LAST_MODIFIED, header::DATE] {
                 if let Some(value) = viewed.headers.get(&name) {
