@@ -67,7 +67,7 @@ pub(crate) const STORE_CALLS: Group = INNER_BYTES.then(OPERATIONS);
 /// Calls of the store that failed.
 pub(crate) const STORE_ERRORS: Group = STORE_CALLS.then(OPERATIONS);
 
-/// Microseconds of calls, for stores outside of this process's memory.
+/// Microseconds of calls that did not answer at once.
 pub(crate) const STORE_MICROS: Group = STORE_ERRORS.then(OPERATIONS);
 
 /// Chunks and fills.

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -64,22 +64,24 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut answer = match this.kind.project() {
-            Projected::Bypass { future, member, reason } => ready!(future.poll(cx)).map(|response| {
-                let mut response = response.map(ResponseBody::inner);
+        // An answer is large, so it is changed where it is.
+        let mut polled = match this.kind.project() {
+            Projected::Bypass { future, member, reason } => future.poll(cx).map(|answer| {
+                let mut response = answer?.map(ResponseBody::inner);
                 cache_status::append(response.headers_mut(), member.clone());
                 response.body_mut().tell(Outcome { forwarded: Some(*reason), ..Outcome::default() }.told());
-                response
+                Ok(response)
             }),
-            Projected::Cached { future } => ready!(future.as_mut().poll(cx)),
+            Projected::Cached { future } => future.as_mut().poll(cx),
         };
-        if let Some(counters) = this.counters.take() {
-            match &mut answer {
-                Ok(response) => response.body_mut().leaves(counters),
-                Err(_) => counters.add(REQUESTS, FAILED, 1),
+        if let Poll::Ready(answer) = &mut polled {
+            match (this.counters.take(), answer) {
+                (Some(counters), Ok(response)) => response.body_mut().leaves(counters),
+                (Some(counters), Err(_)) => counters.add(REQUESTS, FAILED, 1),
+                (None, _) => {}
             }
         }
-        Poll::Ready(answer)
+        polled
     }
 }
 

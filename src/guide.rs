@@ -2,6 +2,7 @@
 //!
 //! - Start: [getting started](getting_started), [recipes], [troubleshooting], [the reverse proxy](reverse_proxy).
 //! - Choose: [fill modes](fill_modes), [stores], [many nodes](many_nodes), [performance].
+//! - Run: [operating].
 //! - Look up: [what is cached](what_is_cached), [cache keys](cache_keys), [`Cache-Status`](cache_status), [guarantees],
 //!   [limits], [conformance], [origins].
 //!
@@ -35,6 +36,7 @@ macro_rules! links {
 [`Policy`]: crate::Policy
 [`RedisStore`]: crate::RedisStore
 [`Retry`]: crate::Retry
+[`Stats`]: crate::Stats
 [`Statuses`]: crate::Statuses
 [`Store`]: crate::Store
 [`TargetUri`]: crate::TargetUri
@@ -49,6 +51,7 @@ macro_rules! links {
 [guarantees]: crate::guide::guarantees
 [limits]: crate::guide::limits
 [many-nodes]: crate::guide::many_nodes
+[operating]: crate::guide::operating
 [origins]: crate::guide::origins
 [performance]: crate::guide::performance
 [recipes]: crate::guide::recipes
@@ -80,6 +83,7 @@ pages! {
     guarantees "guarantees.md"
     limits "limits.md"
     many_nodes "many-nodes.md"
+    operating "operating.md"
     origins "origins.md"
     performance "performance.md"
     recipes "recipes.md"

@@ -54,7 +54,8 @@ pub struct Stats {
     pub store_calls: Counts,
     /// Calls of the store that failed, took too long or panicked.
     pub store_errors: Counts,
-    /// Microseconds that calls of the store took. Zero for a store in this process's memory, which is not timed.
+    /// Microseconds that calls of the store took. A call that answers at once, as those of a store in this process's memory do,
+    /// takes none.
     pub store_micros: Counts,
     /// Fills that were begun.
     pub fills: u64,

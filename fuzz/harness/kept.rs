@@ -76,7 +76,9 @@ impl Kept {
     }
 
     /// Takes into account the other effects of a step that led to `calls`.
-    pub(super) fn heed(&mut self, views: &[View], calls: &[Call], settings: &Settings) {
+    pub(super) fn heed(&mut self, views: &[View], calls: &[Call], settings: &Settings, now: u64) {
+        // Once stale, a response may be removed. The clock may go back after that.
+        self.fresh.retain(|fresh| now < fresh.until);
         let is_read = |view: &View| [Method::GET, Method::HEAD].contains(&view.request.method);
         if !views.iter().all(is_read) {
             self.fresh.clear();

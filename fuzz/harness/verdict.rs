@@ -120,7 +120,7 @@ impl<'s> Judge<'s> {
                 self.tags.insert(tag.clone(), source.born.whole.clone());
             }
         }
-        self.kept.heed(views, world.calls.get(first..).unwrap_or_default(), self.settings);
+        self.kept.heed(views, world.calls.get(first..).unwrap_or_default(), self.settings, world.now);
         if let Some(fresh) = fresh {
             self.kept.add(fresh);
         }

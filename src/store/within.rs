@@ -20,23 +20,23 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-/// Runs a call within `limit`. `said` makes an error of the failure and the time that the call took.
+/// Runs a call within `limit`. `ended` gets its result and the time that it was waited for: none if it answered at once.
 pub(crate) async fn within<T, E, F>(
     limit: Duration,
     call: impl FnOnce() -> F,
-    said: impl FnOnce(Failure, Duration) -> E,
+    ended: impl FnOnce(Result<T, Failure>, Duration) -> Result<T, E>,
 ) -> Result<T, E>
 where
     F: Future<Output = Result<T, BoxError>> + Unpin,
 {
     let called = catch_unwind(AssertUnwindSafe(call));
-    let Ok(mut under_way) = called else { return Err(said(Failure::Panicked, Duration::ZERO)) };
+    let Ok(mut under_way) = called else { return ended(Err(Failure::Panicked), Duration::ZERO) };
     // A store in memory answers at once, without a timer.
     let first = poll_fn(|cx| Poll::Ready(polled(&mut under_way, cx))).await;
     match first {
-        Poll::Ready(done) => done.map_err(|failure| said(failure, Duration::ZERO)),
+        Poll::Ready(done) => ended(done, Duration::ZERO),
         // A hit consists of several such calls and is moved as a whole. The box keeps the timer out of it.
-        Poll::Pending => Box::pin(waited_for(limit, under_way, said)).await,
+        Poll::Pending => Box::pin(waited_for(limit, under_way, ended)).await,
     }
 }
 
@@ -44,7 +44,7 @@ where
 async fn waited_for<T, E, F>(
     limit: Duration,
     mut under_way: F,
-    said: impl FnOnce(Failure, Duration) -> E,
+    ended: impl FnOnce(Result<T, Failure>, Duration) -> Result<T, E>,
 ) -> Result<T, E>
 where
     F: Future<Output = Result<T, BoxError>> + Unpin,
@@ -52,7 +52,7 @@ where
     let began = moment();
     let rest = poll_fn(|cx| polled(&mut under_way, cx));
     let done = tokio::time::timeout(limit, rest).await.unwrap_or(Err(Failure::Late));
-    done.map_err(|failure| said(failure, moment().saturating_duration_since(began)))
+    ended(done, moment().saturating_duration_since(began))
 }
 
 /// One poll, which turns a panic into a failure. Inlined because every hit calls it a few times.

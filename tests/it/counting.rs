@@ -1,5 +1,7 @@
 //! The counters of `CacheHandle::stats` say what the answers say.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use tower_video_cache::{Fault, Fill, Operation, Stats};
 
@@ -169,14 +171,19 @@ async fn the_text_for_a_monitoring_system_has_every_figure_once() {
     let mut text = String::new();
     stats(&rig).open_metrics("a \"b\\c\n", &mut text).unwrap();
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    let names: std::collections::BTreeSet<_> =
-        samples.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let names: BTreeSet<_> = samples.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
     assert_eq!(names.len(), samples.len(), "no figure comes twice");
     assert!(samples.iter().all(|line| line.contains(r#"{cache="a \"b\\c\n""#)), "{text}");
     let hits = r#"video_cache_requests_total{cache="a \"b\\c\n",outcome="hit"} 1"#;
     assert!(samples.contains(&hits), "{text}");
+    // The page for operators names them all, and no other.
+    let page = include_str!("../../docs/operating.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `video_cache_")?.split_once('`'));
+    let rows: BTreeSet<_> = rows.map(|(name, _)| format!("video_cache_{name}")).collect();
+    let told = samples.iter().map(|line| line.split('{').next().unwrap().to_owned()).collect();
+    assert_eq!(rows, told);
     let types = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
-    let families: std::collections::BTreeSet<_> =
+    let families: BTreeSet<_> =
         samples.iter().map(|line| line.split('{').next().unwrap().trim_end_matches("_total")).collect();
     assert_eq!(types, families.len());
     assert!(text.ends_with("# EOF\n"));

@@ -125,52 +125,6 @@ where
     }
 }
 
-impl<B> ResponseBody<B> {
-    /// Where the next bytes come from.
-    fn source(&self) -> From {
-        match &self.kind {
-            Kind::Inner { .. } => From::Inner,
-            Kind::Leading { leading } if leading.is_live() => From::Live,
-            Kind::Salvaged { salvaged } if salvaged.is_live() => From::Live,
-            _ => From::Store,
-        }
-    }
-}
-
-impl<B> Kind<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    fn poll_kind(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(match self.as_mut().project() {
-            Projected::Inner { body } => {
-                return body
-                    .poll_frame(cx)
-                    .map(|frame| Some(frame?.map_err(|error| Error::inner(error.into()))));
-            }
-            Projected::Stored { reader } => reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Multipart { reader } =>
-                reader.poll_next(cx).map(|slice| Some(slice?.map(Frame::data))),
-            Projected::Salvaged { salvaged } => salvaged.poll_frame(cx),
-            Projected::Leading { leading } => leading.poll_frame(cx),
-            Projected::Failing { error } => return Poll::Ready(error.take().map(|error| Err(*error))),
-        });
-        match frame {
-            // A server that is given an error drops the bytes that it has not sent yet, even the status line.
-            Some(Err(error)) => {
-                self.set(Kind::Failing { error: Some(Box::new(error)) });
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            frame => Poll::Ready(frame),
-        }
-    }
-}
-
 impl<B> Default for ResponseBody<B> {
     /// An empty body, for the answers that a layer around the cache makes by itself.
     fn default() -> Self {
@@ -190,10 +144,48 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let came_from = self.source();
-        let frame = ready!(self.as_mut().project().kind.poll_kind(cx));
-        let is_over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
-        self.project().tally.count(frame.as_ref(), came_from, is_over);
+        let this = self.as_mut().project();
+        let mut kind = this.kind;
+        let (frame, from) = match kind.as_mut().project() {
+            Projected::Stored { reader } => match ready!(reader.poll_next(cx)) {
+                Some(Ok(slice)) => {
+                    this.tally.count_stored(&slice, reader.remaining() == Some(0));
+                    return Poll::Ready(Some(Ok(Frame::data(slice))));
+                }
+                end => (end.map(|end| end.map(Frame::data)), From::Store),
+            },
+            Projected::Inner { body } => {
+                let frame = ready!(body.poll_frame(cx));
+                let frame = frame.map(|frame| frame.map_err(|error| Error::inner(error.into())));
+                let is_over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
+                self.project().tally.count(frame.as_ref(), From::Inner, is_over);
+                return Poll::Ready(frame);
+            }
+            Projected::Multipart { reader } => {
+                (ready!(reader.poll_next(cx)).map(|slice| slice.map(Frame::data)), From::Store)
+            }
+            Projected::Salvaged { salvaged } => {
+                let from = if salvaged.is_live() { From::Live } else { From::Store };
+                (ready!(salvaged.poll_frame(cx)), from)
+            }
+            Projected::Leading { leading } => {
+                let frame = ready!(leading.poll_frame(cx));
+                (frame, if leading.is_live() { From::Live } else { From::Store })
+            }
+            Projected::Failing { error } => {
+                let frame = error.take().map(|error| Err(*error));
+                this.tally.count(frame.as_ref(), From::Store, true);
+                return Poll::Ready(frame);
+            }
+        };
+        if let Some(Err(error)) = frame {
+            // A server that is given an error drops the bytes that it has not sent yet, even the status line.
+            kind.set(Kind::Failing { error: Some(Box::new(error)) });
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let is_over = frame.is_none() || self.is_end_stream();
+        self.project().tally.count(frame.as_ref(), from, is_over);
         Poll::Ready(frame)
     }
 

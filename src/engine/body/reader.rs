@@ -32,8 +32,8 @@ pub(crate) struct Reader {
     remaining: Option<u64>,
     /// The offset of the byte after `ready`.
     offset: u64,
-    /// `None` if `ready` holds all the bytes that are left.
-    source: Option<Source>,
+    /// `None` if `ready` holds all the bytes that are left. Boxed, because a response is moved many times.
+    source: Option<Box<Source>>,
     reading: Option<Reading>,
 }
 
@@ -73,7 +73,7 @@ impl Reader {
         let length = range.length();
         let ready = first(&source.first(range.start, prefetched).await?.from(range.start), length);
         let offset = range.start.saturating_add(bytes_in(&ready));
-        let source = (bytes_in(&ready) < length).then_some(source);
+        let source = (bytes_in(&ready) < length).then(|| Box::new(source));
         Ok(Self { ready, remaining: Some(length), offset, source, reading: None })
     }
 
@@ -85,7 +85,7 @@ impl Reader {
     pub(crate) async fn open_all(source: Source) -> Result<Self, Error> {
         let ready = source.first(0, None).await?.bytes;
         let offset = bytes_in(&ready);
-        Ok(Self { ready, remaining: None, offset, source: Some(source), reading: None })
+        Ok(Self { ready, remaining: None, offset, source: Some(Box::new(source)), reading: None })
     }
 
     /// Opens all stored bytes of a body, after it has read each chunk once. Before the first byte leaves, the cache
@@ -165,11 +165,11 @@ impl Reader {
         let Some(source) = &mut self.source else {
             return Poll::Ready(Err(Error::lost()));
         };
-        let reading = self.reading.get_or_insert_with(|| Box::pin(source.clone().read(self.offset)));
+        let reading = self.reading.get_or_insert_with(|| Box::pin((**source).clone().read(self.offset)));
         let (elsewhere, chunk) = ready!(reading.as_mut().poll(cx));
         self.reading = None;
         if let Some(elsewhere) = elsewhere {
-            *source = elsewhere;
+            **source = elsewhere;
         }
         match chunk {
             // Only a body of unknown length may end before a declared end.

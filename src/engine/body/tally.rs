@@ -11,15 +11,13 @@ use crate::{
     semantics::cache_status::Told,
 };
 
-/// The count of one answer. What has left is added up when the body ends, or is dropped.
+/// The count of one answer. The bytes that left from the store are added up when the body ends, or is dropped.
 #[derive(Default)]
 pub(super) struct Tally {
-    pub(super) told: Told,
     /// `None` before the answer leaves, and after its body has ended.
     counters: Option<Arc<Counters>>,
     stored: u64,
-    live: u64,
-    passed: u64,
+    pub(super) told: Told,
 }
 
 /// Where the bytes of a frame come from.
@@ -36,7 +34,7 @@ impl Tally {
     /// Counts the answer. `is_over` says that its body has no bytes.
     pub(super) fn begin(&mut self, counters: Arc<Counters>, is_over: bool) {
         let Told { place, refusal, stored, collapsed } = self.told;
-        counters.add(REQUESTS, place, 1);
+        counters.add(REQUESTS, place.into(), 1);
         if let Some(refusal) = refusal {
             counters.add(REFUSALS, refusal.place(), 1);
         }
@@ -52,16 +50,28 @@ impl Tally {
         }
     }
 
+    /// Counts bytes from the store that leave. `is_over` says that no more follow.
+    #[inline]
+    pub(super) fn count_stored(&mut self, slice: &Bytes, is_over: bool) {
+        self.stored = self.stored.saturating_add(u64::try_from(slice.len()).unwrap_or(u64::MAX));
+        if is_over {
+            self.end(WHOLE);
+        }
+    }
+
     /// Counts a frame that leaves, or the end of the body.
     pub(super) fn count(&mut self, frame: Option<&Result<Frame<Bytes>, Error>>, from: From, is_over: bool) {
         if let Some(data) = frame.and_then(|frame| frame.as_ref().ok()?.data_ref()) {
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            let sum = match from {
-                From::Store => &mut self.stored,
-                From::Live => &mut self.live,
-                From::Inner => &mut self.passed,
-            };
-            *sum = sum.saturating_add(bytes);
+            match (from, &self.counters) {
+                (From::Store, _) => self.stored = self.stored.saturating_add(bytes),
+                (_, None) => {}
+                (From::Live, Some(counters)) => counters.add(RESPONSE_BYTES, 1, bytes),
+                (From::Inner, Some(counters)) => {
+                    counters.add(RESPONSE_BYTES, 1, bytes);
+                    counters.add(INNER_BYTES, Reason::Pass.place(), bytes);
+                }
+            }
         }
         if is_over {
             self.end(if matches!(frame, Some(Err(_))) { BROKEN } else { WHOLE });
@@ -72,8 +82,6 @@ impl Tally {
         if let Some(counters) = self.counters.take() {
             counters.add(BODIES, how, 1);
             counters.add(RESPONSE_BYTES, 0, self.stored);
-            counters.add(RESPONSE_BYTES, 1, self.live.saturating_add(self.passed));
-            counters.add(INNER_BYTES, Reason::Pass.place(), self.passed);
         }
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn serve<B>(
     if outcome.stored && !content.is_all_stored(entry, demand.is_some()) {
         (outcome.stored, outcome.storing) = (false, true);
     }
-    let body = if content.length() == Some(0) || request.method == Method::HEAD {
+    let mut body = if content.length() == Some(0) || request.method == Method::HEAD {
         ResponseBody::stored(Reader::empty())
     } else {
         let records = Arc::clone(&engine.records);
@@ -121,9 +121,8 @@ pub(crate) async fn serve<B>(
     };
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
-    let mut response = response(status, headers, body);
-    response.body_mut().tell(outcome.told());
-    Ok(response)
+    body.tell(outcome.told());
+    Ok(response(status, headers, body))
 }
 
 /// Answers with an inner response whose storing stopped midway: the stored chunks, the chunk in hand, and the rest as

@@ -4,17 +4,14 @@ use std::{
     future::Future,
     num::NonZeroU32,
     ops::Range,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use pin_project_lite::pin_project;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -291,45 +288,28 @@ impl Records {
         &'a self,
         operation: Operation,
         call: C,
-    ) -> Counted<'a, impl Future<Output = Result<T, Error>> + use<'a, T, F, C>>
+    ) -> impl Future<Output = Result<T, Error>> + use<'a, T, F, C>
     where
         F: Future<Output = Result<T, BoxError>> + Unpin,
         C: FnOnce(&'a dyn ErasedStore) -> F,
     {
-        let limit = self.limit;
-        let call = within(limit, || call(&*self.store), move |failure, waited| said(failure, waited, limit));
-        // A store in this process's memory takes less time than two looks at the clock.
-        let began = self.looks.is_some().then(moment);
-        Counted { call, counters: &self.counters, place: operation.place(), began }
+        let ended = move |done: Result<T, Failure>, waited| {
+            self.count(operation, done.is_err(), waited);
+            done.map_err(|failure| said(failure, waited, self.limit))
+        };
+        within(self.limit, || call(&*self.store), ended)
     }
-}
 
-pin_project! {
-    /// A call of the store, which is counted once it has ended.
-    struct Counted<'a, F> {
-        #[pin]
-        call: F,
-        counters: &'a Counters,
-        place: usize,
-        began: Option<Instant>,
-    }
-}
-
-impl<T, F: Future<Output = Result<T, Error>>> Future for Counted<'_, F> {
-    type Output = Result<T, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        let this = self.project();
-        let done = ready!(this.call.poll(cx));
-        this.counters.add(STORE_CALLS, *this.place, 1);
-        if done.is_err() {
-            this.counters.add(STORE_ERRORS, *this.place, 1);
+    fn count(&self, operation: Operation, has_failed: bool, waited: Duration) {
+        let place = operation.place();
+        self.counters.add(STORE_CALLS, place, 1);
+        if has_failed {
+            self.counters.add(STORE_ERRORS, place, 1);
         }
-        if let Some(began) = this.began {
-            let took = moment().saturating_duration_since(*began).as_micros();
-            this.counters.add(STORE_MICROS, *this.place, u64::try_from(took).unwrap_or(u64::MAX));
+        if waited > Duration::ZERO {
+            let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            self.counters.add(STORE_MICROS, place, micros);
         }
-        Poll::Ready(done)
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) enum Forwarded {
 
 impl Forwarded {
     /// The place among [`REQUESTS`](crate::counters::REQUESTS).
-    fn place(self) -> usize {
+    fn place(self) -> u8 {
         match self {
             Self::Bypass => 2,
             Self::Method => 3,
@@ -234,7 +234,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     /// The place among [`REQUESTS`](crate::counters::REQUESTS).
-    pub(crate) place: usize,
+    pub(crate) place: u8,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) stored: bool,
     pub(crate) collapsed: bool,
@@ -301,7 +301,7 @@ fn append_text(headers: &mut HeaderMap, member: String) {
 }
 
 /// The place of such an answer among [`REQUESTS`](crate::counters::REQUESTS).
-const GENERATED: usize = 10;
+const GENERATED: u8 = 10;
 
 /// The field's name.
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

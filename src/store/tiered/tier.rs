@@ -40,12 +40,12 @@ pub enum Writes {
 }
 
 /// The error of a failed call.
-pub(super) fn said(failure: Failure, _: Duration) -> BoxError {
-    match failure {
+pub(super) fn said<T>(done: Result<T, Failure>, _: Duration) -> Result<T, BoxError> {
+    done.map_err(|failure| match failure {
         Failure::Failed(error) => error,
         Failure::Late => Late.into(),
         Failure::Panicked => "tier panicked".into(),
-    }
+    })
 }
 
 /// Runs both at the same time.
