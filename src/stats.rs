@@ -54,8 +54,8 @@ pub struct Stats {
     pub store_calls: Counts,
     /// Calls of the store that failed, took too long or panicked.
     pub store_errors: Counts,
-    /// Microseconds that calls of the store took. A call that answers at once, as those of a store in this process's memory do,
-    /// takes none.
+    /// Microseconds that calls of the store took. A call that answers at once takes none, as do those of a store in this
+    /// process's memory.
     pub store_micros: Counts,
     /// Fills that were begun.
     pub fills: u64,
