@@ -76,6 +76,11 @@ pub(crate) const EVENTS: Group = STORE_MICROS.then(&["damaged", "fills", "follow
 /// Answers by the `detail` of `Cache-Status`, in the order of its names.
 pub(crate) const REFUSALS: Group = EVENTS.then(crate::semantics::cache_status::DETAILS);
 
+/// The places in [`EVENTS`].
+pub(crate) const DAMAGED: usize = 0;
+pub(crate) const FILLS: usize = 1;
+pub(crate) const FOLLOWERS: usize = 2;
+
 const REASONS: &[&str] = &["fill", "heal", "pass", "refresh", "resume", "slice", "validate"];
 
 const OPERATIONS: &[&str] = &["get", "lease", "put", "release", "remove", "renew"];

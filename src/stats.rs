@@ -157,7 +157,7 @@ impl Stats {
     ///
     /// # Errors
     ///
-    /// Those of the writer. A `String` has none.
+    /// The errors of the writer. A `String` has none.
     ///
     /// ```
     /// # use tower_video_cache::{MokaStore, VideoCacheLayer};

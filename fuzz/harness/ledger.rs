@@ -9,7 +9,7 @@ use super::{
     verdict::{End, View, Viewed},
 };
 
-/// What the answers have said so far.
+/// The sums of all answers so far.
 #[derive(Default)]
 pub(super) struct Ledger {
     outcomes: BTreeMap<String, u64>,

@@ -159,7 +159,7 @@ impl Binding {
         let is_minimal = !LEFT_OUT.iter().any(has);
         match self {
             Self::Tag(tag) => is_minimal && is_only(answer, header::ETAG, tag),
-            // Nothing in the answer names the representation, so all else must be by the letter.
+            // The answer does not name the representation, so all else must be by the letter.
             Self::Date(_) => {
                 is_minimal && !has(&header::ETAG) && has(&header::DATE) && REQUIRED.iter().all(is_kept)
             }
@@ -208,9 +208,9 @@ fn insert_range(text: String, request: &mut HeaderMap) {
 /// How the cache asks for a further part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// For the bound representation alone.
+    /// Asks for the bound representation alone.
     Bound,
-    /// By a range alone, as a client would. Some services answer the other question badly.
+    /// Asks by a range alone, as a client would. Some services answer the other question badly.
     Plain,
 }
 

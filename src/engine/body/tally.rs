@@ -20,7 +20,7 @@ pub(super) struct Tally {
     pub(super) told: Told,
 }
 
-/// Where the bytes of a frame come from.
+/// The origin of the bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum From {
     Store,
@@ -39,10 +39,10 @@ impl Tally {
             counters.add(REFUSALS, refusal.place(), 1);
         }
         if stored {
-            counters.add(MARKS, 0, 1);
+            counters.add(MARKS, STORED, 1);
         }
         if collapsed {
-            counters.add(MARKS, 1, 1);
+            counters.add(MARKS, COLLAPSED, 1);
         }
         if !is_over {
             counters.add(BODIES, BEGUN, 1);
@@ -66,9 +66,9 @@ impl Tally {
             match (from, &self.counters) {
                 (From::Store, _) => self.stored = self.stored.saturating_add(bytes),
                 (_, None) => {}
-                (From::Live, Some(counters)) => counters.add(RESPONSE_BYTES, 1, bytes),
+                (From::Live, Some(counters)) => counters.add(RESPONSE_BYTES, FROM_INNER, bytes),
                 (From::Inner, Some(counters)) => {
-                    counters.add(RESPONSE_BYTES, 1, bytes);
+                    counters.add(RESPONSE_BYTES, FROM_INNER, bytes);
                     counters.add(INNER_BYTES, Reason::Pass.place(), bytes);
                 }
             }
@@ -81,7 +81,7 @@ impl Tally {
     fn end(&mut self, how: usize) {
         if let Some(counters) = self.counters.take() {
             counters.add(BODIES, how, 1);
-            counters.add(RESPONSE_BYTES, 0, self.stored);
+            counters.add(RESPONSE_BYTES, FROM_STORE, self.stored);
         }
     }
 }
@@ -92,7 +92,15 @@ impl Drop for Tally {
     }
 }
 
-/// The places among [`BODIES`].
+/// The places in [`MARKS`].
+const STORED: usize = 0;
+const COLLAPSED: usize = 1;
+
+/// The places in [`RESPONSE_BYTES`].
+const FROM_STORE: usize = 0;
+const FROM_INNER: usize = 1;
+
+/// The places in [`BODIES`].
 const BEGUN: usize = 0;
 const WHOLE: usize = 1;
 const LEFT: usize = 2;

@@ -15,7 +15,7 @@ use super::{
     task::{Called, FillTask, window},
 };
 use crate::{
-    counters::EVENTS,
+    counters::{EVENTS, FILLS},
     engine::{
         fetch::fetcher::request_of_its_own,
         inner::Inner,
@@ -93,7 +93,7 @@ where
         permit.land(Landing::Passed);
         return None;
     }
-    engine.counters.add(EVENTS, 1, 1);
+    engine.counters.add(EVENTS, FILLS, 1);
     let asked = request_of_its_own(engine, request);
     // The question whether a stored response is still good comes first.
     let is_free = !matches!(stored, Prior::Stale(_));

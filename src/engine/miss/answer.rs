@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::{heal::HealFailed, request::Miss, viewer::Viewer, wait::Next};
 use crate::{
-    counters::EVENTS,
+    counters::{EVENTS, FOLLOWERS},
     engine::{
         body::ResponseBody,
         fill::{
@@ -113,7 +113,7 @@ impl Miss {
         }
         let next = match self.engine.flights.join(&self.missed.slot, &self.target.primary) {
             Role::Follow(follower) => {
-                self.engine.counters.add(EVENTS, 2, 1);
+                self.engine.counters.add(EVENTS, FOLLOWERS, 1);
                 inner.release();
                 self.follow(follower).await
             }

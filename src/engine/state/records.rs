@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     clock::moment,
-    counters::{Counters, EVENTS, Operation, STORE_CALLS, STORE_ERRORS, STORE_MICROS},
+    counters::{Counters, DAMAGED, EVENTS, Operation, STORE_CALLS, STORE_ERRORS, STORE_MICROS},
     error::{BoxError, Error},
     format::{
         chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
@@ -107,7 +107,7 @@ impl Records {
         let key = chunk_key(name.generation, name.index);
         let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open(&record, name, self.checksum()).ok_or_else(|| {
-            self.counters.add(EVENTS, 0, 1);
+            self.counters.add(EVENTS, DAMAGED, 1);
             Error::corrupt()
         })
     }
@@ -143,7 +143,7 @@ impl Records {
         let key = piece_key(name.generation, name.index, name.number);
         let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
         chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| {
-            self.counters.add(EVENTS, 0, 1);
+            self.counters.add(EVENTS, DAMAGED, 1);
             Error::corrupt()
         })
     }

@@ -155,7 +155,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// What the counters keep of the outcome.
+    /// The facts of the outcome that are counted.
     pub(crate) fn told(self) -> Told {
         let place = match self.forwarded {
             None if self.ttl.is_some_and(|ttl| ttl < 0) => 1,
@@ -230,7 +230,7 @@ impl Outcome {
     }
 }
 
-/// What the counters keep of an answer.
+/// The facts of an answer that are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     /// The place among [`REQUESTS`](crate::counters::REQUESTS).
@@ -247,7 +247,7 @@ pub(crate) struct Told {
 pub(crate) struct Generated(pub(crate) Refusal);
 
 impl Generated {
-    /// What the counters keep of the answer.
+    /// The facts of the answer that are counted.
     pub(crate) fn told(self) -> Told {
         Told { place: GENERATED, refusal: Some(self.0), ..Told::default() }
     }
