@@ -1,7 +1,6 @@
 //! [`Inside`]: the state that a store shares with the task that watches its writes.
 
 use std::{
-    fs::File,
     future::{Future, poll_fn},
     path::PathBuf,
     pin::pin,
@@ -19,6 +18,7 @@ use tokio::{runtime::Handle, sync::Mutex};
 use super::{
     blocks::remove_all,
     code::{Key, Value},
+    lock::DirectoryLock,
     queue::{Queue, Stripe},
 };
 use crate::{error::BoxError, stripes::Stripes};
@@ -36,7 +36,7 @@ pub(super) struct Inside {
     pub(super) one_flush: Mutex<()>,
     pub(super) stripes: Stripes<Stripe, 64>,
     /// The lock file of the directory. A holder of this mutex may remove the blocks.
-    pub(super) lock: SyncMutex<Option<File>>,
+    pub(super) lock: SyncMutex<Option<DirectoryLock>>,
 }
 
 impl Inside {
@@ -127,7 +127,7 @@ impl Inside {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<File>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<DirectoryLock>> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

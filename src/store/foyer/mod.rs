@@ -7,6 +7,7 @@
 mod blocks;
 mod code;
 mod inside;
+mod lock;
 mod options;
 mod queue;
 mod writing;

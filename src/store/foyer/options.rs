@@ -1,11 +1,6 @@
 //! [`FoyerOptions`]: the settings of a [`FoyerStore`](super::FoyerStore).
 
-use std::{
-    fs::{File, TryLockError},
-    io,
-    path::Path,
-    sync::Mutex as SyncMutex,
-};
+use std::{path::Path, sync::Mutex as SyncMutex};
 
 use foyer::{
     BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
@@ -16,6 +11,7 @@ use super::{
     blocks::{Division, OldestFirst, prepare},
     code::{Key, LARGEST_VALUE, Value},
     inside::Inside,
+    lock::DirectoryLock,
 };
 use crate::{
     error::{BoxError, Error},
@@ -61,7 +57,7 @@ impl FoyerOptions {
             return Err(Error::config("the largest value is from 1 byte to 64 MiB and 4 KiB"));
         }
         let division = Division::of(self.disk, self.max_value_size)?;
-        let lock = lock(directory).map_err(|error| Error::store(error.into()))?;
+        let lock = DirectoryLock::take(directory).map_err(|error| Error::store(error.into()))?;
         let order = prepare(directory, division).map_err(|error| Error::store(error.into()))?;
         let cache = self.cache(directory, division, order).await.map_err(Error::store)?;
         let inside = Inside {
@@ -115,18 +111,6 @@ impl FoyerOptions {
             .build()
             .await?;
         Ok(cache)
-    }
-}
-
-/// Locks the directory for this store, as long as the file is open.
-#[expect(clippy::incompatible_msrv, reason = "with this feature, foyer needs a newer Rust")]
-fn lock(directory: &Path) -> io::Result<File> {
-    let path = directory.join("tower-video-cache.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("directory is in use by a store")),
-        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

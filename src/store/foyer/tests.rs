@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{queue::Waiting, *};
+use super::{lock::DirectoryLock, queue::Waiting, *};
 
 /// An empty folder that no other test of this process has.
 pub(super) fn folder() -> PathBuf {
@@ -166,4 +166,30 @@ async fn what_was_never_put_is_not_written_down_when_it_is_removed() {
     assert_eq!(store.inside.queue().put, put);
     store.remove("m/key").await.unwrap();
     assert!(store.inside.queue().put > put);
+}
+
+/// A child process has all files of its parent until it runs its own program, close-on-exec or not.
+#[tokio::test]
+async fn a_closed_store_frees_its_directory_though_a_child_process_still_has_its_files() {
+    let folder = folder();
+    let options = FoyerOptions::new(1 << 20, 8 << 20).max_value_size(100 << 10);
+    let store = options.clone().open(&folder).await.unwrap();
+    let of_the_child = store.inside.lock().as_ref().unwrap().duplicate();
+    store.close().await.unwrap();
+    let again = options.clone().open(&folder).await.unwrap();
+    drop(of_the_child);
+    assert!(options.open(&folder).await.unwrap_err().is_store(), "the second store has the directory");
+    again.close().await.unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A store that is not opened at last must not keep the directory either.
+#[tokio::test]
+async fn a_store_that_cannot_open_frees_its_directory_though_a_child_process_still_has_its_files() {
+    let folder = folder();
+    let lock = DirectoryLock::take(&folder).unwrap();
+    let _of_the_child = lock.duplicate();
+    drop(lock);
+    DirectoryLock::take(&folder).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
 }
