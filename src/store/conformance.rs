@@ -227,5 +227,8 @@ fn shown(got: &Result<Option<Bytes>, crate::BoxError>) -> String {
 
 /// `length` bytes in which every byte value occurs, different for each `seed`.
 fn pattern(length: usize, seed: u8) -> Bytes {
-    (0..=u8::MAX).cycle().take(length).map(|byte| byte.wrapping_mul(31).wrapping_add(seed)).collect()
+    let all: Vec<u8> = (0..=u8::MAX).map(|byte| byte.wrapping_mul(31).wrapping_add(seed)).collect();
+    let mut bytes = Bytes::from(all.repeat(length.div_ceil(all.len())));
+    bytes.truncate(length);
+    bytes
 }

@@ -32,14 +32,15 @@ impl Film {
     }
 
     pub(crate) fn at(path: &str, length: usize) -> Self {
-        let mut state = 7_u32;
-        let next = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            state.to_be_bytes()[0]
-        };
+        let mut state = 7_u64;
+        let mut bytes = vec![0; length];
+        for word in bytes.chunks_mut(8) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            word.copy_from_slice(&(state ^ (state >> 31)).to_be_bytes()[..word.len()]);
+        }
         Self {
             path: path.to_owned(),
-            bytes: (0..length).map(next).collect(),
+            bytes: bytes.into(),
             asked: Arc::default(),
             in_parts: true,
         }

@@ -99,7 +99,10 @@ async fn turn_over(State(state): State<Arc<Shared>>) -> StatusCode {
 
 /// A version of the video. No byte is the same as in another version.
 pub(crate) fn video(version: u8) -> Bytes {
-    (0..251).cycle().take(LENGTH).map(|byte| byte ^ version.wrapping_mul(29)).collect()
+    let period: Vec<u8> = (0..251).map(|byte| byte ^ version.wrapping_mul(29)).collect();
+    let mut bytes = Bytes::from(period.repeat(LENGTH.div_ceil(period.len())));
+    bytes.truncate(LENGTH);
+    bytes
 }
 
 pub(crate) const PATH: &str = "/movie.mp4";
