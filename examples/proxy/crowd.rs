@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use http::Version;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, interval, timeout},
@@ -150,8 +151,8 @@ pub(crate) struct Client {
 
 impl Client {
     /// Registers an answer that the client waits for until the answer is dropped.
-    pub(crate) fn asks(&self) -> Arc<Answer> {
-        let answer = Arc::new(Answer::default());
+    pub(crate) fn asks(&self, version: Version) -> Arc<Answer> {
+        let answer = Arc::new(Answer::new(version));
         add(&mut self.answers.lock().unwrap_or_else(PoisonError::into_inner), &answer);
         answer
     }

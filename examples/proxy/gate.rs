@@ -3,10 +3,7 @@
 //! The gate refuses requests, and changes their fields, outside of the cache. So the cache finds and selects
 //! responses only by what the origin sees.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    net::IpAddr,
-};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use bytes::Bytes;
 use http::{
@@ -44,11 +41,11 @@ impl Gate {
 
     /// Turns a client's request into the one that the origin will see, except for `Host`.
     ///
-    /// `Host` stays the client's, in its normal form, because it is part of the key.
+    /// `Host` stays the client's, in its normal form, because it is part of the key. `client` is the client's address.
     pub(crate) fn admit<B: Body<Data = Bytes>>(
         &self,
         request: Request<B>,
-        client: IpAddr,
+        client: &HeaderValue,
     ) -> Result<Request<B>, OwnAnswer> {
         let (mut parts, body) = request.into_parts();
         // A reverse proxy is no tunnel.
@@ -68,7 +65,7 @@ impl Gate {
         }
         make_inbound(&mut parts, client, &self.passed);
         parts.headers.append(CDN_LOOP, self.pseudonym.clone());
-        if let Some(host) = host.and_then(|host| HeaderValue::try_from(host.to_string()).ok()) {
+        if let Some(host) = host.and_then(|host| host.into_field(parts.headers.get(header::HOST))) {
             parts.headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
             parts.headers.insert(header::HOST, host);
         }

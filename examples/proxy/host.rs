@@ -36,6 +36,23 @@ impl Host {
         }
     }
 
+    /// The value of a `Host` field. Most clients have `sent` just this one.
+    pub(crate) fn into_field(self, sent: Option<&HeaderValue>) -> Option<HeaderValue> {
+        let is_this = |sent: &&HeaderValue| sent.to_str().is_ok_and(|sent| self.is_written(sent));
+        sent.filter(is_this).cloned().or_else(|| HeaderValue::try_from(self.to_string()).ok())
+    }
+
+    /// Whether `text` is the normal form.
+    fn is_written(&self, text: &str) -> bool {
+        match (text.strip_prefix(&self.name), self.port) {
+            (Some(rest), None) => rest.is_empty(),
+            (Some(rest), Some(port)) => rest
+                .strip_prefix(':')
+                .is_some_and(|digits| !digits.starts_with(['0', '+']) && digits.parse() == Ok(port)),
+            (None, _) => false,
+        }
+    }
+
     fn parse(field: &HeaderValue) -> Result<Self, OwnAnswer> {
         field.to_str().map_err(|_| OwnAnswer::InvalidHost)?.parse()
     }

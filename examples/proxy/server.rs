@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request};
 use http_body_util::Either;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -137,10 +137,13 @@ impl Door {
         let wire = Wire::new(stream);
         let client = self.crowd.enter(wire.socket());
         let began = AtomicBool::new(false);
+        // An address is visible ASCII.
+        let address = HeaderValue::try_from(address.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let service = service_fn(|request: Request<Incoming>| {
             began.store(true, Ordering::Relaxed);
-            let (answer, crowd) = (client.asks(), Arc::clone(&self.crowd));
-            let admitted = self.gate.admit(request.map(Flow::new), address);
+            let (answer, crowd) = (client.asks(request.version()), Arc::clone(&self.crowd));
+            let admitted = self.gate.admit(request.map(Flow::new), &address);
             let cache = self.cache.clone();
             async move {
                 let response = match admitted {

@@ -1,7 +1,7 @@
 //! [`Outgoing`]: a body that is sent to a client in pieces, with a count of the bytes that are in memory meanwhile.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -20,14 +21,22 @@ use super::crowd::Crowd;
 /// An answer that a client waits for, or has not yet taken completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    taken: Mutex<Instant>,
+    /// When the client last took something. `None` for an answer that has the connection to itself: the socket says it.
+    taken: Option<Mutex<Instant>>,
     held: AtomicU64,
 }
 
 impl Answer {
-    /// When the client last took something; `None` if nothing waits for it.
+    pub(crate) fn new(version: Version) -> Self {
+        // Answers share a connection from HTTP/2 on.
+        let taken = (version >= Version::HTTP_2).then(|| Mutex::new(Instant::now()));
+        Self { taken, held: AtomicU64::new(0) }
+    }
+
+    /// When the client last took something of this answer among others; `None` if nothing waits for the client.
     pub(crate) fn waits_since(&self) -> Option<Instant> {
-        (self.holds() > 0).then(|| *self.taken())
+        let taken = self.taken.as_ref().filter(|_| self.holds() > 0)?;
+        Some(*locked(taken))
     }
 
     /// The size of the frames that wait, counted whole: a piece keeps all of its frame in memory.
@@ -36,57 +45,48 @@ impl Answer {
     }
 
     fn take(&self) {
-        *self.taken() = Instant::now();
+        if let Some(taken) = &self.taken {
+            *locked(taken) = Instant::now();
+        }
     }
 
-    fn taken(&self) -> MutexGuard<'_, Instant> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Answer {
-    fn default() -> Self {
-        Self { taken: Mutex::new(Instant::now()), held: AtomicU64::new(0) }
+    /// The most bytes that hyper gets at once. The socket takes of them what it has room for. The windows of HTTP/2 are
+    /// small, so that pieces tell there how much the client has taken.
+    fn piece(&self) -> usize {
+        if self.taken.is_some() { PIECE } else { usize::MAX }
     }
 }
 
 /// The frames that wait for clients. A frame that waits for several clients is in memory once.
 #[derive(Debug, Default)]
-pub(crate) struct Frames(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
+pub(crate) struct Frames {
     /// The number of clients that each frame waits for, by its address and length.
-    clients: HashMap<(usize, usize), usize>,
-    total: u64,
+    clients: Mutex<HashMap<(usize, usize), usize>>,
+    total: AtomicU64,
 }
 
 impl Frames {
     pub(crate) fn total(&self) -> u64 {
-        self.waiting().total
+        self.total.load(Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self, bytes: &Bytes) {
-        let mut waiting = self.waiting();
-        let clients = waiting.clients.entry(place(bytes)).or_default();
+        let mut all = locked(&self.clients);
+        let clients = all.entry(place(bytes)).or_default();
         *clients += 1;
         if *clients == 1 {
-            waiting.total += length(bytes);
+            self.total.fetch_add(length(bytes), Ordering::Relaxed);
         }
     }
 
     pub(crate) fn remove(&self, bytes: &Bytes) {
-        let mut waiting = self.waiting();
-        let Some(clients) = waiting.clients.get_mut(&place(bytes)) else { return };
-        *clients -= 1;
-        if *clients == 0 {
-            waiting.clients.remove(&place(bytes));
-            waiting.total -= length(bytes);
+        let mut all = locked(&self.clients);
+        let Entry::Occupied(mut clients) = all.entry(place(bytes)) else { return };
+        *clients.get_mut() -= 1;
+        if *clients.get() == 0 {
+            clients.remove();
+            self.total.fetch_sub(length(bytes), Ordering::Relaxed);
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,7 +155,7 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
                 None => return Poll::Ready(None),
             }
         }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        let piece = this.rest.split_to(this.rest.len().min(this.answer.piece()));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -176,6 +176,10 @@ impl<B: Body<Data = Bytes>> Body for Outgoing<B> {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn place(bytes: &Bytes) -> (usize, usize) {
     (bytes.as_ptr().addr(), bytes.len())
 }
@@ -185,5 +189,5 @@ fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// The bytes that hyper gets at once: enough for a system call, and little to hold for a client that does not read.
+/// Enough bytes for a system call, and few to hold for a client that does not read.
 const PIECE: usize = 64 << 10;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     time::Instant,
 };
@@ -117,15 +117,25 @@ impl AsyncRead for Wire {
         let socket = &self.0;
         loop {
             ready!(socket.stream.poll_read_ready(cx))?;
-            match socket.stream.try_read_buf(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) => return Poll::Ready(Ok(())),
-                Ok(_) => {
+            let room = buffer.remaining();
+            let mut read = None;
+            // A read that leaves room has taken all there was. tokio hears so now, and need not find out by a further
+            // call of the system.
+            let tried = socket.stream.try_io(Interest::READABLE, || {
+                let length = *read.insert(socket.stream.try_read_buf(buffer)?);
+                if (1..room).contains(&length) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, tried) {
+                (Some(0), _) => return Poll::Ready(Ok(())),
+                (Some(_), _) => {
                     socket.heard.store(true, Ordering::Relaxed);
                     socket.state().moved = Instant::now();
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                (None, _) => {}
             }
         }
     }

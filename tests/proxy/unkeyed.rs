@@ -4,7 +4,10 @@ use http::{HeaderName, HeaderValue, Request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::rig::{Answer, Rig, boxed, field, video, whole};
+use super::{
+    fields::NAME_ANOTHER_REQUEST,
+    rig::{Answer, Rig, boxed, field, video, whole},
+};
 
 #[tokio::test]
 async fn a_field_that_tells_the_origin_another_target_host_or_client_is_dropped() {
@@ -23,6 +26,11 @@ async fn a_field_that_tells_the_origin_another_target_host_or_client_is_dropped(
     assert_eq!(field(&seen, "x-forwarded-host"), "a.example");
     assert_eq!(field(&seen, "x-forwarded-proto"), "http");
     assert_eq!(field(&seen, "x-forwarded-for"), "127.0.0.1");
+}
+
+#[test]
+fn the_names_of_such_fields_are_in_the_order_in_which_they_are_sought() {
+    assert!(NAME_ANOTHER_REQUEST.is_sorted());
 }
 
 #[tokio::test]

@@ -38,12 +38,7 @@ impl Film {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             word.copy_from_slice(&(state ^ (state >> 31)).to_be_bytes()[..word.len()]);
         }
-        Self {
-            path: path.to_owned(),
-            bytes: bytes.into(),
-            asked: Arc::default(),
-            in_parts: true,
-        }
+        Self { path: path.to_owned(), bytes: bytes.into(), asked: Arc::default(), in_parts: true }
     }
 
     /// Makes the inner service send no parts, and nothing that tells one version of the video from another.
