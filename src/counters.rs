@@ -6,48 +6,65 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-/// A row of counters, each with a word.
+use crate::{observer::Event, watchers::Watchers};
+
+/// A row of counters, each with a word. A counter of durations has a place for each of [`BOUNDS`] and one above them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
     first: usize,
+    width: usize,
     pub(crate) words: &'static [&'static str],
 }
 
 impl Group {
     const fn first(words: &'static [&'static str]) -> Self {
-        Self { first: 0, words }
+        Self { first: 0, width: 1, words }
     }
 
     /// The group after this one.
     const fn then(self, words: &'static [&'static str]) -> Self {
-        Self { first: self.end(), words }
+        Self { first: self.end(), width: 1, words }
+    }
+
+    /// The group of durations after this one.
+    const fn then_durations(self, words: &'static [&'static str]) -> Self {
+        Self { first: self.end(), width: BUCKETS, words }
     }
 
     const fn end(self) -> usize {
-        self.first + self.words.len()
+        self.first + self.words.len() * self.width
     }
 }
 
-/// Answers by the word of `Cache-Status` (RFC 9211 §2.1, §2.2). `generated` are answers of the cache's own.
-pub(crate) const REQUESTS: Group = Group::first(&[
-    "hit",
-    "hit-stale",
-    "bypass",
-    "method",
-    "miss",
-    "partial",
-    "request",
-    "stale",
-    "uri-miss",
-    "vary-miss",
-    "generated",
-    "error",
-]);
+/// Counted durations: how many in each bucket, and the microseconds of all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durations {
+    pub(crate) counts: Group,
+    micros: Group,
+}
+
+impl Durations {
+    const fn after(before: Group, words: &'static [&'static str]) -> Self {
+        let counts = before.then_durations(words);
+        Self { counts, micros: counts.then(words) }
+    }
+
+    const fn then(self, words: &'static [&'static str]) -> Group {
+        self.micros.then(words)
+    }
+}
+
+/// The upper bounds of the buckets, in microseconds, inclusive.
+pub(crate) const BOUNDS: [u64; BUCKETS - 1] =
+    [100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000];
+
+pub(crate) const BUCKETS: usize = 13;
 
 /// Answers that were stored or collapsed, as `Cache-Status` says (RFC 9211 §2.5, §2.6).
-pub(crate) const MARKS: Group = REQUESTS.then(&["stored", "collapsed"]);
+pub(crate) const MARKS: Group = Group::first(&["stored", "collapsed"]);
 
 /// Bytes of bodies that left, by where they came from.
 pub(crate) const RESPONSE_BYTES: Group = MARKS.then(&["store", "inner"]);
@@ -61,31 +78,56 @@ pub(crate) const INNER_CALLS: Group = BODIES.then(REASONS);
 /// Bytes of inner bodies, by the reason of the call.
 pub(crate) const INNER_BYTES: Group = INNER_CALLS.then(REASONS);
 
-/// Calls of the store, by operation.
-pub(crate) const STORE_CALLS: Group = INNER_BYTES.then(OPERATIONS);
-
-/// Calls of the store that failed.
-pub(crate) const STORE_ERRORS: Group = STORE_CALLS.then(OPERATIONS);
-
-/// Microseconds of calls that did not answer at once.
-pub(crate) const STORE_MICROS: Group = STORE_ERRORS.then(OPERATIONS);
-
 /// Chunks and fills.
-pub(crate) const EVENTS: Group = STORE_MICROS.then(&["damaged", "fills", "followers"]);
+pub(crate) const EVENTS: Group = INNER_BYTES.then(&["damaged", "fills", "followers", "healed", "lost"]);
 
 /// Answers by the `detail` of `Cache-Status`, in the order of its names.
 pub(crate) const REFUSALS: Group = EVENTS.then(crate::semantics::cache_status::DETAILS);
+
+/// Calls of the store that failed.
+pub(crate) const STORE_ERRORS: Group = REFUSALS.then(OPERATIONS);
+
+/// Calls of the store, by operation. A call that answers at once takes no time.
+pub(crate) const STORE_CALLS: Durations = Durations::after(STORE_ERRORS, OPERATIONS);
+
+/// Fills by how they ended.
+pub(crate) const FILL_ENDS: Durations = Durations::after(
+    STORE_CALLS.then(&[]),
+    &["broken", "failed", "late", "refused", "salvaged", "stopped", "stored"],
+);
+
+/// Answers by the word of `Cache-Status` (RFC 9211 §2.1, §2.2), and how long they were waited for. `generated` are answers
+/// of the cache's own. `error` is no answer: the inner service failed.
+pub(crate) const REQUESTS: Durations = Durations::after(
+    FILL_ENDS.then(&[]),
+    &[
+        "hit",
+        "hit-stale",
+        "bypass",
+        "method",
+        "miss",
+        "partial",
+        "request",
+        "stale",
+        "uri-miss",
+        "vary-miss",
+        "generated",
+        "error",
+    ],
+);
 
 /// The places in [`EVENTS`].
 pub(crate) const DAMAGED: usize = 0;
 pub(crate) const FILLS: usize = 1;
 pub(crate) const FOLLOWERS: usize = 2;
+pub(crate) const HEALED: usize = 3;
+pub(crate) const LOST: usize = 4;
 
 const REASONS: &[&str] = &["fill", "heal", "pass", "refresh", "resume", "slice", "validate"];
 
 const OPERATIONS: &[&str] = &["get", "lease", "put", "release", "remove", "renew"];
 
-const COUNTERS: usize = REFUSALS.end();
+const COUNTERS: usize = REQUESTS.micros.end();
 
 /// Why the inner service is called: the places in [`REASONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +153,10 @@ impl Reason {
             Self::Validate => 6,
         }
     }
+
+    pub(crate) fn word(self) -> &'static str {
+        REASONS.get(self.place()).copied().unwrap_or_default()
+    }
 }
 
 /// The places in [`OPERATIONS`].
@@ -135,11 +181,16 @@ impl Operation {
             Self::Renew => 5,
         }
     }
+
+    pub(crate) fn word(self) -> &'static str {
+        OPERATIONS.get(self.place()).copied().unwrap_or_default()
+    }
 }
 
-/// All counters of one cache.
+/// All counters of one cache, and those who hear of each event.
 pub(crate) struct Counters {
     stripes: [Stripe; STRIPES],
+    watchers: Watchers,
 }
 
 /// Threads of different stripes do not write to one cache line.
@@ -147,15 +198,36 @@ pub(crate) struct Counters {
 struct Stripe([AtomicU64; COUNTERS]);
 
 impl Counters {
+    pub(crate) fn new(watchers: Watchers) -> Self {
+        let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
+        Self { stripes: std::array::from_fn(stripe), watchers }
+    }
+
     /// Adds to the counter at this place of the group. A place that the group does not have counts nothing.
     pub(crate) fn add(&self, group: Group, place: usize, count: u64) {
+        self.add_in(group, place, 0, count);
+    }
+
+    /// Counts a duration.
+    pub(crate) fn add_duration(&self, durations: Durations, place: usize, took: Duration) {
+        if took.is_zero() {
+            return self.add(durations.counts, place, 1);
+        }
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS - 1);
+        self.add_in(durations.counts, place, bucket, 1);
+        self.add(durations.micros, place, micros);
+    }
+
+    fn add_in(&self, group: Group, place: usize, bucket: usize, count: u64) {
         let stripe = STRIPE.with(|stripe| {
             if stripe.get() == usize::MAX {
                 stripe.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
             }
             stripe.get()
         });
-        let counter = self.stripes.get(stripe).and_then(|stripe| stripe.0.get(group.first + place));
+        let index = group.first + place * group.width + bucket;
+        let counter = self.stripes.get(stripe).and_then(|stripe| stripe.0.get(index));
         if let Some(counter) = counter.filter(|_| place < group.words.len()) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
@@ -164,17 +236,34 @@ impl Counters {
     /// The sums of a group, each with its word.
     pub(crate) fn read(&self, group: Group) -> Vec<(&'static str, u64)> {
         let sum = |place: usize| {
-            let counters = self.stripes.iter().filter_map(|stripe| stripe.0.get(group.first + place));
-            counters.map(|counter| counter.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+            let first = group.first + place * group.width;
+            (first..first + group.width).map(|index| self.sum(index)).fold(0, u64::wrapping_add)
         };
         group.words.iter().enumerate().map(|(place, word)| (*word, sum(place))).collect()
     }
-}
 
-impl Default for Counters {
-    fn default() -> Self {
-        let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { stripes: std::array::from_fn(stripe) }
+    /// The durations of each word: the count of each bucket, and the microseconds of all.
+    pub(crate) fn read_durations(&self, durations: Durations) -> Vec<(&'static str, [u64; BUCKETS], u64)> {
+        let Durations { counts, micros } = durations;
+        let of = |(place, word): (usize, &&'static str)| {
+            let buckets = std::array::from_fn(|bucket| self.sum(counts.first + place * BUCKETS + bucket));
+            (*word, buckets, self.sum(micros.first + place))
+        };
+        counts.words.iter().enumerate().map(of).collect()
+    }
+
+    fn sum(&self, index: usize) -> u64 {
+        let counters = self.stripes.iter().filter_map(|stripe| stripe.0.get(index));
+        counters.map(|counter| counter.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Tells of an event, if anybody hears of it.
+    pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        self.watchers.tell(event);
     }
 }
 
@@ -212,46 +301,55 @@ mod tests {
 
     #[test]
     fn sums_are_over_all_threads() {
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(Watchers::default()));
         let threads: Vec<_> = (0..20)
             .map(|_| {
                 let counters = Arc::clone(&counters);
-                thread::spawn(move || (0..1000).for_each(|_| counters.add(REQUESTS, 0, 1)))
+                thread::spawn(move || (0..1000).for_each(|_| counters.add(REQUESTS.counts, 0, 1)))
             })
             .collect();
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_eq!(counters.read(REQUESTS)[0], ("hit", 20_000));
-        assert!(counters.read(REQUESTS)[1..].iter().all(|(_, count)| *count == 0));
+        let read = counters.read(REQUESTS.counts);
+        assert_eq!(read[0], ("hit", 20_000));
+        assert!(read[1..].iter().all(|(_, count)| *count == 0));
+    }
+
+    #[test]
+    fn a_duration_is_in_the_first_bucket_whose_bound_it_does_not_exceed() {
+        let counters = Counters::new(Watchers::default());
+        for (micros, bucket) in
+            [(0, 0), (100, 0), (101, 1), (30_000_000, 11), (30_000_001, 12), (u64::MAX, 12)]
+        {
+            let before = counters.read_durations(FILL_ENDS)[1].1[bucket];
+            counters.add_duration(FILL_ENDS, 1, Duration::from_micros(micros));
+            assert_eq!(counters.read_durations(FILL_ENDS)[1].1[bucket], before + 1, "{micros}");
+        }
+        assert_eq!(counters.read(FILL_ENDS.counts)[1], ("failed", 6));
+        assert_eq!(counters.read_durations(FILL_ENDS)[0].2, 0);
     }
 
     #[test]
     fn groups_share_no_counter_and_a_place_beyond_a_group_counts_nothing() {
-        let counters = Counters::default();
-        counters.add(REQUESTS, REQUESTS.words.len(), 1);
-        let groups = [
-            REQUESTS,
-            MARKS,
-            RESPONSE_BYTES,
-            BODIES,
-            INNER_CALLS,
-            INNER_BYTES,
-            STORE_CALLS,
-            STORE_ERRORS,
-            STORE_MICROS,
-            EVENTS,
-            REFUSALS,
-        ];
+        let counters = Counters::new(Watchers::default());
+        counters.add(REQUESTS.counts, REQUESTS.counts.words.len(), 1);
+        let durations = [STORE_CALLS, FILL_ENDS, REQUESTS];
+        let of = |durations: &Durations| [durations.counts, durations.micros];
+        let groups =
+            [MARKS, RESPONSE_BYTES, BODIES, INNER_CALLS, INNER_BYTES, EVENTS, REFUSALS, STORE_ERRORS];
+        let groups: Vec<_> = groups.into_iter().chain(durations.iter().flat_map(of)).collect();
         let all =
             || groups.iter().flat_map(|group| counters.read(*group)).map(|(_, count)| count).sum::<u64>();
         assert_eq!(all(), 0);
         let mut counted = 0_u64;
-        for group in groups {
+        for group in &groups {
             for place in 0..group.words.len() {
-                counters.add(group, place, 1);
-                counted += 1;
-                assert_eq!(counters.read(group)[place].1, 1);
+                for bucket in 0..group.width {
+                    counters.add_in(*group, place, bucket, 1);
+                    counted += 1;
+                    assert_eq!(counters.read(*group)[place].1, u64::try_from(bucket).unwrap() + 1);
+                }
             }
         }
         assert_eq!((all(), usize::try_from(counted).unwrap()), (counted, COUNTERS));
@@ -263,10 +361,10 @@ mod tests {
         use Reason::{Fill, Heal, Pass, Refresh, Resume, Slice, Validate};
 
         for reason in [Fill, Heal, Pass, Refresh, Resume, Slice, Validate] {
-            assert_eq!(REASONS[reason.place()], format!("{reason:?}").to_lowercase());
+            assert_eq!(reason.word(), format!("{reason:?}").to_lowercase());
         }
         for operation in [Get, Lease, Put, Release, Remove, Renew] {
-            assert_eq!(OPERATIONS[operation.place()], format!("{operation:?}").to_lowercase());
+            assert_eq!(operation.word(), format!("{operation:?}").to_lowercase());
         }
     }
 }

@@ -12,12 +12,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use crate::{
+    clock::moment,
     counters::{Counters, REQUESTS},
-    engine::body::ResponseBody,
+    engine::body::{ResponseBody, Seen},
     error::BoxError,
-    semantics::cache_status::{self, Forwarded, Outcome},
+    semantics::cache_status::{self, Forwarded, Outcome, Told},
 };
 
 pin_project! {
@@ -40,17 +42,24 @@ pin_project! {
         kind: Kind<F, B, E>,
         // `None` once the future has ended.
         counters: Option<Arc<Counters>>,
+        seen: Option<Box<Seen>>,
+        // The time of the first poll, if the answer was not there at once.
+        asked: Option<Instant>,
     }
 }
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     /// The inner service's answer with this member of `Cache-Status`.
-    pub(crate) fn bypass(future: F, member: HeaderValue, reason: Forwarded, counters: Arc<Counters>) -> Self {
-        Self { kind: Kind::Bypass { future, member, reason }, counters: Some(counters) }
+    pub(crate) fn bypass(future: F, member: HeaderValue, reason: Forwarded, heard: Heard) -> Self {
+        Self::of(Kind::Bypass { future, member, reason }, heard)
     }
 
-    pub(crate) fn cached(future: Cached<B, E>, counters: Arc<Counters>) -> Self {
-        Self { kind: Kind::Cached { future }, counters: Some(counters) }
+    pub(crate) fn cached(future: Cached<B, E>, heard: Heard) -> Self {
+        Self::of(Kind::Cached { future }, heard)
+    }
+
+    fn of(kind: Kind<F, B, E>, (counters, seen): Heard) -> Self {
+        Self { kind, counters: Some(counters), seen, asked: None }
     }
 }
 
@@ -74,12 +83,23 @@ where
             }),
             Projected::Cached { future } => future.as_mut().poll(cx),
         };
-        if let Poll::Ready(answer) = &mut polled {
-            match (this.counters.take(), answer) {
-                (Some(counters), Ok(response)) => response.body_mut().leaves(counters),
-                (Some(counters), Err(_)) => counters.add(REQUESTS, FAILED, 1),
-                (None, _) => {}
+        let Poll::Ready(answer) = &mut polled else {
+            this.asked.get_or_insert_with(moment);
+            return polled;
+        };
+        let waited = this.asked.map(|asked| moment().saturating_duration_since(asked)).unwrap_or_default();
+        match (this.counters.take(), answer) {
+            (Some(counters), Ok(response)) => {
+                let seen = (this.seen.take(), response.status());
+                response.body_mut().leaves(counters, seen, waited);
             }
+            (Some(counters), Err(_)) => {
+                counters.add_duration(REQUESTS, Told::FAILED.place.into(), waited);
+                if let Some(seen) = this.seen.take() {
+                    seen.tell_answer(&counters, None, Told::FAILED);
+                }
+            }
+            (None, _) => {}
         }
         polled
     }
@@ -91,8 +111,8 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
-/// The place of an error of the inner service among [`REQUESTS`].
-const FAILED: usize = 11;
+/// The counters of an answer, and the request if observers hear of it.
+type Heard = (Arc<Counters>, Option<Box<Seen>>);
 
 /// An answer that the engine is working on.
 type Cached<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;

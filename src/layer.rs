@@ -17,6 +17,7 @@ use crate::{
     },
     format::key::CacheKey,
     handle::CacheHandle,
+    observer::Observer,
     policy::Policy,
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
@@ -173,7 +174,7 @@ impl VideoCacheLayer {
         self.set(|config| config.chunk_size = chunk_size)
     }
 
-    /// Sets how a missing response is fetched, and when its first byte leaves. Default: [`Fill::whole`].
+    /// Sets how a missing response is fetched, and when its first byte leaves. Default: [`Fill::auto`].
     #[must_use]
     pub fn fill(self, fill: Fill) -> Self {
         self.set(|config| config.set_fill(fill))
@@ -211,6 +212,12 @@ impl VideoCacheLayer {
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
         self.set(|config| config.set_retry(retry))
+    }
+
+    /// Adds an observer, who hears of each event of the cache. Default: none.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        self.set(|config| config.observers.add(observer))
     }
 
     /// A handle to the cache that this layer's services share. It starts the cache if no service did so.

@@ -98,6 +98,7 @@ pub mod fuzzing;
 pub mod guide;
 mod handle;
 mod layer;
+mod observer;
 mod policy;
 mod semantics;
 mod service;
@@ -106,6 +107,7 @@ mod stats;
 mod store;
 mod stripes;
 mod sync;
+mod watchers;
 
 #[cfg(feature = "opendal")]
 pub use opendal;
@@ -131,9 +133,10 @@ pub use self::{
     future::ResponseFuture,
     handle::CacheHandle,
     layer::VideoCacheLayer,
+    observer::{Event, Observer},
     policy::{Invalidate, Policy, Statuses},
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
-    stats::{Counts, Stats},
-    store::{BoxStore, Lease, Store, Tiered, Writes},
+    stats::{Counts, Latencies, Latency, Stats},
+    store::{BoxStore, Lease, Store, Tiered, Usage, Writes},
 };

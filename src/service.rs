@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::{
     counters::Reason,
-    engine::body::ResponseBody,
+    engine::body::{ResponseBody, Seen},
     engine::{inner::Inner, respond::Treatment, state::Engine},
     error::BoxError,
     future::ResponseFuture,
@@ -123,12 +123,12 @@ where
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (parts, body) = request.into_parts();
         let treatment = self.engine.treatment(&parts, has_content(&parts, &body));
-        let counters = Arc::clone(&self.engine.counters);
+        let heard = (Arc::clone(&self.engine.counters), Seen::new(&self.engine.counters, &parts));
         if let Treatment::Bypass(reason) = treatment {
             let member = self.engine.config.name.member(reason).clone();
             self.engine.count_call(Reason::Pass);
             let future = self.inner.call(Request::from_parts(parts, body));
-            return ResponseFuture::bypass(future, member, reason, counters);
+            return ResponseFuture::bypass(future, member, reason, heard);
         }
         // The service that was polled ready is the one to call; its clone is not ready.
         let clone = self.inner.clone();
@@ -136,9 +136,9 @@ where
         let engine = Arc::clone(&self.engine);
         match treatment {
             Treatment::Invalidate => {
-                ResponseFuture::cached(Box::pin(engine.forward_unsafe(inner, parts, body)), counters)
+                ResponseFuture::cached(Box::pin(engine.forward_unsafe(inner, parts, body)), heard)
             }
-            _ => ResponseFuture::cached(Box::pin(engine.respond(inner, parts, body)), counters),
+            _ => ResponseFuture::cached(Box::pin(engine.respond(inner, parts, body)), heard),
         }
     }
 }

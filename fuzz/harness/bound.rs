@@ -155,7 +155,8 @@ pub(super) fn is_for_a_part(world: &World, call: &Call, settings: &Settings) -> 
         return false;
     }
     if let Some(bytes) = last_bytes(headers) {
-        return settings.modes.fill == Fill::auto() && !is_further(headers) && bytes > PIECE;
+        // `If-Range` may be the client's.
+        return settings.modes.fill == Fill::auto() && !has(header::IF_UNMODIFIED_SINCE) && bytes > PIECE;
     }
     let Some((first, last)) = positions(headers) else { return false };
     let size = u64::from(settings.chunk_size);

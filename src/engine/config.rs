@@ -18,6 +18,7 @@ use crate::{
         freshness::ByUri,
     },
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Mode, Retry, Timeouts},
+    watchers::Observers,
 };
 
 /// All that the layer's setters set, spread out for the engine.
@@ -48,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) patience: Duration,
     pub(crate) resumes: u32,
     pub(crate) resume_pause: Duration,
+    pub(crate) observers: Observers,
 }
 
 /// A function of the application's that is called for each request.
@@ -84,6 +86,7 @@ impl Config {
             patience: Duration::from_millis(50),
             resumes: attempts,
             resume_pause: first_delay,
+            observers: Observers::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl fmt::Debug for Config {
             .field("limits.max_reserved", &self.most_promised)
             .field("retry.attempts", &self.resumes)
             .field("retry.first_delay", &self.resume_pause)
+            .field("observers", &self.observers)
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     counters::Reason,
+    observer::Event,
     semantics::{
         cache_status::Forwarded,
         reference::{Destination, resolve},
@@ -91,6 +92,7 @@ fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) 
 /// lease the right to commit. The name of a variant's lease is not known here; a fill of a variant loses the mark
 /// that its record would hang on.
 async fn invalidate(engine: &Engine, target: &Target) {
+    engine.counters.tell(|| Event::Invalidated { key: target.key.as_bytes() });
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
     }

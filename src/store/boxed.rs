@@ -4,7 +4,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{ErasedStore, Lease, Store};
+use super::{ErasedStore, Lease, Store, Usage};
 use crate::error::BoxError;
 
 /// Any [`Store`], for an application that chooses its store at run time. Clones share the store.
@@ -58,6 +58,10 @@ impl Store for BoxStore {
 
     fn capacity(&self) -> Option<u64> {
         self.0.capacity()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.0.usage()
     }
 
     fn can_alter(&self) -> bool {

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Lease, Store};
+use super::{Lease, Store, Usage};
 use crate::error::BoxError;
 
 /// A call of a store. One box for each chunk is nothing beside the chunk.
@@ -17,6 +17,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn remove<'a>(&'a self, key: &'a str) -> StoreFuture<'a, ()>;
     fn max_value_size(&self) -> Option<u64>;
     fn capacity(&self) -> Option<u64>;
+    fn usage(&self) -> Option<Usage>;
     fn can_alter(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
     fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool>;
@@ -43,6 +44,10 @@ impl<S: Store> ErasedStore for S {
 
     fn capacity(&self) -> Option<u64> {
         Store::capacity(self)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Store::usage(self)
     }
 
     fn can_alter(&self) -> bool {

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Lease, Store};
+use super::{Lease, Store, Usage};
 use crate::error::BoxError;
 
 /// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
@@ -203,6 +203,10 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn capacity(&self) -> Option<u64> {
         self.store.capacity()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.store.usage()
     }
 
     /// `true`, because a fault can alter values.

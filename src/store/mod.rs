@@ -41,7 +41,10 @@ pub use self::{
     boxed::BoxStore,
     tiered::{Tiered, Writes},
 };
-pub(crate) use self::{breaker::Breaker, erased::ErasedStore};
+pub(crate) use self::{
+    breaker::{Breaker, Turn},
+    erased::ErasedStore,
+};
 use crate::error::BoxError;
 
 /// Keeps chunks and manifests: whole values under keys.
@@ -140,6 +143,13 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// The bytes that the store holds now, and those that it has dropped, for figures. Default: not known.
+    ///
+    /// The call must return at once. The figures may be a little old.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
+
     /// Whether a disk, a network or another program can alter values. Default: `true`.
     ///
     /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that
@@ -209,6 +219,36 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
+/// The [usage](Store::usage) of a store.
+///
+/// ```
+/// use tower_video_cache::Usage;
+///
+/// let usage = Usage::new(3 << 20).evicted(1 << 20);
+/// assert_eq!((usage.weight, usage.evicted), (3 << 20, Some(1 << 20)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The bytes that the store holds.
+    pub weight: u64,
+    /// The bytes that the store has dropped to make room since it was made. `None` if it does not know.
+    pub evicted: Option<u64>,
+}
+
+impl Usage {
+    /// The usage of a store that holds so many bytes.
+    pub fn new(weight: u64) -> Self {
+        Self { weight, evicted: None }
+    }
+
+    /// The same usage of a store that has dropped so many `bytes` to make room.
+    #[must_use]
+    pub fn evicted(self, bytes: u64) -> Self {
+        Self { evicted: Some(bytes), ..self }
+    }
+}
+
 /// The answer to a request for a [lease](Store::lease).
 ///
 /// ```
@@ -253,6 +293,10 @@ impl<T: Store> Store for Arc<T> {
 
     fn capacity(&self) -> Option<u64> {
         (**self).capacity()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        (**self).usage()
     }
 
     fn can_alter(&self) -> bool {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use moka::{future::Cache, policy::EvictionPolicy};
 use tokio::sync::Mutex;
 
-use super::Store;
+use super::{Store, Usage};
 use crate::{
     error::{BoxError, Error},
     stripes::Stripes,
@@ -28,6 +28,11 @@ pub struct MokaStore {
     capacity: u64,
     put_locks: Stripes<Mutex<()>, 64>,
     put_since_maintenance: AtomicU64,
+    /// The weight of all entries that were put, and of those that were removed or replaced.
+    put: AtomicU64,
+    removed: AtomicU64,
+    /// The weight of those that were dropped, as of the last maintenance.
+    evicted: AtomicU64,
 }
 
 impl MokaStore {
@@ -46,20 +51,34 @@ impl MokaStore {
         Ok(Self {
             cache: Cache::builder()
                 .max_capacity(capacity_bytes)
-                .weigher(weight)
+                .weigher(|key: &Box<_>, value| weight(key, value))
                 // The default, TinyLFU, drops a chunk that no request has read yet.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             capacity: capacity_bytes,
             put_locks: Stripes::default(),
             put_since_maintenance: AtomicU64::new(0),
+            put: AtomicU64::new(0),
+            removed: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
         })
     }
 
     /// The bytes that the store holds now, by its own account. The call drops the bytes above the capacity first.
     pub async fn weighted_size(&self) -> u64 {
-        self.cache.run_pending_tasks().await;
+        self.maintain().await;
         self.cache.weighted_size()
+    }
+
+    /// Drops the bytes above the capacity. moka would tell of each dropped entry, but its listener makes a put wait for
+    /// seconds. So the bytes that are neither there nor were removed count as dropped.
+    async fn maintain(&self) {
+        // An entry that comes meanwhile must not count as one that is gone.
+        let put = self.put.load(Ordering::Relaxed);
+        self.cache.run_pending_tasks().await;
+        let there = self.cache.weighted_size();
+        let gone = put.saturating_sub(self.removed.load(Ordering::Relaxed)).saturating_sub(there);
+        self.evicted.fetch_max(gone, Ordering::Relaxed);
     }
 }
 
@@ -77,19 +96,26 @@ impl Store for MokaStore {
         {
             // After two inserts of one absent key at the same time, moka would count the weight of both for ever.
             let _one_at_a_time = self.put_locks.of(key).lock().await;
+            let weight = weight(key, &value);
+            if let Some(replaced) = self.cache.get(key).await {
+                self.removed.fetch_add(self::weight(key, &replaced).into(), Ordering::Relaxed);
+            }
             self.cache.insert(key.into(), value).await;
+            self.put.fetch_add(weight.into(), Ordering::Relaxed);
         }
         // moka drops the bytes above the capacity only every 64 puts, at any weight.
         let since = self.put_since_maintenance.fetch_add(length, Ordering::Relaxed).saturating_add(length);
         if since >= MAINTENANCE_INTERVAL {
             self.put_since_maintenance.store(0, Ordering::Relaxed);
-            self.cache.run_pending_tasks().await;
+            self.maintain().await;
         }
         Ok(())
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        self.cache.invalidate(key).await;
+        if let Some(value) = self.cache.remove(key).await {
+            self.removed.fetch_add(weight(key, &value).into(), Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -99,6 +125,11 @@ impl Store for MokaStore {
 
     fn capacity(&self) -> Option<u64> {
         Some(self.capacity)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let evicted = self.evicted.load(Ordering::Relaxed);
+        Some(Usage::new(self.cache.weighted_size()).evicted(evicted))
     }
 
     fn can_alter(&self) -> bool {
@@ -112,8 +143,7 @@ impl fmt::Debug for MokaStore {
     }
 }
 
-#[expect(clippy::borrowed_box, reason = "moka gives the weigher a reference to its key type")]
-fn weight(key: &Box<str>, value: &Bytes) -> u32 {
+fn weight(key: &str, value: &Bytes) -> u32 {
     let bytes = key.len().saturating_add(value.len());
     u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_U32)
 }
@@ -173,6 +203,31 @@ mod tests {
         let held: u64 = store.cache.iter().map(|(key, value)| u64::from(weight(&key, &value))).sum();
         assert_eq!(reckoned, held);
         assert!(held <= 300 << 10);
+    }
+
+    #[tokio::test]
+    async fn dropped_bytes_are_told_apart_from_those_that_were_removed_or_replaced() {
+        let store = MokaStore::new(16 << 20).unwrap();
+        let chunk = Bytes::from(vec![0; (1 << 20) - 1000]);
+        for round in 0..3 {
+            for index in 0..8 {
+                store.put(&format!("c/{index}"), chunk.clone()).await.unwrap();
+            }
+            assert_eq!(store.usage().unwrap().evicted, Some(0), "in round {round}");
+        }
+        for index in 0..8 {
+            store.remove(&format!("c/{index}")).await.unwrap();
+        }
+        assert_eq!((store.weighted_size().await, store.usage()), (0, Some(Usage::new(0).evicted(0))));
+        for index in 0..40 {
+            store.put(&format!("c/{index}"), chunk.clone()).await.unwrap();
+        }
+        let held = store.weighted_size().await;
+        let one = u64::from(weight("c/10", &chunk));
+        let usage = store.usage().unwrap();
+        assert!(usage.weight == held && held <= 16 << 20);
+        // The ten keys of one digit are a byte shorter.
+        assert_eq!(usage.evicted, Some(40 * one - 10 - held));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::{Method, StatusCode};
-use tower_video_cache::{Fault, Fill, Operation, Stats};
+use tower_video_cache::{Fault, Fill, Operation, Stats, Store};
 
 use crate::rig::{
     Answer, Gate, PATH, Rig, Script, Step, movie,
@@ -82,6 +82,8 @@ async fn the_bytes_of_the_inner_service_are_counted_by_the_reason_of_the_call() 
     rig.get(PATH).send().await.whole(&truth());
     rig.get(PATH).header("cache-control", "no-store").send().await.whole(&truth());
     let stats = stats(&rig);
+    // The lost chunk, and no other.
+    assert_eq!((stats.lost_chunks, stats.healed_chunks), (1, 1));
     for (reason, calls) in
         [("fill", 1), ("resume", 1), ("heal", 1), ("validate", 1), ("pass", 1), ("slice", 0)]
     {
@@ -138,6 +140,7 @@ async fn fills_and_followers_are_counted_while_they_wait() {
     }
     let after = stats(&rig);
     assert_eq!((after.fills, after.fills_under_way, after.marks.of("collapsed")), (1, 0, 2));
+    assert_eq!((after.fill_durations.all().count(), after.fill_durations.of("stored").count()), (1, 1));
 }
 
 #[tokio::test]
@@ -154,6 +157,37 @@ async fn calls_of_the_store_and_their_failures_are_counted() {
     assert_eq!(stats.store_errors.of("get"), 0);
     assert_eq!(stats.refusals.of("store-failed"), 1);
     assert!(!stats.store_is_left_alone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_an_answer_and_of_a_fill_is_counted_and_that_of_a_hit_is_none() {
+    let gate = Gate::shut();
+    let rig = Rig::new().script(PATH, Script::movie(PATH, 2500).held_by(&gate));
+    let client = rig.get(PATH).start();
+    gate.reached_by(1).await;
+    tokio::time::advance(seconds(2)).await;
+    gate.open();
+    client.await.unwrap().whole(&movie(PATH, 2500));
+    rig.get(PATH).send().await.is_hit();
+    let stats = stats(&rig);
+    for latency in [stats.first_byte.of("uri-miss"), stats.fill_durations.of("stored")] {
+        assert_eq!((latency.count(), latency.percentile(50)), (1, Some(seconds(3))));
+        assert!(latency.total() >= seconds(2), "{latency:?}");
+    }
+    let hits = stats.first_byte.of("hit");
+    assert_eq!((hits.count(), hits.total()), (1, seconds(0)));
+    assert_eq!(stats.first_byte.all().count(), stats.requests.total());
+}
+
+#[tokio::test]
+async fn the_store_tells_what_it_holds() {
+    let rig = Rig::new().movie(PATH, 9500);
+    rig.get(PATH).send().await.whole(&movie(PATH, 9500));
+    rig.store.get("m/any").await.unwrap();
+    let stats = stats(&rig);
+    assert_eq!(stats.store_capacity, rig.store.capacity());
+    assert_eq!(stats.store_weight, rig.store.usage().map(|usage| usage.weight));
+    assert_eq!(stats.store_evicted_bytes, Some(0));
 }
 
 #[tokio::test]
@@ -180,11 +214,19 @@ async fn the_text_for_a_monitoring_system_has_every_figure_once() {
     let page = include_str!("../../docs/operating.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `video_cache_")?.split_once('`'));
     let rows: BTreeSet<_> = rows.map(|(name, _)| format!("video_cache_{name}")).collect();
-    let told = samples.iter().map(|line| line.split('{').next().unwrap().to_owned()).collect();
-    assert_eq!(rows, told);
-    let types = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
-    let families: BTreeSet<_> =
-        samples.iter().map(|line| line.split('{').next().unwrap().trim_end_matches("_total")).collect();
-    assert_eq!(types, families.len());
+    let families: BTreeSet<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let names = families.iter().map(|family| match family.split_once(' ').unwrap() {
+        (name, "counter") => format!("{name}_total"),
+        (name, _) => name.to_owned(),
+    });
+    assert_eq!(rows, names.collect());
+    let family = |line: &str| {
+        let name = line.split('{').next().unwrap();
+        let ends = ["_total", "_bucket", "_count", "_sum"];
+        ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+    };
+    let sampled: BTreeSet<_> = samples.iter().map(|line| family(line)).collect();
+    let typed = families.iter().map(|family| family.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(sampled, typed);
     assert!(text.ends_with("# EOF\n"));
 }

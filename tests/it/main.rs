@@ -35,6 +35,7 @@ mod kinds;
 mod many;
 mod matrix;
 mod nodes;
+mod observing;
 mod progressive;
 mod questions;
 mod ranges;

@@ -11,12 +11,15 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+pub(crate) use self::tally::Seen;
 use self::{
     leader::{LeaderBody, Rest},
     multipart::MultipartReader,
@@ -118,10 +121,15 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Counts this body, which is about to leave, and its bytes from now on.
-    pub(crate) fn leaves(&mut self, counters: Arc<Counters>) {
+    /// Counts this body, which is about to leave after its client has `waited`, and its bytes from now on.
+    pub(crate) fn leaves(
+        &mut self,
+        counters: Arc<Counters>,
+        seen: (Option<Box<Seen>>, StatusCode),
+        waited: Duration,
+    ) {
         let is_over = self.is_end_stream();
-        self.tally.begin(counters, is_over);
+        self.tally.begin(counters, seen, waited, is_over);
     }
 }
 

@@ -1,14 +1,18 @@
-//! Counts one answer and the bytes of its body as they leave.
+//! Counts one answer and the bytes of its body as they leave, and tells the observers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{Method, StatusCode, Uri, request};
 use http_body::Frame;
+use tokio::time::Instant;
 
 use crate::{
+    clock::moment,
     counters::{BODIES, Counters, INNER_BYTES, MARKS, REFUSALS, REQUESTS, RESPONSE_BYTES, Reason},
     error::Error,
-    semantics::cache_status::Told,
+    observer::Event,
+    semantics::cache_status::{Refusal, Told},
 };
 
 /// The count of one answer. The bytes that left from the store are added up when the body ends, or is dropped.
@@ -16,8 +20,51 @@ use crate::{
 pub(super) struct Tally {
     /// `None` before the answer leaves, and after its body has ended.
     counters: Option<Arc<Counters>>,
+    /// `None` if nobody hears of it.
+    seen: Option<Box<Seen>>,
     stored: u64,
     pub(super) told: Told,
+}
+
+/// An answer that observers hear of.
+pub(crate) struct Seen {
+    method: Method,
+    uri: Uri,
+    asked: Instant,
+    from_inner: u64,
+}
+
+impl Seen {
+    /// A request that has just come; `None` if nobody hears of it.
+    #[inline]
+    pub(crate) fn new(counters: &Counters, request: &request::Parts) -> Option<Box<Self>> {
+        let is_heard_of = counters.watchers().hear_of_answers();
+        is_heard_of.then(|| Self::of(request))
+    }
+
+    #[cold]
+    fn of(request: &request::Parts) -> Box<Self> {
+        let (method, uri) = (request.method.clone(), request.uri.clone());
+        Box::new(Self { method, uri, asked: moment(), from_inner: 0 })
+    }
+
+    /// Tells of the answer. `status` is `None` if there is none.
+    #[cold]
+    pub(crate) fn tell_answer(&self, counters: &Counters, status: Option<StatusCode>, told: Told) {
+        let Self { method, uri, asked, .. } = self;
+        let (outcome, detail) = (outcome(told), told.refusal.map(Refusal::name));
+        let waited = moment().saturating_duration_since(*asked);
+        counters.tell(|| Event::Answered { method, uri, status, outcome, detail, waited });
+    }
+
+    #[cold]
+    fn tell_end(&self, counters: &Counters, told: Told, from_store: u64, how: usize) {
+        let Self { method, uri, asked, from_inner } = self;
+        let (outcome, took) = (outcome(told), moment().saturating_duration_since(*asked));
+        let end = BODIES.words.get(how).copied().unwrap_or_default();
+        let from_inner = *from_inner;
+        counters.tell(|| Event::BodyEnded { method, uri, outcome, from_store, from_inner, end, took });
+    }
 }
 
 /// The origin of the bytes of a frame.
@@ -31,10 +78,16 @@ pub(super) enum From {
 }
 
 impl Tally {
-    /// Counts the answer. `is_over` says that its body has no bytes.
-    pub(super) fn begin(&mut self, counters: Arc<Counters>, is_over: bool) {
+    /// Counts the answer, for which its client has waited. `is_over` says that its body has no bytes.
+    pub(super) fn begin(
+        &mut self,
+        counters: Arc<Counters>,
+        (seen, status): (Option<Box<Seen>>, StatusCode),
+        waited: Duration,
+        is_over: bool,
+    ) {
         let Told { place, refusal, stored, collapsed } = self.told;
-        counters.add(REQUESTS, place.into(), 1);
+        counters.add_duration(REQUESTS, place.into(), waited);
         if let Some(refusal) = refusal {
             counters.add(REFUSALS, refusal.place(), 1);
         }
@@ -44,7 +97,11 @@ impl Tally {
         if collapsed {
             counters.add(MARKS, COLLAPSED, 1);
         }
+        if let Some(seen) = &seen {
+            seen.tell_answer(&counters, Some(status), self.told);
+        }
         if !is_over {
+            self.seen = seen;
             counters.add(BODIES, BEGUN, 1);
             self.counters = Some(counters);
         }
@@ -66,10 +123,14 @@ impl Tally {
             match (from, &self.counters) {
                 (From::Store, _) => self.stored = self.stored.saturating_add(bytes),
                 (_, None) => {}
-                (From::Live, Some(counters)) => counters.add(RESPONSE_BYTES, FROM_INNER, bytes),
-                (From::Inner, Some(counters)) => {
+                (_, Some(counters)) => {
                     counters.add(RESPONSE_BYTES, FROM_INNER, bytes);
-                    counters.add(INNER_BYTES, Reason::Pass.place(), bytes);
+                    if from == From::Inner {
+                        counters.add(INNER_BYTES, Reason::Pass.place(), bytes);
+                    }
+                    if let Some(seen) = &mut self.seen {
+                        seen.from_inner = seen.from_inner.saturating_add(bytes);
+                    }
                 }
             }
         }
@@ -82,8 +143,16 @@ impl Tally {
         if let Some(counters) = self.counters.take() {
             counters.add(BODIES, how, 1);
             counters.add(RESPONSE_BYTES, FROM_STORE, self.stored);
+            if let Some(seen) = self.seen.take() {
+                seen.tell_end(&counters, self.told, self.stored, how);
+            }
         }
     }
+}
+
+/// The word of the outcome.
+fn outcome(told: Told) -> &'static str {
+    REQUESTS.counts.words.get(usize::from(told.place)).copied().unwrap_or_default()
 }
 
 impl Drop for Tally {

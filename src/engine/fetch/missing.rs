@@ -19,7 +19,7 @@ use super::{
     pour::{Pour, Poured},
 };
 use crate::{
-    counters::{Meter, Reason},
+    counters::{EVENTS, HEALED, LOST, Meter, Reason},
     engine::state::records::CHUNK_OVERHEAD,
     engine::{
         config::lead,
@@ -33,6 +33,7 @@ use crate::{
     },
     error::BoxError,
     format::{key::Slot, layout::Layout, manifest::Manifest},
+    observer::Event,
     semantics::{
         cache_status::Refusal,
         partial::{Further, Part, Question, further},
@@ -139,7 +140,13 @@ impl Slice {
             let (index, _) = layout.locate(end);
             match engine.records.chunk(layout.chunk(index)).await {
                 Ok(_) => break,
-                Err(error) if error.is_lost() => end = layout.chunk_around(end).end,
+                Err(error) if error.is_lost() => {
+                    if self.reason() == Reason::Heal {
+                        engine.counters.add(EVENTS, LOST, 1);
+                        engine.counters.tell(|| Event::ChunkLost);
+                    }
+                    end = layout.chunk_around(end).end;
+                }
                 // If the store cannot tell, it is not asked about one chunk after the other.
                 Err(_) => end = self.bytes.end,
             }
@@ -193,7 +200,13 @@ impl Slice {
         let mut pour = Pour::new(engine, layout.generation, layout.chunk_size, body, share)
             .of(bytes.clone(), Some(part.complete));
         pour.skips = self.running.follows;
-        match pour.all(&Audience::Run(&self.running), Some(&self.running)).await {
+        let poured = pour.all(&Audience::Run(&self.running), Some(&self.running)).await;
+        if self.reason() == Reason::Heal {
+            let chunks = chunks(layout, bytes.start..pour.landed());
+            engine.counters.add(EVENTS, HEALED, chunks);
+            engine.counters.tell(|| Event::ChunksHealed { chunks });
+        }
+        match poured {
             Poured::All => Ok(pour.landed()),
             Poured::Met => Err(End::Done),
             Poured::Broken(_) | Poured::Stopped(Refusal::InnerStalled, _) => Err(End::Failed),
@@ -254,6 +267,14 @@ impl Slice {
 pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
     let ByteRange { end, .. } = part.range;
     if end == part.complete || layout.piece_end(end) == end { end } else { layout.piece_start(end) }
+}
+
+/// How many chunks these bytes touch.
+fn chunks(layout: Layout, bytes: Range<u64>) -> u64 {
+    if bytes.is_empty() {
+        return 0;
+    }
+    layout.locate(bytes.end - 1).0 - layout.locate(bytes.start).0 + 1
 }
 
 /// How long to wait after so many earlier `failures`: twice as long each time.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -15,7 +16,8 @@ use super::{
     task::{Called, FillTask, window},
 };
 use crate::{
-    counters::{EVENTS, FILLS},
+    clock::moment,
+    counters::{Counters, EVENTS, FILL_ENDS, FILLS},
     engine::{
         fetch::fetcher::request_of_its_own,
         inner::Inner,
@@ -26,6 +28,8 @@ use crate::{
         },
     },
     error::BoxError,
+    format::key::CacheKey,
+    observer::Event,
     semantics::{cache_status::Refusal, select::if_range},
 };
 
@@ -93,7 +97,7 @@ where
         permit.land(Landing::Passed);
         return None;
     }
-    engine.counters.add(EVENTS, FILLS, 1);
+    let ending = Ending::of(&engine.counters, target.key.clone());
     let asked = request_of_its_own(engine, request);
     // The question whether a stored response is still good comes first.
     let is_free = !matches!(stored, Prior::Stale(_));
@@ -123,8 +127,58 @@ where
         share,
     };
     let follower = waiting.unwrap_or_else(|| permit.follower());
-    Some(Filling { task: tokio::spawn(fill.run(inner, permit)), follower })
+    let run = async move {
+        let delivery = fill.run(inner, permit).await;
+        ending.as_(end(&delivery));
+        delivery
+    };
+    Some(Filling { task: tokio::spawn(run), follower })
 }
+
+/// Counts the end of a fill, and tells of it.
+struct Ending {
+    counters: Arc<Counters>,
+    key: CacheKey,
+    began: Instant,
+    /// The place among [`FILL_ENDS`].
+    end: usize,
+}
+
+impl Ending {
+    fn of(counters: &Arc<Counters>, key: CacheKey) -> Self {
+        counters.add(EVENTS, FILLS, 1);
+        counters.tell(|| Event::FillBegan { key: key.as_bytes() });
+        Self { counters: Arc::clone(counters), key, began: moment(), end: STOPPED }
+    }
+
+    fn as_(mut self, end: usize) {
+        self.end = end;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let took = moment().saturating_duration_since(self.began);
+        self.counters.add_duration(FILL_ENDS, self.end, took);
+        let (key, end) = (self.key.as_bytes(), FILL_ENDS.counts.words.get(self.end));
+        self.counters.tell(|| Event::FillEnded { key, end: end.copied().unwrap_or_default(), took });
+    }
+}
+
+/// The place of a fill with this delivery among [`FILL_ENDS`].
+fn end<B, E>(delivery: &Delivery<B, E>) -> usize {
+    match delivery {
+        Delivery::Broken(..) => 0,
+        Delivery::Failed(_) => 1,
+        Delivery::Late(_) => 2,
+        Delivery::Passed(..) | Delivery::Refused(_) => 3,
+        Delivery::Salvaged(_) => 4,
+        Delivery::Elsewhere(_) | Delivery::Stored(_) | Delivery::Usable(..) => 6,
+    }
+}
+
+/// The place of a fill whose task ended before it had an end of its own.
+const STOPPED: usize = 5;
 
 impl FillTask {
     /// Fills. This node has the lease by now, if the store has leases.

@@ -27,8 +27,10 @@ use super::config::Config;
 use crate::{
     counters::{Counters, INNER_CALLS, Reason},
     format::key::Slot,
+    observer::Event,
     semantics::{cache_control::RequestDirectives, cache_status::Refusal, fields::has, vary::Vary},
     store::ErasedStore,
+    watchers::Watchers,
 };
 
 /// The state shared by all clones of a layer and by all services that it made.
@@ -58,7 +60,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// `budget` may be shared with other engines on the same store.
     pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
-        let counters = Arc::<Counters>::default();
+        let counters = Arc::new(Counters::new(Watchers::new(config.observers.clone())));
         Self {
             records: Arc::new(Records::new(Arc::clone(&store), config.store_limit, Arc::clone(&counters))),
             counters,
@@ -88,6 +90,7 @@ impl Engine {
     /// Counts a call of the inner service that is about to be made.
     pub(crate) fn count_call(&self, reason: Reason) {
         self.counters.add(INNER_CALLS, reason.place(), 1);
+        self.counters.tell(|| Event::InnerCalled { reason: reason.word() });
     }
 
     pub(crate) fn directives(&self, request: &request::Parts) -> RequestDirectives {

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     clock::moment,
-    counters::{Counters, DAMAGED, EVENTS, Operation, STORE_CALLS, STORE_ERRORS, STORE_MICROS},
+    counters::{Counters, DAMAGED, EVENTS, Operation, STORE_CALLS, STORE_ERRORS},
     error::{BoxError, Error},
     format::{
         chunk::{self, Checksum, ChunkName, PieceName, TRAILER},
@@ -28,7 +28,8 @@ use crate::{
         layout::Layout,
         manifest::Record,
     },
-    store::{Breaker, ErasedStore, Failure, Lease, within},
+    observer::Event,
+    store::{Breaker, ErasedStore, Failure, Lease, Turn, within},
 };
 
 /// The chunks, records and leases in a store.
@@ -106,10 +107,7 @@ impl Records {
     pub(crate) async fn chunk(&self, name: ChunkName) -> Result<Bytes, Error> {
         let key = chunk_key(name.generation, name.index);
         let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
-        chunk::open(&record, name, self.checksum()).ok_or_else(|| {
-            self.counters.add(EVENTS, DAMAGED, 1);
-            Error::corrupt()
-        })
+        chunk::open(&record, name, self.checksum()).ok_or_else(|| self.damaged())
     }
 
     /// Returns the stored bytes around `offset`: its whole chunk, or its piece if there is no more.
@@ -142,10 +140,7 @@ impl Records {
     async fn piece(&self, name: PieceName) -> Result<Bytes, Error> {
         let key = piece_key(name.generation, name.index, name.number);
         let record = self.call(Operation::Get, |store| store.get(&key)).await?.ok_or_else(Error::lost)?;
-        chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| {
-            self.counters.add(EVENTS, DAMAGED, 1);
-            Error::corrupt()
-        })
+        chunk::open_piece(&record, name, self.checksum()).ok_or_else(|| self.damaged())
     }
 
     /// Puts one piece of a chunk, or more of one that was put before.
@@ -254,6 +249,13 @@ impl Records {
         let _ = timeout(LONGEST_PAUSE.saturating_sub(LEAST_PAUSE), answers.changed()).await;
     }
 
+    /// Counts a value that failed its checksum.
+    fn damaged(&self) -> Error {
+        self.counters.add(EVENTS, DAMAGED, 1);
+        self.counters.tell(|| Event::ChunkDamaged);
+        Error::corrupt()
+    }
+
     fn checksum(&self) -> Checksum {
         if self.store.can_alter() { Checksum::Required } else { Checksum::Omitted }
     }
@@ -278,7 +280,12 @@ impl Records {
         }
         if let Some(pass) = pass {
             // Any error but a timeout is an answer.
-            pass.ended(!done.as_ref().is_err_and(Error::is_timeout));
+            let operation = operation.word();
+            match pass.ended(!done.as_ref().is_err_and(Error::is_timeout)) {
+                Some(Turn::Opened) => self.counters.tell(|| Event::StoreLeftAlone { operation }),
+                Some(Turn::Closed) => self.counters.tell(|| Event::StoreBack { operation }),
+                None => {}
+            }
         }
         done
     }
@@ -301,15 +308,11 @@ impl Records {
     }
 
     fn count(&self, operation: Operation, has_failed: bool, waited: Duration) {
-        let place = operation.place();
-        self.counters.add(STORE_CALLS, place, 1);
+        self.counters.add_duration(STORE_CALLS, operation.place(), waited);
         if has_failed {
-            self.counters.add(STORE_ERRORS, place, 1);
+            self.counters.add(STORE_ERRORS, operation.place(), 1);
         }
-        if waited > Duration::ZERO {
-            let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            self.counters.add(STORE_MICROS, place, micros);
-        }
+        self.counters.tell(|| Event::StoreCalled { operation: operation.word(), took: waited, has_failed });
     }
 }
 

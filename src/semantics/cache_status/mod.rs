@@ -240,6 +240,11 @@ pub(crate) struct Told {
     pub(crate) collapsed: bool,
 }
 
+impl Told {
+    /// No answer: the inner service failed.
+    pub(crate) const FAILED: Self = Self { place: FAILED, refusal: None, stored: false, collapsed: false };
+}
+
 /// An answer that this cache made by itself. It is no hit, since it contains nothing stored, and it was not forwarded.
 ///
 /// RFC 9211 §2 would rather have no member there. This member says why there was no other answer.
@@ -299,6 +304,9 @@ fn append_text(headers: &mut HeaderMap, member: String) {
         append(headers, member);
     }
 }
+
+/// The place of an error of the inner service among [`REQUESTS`](crate::counters::REQUESTS).
+const FAILED: u8 = 11;
 
 /// The place of such an answer among [`REQUESTS`](crate::counters::REQUESTS).
 const GENERATED: u8 = 10;

@@ -100,8 +100,9 @@ impl Pass<'_> {
 
     /// Reports the end of the call. An answer always counts. A failure counts only if the breaker has not changed since
     /// the call began, because otherwise it is outdated.
-    pub(crate) fn ended(self, ok: bool) {
+    pub(crate) fn ended(self, ok: bool) -> Option<Turn> {
         let mut position = self.breaker.position();
+        let was_open = matches!(position.state, State::Open { .. });
         match position.state {
             State::Closed { .. } if ok => position.state = State::Closed { failed: 0 },
             _ if ok => position.turn_to(State::Closed { failed: 0 }),
@@ -110,6 +111,11 @@ impl Pass<'_> {
                 position.state = State::Closed { failed: failed + 1 };
             }
             _ => self.breaker.open(&mut position),
+        }
+        match (was_open, matches!(position.state, State::Open { .. })) {
+            (false, true) => Some(Turn::Opened),
+            (true, false) => Some(Turn::Closed),
+            _ => None,
         }
     }
 }
@@ -123,6 +129,13 @@ impl Drop for Pass<'_> {
             }
         }
     }
+}
+
+/// A change of a breaker by the end of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Closed,
+    Opened,
 }
 
 /// The breaker is open. The call would probably fail as the calls before it.

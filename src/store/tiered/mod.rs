@@ -25,7 +25,7 @@ use self::{
     reads::{Errand, Reads},
     tier::{FAR_LIMIT, Late, Settings, both, run, said, spared},
 };
-use super::{Breaker, Lease, Store, is_chunk, is_mark, within};
+use super::{Breaker, Lease, Store, Usage, is_chunk, is_mark, within};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, usually this process's memory, before a far store that several processes share.
@@ -83,7 +83,7 @@ use crate::{clock::moment, error::BoxError};
 ///
 /// # Sizes
 ///
-/// [`capacity`](Store::capacity), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The
+/// [`capacity`](Store::capacity), [`usage`](Store::usage), [`max_value_size`](Store::max_value_size) and leases are those of the far store. The
 /// near store may be much smaller. It should hold a few chunks for each client that is watching, and the most popular
 /// videos. The less it holds, the more the far store is read. If the far store can alter values, the cache verifies the
 /// checksums of all values, also of near ones.
@@ -241,6 +241,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
 
     fn capacity(&self) -> Option<u64> {
         self.far.capacity()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.far.usage()
     }
 
     fn can_alter(&self) -> bool {

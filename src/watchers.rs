@@ -1,0 +1,73 @@
+//! [`Watchers`]: those who hear of each event of a cache.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    observer::{Event, Observer},
+    sync::lock,
+};
+
+/// The observers of a layer, and those that came later and may leave.
+#[derive(Default)]
+pub(crate) struct Watchers {
+    observers: Observers,
+    guests: Mutex<Vec<Arc<dyn Observer>>>,
+    /// The number of all.
+    count: AtomicUsize,
+}
+
+/// The observers that a layer was made with.
+#[derive(Clone, Default)]
+pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+
+impl Observers {
+    pub(crate) fn add(&mut self, observer: impl Observer) {
+        self.0.push(Arc::new(observer));
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.len().fmt(f)
+    }
+}
+
+impl Watchers {
+    pub(crate) fn new(observers: Observers) -> Self {
+        let count = observers.0.len().into();
+        Self { observers, guests: Mutex::default(), count }
+    }
+
+    /// Whether anybody hears of each answer.
+    #[inline]
+    pub(crate) fn hear_of_answers(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells all of an event.
+    #[inline]
+    pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.tell_all(&event());
+        }
+    }
+
+    #[cold]
+    fn tell_all(&self, event: &Event<'_>) {
+        let tell = |observer: &Arc<dyn Observer>| {
+            // A panic here would break a fill or a body, or end the process if it met another panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
+        };
+        self.observers.0.iter().for_each(tell);
+        // An observer may be slow, and must not hold the lock meanwhile.
+        let guests = lock(&self.guests).clone();
+        guests.iter().for_each(tell);
+    }
+}
