@@ -225,8 +225,8 @@ async fn the_text_for_a_monitoring_system_has_every_figure_once() {
         let ends = ["_total", "_bucket", "_count", "_sum"];
         ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
     };
-    let sampled: BTreeSet<_> = samples.iter().map(|line| family(line)).collect();
+    let found: BTreeSet<_> = samples.iter().map(|line| family(line)).collect();
     let typed = families.iter().map(|family| family.split(' ').next().unwrap().to_owned()).collect();
-    assert_eq!(sampled, typed);
+    assert_eq!(found, typed);
     assert!(text.ends_with("# EOF\n"));
 }

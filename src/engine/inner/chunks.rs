@@ -327,13 +327,16 @@ fn bytes_in(data: &Bytes) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures_util::future::poll_immediate;
     use http_body_util::Full;
 
     use super::*;
+    use crate::{counters::Counters, watchers::Watchers};
 
     fn meter() -> Meter {
-        Meter::new(&std::sync::Arc::default(), Reason::Fill)
+        Meter::new(&Arc::new(Counters::new(Watchers::default())), Reason::Fill)
     }
 
     /// A body that is always ready with an empty frame.

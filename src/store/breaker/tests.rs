@@ -129,13 +129,16 @@ async fn the_failure_of_an_earlier_call_is_old_news() {
     let breaker = breaker();
     let slow: Vec<_> = (0..9).map(|_| breaker.admit().unwrap()).collect();
     let mut slow = slow.into_iter();
-    slow.by_ref().take(3).for_each(|pass| pass.ended(false));
+    let ends = |passes: &mut dyn Iterator<Item = Pass<'_>>| -> Vec<_> {
+        passes.map(|pass| pass.ended(false)).collect()
+    };
+    assert_eq!(ends(&mut slow.by_ref().take(3)), [None, None, Some(Turn::Opened)]);
     advance(PAUSE / 2).await;
-    slow.by_ref().take(3).for_each(|pass| pass.ended(false));
+    assert_eq!(ends(&mut slow.by_ref().take(3)), [None; 3]);
     advance(PAUSE / 2).await;
     let trying = breaker.admit().expect("the pause is no longer for it");
-    slow.by_ref().take(1).for_each(|pass| pass.ended(false));
-    trying.ended(true);
+    assert_eq!(ends(&mut slow.by_ref().take(1)), [None]);
+    assert_eq!(trying.ended(true), Some(Turn::Closed));
     slow.for_each(drop);
     assert!(breaker.admit().is_ok());
 }
