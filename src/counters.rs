@@ -204,30 +204,34 @@ impl Counters {
     }
 
     /// Adds to the counter at this place of the group. A place that the group does not have counts nothing.
+    // Inlined, so that the place of a counter is a constant where it is known.
+    #[inline]
     pub(crate) fn add(&self, group: Group, place: usize, count: u64) {
         self.add_in(group, place, 0, count);
     }
 
     /// Counts a duration.
+    #[inline]
     pub(crate) fn add_duration(&self, durations: Durations, place: usize, took: Duration) {
         if took.is_zero() {
-            return self.add(durations.counts, place, 1);
+            self.add(durations.counts, place, 1);
+        } else {
+            self.add_some(durations, place, took);
         }
+    }
+
+    #[cold]
+    fn add_some(&self, durations: Durations, place: usize, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BUCKETS - 1);
         self.add_in(durations.counts, place, bucket, 1);
         self.add(durations.micros, place, micros);
     }
 
+    #[inline]
     fn add_in(&self, group: Group, place: usize, bucket: usize, count: u64) {
-        let stripe = STRIPE.with(|stripe| {
-            if stripe.get() == usize::MAX {
-                stripe.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
-            }
-            stripe.get()
-        });
         let index = group.first + place * group.width + bucket;
-        let counter = self.stripes.get(stripe).and_then(|stripe| stripe.0.get(index));
+        let counter = self.stripes.get(stripe()).and_then(|stripe| stripe.0.get(index));
         if let Some(counter) = counter.filter(|_| place < group.words.len()) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
@@ -265,6 +269,20 @@ impl Counters {
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
         self.watchers.tell(event);
     }
+}
+
+/// The stripe of this thread.
+#[inline]
+fn stripe() -> usize {
+    let known = STRIPE.with(Cell::get);
+    if known == usize::MAX { new_stripe() } else { known }
+}
+
+#[cold]
+fn new_stripe() -> usize {
+    let new = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    STRIPE.with(|stripe| stripe.set(new));
+    new
 }
 
 thread_local! {
