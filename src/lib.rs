@@ -88,6 +88,7 @@ mod clock;
 mod counters;
 mod engine;
 mod error;
+mod explain;
 mod format;
 mod future;
 mod futures;
@@ -107,6 +108,7 @@ mod stats;
 mod store;
 mod stripes;
 mod sync;
+mod top;
 mod watchers;
 
 #[cfg(feature = "opendal")]
@@ -129,6 +131,7 @@ pub use self::{
     clock::{Clock, SystemClock},
     engine::body::ResponseBody,
     error::{BoxError, Error},
+    explain::{Explanation, StoredResponse},
     format::{key::CacheKey, target_uri::TargetUri},
     future::ResponseFuture,
     handle::CacheHandle,
@@ -139,4 +142,5 @@ pub use self::{
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
     stats::{Counts, Latencies, Latency, Stats},
     store::{BoxStore, Lease, Store, Tiered, Usage, Writes},
+    top::{Ranked, Top},
 };

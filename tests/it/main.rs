@@ -20,6 +20,7 @@ mod connection;
 mod counting;
 mod crowds;
 mod early;
+mod explaining;
 mod faults;
 mod filling;
 mod flights;

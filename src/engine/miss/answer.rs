@@ -58,6 +58,7 @@ where
         let by = engine.config.signature(Some(&target.key));
         return Ok(serve::gateway_timeout(&request.method, by));
     }
+    engine.rankings.add_missed(target.key.as_bytes());
     let fetcher = Viewer::<S, A>::beside(&engine, &inner, &request, &target);
     let mut miss = Miss {
         engine,

@@ -102,7 +102,10 @@ impl Miss {
 
     /// The inner service's answer, passed on.
     pub(super) fn passed<B>(&self, response: Response<B>) -> Response<ResponseBody<B>> {
-        let config = &self.engine.config;
+        let Engine { config, rankings, .. } = &*self.engine;
+        if let Some(refusal) = self.outcome.refusal {
+            rankings.add_refused(self.target.key.as_bytes(), refusal.name());
+        }
         serve::pass(response, self.outcome, config.signature(Some(&self.target.key)), &config.policy)
     }
 }

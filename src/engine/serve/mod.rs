@@ -92,12 +92,12 @@ pub(crate) async fn serve<B>(
     let layout = entry.layout();
     let (status, content) = content(engine, entry, request);
     let mut headers = fields(entry, status, &content, now);
+    let has_content = content.length() != Some(0) && request.method != Method::HEAD;
+    let length = content.length().filter(|_| has_content).unwrap_or_default();
     if outcome.stored && !content.is_all_stored(entry, demand.is_some()) {
         (outcome.stored, outcome.storing) = (false, true);
     }
-    let mut body = if content.length() == Some(0) || request.method == Method::HEAD {
-        ResponseBody::stored(Reader::empty())
-    } else {
+    let mut body = if has_content {
         let records = Arc::clone(&engine.records);
         let (offset, until) = (content.start(), content.until());
         if let Some(demand) = &demand {
@@ -118,7 +118,15 @@ pub(crate) async fn serve<B>(
             is_lost: error.is_lost(),
             waited: Waited::of(&error),
         })?
+    } else {
+        ResponseBody::stored(Reader::empty())
     };
+    // A response that is being poured has no record to be remembered by.
+    if entry.pouring.is_none() {
+        entry.served.add(length);
+    } else {
+        engine.rankings.add_served(manifest.key.as_bytes(), 1, length);
+    }
     outcome.ttl = Some(entry.freshness.ttl(now));
     outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
     body.tell(outcome.told());

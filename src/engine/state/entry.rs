@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::{
+    ranking::{Rankings, Served},
     records::Records,
     supply::{Supplies, Supply},
 };
@@ -48,6 +49,7 @@ pub(crate) struct Entry {
     pub(crate) record: Bytes,
     /// The supply that brings the body while a fill is pouring it. The entry has no record then.
     pub(crate) pouring: Option<Arc<Supply>>,
+    pub(crate) served: Served,
 }
 
 impl Entry {
@@ -61,7 +63,7 @@ impl Entry {
         } else if manifest.own_etag || !has_validator(headers) {
             freshness = freshness.without_validator(policy);
         }
-        Self { manifest, freshness, slot, record, pouring: None }
+        Self { manifest, freshness, slot, record, pouring: None, served: Served::default() }
     }
 
     /// Whether the inner service gave the response a validator, by which the cache can ask about it.
@@ -138,6 +140,22 @@ impl Entry {
 pub(crate) enum Decoded {
     Entry(Arc<Entry>),
     Variants(Variants),
+}
+
+impl Decoded {
+    /// Adds the response to the ranking of those that were served.
+    pub(crate) fn count_in(&self, rankings: &Rankings) {
+        if let Some((key, requests, bytes)) = self.served() {
+            rankings.add_served(key, requests, bytes);
+        }
+    }
+
+    /// How often the response was served, and how many bytes of it were asked for.
+    pub(crate) fn served(&self) -> Option<(&[u8], u64, u64)> {
+        let Self::Entry(entry) = self else { return None };
+        let (requests, bytes) = entry.served.read();
+        (requests > 0).then_some((entry.manifest.key.as_bytes(), requests, bytes))
+    }
 }
 
 /// A response that was fetched a moment ago, and may be used even if it is not fresh.

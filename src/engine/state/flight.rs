@@ -83,6 +83,11 @@ impl Flights {
         Role::Lead(Permit { flights, slot, number, sender, revoked, commit, lease: None })
     }
 
+    /// Whether there is a flight of `slot`.
+    pub(crate) fn is_under_way(&self, slot: &Slot) -> bool {
+        self.shard(slot).contains_key(slot)
+    }
+
     /// The entry that a flight of `slot` is pouring, if there is one, and a follower of that flight.
     pub(crate) fn pouring(&self, slot: &Slot) -> Option<(Arc<Entry>, Follower)> {
         let shard = self.shard(slot);

@@ -14,7 +14,11 @@ use crate::sync::lock;
 /// than 16 KiB is decoded each time, because clients choose how long a URL and a selecting value are.
 pub(crate) struct Memo<T> {
     places: Box<[Place<T>]>,
+    /// Gets each record that is remembered no more.
+    gone: Box<Gone<T>>,
 }
+
+type Gone<T> = dyn Fn(&T) + Send + Sync;
 
 type Place<T> = Mutex<Option<Seen<T>>>;
 
@@ -23,8 +27,9 @@ type Place<T> = Mutex<Option<Seen<T>>>;
 type Seen<T> = (u64, Bytes, Arc<T>);
 
 impl<T> Memo<T> {
-    pub(crate) fn new() -> Self {
-        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect() }
+    /// `gone` gets each record that is remembered no more.
+    pub(crate) fn new(gone: impl Fn(&T) + Send + Sync + 'static) -> Self {
+        Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), gone: Box::new(gone) }
     }
 
     /// Returns the record decoded from `raw`, which was found under `key`.
@@ -43,10 +48,11 @@ impl<T> Memo<T> {
         let decoded = Arc::new(decode()?);
         if raw.len() > MOST_BYTES {
             // An older record of this key is of no more use.
-            self.place(hash)?.take_if(|(seen, ..)| *seen == hash);
+            self.leave(self.place(hash)?.take_if(|(seen, ..)| *seen == hash));
             return Some(decoded);
         }
-        *self.place(hash)? = Some((hash, raw.clone(), Arc::clone(&decoded)));
+        let before = self.place(hash)?.replace((hash, raw.clone(), Arc::clone(&decoded)));
+        self.leave(before);
         Some(decoded)
     }
 
@@ -61,8 +67,18 @@ impl<T> Memo<T> {
     /// Forgets what was found under `key`, because the store has no record there.
     pub(crate) fn forget(&self, key: &str) {
         let hash = xxh3_64(key.as_bytes());
-        if let Some(mut place) = self.place(hash) {
-            place.take_if(|(seen, ..)| *seen == hash);
+        let before = self.place(hash).and_then(|mut place| place.take_if(|(seen, ..)| *seen == hash));
+        self.leave(before);
+    }
+
+    /// All records that are remembered.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Arc<T>> + '_ {
+        self.places.iter().filter_map(|place| lock(place).as_ref().map(|(.., decoded)| Arc::clone(decoded)))
+    }
+
+    fn leave(&self, seen: Option<Seen<T>>) {
+        if let Some((.., decoded)) = seen {
+            (self.gone)(&decoded);
         }
     }
 
@@ -84,7 +100,7 @@ mod tests {
 
     #[test]
     fn equal_bytes_are_decoded_once_and_others_anew() {
-        let memo = Memo::new();
+        let memo = Memo::new(|_| {});
         let first = memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1)).unwrap();
         let again = memo.decoded("m/1", &Bytes::from(b"a".to_vec()), || Some(2)).unwrap();
         let other = memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3)).unwrap();
@@ -94,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_record_of_more_than_16_kib_is_decoded_each_time_and_not_kept() {
-        let memo = Memo::new();
+        let memo = Memo::new(|_| {});
         memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
         for (length, is_kept) in [(MOST_BYTES + 1, false), (400_000, false), (MOST_BYTES, true)] {
             let raw = Bytes::from(vec![0; length]);
@@ -104,8 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_replaced_or_forgotten_is_handed_over() {
+        let gone = Arc::new(Mutex::new(Vec::new()));
+        let memo = Memo::new({
+            let gone = Arc::clone(&gone);
+            move |decoded: &u32| lock(&gone).push(*decoded)
+        });
+        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
+        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(2));
+        assert_eq!(memo.all().map(|decoded| *decoded).collect::<Vec<_>>(), [1]);
+        memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3));
+        memo.forget("m/1");
+        memo.forget("m/1");
+        assert_eq!(*lock(&gone), [1, 3]);
+        assert_eq!(memo.all().count(), 0);
+    }
+
+    #[test]
     fn the_last_find_is_told_until_nothing_is_found() {
-        let memo = Memo::new();
+        let memo = Memo::new(|_| {});
         assert_eq!(memo.last("m/1"), None);
         memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
         memo.forget("m/2");

@@ -6,6 +6,7 @@ pub(crate) mod flight;
 pub(crate) mod habits;
 pub(crate) mod lease;
 pub(crate) mod memo;
+pub(crate) mod ranking;
 pub(crate) mod readers;
 pub(crate) mod records;
 pub(crate) mod remote_refresh;
@@ -20,8 +21,9 @@ use http::{HeaderMap, header, request};
 use tokio::sync::Semaphore;
 
 use self::{
-    budget::Budget, entry::Decoded, flight::Flights, habits::Habits, memo::Memo, records::Records,
-    remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones, uncacheable::Uncacheable,
+    budget::Budget, entry::Decoded, flight::Flights, habits::Habits, memo::Memo, ranking::Rankings,
+    records::Records, remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones,
+    uncacheable::Uncacheable,
 };
 use super::config::Config;
 use crate::{
@@ -40,6 +42,7 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn ErasedStore>,
     pub(crate) records: Arc<Records>,
     pub(crate) memo: Memo<Decoded>,
+    pub(crate) rankings: Arc<Rankings>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) budget: Arc<Budget>,
     /// One permit for each fill that may be under way.
@@ -60,12 +63,18 @@ pub(crate) struct Engine {
 impl Engine {
     /// `budget` may be shared with other engines on the same store.
     pub(crate) fn new(config: Config, store: Arc<dyn ErasedStore>, budget: Arc<Budget>) -> Self {
+        let rankings = Arc::<Rankings>::default();
+        let gone = {
+            let rankings = Arc::clone(&rankings);
+            move |decoded: &Decoded| decoded.count_in(&rankings)
+        };
         let counters = Arc::new(Counters::new(Watchers::new(config.observers.clone())));
         Self {
             records: Arc::new(Records::new(Arc::clone(&store), config.store_limit, Arc::clone(&counters))),
             counters,
             store,
-            memo: Memo::new(),
+            memo: Memo::new(gone),
+            rankings,
             flights: Arc::default(),
             budget,
             fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),

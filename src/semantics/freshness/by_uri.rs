@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Freshness;
+use super::{Freshness, GivenBy};
 
 /// Facts about a response that are known from the URI of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,12 +18,15 @@ pub(crate) struct ByUri {
 impl Freshness {
     /// The same freshness, shortened by the facts of the URI.
     pub(crate) fn by(mut self, uri: ByUri) -> Self {
-        if uri.is_manifest && self.by_default {
+        if uri.is_manifest && self.given_by == GivenBy::Default {
             self.lifetime = Duration::ZERO;
         }
         if let Some(until) = uri.until {
             let left = until.duration_since(self.received).unwrap_or_default();
-            self.lifetime = self.lifetime.min(self.initial_age.saturating_add(left));
+            let of_the_url = self.initial_age.saturating_add(left);
+            if of_the_url < self.lifetime {
+                (self.lifetime, self.given_by) = (of_the_url, GivenBy::Url);
+            }
         }
         self
     }

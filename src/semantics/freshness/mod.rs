@@ -34,8 +34,7 @@ pub(crate) struct Exchange {
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of its own, said or not")]
 pub(crate) struct Freshness {
     lifetime: Duration,
-    /// The lifetime is the policy's default: the response names none, and no heuristic applies.
-    by_default: bool,
+    given_by: GivenBy,
     initial_age: Duration,
     received: SystemTime,
     /// RFC 9111 §5.2.2.4: `no-cache`.
@@ -54,6 +53,36 @@ pub(crate) struct Freshness {
     never_stale: bool,
     /// How long after its arrival it is new enough for a reload by force.
     reload_grace: Duration,
+}
+
+/// The origin of a lifetime (RFC 9111 §4.2.1, §4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenBy {
+    SMaxage,
+    MaxAge,
+    Expires,
+    /// A guess by the time since the last modification.
+    Heuristic,
+    /// No guess is allowed: the status does not allow one, or the response answers a request with a cookie.
+    Nothing,
+    /// The policy's default: the response names no lifetime, and no heuristic applies.
+    Default,
+    /// The signed URL of the request expires earlier.
+    Url,
+}
+
+impl GivenBy {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SMaxage => "s-maxage",
+            Self::MaxAge => "max-age",
+            Self::Expires => "expires",
+            Self::Heuristic => "heuristic",
+            Self::Nothing => "nothing",
+            Self::Default => "default",
+            Self::Url => "url",
+        }
+    }
 }
 
 /// How one request may use a stored response.
@@ -84,7 +113,7 @@ impl Freshness {
         let (while_revalidate, if_error, on_request) = windows();
         let guess = || {
             if is_of_a_cookie {
-                Some(Duration::ZERO)
+                Some((Duration::ZERO, GivenBy::Nothing))
             } else {
                 guessed(status, headers, &directives, exchange, policy)
             }
@@ -92,11 +121,12 @@ impl Freshness {
         let lifetime = explicit_lifetime(headers, &directives, exchange).or_else(guess);
         let by_default = || {
             let unmodified = unmodified(headers, exchange).unwrap_or(Duration::MAX);
-            policy.ttl_by_default(media_type(headers)).min(unmodified)
+            (policy.ttl_by_default(media_type(headers)).min(unmodified), GivenBy::Default)
         };
+        let (lifetime, given_by) = lifetime.unwrap_or_else(by_default);
         Self {
-            lifetime: lifetime.unwrap_or_else(by_default),
-            by_default: lifetime.is_none(),
+            lifetime,
+            given_by,
             initial_age: initial_age(headers, exchange),
             received: exchange.received,
             always_validate: directives.no_cache,
@@ -120,6 +150,11 @@ impl Freshness {
     /// The freshness of a response that the inner service cannot confirm, because it has no validator.
     pub(crate) fn without_validator(self, policy: &Policy) -> Self {
         Self { reload_grace: policy.grace_for_reloads(), ..self }
+    }
+
+    /// How long the response is fresh from its origin on, and what says so.
+    pub(crate) fn lifetime(&self) -> (Duration, GivenBy) {
+        (self.lifetime, self.given_by)
     }
 
     /// The current age (RFC 9111 §4.2.3). A clock that was set back counts as no time at all.
@@ -264,16 +299,20 @@ fn explicit_lifetime(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
     exchange: Exchange,
-) -> Option<Duration> {
-    if let Some(explicit) = directives.s_maxage.or(directives.max_age) {
-        return Some(explicit);
+) -> Option<(Duration, GivenBy)> {
+    if let Some(explicit) = directives.s_maxage {
+        return Some((explicit, GivenBy::SMaxage));
+    }
+    if let Some(explicit) = directives.max_age {
+        return Some((explicit, GivenBy::MaxAge));
     }
     if directives.is_targeted || !headers.contains_key(header::EXPIRES) {
         return None;
     }
     // RFC 9111 §5.3: an invalid date, "0" above all, is a time in the past.
     let expires = date(headers, &header::EXPIRES);
-    Some(expires.and_then(|expires| expires.duration_since(sent(headers, exchange)).ok()).unwrap_or_default())
+    let left = expires.and_then(|expires| expires.duration_since(sent(headers, exchange)).ok());
+    Some((left.unwrap_or_default(), GivenBy::Expires))
 }
 
 /// The heuristic lifetime, or zero if guessing is not allowed. `None` means the policy's default.
@@ -283,13 +322,13 @@ fn guessed(
     directives: &ResponseDirectives,
     exchange: Exchange,
     policy: &Policy,
-) -> Option<Duration> {
+) -> Option<(Duration, GivenBy)> {
     // §4.2.2: a cache may guess for these statuses, and for responses marked as public.
     if !is_heuristically_cacheable(status) && !directives.public {
-        return Some(Duration::ZERO);
+        return Some((Duration::ZERO, GivenBy::Nothing));
     }
-    let unmodified = unmodified(headers, exchange);
-    unmodified.and_then(|unmodified| policy.heuristic_ttl(unmodified).map(|ttl| ttl.min(unmodified)))
+    let unmodified = unmodified(headers, exchange)?;
+    Some((policy.heuristic_ttl(unmodified)?.min(unmodified), GivenBy::Heuristic))
 }
 
 /// The time since the last modification. No guessed lifetime is longer: a file that has just changed may be one that

@@ -14,7 +14,20 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The files that a file may import from: itself, and those below it.
 const LEVELS: [(u8, &[&str]); 6] = [
-    (5, &["lib.rs", "guide.rs", "handle.rs", "stats/", "layer.rs", "service.rs", "future.rs"]),
+    (
+        5,
+        &[
+            "lib.rs",
+            "guide.rs",
+            "handle.rs",
+            "explain.rs",
+            "stats/",
+            "top.rs",
+            "layer.rs",
+            "service.rs",
+            "future.rs",
+        ],
+    ),
     (4, &["engine/"]),
     (3, &["format/", "counters.rs", "observer.rs", "watchers.rs"]),
     (2, &["store/"]),
