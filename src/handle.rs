@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use http::request;
 
-use crate::{engine::state::Engine, explain::Explanation, stats::Stats, top::Top};
+#[cfg(feature = "admin")]
+use crate::observer::Observer;
+use crate::{engine::state::Engine, explain::Explanation, stats::Stats, top::Top, transfers::Transfer};
 
 /// A handle to a running cache, from [`VideoCacheLayer::handle`](crate::VideoCacheLayer::handle).
 ///
@@ -28,6 +30,11 @@ impl CacheHandle {
         Self { engine }
     }
 
+    /// The name of this cache: [`CacheStatus::named`](crate::CacheStatus::named).
+    pub fn name(&self) -> &str {
+        self.engine.config.name.as_plain()
+    }
+
     /// The counters of this cache, as they are now. The call takes some microseconds, and no lock.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.engine)
@@ -36,6 +43,19 @@ impl CacheHandle {
     /// The responses that are served, missed and refused most. The call takes some hundred microseconds.
     pub fn top(&self) -> Top {
         Top::of(&self.engine)
+    }
+
+    /// The bytes that are on their way from the inner service into the store, where clients can follow them: not those of
+    /// [`Fill::whole`](crate::Fill::whole).
+    pub fn transfers(&self) -> Vec<Transfer> {
+        Transfer::all(&self.engine)
+    }
+
+    /// Has an observer hear of each event until the returned value is dropped.
+    #[cfg(feature = "admin")]
+    pub(crate) fn watch(&self, observer: impl Observer) -> Watching {
+        let number = self.engine.counters.watchers().enter(Arc::new(observer));
+        Watching { engine: Arc::clone(&self.engine), number }
     }
 
     /// Tells what a request would get now, and why. The cache looks into the store, and asks the inner service nothing.
@@ -48,6 +68,20 @@ impl CacheHandle {
     /// The future changes nothing, and may be dropped at any time.
     pub async fn explain(&self, request: &request::Parts) -> Explanation {
         Explanation::of(&self.engine, request).await
+    }
+}
+
+/// As long as it lives, an observer hears of each event.
+#[cfg(feature = "admin")]
+pub(crate) struct Watching {
+    engine: Arc<Engine>,
+    number: u64,
+}
+
+#[cfg(feature = "admin")]
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.engine.counters.watchers().leave(self.number);
     }
 }
 

@@ -61,6 +61,7 @@
 //! | `redis`, `redis-tls` | [`RedisStore`], with TLS | 1.88 |
 //! | `opendal` | [`OpendalStore`]; its services are features of `opendal` | 1.91 |
 //! | `foyer` | [`FoyerStore`] | 1.91 |
+//! | `admin` | [`AdminService`]: a page with figures, rankings and events | 1.85 |
 //! | `test-util` | [`conformance`] for stores, [`FaultStore`], [`ManualClock`] | 1.85 |
 //!
 //! [`Tiered`] puts a near store before a far one, and [`Store`] is the contract for a store of your own.
@@ -84,6 +85,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "admin")]
+mod admin;
 mod clock;
 mod counters;
 mod engine;
@@ -109,11 +112,14 @@ mod store;
 mod stripes;
 mod sync;
 mod top;
+mod transfers;
 mod watchers;
 
 #[cfg(feature = "opendal")]
 pub use opendal;
 
+#[cfg(feature = "admin")]
+pub use self::admin::{AdminBody, AdminFuture, AdminService};
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
 #[cfg(feature = "opendal")]
@@ -143,4 +149,5 @@ pub use self::{
     stats::{Counts, Latencies, Latency, Stats},
     store::{BoxStore, Lease, Store, Tiered, Usage, Writes},
     top::{Ranked, Top},
+    transfers::Transfer,
 };

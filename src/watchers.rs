@@ -18,7 +18,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Watchers {
     observers: Observers,
-    guests: Mutex<Vec<Arc<dyn Observer>>>,
+    /// Each with a number of its own.
+    guests: Mutex<Vec<(u64, Arc<dyn Observer>)>>,
     /// The number of all.
     count: AtomicUsize,
 }
@@ -45,6 +46,24 @@ impl Watchers {
         Self { observers, guests: Mutex::default(), count }
     }
 
+    /// Has a guest hear of each event. Returns its number.
+    #[cfg(feature = "admin")]
+    pub(crate) fn enter(&self, guest: Arc<dyn Observer>) -> u64 {
+        let mut guests = lock(&self.guests);
+        let number = guests.last().map_or(0, |(last, _)| last + 1);
+        guests.push((number, guest));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        number
+    }
+
+    #[cfg(feature = "admin")]
+    pub(crate) fn leave(&self, number: u64) {
+        let mut guests = lock(&self.guests);
+        let before = guests.len();
+        guests.retain(|(guest, _)| *guest != number);
+        self.count.fetch_sub(before - guests.len(), Ordering::Relaxed);
+    }
+
     /// Whether anybody hears of each answer.
     #[inline]
     pub(crate) fn hear_of_answers(&self) -> bool {
@@ -68,6 +87,6 @@ impl Watchers {
         self.observers.0.iter().for_each(tell);
         // An observer may be slow, and must not hold the lock meanwhile.
         let guests = lock(&self.guests).clone();
-        guests.iter().for_each(tell);
+        guests.iter().map(|(_, guest)| guest).for_each(tell);
     }
 }

@@ -39,6 +39,8 @@ pub(crate) fn router(pace: Pace) -> io::Result<Router> {
         .route("/page.js", get(([(CONTENT_TYPE, "text/javascript")], include_str!("page.js"))))
         .route("/videos/{mode}/{sample}", get(play))
         .route("/seen/{sample}", get(seen))
+        .route("/figures/{mode}/{sample}/{*page}", get(figures))
+        .route("/figures/{mode}/{sample}/", get(figures))
         // The method is DELETE, because no page of another site may send it.
         .route("/stored/{mode}/{sample}", delete(empty))
         .route("/stored/{mode}/{sample}/{chunk}", delete(lose))
@@ -78,6 +80,24 @@ async fn play(
         Some(stage) => stage.service().oneshot(request).await.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// What an operator sees of one of the caches.
+async fn figures(
+    State(app): State<Arc<App>>,
+    Path(parameters): Path<BTreeMap<String, String>>,
+    mut request: Request,
+) -> Response {
+    let parameter = |name| parameters.get(name).map_or("", String::as_str);
+    let Some(stage) = app.stage(parameter("mode"), parameter("sample")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+    let Ok(uri) = format!("/{}{query}", parameter("page")).parse() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    *request.uri_mut() = uri;
+    stage.admin().oneshot(request).await.into_response()
 }
 
 /// The state of one sample, in all modes.

@@ -66,7 +66,8 @@ class Player {
           this.again,
           button('To 80 %', () => this.seek(), '', 'Seek to 80 %'),
           this.loser,
-          button('Empty', () => this.empty(), '', 'Empty the cache'))));
+          button('Empty', () => this.empty(), '', 'Empty the cache'),
+          element('a', {textContent: 'Figures', href: `/figures/${mode}/${sample}/`, ariaLabel: `Figures of the cache ${mode}`}))));
     this.card.dataset.mode = mode;
 
     this.video.addEventListener('playing', () => this.waits?.until === 'playing' && this.arrived());

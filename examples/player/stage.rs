@@ -26,7 +26,7 @@ use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::json;
 use tower_http::services::ServeFile;
-use tower_video_cache::{ChunkSize, Fill, MokaStore, VideoCacheLayer};
+use tower_video_cache::{AdminService, CacheStatus, ChunkSize, Fill, MokaStore, VideoCacheLayer};
 
 use super::{VIDEOS, chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
 
@@ -43,6 +43,7 @@ pub(crate) struct Stage {
     map: Arc<ChunkMap>,
     store: Arc<WatchedStore>,
     service: Router,
+    admin: AdminService,
 }
 
 impl Stage {
@@ -63,6 +64,9 @@ impl Stage {
             .fill(fill.read_ahead(u64::from(6 * CHUNK_BYTES)))
             // Chunks are 1 MiB by default. These videos are smaller than that, and a seek should cross several chunks.
             .chunk_size(ChunkSize::new(CHUNK_BYTES).map_err(io::Error::other)?);
+        let name = CacheStatus::named(&format!("{mode} {sample}")).map_err(io::Error::other)?;
+        let cache = cache.cache_status(name);
+        let admin = AdminService::new(cache.handle());
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.
@@ -71,12 +75,17 @@ impl Stage {
             .layer(from_fn_with_state(inner, slow))
             .layer(cache)
             .layer(from_fn_with_state(outer, record));
-        Ok(Self { map, store, service })
+        Ok(Self { map, store, service, admin })
     }
 
     /// The service that answers the viewers.
     pub(crate) fn service(&self) -> Router {
         self.service.clone()
+    }
+
+    /// The figures of the cache.
+    pub(crate) fn admin(&self) -> AdminService {
+        self.admin.clone()
     }
 
     pub(crate) fn map(&self) -> &ChunkMap {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tower_video_cache::{BoxError, MokaStore, Store};
+use tower_video_cache::{BoxError, MokaStore, Store, Usage};
 
 use super::chunk_map::ChunkMap;
 
@@ -63,6 +63,10 @@ impl Store for WatchedStore {
 
     fn capacity(&self) -> Option<u64> {
         self.store.capacity()
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.store.usage()
     }
 
     fn can_alter(&self) -> bool {

@@ -22,7 +22,10 @@ use super::{
     origin::Origin,
     server::Limits,
     store::{Opened, StoreArg},
-    values::{FillArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, passed_field, status},
+    values::{
+        FillArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, own_address, passed_field,
+        status,
+    },
 };
 
 /// A caching reverse proxy for video.
@@ -32,6 +35,10 @@ pub(crate) struct Args {
     /// The address to listen on for clients. With port 0, the system chooses the port.
     #[arg(long)]
     pub(crate) listen: SocketAddr,
+    /// An address of this machine alone to listen on for operators: figures, rankings and events on a page, and
+    /// `/metrics` for Prometheus. Nobody is asked for credentials there.
+    #[arg(long, value_name = "ADDR", value_parser = own_address)]
+    pub(crate) admin: Option<SocketAddr>,
     /// The origin whose responses are cached: `http://HOST[:PORT]`.
     #[arg(long, value_parser = origin)]
     origin: Authority,

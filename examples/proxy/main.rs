@@ -6,6 +6,7 @@
 //! clients come over the Internet, put the proxy behind a server that terminates TLS. The memory store loses its
 //! responses when the proxy stops. Other stores than memory need `--features all-stores`.
 
+mod admin;
 mod answers;
 mod args;
 mod body;
@@ -30,7 +31,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tower_video_cache::BoxError;
 
-use self::{args::Args, server::Stopped};
+use self::{admin::Admin, args::Args, server::Stopped};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -55,6 +56,12 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
     let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    if let Some(address) = args.admin {
+        let admin = Admin::listen(address, opened.layer.handle()).await;
+        let admin = admin.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        writeln!(stdout, "figures on http://{}", admin.address()?)?;
+        tokio::spawn(admin.serve());
+    }
     stdout.flush()?;
     let stopped =
         server::serve(listener, opened.layer.clone(), args.gate(), args.origin(), args.limits(), stop).await;

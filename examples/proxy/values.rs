@@ -1,5 +1,7 @@
 //! The values of the command line: their meaning, and the errors for invalid ones.
 
+use std::net::SocketAddr;
+
 use bytesize::ByteSize;
 use clap::ValueEnum;
 use http::{
@@ -77,6 +79,13 @@ pub(crate) fn abandon(text: &str) -> Result<Abandon, String> {
             .map(|most| Abandon::FinishWithin(most.as_u64()))
             .map_err(|_| "expected finish, stop, a percentage such as 90%, or bytes such as 8MiB".to_owned()),
     }
+}
+
+/// An address that only this machine reaches.
+pub(crate) fn own_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "expected ADDRESS:PORT")?;
+    let is_own = address.ip().to_canonical().is_loopback();
+    is_own.then_some(address).ok_or_else(|| "expected a loopback address, such as 127.0.0.1:9901".to_owned())
 }
 
 pub(crate) fn origin(text: &str) -> Result<Authority, String> {

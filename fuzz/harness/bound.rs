@@ -80,6 +80,23 @@ impl Call {
         is_strong.then(|| Binding { asked_by, validator: modified.clone(), weak_tag: tag })
     }
 
+    /// Whether an earlier answer for this target has a validator that binds parts, and this answer has it, too, whatever its
+    /// own `Date` says (RFC 9110 §8.8.2.2: a validator is strong by the answer that it is stored with).
+    pub(super) fn is_bound_by_an_earlier(&self, world: &World) -> bool {
+        let headers = end_to_end(&self.headers);
+        let (tag, date) = (headers.get(header::ETAG), headers.get(header::LAST_MODIFIED));
+        let has = |binding: &Binding| {
+            let is_dated = tag == binding.weak_tag.as_ref() && date == Some(&binding.validator);
+            is_dated || binding.weak_tag.is_none() && tag == Some(&binding.validator)
+        };
+        let mut before = world.calls.iter().take(self.serial);
+        before.any(|before| {
+            Target::of(&before.request) == Target::of(&self.request)
+                && before.total() == self.total()
+                && before.binding().is_some_and(|binding| has(&binding))
+        })
+    }
+
     /// Whether a further part was asked for and did not come.
     pub(super) fn denies_a_part(&self, world: &World) -> bool {
         let asked = positions(&self.request.headers);

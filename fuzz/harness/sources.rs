@@ -144,7 +144,7 @@ impl<'a> Case<'a> {
         }
         if born.headers.contains_key(header::CONTENT_RANGE) {
             let is_all = |(place, total): &(Range<u64>, u64)| *place == (0..*total);
-            let is_bound = born.binding().is_some();
+            let is_bound = born.binding().is_some() || born.is_bound_by_an_earlier(self.world);
             if !born.part().is_some_and(|part| is_bound || is_all(&part)) {
                 return Err("RFC 9111 §3.3: a part");
             }

@@ -10,6 +10,7 @@
 )]
 
 mod abandoning;
+mod administering;
 mod attacks;
 mod auto;
 mod budgets;

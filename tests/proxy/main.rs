@@ -1,6 +1,8 @@
 //! The proxy of `examples/proxy` over real sockets: clients on one side, a scripted origin on the other.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../examples/proxy/admin.rs"]
+mod admin;
 #[path = "../../examples/proxy/answers.rs"]
 mod answers;
 #[path = "../../examples/proxy/args.rs"]
@@ -38,6 +40,7 @@ mod forwarding;
 mod hosts;
 mod keeping;
 mod looping;
+mod operating;
 #[path = "../rfc9111/mod.rs"]
 mod rfc9111;
 mod rig;

@@ -24,12 +24,14 @@ use tokio::{
 };
 use tower_video_cache::BoxError;
 
-use super::{args::Args, server, server::Stopped};
+use super::{admin::Admin, args::Args, server, server::Stopped};
 
 /// The proxy, and the origin behind it, in this process. Both end with the test's runtime.
 pub(crate) struct Rig {
     pub(crate) proxy: SocketAddr,
     pub(crate) origin: SocketAddr,
+    /// Where the figures are, with `--admin`.
+    pub(crate) figures: Option<SocketAddr>,
     pub(crate) log: Arc<Mutex<Vec<request::Parts>>>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Stopped>,
@@ -85,6 +87,12 @@ impl Rig {
         let proxy = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let opened = args.open().await.unwrap();
+        let mut figures = None;
+        if let Some(address) = args.admin {
+            let admin = Admin::listen(address, opened.layer.handle()).await.unwrap();
+            figures = Some(admin.address().unwrap());
+            tokio::spawn(admin.serve());
+        }
         let served = tokio::spawn(async move {
             let stopped = async { _ = stopped.await };
             let layer = opened.layer.clone();
@@ -95,7 +103,7 @@ impl Rig {
         });
         // An origin that does not exist is written as a name without an address.
         let origin = origin.parse().unwrap_or(proxy);
-        Self { proxy, origin, log: Arc::default(), stop, served }
+        Self { proxy, origin, figures, log: Arc::default(), stop, served }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {

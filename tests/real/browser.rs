@@ -47,14 +47,20 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 tests! {
     &["chromium", "chromedriver"] => on_one_thread:
-        chromium_plays_and_seeks_in_every_mode_from_caches_that_are_empty_or_not;
+        chromium_plays_and_seeks_in_every_mode_from_caches_that_are_empty_or_not,
+        the_page_for_operators_follows_a_video_that_plays_dark_and_narrow_too;
 }
 
 async fn chromium_plays_and_seeks_in_every_mode_from_caches_that_are_empty_or_not() {
-    play().await.unwrap();
+    look(watch).await.unwrap();
 }
 
-async fn play() -> Outcome<()> {
+async fn the_page_for_operators_follows_a_video_that_plays_dark_and_narrow_too() {
+    look(operate).await.unwrap();
+}
+
+/// Starts the app and a browser, and looks at the page.
+async fn look(watch: impl AsyncFnOnce(&Driver, &Client, &str) -> Outcome<()>) -> Outcome<()> {
     let chromium = program("chromium").ok_or("no chromium")?;
     let chromedriver = program("chromedriver").ok_or("no chromedriver")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -114,6 +120,60 @@ async fn watch(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
         assert_eq!(seen.0["modes"]["whole"]["inner_calls"], 1, "{}", sample.file);
     }
     heal(browser, page, &SAMPLES[0]).await
+}
+
+async fn operate(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
+    let sample = &SAMPLES[1];
+    open(browser, page, sample).await?;
+    browser.execute("document.querySelector(`video[data-mode='auto']`).play();", vec![]).await?;
+    let window = browser.new_window(true).await?;
+    browser.switch_to_window(window.handle).await?;
+    browser.goto(&format!("{page}figures/auto/{}/", sample.file)).await?;
+    let now = async |id: &str| browser.find(Locator::Id(id)).await?.text().await;
+    let shows = async |condition: &str| {
+        let script = "
+            const [condition, done] = arguments;
+            const at = id => document.getElementById(id).textContent;
+            const holds = new Function('at', `return ${condition}`);
+            const look = () => holds(at) ? done(true) : setTimeout(look, 50);
+            look();
+        ";
+        browser.execute_async(script, vec![json!(condition)]).await
+    };
+    // Figures, rankings and events come by themselves, while the video plays.
+    shows("Number(at('requests')) > 0 && at('fetched') !== '–' && at('state') === 'Well.'").await?;
+    shows("document.querySelector('#outcomes td').textContent !== 'No request yet.'").await?;
+    shows("at('served').includes('moov-at-front.mp4')").await?;
+    let (requests, sent) = (now("requests").await?, now("sent").await?);
+    let another = "fetch(`/videos/auto/${arguments[0]}`).then(answer => answer.arrayBuffer());";
+    browser.execute(another, vec![json!(sample.file)]).await?;
+    shows(&format!("at('requests') !== '{requests}' && at('sent') !== '{sent}'")).await?;
+    shows("at('events').includes('GET /videos/auto/moov-at-front.mp4')").await?;
+
+    let url = format!("{page}videos/auto/{}", sample.file);
+    browser.find(Locator::Css("#explain input[name=uri]")).await?.send_keys(&url).await?;
+    browser.find(Locator::Css("#explain button")).await?.click().await?;
+    shows("at('explanation').includes('outcome: hit')").await?;
+    assert!(now("explanation").await?.contains("sought are there"));
+
+    // Text of clients is no markup, and the pause stops the feed.
+    let hostile = "fetch('/videos/auto/moov-at-front.mp4?<b id=injected>', {headers: {Range: 'bytes=0-0'}});";
+    browser.execute(hostile, vec![]).await?;
+    shows("at('missed').includes('injected')").await?;
+    assert!(browser.find(Locator::Id("injected")).await.is_err());
+    browser.find(Locator::Id("pause")).await?.click().await?;
+    assert_eq!(now("pause").await?, "Go on");
+
+    let colour = "return getComputedStyle(document.body).backgroundColor;";
+    let light = browser.execute(colour, vec![]).await?;
+    let features = json!([{ "name": "prefers-color-scheme", "value": "dark" }]);
+    let dark = json!({ "cmd": "Emulation.setEmulatedMedia", "params": { "features": features } });
+    driver.command(browser, "goog/cdp/execute", dark).await?;
+    assert_ne!(browser.execute(colour, vec![]).await?, light);
+    browser.set_window_size(380, 800).await?;
+    let overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth;";
+    assert_eq!(browser.execute(overflow, vec![]).await?, 0, "a narrow page needs no sideways scrolling");
+    Ok(())
 }
 
 /// Every request was answered from the store, with bytes.
@@ -314,11 +374,15 @@ impl Driver {
 
     /// Gives the browser a slow line. `WebDriver` has no command for that, but chromedriver has one.
     async fn slow_down(&self, browser: &Client) -> Outcome<()> {
-        let session = browser.session_id().await?.ok_or("the browser has no session")?;
         let line = json!({ "offline": false, "latency": 0, "throughput": BYTES_PER_SECOND });
-        let conditions = json!({ "network_conditions": line }).to_string();
-        let uri = format!("http://{}/session/{session}/chromium/network_conditions", self.address);
-        let request = Request::post(uri).body(Full::<Bytes>::from(conditions))?;
+        self.command(browser, "chromium/network_conditions", json!({ "network_conditions": line })).await
+    }
+
+    /// A command of chromedriver's own.
+    async fn command(&self, browser: &Client, name: &str, parameters: Value) -> Outcome<()> {
+        let session = browser.session_id().await?.ok_or("the browser has no session")?;
+        let uri = format!("http://{}/session/{session}/{name}", self.address);
+        let request = Request::post(uri).body(Full::<Bytes>::from(parameters.to_string()))?;
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         let answer = client.request(request).await?;
         assert_eq!(answer.status(), 200);

@@ -27,8 +27,8 @@ use crate::{
         state::Engine,
         state::{
             records::Stretch,
-            run::End,
-            supply::{Barred, Running, Supply},
+            run::{Barred, End},
+            supply::{Running, Supply},
         },
     },
     error::BoxError,

@@ -115,6 +115,30 @@ impl Run {
     }
 }
 
+/// The runs of one supply.
+#[derive(Default)]
+pub(super) struct Runs {
+    pub(super) under_way: Vec<Run>,
+    pub(super) numbers: u64,
+    /// The reason why further runs are useless, if there is one.
+    pub(super) barred: Option<Barred>,
+}
+
+impl Runs {
+    /// The run that is to bring the byte at `offset` first.
+    pub(super) fn nearest(&self, offset: u64) -> Option<&Run> {
+        let bringing = self.under_way.iter().filter(|run| run.is_bringing(offset));
+        bringing.max_by_key(|run| run.progress.borrow().next)
+    }
+}
+
+/// Why no run will bring anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Barred {
+    Changed,
+    NoParts,
+}
+
 /// Waits until the byte at `offset` is in a whole chunk, or the run has ended.
 pub(crate) async fn landing_in_whole(mut progress: watch::Receiver<Progress>, offset: u64) {
     // If the run is gone, it has ended.

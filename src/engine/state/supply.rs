@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     readers::Readers,
-    run::{End, InParts, Kind, Progress, Run},
+    run::{Barred, End, InParts, Kind, Progress, Run, Runs},
 };
 use crate::{
     clock::moment,
@@ -68,6 +68,21 @@ impl Supplies {
         supply
     }
 
+    /// The runs under way: the key and the length of the response, the first byte of the run, and the byte that lands
+    /// next.
+    pub(crate) fn under_way(&self) -> Vec<(Vec<u8>, Option<u64>, u64, u64)> {
+        let open: Vec<_> = lock(&self.open).values().filter_map(Weak::upgrade).collect();
+        let of = |supply: &Arc<Supply>| -> Vec<_> {
+            let state = lock(&supply.state);
+            let of_run = |run: &Run| {
+                let key = supply.manifest.key.as_bytes().to_vec();
+                (key, supply.length(), run.bytes.start, run.progress.borrow().next)
+            };
+            state.under_way.iter().map(of_run).collect()
+        };
+        open.iter().flat_map(of).collect()
+    }
+
     fn close(&self, generation: Generation) {
         let mut supplies = lock(&self.open);
         if supplies.get(&generation).is_some_and(|supply| supply.strong_count() == 0) {
@@ -101,32 +116,9 @@ pub(crate) struct Supply {
     poured: watch::Sender<u64>,
     /// How far the readers have come.
     pub(crate) readers: Readers,
-    state: Mutex<State>,
+    state: Mutex<Runs>,
     /// Notified when a run has ended, so another one may begin.
     pub(crate) turn: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    runs: Vec<Run>,
-    numbers: u64,
-    /// The reason why further runs are useless, if there is one.
-    barred: Option<Barred>,
-}
-
-impl State {
-    /// The run that is to bring the byte at `offset` first.
-    fn nearest(&self, offset: u64) -> Option<&Run> {
-        let bringing = self.runs.iter().filter(|run| run.is_bringing(offset));
-        bringing.max_by_key(|run| run.progress.borrow().next)
-    }
-}
-
-/// Why no run will bring anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Barred {
-    Changed,
-    NoParts,
 }
 
 /// The result of an attempt to begin a run.
@@ -198,7 +190,7 @@ impl Supply {
 
     /// Whether the fill ended before it had brought the whole body.
     pub(crate) fn has_stopped(&self) -> bool {
-        let is_pouring = lock(&self.state).runs.iter().any(|run| run.kind == Kind::Fill);
+        let is_pouring = lock(&self.state).under_way.iter().any(|run| run.kind == Kind::Fill);
         !is_pouring && !self.filled.load(Ordering::Relaxed)
     }
 
@@ -242,7 +234,7 @@ impl Supply {
 
     /// Records that a reader has come to the byte at `offset`, which some run has brought or is about to bring.
     pub(crate) fn note_reader(&self, offset: u64, is_waiting: bool) {
-        lock(&self.state).runs.iter().for_each(|run| run.note_reader(offset, is_waiting));
+        lock(&self.state).under_way.iter().for_each(|run| run.note_reader(offset, is_waiting));
     }
 
     /// Opens the run of a fill that brings the whole body.
@@ -267,16 +259,18 @@ impl Supply {
         if self.binding.is_none() {
             return Begun::Barred(Barred::NoParts);
         }
-        if !beside && state.runs.iter().any(|run| run.is_bringing(from)) {
+        if !beside && state.under_way.iter().any(|run| run.is_bringing(from)) {
             return Begun::UnderWay;
         }
         // Fills do not count: a fill may itself wait for a reader that waits here. Runs that follow their readers go on as
         // long as these read, and a reader has one at a time, as it would without the cache.
         let is_slice = |run: &&Run| run.kind == Kind::Slice;
-        if !self.supplies.follow && state.runs.iter().filter(is_slice).count() >= self.supplies.most_slices {
+        if !self.supplies.follow
+            && state.under_way.iter().filter(is_slice).count() >= self.supplies.most_slices
+        {
             return Begun::Full;
         }
-        let limits = state.runs.iter().filter_map(|run| run.limits_one_that_begins_at(from));
+        let limits = state.under_way.iter().filter_map(|run| run.limits_one_that_begins_at(from));
         let until = limits.min().unwrap_or(u64::MAX).min(until).min(self.layout().length);
         if from >= until {
             return Begun::Barred(Barred::NoParts);
@@ -285,14 +279,14 @@ impl Supply {
         Begun::Run(self.run(&mut state, bytes.clone(), Kind::Slice), bytes)
     }
 
-    fn run(self: &Arc<Self>, state: &mut State, bytes: Range<u64>, kind: Kind) -> Running {
+    fn run(self: &Arc<Self>, state: &mut Runs, bytes: Range<u64>, kind: Kind) -> Running {
         state.numbers += 1;
         let number = state.numbers;
         let (next, came) = (bytes.start, (kind != Kind::Slice).then_some(StatusCode::PARTIAL_CONTENT));
         let progress = watch::Sender::new(Progress { next, whole: next, came, end: None });
         let (reached, began) = (watch::Sender::new(next), moment());
         let (shown, heard) = (progress.clone(), reached.clone());
-        state.runs.push(Run { number, bytes, kind, progress: shown, reached: heard, began });
+        state.under_way.push(Run { number, bytes, kind, progress: shown, reached: heard, began });
         let follows = self.supplies.follow && (kind != Kind::Fill || self.is_had_in_parts());
         Running { supply: Arc::clone(self), number, progress, reached, start: next, follows }
     }
@@ -310,11 +304,11 @@ impl Supply {
             (progress.whole..progress.next).contains(&offset)
         };
         let state = lock(&self.state);
-        state.runs.iter().find(is_in_pieces).map(|run| run.progress.subscribe())
+        state.under_way.iter().find(is_in_pieces).map(|run| run.progress.subscribe())
     }
 
     fn leave(&self, number: u64) {
-        lock(&self.state).runs.retain(|run| run.number != number);
+        lock(&self.state).under_way.retain(|run| run.number != number);
         self.turn.notify_waiters();
     }
 

@@ -21,6 +21,7 @@ use crate::{error::Error, policy::Policy};
 /// The name of a cache in `Cache-Status`: a product, a host, or one of several caches in a row.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct CacheName {
+    plain: Box<str>,
     written: Box<str>,
     // The complete members of requests that are never looked up: the name and one reason.
     bypass: HeaderValue,
@@ -51,7 +52,12 @@ impl CacheName {
             HeaderValue::try_from(member).map_err(|_| refused())
         };
         let (bypass, method) = (member(Forwarded::Bypass)?, member(Forwarded::Method)?);
-        Ok(Self { written: written.into(), bypass, method })
+        Ok(Self { plain: name.into(), written: written.into(), bypass, method })
+    }
+
+    /// The name without quotes.
+    pub(crate) fn as_plain(&self) -> &str {
+        &self.plain
     }
 
     /// The name as it appears in the field.
@@ -70,6 +76,7 @@ impl Default for CacheName {
     /// `tower-video-cache`.
     fn default() -> Self {
         Self {
+            plain: env!("CARGO_PKG_NAME").into(),
             written: env!("CARGO_PKG_NAME").into(),
             bypass: HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "; fwd=bypass")),
             method: HeaderValue::from_static(concat!(env!("CARGO_PKG_NAME"), "; fwd=method")),

@@ -19,10 +19,12 @@ const LEVELS: [(u8, &[&str]); 6] = [
         &[
             "lib.rs",
             "guide.rs",
+            "admin/",
             "handle.rs",
             "explain.rs",
             "stats/",
             "top.rs",
+            "transfers.rs",
             "layer.rs",
             "service.rs",
             "future.rs",

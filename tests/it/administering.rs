@@ -1,0 +1,177 @@
+//! The service for operators: its answers, its feed, and what it refuses.
+
+use std::collections::BTreeSet;
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use serde_json::Value;
+use tower::ServiceExt;
+use tower_video_cache::{AdminBody, AdminService, CacheStatus};
+
+use crate::rig::{PATH, Rig, Script, movie};
+
+async fn ask(admin: &AdminService, method: Method, path: &str) -> Response<AdminBody> {
+    let request = Request::builder().method(method).uri(path).body(Empty::<bytes::Bytes>::new()).unwrap();
+    admin.clone().oneshot(request).await.unwrap()
+}
+
+async fn text(admin: &AdminService, path: &str) -> String {
+    let response = ask(admin, Method::GET, path).await;
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+}
+
+async fn json(admin: &AdminService, path: &str) -> Value {
+    serde_json::from_str(&text(admin, path).await).unwrap()
+}
+
+fn rig() -> (Rig, AdminService) {
+    let rig = Rig::new()
+        .layer(|layer| layer.cache_status(CacheStatus::named("edge").unwrap()))
+        .movie(PATH, 2500)
+        .script("/private.mp4", Script::movie("/private.mp4", 900).header("cache-control", "private"));
+    let admin = AdminService::new(rig.layer.handle());
+    (rig, admin)
+}
+
+#[tokio::test]
+async fn an_operator_gets_the_figures_the_rankings_and_explanations() {
+    let (rig, admin) = rig();
+    rig.get(PATH).send().await;
+    rig.get(PATH).send().await;
+    rig.get("/private.mp4").send().await;
+    let stats = json(&admin, "/stats").await;
+    assert_eq!(
+        (&stats["name"], &stats["requests"]["hit"], &stats["requests"]["uri-miss"]),
+        (&"edge".into(), &1.into(), &2.into())
+    );
+    assert_eq!(stats["response_bytes"]["store"], 5000);
+    assert_eq!(stats["first_byte"]["hit"]["count"], 1);
+    // The names are those of `Stats`.
+    let printed = format!("{:?}", rig.layer.handle().stats());
+    for name in stats.as_object().unwrap().keys() {
+        let is_of_its_own =
+            ["name", "hit_ratio", "byte_hit_ratio", "bodies_under_way"].contains(&name.as_str());
+        assert!(is_of_its_own || printed.contains(&format!("{name}: ")), "{name}");
+    }
+    let metrics = text(&admin, "/metrics").await;
+    let mut expected = String::new();
+    rig.layer.handle().stats().open_metrics("edge", &mut expected).unwrap();
+    assert_eq!(metrics, expected);
+
+    let top = json(&admin, "/top?n=1").await;
+    assert_eq!(top["served"].as_array().unwrap().len(), 1);
+    assert_eq!(top["refused"][0]["detail"], "private");
+
+    let explanation = json(&admin, &format!("/explain?uri={PATH}")).await;
+    assert_eq!((&explanation["outcome"], &explanation["stored"]["length"]), (&"hit".into(), &2500.into()));
+    assert!(explanation["text"].as_str().unwrap().contains("outcome: hit"));
+    let unsure = json(&admin, &format!("/explain?uri={PATH}&field=Cache-Control:min-fresh=99999")).await;
+    assert_eq!(unsure["outcome"], "request");
+    assert_eq!(json(&admin, "/transfers").await, Value::Array(Vec::new()));
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere_and_allows_no_other_script() {
+    let (_, admin) = rig();
+    let page = text(&admin, "/").await;
+    for path in ["page.css", "page.js"] {
+        assert!(page.contains(path));
+        assert!(!text(&admin, &format!("/{path}")).await.contains("://"), "{path} is of this service alone");
+    }
+    assert!(!page.contains("<script>") && !page.contains("style="));
+    let answer = ask(&admin, Method::GET, "/").await;
+    let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
+    for path in ["/", "/stats", "/none", "/events"] {
+        let headers = ask(&admin, Method::GET, path).await.headers().clone();
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_path_method_or_question_is_refused() {
+    let (_, admin) = rig();
+    for (method, path, status) in [
+        (Method::GET, "/none", StatusCode::NOT_FOUND),
+        (Method::POST, "/stats", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::DELETE, "/", StatusCode::METHOD_NOT_ALLOWED),
+        (Method::GET, "/explain", StatusCode::BAD_REQUEST),
+        (Method::GET, "/explain?uri=%20", StatusCode::BAD_REQUEST),
+        (Method::GET, "/explain?uri=/&field=x", StatusCode::BAD_REQUEST),
+        (Method::GET, "/top?n=many", StatusCode::BAD_REQUEST),
+    ] {
+        let answer = ask(&admin, method.clone(), path).await;
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers().contains_key(header::ALLOW), status == StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let head = ask(&admin, Method::HEAD, "/stats").await;
+    assert_eq!(head.status(), StatusCode::OK);
+    assert!(head.headers()[header::CONTENT_LENGTH] != "0");
+    assert!(head.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+async fn next(body: &mut AdminBody) -> String {
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    String::from_utf8(frame.into()).unwrap()
+}
+
+#[tokio::test]
+async fn the_feed_has_the_events_from_its_beginning_on_and_no_queries() {
+    let (rig, admin) = rig();
+    rig.get("/private.mp4").send().await;
+    let mut feed = ask(&admin, Method::GET, "/events").await.into_body();
+    rig.get(&format!("{PATH}?token=secret")).send().await;
+    rig.get(PATH).send().await.whole(&movie(PATH, 2500));
+    let mut events = Vec::new();
+    while events.len() < 6 {
+        let line = next(&mut feed).await;
+        if let Some(data) = line.strip_prefix("data: ") {
+            events.push(serde_json::from_str::<Value>(data).unwrap());
+        }
+    }
+    let kinds: BTreeSet<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, BTreeSet::from(["answered", "body", "fill", "filled"]));
+    let answered = events.iter().find(|event| event["event"] == "answered").unwrap();
+    assert_eq!((&answered["method"], &answered["path"]), (&"GET".into(), &PATH.into()));
+    assert!(events.iter().all(|event| event["path"].as_str().is_none_or(|path| !path.contains("secret"))));
+}
+
+#[tokio::test]
+async fn a_slow_reader_of_the_feed_is_told_how_many_events_it_missed() {
+    let (rig, admin) = rig();
+    let mut feed = ask(&admin, Method::GET, "/events").await.into_body();
+    rig.get(PATH).send().await;
+    for _ in 0..1100 {
+        rig.head(PATH).send().await;
+    }
+    let mut heard = 0;
+    let missed = loop {
+        let line = next(&mut feed).await;
+        if let Some(missed) = line.strip_prefix("event: missed\ndata: ") {
+            break missed.trim().parse::<usize>().unwrap();
+        }
+        heard += usize::from(line.starts_with("data: "));
+    };
+    // The fill, its answer and its body are four events.
+    assert_eq!((heard, heard + missed), (1024, 1104));
+    rig.head(PATH).send().await;
+    assert!(next(&mut feed).await.starts_with("data: "));
+}
+
+#[tokio::test]
+async fn readers_of_the_feed_are_few_and_one_that_leaves_makes_room() {
+    let (rig, admin) = rig();
+    let mut feeds = Vec::new();
+    for _ in 0..32 {
+        feeds.push(ask(&admin, Method::GET, "/events").await);
+    }
+    assert!(feeds.iter().all(|feed| feed.status() == StatusCode::OK));
+    // A clone has the same readers.
+    assert_eq!(ask(&admin.clone(), Method::GET, "/events").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    feeds.pop();
+    assert_eq!(ask(&admin, Method::GET, "/events").await.status(), StatusCode::OK);
+    drop(feeds);
+    rig.get(PATH).send().await;
+}
