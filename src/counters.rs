@@ -298,16 +298,38 @@ const STRIPES: usize = 8;
 /// Counts the bytes of inner bodies under one reason at a time.
 pub(crate) struct Meter {
     counters: Arc<Counters>,
-    pub(crate) reason: Reason,
+    reason: Reason,
+    /// The bytes since observers were told.
+    bytes: u64,
 }
 
 impl Meter {
     pub(crate) fn new(counters: &Arc<Counters>, reason: Reason) -> Self {
-        Self { counters: Arc::clone(counters), reason }
+        Self { counters: Arc::clone(counters), reason, bytes: 0 }
     }
 
-    pub(crate) fn add(&self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.counters.add(INNER_BYTES, self.reason.place(), bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Counts further bytes under another reason.
+    pub(crate) fn go_on_for(&mut self, reason: Reason) {
+        self.tell();
+        (self.reason, self.bytes) = (reason, 0);
+    }
+
+    fn tell(&self) {
+        let (reason, bytes) = (self.reason.word(), self.bytes);
+        if bytes > 0 {
+            self.counters.tell(|| Event::InnerRead { reason, bytes });
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

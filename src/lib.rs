@@ -62,6 +62,8 @@
 //! | `opendal` | [`OpendalStore`]; its services are features of `opendal` | 1.91 |
 //! | `foyer` | [`FoyerStore`] | 1.91 |
 //! | `admin` | [`AdminService`]: a page with figures, rankings and events | 1.85 |
+//! | `metrics` | [`MetricsObserver`], for the facade of that name | 1.85 |
+//! | `tracing` | spans of fills, validations and slices, events of trouble and, at TRACE, of each answer | 1.85 |
 //! | `test-util` | [`conformance`] for stores, [`FaultStore`], [`ManualClock`] | 1.85 |
 //!
 //! [`Tiered`] puts a near store before a far one, and [`Store`] is the contract for a store of your own.
@@ -102,6 +104,8 @@ pub mod fuzzing;
 pub mod guide;
 mod handle;
 mod layer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observer;
 mod policy;
 mod semantics;
@@ -112,6 +116,7 @@ mod store;
 mod stripes;
 mod sync;
 mod top;
+mod trace;
 mod transfers;
 mod watchers;
 
@@ -120,6 +125,8 @@ pub use opendal;
 
 #[cfg(feature = "admin")]
 pub use self::admin::{AdminBody, AdminFuture, AdminService};
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsObserver;
 #[cfg(feature = "moka")]
 pub use self::store::MokaStore;
 #[cfg(feature = "opendal")]

@@ -88,6 +88,14 @@ pub enum Event<'a> {
         /// The reason, as in [`Stats::inner_requests`](crate::Stats::inner_requests).
         reason: &'static str,
     },
+    /// A body of the inner service has been read, to its end or as far as it was needed.
+    #[non_exhaustive]
+    InnerRead {
+        /// The reason of the call, as in [`Stats::inner_bytes`](crate::Stats::inner_bytes).
+        reason: &'static str,
+        /// The bytes that came.
+        bytes: u64,
+    },
     /// A fill has begun.
     #[non_exhaustive]
     FillBegan {

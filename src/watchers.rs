@@ -12,6 +12,7 @@ use std::{
 use crate::{
     observer::{Event, Observer},
     sync::lock,
+    trace,
 };
 
 /// The observers of a layer, and those that came later and may leave.
@@ -67,13 +68,13 @@ impl Watchers {
     /// Whether anybody hears of each answer.
     #[inline]
     pub(crate) fn hear_of_answers(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
+        self.count.load(Ordering::Relaxed) > 0 || trace::hears_of_answers()
     }
 
     /// Tells all of an event.
     #[inline]
     pub(crate) fn tell<'a>(&self, event: impl FnOnce() -> Event<'a>) {
-        if self.count.load(Ordering::Relaxed) > 0 {
+        if self.count.load(Ordering::Relaxed) > 0 || trace::hears() {
             self.tell_all(&event());
         }
     }
@@ -84,6 +85,7 @@ impl Watchers {
             // A panic here would break a fill or a body, or end the process if it met another panic.
             let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
         };
+        trace::tell(event);
         self.observers.0.iter().for_each(tell);
         // An observer may be slow, and must not hold the lock meanwhile.
         let guests = lock(&self.guests).clone();

@@ -125,7 +125,7 @@ pub(super) fn event(event: &Event<'_>) -> Option<Value> {
         Event::ChunkLost => json!({ "event": "chunk-lost" }),
         Event::ChunksHealed { chunks, .. } => json!({ "event": "chunks-healed", "chunks": chunks }),
         Event::Invalidated { key, .. } => json!({ "event": "invalidated", "key": text(key) }),
-        Event::InnerCalled { .. } | Event::StoreCalled { .. } => return None,
+        Event::InnerCalled { .. } | Event::InnerRead { .. } | Event::StoreCalled { .. } => return None,
     })
 }
 

@@ -24,6 +24,7 @@ use crate::{
         cache_status::Forwarded,
         reference::{Destination, resolve},
     },
+    trace::{self, Work},
 };
 
 impl Engine {
@@ -47,14 +48,16 @@ impl Engine {
         if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());
             // The inner service has acted, whether the client stays to hear of it or not.
-            let invalidation = tokio::spawn(async move {
+            let key = target.key.clone();
+            let invalidation = async move {
                 invalidate(&self, &target).await;
                 for reference in &references {
                     if let Some(target) = referred(&self, &request, reference) {
                         invalidate(&self, &target).await;
                     }
                 }
-            });
+            };
+            let invalidation = tokio::spawn(trace::within(Work::Invalidate, key.as_bytes(), invalidation));
             // A task that is not cancelled ends, and this one has no result. If it panics, that happens in the key
             // function, which gets a URI that no client has asked for.
             let _ = invalidation.await;

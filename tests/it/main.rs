@@ -36,6 +36,7 @@ mod keys;
 mod kinds;
 mod many;
 mod matrix;
+mod measuring;
 mod nodes;
 mod observing;
 mod progressive;

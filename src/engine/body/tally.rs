@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     uri: Uri,
     asked: Instant,
     from_inner: u64,
+    /// Those of `from_inner` that no meter counts.
+    passed: u64,
 }
 
 impl Seen {
@@ -45,7 +47,7 @@ impl Seen {
     #[cold]
     fn of(request: &request::Parts) -> Box<Self> {
         let (method, uri) = (request.method.clone(), request.uri.clone());
-        Box::new(Self { method, uri, asked: moment(), from_inner: 0 })
+        Box::new(Self { method, uri, asked: moment(), from_inner: 0, passed: 0 })
     }
 
     /// Tells of the answer. `status` is `None` if there is none.
@@ -59,10 +61,13 @@ impl Seen {
 
     #[cold]
     fn tell_end(&self, counters: &Counters, told: Told, from_store: u64, how: usize) {
-        let Self { method, uri, asked, from_inner } = self;
+        let Self { method, uri, asked, from_inner, passed } = self;
         let (outcome, took) = (outcome(told), moment().saturating_duration_since(*asked));
         let end = BODIES.words.get(how).copied().unwrap_or_default();
-        let from_inner = *from_inner;
+        let (from_inner, bytes, reason) = (*from_inner, *passed, Reason::Pass.word());
+        if bytes > 0 {
+            counters.tell(|| Event::InnerRead { reason, bytes });
+        }
         counters.tell(|| Event::BodyEnded { method, uri, outcome, from_store, from_inner, end, took });
     }
 }
@@ -125,11 +130,11 @@ impl Tally {
                 (_, None) => {}
                 (_, Some(counters)) => {
                     counters.add(RESPONSE_BYTES, FROM_INNER, bytes);
-                    if from == From::Inner {
-                        counters.add(INNER_BYTES, Reason::Pass.place(), bytes);
-                    }
+                    let passed = if from == From::Inner { bytes } else { 0 };
+                    counters.add(INNER_BYTES, Reason::Pass.place(), passed);
                     if let Some(seen) = &mut self.seen {
                         seen.from_inner = seen.from_inner.saturating_add(bytes);
+                        seen.passed = seen.passed.saturating_add(passed);
                     }
                 }
             }

@@ -41,6 +41,7 @@ use crate::{
         storable::{may_go_on, remove_credentials},
         validation::is_of_a_client,
     },
+    trace::{self, Work},
 };
 
 /// Bytes to be fetched, if the store still lacks them. They begin with a piece.
@@ -68,7 +69,9 @@ impl Slice {
         let Manifest { headers, exchange, .. } = &supply.manifest;
         remove_credentials(&mut asked.headers, headers, *exchange, &engine.config.policy);
         let is_of_a_client = is_of_a_client(&asked.headers);
-        let end = match self.fetch(&engine, &mut inner, asked.clone()).await {
+        let work = if self.reason() == Reason::Heal { Work::Heal } else { Work::Slice };
+        let fetching = self.fetch(&engine, &mut inner, asked.clone());
+        let end = match trace::within(work, supply.manifest.key.as_bytes(), fetching).await {
             // The answer to one client says nothing about other clients.
             End::Changed if is_of_a_client => End::Failed,
             end => end,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::moment,
-    counters::{Counters, EVENTS, FILL_ENDS, FILLS},
+    counters::{Counters, EVENTS, FILL_ENDS, FILLS, Reason},
     engine::{
         fetch::fetcher::request_of_its_own,
         inner::Inner,
@@ -31,6 +31,7 @@ use crate::{
     format::key::CacheKey,
     observer::Event,
     semantics::{cache_status::Refusal, select::if_range},
+    trace::{self, Work},
 };
 
 impl FillTask {
@@ -127,12 +128,18 @@ where
         share,
     };
     let follower = waiting.unwrap_or_else(|| permit.follower());
+    let work = match fill.reason() {
+        Reason::Refresh => Work::Refresh,
+        Reason::Validate => Work::Validate,
+        _ => Work::Fill,
+    };
+    let key = ending.key.clone();
     let run = async move {
         let delivery = fill.run(inner, permit).await;
         ending.as_(end(&delivery));
         delivery
     };
-    Some(Filling { task: tokio::spawn(run), follower })
+    Some(Filling { task: tokio::spawn(trace::within(work, key.as_bytes(), run)), follower })
 }
 
 /// Counts the end of a fill, and tells of it.

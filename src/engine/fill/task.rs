@@ -117,7 +117,7 @@ impl FillTask {
         }
     }
 
-    fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> Reason {
         match (self.purpose, &self.stored) {
             (Purpose::Background, _) => Reason::Refresh,
             (Purpose::Client, Prior::Stale(_)) => Reason::Validate,

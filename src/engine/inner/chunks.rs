@@ -195,7 +195,7 @@ where
     /// declared, or after `complete` bytes if none was.
     pub(crate) fn go_on(&mut self, body: B, complete: u64) {
         self.body = Box::pin(body);
-        self.meter.reason = Reason::Resume;
+        self.meter.go_on_for(Reason::Resume);
         self.expected = Some(self.expected.unwrap_or(complete));
         (self.ended, self.leftover, self.trailers) = (false, Bytes::new(), None);
     }
