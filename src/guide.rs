@@ -21,6 +21,7 @@ macro_rules! links {
     () => {
         "
 [`Abandon`]: crate::Abandon
+[`AdminService`]: crate::AdminService
 [`BoxStore`]: crate::BoxStore
 [`CacheHandle`]: crate::CacheHandle
 [`CacheKey`]: crate::CacheKey
@@ -31,7 +32,9 @@ macro_rules! links {
 [`Invalidate`]: crate::Invalidate
 [`Limits`]: crate::Limits
 [`ManualClock`]: crate::ManualClock
+[`MetricsObserver`]: crate::MetricsObserver
 [`MokaStore`]: crate::MokaStore
+[`Observer`]: crate::Observer
 [`OpendalStore`]: crate::OpendalStore
 [`Policy`]: crate::Policy
 [`RedisStore`]: crate::RedisStore

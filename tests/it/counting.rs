@@ -226,7 +226,16 @@ async fn the_text_for_a_monitoring_system_has_every_figure_once() {
         ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
     };
     let found: BTreeSet<_> = samples.iter().map(|line| family(line)).collect();
-    let typed = families.iter().map(|family| family.split(' ').next().unwrap().to_owned()).collect();
+    let typed: BTreeSet<_> =
+        families.iter().map(|family| family.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(found, typed);
+    // The dashboard asks for each metric, and neither it nor a rule asks for another.
+    let named = |file: &str| -> BTreeSet<String> {
+        let words = file.split(|byte: char| !byte.is_ascii_alphanumeric() && byte != '_');
+        words.filter(|word| word.starts_with("video_cache_")).map(family).collect()
+    };
+    assert_eq!(named(include_str!("../../docs/grafana.json")), typed);
+    let in_rules = named(include_str!("../../docs/alerts.yml"));
+    assert!(in_rules.is_subset(&typed) && in_rules.len() > 5, "{in_rules:?}");
     assert!(text.ends_with("# EOF\n"));
 }

@@ -1,5 +1,5 @@
-//! The layer between real programs: a browser before it, servers of files behind it, and stores over real servers and
-//! disks. Each test starts the programs that it needs, and ends them.
+//! The layer between real programs: a browser before it, servers of files behind it, stores over real servers and disks,
+//! and a Prometheus beside it. Each test starts the programs that it needs, and ends them.
 //!
 //! A test whose program is not installed is left out, and the end of the run says so. If `CI` is set, the test fails
 //! instead. One binary: the tests of all three wait most of the time, and so can wait beside each other.
@@ -15,6 +15,7 @@
 
 mod browser;
 mod folder;
+mod operators;
 mod origins;
 mod servers;
 mod stores;
@@ -23,6 +24,6 @@ mod trials;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [browser::tests(), origins::tests(), stores::tests()];
+    let tests = [browser::tests(), operators::tests(), origins::tests(), stores::tests()];
     trials::run(tests.into_iter().flatten().collect())
 }
