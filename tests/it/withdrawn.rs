@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use tower_video_cache::{Invalidate, Policy};
+use tower_video_cache::{Invalidate, Policy, Statuses};
 
 use crate::rig::{PATH, Rig, Script, movie, seconds, settle};
 
@@ -67,6 +67,26 @@ async fn a_refusal_leaves_a_fresh_response_and_ends_its_use_once_it_is_stale() {
         rig.clock.advance(seconds(1));
         rig.inner.answer(PATH, refusing(503));
         assert_eq!(rig.get(PATH).send().await.status, 503, "{status}");
+    }
+}
+
+/// With `Statuses::Any`, the refusal itself may be stored. If its `Vary` names another field, the stale response is stored
+/// beside it.
+#[tokio::test]
+async fn a_refusal_or_another_response_that_is_stored_under_another_vary_ends_the_use_of_the_stale_response() {
+    for status in [200, 403, 404, 410, 451] {
+        let policy = Policy::default().statuses(Statuses::Any).stale_while_revalidate(seconds(600));
+        let before = script("max-age=60").header("vary", "accept");
+        let rig = Rig::new().layer(|layer| layer.policy(policy)).script(PATH, before);
+        rig.get(PATH).send().await.whole(&truth());
+        rig.clock.advance(seconds(61));
+        let after = Script::movie("/other.mp4", 900).status(status).header("etag", "\"v2\"");
+        let after = after.header("vary", "origin").header("cache-control", "max-age=0, no-cache");
+        rig.inner.answer(PATH, after.honours_conditions());
+        rig.get(PATH).send().await.whole(&truth());
+        settle().await;
+        let answer = rig.get(PATH).send().await;
+        assert_eq!((answer.status.as_u16(), answer.bytes.len()), (status, 900), "{status}");
     }
 }
 

@@ -194,6 +194,8 @@ impl FillTask {
         if let Err(refusal) = self.commit(&draft, &permit).await {
             return refuse(refusal, permit);
         }
+        // If the answer is selected by other fields than the stale response, that one is still stored beside it.
+        self.heed(Refusal::Status, StatusCode::OK, &permit).await;
         let generation = draft.layout.generation;
         permit.land(Landing::Stored(generation));
         tokio::spawn(pour_on(pour, running));

@@ -277,6 +277,8 @@ where
             let waited = self.fill.engine.records.waited_since(asked);
             return self.salvage(refusal, Bytes::new(), waited).await;
         }
+        // If the answer is selected by other fields than the stale response, that one is still stored beside it.
+        self.fill.heed(Refusal::Status, self.parts.status, &self.permit).await;
         self.permit.land(Landing::Stored(generation));
         let status = Some(self.fill.came(self.parts.status));
         Delivery::Stored(Stored { generation, status, withheld: self.withheld })
