@@ -1,6 +1,6 @@
 //! [`MetricsObserver`]: the events of a cache as metrics of the `metrics` facade.
 
-use std::{fmt, sync::OnceLock};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// Writes the events of a cache into the recorder of the [`metrics`] facade, under the names and labels of
 /// [`Stats::open_metrics`](crate::Stats::open_metrics). Needs the feature `metrics`.
+///
+/// Calls of the store that answer at once are counted, and are not in the histogram of their durations.
 ///
 /// The recorder is looked for at the first event of each kind, so an application may install it after the layer is built.
 /// Bodies under way and the bytes that a store holds are not among the events: they are in
@@ -111,8 +113,12 @@ impl Observer for MetricsObserver {
             }
             Event::BodyEnded { from_store, from_inner, end, .. } => {
                 self.counter(&self.bodies, end, 1);
-                self.counter(&self.response_bytes, "store", from_store);
-                self.counter(&self.response_bytes, "inner", from_inner);
+                let [store, inner] = SOURCES;
+                for (source, bytes) in [(store, from_store), (inner, from_inner)] {
+                    if bytes > 0 {
+                        self.counter(&self.response_bytes, source, bytes);
+                    }
+                }
             }
             Event::InnerCalled { reason } => self.counter(&self.inner_requests, reason, 1),
             Event::InnerRead { reason, bytes } => self.counter(&self.inner_bytes, reason, bytes),
@@ -122,7 +128,9 @@ impl Observer for MetricsObserver {
             }
             Event::StoreCalled { operation, took, has_failed } => {
                 self.counter(&self.store_calls, operation, 1);
-                self.histogram(&self.store_durations, operation, took.as_secs_f64());
+                if took > Duration::ZERO {
+                    self.histogram(&self.store_durations, operation, took.as_secs_f64());
+                }
                 if has_failed {
                     self.counter(&self.store_errors, operation, 1);
                 }
@@ -161,6 +169,9 @@ impl<H> Family<H> {
         Some(handle.get_or_init(|| take(self.name, word)))
     }
 }
+
+/// The words of [`RESPONSE_BYTES`].
+const SOURCES: [&str; 2] = ["store", "inner"];
 
 /// The metrics without a word.
 const ALONE: &[&str] = &[FILLS, DAMAGED, LOST, HEALED];

@@ -87,8 +87,10 @@ impl Watchers {
         };
         trace::tell(event);
         self.observers.0.iter().for_each(tell);
-        // An observer may be slow, and must not hold the lock meanwhile.
-        let guests = lock(&self.guests).clone();
-        guests.iter().map(|(_, guest)| guest).for_each(tell);
+        if self.count.load(Ordering::Relaxed) > self.observers.0.len() {
+            // An observer may be slow, and must not hold the lock meanwhile.
+            let guests = lock(&self.guests).clone();
+            guests.iter().map(|(_, guest)| guest).for_each(tell);
+        }
     }
 }

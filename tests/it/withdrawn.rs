@@ -73,7 +73,8 @@ async fn a_refusal_leaves_a_fresh_response_and_ends_its_use_once_it_is_stale() {
 /// With `Statuses::Any`, the refusal itself may be stored. If its `Vary` names another field, the stale response is stored
 /// beside it.
 #[tokio::test]
-async fn a_refusal_or_another_response_that_is_stored_under_another_vary_ends_the_use_of_the_stale_response() {
+async fn a_refusal_or_another_response_that_is_stored_under_another_vary_ends_the_use_of_the_stale_response()
+{
     for status in [200, 403, 404, 410, 451] {
         let policy = Policy::default().statuses(Statuses::Any).stale_while_revalidate(seconds(600));
         let before = script("max-age=60").header("vary", "accept");
