@@ -30,7 +30,7 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
     if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
         headers.extend(only(stored, &[header::LAST_MODIFIED]));
     }
-    headers.insert(header::AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
+    headers.insert(header::AGE, number(entry.freshness.age(now).as_secs()));
     match made {
         StatusCode::NOT_MODIFIED => return headers,
         StatusCode::PARTIAL_CONTENT => {
@@ -58,7 +58,7 @@ pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: 
     }
     // RFC 9110 §8.6: a 204 has no content, and so no `Content-Length`.
     if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CONTENT_LENGTH, number(length));
     }
     // §14.2: ranges are defined only for a request that would get a 200 without them.
     if stored_status == StatusCode::OK {
@@ -74,6 +74,27 @@ pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
+/// A number as a value. `HeaderValue::from` allocates twice, and each hit has two numbers.
+fn number(number: u64) -> HeaderValue {
+    let (mut digits, mut rest) = ([b'0'; LONGEST_NUMBER], number);
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or_default();
+        (rest, length) = (rest / 10, length + 1);
+        if rest == 0 {
+            break;
+        }
+    }
+    let written = digits.get(LONGEST_NUMBER - length..);
+    // Digits are a valid value.
+    written
+        .and_then(|digits| HeaderValue::from_bytes(digits).ok())
+        .unwrap_or_else(|| HeaderValue::from(number))
+}
+
+/// The digits of the largest `u64`.
+const LONGEST_NUMBER: usize = 20;
+
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 const CONTENT_SUMS: [HeaderName; 2] =
@@ -88,3 +109,16 @@ const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
     header::EXPIRES,
     header::VARY,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_the_library_writes_it() {
+        let tens = (0..20).map(|power| 10_u64.saturating_pow(power));
+        for value in tens.flat_map(|ten| [ten - 1, ten, ten + 1]).chain([u64::MAX]) {
+            assert_eq!(number(value), HeaderValue::from(value));
+        }
+    }
+}

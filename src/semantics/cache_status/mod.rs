@@ -199,9 +199,17 @@ impl Outcome {
         append_text(headers, member);
     }
 
+    /// The bytes of the parameters: as many as those of a simple hit, so that its text needs no second allocation.
+    fn room(self) -> usize {
+        match (self.forwarded, self.refusal, self.ttl) {
+            (None, None, Some(ttl)) => "; hit; ttl=".len() + width(ttl.clamp(-MOST_SECONDS, MOST_SECONDS)),
+            _ => PARAMETERS,
+        }
+    }
+
     /// Writes the member. `media` is the refused type, if the type is the reason.
     fn member(self, status: StatusCode, by: Signature<'_>, media: Option<&str>) -> String {
-        let mut member = by.begin();
+        let mut member = by.begin(self.room());
         let was_forwarded = self.forwarded.is_some();
         match self.forwarded {
             None => member.push_str("; hit"),
@@ -266,7 +274,7 @@ impl Generated {
 
     /// Appends this cache's member: the name and the reason.
     pub(crate) fn append_to(self, headers: &mut HeaderMap, by: Signature<'_>) {
-        let mut member = by.begin();
+        let mut member = by.begin(PARAMETERS);
         by.end(&mut member, Some(self.0.name()));
         append_text(headers, member);
     }
@@ -281,8 +289,9 @@ pub(crate) struct Signature<'a> {
 }
 
 impl Signature<'_> {
-    fn begin(self) -> String {
-        let mut member = String::with_capacity(self.name.len() + PARAMETERS);
+    /// The beginning of a member, with so much room for its parameters.
+    fn begin(self, room: usize) -> String {
+        let mut member = String::with_capacity(self.name.len() + room);
         member.push_str(self.name);
         member
     }
@@ -298,6 +307,12 @@ impl Signature<'_> {
             member.push_str(detail);
         }
     }
+}
+
+/// How many characters a number has.
+fn width(number: i64) -> usize {
+    let digits = number.unsigned_abs().checked_ilog10().unwrap_or_default() + 1;
+    usize::try_from(digits).unwrap_or_default() + usize::from(number < 0)
 }
 
 /// Appends a whole member. If there is no room for one more field, the member is left out.

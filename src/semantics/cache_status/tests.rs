@@ -308,3 +308,12 @@ fn another_implementation_reads_every_member_as_it_is_meant() {
 fn token(name: &str) -> BareItem {
     BareItem::Token(name.to_owned().try_into().unwrap())
 }
+
+#[test]
+fn the_text_of_a_simple_hit_has_just_the_room_that_it_needs() {
+    for ttl in [0, 1, 9, 10, -1, -10, 86_400, MOST_SECONDS, -MOST_SECONDS, i64::MAX, i64::MIN] {
+        let hit = Outcome { ttl: Some(ttl), ..Outcome::default() };
+        let member = hit.member(StatusCode::OK, Signature { name: "edge", key: None }, None);
+        assert_eq!(member.len(), "edge".len() + hit.room(), "{member}");
+    }
+}
