@@ -35,6 +35,7 @@ pub(super) fn stats(name: &str, stats: &Stats) -> Value {
         "store_is_left_alone": stats.store_is_left_alone,
         "fills": stats.fills,
         "fills_under_way": stats.fills_under_way,
+        "reserved_bytes": stats.reserved_bytes,
         "fill_durations": latencies(&stats.fill_durations),
         "followers": stats.followers,
         "damaged_chunks": stats.damaged_chunks,

@@ -104,7 +104,7 @@ function show(stats, now) {
   const held = stats.store_weight === null ? "It does not tell what it holds" : `${bytes(stats.store_weight)} of ${bytes(stats.store_capacity)} held`;
   const evicted = stats.store_evicted_bytes === null ? "" : `, ${bytes(stats.store_evicted_bytes)} dropped to make room`;
   const lost = `, ${count(stats.lost_chunks)} chunks lost, ${count(stats.healed_chunks)} fetched again.`;
-  at("store").textContent = held + evicted + lost;
+  at("store").textContent = `${held}, ${bytes(stats.reserved_bytes)} reserved by fills${evicted}${lost}`;
   const knows = stats.store_weight !== null && stats.store_capacity;
   at("weight").hidden = !knows;
   if (knows) at("weight").value = stats.store_weight / stats.store_capacity;

@@ -69,6 +69,9 @@ pub struct Stats {
     pub fill_durations: Latencies,
     /// Fills under way now.
     pub fills_under_way: u64,
+    /// The bytes of the store that fills under way have reserved:
+    /// [`Limits::max_reserved`](crate::Limits::max_reserved). Layers that were made of one by setters share them.
+    pub reserved_bytes: u64,
     /// Requests that waited for a fill of another request.
     pub followers: u64,
     /// Chunks that failed their checksum.
@@ -111,6 +114,7 @@ impl Stats {
             fills: events.of("fills"),
             fill_durations: latencies(FILL_ENDS),
             fills_under_way: engine.fills_under_way(),
+            reserved_bytes: engine.budget.all_promised(),
             followers: events.of("followers"),
             damaged_chunks: events.of("damaged"),
             lost_chunks: events.of("lost"),

@@ -95,9 +95,10 @@ fn alone(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 6] {
     ]
 }
 
-fn gauges(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 5] {
+fn gauges(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 6] {
     [
         ("fills_in_flight", "Fills under way.", Some(stats.fills_under_way)),
+        ("reserved_bytes", "Bytes of the store that fills have reserved.", Some(stats.reserved_bytes)),
         ("bodies_in_flight", "Bodies on their way to clients.", Some(stats.bodies_under_way())),
         ("store_left_alone", "Whether the store is left alone.", Some(stats.store_is_left_alone.into())),
         ("store_capacity_bytes", "Bytes that the store can hold.", stats.store_capacity),

@@ -117,10 +117,12 @@ async fn a_body_that_breaks_is_counted_and_its_bytes_are() {
     let script = Script::movie(PATH, 9500).step(5, Step::Wait(gate.clone())).cut(8);
     let rig = Rig::new().fill(Fill::progressive()).script(PATH, script);
     let reading = rig.get(PATH).reading().await;
+    assert!(stats(&rig).reserved_bytes >= 9500, "the room of the whole is reserved");
     gate.open();
     let answer = reading.rest().await;
     assert!(answer.error.is_some());
     let stats = stats(&rig);
+    assert_eq!(stats.reserved_bytes, 0);
     assert_eq!((stats.bodies.of("broken"), stats.bodies_under_way()), (1, 0));
     assert_eq!(stats.response_bytes.total(), answer.bytes.len() as u64);
 }
@@ -140,6 +142,7 @@ async fn fills_and_followers_are_counted_while_they_wait() {
     }
     let after = stats(&rig);
     assert_eq!((after.fills, after.fills_under_way, after.marks.of("collapsed")), (1, 0, 2));
+    assert_eq!(after.reserved_bytes, 0);
     assert_eq!((after.fill_durations.all().count(), after.fill_durations.of("stored").count()), (1, 1));
 }
 

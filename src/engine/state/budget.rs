@@ -43,6 +43,11 @@ impl Budget {
         bytes <= self.limit
     }
 
+    /// The bytes that are promised now.
+    pub(crate) fn all_promised(&self) -> u64 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
     /// An empty share for a fill that somebody waits for as long as `is_wanted` says so.
     pub(crate) fn share(
         self: &Arc<Self>,
