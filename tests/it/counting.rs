@@ -233,12 +233,12 @@ async fn the_text_for_a_monitoring_system_has_every_figure_once() {
         families.iter().map(|family| family.split(' ').next().unwrap().to_owned()).collect();
     assert_eq!(found, typed);
     // The dashboard asks for each metric, and neither it nor a rule asks for another.
-    let named = |file: &str| -> BTreeSet<String> {
+    let asked_for = |file: &str| -> BTreeSet<String> {
         let words = file.split(|byte: char| !byte.is_ascii_alphanumeric() && byte != '_');
         words.filter(|word| word.starts_with("video_cache_")).map(family).collect()
     };
-    assert_eq!(named(include_str!("../../docs/grafana.json")), typed);
-    let in_rules = named(include_str!("../../docs/alerts.yml"));
+    assert_eq!(asked_for(include_str!("../../docs/grafana.json")), typed);
+    let in_rules = asked_for(include_str!("../../docs/alerts.yml"));
     assert!(in_rules.is_subset(&typed) && in_rules.len() > 5, "{in_rules:?}");
     assert!(text.ends_with("# EOF\n"));
 }
