@@ -6,7 +6,9 @@ use http::request;
 
 #[cfg(feature = "admin")]
 use crate::observer::Observer;
-use crate::{engine::state::Engine, explain::Explanation, stats::Stats, top::Top, transfers::Transfer};
+use crate::{
+    engine::state::Engine, explain::Explanation, purger::Purger, stats::Stats, top::Top, transfers::Transfer,
+};
 
 /// A handle to a running cache, from [`VideoCacheLayer::handle`](crate::VideoCacheLayer::handle).
 ///
@@ -43,6 +45,11 @@ impl CacheHandle {
     /// The responses that are served, missed and refused most. The call takes some hundred microseconds.
     pub fn top(&self) -> Top {
         Top::of(&self.engine)
+    }
+
+    /// Takes stored responses out, or ends their freshness.
+    pub fn purger(&self) -> Purger {
+        Purger::new(Arc::clone(&self.engine))
     }
 
     /// The bytes that are on their way from the inner service into the store, where clients can follow them: not those of

@@ -108,6 +108,7 @@ mod layer;
 mod metrics;
 mod observer;
 mod policy;
+mod purger;
 mod semantics;
 mod service;
 mod settings;
@@ -151,6 +152,7 @@ pub use self::{
     layer::VideoCacheLayer,
     observer::{Event, Observer},
     policy::{Invalidate, Policy, Statuses},
+    purger::{Mark, Purged, Purger},
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
     stats::{Counts, Latencies, Latency, Stats},

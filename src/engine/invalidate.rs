@@ -95,12 +95,18 @@ fn referred(engine: &Engine, request: &request::Parts, reference: &HeaderValue) 
 /// lease the right to commit. The name of a variant's lease is not known here; a fill of a variant loses the mark
 /// that its record would hang on.
 async fn invalidate(engine: &Engine, target: &Target) {
+    revoke(engine, target).await;
+    // If the store cannot, lookups on this node ignore the record, and the removal is tried again.
+    engine.tombstones.invalidate(&engine.records, &target.primary).await;
+}
+
+/// Forbids fills under way to commit, and forgets why answers were not stored.
+pub(super) async fn revoke(engine: &Engine, target: &Target) {
     engine.counters.tell(|| Event::Invalidated { key: target.key.as_bytes() });
     for commit in engine.flights.revoke(&target.primary) {
         drop(commit.lock().await);
     }
     engine.uncacheable.forget(&target.primary);
-    engine.tombstones.invalidate(&engine.records, &target.primary).await;
 }
 
 /// How many lines of `Location`, and of `Content-Location`, are looked at.

@@ -12,6 +12,7 @@ pub(crate) mod inner;
 pub(crate) mod invalidate;
 pub(crate) mod lookup;
 pub(crate) mod miss;
+pub(crate) mod purge;
 pub(crate) mod respond;
 pub(crate) mod serve;
 pub(crate) mod state;

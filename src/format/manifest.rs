@@ -5,8 +5,8 @@
 //!   kind 0, a response: status 2 │ length 8 │ chunk size 4 │ generation 16 │ requested 12 │ received 12
 //!                       │ selecting fields: count 2, (name, present 1, value) … │ fields: count 2, (name, value) …
 //!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 3: asked for
-//!                       with a cookie, bit 4: withdrawn, bit 5: a playlist by its path, bit 6: with an end)
-//!                       │ digest 16, if so │ end 12, if so │ the rest as in kind 0
+//!                       with a cookie, bit 4: withdrawn, bit 5: a playlist by its path, bit 6: with an end, bit 7: purged)
+//!                       │ digest 16, if so │ end 12, if so │ purged 12 and mark 1, if so │ the rest as in kind 0
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -28,12 +28,16 @@ use super::{
     layout::Layout,
 };
 use crate::semantics::{
-    freshness::{ByUri, Exchange},
+    freshness::{ByUri, Ended, Exchange},
     partial::Binding,
 };
 
 /// A record in the store.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all records are responses, and none stays in this form"
+)]
 pub(crate) enum Record {
     Response(Manifest),
     Variants(Variants),
@@ -56,6 +60,8 @@ pub(crate) struct Manifest {
     pub(crate) by_uri: ByUri,
     /// The inner service has refused the response since, perhaps for everybody, so it must not be used stale.
     pub(crate) withdrawn: bool,
+    /// When an operator ended its freshness, and how.
+    pub(crate) purged: Option<Ended>,
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
 }
@@ -145,6 +151,7 @@ impl Manifest {
             | flag(self.by_uri.until.is_some(), END)
             | flag(self.exchange.with_cookie, COOKIE)
             | flag(self.withdrawn, WITHDRAWN)
+            | flag(self.purged.is_some(), PURGED)
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -157,6 +164,10 @@ impl Manifest {
         }
         if let Some(until) = self.by_uri.until {
             put_time(out, until);
+        }
+        if let Some(Ended { at, must_be_validated }) = self.purged {
+            put_time(out, at);
+            out.put_u8(u8::from(must_be_validated));
         }
         out.put_u16(self.status.as_u16());
         out.put_u64(self.layout.length);
@@ -180,14 +191,17 @@ impl Manifest {
     fn decode(input: &mut Input<'_>, flagged: bool) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
         let flags = if flagged { input.number::<1>()? } else { 0 };
-        // Only a later version knows the meaning of the other bits.
-        if flags > u64::from(OWN_ETAG | SPARSE | DIGEST | COOKIE | WITHDRAWN | PLAYLIST | END) {
-            return None;
-        }
         let is_set = |flag| flags & u64::from(flag) != 0;
         let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
         let until = if is_set(END) { Some(input.time()?) } else { None };
         let by_uri = ByUri { is_manifest: is_set(PLAYLIST), until };
+        let purged = if is_set(PURGED) {
+            let (at, mark) = (input.time()?, input.number::<1>()?);
+            // Only a later version knows the meaning of other marks.
+            (mark <= 1).then_some(Some(Ended { at, must_be_validated: mark == 1 }))?
+        } else {
+            None
+        };
         let status = StatusCode::from_u16(u16::try_from(input.number::<2>()?).ok()?).ok()?;
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
@@ -220,6 +234,7 @@ impl Manifest {
             sparse,
             by_uri,
             withdrawn,
+            purged,
             digest,
         })
     }
@@ -326,6 +341,7 @@ const COOKIE: u8 = 8;
 const WITHDRAWN: u8 = 16;
 const PLAYLIST: u8 = 32;
 const END: u8 = 64;
+const PURGED: u8 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -358,6 +374,7 @@ mod tests {
             sparse: false,
             by_uri: ByUri::default(),
             withdrawn: false,
+            purged: None,
             digest: None,
         })
     }
@@ -393,6 +410,17 @@ mod tests {
         }
     }
 
+    /// The manifest of a response whose freshness an operator has ended.
+    fn manifest_purged(must_be_validated: bool) -> Record {
+        let at = UNIX_EPOCH + Duration::new(1_795_000_700, 5);
+        match manifest(false) {
+            Record::Response(manifest) => {
+                Record::Response(Manifest { purged: Some(Ended { at, must_be_validated }), ..manifest })
+            }
+            variants @ Record::Variants(_) => variants,
+        }
+    }
+
     fn variants(tagged: bool) -> Record {
         let slot = Slot::variant(&CacheKey::new("k"), Generation(3), &[]);
         let tagged = if tagged { vec![Tagged { slot, etag: b"\"v1\"".to_vec() }] } else { Vec::new() };
@@ -413,6 +441,8 @@ mod tests {
             manifest(true),
             manifest_by_uri(),
             manifest_of_a_cookie(),
+            manifest_purged(false),
+            manifest_purged(true),
             variants(false),
             variants(true),
         ];
@@ -425,13 +455,14 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 8] = [
+        let golden: [(Record, &[u8]); 9] = [
             (manifest(false), include_bytes!("golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("golden/manifest-v1-flagged.bin")),
             (manifest_with(true, None), include_bytes!("golden/manifest-v1-sparse.bin")),
             (manifest_with(false, Some(5)), include_bytes!("golden/manifest-v1-digest.bin")),
             (manifest_by_uri(), include_bytes!("golden/manifest-v1-uri.bin")),
             (manifest_of_a_cookie(), include_bytes!("golden/manifest-v1-cookie.bin")),
+            (manifest_purged(true), include_bytes!("golden/manifest-v1-purged.bin")),
             (variants(false), include_bytes!("golden/variants-v1.bin")),
             (variants(true), include_bytes!("golden/variants-v1-tagged.bin")),
         ];

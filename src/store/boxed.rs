@@ -64,6 +64,10 @@ impl Store for BoxStore {
         self.0.usage()
     }
 
+    fn lag(&self) -> Duration {
+        self.0.lag()
+    }
+
     fn can_alter(&self) -> bool {
         self.0.can_alter()
     }

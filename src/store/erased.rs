@@ -18,6 +18,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn max_value_size(&self) -> Option<u64>;
     fn capacity(&self) -> Option<u64>;
     fn usage(&self) -> Option<Usage>;
+    fn lag(&self) -> Duration;
     fn can_alter(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
     fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool>;
@@ -48,6 +49,10 @@ impl<S: Store> ErasedStore for S {
 
     fn usage(&self) -> Option<Usage> {
         Store::usage(self)
+    }
+
+    fn lag(&self) -> Duration {
+        Store::lag(self)
     }
 
     fn can_alter(&self) -> bool {

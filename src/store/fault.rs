@@ -209,6 +209,10 @@ impl<S: Store> Store for FaultStore<S> {
         self.store.usage()
     }
 
+    fn lag(&self) -> Duration {
+        self.store.lag()
+    }
+
     /// `true`, because a fault can alter values.
     fn can_alter(&self) -> bool {
         true

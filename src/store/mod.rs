@@ -150,6 +150,11 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// How long a process may go on using a value that another process has replaced or removed. Default: no time.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether a disk, a network or another program can alter values. Default: `true`.
     ///
     /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that
@@ -297,6 +302,10 @@ impl<T: Store> Store for Arc<T> {
 
     fn usage(&self) -> Option<Usage> {
         (**self).usage()
+    }
+
+    fn lag(&self) -> Duration {
+        (**self).lag()
     }
 
     fn can_alter(&self) -> bool {

@@ -40,6 +40,7 @@ mod measuring;
 mod nodes;
 mod observing;
 mod progressive;
+mod purging;
 mod questions;
 mod ranges;
 mod readiness;

@@ -31,7 +31,7 @@ use crate::{
         cache_status::Refusal,
         etag::EntityTag,
         fields::single_bytes,
-        freshness::{ByUri, Exchange},
+        freshness::{ByUri, Ended, Exchange},
         vary::Vary,
     },
     store::Lease,
@@ -46,6 +46,7 @@ pub(super) struct Draft {
     pub(super) own_etag: bool,
     pub(super) sparse: bool,
     pub(super) withdrawn: bool,
+    pub(super) purged: Option<Ended>,
     pub(super) digest: Option<u128>,
     /// The facts that the URI of an earlier request told. `None` if this fill's own URI brought the response, or found
     /// it good.
@@ -63,6 +64,7 @@ impl Draft {
             own_etag: false,
             sparse: false,
             withdrawn: false,
+            purged: None,
             digest: None,
             by_uri: None,
         }
@@ -70,9 +72,10 @@ impl Draft {
 
     /// Drafts a put of the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, digest, .. } = *manifest;
+        let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, purged, digest, .. } =
+            *manifest;
         let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri));
-        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, digest, by_uri }
+        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, digest, by_uri }
     }
 
     /// Gives the response a tag of ours.
@@ -173,8 +176,18 @@ impl FillTask {
 
     /// Builds the manifest, with the field values by which the fill's request selects the response.
     pub(super) fn manifest(&self, draft: &Draft) -> Result<Manifest, Refusal> {
-        let Draft { status, exchange, layout, own_etag, sparse, withdrawn, digest, by_uri, ref headers } =
-            *draft;
+        let Draft {
+            status,
+            exchange,
+            layout,
+            own_etag,
+            sparse,
+            withdrawn,
+            purged,
+            digest,
+            by_uri,
+            ref headers,
+        } = *draft;
         let selecting = match Vary::of(headers) {
             Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
             Vary::Nothing => Vec::new(),
@@ -193,6 +206,7 @@ impl FillTask {
             sparse,
             by_uri,
             withdrawn,
+            purged,
             digest,
         })
     }

@@ -260,7 +260,8 @@ impl FillTask {
         }
         let withheld = self.withheld(headers);
         let headers = stored_fields(headers, &withheld, exchange.received);
-        let draft = Draft { headers, withdrawn: false, by_uri: None, ..Draft::of(&updated.manifest) };
+        let draft =
+            Draft { headers, withdrawn: false, purged: None, by_uri: None, ..Draft::of(&updated.manifest) };
         match self.commit(&draft, permit).await {
             Ok(slot) => {
                 // With another `Vary`, the response is another variant. The variant before it is removed: a request

@@ -229,6 +229,7 @@ mod tests {
             sparse: false,
             by_uri: ByUri::default(),
             withdrawn: false,
+            purged: None,
             digest: None,
         })
     }

@@ -63,6 +63,9 @@ impl Entry {
         } else if manifest.own_etag || !has_validator(headers) {
             freshness = freshness.without_validator(policy);
         }
+        if let Some(ended) = manifest.purged {
+            freshness = freshness.ended(ended);
+        }
         Self { manifest, freshness, slot, record, pouring: None, served: Served::default() }
     }
 
@@ -74,13 +77,14 @@ impl Entry {
     /// This response, with its fields updated by an answer about it (RFC 9111 §3.2).
     pub(crate) fn updated(&self, policy: &Policy, answer: &HeaderMap, exchange: Exchange) -> Self {
         let headers = updated(&self.manifest.headers, answer, exchange.received);
-        let manifest = Manifest { headers, exchange, ..self.manifest.clone() };
+        let manifest = Manifest { headers, exchange, purged: None, ..self.manifest.clone() };
         Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
 
     /// This response, with the fields of an answer that is the same response once more.
     pub(crate) fn replaced(&self, policy: &Policy, headers: HeaderMap, exchange: Exchange) -> Self {
-        let manifest = Manifest { headers, exchange, withdrawn: false, ..self.manifest.clone() };
+        let manifest =
+            Manifest { headers, exchange, withdrawn: false, purged: None, ..self.manifest.clone() };
         Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
 

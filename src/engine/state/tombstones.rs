@@ -47,7 +47,9 @@ struct Doubt {
 impl Tombstones {
     /// Takes away the right of other nodes to commit at `slot`, then removes the record there. If the store cannot do
     /// both within the time for one call, lookups on this node ignore the record from now on.
-    pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) {
+    ///
+    /// Returns whether the store could.
+    pub(crate) async fn invalidate(self: &Arc<Self>, records: &Arc<Records>, slot: &Slot) -> bool {
         // The order matters: a fill puts its record first, and checks its lease after that.
         let invalidation = timeout(records.limit(), async {
             let are_barred = bar_others(records, slot).await;
@@ -57,6 +59,13 @@ impl Tombstones {
         if !is_out || !are_barred {
             self.note(records, slot, !are_barred);
         }
+        is_out && are_barred
+    }
+
+    /// Takes away the right of other nodes to commit at `slot` what they asked for before now. Returns whether the store
+    /// could, within the time for one call.
+    pub(crate) async fn bar_others(&self, records: &Arc<Records>, slot: &Slot) -> bool {
+        timeout(records.limit(), bar_others(records, slot)).await.unwrap_or_default()
     }
 
     /// Removes the record at `slot`. If the store cannot, lookups on this node ignore the record from now on.
@@ -308,6 +317,7 @@ mod tests {
             sparse: false,
             by_uri: ByUri::default(),
             withdrawn: false,
+            purged: None,
             digest: None,
         });
         engine.records.put_record(&target.primary, &record).await.unwrap();

@@ -55,6 +55,14 @@ pub(crate) struct Freshness {
     reload_grace: Duration,
 }
 
+/// The end of a freshness that an operator has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) at: SystemTime,
+    /// The response must be validated before any use. Otherwise its stale windows begin at the end.
+    pub(crate) must_be_validated: bool,
+}
+
 /// The origin of a lifetime (RFC 9111 §4.2.1, §4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenBy {
@@ -69,6 +77,8 @@ pub(crate) enum GivenBy {
     Default,
     /// The signed URL of the request expires earlier.
     Url,
+    /// An operator has ended it.
+    Purge,
 }
 
 impl GivenBy {
@@ -81,6 +91,7 @@ impl GivenBy {
             Self::Nothing => "nothing",
             Self::Default => "default",
             Self::Url => "url",
+            Self::Purge => "purge",
         }
     }
 }
@@ -147,6 +158,24 @@ impl Freshness {
         Self { never_stale: true, ..self }
     }
 
+    /// The freshness of a response that was fresh no longer from that time on.
+    pub(crate) fn ended(self, Ended { at, must_be_validated }: Ended) -> Self {
+        // The node that ended it may have another clock, so `given_by` says that it is over, whatever the times say.
+        let age = self.initial_age.saturating_add(at.duration_since(self.received).unwrap_or_default());
+        Self {
+            lifetime: self.lifetime.min(age),
+            given_by: GivenBy::Purge,
+            always_validate: self.always_validate || must_be_validated,
+            never_stale: self.never_stale || must_be_validated,
+            immutable: false,
+            ..self
+        }
+    }
+
+    fn is_ended(&self) -> bool {
+        self.given_by == GivenBy::Purge
+    }
+
     /// The freshness of a response that the inner service cannot confirm, because it has no validator.
     pub(crate) fn without_validator(self, policy: &Policy) -> Self {
         Self { reload_grace: policy.grace_for_reloads(), ..self }
@@ -165,7 +194,7 @@ impl Freshness {
 
     /// RFC 9111 §4.2: fresh while the lifetime is greater than the age.
     pub(crate) fn is_fresh(&self, now: SystemTime) -> bool {
-        self.lifetime > self.age(now) && !self.is_of_the_future(now)
+        self.lifetime > self.age(now) && !self.is_ended() && !self.is_of_the_future(now)
     }
 
     /// Whether the node that stored the response received it clearly later than `now`. The clocks then differ, and the
@@ -178,7 +207,9 @@ impl Freshness {
     /// Seconds of freshness left; negative once stale (RFC 9211 §2.4).
     pub(crate) fn ttl(&self, now: SystemTime) -> i64 {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        seconds(self.lifetime).saturating_sub(seconds(self.age(now)))
+        let left = seconds(self.lifetime).saturating_sub(seconds(self.age(now)));
+        // A purged response has just become stale, by the clock of whoever purged it.
+        if self.is_ended() { left.min(-1) } else { left }
     }
 
     /// Whether the response is new enough for a reload by force.
@@ -210,7 +241,7 @@ impl Freshness {
         }
         let age = self.age(now);
         let left = self.lifetime.saturating_sub(age);
-        if !left.is_zero() {
+        if !left.is_zero() && !self.is_ended() {
             // RFC 8246 §2: it does not change within its lifetime, so asking would be in vain.
             let too_old = !self.immutable && request.max_age.is_some_and(|most| age > most);
             // §5.2.1.3: it must stay fresh for at least that long.

@@ -247,6 +247,11 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         self.far.usage()
     }
 
+    /// The age of records in the near store, and what the tiers themselves lag.
+    fn lag(&self) -> Duration {
+        self.settings.record_age.saturating_add(self.far.lag()).saturating_add(self.near.lag())
+    }
+
     fn can_alter(&self) -> bool {
         self.near.can_alter() || self.far.can_alter()
     }
