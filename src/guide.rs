@@ -37,6 +37,7 @@ macro_rules! links {
 [`Observer`]: crate::Observer
 [`OpendalStore`]: crate::OpendalStore
 [`Policy`]: crate::Policy
+[`PurgeService`]: crate::PurgeService
 [`RedisStore`]: crate::RedisStore
 [`Retry`]: crate::Retry
 [`Stats`]: crate::Stats

@@ -61,7 +61,7 @@
 //! | `redis`, `redis-tls` | [`RedisStore`], with TLS | 1.88 |
 //! | `opendal` | [`OpendalStore`]; its services are features of `opendal` | 1.91 |
 //! | `foyer` | [`FoyerStore`] | 1.91 |
-//! | `admin` | [`AdminService`]: a page with figures, rankings and events | 1.85 |
+//! | `admin` | [`AdminService`]: a page with figures, rankings and events; [`PurgeService`] | 1.85 |
 //! | `metrics` | [`MetricsObserver`], for the facade of that name | 1.85 |
 //! | `tracing` | spans of fills, validations and slices, events of trouble and, at TRACE, of each answer | 1.85 |
 //! | `test-util` | [`conformance`] for stores, [`FaultStore`], [`ManualClock`] | 1.85 |
@@ -125,7 +125,7 @@ mod watchers;
 pub use opendal;
 
 #[cfg(feature = "admin")]
-pub use self::admin::{AdminBody, AdminFuture, AdminService};
+pub use self::admin::{AdminBody, AdminFuture, AdminService, PurgeFuture, PurgeService};
 #[cfg(feature = "metrics")]
 pub use self::metrics::MetricsObserver;
 #[cfg(feature = "moka")]

@@ -35,8 +35,8 @@ pub(crate) struct Args {
     /// The address to listen on for clients. With port 0, the system chooses the port.
     #[arg(long)]
     pub(crate) listen: SocketAddr,
-    /// An address of this machine alone to listen on for operators: figures, rankings and events on a page, and
-    /// `/metrics` for Prometheus. Nobody is asked for credentials there.
+    /// An address of this machine alone to listen on for operators: figures, rankings and events on a page,
+    /// `/metrics` for Prometheus, and `PURGE` of a URI. Nobody is asked for credentials there.
     #[arg(long, value_name = "ADDR", value_parser = own_address)]
     pub(crate) admin: Option<SocketAddr>,
     /// The origin whose responses are cached: `http://HOST[:PORT]`.

@@ -6,6 +6,7 @@
 mod body;
 mod feed;
 mod json;
+mod purging;
 mod question;
 
 use std::{
@@ -25,7 +26,10 @@ use http::{
 use serde_json::Value;
 use tower_service::Service;
 
-pub use self::body::AdminBody;
+pub use self::{
+    body::AdminBody,
+    purging::{PurgeFuture, PurgeService},
+};
 use self::{feed::Feeds, question::question};
 use crate::handle::CacheHandle;
 

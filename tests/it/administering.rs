@@ -175,3 +175,130 @@ async fn readers_of_the_feed_are_few_and_one_that_leaves_makes_room() {
     drop(feeds);
     rig.get(PATH).send().await;
 }
+
+mod purging {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http::{Request, StatusCode};
+    use http_body_util::{BodyExt, Full};
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+    use tower_video_cache::{Fault, MokaStore, Operation, PurgeService, Tiered, VideoCacheLayer};
+
+    use crate::rig::{PATH, Rig, Script, movie, seconds};
+
+    const URL: &str = "http://video.example/a.mp4";
+
+    async fn ask(
+        purges: &PurgeService,
+        request: http::request::Builder,
+        content: &str,
+    ) -> (StatusCode, String) {
+        let request = request.body(Full::<Bytes>::from(content.to_owned())).unwrap();
+        let answer = purges.clone().oneshot(request).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let content = body.collect().await.unwrap().to_bytes();
+        (parts.status, String::from_utf8(content.into()).unwrap())
+    }
+
+    async fn stored() -> (Rig, PurgeService) {
+        let rig =
+            Rig::new().script(PATH, Script::movie(PATH, 2500).header("etag", "\"v\"").honours_conditions());
+        rig.get(PATH).header("host", "video.example").send().await.whole(&movie(PATH, 2500));
+        let purges = PurgeService::new(rig.layer.handle().purger());
+        (rig, purges)
+    }
+
+    #[tokio::test]
+    async fn a_purge_of_a_uri_has_its_mark() {
+        for (mark, next) in [
+            (None, "fwd=stale"),
+            (Some("stale"), "fwd=stale"),
+            (Some("invalid"), "fwd=stale"),
+            (Some("gone"), "fwd=uri-miss"),
+        ] {
+            let (rig, purges) = stored().await;
+            let request = mark.iter().fold(Request::builder().method("PURGE").uri(URL), |request, mark| {
+                request.header("purge-mark", *mark)
+            });
+            let (status, told) = ask(&purges, request, "").await;
+            assert_eq!(status, StatusCode::OK, "{mark:?}: {told}");
+            let told: Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(
+                (&told["results"][0]["found"], &told["effective_within_ms"]),
+                (&true.into(), &0.into())
+            );
+            let answer = rig.get(PATH).header("host", "video.example").send().await;
+            assert!(answer.cache_status().contains(next), "{mark:?}: {}", answer.cache_status());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_list_of_uris_is_purged() {
+        for (is_purge, next) in
+            [(json!(true), "fwd=uri-miss"), (json!(false), "fwd=stale"), (Value::Null, "fwd=stale")]
+        {
+            let (rig, purges) = stored().await;
+            let mut list = json!({ "type": "uri", "selectors": [URL, "http://video.example/none.mp4"] });
+            if !is_purge.is_null() {
+                list["purge"] = is_purge;
+            }
+            let request =
+                Request::post("/invalidate").header("content-type", "application/json; charset=utf-8");
+            let (status, told) = ask(&purges, request, &list.to_string()).await;
+            assert_eq!(status, StatusCode::OK, "{told}");
+            assert!(told.contains("\"found\":true") && told.contains("\"found\":false"), "{told}");
+            let answer = rig.get(PATH).header("host", "video.example").send().await;
+            assert!(answer.cache_status().contains(next), "{}", answer.cache_status());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_no_purge_is_refused_and_purges_nothing() {
+        let (rig, purges) = stored().await;
+        let list = |kind: &str| json!({ "type": kind, "selectors": [URL] }).to_string();
+        let long = list("uri") + &" ".repeat(64 << 10);
+        let post = |media: &str| Request::post("/invalidate").header("content-type", media);
+        let purge = |uri: &str| Request::builder().method("PURGE").uri(uri);
+        for (request, content, status) in [
+            (purge("/a.mp4"), "", 400),
+            (purge(URL).header("purge-mark", "soft"), "", 400),
+            (Request::get("/invalidate"), "", 405),
+            (Request::post("/"), "", 404),
+            (post("text/plain"), &list("uri")[..], 415),
+            (Request::post("/invalidate"), &list("uri"), 415),
+            (post("application/json"), "{", 400),
+            (post("application/json"), &list("file"), 400),
+            (post("application/json"), &list("group"), 501),
+            (post("application/json"), &list("uri-prefix"), 501),
+            (post("application/json"), &json!({ "type": "uri" }).to_string(), 400),
+            (post("application/json"), &json!({ "type": "uri", "selectors": ["/a.mp4"] }).to_string(), 400),
+            (
+                post("application/json"),
+                &json!({ "type": "uri", "selectors": [URL], "purge": 1 }).to_string(),
+                400,
+            ),
+            (post("application/json"), &long, 413),
+        ] {
+            let (answered, told) = ask(&purges, request, content).await;
+            assert_eq!(answered.as_u16(), status, "{content}: {told}");
+        }
+        rig.get(PATH).header("host", "video.example").send().await.is_hit();
+    }
+
+    #[tokio::test]
+    async fn an_operator_hears_if_nodes_lag_or_the_store_does_not_confirm() {
+        let (rig, purges) = stored().await;
+        let tiered =
+            Tiered::new(MokaStore::new(1 << 20).unwrap(), Arc::clone(&rig.store)).record_age(seconds(7));
+        let lagging = PurgeService::new(VideoCacheLayer::new(tiered).handle().purger());
+        let purge = || Request::builder().method("PURGE").uri(URL);
+        let (status, told) = ask(&lagging, purge(), "").await;
+        assert!(status == StatusCode::ACCEPTED && told.contains("\"effective_within_ms\":7000"), "{told}");
+        rig.store.spoil_from(Operation::Remove, 1, Fault::Error);
+        rig.store.spoil_from(Operation::Put, 1, Fault::Error);
+        let (status, told) = ask(&purges, purge(), "").await;
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && told.contains("did not confirm"), "{told}");
+    }
+}

@@ -3,6 +3,10 @@
 use clap::Parser;
 use http::{Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     args::Args,
@@ -34,6 +38,36 @@ async fn an_operator_sees_the_figures_on_a_listener_of_their_own() {
     assert!(explained.contains("\"outcome\":\"hit\""), "{explained}");
     assert_eq!(figures(&rig, "/a.mp4").await.0, StatusCode::NOT_FOUND, "no client's listener");
     assert_eq!(rig.get("/stats").await.status(), StatusCode::OK, "that is the origin's page");
+}
+
+#[tokio::test]
+async fn an_operator_purges_a_video_and_no_client_can() {
+    let rig = Rig::new(|_| async { Ok(video()) }).await;
+    let rig = Rig::of(rig.origin, &["--admin", "127.0.0.1:0"]).await;
+    let purge = async |address: std::net::SocketAddr, target: String| {
+        let line = format!("PURGE {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", rig.proxy);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let outcome = async || {
+        let response = rig.get("/a.mp4").await;
+        let status = response.headers()["cache-status"].to_str().unwrap().to_owned();
+        assert_eq!(whole(response).await, movie());
+        status
+    };
+    outcome().await;
+    assert!(outcome().await.contains("; hit"));
+    let target = format!("http://{}/a.mp4", rig.proxy);
+    let answer = purge(rig.figures.unwrap(), target.clone()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"found\":true"), "{answer}");
+    assert!(outcome().await.contains("fwd="));
+    assert!(outcome().await.contains("; hit"));
+    // To the proxy itself, PURGE is an unknown method, and the origin decides.
+    let answer = purge(rig.proxy, target).await;
+    assert!(answer.contains("fwd=method"), "{answer}");
 }
 
 #[test]
