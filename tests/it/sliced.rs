@@ -98,6 +98,17 @@ async fn several_ranges_ask_for_the_chunks_of_each() {
 }
 
 #[tokio::test]
+async fn a_set_whose_first_range_is_beyond_the_end_gets_the_others() {
+    for mode in [Fill::sliced(), Fill::auto()] {
+        let far = rig(parted()).fill(mode);
+        // The length stays unknown, and this inner service gives one part or all.
+        far.get(PATH).range("bytes=20500-20599, 100-199").send().await.whole(&truth());
+        let near = rig(parted()).fill(mode);
+        near.get(PATH).range("bytes=9500-, 7000-7999, 9501-").send().await.partial(&truth(), 7000..8000);
+    }
+}
+
+#[tokio::test]
 async fn a_range_beyond_the_end_is_answered_as_the_inner_service_does() {
     let rig = rig(parted());
     let answer = rig.get(PATH).range("bytes=20500-20599").send().await;

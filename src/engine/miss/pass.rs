@@ -31,6 +31,7 @@ use crate::{
         etag::has_strong_tag,
         fields::{has_conditions, has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
+        range::are_several,
         reload::say_max_age,
         storable::would_be_storable,
         validation::{News, ask_by_tag, has_same_tag},
@@ -262,8 +263,8 @@ impl Question {
 /// The fill asked for the whole response, without the client's conditions and ranges. So a seek in a video that cannot
 /// be stored still gets a part. An error has no parts.
 pub(crate) fn is_for_another_try<B>(answer: &Response<B>, request: &request::Parts) -> bool {
-    // A 416 is to the range alone, and a condition may have another answer.
-    let is_to_the_range =
-        answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && has_conditions(&request.headers);
+    // A 416 is to the first range alone. A condition or another range may have another answer.
+    let is_to_the_range = answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
+        && (has_conditions(&request.headers) || are_several(&request.headers));
     is_to_the_range || answer.status().is_success() && has_conditions_or_ranges(&request.headers)
 }

@@ -121,6 +121,11 @@ pub(crate) fn is_given(headers: &HeaderMap) -> bool {
     specs(headers).is_some_and(|mut specs| specs.any(|spec| spec.is_some()))
 }
 
+/// Whether the request asks for more than one range.
+pub(crate) fn are_several(headers: &HeaderMap) -> bool {
+    specs(headers).is_some_and(|specs| specs.count() > 1)
+}
+
 /// Whether the request wants the first byte. Then a 200 answers it as well as a part (RFC 9110 §14.2).
 pub(crate) fn wants_the_start(headers: &HeaderMap) -> bool {
     matches!(Wanted::of(headers), Wanted::From(0) | Wanted::Between(0, _))
