@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# prometheus-parse reads the text of OpenMetrics without an error, and takes its counters for untyped samples: there, the
+# name of a type lacks the `_total` that the samples have. It joins the buckets of a histogram, and leaves its count and
+# its sum behind as two untyped samples more.
+set -eu
+dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"; mkdir src
+cat > Cargo.toml <<'TOML'
+[package]
+name = "see"
+version = "0.1.0"
+edition = "2021"
+[dependencies]
+prometheus-parse = "=0.2.5"
+TOML
+cat > src/main.rs <<'RS'
+use prometheus_parse::{Scrape, Value};
+fn kinds(text: &str) -> Vec<String> {
+    let scrape = Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();
+    let mut kinds: Vec<_> = scrape.samples.iter().map(|sample| {
+        let kind = match sample.value {
+            Value::Counter(_) => "counter", Value::Gauge(_) => "gauge", Value::Histogram(_) => "histogram",
+            Value::Summary(_) => "summary", Value::Untyped(_) => "untyped",
+        };
+        format!("{} {kind}", sample.metric)
+    }).collect();
+    kinds.sort();
+    kinds
+}
+fn main() {
+    let openmetrics = kinds("# TYPE asked counter\n# HELP asked Requests.\nasked_total 3\n# TYPE wait_seconds histogram\n# UNIT wait_seconds seconds\nwait_seconds_bucket{le=\"1.0\"} 1\nwait_seconds_bucket{le=\"+Inf\"} 1\nwait_seconds_count 1\nwait_seconds_sum 0.5\n# EOF\n");
+    let older = kinds("# TYPE asked_total counter\nasked_total 3\n");
+    println!("OpenMetrics 1.0.0: {openmetrics:?}\nthe format before: {older:?}");
+    let seen = openmetrics == ["asked_total untyped", "wait_seconds histogram", "wait_seconds_count untyped", "wait_seconds_sum untyped"];
+    std::process::exit(i32::from(!(seen && older == ["asked_total counter"])));
+}
+RS
+cargo run --quiet
