@@ -18,7 +18,7 @@ use crate::{
         },
     },
     semantics::{
-        cache_status::{Forwarded, Outcome, Refusal},
+        cache_status::{Forwarded, Generated, Outcome, Refusal},
         fields::remove_listed,
         freshness::Reuse,
     },
@@ -46,8 +46,8 @@ use crate::{
 pub struct Explanation {
     /// The cache key, with `\x..` for bytes that are not printable.
     pub key: String,
-    /// The outcome that the request would have now, by the word of `Cache-Status`: `hit`, `hit-stale`, or the reason why it
-    /// would be forwarded.
+    /// The outcome that the request would have now, by the word of `Cache-Status`: `hit`, `hit-stale`, the reason why it
+    /// would be forwarded, or `generated` for a 504.
     pub outcome: &'static str,
     /// Why the last answer to a request like this one was not stored, as long as the cache remembers: a `detail` of
     /// `Cache-Status`. Such requests go to the inner service at once.
@@ -95,7 +95,7 @@ pub struct StoredResponse {
     /// How long it is fresh (RFC 9111 §4.2.1).
     pub lifetime: Duration,
     /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, the expiry of a
-    /// signed `url`, or `nothing` if no lifetime may be guessed.
+    /// signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
     pub lifetime_by: &'static str,
     /// The request fields that selected it (RFC 9111 §4.1).
     pub selected_by: Vec<String>,
@@ -118,13 +118,25 @@ impl Explanation {
                 (Some(*reason), Some(entry), &entry.slot)
             }
         };
-        let forwarded = match engine.treatment(&request, false) {
-            Treatment::Bypass(reason) => Some(reason),
-            Treatment::Invalidate => Some(Forwarded::Method),
-            Treatment::Cache => forwarded,
+        let forwarded = match entry {
+            _ if directives.no_store && !directives.only_if_cached => Some(Forwarded::Request),
+            Some(entry) if engine.is_half_good(entry, &request, &directives) => {
+                forwarded.or(Some(Forwarded::Partial))
+            }
+            _ => forwarded,
         };
         let ttl = entry.map(|entry| entry.freshness.ttl(now));
-        let told = Outcome { forwarded, ttl, ..Outcome::default() }.told();
+        let told = match engine.treatment(&request, false) {
+            Treatment::Bypass(reason) => Outcome { forwarded: Some(reason), ..Outcome::default() }.told(),
+            Treatment::Invalidate => {
+                Outcome { forwarded: Some(Forwarded::Method), ..Outcome::default() }.told()
+            }
+            // RFC 9111 §5.2.1.7: the client gets a 504 in the place of a forwarded request.
+            Treatment::Cache if directives.only_if_cached && forwarded.is_some() => {
+                Generated(Refusal::OnlyIfCached).told()
+            }
+            Treatment::Cache => Outcome { forwarded, ttl, ..Outcome::default() }.told(),
+        };
         let refusal = engine.uncacheable.recall(&target.primary, &request.headers, now);
         let is_being_filled = engine.flights.is_under_way(slot);
         Self {

@@ -16,8 +16,9 @@ use crate::{
 /// Calls of the store that answer at once are counted, and are not in the histogram of their durations.
 ///
 /// The recorder is looked for at the first event of each kind, so an application may install it after the layer is built.
-/// Bodies under way and the bytes that a store holds are not among the events: they are in
-/// [`Stats`](crate::Stats) alone.
+/// Some figures are no events, and are in [`Stats`](crate::Stats) alone: answers that were stored or collapsed, followers,
+/// bodies that have begun, what is in flight or reserved, and what the store holds, can hold and has dropped. The gauge
+/// `video_cache_store_left_alone` has the label `op`.
 ///
 /// ```
 /// use tower_video_cache::{MetricsObserver, MokaStore, VideoCacheLayer};

@@ -90,6 +90,10 @@ struct Writer {
 
 impl Observer for Writer {
     fn observe(&self, event: &Event<'_>) {
+        if self.sender.capacity() == 0 && json::is_fed(event) {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let Some(json) = json::event(event) else { return };
         if self.sender.try_send(Bytes::from(format!("data: {json}\n\n"))).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::Uri;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -91,15 +92,22 @@ pub(super) fn explanation(explanation: &Explanation) -> Value {
     })
 }
 
+/// Whether the feed has events of this kind.
+pub(super) fn is_fed(event: &Event<'_>) -> bool {
+    !matches!(event, Event::InnerCalled { .. } | Event::InnerRead { .. } | Event::StoreCalled { .. })
+}
+
 /// An event of the feed, if it is one.
 pub(super) fn event(event: &Event<'_>) -> Option<Value> {
-    let text = |key: &[u8]| key.escape_ascii().to_string();
+    // Clients choose how long a key and a path are, and a slow reader has many events in memory.
+    let text = |key: &[u8]| key.get(..LONGEST).unwrap_or(key).escape_ascii().to_string();
+    let path = |uri: &Uri| uri.path().chars().take(LONGEST).collect::<String>();
     Some(match event {
         Event::Answered { method, uri, status, outcome, detail, waited, .. } => json!({
             "event": "answered",
             "method": method.as_str(),
             // The query may prove who may see the video.
-            "path": uri.path(),
+            "path": path(uri),
             "status": status.map(|status| status.as_u16()),
             "outcome": outcome,
             "detail": detail,
@@ -107,7 +115,7 @@ pub(super) fn event(event: &Event<'_>) -> Option<Value> {
         }),
         Event::BodyEnded { uri, outcome, from_store, from_inner, end, took, .. } => json!({
             "event": "body",
-            "path": uri.path(),
+            "path": path(uri),
             "outcome": outcome,
             "from_store": from_store,
             "from_inner": from_inner,
@@ -129,6 +137,9 @@ pub(super) fn event(event: &Event<'_>) -> Option<Value> {
         Event::InnerCalled { .. } | Event::InnerRead { .. } | Event::StoreCalled { .. } => return None,
     })
 }
+
+/// The most bytes of a key or a path in an event.
+const LONGEST: usize = 512;
 
 fn counts(counts: &Counts) -> Value {
     counts.iter().map(|(word, count)| (word.to_owned(), count.into())).collect::<Map<_, _>>().into()

@@ -144,7 +144,11 @@ impl<A> Service<Request<A>> for AdminService {
     fn call(&mut self, request: Request<A>) -> AdminFuture {
         let (method, uri) = (request.method(), request.uri());
         let is_head = *method == Method::HEAD;
-        let answer = if is_head || *method == Method::GET {
+        // A page of another site could hold places among the readers of the feed.
+        let is_foreign = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+        let answer = if is_foreign {
+            Answer::Ready(plain(StatusCode::FORBIDDEN, "A page of another site asks.\n"))
+        } else if is_head || *method == Method::GET {
             self.answer(uri.path(), uri.query().unwrap_or_default())
         } else {
             let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "The method is GET or HEAD.\n");

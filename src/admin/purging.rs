@@ -29,11 +29,11 @@ use crate::purger::{Mark, Purged, Purger};
 /// is `gone`, and `false` is `invalid`.
 ///
 /// The answer is JSON: for each URI whether something was `found`, and `effective_within_ms`. A 200 says that the purge is
-/// effective everywhere on this store, a 202 that other nodes may lag for so long. A 503 says that the store did not confirm
-/// it: repeat it. Other answers are 400, 404, 405, 413 (for more than 64 KiB), 415, and 501 for selectors of other types.
+/// effective everywhere on this store ([`Purger`] says what that means), a 202 that other nodes may lag for so long. A 503 says that the store did not confirm
+/// it: repeat it. Other answers are 400, 403, 404, 405, 413 (for more than 64 KiB), 415, and 501 for selectors of other types.
 ///
-/// **Mount it where only operators come**: it asks nobody for credentials. A page of another site cannot make a browser send
-/// these requests, because neither the method nor the media type goes without a preflight.
+/// **Mount it where only operators come**: it asks nobody for credentials. A request with `Origin` gets a 403: it comes from a
+/// page, and no page may purge.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -143,6 +143,10 @@ enum Order {
 
 impl Order {
     fn of(request: &request::Parts) -> Result<Self, Refused> {
+        // Browsers send it with each request that is no GET, also if a name was made to lead here.
+        if request.headers.contains_key(header::ORIGIN) {
+            return Err((StatusCode::FORBIDDEN, "No page may purge.\n"));
+        }
         if request.method.as_str() == "PURGE" {
             let mark = match request.headers.get("purge-mark").map(HeaderValue::as_bytes) {
                 None | Some(b"stale") => Mark::Stale,

@@ -64,16 +64,9 @@ mod tests {
 
     #[test]
     fn a_question_that_is_none_gets_a_sentence() {
-        for query in [
-            "",
-            "uri=",
-            "uri=a b",
-            "uri=/&field=x",
-            "uri=/&field=%20:x",
-            "uri=/&field=x:%00",
-            "url=/",
-            "uri=//",
-        ] {
+        for query in
+            ["", "uri=", "uri=a b", "uri=/&field=x", "uri=/&field=%20:x", "uri=/&field=x:%00", "url=/"]
+        {
             assert!(
                 question(query).is_err_and(|wrong| wrong.ends_with(".\n") || wrong.ends_with("?\n")),
                 "{query}"

@@ -29,36 +29,63 @@ pub(crate) enum Fate {
 /// Fills under way commit nothing any more, here and on other nodes. Run this in a task: it must not be dropped between
 /// its steps.
 pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Result<bool, Error> {
-    let Engine { records, tombstones, config, .. } = &*engine;
-    let Target { key, primary } = &target;
-    revoke(&engine, &target).await;
-    let before = records.record(primary).await;
-    let found = matches!(before, Ok(Some(_)));
-    let ended = match (fate, before) {
-        (Fate::Ended { must_be_validated }, Ok(Some(record))) => match Record::decode(&record) {
-            // The variants of a key have records of their own, which only a request can find. They go with their mark.
-            Some(Record::Response(manifest)) if manifest.key == *key => {
-                let ended = Ended { at: config.clock.now(), must_be_validated };
-                Some(Manifest { purged: Some(ended), ..manifest })
-            }
-            _ => None,
-        },
-        (Fate::Ended { .. } | Fate::Gone, _) => None,
+    let ended = match fate {
+        Fate::Ended { must_be_validated } => end(&engine, &target, must_be_validated).await,
+        Fate::Gone => None,
     };
-    // Fills of other nodes cannot commit what they asked for before this. A response that they ask for from now on may be
-    // replaced by the older one: that costs a validation, and gives no client anything old as fresh.
-    if let Some(ended) = ended {
-        if tombstones.bar_others(records, primary).await {
-            let mark = records.last_invalidation(primary).await;
-            let put = records.put_record(primary, &Record::Response(ended)).await;
-            // Another node may have removed the response meanwhile, for good. It left its mark before that.
-            let last = records.last_invalidation(primary).await;
-            if put.is_ok() && mark.is_ok_and(|mark| last.is_ok_and(|last| last == mark)) {
-                return Ok(found);
-            }
-        }
+    if ended == Some(()) {
+        return Ok(true);
     }
-    if tombstones.invalidate(records, primary).await { Ok(found) } else { Err(unknown()) }
+    let Engine { records, tombstones, .. } = &*engine;
+    let found = matches!(records.record(&target.primary).await, Ok(Some(_)));
+    // Twice: a fill that found the record before the first removal, and got a lease or saw the mark after it had been left,
+    // loses both again, and commits nothing.
+    let mut is_out = true;
+    for _ in 0..2 {
+        revoke(&engine, &target).await;
+        is_out = tombstones.invalidate(records, &target.primary).await;
+    }
+    if is_out { Ok(found) } else { Err(unknown()) }
+}
+
+/// Puts the record of the response back as one whose freshness has ended. Returns `None` if that cannot be done, so that the
+/// response must be removed.
+async fn end(engine: &Engine, target: &Target, must_be_validated: bool) -> Option<()> {
+    let Engine { records, tombstones, config, store, .. } = engine;
+    let Target { key, primary } = target;
+    // A nearer store may give a record that another node has removed from the farther one.
+    if !store.lag().is_zero() {
+        return None;
+    }
+    revoke(engine, target).await;
+    // Fills of other nodes cannot commit what they asked for before this.
+    if !tombstones.bar_others(records, primary).await {
+        return None;
+    }
+    let mark = records.last_invalidation(primary).await.ok()?;
+    let record = records.record(primary).await.ok()??;
+    // The variants of a key have records of their own, which only a request can find. They go with their mark.
+    let Some(Record::Response(manifest)) = Record::decode(&record).filter(|_| !tombstones.holds(primary))
+    else {
+        return None;
+    };
+    if manifest.key != *key {
+        return None;
+    }
+    let ended = Ended { at: config.clock.now(), must_be_validated };
+    let record = Record::Response(Manifest { purged: Some(ended), ..manifest });
+    records.put_record(primary, &record).await.ok()?;
+    // Another node may have removed the response meanwhile. It left its mark before that.
+    if records.last_invalidation(primary).await.ok()? != mark {
+        return None;
+    }
+    // A fill that read the record before the put could still commit it as it was.
+    revoke(engine, target).await;
+    if !tombstones.bar_others(records, primary).await {
+        return None;
+    }
+    let left = records.record(primary).await.ok()??;
+    (left == record.encode()).then_some(())
 }
 
 fn unknown() -> Error {

@@ -63,7 +63,7 @@ pub struct Stats {
     pub store_latency: Latencies,
     /// Fills that were begun.
     pub fills: u64,
-    /// How long fills took, by how they ended: `stored`; `salvaged` if storing stopped midway, and the client got the rest
+    /// How long fills took, by how they ended: `stored`, here or by another node; `salvaged` if storing stopped midway, and the client got the rest
     /// live; `refused` if the answer was not stored; `broken` if the inner body broke; `failed` if the inner service did;
     /// `late` if it took longer than clients wait; `stopped` if the task ended before the fill did.
     pub fill_durations: Latencies,
@@ -79,9 +79,9 @@ pub struct Stats {
     /// A disk, a network or another program altered them. No client received such bytes: the cache fetched the chunk
     /// again, or ended the body with an error. If the number grows, something is wrong with the store.
     pub damaged_chunks: u64,
-    /// Chunks of stored responses that the store lost, as far as the cache looked for them: most often, it evicted them.
+    /// How often a reader met a chunk of a stored response that the store had lost: most often, it evicted the chunk.
     pub lost_chunks: u64,
-    /// Chunks that were fetched again because the store lost them.
+    /// Whole chunks that were fetched again because the store lost them.
     pub healed_chunks: u64,
     /// The bytes that the store can hold, if it knows.
     pub store_capacity: Option<u64>,

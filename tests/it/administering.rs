@@ -106,6 +106,9 @@ async fn another_path_method_or_question_is_refused() {
         assert_eq!(answer.status(), status, "{method} {path}");
         assert_eq!(answer.headers().contains_key(header::ALLOW), status == StatusCode::METHOD_NOT_ALLOWED);
     }
+    let foreign = Request::get("/events").header("sec-fetch-site", "cross-site");
+    let foreign = admin.clone().oneshot(foreign.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+    assert_eq!(foreign.status(), StatusCode::FORBIDDEN);
     let head = ask(&admin, Method::HEAD, "/stats").await;
     assert_eq!(head.status(), StatusCode::OK);
     assert!(head.headers()[header::CONTENT_LENGTH] != "0");
@@ -264,6 +267,7 @@ mod purging {
         for (request, content, status) in [
             (purge("/a.mp4"), "", 400),
             (purge(URL).header("purge-mark", "soft"), "", 400),
+            (purge(URL).header("origin", "http://evil.example:9901"), "", 403),
             (Request::get("/invalidate"), "", 405),
             (Request::post("/"), "", 404),
             (post("text/plain"), &list("uri")[..], 415),

@@ -36,7 +36,14 @@ async fn the_outcome_that_is_explained_is_the_outcome_of_the_next_request() {
         .script("/vary.mp4", Script::movie("/vary.mp4", 900).header("vary", "accept-language"));
     let all = [PATH, "/bypassed.mp4", "/short.mp4", "/window.mp4", "/private.mp4", "/vary.mp4"];
     let mut outcomes = Vec::new();
-    for fields in [&[][..], &[], &[("accept-language", "de")], &[("cache-control", "no-cache")]] {
+    for fields in [
+        &[][..],
+        &[],
+        &[("accept-language", "de")],
+        &[("cache-control", "no-cache")],
+        &[("cache-control", "no-store")],
+        &[("cache-control", "only-if-cached")],
+    ] {
         for path in all {
             let calls = rig.inner.calls().len();
             let explanation = explained(&rig, path, fields).await;
@@ -57,7 +64,7 @@ async fn the_outcome_that_is_explained_is_the_outcome_of_the_next_request() {
         rig.clock.advance(seconds(2));
         settle().await;
     }
-    for outcome in ["hit", "hit-stale", "bypass", "uri-miss", "vary-miss", "stale", "request"] {
+    for outcome in ["hit", "hit-stale", "bypass", "uri-miss", "vary-miss", "stale", "request", "generated"] {
         assert!(outcomes.contains(&outcome), "{outcome}");
     }
 }

@@ -140,6 +140,9 @@ impl Visit for Words<'_> {
 /// Everything that is heard up to this level while the rig is used.
 async fn heard(most: Level, rig: &Rig) -> Vec<String> {
     let heard = Heard { most, all: Arc::default() };
+    // With one subscriber alone, a call site that another thread comes to first would stay off: tracing then asks only the
+    // subscriber of that thread, which has none.
+    let _another = tracing::Dispatch::new(Registry::default());
     let _hears = tracing::subscriber::set_default(Registry::default().with(heard.clone()));
     rig.get(PATH).send().await.whole(&movie(PATH, 2500));
     rig.get(&format!("{PATH}?token=secret")).send().await;

@@ -267,3 +267,83 @@ async fn a_purge_is_explained() {
     let explanation = rig.layer.handle().explain(&request).await;
     assert_eq!((explanation.outcome, explanation.stored.unwrap().lifetime_by), ("stale", "purge"));
 }
+
+/// A request has found the video, and is about to have it validated in the background, when it is purged.
+#[tokio::test]
+async fn a_304_brings_no_video_back_that_was_taken_out_after_the_request_had_looked() {
+    let policy = || Policy::default().stale_while_revalidate(seconds(600));
+    for vary in [None, Some("accept-language")] {
+        let varied =
+            |name: &str| vary.iter().fold(version(name), |script, field| script.header("vary", field));
+        let rig = Rig::new().layer(|layer| layer.policy(policy())).script(PATH, varied("v1"));
+        rig.get(PATH).send().await.whole(&bytes("v1"));
+        rig.clock.advance(seconds(3601));
+        // The chunk that the answer begins with takes its time.
+        let reads = rig.store.calls(Operation::Get);
+        let records = if vary.is_some() { 2 } else { 1 };
+        rig.store.spoil(Operation::Get, reads + records + 1, Fault::Slow(Duration::from_millis(50)));
+        let early = rig.get(PATH).start();
+        settle().await;
+        rig.layer.handle().purger().uri(&uri(), Mark::Gone).await.unwrap();
+        let early = early.await.unwrap();
+        assert!(early.bytes == bytes("v1"), "{vary:?}: {}", early.cache_status());
+        settle().await;
+        let conditional =
+            rig.inner.calls().iter().filter(|call| call.headers.contains_key("if-none-match")).count();
+        assert_eq!(conditional, 0, "{vary:?}");
+    }
+}
+
+/// One purge is between its steps when another one removes the video.
+#[tokio::test]
+async fn a_purge_that_ends_a_freshness_brings_no_video_back_that_another_one_took_out() {
+    for mark in [Mark::Stale, Mark::Invalid] {
+        // The steps: the read, the put of the mark, the put of the record, the reads after it.
+        for (operation, step) in [
+            (Operation::Get, 1),
+            (Operation::Put, 1),
+            (Operation::Get, 2),
+            (Operation::Put, 2),
+            (Operation::Get, 3),
+            (Operation::Get, 4),
+        ] {
+            let rig = stored().await;
+            let calls = rig.store.calls(operation);
+            rig.store.spoil(operation, calls + step, Fault::Slow(Duration::from_millis(50)));
+            let (one, other) = (rig.layer.handle().purger(), rig.layer.clone().clock(rig.clock.clone()));
+            let ending = tokio::spawn(async move { one.uri(&uri(), mark).await });
+            settle().await;
+            // It is a cache of its own on the same store, as another node is.
+            other.handle().purger().uri(&uri(), Mark::Gone).await.unwrap();
+            ending.await.unwrap().unwrap();
+            rig.get(PATH).send().await.whole(&bytes("v1"));
+            assert!(!last_call_has_conditions(&rig), "{mark:?}, {operation:?} {step}");
+        }
+    }
+}
+
+/// A node waits for the validation of another one when the video is purged.
+#[tokio::test(start_paused = true)]
+async fn a_purged_record_is_no_news_to_a_node_that_waits_for_another() {
+    for mark in MARKS {
+        let nodes = Nodes::new(3);
+        nodes.inner.answer(PATH, version("v1"));
+        nodes[0].get(PATH).send().await.whole(&bytes("v1"));
+        nodes.clock.advance(seconds(3601));
+        let gate = Gate::shut();
+        nodes.inner.answer(PATH, version("v1").held_by(&gate));
+        let validating = nodes[0].get(PATH).start();
+        gate.reached_by(1).await;
+        let waiting = nodes[1].get(PATH).start();
+        settle().await;
+        nodes.inner.answer(PATH, version("v2"));
+        nodes[2].layer.handle().purger().uri(&uri(), mark).await.unwrap();
+        let waited = waiting.await.unwrap();
+        assert_eq!(waited.bytes, bytes("v2"), "{mark:?}: {}", waited.cache_status());
+        gate.open();
+        validating.await.unwrap();
+        for node in &nodes.all {
+            node.get(PATH).send().await.whole(&bytes("v2"));
+        }
+    }
+}

@@ -144,7 +144,8 @@ impl Slice {
             match engine.records.chunk(layout.chunk(index)).await {
                 Ok(_) => break,
                 Err(error) if error.is_lost() => {
-                    if self.reason() == Reason::Heal {
+                    // The first one is missed by a reader. Those after it are looked for ahead, and would count again.
+                    if looks == 1 && self.reason() == Reason::Heal {
                         engine.counters.add(EVENTS, LOST, 1);
                         engine.counters.tell(|| Event::ChunkLost);
                     }
@@ -206,8 +207,10 @@ impl Slice {
         let poured = pour.all(&Audience::Run(&self.running), Some(&self.running)).await;
         if self.reason() == Reason::Heal {
             let chunks = chunks(layout, bytes.start..pour.landed());
-            engine.counters.add(EVENTS, HEALED, chunks);
-            engine.counters.tell(|| Event::ChunksHealed { chunks });
+            if chunks > 0 {
+                engine.counters.add(EVENTS, HEALED, chunks);
+                engine.counters.tell(|| Event::ChunksHealed { chunks });
+            }
         }
         match poured {
             Poured::All => Ok(pour.landed()),
@@ -272,12 +275,14 @@ pub(crate) fn whole_pieces(part: Part, layout: Layout) -> u64 {
     if end == part.complete || layout.piece_end(end) == end { end } else { layout.piece_start(end) }
 }
 
-/// How many chunks these bytes touch.
+/// How many whole chunks these bytes have.
 fn chunks(layout: Layout, bytes: Range<u64>) -> u64 {
-    if bytes.is_empty() {
-        return 0;
-    }
-    layout.locate(bytes.end - 1).0 - layout.locate(bytes.start).0 + 1
+    let (first, offset) = layout.locate(bytes.start);
+    let first = first + u64::from(offset > 0);
+    let is_all = bytes.end >= layout.length;
+    let end =
+        if is_all { layout.length.div_ceil(layout.chunk_size.into()) } else { layout.locate(bytes.end).0 };
+    end.saturating_sub(first)
 }
 
 /// How long to wait after so many earlier `failures`: twice as long each time.

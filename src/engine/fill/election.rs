@@ -20,6 +20,7 @@ use crate::{
         inner::Inner,
         lookup::{Look, lookup},
         state::{
+            Engine,
             entry::{Accepted, Entry},
             flight::{Landing, Permit},
             lease::{Claim, Held},
@@ -112,14 +113,33 @@ impl FillTask {
             // The error may be momentary.
             Err(_) => {}
         }
-        // The fill completes this entry without a question about the whole. The entry may have been removed before the
-        // mark was read.
+        let was_invalidated = matches!(self.seen, Seen::Mark(Some(_)));
+        // The entry may have been removed before the mark was read.
         match &self.stored {
+            // The fill completes it without a question about the whole.
             Prior::Sparse(_) => match self.brought().await? {
                 Some(generation) => Err(NotElected::Elsewhere(Landing::Stored(generation))),
                 None => Ok(()),
             },
+            // A 304 must not bring it back.
+            Prior::Stale(_) if was_invalidated => {
+                self.forget_what_is_removed().await;
+                Ok(())
+            }
+            Prior::Others(variants) if was_invalidated && !variants.is_empty() => {
+                self.forget_what_is_removed().await;
+                Ok(())
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Forgets the response that the request found, or the variants, if the record of the key is gone by now.
+    async fn forget_what_is_removed(&mut self) {
+        let Engine { records, tombstones, .. } = &*self.engine;
+        let primary = &self.target.primary;
+        if tombstones.holds(primary) || matches!(records.record(primary).await, Ok(None)) {
+            self.stored = Prior::Nothing;
         }
     }
 
@@ -267,7 +287,9 @@ impl Prior {
         match self {
             Self::Gone(_) | Self::Nothing | Self::Others(_) => received >= began,
             Self::Sparse(known) | Self::Stale(known) => {
-                known.record != entry.record && received >= known.manifest.exchange.received
+                // An operator's purge makes another record, and no newer response.
+                let is_new = entry.manifest.purged.is_none() && known.record != entry.record;
+                is_new && received >= known.manifest.exchange.received
             }
             Self::Unknown(_) => false,
         }

@@ -176,11 +176,11 @@ impl Drop for Ending {
 fn end<B, E>(delivery: &Delivery<B, E>) -> usize {
     match delivery {
         Delivery::Broken(..) => 0,
-        Delivery::Failed(_) => 1,
-        Delivery::Late(_) => 2,
-        Delivery::Passed(..) | Delivery::Refused(_) => 3,
+        Delivery::Failed(_) | Delivery::Usable(_, _, Refusal::StaleIfError | Refusal::StaleIfFailed) => 1,
+        Delivery::Late(_) | Delivery::Usable(_, _, Refusal::StaleIfSilent) => 2,
         Delivery::Salvaged(_) => 4,
-        Delivery::Elsewhere(_) | Delivery::Stored(_) | Delivery::Usable(..) => 6,
+        Delivery::Stored(_) | Delivery::Elsewhere(Landing::Stored(_)) => 6,
+        Delivery::Passed(..) | Delivery::Refused(_) | Delivery::Elsewhere(_) | Delivery::Usable(..) => 3,
     }
 }
 
