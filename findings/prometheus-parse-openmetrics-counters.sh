@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
-# prometheus-parse reads the text of OpenMetrics without an error, and takes its counters for untyped samples: there, the
-# name of a type lacks the `_total` that the samples have. It joins the buckets of a histogram, and leaves its count and
-# its sum behind as two untyped samples more.
+# prometheus-parse takes the counters of OpenMetrics for untyped samples, and leaves a histogram's count and sum beside it.
 set -eu
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"; mkdir src
 cat > Cargo.toml <<'TOML'
@@ -34,4 +32,12 @@ fn main() {
     std::process::exit(i32::from(!(seen && older == ["asked_total counter"])));
 }
 RS
-cargo run --quiet
+cat <<'TEXT'
+version: crates.io prometheus-parse 0.2.5
+behaviour: It reads the text of OpenMetrics 1.0.0 without an error, and gives each counter as an untyped sample: in that
+  format, the name after `# TYPE` lacks the `_total` that the sample has. Of a histogram it joins the buckets, and gives the
+  count and the sum as two untyped samples more. One expects a counter, as from the format before, and one histogram. A
+  program that picks its figures by their type finds no counter.
+output seen:
+TEXT
+timeout 500 cargo run --quiet

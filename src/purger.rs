@@ -16,11 +16,11 @@ use crate::{
 /// Takes stored responses out on behalf of an operator, or ends their freshness:
 /// [`CacheHandle::purger`](crate::CacheHandle::purger). Clones are cheap.
 ///
-/// A purge is for one key, with all its variants. When it has returned, no request on this node gets as fresh what the inner
-/// service was asked for before the purge: fills under way commit nothing any more, and later requests do not join them.
-/// Other nodes on the same store find it no more, at once or after [`Purged::effective_within`], and commit no fill that was
-/// begun before it. Until such a fill of theirs ends, requests there may still join it. A body that has begun is sent to its
-/// end.
+/// A purge is for one key, with all its variants. When it has returned, no request on this node gets as fresh what the
+/// inner service was asked for before the purge: fills under way commit nothing any more, and later requests do not
+/// join them. Other nodes on the same store find it no more, at once or after [`Purged::effective_within`], and commit
+/// no fill that was begun before it. Until such a fill of theirs ends, requests there may still join it. A body that
+/// has begun is sent to its end.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -46,8 +46,8 @@ pub struct Purger {
 
 /// What becomes of the responses that a [`Purger`] finds.
 ///
-/// If a key has variants, or a nearer store [lags](crate::Store::lag) behind the one that nodes share, [`Stale`](Self::Stale) and [`Invalid`](Self::Invalid) remove
-/// the responses, as [`Gone`](Self::Gone) does.
+/// If a key has variants, or a nearer store [lags](crate::Store::lag) behind the one that nodes share,
+/// [`Stale`](Self::Stale) and [`Invalid`](Self::Invalid) remove the responses, as [`Gone`](Self::Gone) does.
 ///
 /// ```
 /// use tower_video_cache::Mark;

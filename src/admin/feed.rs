@@ -67,7 +67,7 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
-        // What was missed came after the lines that still wait.
+        // The events that were missed are newer than the lines that still wait.
         if self.lines.is_empty() {
             let missed = self.missed.swap(0, Ordering::Relaxed);
             if missed > 0 {

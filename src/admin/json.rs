@@ -145,7 +145,7 @@ fn counts(counts: &Counts) -> Value {
     counts.iter().map(|(word, count)| (word.to_owned(), count.into())).collect::<Map<_, _>>().into()
 }
 
-/// Those that there are.
+/// Writes the latencies whose count is not zero.
 fn latencies(latencies: &Latencies) -> Value {
     let some = latencies.iter().filter(|(_, latency)| latency.count() > 0);
     let of = |percentile: Option<Duration>| {

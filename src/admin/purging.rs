@@ -28,12 +28,13 @@ use crate::purger::{Mark, Purged, Purger};
 /// The field `Purge-Mark` of a `PURGE` has the [`Mark`]: `stale` (the default), `invalid` or `gone`. In JSON, `"purge": true`
 /// is `gone`, and `false` is `invalid`.
 ///
-/// The answer is JSON: for each URI whether something was `found`, and `effective_within_ms`. A 200 says that the purge is
-/// effective everywhere on this store ([`Purger`] says what that means), a 202 that other nodes may lag for so long. A 503 says that the store did not confirm
-/// it: repeat it. Other answers are 400, 403, 404, 405, 413 (for more than 64 KiB), 415, and 501 for selectors of other types.
+/// The answer is JSON: for each URI whether something was `found`, and `effective_within_ms`. A 200 says that the purge
+/// is effective everywhere on this store ([`Purger`] says what that means), a 202 that other nodes may lag for so long.
+/// A 503 says that the store did not confirm it: repeat it. Other answers are 400, 403, 404, 405, 413 (for more than 64
+/// KiB), 415, and 501 for selectors of other types.
 ///
-/// **Mount it where only operators come**: it asks nobody for credentials. A request with `Origin` gets a 403: it comes from a
-/// page, and no page may purge.
+/// **Mount it where only operators come**: it asks nobody for credentials. A request with `Origin` gets a 403: it comes
+/// from a page, and no page may purge.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -134,7 +135,7 @@ fn answer((status, text): Refused) -> Response<AdminBody> {
     response
 }
 
-/// What a request asks for.
+/// The URIs that a request purges, and how.
 enum Order {
     One(Uri, Mark),
     /// The URIs are listed in the content.

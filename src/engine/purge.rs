@@ -14,7 +14,7 @@ use crate::{
     semantics::freshness::Ended,
 };
 
-/// What becomes of a stored response.
+/// What a purge does to a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It stays, and its freshness ends.

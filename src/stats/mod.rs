@@ -63,9 +63,10 @@ pub struct Stats {
     pub store_latency: Latencies,
     /// Fills that were begun.
     pub fills: u64,
-    /// How long fills took, by how they ended: `stored`, here or by another node; `salvaged` if storing stopped midway, and the client got the rest
-    /// live; `refused` if the answer was not stored; `broken` if the inner body broke; `failed` if the inner service did;
-    /// `late` if it took longer than clients wait; `stopped` if the task ended before the fill did.
+    /// How long fills took, by how they ended: `stored`, here or by another node; `salvaged` if storing stopped midway,
+    /// and the client got the rest live; `refused` if the answer was not stored; `broken` if the inner body broke;
+    /// `failed` if the inner service did; `late` if it took longer than clients wait; `stopped` if the task ended
+    /// before the fill did.
     pub fill_durations: Latencies,
     /// Fills under way now.
     pub fills_under_way: u64,

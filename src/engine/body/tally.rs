@@ -32,7 +32,7 @@ pub(crate) struct Seen {
     uri: Uri,
     asked: Instant,
     from_inner: u64,
-    /// Those of `from_inner` that no meter counts.
+    /// How many bytes of `from_inner` no meter counts.
     passed: u64,
 }
 

@@ -117,21 +117,19 @@ impl FillTask {
         // The entry may have been removed before the mark was read.
         match &self.stored {
             // The fill completes it without a question about the whole.
-            Prior::Sparse(_) => match self.brought().await? {
-                Some(generation) => Err(NotElected::Elsewhere(Landing::Stored(generation))),
-                None => Ok(()),
-            },
-            // A 304 must not bring it back.
-            Prior::Stale(_) if was_invalidated => {
-                self.forget_what_is_removed().await;
-                Ok(())
+            Prior::Sparse(_) => {
+                if let Some(generation) = self.brought().await? {
+                    return Err(NotElected::Elsewhere(Landing::Stored(generation)));
+                }
             }
+            // A 304 must not bring it back.
+            Prior::Stale(_) if was_invalidated => self.forget_what_is_removed().await,
             Prior::Others(variants) if was_invalidated && !variants.is_empty() => {
                 self.forget_what_is_removed().await;
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Forgets the response that the request found, or the variants, if the record of the key is gone by now.

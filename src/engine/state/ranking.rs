@@ -13,11 +13,11 @@ use crate::sync::lock;
 /// The rankings of one cache.
 #[derive(Default)]
 pub(crate) struct Rankings {
-    /// By the bytes that clients asked for.
+    /// The ranking by the bytes that clients asked for.
     served: Mutex<Ranking>,
-    /// By the requests that the store did not answer.
+    /// The ranking by the requests that the store did not answer.
     missed: Mutex<Ranking>,
-    /// By the requests whose answers were not stored, with the last reason.
+    /// The ranking by the requests whose answers were not stored, with the last reason.
     refused: Mutex<Ranking>,
 }
 
