@@ -125,7 +125,7 @@ pub(crate) const LOST: usize = 4;
 
 const REASONS: &[&str] = &["fill", "heal", "pass", "refresh", "resume", "slice", "validate"];
 
-const OPERATIONS: &[&str] = &["get", "lease", "put", "release", "remove", "renew"];
+const OPERATIONS: &[&str] = &["get", "lease", "put", "put_new", "release", "remove", "renew"];
 
 const COUNTERS: usize = REQUESTS.micros.end();
 
@@ -165,6 +165,7 @@ pub(crate) enum Operation {
     Get,
     Lease,
     Put,
+    PutNew,
     Release,
     Remove,
     Renew,
@@ -176,9 +177,10 @@ impl Operation {
             Self::Get => 0,
             Self::Lease => 1,
             Self::Put => 2,
-            Self::Release => 3,
-            Self::Remove => 4,
-            Self::Renew => 5,
+            Self::PutNew => 3,
+            Self::Release => 4,
+            Self::Remove => 5,
+            Self::Renew => 6,
         }
     }
 
@@ -397,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_reason_and_an_operation_have_their_words() {
-        use Operation::{Get, Lease, Put, Release, Remove, Renew};
+        use Operation::{Get, Lease, Put, PutNew, Release, Remove, Renew};
         use Reason::{Fill, Heal, Pass, Refresh, Resume, Slice, Validate};
 
         for reason in [Fill, Heal, Pass, Refresh, Resume, Slice, Validate] {
@@ -406,5 +408,6 @@ mod tests {
         for operation in [Get, Lease, Put, Release, Remove, Renew] {
             assert_eq!(operation.word(), format!("{operation:?}").to_lowercase());
         }
+        assert_eq!(PutNew.word(), "put_new");
     }
 }

@@ -156,7 +156,7 @@ pub use self::{
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},
     stats::{Counts, Latencies, Latency, Stats},
-    store::{BoxStore, Lease, Store, Tiered, Usage, Writes},
+    store::{BoxStore, Lease, PutNew, Store, Tiered, Usage, Writes},
     top::{Ranked, Top},
     transfers::Transfer,
 };

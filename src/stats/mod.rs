@@ -54,7 +54,7 @@ pub struct Stats {
     pub inner_requests: Counts,
     /// Bytes of bodies of the inner service, by the reason of the call.
     pub inner_bytes: Counts,
-    /// Calls of the store by operation: `get`, `put`, `remove`, `lease`, `renew`, `release`.
+    /// Calls of the store by operation: `get`, `put`, `put_new`, `remove`, `lease`, `renew`, `release`.
     pub store_calls: Counts,
     /// Calls of the store that failed, took too long or panicked.
     pub store_errors: Counts,

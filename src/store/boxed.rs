@@ -4,7 +4,7 @@ use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{ErasedStore, Lease, Store, Usage};
+use super::{ErasedStore, Lease, PutNew, Store, Usage};
 use crate::error::BoxError;
 
 /// Any [`Store`], for an application that chooses its store at run time. Clones share the store.
@@ -82,6 +82,10 @@ impl Store for BoxStore {
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
         self.0.release(key, holder).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.0.put_new(key, value).await
     }
 
     fn is_down(&self) -> bool {

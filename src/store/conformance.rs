@@ -1,7 +1,7 @@
 //! The test suite that every [`Store`] must pass.
 //!
-//! Give [`check`] an empty store, or a store whose keys under `conformance/` may be overwritten. The check panics with
-//! a sentence that names the broken promise of the contract.
+//! Give [`check`] an empty store, or a store whose keys under `conformance/` and `p/conformance/` may be overwritten. The
+//! check panics with a sentence that names the broken promise of the contract.
 //!
 //! ```
 //! # #[cfg(feature = "moka")] {
@@ -17,13 +17,14 @@
 use std::{
     future::Future,
     pin::pin,
+    slice,
     task::{Context, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::{Lease, Store};
+use super::{Lease, PutNew, Store};
 
 /// Checks each promise of the [`Store`] contract in turn.
 ///
@@ -45,6 +46,7 @@ pub async fn check<S: Store>(store: &S) {
     racing_puts_leave_one_whole_value(store).await;
     a_dropped_put_leaves_a_whole_value(store).await;
     a_lease_is_one_holders(store).await;
+    a_new_value_is_one_writers(store).await;
 }
 
 async fn an_absent_key_is_none<S: Store>(store: &S) {
@@ -189,6 +191,65 @@ async fn expect_renewed<S: Store>(store: &S, holder: &str, renewed: bool) {
 async fn expect_released<S: Store>(store: &S, holder: &str) {
     let released = store.release("conformance/lease", holder).await;
     assert!(released.is_ok(), "release of a lease, held or not, is Ok, not {released:?}");
+}
+
+async fn a_new_value_is_one_writers<S: Store>(store: &S) {
+    let (key, value, other) = ("p/conformance/new", pattern(300, 1), pattern(500, 2));
+    let removed = store.remove(key).await;
+    assert!(removed.is_ok(), "remove of a key never put is Ok, not {removed:?}");
+    let first = store.put_new(key, value.clone()).await;
+    if matches!(first, Ok(PutNew::NotOffered)) {
+        expect_put_new(store, key, value.clone(), PutNew::NotOffered, "after it was not offered").await;
+        let got = store.get(key).await;
+        assert!(matches!(got, Ok(None)), "a put of a new value that is not offered keeps none");
+        return;
+    }
+    assert!(
+        matches!(first, Ok(PutNew::Created)),
+        "a put of a new value is Created under a key never put, not {first:?}"
+    );
+    expect_one_of(store, key, slice::from_ref(&value)).await;
+    expect_put_new(store, key, other.clone(), PutNew::Exists, "while the key has a value").await;
+    expect_one_of(store, key, slice::from_ref(&value)).await;
+    let (either, put) = ([value, other.clone()], store.put(key, other.clone()).await);
+    expect_put_new(store, key, pattern(700, 3), PutNew::Exists, "while the key has a value").await;
+    expect_one_of(store, key, if put.is_ok() { slice::from_ref(&other) } else { &either }).await;
+    let removed = store.remove(key).await;
+    assert!(removed.is_ok(), "remove of a new value is Ok, not {removed:?}");
+    expect_put_new(store, key, other.clone(), PutNew::Created, "after the value was removed").await;
+    expect_one_of(store, key, &[other]).await;
+    for round in 0..4 {
+        racing_puts_of_a_new_value_create_one(store, &format!("p/conformance/raced-{round}")).await;
+    }
+}
+
+async fn racing_puts_of_a_new_value_create_one<S: Store>(store: &S, key: &str) {
+    let _ = store.remove(key).await;
+    let value = |racer: u8| pattern(4000 + usize::from(racer), racer);
+    // Boxed, because eight calls in one future are large.
+    let put = |racer| Box::pin(store.put_new(key, value(racer)));
+    let raced = tokio::join!(put(0), put(1), put(2), put(3), put(4), put(5), put(6), put(7));
+    let raced = [raced.0, raced.1, raced.2, raced.3, raced.4, raced.5, raced.6, raced.7];
+    let is = |put: &Result<_, _>, expected| matches!(put, Ok(put) if *put == expected);
+    let created: Vec<_> = (0..)
+        .zip(&raced)
+        .filter(|(_, put)| is(put, PutNew::Created))
+        .map(|(racer, _)| value(racer))
+        .collect();
+    let others = raced.iter().filter(|put| is(put, PutNew::Exists)).count();
+    assert!(
+        (created.len(), others) == (1, 7),
+        "one of eight puts of a new value at the same time is Created, and the others are Exists, not {raced:?}"
+    );
+    expect_one_of(store, key, &created).await;
+}
+
+async fn expect_put_new<S: Store>(store: &S, key: &str, value: Bytes, expected: PutNew, when: &str) {
+    let put = store.put_new(key, value).await;
+    assert!(
+        matches!(put, Ok(put) if put == expected),
+        "a put of a new value is {expected:?} {when}, not {put:?}"
+    );
 }
 
 async fn put<S: Store>(store: &S, key: &str, value: Bytes) {

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Lease, Store, Usage};
+use super::{Lease, PutNew, Store, Usage};
 use crate::error::BoxError;
 
 /// A call of a store. One box for each chunk is nothing beside the chunk.
@@ -23,6 +23,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn lease<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, Lease>;
     fn renew<'a>(&'a self, key: &'a str, holder: &'a str, time: Duration) -> StoreFuture<'a, bool>;
     fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()>;
+    fn put_new<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, PutNew>;
     fn is_down(&self) -> bool;
 }
 
@@ -69,6 +70,10 @@ impl<S: Store> ErasedStore for S {
 
     fn release<'a>(&'a self, key: &'a str, holder: &'a str) -> StoreFuture<'a, ()> {
         Box::pin(Store::release(self, key, holder))
+    }
+
+    fn put_new<'a>(&'a self, key: &'a str, value: Bytes) -> StoreFuture<'a, PutNew> {
+        Box::pin(Store::put_new(self, key, value))
     }
 
     fn is_down(&self) -> bool {

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Lease, Store, Usage};
+use super::{Lease, PutNew, Store, Usage};
 use crate::error::BoxError;
 
 /// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
@@ -52,6 +52,8 @@ pub enum Operation {
     Get,
     /// [`Store::put`].
     Put,
+    /// [`Store::put_new`].
+    PutNew,
     /// [`Store::remove`].
     Remove,
 }
@@ -70,9 +72,10 @@ pub enum Operation {
 pub enum Fault {
     /// The call does nothing and returns an error.
     Error,
-    /// The call takes effect and returns an error.
+    /// The call takes effect and returns an error, as if its answer were lost.
     ErrorAfter,
-    /// A get returns `None`. A put or a remove does nothing and returns `Ok`.
+    /// A get returns `None`. A put or a remove does nothing and returns `Ok`. A put of a new value does nothing and
+    /// returns [`PutNew::Created`].
     Absent,
     /// A get or a put flips one bit of the value. A remove takes effect.
     Corrupt,
@@ -80,7 +83,8 @@ pub enum Fault {
     Slow(Duration),
     /// The call never ends.
     Hang,
-    /// A put takes effect and is undone at once. A get returns the value, which is then lost.
+    /// A put takes effect and is undone at once. A get returns the value, which is then lost. A put of a new value is
+    /// undone only if it created the value.
     Lost,
     /// The call panics.
     Panic,
@@ -230,6 +234,32 @@ impl<S: Store> Store for FaultStore<S> {
         self.store.release(key, holder).await
     }
 
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        match self.next(Operation::PutNew) {
+            None => self.store.put_new(key, value).await,
+            Some(Fault::Error) => Err("an injected error".into()),
+            Some(Fault::ErrorAfter) => {
+                self.store.put_new(key, value).await?;
+                Err("an injected error".into())
+            }
+            Some(Fault::Absent) => Ok(PutNew::Created),
+            Some(Fault::Corrupt) => self.store.put_new(key, flip_a_bit(&value)).await,
+            Some(Fault::Slow(by)) => {
+                tokio::time::sleep(by).await;
+                self.store.put_new(key, value).await
+            }
+            Some(Fault::Hang) => pending().await,
+            Some(Fault::Lost) => {
+                let put = self.store.put_new(key, value).await?;
+                if put == PutNew::Created {
+                    self.store.remove(key).await?;
+                }
+                Ok(put)
+            }
+            Some(Fault::Panic) => panic!("an injected panic"),
+        }
+    }
+
     fn is_down(&self) -> bool {
         self.store.is_down()
     }
@@ -239,6 +269,7 @@ impl<S: Store> Store for FaultStore<S> {
 struct State {
     gets: u64,
     puts: u64,
+    puts_of_new: u64,
     removes: u64,
     faults: Vec<Planned>,
 }
@@ -248,6 +279,7 @@ impl State {
         match operation {
             Operation::Get => &mut self.gets,
             Operation::Put => &mut self.puts,
+            Operation::PutNew => &mut self.puts_of_new,
             Operation::Remove => &mut self.removes,
         }
     }

@@ -10,6 +10,8 @@ mod fault;
 #[cfg(feature = "foyer")]
 mod foyer;
 #[cfg(feature = "moka")]
+mod log;
+#[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "opendal")]
 mod opendal;
@@ -61,6 +63,9 @@ use crate::error::BoxError;
 ///   another.
 /// - A key that begins with `i/` marks an invalidation. Every process must see such a put at once. Otherwise another
 ///   node may put back a response that was removed.
+/// - Keys that begin with `p/` are a log of purges, with small values. Every process must see the change of such a
+///   value at once. The store should evict or expire no such value before other values. The cache notices that a part
+///   of the log is lost, and then validates the stored responses.
 /// - The store decides how long it *keeps* values. The values themselves say how long they are *fresh*. The cache does
 ///   not remove the chunks of a replaced response, because a client may still read them. So a store must evict or
 ///   expire values that are no longer read.
@@ -215,6 +220,22 @@ pub trait Store: Send + Sync + 'static {
         ready(Ok(()))
     }
 
+    /// Keeps `value` under `key`, unless there is a value already. Default: [`PutNew::NotOffered`].
+    ///
+    /// The key begins with `p/`, and names a part of a log of purges that all processes write. If several of them put
+    /// one key at the same time, exactly one of them creates the value, and the others find that it exists. The cache
+    /// puts different values, so a reader of the value knows who created it.
+    ///
+    /// A store that answers [`NotOffered`](PutNew::NotOffered) once must always answer so. It has then kept nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot tell: it may have kept the value or not.
+    fn put_new(&self, key: &str, value: Bytes) -> impl Future<Output = Result<PutNew, BoxError>> + Send {
+        let _ = (key, value);
+        ready(Ok(PutNew::NotOffered))
+    }
+
     /// Whether a part of the store is known to be down, so that only the values at hand are left. Default: `false`.
     ///
     /// The cache then uses a stored response only if all of it is at hand, or if the inner service has the rest. The
@@ -279,6 +300,41 @@ pub enum Lease {
     Taken,
 }
 
+/// The answer to the put of a [new](Store::put_new) value.
+///
+/// ```
+/// use std::collections::{HashMap, hash_map::Entry};
+///
+/// use bytes::Bytes;
+/// use tower_video_cache::PutNew;
+///
+/// /// A store that keeps its values in a map.
+/// fn put_new(values: &mut HashMap<String, Bytes>, key: &str, value: Bytes) -> PutNew {
+///     match values.entry(key.to_owned()) {
+///         Entry::Occupied(_) => PutNew::Exists,
+///         Entry::Vacant(place) => {
+///             place.insert(value);
+///             PutNew::Created
+///         }
+///     }
+/// }
+/// # let mut values = HashMap::new();
+/// # assert_eq!(put_new(&mut values, "p/1", Bytes::new()), PutNew::Created);
+/// # assert_eq!(put_new(&mut values, "p/1", Bytes::new()), PutNew::Exists);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutNew {
+    /// The store cannot tell whether a value is new.
+    NotOffered,
+    /// The key had no value. The store keeps this one.
+    Created,
+    /// The key has a value, and the store left it alone.
+    ///
+    /// The value is the caller's own if the answer to a first attempt was lost and the store tried again.
+    Exists,
+}
+
 impl<T: Store> Store for Arc<T> {
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, BoxError>> + Send {
         (**self).get(key)
@@ -334,6 +390,10 @@ impl<T: Store> Store for Arc<T> {
         (**self).release(key, holder)
     }
 
+    fn put_new(&self, key: &str, value: Bytes) -> impl Future<Output = Result<PutNew, BoxError>> + Send {
+        (**self).put_new(key, value)
+    }
+
     fn is_down(&self) -> bool {
         (**self).is_down()
     }
@@ -342,6 +402,11 @@ impl<T: Store> Store for Arc<T> {
 /// Whether the key is that of an invalidation's mark. Such a mark counts only where all processes see it.
 fn is_mark(key: &str) -> bool {
     key.starts_with("i/")
+}
+
+/// Whether the value under the key is a part of the log of purges.
+fn is_log(key: &str) -> bool {
+    key.starts_with("p/")
 }
 
 /// Whether the value under the key never changes, by the contract of [`Store`].

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use moka::{future::Cache, policy::EvictionPolicy};
 use tokio::sync::Mutex;
 
-use super::{Store, Usage};
+use super::{PutNew, Store, Usage, is_log, log::Log};
 use crate::{
     error::{BoxError, Error},
     stripes::Stripes,
@@ -26,6 +26,8 @@ use crate::{
 pub struct MokaStore {
     cache: Cache<Box<str>, Bytes>,
     capacity: u64,
+    /// Beside the cache, so that no video takes the place of a purge.
+    log: Log,
     put_locks: Stripes<Mutex<()>, 64>,
     put_since_maintenance: AtomicU64,
     /// The weight of all entries that were put, and of those that were removed or replaced.
@@ -36,7 +38,8 @@ pub struct MokaStore {
 }
 
 impl MokaStore {
-    /// A store that holds up to `capacity_bytes`: keys, values, and about 400 bytes for each entry.
+    /// A store that holds up to `capacity_bytes`: keys, values, and about 400 bytes for each entry. The log of purges is
+    /// beside it, and takes up to 4 MiB more.
     ///
     /// The layer stores no response that is larger than half of the capacity, and lowers its chunk size so that two
     /// chunks fit.
@@ -56,6 +59,7 @@ impl MokaStore {
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             capacity: capacity_bytes,
+            log: Log::default(),
             put_locks: Stripes::default(),
             put_since_maintenance: AtomicU64::new(0),
             put: AtomicU64::new(0),
@@ -84,10 +88,16 @@ impl MokaStore {
 
 impl Store for MokaStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        if is_log(key) {
+            return Ok(self.log.get(key));
+        }
         Ok(self.cache.get(key).await)
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        if is_log(key) {
+            return self.log.put(key, value);
+        }
         let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
         // moka would take the value, and drop it and many others at the next maintenance.
         if length > self.capacity.saturating_sub(ENTRY_OVERHEAD) {
@@ -113,10 +123,21 @@ impl Store for MokaStore {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        if is_log(key) {
+            self.log.remove(key);
+            return Ok(());
+        }
         if let Some(value) = self.cache.remove(key).await {
             self.removed.fetch_add(weight(key, &value).into(), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        if is_log(key) {
+            return self.log.put_new(key, value);
+        }
+        Err("the key is not one of the log of purges".into())
     }
 
     fn max_value_size(&self) -> Option<u64> {

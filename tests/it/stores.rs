@@ -1,11 +1,19 @@
 //! The store contract: the conformance suite passes stores that keep it, and finds stores that break it.
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tower_video_cache::{
-    BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, Store, conformance,
+    BoxError, BoxStore, Fault, FaultStore, Lease, MokaStore, Operation, PutNew, Store, conformance,
 };
 
 #[tokio::test]
@@ -21,6 +29,8 @@ async fn a_store_without_its_type_keeps_the_contract() {
     let boxed = BoxStore::new(BoxStore::new(leasing)).clone();
     conformance::check(&boxed).await;
     assert!(matches!(boxed.lease("l/0", "0", Duration::ZERO).await, Ok(Lease::Granted)));
+    let boxed = BoxStore::new(MokaStore::new(64 << 20).unwrap());
+    assert_eq!(boxed.put_new("p/1", Bytes::new()).await.unwrap(), PutNew::Created);
 }
 
 #[tokio::test]
@@ -125,6 +135,96 @@ impl Store for Leasing {
 }
 
 #[tokio::test]
+async fn the_suite_tells_new_values_that_are_one_writers_from_those_that_are_not() {
+    for flaw in [
+        "",
+        "never offered",
+        "offered at times",
+        "kept though not offered",
+        "created each time",
+        "kept in place of another",
+        "checked before it is kept",
+        "left by a remove",
+        "an error for all but one",
+    ] {
+        let store = Creating { values: MokaStore::new(64 << 20).unwrap(), calls: AtomicU32::new(0), flaw };
+        let checked = AssertUnwindSafe(conformance::check(&store)).catch_unwind().await;
+        assert_eq!(checked.is_ok(), ["", "never offered"].contains(&flaw), "{flaw}");
+    }
+}
+
+/// New values, with one flaw or none.
+struct Creating {
+    values: MokaStore,
+    calls: AtomicU32,
+    flaw: &'static str,
+}
+
+impl Store for Creating {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
+        self.values.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
+        self.values.put(key, value).await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        if self.flaw == "left by a remove" && key.starts_with("p/") {
+            return Ok(());
+        }
+        self.values.remove(key).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        let is_first = self.calls.fetch_add(1, Ordering::Relaxed) == 0;
+        match self.flaw {
+            "never offered" => return Ok(PutNew::NotOffered),
+            "offered at times" if is_first => return Ok(PutNew::NotOffered),
+            "checked before it is kept" => {
+                if self.values.get(key).await?.is_some() {
+                    return Ok(PutNew::Exists);
+                }
+                tokio::task::yield_now().await;
+                self.values.put(key, value).await?;
+                return Ok(PutNew::Created);
+            }
+            _ => {}
+        }
+        let put = self.values.put_new(key, value.clone()).await?;
+        match self.flaw {
+            "kept though not offered" => Ok(PutNew::NotOffered),
+            "created each time" => Ok(PutNew::Created),
+            "kept in place of another" => {
+                self.values.put(key, value).await?;
+                Ok(put)
+            }
+            "an error for all but one" if put == PutNew::Exists => Err("as asked".into()),
+            _ => Ok(put),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_log_of_purges_while_videos_are_evicted() {
+    let store = MokaStore::new(64 << 10).unwrap();
+    let part = |number: u8| Bytes::from(vec![number; 16 << 10]);
+    // The log is larger than the store.
+    for number in 0..20 {
+        assert_eq!(store.put_new(&format!("p/{number}"), part(number)).await.unwrap(), PutNew::Created);
+    }
+    for index in 0..2000 {
+        store.put(&format!("c/a/{index}"), Bytes::from(vec![0; 1 << 10])).await.unwrap();
+    }
+    assert!(store.weighted_size().await <= 64 << 10);
+    for number in 0..20 {
+        assert_eq!(store.get(&format!("p/{number}")).await.unwrap().unwrap(), part(number));
+        assert_eq!(store.put_new(&format!("p/{number}"), part(99)).await.unwrap(), PutNew::Exists);
+    }
+    assert!(store.put_new("c/a/0", part(0)).await.is_err(), "the log has keys of its own");
+}
+
+#[tokio::test]
 async fn a_value_larger_than_the_memory_store_is_declined() {
     let store = MokaStore::new(10_000).unwrap();
     store.put("c/small", Bytes::from_static(b"kept")).await.unwrap();
@@ -167,4 +267,26 @@ async fn each_fault_does_what_its_name_says() {
         assert_eq!(got(&store).await.unwrap(), Some(new.clone()));
         assert_eq!(store.calls(Operation::Put), 2);
     }
+
+    let put = |fault| async move {
+        let store = FaultStore::new(MokaStore::new(1 << 20).unwrap());
+        store.spoil(Operation::PutNew, 1, fault);
+        let put = store.put_new("p/1", Bytes::from_static(b"newer")).await;
+        assert_eq!(store.calls(Operation::PutNew), 1);
+        (put.ok(), store.get("p/1").await.unwrap())
+    };
+    assert_eq!(put(Fault::Error).await, (None, None));
+    assert_eq!(put(Fault::ErrorAfter).await, (None, Some(new.clone())));
+    assert_eq!(put(Fault::Absent).await, (Some(PutNew::Created), None));
+    assert_eq!(put(Fault::Lost).await, (Some(PutNew::Created), None));
+    assert_eq!(put(Fault::Slow(Duration::from_secs(5))).await, (Some(PutNew::Created), Some(new.clone())));
+    let (corrupt, kept) = put(Fault::Corrupt).await;
+    assert!(corrupt == Some(PutNew::Created) && kept.unwrap() != new);
+    assert!(put(Fault::Hang).now_or_never().is_none());
+    // A value that was there is not undone.
+    let store = FaultStore::new(MokaStore::new(1 << 20).unwrap());
+    store.put("p/1", new.clone()).await.unwrap();
+    store.spoil(Operation::PutNew, 1, Fault::Lost);
+    assert_eq!(store.put_new("p/1", Bytes::new()).await.unwrap(), PutNew::Exists);
+    assert_eq!(store.get("p/1").await.unwrap().unwrap(), new);
 }

@@ -29,7 +29,7 @@ use crate::{
         manifest::Record,
     },
     observer::Event,
-    store::{Breaker, ErasedStore, Failure, Lease, Turn, within},
+    store::{Breaker, ErasedStore, Failure, Lease, PutNew, Turn, within},
 };
 
 /// The chunks, records and leases in a store.
@@ -222,6 +222,12 @@ impl Records {
 
     pub(crate) async fn release(&self, key: &str, holder: &str) -> Result<(), Error> {
         self.call(Operation::Release, |store| store.release(key, holder)).await
+    }
+
+    /// Puts a part of the log of purges, unless there is one already. After an error, the store may have it or not.
+    #[expect(dead_code, reason = "the log of purges will be shared by it")]
+    pub(crate) async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, Error> {
+        self.call(Operation::PutNew, |store| store.put_new(key, value)).await
     }
 
     /// Takes the lease at `key` from its holder.

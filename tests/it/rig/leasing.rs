@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 use tower_video_cache::{
-    BoxError, ChunkSize, FaultStore, Fill, Lease, ManualClock, MokaStore, Store, VideoCacheLayer,
+    BoxError, ChunkSize, FaultStore, Fill, Lease, ManualClock, MokaStore, PutNew, Store, VideoCacheLayer,
 };
 
 use super::{CHUNK, Inner, Rig, noon};
@@ -153,6 +153,10 @@ impl<S: Store> Store for Leasing<S> {
         }
         drop(state);
         self.answers(Call::Release, ())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.store.put_new(key, value).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tower_video_cache::{BoxError, Lease, Store};
+use tower_video_cache::{BoxError, Lease, PutNew, Store};
 
 /// Counts puts from zero.
 pub(crate) struct Counting<S> {
@@ -76,5 +76,9 @@ impl<S: Store> Store for Counting<S> {
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
         self.store.release(key, holder).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.store.put_new(key, value).await
     }
 }
