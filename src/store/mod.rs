@@ -413,3 +413,8 @@ fn is_log(key: &str) -> bool {
 fn is_chunk(key: &str) -> bool {
     key.starts_with("c/")
 }
+
+/// Whether the value under the key may change. The key of a lease has no value.
+fn is_record(key: &str) -> bool {
+    !is_chunk(key) && !key.starts_with("l/")
+}

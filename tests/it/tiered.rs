@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::Method;
 use tower_video_cache::{
-    BoxError, ChunkSize, Fault, FaultStore, Fill, Lease, MokaStore, Operation, Store, Tiered,
+    BoxError, ChunkSize, Fault, FaultStore, Fill, Lease, MokaStore, Operation, PutNew, Store, Tiered,
     VideoCacheLayer, Writes, conformance,
 };
 
@@ -26,7 +26,7 @@ type FaultyTiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
 const CAPACITY: u64 = 128 << 20;
 const CHUNK_KEY: &str = "c/0/0";
 const RECORD: &str = "m/0";
-const OPERATIONS: [Operation; 3] = [Operation::Get, Operation::Put, Operation::Remove];
+const OPERATIONS: [Operation; 4] = [Operation::Get, Operation::Put, Operation::PutNew, Operation::Remove];
 
 fn moka() -> MokaStore {
     MokaStore::new(CAPACITY).unwrap()
@@ -873,6 +873,49 @@ async fn a_far_store_that_does_not_answer_for_a_lease_costs_its_limit() {
     };
     tokio::time::timeout(seconds(60), calls).await.expect("no hanging");
     assert_eq!(began.elapsed(), seconds(3));
+}
+
+// The log of purges.
+
+#[tokio::test]
+async fn the_log_of_purges_is_in_the_far_store_alone() {
+    for writes in [Writes::FarFirst, Writes::Both] {
+        let (near, far, tiered) = tiers();
+        let tiered = tiered.writes(writes);
+        assert_eq!(tiered.put_new("p/1", bytes("one")).await.unwrap(), PutNew::Created);
+        assert_eq!(tiered.put_new("p/1", bytes("other")).await.unwrap(), PutNew::Exists);
+        assert_eq!(got(&tiered, "p/1").await.unwrap(), "one");
+        // Another process writes, and this one sees it at once.
+        for head in ["1", "2", "3"] {
+            far.put("p/head", bytes(head)).await.unwrap();
+            assert_eq!(got(&tiered, "p/head").await.unwrap(), head);
+        }
+        tiered.put("p/head", bytes("4")).await.unwrap();
+        assert_eq!(got(&*far, "p/head").await.unwrap(), "4");
+        tiered.remove("p/head").await.unwrap();
+        assert_eq!((got(&tiered, "p/head").await, got(&*far, "p/head").await), (None, None));
+        settle().await;
+        for operation in OPERATIONS {
+            assert_eq!(near.calls(operation), 0, "{operation:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_the_far_store_is_down_the_log_of_purges_is_an_error_and_not_empty() {
+    let (_, far, tiered) = tiers();
+    tiered.put("p/head", bytes("1")).await.unwrap();
+    is_down(&far, Fault::Error);
+    for _ in 0..5 {
+        assert!(tiered.get("p/head").await.is_err());
+    }
+    assert!(tiered.is_down());
+    assert!(tiered.put("p/head", bytes("2")).await.is_err());
+    assert!(tiered.put_new("p/2", bytes("two")).await.is_err());
+    assert!(tiered.remove("p/head").await.is_err());
+    far.heal();
+    assert_eq!(got(&tiered, "p/head").await.unwrap(), "1");
+    assert!(!tiered.is_down());
 }
 
 // Under the layer.

@@ -25,7 +25,7 @@ use self::{
     reads::{Errand, Reads},
     tier::{FAR_LIMIT, Late, Settings, both, run, said, spared},
 };
-use super::{Breaker, Lease, Store, Usage, is_chunk, is_mark, within};
+use super::{Breaker, Lease, PutNew, Store, Usage, is_chunk, is_log, is_mark, is_record, within};
 use crate::{clock::moment, error::BoxError};
 
 /// A near store, usually this process's memory, before a far store that several processes share.
@@ -58,6 +58,8 @@ use crate::{clock::moment, error::BoxError};
 ///
 /// A process that gets a lease reads the far store again, even if the near record is young. The ages of nested tiers
 /// add up, because an answer of the inner tiers may already be as old as their age allows.
+///
+/// The log of purges (under keys that begin with `p/`) is in the far store alone.
 ///
 /// # When the far store is down
 ///
@@ -171,15 +173,15 @@ impl<Near, Far> Tiered<Near, Far> {
 
 impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        if is_mark(key) {
-            // The near store does not know the invalidations of other processes. While the far store is down, they stay
-            // unseen, and puts go to the near store alone.
-            if self.is_down.load(Ordering::Relaxed) {
+        if is_mark(key) || is_log(key) {
+            // The near store does not know what other processes put there. While the far store is down, invalidations
+            // stay unseen, and puts go to the near store alone. A log that cannot be read is not an empty one.
+            if is_mark(key) && self.is_down.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let mark = self.spare_far(&self.looks, |far| far.get(key)).await;
-            self.is_down.store(mark.is_err(), Ordering::Relaxed);
-            return Ok(mark.unwrap_or_default());
+            let seen = self.spare_far(&self.looks, |far| far.get(key)).await;
+            self.is_down.store(seen.is_err(), Ordering::Relaxed);
+            return if is_log(key) { seen } else { Ok(seen.unwrap_or_default()) };
         }
         let near = self.at_near(|near| near.get(key)).await.ok().flatten();
         if near.is_some() && is_chunk(key) {
@@ -198,7 +200,7 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
             let (near, far) = self.put_both(key, value).await;
             return near.or(far);
         }
-        if is_mark(key) {
+        if is_mark(key) || is_log(key) {
             return self.at_far(|far| far.put(key, value)).await;
         }
         let writing = self.known.write(key);
@@ -213,13 +215,13 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         if is_refused || near.is_err() || !writing.note(fact) {
             self.take_near(key, || writing.let_go()).await;
         }
-        if is_refused {
-            return far;
-        }
-        near.or(far)
+        if is_refused { far } else { near.or(far) }
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        if is_log(key) {
+            return self.at_far(|far| far.remove(key)).await;
+        }
         // No value that is read before this ends is kept near. So the order does not matter, and the near store comes
         // first.
         let writing = self.known.write(key);
@@ -270,6 +272,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
 
     async fn release(&self, key: &str, holder: &str) -> Result<(), BoxError> {
         self.at_far(|far| far.release(key, holder)).await
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.at_far(|far| far.put_new(key, value)).await
     }
 
     fn is_down(&self) -> bool {
@@ -429,9 +435,4 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
             settings: self.settings,
         }
     }
-}
-
-/// Whether the value under the key may change. The key of a lease has no value.
-fn is_record(key: &str) -> bool {
-    !is_chunk(key) && !key.starts_with("l/")
 }
