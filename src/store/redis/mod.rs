@@ -21,9 +21,9 @@ use self::{
     server::Server,
 };
 use super::{
-    Lease, Store,
+    Lease, PutNew, Store,
     breaker::{Breaker, Pass},
-    is_chunk, is_mark,
+    is_chunk, is_log, is_mark,
 };
 use crate::{
     clock::moment,
@@ -39,6 +39,8 @@ use crate::{
 /// - *Persistence.* The cache needs none: `save ""` and `appendonly no` spare the server that work.
 /// - *Versions.* Redis 4 or newer; 6.2 for [`refresh_on_use`](Self::refresh_on_use). The largest value is 512 MiB.
 /// - *Leases.* They need `EVAL`. If an ACL forbids it, the store offers no leases, and each node fills for itself.
+/// - *Log of purges.* Its values have no [expiry](Self::expiry). A server with a policy `allkeys-…` may evict them, and a
+///   failover may lose the last of them. The cache notices the loss, and then validates the stored responses.
 /// - *Failures.* The store connects at the first call, so an application starts without its Redis. If the server is
 ///   down or hangs, a few calls take up to the [`timeout`](Self::timeout) each. Then calls fail at once for a
 ///   [`pause`](Self::pause), and the cache works without the store.
@@ -183,7 +185,8 @@ impl RedisStore {
         self
     }
 
-    /// Sets how long the server keeps a value after its put. Default: until the server evicts the value.
+    /// Sets how long the server keeps a value after its put, but for the log of purges. Default: until the server evicts
+    /// the value.
     #[must_use]
     pub fn expiry(mut self, expiry: Duration) -> Self {
         self.expiry = Some(expiry);
@@ -299,6 +302,21 @@ impl RedisStore {
         moment().checked_add(self.timeout).ok_or_else(too_long)
     }
 
+    /// The command that sets a value. A value of the log of purges has no expiry, because it must outlast the responses
+    /// that it is about.
+    fn setting(&self, key: &str, value: &[u8]) -> Result<Cmd, BoxError> {
+        // The server would close the connection.
+        if u64::try_from(value.len()).map_or(true, |length| length > LARGEST_VALUE) {
+            return Err("value is larger than redis takes".into());
+        }
+        let mut command = Cmd::with_capacity(5, self.prefix.len() + key.len() + value.len() + 32);
+        command.arg("SET").arg(self.named(key)?).arg(value);
+        if let Some(expiry) = self.expiry.filter(|_| !is_log(key)) {
+            command.arg("PX").arg(milliseconds(expiry));
+        }
+        Ok(command)
+    }
+
     fn renewal(&self, key: &str, holder: &str, time: Duration) -> Result<Cmd, Error> {
         let mut command = cmd("EVAL");
         command.arg(RENEW).arg(1).arg(self.named(key)?).arg(holder).arg(milliseconds(time));
@@ -318,7 +336,7 @@ impl Store for RedisStore {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
         let name = self.named(key)?;
         let command = match self.expiry {
-            Some(expiry) if self.refresh_on_use => {
+            Some(expiry) if self.refresh_on_use && !is_log(key) => {
                 let mut command = one_key("GETEX", name);
                 command.arg("PX").arg(milliseconds(expiry));
                 command
@@ -329,16 +347,8 @@ impl Store for RedisStore {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        // The server would close the connection.
-        if u64::try_from(value.len()).map_or(true, |length| length > LARGEST_VALUE) {
-            return Err("value is larger than redis takes".into());
-        }
-        let mut command = Cmd::with_capacity(5, self.prefix.len() + key.len() + value.len() + 32);
-        command.arg("SET").arg(self.named(key)?).arg(&*value);
-        if let Some(expiry) = self.expiry {
-            command.arg("PX").arg(milliseconds(expiry));
-        }
-        if is_mark(key) {
+        let command = self.setting(key, &value)?;
+        if is_mark(key) || is_log(key) {
             return self.ask_at_once(key, command).await;
         }
         self.ask(key, command).await
@@ -402,6 +412,13 @@ impl Store for RedisStore {
             self.ask_at_once::<()>(key, one_key("UNLINK", self.named(key)?)).await?;
         }
         Ok(())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        let mut command = self.setting(key, &value)?;
+        command.arg("NX");
+        let is_new: bool = self.ask_at_once(key, command).await?;
+        Ok(if is_new { PutNew::Created } else { PutNew::Exists })
     }
 }
 

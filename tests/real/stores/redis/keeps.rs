@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tower_video_cache::{Lease, RedisStore, Store, conformance};
+use futures_util::future::join_all;
+use tower_video_cache::{Lease, PutNew, RedisStore, Store, conformance};
 
-use super::value;
+use super::{LONG_PAUSE, is_not_asked, store_behind, value};
 use crate::{
     servers::{
         Server,
         redis::{Cluster, Redis},
         soon,
     },
+    stores::relay::Relay,
     trials::tests,
 };
 
@@ -21,6 +23,11 @@ tests! {
         a_server_behind_a_socket_keeps_the_contract,
         a_cluster_keeps_the_contract_and_shares_the_chunks,
         a_value_is_kept_for_its_time,
+        the_log_of_purges_is_kept_without_a_time,
+        a_value_is_new_for_one_of_all_nodes,
+        a_value_is_new_for_one_of_all_nodes_on_a_cluster,
+        a_new_value_whose_answer_was_lost_exists,
+        a_new_value_is_put_even_during_a_pause,
         a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contract;
     &[] => plain:
         a_wrong_url_is_a_wrong_setting_and_a_right_one_needs_no_runtime;
@@ -85,6 +92,72 @@ async fn a_value_is_kept_for_its_time() {
     for expiry in [Duration::ZERO, Duration::MAX] {
         RedisStore::new(&server.url()).unwrap().expiry(expiry).put("c/odd", value(10)).await.unwrap();
     }
+}
+
+async fn the_log_of_purges_is_kept_without_a_time() {
+    let server = Redis::start(&[]).await;
+    let store = RedisStore::new(&server.url()).unwrap().expiry(Duration::from_secs(60)).refresh_on_use(true);
+    assert_eq!(store.put_new("p/1", value(10)).await.unwrap(), PutNew::Created);
+    assert_eq!(store.put_new("p/1", value(20)).await.unwrap(), PutNew::Exists);
+    store.put("p/head", value(10)).await.unwrap();
+    store.put("m/a", value(10)).await.unwrap();
+    for key in ["p/1", "p/head", "m/a"] {
+        assert_eq!(store.get(key).await.unwrap().unwrap(), value(10), "{key}");
+    }
+    for key in ["tvc:p/1", "tvc:p/head"] {
+        assert_eq!(server.number(&["pttl", key]), -1, "{key}");
+    }
+    assert!(server.number(&["pttl", "tvc:m/a"]) > 0);
+}
+
+async fn a_value_is_new_for_one_of_all_nodes() {
+    let server = Redis::start(&[]).await;
+    let stores: Vec<_> = (0..8).map(|_| RedisStore::new(&server.url()).unwrap()).collect();
+    one_creates(&stores).await;
+}
+
+async fn a_value_is_new_for_one_of_all_nodes_on_a_cluster() {
+    let cluster = Cluster::start(&[]).await;
+    let stores: Vec<_> = (0..4).map(|_| RedisStore::cluster(cluster.urls()).unwrap()).collect();
+    one_creates(&stores).await;
+}
+
+async fn one_creates(stores: &[RedisStore]) {
+    for round in 0..20 {
+        let key = format!("p/{round}");
+        let puts = (1..).zip(stores).map(|(length, store)| store.put_new(&key, value(length)));
+        let puts: Vec<_> = join_all(puts).await.into_iter().map(Result::unwrap).collect();
+        let created: Vec<_> = (1..).zip(&puts).filter(|(_, put)| **put == PutNew::Created).collect();
+        assert_eq!(created.len(), 1, "{puts:?}");
+        assert!(puts.iter().all(|put| *put != PutNew::NotOffered));
+        for store in stores {
+            assert_eq!(store.get(&key).await.unwrap().unwrap(), value(created[0].0));
+        }
+    }
+}
+
+async fn a_new_value_whose_answer_was_lost_exists() {
+    let server = Redis::start(&[]).await;
+    let relay = Relay::to(server.port).await;
+    let store = store_behind(&relay);
+    store.get("m/a").await.unwrap();
+    // Not a byte of the answer passes, and the store asks again.
+    relay.cut(0, 1);
+    assert_eq!(store.put_new("p/1", value(10)).await.unwrap(), PutNew::Exists);
+    assert_eq!(relay.cuts_left(), 0);
+    assert_eq!(store.get("p/1").await.unwrap().unwrap(), value(10), "its own");
+}
+
+async fn a_new_value_is_put_even_during_a_pause() {
+    let mut server = Redis::start(&[]).await;
+    let store = RedisStore::new(&server.url()).unwrap().pause(LONG_PAUSE);
+    server.process().kill();
+    for _ in 0..3 {
+        store.get("m/a").await.unwrap_err();
+    }
+    is_not_asked(store.get("m/a")).await;
+    server.begin_again().await;
+    assert_eq!(store.put_new("p/1", value(10)).await.unwrap(), PutNew::Created);
 }
 
 async fn a_user_who_may_do_no_more_than_the_documentation_says_keeps_the_contract() {
