@@ -19,13 +19,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 pub use self::options::FoyerOptions;
 use self::{
     code::{TOO_LARGE, Value, length},
     inside::Inside,
 };
-use super::{Store, is_chunk};
+use super::{PutNew, Store, is_chunk};
 use crate::error::{BoxError, Error};
 
 /// Keeps values in memory and on a disk. The values on the disk survive a restart.
@@ -48,6 +49,8 @@ use crate::error::{BoxError, Error};
 /// - **Other sizes.** The next store may have another memory and disk size. A disk of another size starts empty, unless
 ///   it has the same blocks and more of them.
 /// - **Largest value.** 4 MiB and 40 bytes, unless [`FoyerOptions`] sets another. The cache cuts its chunks to fit.
+/// - **Log of purges.** The store evicts its values with their block, like all others, so memory may keep a response for
+///   longer. The cache notices the loss, and then validates the stored responses.
 /// - **Beside `memory`.** Values that wait to be written take up to 64 MiB in each of foyer's two buffers.
 ///
 /// ```no_run
@@ -67,6 +70,7 @@ pub struct FoyerStore {
     inside: Arc<Inside>,
     options: FoyerOptions,
     capacity: u64,
+    one_new: Mutex<()>,
 }
 
 impl FoyerOptions {
@@ -83,7 +87,7 @@ impl FoyerOptions {
     /// Outside a tokio runtime.
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<FoyerStore, Error> {
         let (inside, capacity) = self.opened(directory.as_ref()).await?;
-        Ok(FoyerStore { inside: Arc::new(inside), capacity, options: self })
+        Ok(FoyerStore { inside: Arc::new(inside), capacity, options: self, one_new: Mutex::default() })
     }
 }
 
@@ -175,6 +179,16 @@ impl Store for FoyerStore {
         let place = self.inside.enqueue(key, Value::Removed).await?;
         self.inside.watch();
         self.inside.settled(&place).await
+    }
+
+    /// The store is one process's own, so no other process puts.
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        let _one_at_a_time = self.one_new.lock().await;
+        if self.get(key).await?.is_some() {
+            return Ok(PutNew::Exists);
+        }
+        self.put(key, value).await?;
+        Ok(PutNew::Created)
     }
 
     fn max_value_size(&self) -> Option<u64> {

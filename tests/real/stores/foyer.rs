@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tower_video_cache::{Error, FoyerOptions, FoyerStore, Store, VideoCacheLayer, conformance};
+use tower_video_cache::{Error, FoyerOptions, FoyerStore, PutNew, Store, VideoCacheLayer, conformance};
 
 use crate::{folder::Folder, servers::Process, stores::film::Film, trials::tests};
 
@@ -21,6 +21,7 @@ tests! {
         the_store_keeps_the_contract,
         a_burst_of_puts_loses_nothing_now_or_after_a_restart,
         a_full_disk_drops_the_oldest_values_and_holds_its_capacity,
+        a_new_value_is_there_after_a_restart_and_not_new_again,
         the_last_put_or_remove_of_a_key_holds_after_a_restart,
         an_old_value_never_comes_back_however_often_the_disk_is_filled_and_opened,
         racing_calls_leave_the_value_that_a_restart_finds,
@@ -117,6 +118,18 @@ async fn a_full_disk_drops_the_oldest_values_and_holds_its_capacity() {
         // Half of it, because a restart leaves a block that is not full.
         all_are_there(&options.open(&folder).await.unwrap(), 400 - held / 2..400, length).await;
     }
+}
+
+async fn a_new_value_is_there_after_a_restart_and_not_new_again() {
+    let folder = Folder::new();
+    let store = small(&folder).await;
+    assert_eq!(store.put_new("p/1", patterned("p/1", 1, 3000)).await.unwrap(), PutNew::Created);
+    store.close().await.unwrap();
+    let store = small(&folder).await;
+    assert_eq!(store.put_new("p/1", patterned("p/1", 2, 3000)).await.unwrap(), PutNew::Exists);
+    assert_eq!(store.get("p/1").await.unwrap().unwrap(), patterned("p/1", 1, 3000));
+    store.remove("p/1").await.unwrap();
+    assert_eq!(store.put_new("p/1", patterned("p/1", 2, 3000)).await.unwrap(), PutNew::Created);
 }
 
 async fn the_last_put_or_remove_of_a_key_holds_after_a_restart() {
