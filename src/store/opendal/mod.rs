@@ -1,11 +1,15 @@
 //! [`OpendalStore`]: any service that an `opendal` operator supports.
 
-use std::{fmt, future::Future};
+mod new;
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use opendal::{Buffer, Error, ErrorKind, Operator};
+use tokio::{sync::OnceCell, time::timeout};
 
-use super::Store;
+use self::new::Way;
+use super::{PutNew, Store};
 use crate::error::BoxError;
 
 /// Keeps values through an [`opendal::Operator`]: in an S3 bucket, on a disk, in memcached, in Cloudflare KV.
@@ -122,6 +126,18 @@ use crate::error::BoxError;
 /// # Ok::<_, opendal::Error>(())
 /// ```
 ///
+/// # Shared log of purges
+///
+/// The store [creates](Store::put_new) a value that no other process creates, if the service can:
+///
+/// - *S3, Azure, GCS and others* for which opendal has `write_with_if_not_exists`. Some servers ignore the condition, or
+///   check it before they write and not while. So the first call has several writers race for the paths of a few small
+///   values under `p/`. If two of them win, the store offers no such values.
+/// - *A disk.* A hard link to a file that is whole takes the path, with or without `atomic_write_dir`. opendal's own
+///   condition does not serve: with `atomic_write_dir`, two writers may both find the path free. A process that dies
+///   leaves a file under `p/` whose name does not end with `~`.
+/// - *memcached and Cloudflare KV* cannot.
+///
 /// # Cancel safety
 ///
 /// A dropped call may or may not take effect, and never by half. Over memcached it always takes effect.
@@ -132,6 +148,8 @@ pub struct OpendalStore {
     operator: Operator,
     max_value_size: Option<u64>,
     pools_connections: bool,
+    /// How the service creates a new value, once it is known.
+    way: Arc<OnceCell<Way>>,
 }
 
 impl OpendalStore {
@@ -140,7 +158,7 @@ impl OpendalStore {
         let largest = operator.info().capability().write_total_max_size;
         let max_value_size = largest.and_then(|bytes| u64::try_from(bytes).ok());
         let pools_connections = operator.info().scheme() == "memcached";
-        Self { operator, max_value_size, pools_connections }
+        Self { operator, max_value_size, pools_connections, way: Arc::default() }
     }
 
     /// Sets the size of the largest value that the service takes, in bytes. Default: the limit that `operator` reports
@@ -151,6 +169,28 @@ impl OpendalStore {
     pub fn max_value_size(mut self, bytes: u64) -> Self {
         self.max_value_size = Some(bytes);
         self
+    }
+
+    /// How the service creates a new value. The first call finds out.
+    async fn way(&self) -> Result<Way, BoxError> {
+        if let Some(way) = self.way.get() {
+            return Ok(*way);
+        }
+        let (way, operator) = (Arc::clone(&self.way), self.operator.clone());
+        // The task runs to its end even if its caller gives up. The next caller need not begin anew.
+        let found = tokio::spawn(async move {
+            let finding = way.get_or_try_init(|| Way::find(&operator));
+            timeout(LONGEST_FIND, finding).await?.copied()
+        });
+        found.await?
+    }
+
+    fn check_size(&self, value: &Bytes) -> Result<(), BoxError> {
+        let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
+        if self.max_value_size.is_some_and(|largest| length > largest) {
+            return Err("the value is larger than the service takes".into());
+        }
+        Ok(())
     }
 
     /// Waits for the end of a call. Over memcached, a call runs to its end even if its future is dropped.
@@ -180,10 +220,7 @@ impl Store for OpendalStore {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        let length = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        if self.max_value_size.is_some_and(|largest| length > largest) {
-            return Err("the value is larger than the service takes".into());
-        }
+        self.check_size(&value)?;
         let (path, operator) = (path(key)?, self.operator.clone());
         self.end_of(async move { operator.write(&path, value).await }).await?;
         Ok(())
@@ -199,6 +236,12 @@ impl Store for OpendalStore {
 
     fn max_value_size(&self) -> Option<u64> {
         self.max_value_size
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.check_size(&value)?;
+        let path = path(key)?;
+        self.way().await?.write(&self.operator, &path, value).await
     }
 }
 
@@ -236,3 +279,6 @@ fn in_one_piece(value: Buffer) -> Bytes {
         Err(shared) => Bytes::copy_from_slice(&shared),
     }
 }
+
+/// opendal itself waits for ever. So would all callers, for a server that hung once.
+const LONGEST_FIND: Duration = Duration::from_secs(10);

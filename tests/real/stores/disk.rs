@@ -12,13 +12,14 @@ use std::{
 use bytes::Bytes;
 use opendal::{Operator, services};
 use tokio::task::yield_now;
-use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
+use tower_video_cache::{ChunkSize, Fill, OpendalStore, PutNew, Store, VideoCacheLayer, conformance};
 
 use crate::{folder::Folder, servers::Process, stores::film::Film, trials::tests};
 
 tests! {
     &[] => on_one_thread:
         a_folder_keeps_the_contract,
+        a_new_value_that_is_given_up_is_there_whole_or_not_at_all,
         a_value_that_was_put_is_there_after_a_restart,
         keys_that_a_path_cannot_tell_apart_are_refused,
         a_value_does_not_keep_the_buffer_it_was_read_into,
@@ -27,7 +28,8 @@ tests! {
         a_response_stored_before_a_restart_is_a_hit_after_it,
         files_that_were_damaged_behind_our_back_give_the_true_bytes_all_the_same;
     &[] => on_threads:
-        a_reader_never_sees_a_part_of_a_value_that_is_being_put;
+        a_reader_never_sees_a_part_of_a_value_that_is_being_put,
+        a_value_that_several_stores_put_at_the_same_time_is_new_for_one_of_them_and_whole_for_the_others;
     &[] => process:
         put_until_killed;
 }
@@ -36,6 +38,12 @@ fn store(folder: &impl AsRef<Path>) -> OpendalStore {
     let path = |name| folder.as_ref().join(name).to_str().unwrap().to_owned();
     let service = services::Fs::default().root(&path("films")).atomic_write_dir(&path("unfinished"));
     OpendalStore::new(Operator::new(service).unwrap())
+}
+
+/// The same files, without the setting `atomic_write_dir`.
+fn in_place(folder: &impl AsRef<Path>) -> OpendalStore {
+    let root = folder.as_ref().join("films");
+    OpendalStore::new(Operator::new(services::Fs::default().root(root.to_str().unwrap())).unwrap())
 }
 
 fn node(folder: &Folder) -> VideoCacheLayer {
@@ -106,6 +114,55 @@ async fn a_reader_never_sees_a_part_of_a_value_that_is_being_put() {
     }
     assert!(seen.is_sorted(), "{seen:?}");
     assert!(store.get("m/1").await.unwrap().unwrap() == value(10));
+}
+
+/// opendal's own condition serves neither kind of folder: with `atomic_write_dir`, two writers may create one value; without
+/// it, a reader sees a new file before it is whole.
+async fn a_value_that_several_stores_put_at_the_same_time_is_new_for_one_of_them_and_whole_for_the_others() {
+    for make in [store, in_place] {
+        let folder = Folder::new();
+        for round in 0..20 {
+            let key = format!("p/{round}");
+            let mut writers = tokio::task::JoinSet::new();
+            for seed in 0..8 {
+                let (store, key) = (make(&folder), key.clone());
+                writers.spawn(async move {
+                    let value = Bytes::from(vec![seed; 300_000]);
+                    let put = store.put_new(&key, value).await.unwrap();
+                    let got = store.get(&key).await.unwrap().unwrap();
+                    assert!(got == vec![got[0]; 300_000], "{} bytes of {}", got.len(), got[0]);
+                    (put, seed, got[0])
+                });
+            }
+            let ended = writers.join_all().await;
+            let creators: Vec<_> = ended.iter().filter(|(put, ..)| *put == PutNew::Created).collect();
+            assert_eq!(creators.len(), 1, "{ended:?}");
+            assert!(ended.iter().all(|(put, _, got)| *put != PutNew::NotOffered && *got == creators[0].1));
+        }
+        assert_eq!(folder.files("").len(), 20, "no store leaves other files behind");
+    }
+}
+
+async fn a_new_value_that_is_given_up_is_there_whole_or_not_at_all() {
+    for make in [store, in_place] {
+        let folder = Folder::new();
+        let store = make(&folder);
+        assert_eq!(store.put_new("p/first", value(0)).await.unwrap(), PutNew::Created);
+        for polls in 0..30 {
+            let key = format!("p/{polls}");
+            {
+                let mut put = pin!(store.put_new(&key, value(1)));
+                for _ in 0..polls {
+                    if put.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                        break;
+                    }
+                    yield_now().await;
+                }
+            }
+            let got = store.get(&key).await.unwrap();
+            assert!(got.is_none_or(|got| got == value(1)), "{polls}");
+        }
+    }
 }
 
 async fn a_dropped_put_leaves_nothing_but_an_unfinished_file() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, Request, Response, StatusCode};
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, OperationContext, Operator, services};
-use tower_video_cache::{ChunkSize, OpendalStore, Store, VideoCacheLayer, conformance};
+use tower_video_cache::{ChunkSize, OpendalStore, PutNew, Store, VideoCacheLayer, conformance};
 
 use crate::{stores::film::Film, trials::tests};
 
@@ -156,6 +156,8 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
 
 async fn a_namespace_keeps_the_contract() {
     conformance::check(&Namespace::default().store()).await;
+    let put = Namespace::default().store().put_new("p/1", Bytes::from_static(b"value")).await;
+    assert_eq!(put.unwrap(), PutNew::NotOffered);
 }
 
 async fn no_value_is_larger_than_the_namespace_takes() {

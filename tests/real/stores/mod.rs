@@ -17,6 +17,7 @@ mod proxy;
 mod redis;
 mod relay;
 mod s3;
+mod s3_likes;
 
 use crate::{servers, trials::Test};
 
@@ -30,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test> {
         nodes::tests(),
         redis::tests(),
         s3::tests(),
+        s3_likes::tests(),
         servers::redis::tests(),
     ];
     tests.into_iter().flatten().collect()

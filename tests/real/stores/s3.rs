@@ -8,7 +8,7 @@ use opendal::{
     layers::{ConcurrentLimitLayer, RetryLayer, TimeoutLayer},
 };
 use tokio::time;
-use tower_video_cache::{ChunkSize, Fill, OpendalStore, Store, VideoCacheLayer, conformance};
+use tower_video_cache::{ChunkSize, Fill, OpendalStore, PutNew, Store, VideoCacheLayer, conformance};
 
 use crate::{
     servers::{
@@ -23,6 +23,8 @@ tests! {
     S3::PROGRAMS => on_one_thread:
         a_bucket_keeps_the_contract,
         a_bucket_keeps_the_contract_under_the_layers_of_the_documentation,
+        a_server_that_checks_before_it_writes_offers_no_new_values,
+        a_value_is_new_once_where_one_call_ends_before_the_next_begins,
         an_answer_that_breaks_off_is_an_error,
         an_answer_that_breaks_off_once_is_asked_for_again,
         a_dead_server_is_an_error_soon_and_one_that_is_back_is_used,
@@ -66,6 +68,30 @@ async fn a_bucket_keeps_the_contract_under_the_layers_of_the_documentation() {
     // No call waits for a permit that it holds itself.
     let one_at_a_time = server.operator().layer(ConcurrentLimitLayer::new(1));
     time::timeout(LONG, conformance::check(&OpendalStore::new(one_at_a_time))).await.unwrap();
+}
+
+/// `s3s-fs` 0.14 checks whether there is a file, reads the body, and then renames its own file.
+async fn a_server_that_checks_before_it_writes_offers_no_new_values() {
+    let server = S3::start().await;
+    for _ in 0..20 {
+        let store = OpendalStore::new(server.operator());
+        assert_eq!(store.put_new("p/1", value(1)).await.unwrap(), PutNew::NotOffered);
+        assert_eq!(store.get("p/1").await.unwrap(), None);
+    }
+    assert!(server.files("/p/").is_empty(), "the first call leaves nothing behind");
+}
+
+/// Such a server gives the right answers to calls that do not overlap. See `s3_likes` for those that do.
+async fn a_value_is_new_once_where_one_call_ends_before_the_next_begins() {
+    let server = S3::start().await;
+    let store = OpendalStore::new(server.operator().layer(ConcurrentLimitLayer::new(1)));
+    // A larger value costs the connection, because the server refuses it before it has read all of it.
+    let value = |seed: u8| Bytes::from(vec![seed; 2000]);
+    assert_eq!(store.put_new("p/1", value(1)).await.unwrap(), PutNew::Created);
+    assert_eq!(store.put_new("p/1", value(2)).await.unwrap(), PutNew::Exists);
+    assert!(store.get("p/1").await.unwrap().unwrap() == value(1));
+    store.remove("p/1").await.unwrap();
+    assert_eq!(store.put_new("p/1", value(2)).await.unwrap(), PutNew::Created);
 }
 
 async fn an_answer_that_breaks_off_is_an_error() {
