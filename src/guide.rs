@@ -12,7 +12,7 @@
 // The pages are the files of docs/, so rustdoc checks their links and runs their examples.
 //
 // A link of a page has a label, and the page defines the label once, at its foot: `[fill-modes]: fill-modes.md`, or
-// `[`Policy`]: ../src/policy.rs`. So it works for a reader of the checkout. Here, `links!` defines the same labels
+// `[`Policy`]: ../src/policy/mod.rs`. So it works for a reader of the checkout. Here, `links!` defines the same labels
 // *before* the text of the page, as paths of Rust. Markdown takes the first definition of a label, so on docs.rs the
 // link leads to the module or the type, and rustdoc refuses one that leads nowhere. A label that `links!` does not
 // have leads nowhere on docs.rs: add it here. `tests/it/house.rs` sees to the files.

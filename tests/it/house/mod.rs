@@ -35,7 +35,7 @@ const LEVELS: [(u8, &[&str]); 6] = [
     (4, &["engine/"]),
     (3, &["format/", "counters.rs", "observer.rs", "trace.rs", "watchers.rs"]),
     (2, &["store/"]),
-    (1, &["semantics/", "policy.rs", "settings/"]),
+    (1, &["semantics/", "policy/", "settings/"]),
     (0, &["error.rs", "clock.rs", "futures.rs", "stripes.rs", "sync.rs"]),
 ];
 

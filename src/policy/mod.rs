@@ -1,9 +1,13 @@
 //! [`Policy`]: which responses are stored, and for how long they are fresh.
 
+mod invalidate;
+mod statuses;
+
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
+pub use self::{invalidate::Invalidate, statuses::Statuses};
 use crate::semantics::media::by_ending;
 
 /// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request
@@ -357,13 +361,7 @@ impl Policy {
     }
 
     pub(crate) fn admits_status(&self, status: StatusCode) -> bool {
-        let is_a_whole = status != StatusCode::PARTIAL_CONTENT && status != StatusCode::NOT_MODIFIED;
-        is_a_whole
-            && match &self.statuses {
-                Statuses::Default => status == StatusCode::OK,
-                Statuses::Any => !status.is_informational(),
-                Statuses::Only(statuses) => statuses.contains(&status),
-            }
+        self.statuses.admit(status)
     }
 
     /// How long a response is fresh that was last modified this long before it was sent.
@@ -385,11 +383,7 @@ impl Policy {
     }
 
     pub(crate) fn invalidates_on(&self, status: StatusCode) -> bool {
-        match self.invalidate {
-            Invalidate::Never => false,
-            Invalidate::OnSuccess => status.is_success(),
-            Invalidate::OnNonError => status.is_success() || status.is_redirection(),
-        }
+        self.invalidate.is_on(status)
     }
 
     pub(crate) fn grace_for_reloads(&self) -> Duration {
@@ -444,59 +438,6 @@ impl Default for Policy {
             targeted_fields: Vec::new(),
             uncacheable_ttl: Duration::from_secs(10),
         }
-    }
-}
-
-/// The answers to unsafe requests that invalidate stored responses (RFC 9111 §4.4).
-///
-/// ```
-/// # use tower_video_cache::{Invalidate, Policy};
-/// // An inner service that answers a successful POST with a redirection to the result.
-/// let policy = Policy::default().invalidate(Invalidate::OnNonError);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Invalidate {
-    /// None.
-    Never,
-    /// Answers with a 2xx status. A redirection to a login page, to `https` or to another spelling of the path has
-    /// changed nothing, and any client can cause one.
-    #[default]
-    OnSuccess,
-    /// Answers with a 2xx or 3xx status, which RFC 9111 §4.4 calls non-error. Use this if the inner service answers a
-    /// successful change with 303 (See Other).
-    OnNonError,
-}
-
-/// The status codes that [`Policy::statuses`] stores. The cache never stores 206 and 304.
-///
-/// ```
-/// # use http::StatusCode;
-/// # use tower_video_cache::Statuses;
-/// let only = Statuses::from([StatusCode::OK, StatusCode::NOT_FOUND]);
-/// assert_eq!(only, Statuses::Only(vec![StatusCode::OK, StatusCode::NOT_FOUND]));
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Statuses {
-    /// 200 alone.
-    #[default]
-    Default,
-    /// Every final status code, as RFC 9111 §3 allows.
-    Any,
-    /// These status codes.
-    Only(Vec<StatusCode>),
-}
-
-impl<const N: usize> From<[StatusCode; N]> for Statuses {
-    fn from(statuses: [StatusCode; N]) -> Self {
-        Self::Only(statuses.into())
-    }
-}
-
-impl From<Vec<StatusCode>> for Statuses {
-    fn from(statuses: Vec<StatusCode>) -> Self {
-        Self::Only(statuses)
     }
 }
 
