@@ -29,6 +29,7 @@ macro_rules! links {
 [`FaultStore`]: crate::FaultStore
 [`Fill`]: crate::Fill
 [`FoyerStore`]: crate::FoyerStore
+[`GroupField`]: crate::GroupField
 [`Invalidate`]: crate::Invalidate
 [`Limits`]: crate::Limits
 [`ManualClock`]: crate::ManualClock

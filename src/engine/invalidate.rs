@@ -48,12 +48,12 @@ impl Engine {
         if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());
             // The inner service has acted, whether the client stays to hear of it or not.
-            let key = target.key.clone();
+            let (engine, key) = (Arc::clone(&self), target.key.clone());
             let invalidation = async move {
-                invalidate(&self, &target).await;
+                invalidate(&engine, &target).await;
                 for reference in &references {
-                    if let Some(target) = referred(&self, &request, reference) {
-                        invalidate(&self, &target).await;
+                    if let Some(target) = referred(&engine, &request, reference) {
+                        invalidate(&engine, &target).await;
                     }
                 }
             };
@@ -62,7 +62,7 @@ impl Engine {
             // function, which gets a URI that no client has asked for.
             let _ = invalidation.await;
         }
-        Ok(pass_unsafe(response, member))
+        Ok(pass_unsafe(response, member, &self.config.policy))
     }
 }
 

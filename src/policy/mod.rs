@@ -1,5 +1,6 @@
 //! [`Policy`]: which responses are stored, and for how long they are fresh.
 
+mod grouping;
 mod invalidate;
 mod statuses;
 
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-pub use self::{invalidate::Invalidate, statuses::Statuses};
+pub(crate) use self::grouping::Grouping;
+pub use self::{grouping::GroupField, invalidate::Invalidate, statuses::Statuses};
 use crate::semantics::media::by_ending;
 
 /// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request
@@ -26,6 +28,7 @@ use crate::semantics::media::by_ending;
 #[expect(clippy::struct_excessive_bools, reason = "each has its own setter")]
 pub struct Policy {
     default_ttl: Duration,
+    grouping: Grouping,
     heuristics: Heuristics,
     heeds_requests: bool,
     invalidate: Invalidate,
@@ -111,6 +114,53 @@ impl Policy {
     #[must_use]
     pub fn invalidate(mut self, invalidate: Invalidate) -> Self {
         self.invalidate = invalidate;
+        self
+    }
+
+    /// The response fields that name the groups of a response (RFC 9875), in place of those before. Default:
+    /// [`GroupField::CacheGroups`] alone.
+    ///
+    /// A purge takes out all responses of one origin that are in the same group. All chosen fields name the same groups:
+    /// a group that `Surrogate-Key` names is purged by the same name as one that `Cache-Groups` names. A group has a name
+    /// of 1 to 128 bytes of printable ASCII, and upper and lower case differ. A response has at most 64 groups. The cache
+    /// ignores further groups, and names that are longer or have other bytes.
+    ///
+    /// Anybody who can write these fields can put a response into any group of its origin (RFC 9875, Security
+    /// Considerations).
+    /// A response that was stored before the choice has the groups that it got then, until it is stored anew.
+    ///
+    /// ```
+    /// # use tower_video_cache::{GroupField, Policy};
+    /// let policy = Policy::default().group_fields([GroupField::CacheGroups, GroupField::CacheTag]);
+    /// ```
+    #[must_use]
+    pub fn group_fields(mut self, fields: impl IntoIterator<Item = GroupField>) -> Self {
+        self.grouping.fields = fields.into_iter().collect();
+        self
+    }
+
+    /// Whether clients get no [`group_fields`](Self::group_fields) but `Cache-Groups`. Default: true.
+    ///
+    /// The cache removes these fields from each response that it stores, and from each other answer of the inner service
+    /// that it passes on. `Cache-Groups` stays, because it is for every cache on the way. A request that
+    /// [bypasses](crate::VideoCacheLayer::bypass) the cache gets the answer untouched, with these fields. The fields of
+    /// requests stay, too.
+    ///
+    /// A response that was stored before the choice keeps its fields until it is stored anew.
+    #[must_use]
+    pub fn hide_group_fields(mut self, hide: bool) -> Self {
+        self.grouping.hides = hide;
+        self
+    }
+
+    /// Whether the answer to an unsafe request may invalidate groups of its origin, by `Cache-Group-Invalidation` (RFC
+    /// 9875 §3). Default: true.
+    ///
+    /// The answer must have a status that [`invalidate`](Self::invalidate) chooses. Turn this off if not everybody who
+    /// writes answers of an origin may empty its groups. The RFC allows that.
+    #[must_use]
+    pub fn heed_group_invalidation(mut self, heed: bool) -> Self {
+        self.grouping.heeds_invalidation = heed;
         self
     }
 
@@ -370,6 +420,10 @@ impl Policy {
         (percent > 0).then(|| (unmodified / 100).saturating_mul(percent).min(limit))
     }
 
+    pub(crate) fn grouping(&self) -> &Grouping {
+        &self.grouping
+    }
+
     pub(crate) fn heeds_requests(&self) -> bool {
         self.heeds_requests
     }
@@ -421,6 +475,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             default_ttl: Duration::from_secs(300),
+            grouping: Grouping::default(),
             heuristics: Heuristics { percent: 0, limit: Duration::ZERO },
             heeds_requests: true,
             invalidate: Invalidate::default(),

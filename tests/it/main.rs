@@ -26,6 +26,7 @@ mod faults;
 mod filling;
 mod flights;
 mod fuzz;
+mod grouping;
 mod growing;
 mod hanging;
 mod harm;

@@ -14,7 +14,6 @@ use crate::{
     format::{key::Generation, layout::Layout},
     semantics::{
         cache_status::Refusal,
-        fields::stored_fields,
         freshness::{Exchange, Freshness},
         storable::storable,
     },
@@ -54,7 +53,7 @@ impl FillTask {
         let paced = !self.promise_room(length)?;
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
-        let fields = stored_fields(&parts.headers, &self.withheld(&parts.headers), exchange.received);
+        let fields = self.fields_to_store(&parts.headers, exchange.received);
         Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout), length, paced })
     }
 

@@ -40,7 +40,7 @@ use crate::{
     },
     semantics::{
         cache_status::Refusal,
-        fields::{only, stored_fields},
+        fields::only,
         freshness::Exchange,
         partial::{Binding, Part, Window, complete_of_unsatisfied, is_passing, of_the_whole},
         range::ByteRange,
@@ -137,7 +137,7 @@ impl FillTask {
         if !self.window.is_none_or(|asked| asked.is_answered_by(part)) {
             return None;
         }
-        Binding::of(&stored_fields(response.headers(), &[], exchange.received))?;
+        Binding::of(&self.fields_to_store(response.headers(), exchange.received))?;
         (!self.pieces(part).is_empty()).then_some(part)
     }
 
@@ -221,7 +221,7 @@ impl FillTask {
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
-        let headers = stored_fields(fields, &self.withheld(fields), exchange.received);
+        let headers = self.fields_to_store(fields, exchange.received);
         let draft = Draft { sparse: true, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
         let manifest = self.manifest(&draft)?;
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());

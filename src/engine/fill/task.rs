@@ -38,6 +38,7 @@ use crate::{
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cache_status::Refusal,
+        fields::stored_fields,
         freshness::Exchange,
         partial::{Window, gives_parts},
         range::{ByteRange, Wanted},
@@ -185,9 +186,20 @@ impl FillTask {
         if self.came_as_a_part { StatusCode::PARTIAL_CONTENT } else { status }
     }
 
-    /// Names of the fields that the response keeps from all clients but the one that asked.
+    /// Names of the fields that the response keeps from all clients but the one that asked. A field that the policy hides
+    /// is kept from that client, too.
     pub(super) fn withheld(&self, response: &HeaderMap) -> Vec<HeaderName> {
-        ResponseDirectives::heeded(response, self.engine.config.policy.targeted()).withheld
+        let policy = &self.engine.config.policy;
+        let mut withheld = ResponseDirectives::heeded(response, policy.targeted()).withheld;
+        withheld.retain(|name| !policy.grouping().hides(name));
+        withheld
+    }
+
+    /// The fields of a response as they are stored, and as each hit sends them: without the fields that the policy hides.
+    pub(super) fn fields_to_store(&self, response: &HeaderMap, received: SystemTime) -> HeaderMap {
+        let mut fields = stored_fields(response, &self.withheld(response), received);
+        self.engine.config.policy.grouping().hide(&mut fields);
+        fields
     }
 
     /// Remembers the refusal, so that the next requests like this one do not fill in vain.

@@ -32,7 +32,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         cache_status::Refusal,
-        fields::{only, single_bytes, stored_fields},
+        fields::{only, single_bytes},
         freshness::Exchange,
         partial::{is_of_the_same, of_the_whole},
         storable::storable,
@@ -259,7 +259,7 @@ impl FillTask {
             Err(_) => return Freshened::Forbidden,
         }
         let withheld = self.withheld(headers);
-        let headers = stored_fields(headers, &withheld, exchange.received);
+        let headers = self.fields_to_store(headers, exchange.received);
         let draft =
             Draft { headers, withdrawn: false, purged: None, by_uri: None, ..Draft::of(&updated.manifest) };
         match self.commit(&draft, permit).await {

@@ -9,25 +9,34 @@ use http::{
 
 use crate::{
     engine::body::{ResponseBody, reader::Reader},
+    policy::Policy,
     semantics::{
         cache_status::{self, Forwarded, Outcome, Refusal},
         fields::settle_length,
     },
 };
 
-/// The response, with one `Content-Length` if it repeats the same one.
+/// The response without the fields that the policy hides, and with one `Content-Length` if it repeats the same one.
 ///
 /// # Errors
 ///
 /// The lengths differ, or are no numbers, so a client could not tell where the response ends.
-pub(super) fn settled<B>(response: Response<B>) -> Result<Response<ResponseBody<B>>, Refusal> {
+pub(super) fn settled<B>(
+    response: Response<B>,
+    policy: &Policy,
+) -> Result<Response<ResponseBody<B>>, Refusal> {
     let mut response = response.map(ResponseBody::inner);
+    policy.grouping().hide(response.headers_mut());
     settle_length(response.headers_mut()).then_some(response).ok_or(Refusal::InvalidLength)
 }
 
 /// Hands on the answer to an unsafe request, or a 502 if it is not a valid message.
-pub(crate) fn pass_unsafe<B>(response: Response<B>, member: HeaderValue) -> Response<ResponseBody<B>> {
-    let mut response = settled(response).unwrap_or_else(|_| own(StatusCode::BAD_GATEWAY, ""));
+pub(crate) fn pass_unsafe<B>(
+    response: Response<B>,
+    member: HeaderValue,
+    policy: &Policy,
+) -> Response<ResponseBody<B>> {
+    let mut response = settled(response, policy).unwrap_or_else(|_| own(StatusCode::BAD_GATEWAY, ""));
     cache_status::append(response.headers_mut(), member);
     let outcome = Outcome { forwarded: Some(Forwarded::Method), ..Outcome::default() };
     response.body_mut().tell(outcome.told());

@@ -143,6 +143,7 @@ pub(crate) async fn salvage<B>(
 ) -> Option<Response<ResponseBody<B>>> {
     let Salvage { mut parts, stored, in_hand, rest, refusal: _, waited } = salvage;
     let reader = Reader::open_proved(&engine.records, stored, waited).await?;
+    engine.config.policy.grouping().hide(&mut parts.headers);
     settle_length(&mut parts.headers);
     outcome.append_to(&mut parts.headers, parts.status, by);
     let mut body = ResponseBody::salvaged(reader, in_hand, rest);
@@ -158,7 +159,7 @@ pub(crate) fn pass<B>(
     policy: &Policy,
 ) -> Response<ResponseBody<B>> {
     let came = response.status();
-    let mut response = match settled(response) {
+    let mut response = match settled(response, policy) {
         Ok(response) => response,
         Err(refusal) => {
             (outcome.refusal, outcome.forwarded_status) = (Some(refusal), Some(came));

@@ -74,9 +74,11 @@ impl Entry {
         !self.manifest.own_etag && has_validator(&self.manifest.headers)
     }
 
-    /// This response, with its fields updated by an answer about it (RFC 9111 §3.2).
+    /// This response, with its fields updated by an answer about it (RFC 9111 §3.2). Clients get it even if the update is
+    /// not stored, so the fields that the policy hides do not come in.
     pub(crate) fn updated(&self, policy: &Policy, answer: &HeaderMap, exchange: Exchange) -> Self {
-        let headers = updated(&self.manifest.headers, answer, exchange.received);
+        let mut headers = updated(&self.manifest.headers, answer, exchange.received);
+        policy.grouping().hide(&mut headers);
         let manifest = Manifest { headers, exchange, purged: None, ..self.manifest.clone() };
         Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
