@@ -1,6 +1,6 @@
-//! Structured Fields: reading a dictionary, writing a string.
+//! Structured Fields: reading a dictionary or a list, writing a string.
 //!
-//! RFC 9651 §4.2 (parsing), §4.2.2 (dictionaries), §4.1.6 (strings). A field that does not parse counts as absent: §4.2
+//! RFC 9651 §4.2 (parsing), §4.2.1 (lists), §4.2.2 (dictionaries), §4.1.6 (strings). A field that does not parse counts as absent: §4.2
 //! has it fail as a whole, so that no two readers take different parts of it for the truth.
 
 use std::collections::HashMap;
@@ -22,9 +22,22 @@ pub(crate) enum Item {
 ///
 /// A field that is absent or empty is a dictionary without members (§3.2).
 pub(crate) fn dictionary(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<(String, Item)>> {
+    parse(&joined(headers, name))
+}
+
+/// The members of a list field, over all its lines, in order, or `None` if the field does not parse. An inner list is an
+/// [`Item::Other`].
+///
+/// A field that is absent or empty is a list without members (§3.1). The number of members has no limit of its own. They
+/// take room in proportion to the field.
+pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Item>> {
+    parse_list(&joined(headers, name))
+}
+
+/// RFC 9110 §5.2: the lines of a field are one value, joined by commas.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    // RFC 9110 §5.2: the lines of a field are one value, joined by commas.
-    parse(&lines.join(&b", "[..]))
+    lines.join(&b", "[..])
 }
 
 /// Whether the text is written as a token (§3.3.4).
@@ -64,15 +77,19 @@ fn parse(text: &[u8]) -> Option<Vec<(String, Item)>> {
         } else {
             return None;
         }
-        input.every(is_optional_whitespace);
-        if input.rest.is_empty() {
-            break;
-        }
-        input.expect(b',')?;
-        input.every(is_optional_whitespace);
-        if input.rest.is_empty() {
-            return None;
-        }
+        input.comma()?;
+    }
+    Some(members)
+}
+
+fn parse_list(text: &[u8]) -> Option<Vec<Item>> {
+    let mut members = Vec::new();
+    let mut input = Input { rest: text };
+    input.every(is_space);
+    while !input.rest.is_empty() {
+        members.push(input.value()?);
+        input.parameters()?;
+        input.comma()?;
     }
     Some(members)
 }
@@ -83,6 +100,18 @@ struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Skips the comma after a member, and the whitespace around it. A member must follow the comma, and nothing else may
+    /// follow the last member.
+    fn comma(&mut self) -> Option<()> {
+        self.every(is_optional_whitespace);
+        if self.rest.is_empty() {
+            return Some(());
+        }
+        self.expect(b',')?;
+        self.every(is_optional_whitespace);
+        (!self.rest.is_empty()).then_some(())
+    }
+
     /// A value of §4.2.1.1: an inner list, or a bare item.
     fn value(&mut self) -> Option<Item> {
         if self.takes(b'(') { self.inner_list() } else { self.bare_item() }
@@ -277,7 +306,7 @@ fn is_space(byte: u8) -> bool {
     byte == b' '
 }
 
-/// RFC 9110 §5.6.3. A dictionary has it between members, since software that joins lines may put tabs there.
+/// RFC 9110 §5.6.3. Lists and dictionaries have it between members, since software that joins lines may put tabs there.
 fn is_optional_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
@@ -357,6 +386,39 @@ mod tests {
             ),
         ] {
             assert_eq!(read(lines), Some(expected), "{rule}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_members_without_keys() {
+        let string = |value: &str| Item::String(value.to_owned());
+        for (rule, lines, expected) in [
+            ("§3.1 an absent field has no members", &[][..], Some(vec![])),
+            ("§3.1 an empty field has no members", &[""], Some(vec![])),
+            ("§4.2 spaces alone", &["  "], Some(vec![])),
+            (
+                "§4.2.1 whitespace around commas",
+                &[" \"a\" \t,\t\"b\"  "],
+                Some(vec![string("a"), string("b")]),
+            ),
+            ("§4.2.1 a member may occur twice", &["\"a\",\"a\""], Some(vec![string("a"), string("a")])),
+            ("§4.2.1 parameters", &["\"a\";x;y=1, b"], Some(vec![string("a"), Item::Token("b".to_owned())])),
+            ("§4.2.1.1 an inner list", &["(\"a\" 1);x"], Some(vec![Item::Other])),
+            (
+                "RFC 9110 §5.2 lines are joined by commas",
+                &["1", "2"],
+                Some(vec![Item::Integer(1), Item::Integer(2)]),
+            ),
+            ("a string does not go on on the next line", &["\"a", "b\""], Some(vec![string("a, b")])),
+            ("§4.2.1 a comma at the end", &["1,"], None),
+            ("§4.2.1 a comma at the beginning", &[",1"], None),
+            ("§4.2.1 no comma", &["1 2"], None),
+            ("§4.2.1 an empty line between", &["1", "", "2"], None),
+            ("§4.2.1 a member with a key", &["a=1"], None),
+            ("§4.2.1 a broken member after a good one", &["1, \"a"], None),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| ("x", *line)).collect();
+            assert_eq!(list(&headers(&lines), &HeaderName::from_static("x")), expected, "{rule}: {lines:?}");
         }
     }
 
@@ -444,7 +506,18 @@ mod tests {
     /// Reads a dictionary with another implementation. As of 0.15 that implementation reads RFC 9651, with dates and
     /// display strings, and is as lenient with base64. It does not limit the number of members.
     fn by_another(text: &[u8]) -> Option<Vec<(String, Item)>> {
-        let item = |entry: sfv::ListEntry| match entry {
+        let members: sfv::Dictionary = sfv::Parser::new(text).parse().ok()?;
+        Some(members.into_iter().map(|(key, entry)| (key.into(), item(entry))).collect())
+    }
+
+    /// Reads a list with the same other implementation.
+    fn list_by_another(text: &[u8]) -> Option<Vec<Item>> {
+        let members: sfv::List = sfv::Parser::new(text).parse().ok()?;
+        Some(members.into_iter().map(item).collect())
+    }
+
+    fn item(entry: sfv::ListEntry) -> Item {
+        match entry {
             sfv::ListEntry::InnerList(_) => Item::Other,
             sfv::ListEntry::Item(item) => match item.bare_item {
                 sfv::BareItem::Boolean(boolean) => Item::Boolean(boolean),
@@ -453,9 +526,7 @@ mod tests {
                 sfv::BareItem::Token(token) => Item::Token(token.into()),
                 _ => Item::Other,
             },
-        };
-        let members: sfv::Dictionary = sfv::Parser::new(text).parse().ok()?;
-        Some(members.into_iter().map(|(key, entry)| (key.into(), item(entry))).collect())
+        }
     }
 
     /// The pieces of a dictionary, whole and broken. Each may follow any other.
@@ -489,6 +560,7 @@ mod tests {
         fn another_implementation_reads_the_same_of_any_pieces(pieces in proptest::collection::vec(piece(), 0..24)) {
             let text = pieces.concat().into_bytes();
             prop_assert_eq!(parse(&text), by_another(&text), "{}", text.escape_ascii());
+            prop_assert_eq!(parse_list(&text), list_by_another(&text), "{}", text.escape_ascii());
         }
 
         #[test]
@@ -505,8 +577,16 @@ mod tests {
         }
 
         #[test]
+        fn another_implementation_reads_nearly_valid_lists_alike(text in nearly()) {
+            // Without its first key, the first member is one of a list.
+            let text = text.split_once('=').map_or(&*text, |(_, rest)| rest).as_bytes();
+            prop_assert_eq!(parse_list(text), list_by_another(text), "{}", text.escape_ascii());
+        }
+
+        #[test]
         fn another_implementation_reads_the_same_of_any_bytes(text in proptest::collection::vec(any::<u8>(), 0..12)) {
             prop_assert_eq!(parse(&text), by_another(&text), "{}", text.escape_ascii());
+            prop_assert_eq!(parse_list(&text), list_by_another(&text), "{}", text.escape_ascii());
         }
     }
 }
