@@ -1,4 +1,4 @@
-//! The rules that must hold for any bytes that are decoded: a `Range`, a manifest, a chunk.
+//! The rules that must hold for any bytes that are decoded: a `Range`, the fields of groups, a manifest, a chunk.
 //!
 //! Each target in `fuzz/` except `request` calls one function here, and finds new bytes. The tests here replay its
 //! corpus. The rules for whole requests are in `fuzz/harness/`, which uses the public API alone.
@@ -8,7 +8,7 @@ mod asked;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue,
-    header::{self, HeaderMap},
+    header::{self, HeaderMap, HeaderName},
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,10 +19,12 @@ use crate::{
         key::Generation,
         manifest::Record,
     },
-    policy::Policy,
+    policy::{GroupField, Policy},
     semantics::{
+        groups::{MOST_GROUPS, groups_of, invalidated, is_group_name},
         multipart::{Boundary, Multipart},
         range::{ByteRange, Ranges, resolve},
+        structured::push_string,
     },
 };
 
@@ -94,6 +96,36 @@ fn holds_as_content(ranges: &[ByteRange], length: u64) {
     let texts = multipart.parts.iter().map(|part| part.head.len()).sum::<usize>() + multipart.close.len();
     assert_eq!(u128::from(multipart.length()), of_parts + u128::try_from(texts).unwrap_or(u128::MAX));
     assert!(multipart.length() < length, "{ranges:?} of {length}");
+}
+
+/// `data` is the lines of a field that names groups. A line feed ends each line.
+///
+/// # Panics
+///
+/// If there are too many groups, or a group has a name that no purge can give, or the groups change when they are
+/// written and read again.
+pub fn groups(data: &[u8]) {
+    let lines = data.split(|byte| *byte == b'\n');
+    let lines: Vec<_> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let of =
+        |name: HeaderName| lines.iter().map(move |line| (name.clone(), line.clone())).collect::<HeaderMap>();
+    for field in [GroupField::CacheGroups, GroupField::SurrogateKey, GroupField::CacheTag, GroupField::Xkey] {
+        let read = groups_of(&of(field.name()), &[field]);
+        assert!(read.names.len() <= MOST_GROUPS, "{read:?}");
+        let mut written = String::new();
+        for name in &read.names {
+            assert!(std::str::from_utf8(name).is_ok_and(is_group_name), "{read:?}");
+            written.push_str(if written.is_empty() { "" } else { "," });
+            push_string(&mut written, name.iter().copied());
+        }
+        let written = HeaderValue::from_str(&written);
+        let again = HeaderMap::from_iter(written.map(|line| (GroupField::CacheGroups.name(), line)));
+        let again = groups_of(&again, &[GroupField::CacheGroups]);
+        assert_eq!((again.names, again.ignored), (read.names, 0));
+    }
+    let invalidation = of(HeaderName::from_static("cache-group-invalidation"));
+    let named = groups_of(&of(GroupField::CacheGroups.name()), &[GroupField::CacheGroups]);
+    assert_eq!(invalidated(&invalidation), named, "both fields have one syntax");
 }
 
 /// `data` is a record, or the bytes between the version and the sum of one.
@@ -208,6 +240,18 @@ mod tests {
         #[test]
         fn any_likely_ranges_hold(length in 0u64..2000, line in "bytes=([0-9]{0,4}-[0-9]{0,4} ?,){1,6}") {
             range(&[&length.to_be_bytes(), line.as_bytes()].concat());
+        }
+    }
+
+    #[test]
+    fn the_corpus_of_groups_holds() {
+        replay("groups", groups);
+    }
+
+    proptest! {
+        #[test]
+        fn any_likely_groups_hold(lines in r#"("?[ -~\t]{0,4}(\\["\\])?"?[ ,;\n]{0,2}){0,12}"#) {
+            groups(lines.as_bytes());
         }
     }
 
