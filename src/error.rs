@@ -9,8 +9,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// The type is opaque. Ask it with [`is_store`](Self::is_store), [`is_timeout`](Self::is_timeout),
 /// [`is_corrupt`](Self::is_corrupt), [`is_truncated`](Self::is_truncated), [`is_inner`](Self::is_inner),
-/// [`is_changed`](Self::is_changed) and [`is_config`](Self::is_config). Its [`source`](StdError::source) is the cause,
-/// if there is one.
+/// [`is_changed`](Self::is_changed), [`is_config`](Self::is_config) and [`is_not_offered`](Self::is_not_offered). Its
+/// [`source`](StdError::source) is the cause, if there is one.
 ///
 /// ```
 /// use tower_video_cache::Error;
@@ -74,6 +74,10 @@ impl Error {
         Self { kind: Kind::Config(what), source: Some(source) }
     }
 
+    pub(crate) fn not_offered() -> Self {
+        Self::new(Kind::NotOffered)
+    }
+
     pub(crate) fn store(source: BoxError) -> Self {
         Self { kind: Kind::Store, source: Some(source) }
     }
@@ -126,6 +130,11 @@ impl Error {
         matches!(self.kind, Kind::Config(_))
     }
 
+    /// The store does not offer what the call needs: see [`Store::put_new`](crate::Store::put_new).
+    pub fn is_not_offered(&self) -> bool {
+        matches!(self.kind, Kind::NotOffered)
+    }
+
     /// The store does not have the chunk, or has other bytes for it.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.kind, Kind::Lost | Kind::Corrupt)
@@ -169,6 +178,7 @@ impl fmt::Display for Error {
             Kind::Broken => "inner body that was to bring this chunk failed",
             Kind::Changed => "inner service has another representation by now",
             Kind::Config(what) => what,
+            Kind::NotOffered => "the store keeps no log of purges",
         })
     }
 }
@@ -197,4 +207,5 @@ enum Kind {
     Broken,
     Changed,
     Config(&'static str),
+    NotOffered,
 }

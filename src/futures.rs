@@ -27,3 +27,33 @@ pub(crate) async fn race<A: Future, B: Future>(first: A, second: B) -> Raced<A::
     })
     .await
 }
+
+/// Waits for both futures, which go on at the same time.
+///
+/// # Cancel safety
+///
+/// As safe as both futures.
+pub(crate) async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut two) = (None, None);
+    poll_fn(|cx| {
+        if one.is_none() {
+            if let Poll::Ready(output) = first.as_mut().poll(cx) {
+                one = Some(output);
+            }
+        }
+        if two.is_none() {
+            if let Poll::Ready(output) = second.as_mut().poll(cx) {
+                two = Some(output);
+            }
+        }
+        match (one.take(), two.take()) {
+            (Some(one), Some(two)) => Poll::Ready((one, two)),
+            (first, second) => {
+                (one, two) = (first, second);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use http::request;
+use http::{HeaderMap, request};
 use tower_layer::Layer;
 
 use crate::{
@@ -218,6 +218,62 @@ impl VideoCacheLayer {
     #[must_use]
     pub fn observer(self, observer: impl Observer) -> Self {
         self.set(|config| config.observers.add(observer))
+    }
+
+    /// Sets a function that names groups of a response, beside those that its fields name: see
+    /// [`Purger::groups`](crate::Purger::groups). Default: none.
+    ///
+    /// The function sees the request as the cache sends it, and the fields of the response. The cache calls it when it
+    /// stores the response, and when an answer updates the response. It ignores names that are not 1 to 128 printable
+    /// ASCII characters, and what is more than 64 groups.
+    ///
+    /// ```
+    /// # use tower_video_cache::{MokaStore, VideoCacheLayer};
+    /// // The first segment of the path names the tenant.
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).groups(|request, _response| {
+    ///     let tenant = request.uri.path().split('/').nth(1).unwrap_or_default();
+    ///     vec![format!("tenant-{tenant}")]
+    /// });
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    #[must_use]
+    pub fn groups(
+        self,
+        groups: impl Fn(&request::Parts, &HeaderMap) -> Vec<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.set(|config| config.groups = Some(Arc::new(groups)))
+    }
+
+    /// Sets where the log of purges lies, by prefix, group, origin and all: see [`Purger`](crate::Purger). Default: in the
+    /// store of the responses.
+    ///
+    /// Nodes that have stores of their own share purges by a log that they share. Then a purge of a key goes into the
+    /// log, too. The store must offer [`Store::put_new`], as [`RedisStore`](crate::RedisStore) does.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "redis")]
+    /// # fn layer() -> Result<tower_video_cache::VideoCacheLayer, tower_video_cache::Error> {
+    /// use tower_video_cache::{MokaStore, RedisStore, VideoCacheLayer};
+    ///
+    /// let layer = VideoCacheLayer::new(MokaStore::new(8 << 30)?)
+    ///     .purge_log(RedisStore::new("redis://127.0.0.1:6379")?);
+    /// # Ok(layer)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn purge_log(self, store: impl Store) -> Self {
+        let store = BoxStore::new(store).into_erased();
+        self.set(|config| config.purge_log = Some(store))
+    }
+
+    /// Sets how old the knowledge of the log of purges may be when a request uses it. Default: 2 seconds.
+    ///
+    /// A purge by the log is effective on other nodes within this time. Under traffic, a node reads the log twice in
+    /// this time, beside the requests: three small values if there was no purge. With zero, each request waits for the
+    /// log. If the log cannot be read, the cache goes by the purges that it knows.
+    #[must_use]
+    pub fn purge_age(self, age: std::time::Duration) -> Self {
+        self.set(|config| config.purge_age = age)
     }
 
     /// A handle to the cache that this layer's services share. It starts the cache if no service did so.

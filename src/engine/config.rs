@@ -18,6 +18,7 @@ use crate::{
         freshness::ByUri,
     },
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Mode, Retry, Timeouts},
+    store::ErasedStore,
     watchers::Observers,
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) key: Arc<OfRequest<CacheKey>>,
     pub(crate) bypass: Option<Arc<OfRequest<bool>>>,
     pub(crate) expiry: Arc<OfRequest<Option<SystemTime>>>,
+    pub(crate) groups: Option<Arc<Groups>>,
     pub(crate) name: CacheName,
     pub(crate) show_key: bool,
     pub(crate) chunk_size: ChunkSize,
@@ -50,10 +52,17 @@ pub(crate) struct Config {
     pub(crate) resumes: u32,
     pub(crate) resume_pause: Duration,
     pub(crate) observers: Observers,
+    /// How old the knowledge of the log of purges may be.
+    pub(crate) purge_age: Duration,
+    /// Where the log of purges lies, if not in the store of the responses.
+    pub(crate) purge_log: Option<Arc<dyn ErasedStore>>,
 }
 
 /// A function of the application's that is called for each request.
 type OfRequest<T> = dyn Fn(&request::Parts) -> T + Send + Sync;
+
+/// A function of the application's that names the groups of a response.
+type Groups = dyn Fn(&request::Parts, &HeaderMap) -> Vec<String> + Send + Sync;
 
 impl Config {
     pub(crate) fn new(clock: impl Clock) -> Self {
@@ -66,6 +75,7 @@ impl Config {
             key: Arc::new(CacheKey::of),
             bypass: None,
             expiry: Arc::new(signed_url::expiry),
+            groups: None,
             name,
             show_key: shows_key,
             chunk_size: ChunkSize::default(),
@@ -87,6 +97,8 @@ impl Config {
             resumes: attempts,
             resume_pause: first_delay,
             observers: Observers::default(),
+            purge_age: Duration::from_secs(2),
+            purge_log: None,
         }
     }
 
@@ -164,6 +176,7 @@ impl fmt::Debug for Config {
             .field("retry.attempts", &self.resumes)
             .field("retry.first_delay", &self.resume_pause)
             .field("observers", &self.observers)
+            .field("purge_age", &self.purge_age)
             .finish_non_exhaustive()
     }
 }

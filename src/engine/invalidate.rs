@@ -19,10 +19,13 @@ use super::{
 };
 use crate::{
     counters::Reason,
+    format::purges::Selector,
     observer::Event,
     semantics::{
         cache_status::Forwarded,
-        reference::{Destination, resolve},
+        groups::invalidated,
+        purge::{Fate, group_hash},
+        reference::{Destination, origin, resolve},
     },
     trace::{self, Work},
 };
@@ -47,6 +50,7 @@ impl Engine {
         let response = inner.call(Request::from_parts(parts, body)).await?;
         if self.config.policy.invalidates_on(response.status()) {
             let references = references(response.headers());
+            let groups = self.groups_to_purge(&request, response.headers());
             // The inner service has acted, whether the client stays to hear of it or not.
             let (engine, key) = (Arc::clone(&self), target.key.clone());
             let invalidation = async move {
@@ -56,6 +60,10 @@ impl Engine {
                         invalidate(&engine, &target).await;
                     }
                 }
+                if !groups.is_empty() {
+                    // RFC 9875 §3: a cache may ignore the field, as it must without a log.
+                    let _ = engine.purges.append(Fate::Invalid, groups).await;
+                }
             };
             let invalidation = tokio::spawn(trace::within(Work::Invalidate, key.as_bytes(), invalidation));
             // A task that is not cancelled ends, and this one has no result. If it panics, that happens in the key
@@ -63,6 +71,18 @@ impl Engine {
             let _ = invalidation.await;
         }
         Ok(pass_unsafe(response, member, &self.config.policy))
+    }
+}
+
+impl Engine {
+    /// The groups that the answer to an unsafe request invalidates. RFC 9875 §3: those of its own origin.
+    fn groups_to_purge(&self, request: &request::Parts, answer: &HeaderMap) -> Vec<Selector> {
+        if !self.config.policy.grouping().heeds_invalidation() {
+            return Vec::new();
+        }
+        let origin = origin(request);
+        let groups = invalidated(answer).names;
+        groups.iter().map(|group| Selector::Set(group_hash(&origin, group))).collect()
     }
 }
 

@@ -10,27 +10,27 @@ use super::{
 };
 use crate::{
     error::Error,
-    format::manifest::{Manifest, Record},
-    semantics::freshness::Ended,
-};
-
-/// What a purge does to a stored response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It stays, and its freshness ends.
-    Ended {
-        must_be_validated: bool,
+    format::{
+        manifest::{Manifest, Record},
+        purges::Selector,
     },
-    Gone,
-}
+    semantics::{
+        freshness::Ended,
+        purge::{Fate, key_hash},
+    },
+};
 
 /// Purges the responses that are stored for a key, all variants. Returns whether there were any.
 ///
 /// Fills under way commit nothing any more, here and on other nodes. Run this in a task: it must not be dropped between
 /// its steps.
 pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Result<bool, Error> {
+    // Nodes with stores of their own hear of it by the log alone.
+    if engine.config.purge_log.is_some() {
+        engine.purges.append(fate, vec![Selector::Set(key_hash(target.key.as_bytes()))]).await?;
+    }
     let ended = match fate {
-        Fate::Ended { must_be_validated } => end(&engine, &target, must_be_validated).await,
+        Fate::Stale | Fate::Invalid => end(&engine, &target, fate == Fate::Invalid).await,
         Fate::Gone => None,
     };
     if ended == Some(()) {
@@ -52,7 +52,7 @@ pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Re
 /// response must be removed.
 async fn end(engine: &Engine, target: &Target, must_be_validated: bool) -> Option<()> {
     let Engine { records, tombstones, config, store, .. } = engine;
-    let Target { key, primary } = target;
+    let Target { key, primary, .. } = target;
     // A nearer store may give a record that another node has removed from the farther one.
     if !store.lag().is_zero() {
         return None;
@@ -94,7 +94,8 @@ fn unknown() -> Error {
     )
 }
 
-/// How long other nodes may still use what they hold of a response that was purged.
+/// How long other nodes may still use what they hold of a response that was purged by its key.
 pub(crate) fn effective_within(engine: &Engine) -> Duration {
-    engine.store.lag()
+    let by_log = engine.config.purge_log.as_ref().map_or(Duration::ZERO, |_| engine.purges.age());
+    engine.store.lag().max(by_log)
 }

@@ -128,7 +128,8 @@ impl Engine {
             }
             // Boxed, so that the future of a hit stays small.
             Err(missed) => {
-                let asked = MissedRequest { parts, body, target: Arc::new(target), directives };
+                let target = Arc::new(Target { purges: self.purges.position(), ..target });
+                let asked = MissedRequest { parts, body, target, directives };
                 Box::pin(answer_miss(self, inner, asked, missed)).await
             }
         }
@@ -156,7 +157,8 @@ impl Engine {
         if self.remote_refreshes.refreshes(&entry, moment()) {
             return;
         }
-        if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary) {
+        let purges = self.purges.position();
+        if let Role::Lead(permit) = self.flights.join(&entry.slot, &target.primary, purges) {
             // This fill goes on although nobody waits for it.
             let (stored, purpose) = (Prior::Stale(entry), Purpose::Background);
             drop(run::start(&self, inner, Order { request, target, stored, purpose }, permit));

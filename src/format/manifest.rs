@@ -7,14 +7,11 @@
 //!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 3: asked for
 //!                       with a cookie, bit 4: withdrawn, bit 5: a playlist by its path, bit 6: with an end, bit 7: purged)
 //!                       │ digest 16, if so │ end 12, if so │ purged 12 and mark 1, if so │ the rest as in kind 0
+//!   kind 4, a response: log of purges 8 │ number in it 8 │ origin 8 │ groups: count 1, (hash 8) … │ the rest as in kind 2
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
-//! Numbers are big-endian. A byte string has its length before it in 4 bytes. A time is seconds in 8 bytes and
-//! nanoseconds in 4. A record of an unknown version, or one whose sum is wrong, does not decode: it is a miss.
-//! Decoding allocates by the bytes that are there, never by a claimed length.
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+//! A record of an unknown version, or one whose sum is wrong, does not decode: it is a miss.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{
@@ -26,10 +23,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     key::{CacheKey, Generation, SelectingField, Slot},
     layout::Layout,
+    wire::{Input, put_bytes, put_count, put_time},
 };
 use crate::semantics::{
     freshness::{ByUri, Ended, Exchange},
     partial::Binding,
+    purge::{Membership, Position},
 };
 
 /// A record in the store.
@@ -62,6 +61,8 @@ pub(crate) struct Manifest {
     pub(crate) withdrawn: bool,
     /// When an operator ended its freshness, and how.
     pub(crate) purged: Option<Ended>,
+    /// The sets by which a purge can name it.
+    pub(crate) membership: Membership,
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
 }
@@ -103,8 +104,9 @@ impl Record {
         out.put_u8(VERSION);
         match self {
             Self::Response(manifest) => {
-                out.put_u8(if manifest.flags() == 0 { RESPONSE } else { FLAGGED_RESPONSE });
-                manifest.encode(&mut out);
+                let kind = manifest.kind();
+                out.put_u8(kind);
+                manifest.encode(kind, &mut out);
             }
             Self::Variants(variants) => {
                 out.put_u8(if variants.tagged.is_empty() { VARIANTS } else { TAGGED_VARIANTS });
@@ -131,8 +133,9 @@ impl Record {
             return None;
         }
         let record = match input.array()? {
-            [RESPONSE] => Self::Response(Manifest::decode(&mut input, false)?),
-            [FLAGGED_RESPONSE] => Self::Response(Manifest::decode(&mut input, true)?),
+            [kind @ (RESPONSE | FLAGGED_RESPONSE | NAMED_RESPONSE)] => {
+                Self::Response(Manifest::decode(&mut input, *kind)?)
+            }
             [VARIANTS] => Self::Variants(Variants::decode(&mut input, false)?),
             [TAGGED_VARIANTS] => Self::Variants(Variants::decode(&mut input, true)?),
             _ => return None,
@@ -154,9 +157,29 @@ impl Manifest {
             | flag(self.purged.is_some(), PURGED)
     }
 
-    fn encode(&self, out: &mut BytesMut) {
+    fn kind(&self) -> u8 {
+        if self.exchange.purges != Position::default() || self.membership != Membership::default() {
+            NAMED_RESPONSE
+        } else if self.flags() != 0 {
+            FLAGGED_RESPONSE
+        } else {
+            RESPONSE
+        }
+    }
+
+    fn encode(&self, kind: u8, out: &mut BytesMut) {
         put_bytes(out, self.key.as_bytes());
-        if self.flags() != 0 {
+        if kind == NAMED_RESPONSE {
+            let Membership { origin, groups } = &self.membership;
+            out.put_u64(self.exchange.purges.log);
+            out.put_u64(self.exchange.purges.number);
+            out.put_u64(*origin);
+            put_count::<1>(out, groups.len());
+            for group in groups {
+                out.put_u64(*group);
+            }
+        }
+        if kind != RESPONSE {
             out.put_u8(self.flags());
         }
         if let Some(digest) = self.digest {
@@ -188,9 +211,17 @@ impl Manifest {
         }
     }
 
-    fn decode(input: &mut Input<'_>, flagged: bool) -> Option<Self> {
+    fn decode(input: &mut Input<'_>, kind: u8) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
-        let flags = if flagged { input.number::<1>()? } else { 0 };
+        let (mut asked_after, mut membership) = (Position::default(), Membership::default());
+        if kind == NAMED_RESPONSE {
+            asked_after = Position { log: input.number::<8>()?, number: input.number::<8>()? };
+            membership.origin = input.number::<8>()?;
+            for _ in 0..input.number::<1>()? {
+                membership.groups.push(input.number::<8>()?);
+            }
+        }
+        let flags = if kind == RESPONSE { 0 } else { input.number::<1>()? };
         let is_set = |flag| flags & u64::from(flag) != 0;
         let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
         let until = if is_set(END) { Some(input.time()?) } else { None };
@@ -206,8 +237,8 @@ impl Manifest {
         let length = input.number::<8>()?;
         let chunk_size = u32::try_from(input.number::<4>()?).ok().filter(|size| *size > 0)?;
         let generation = Generation(u128::from_be_bytes(*input.array()?));
-        let exchange =
-            Exchange { requested: input.time()?, received: input.time()?, with_cookie: is_set(COOKIE) };
+        let (requested, received) = (input.time()?, input.time()?);
+        let exchange = Exchange { requested, received, with_cookie: is_set(COOKIE), purges: asked_after };
         let mut selecting = Vec::new();
         for _ in 0..input.number::<2>()? {
             let name = HeaderName::from_bytes(input.bytes()?).ok()?;
@@ -235,6 +266,7 @@ impl Manifest {
             by_uri,
             withdrawn,
             purged,
+            membership,
             digest,
         })
     }
@@ -279,61 +311,13 @@ impl Variants {
     }
 }
 
-/// The part of a record that has not been read yet.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(array)
-    }
-
-    /// Reads a big-endian number of `N` bytes, 8 at most.
-    fn number<const N: usize>(&mut self) -> Option<u64> {
-        let bytes: &[u8; N] = self.array()?;
-        Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number::<4>()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn time(&mut self) -> Option<SystemTime> {
-        let seconds = self.number::<8>()?;
-        let nanoseconds = u32::try_from(self.number::<4>()?).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-        UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
-    }
-}
-
-/// Every string here is a header field or a key, and servers limit both far below 4 GiB. A longer string would make a
-/// record that does not decode, which is a miss.
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    out.put_slice(bytes);
-}
-
-/// Writes a count in `N` bytes. A count that does not fit makes a record that does not decode.
-fn put_count<const N: usize>(out: &mut BytesMut, count: usize) {
-    out.put_uint(u64::try_from(count).unwrap_or(u64::MAX).min(u64::MAX >> (64 - 8 * N)), N);
-}
-
-/// Writes a time. A time before 1970 is written as 1970, which is old enough to be stale either way.
-fn put_time(out: &mut BytesMut, time: SystemTime) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    out.put_u64(since.as_secs());
-    out.put_u32(since.subsec_nanos());
-}
-
 const MAGIC: &[u8; 4] = b"TVCM";
 const VERSION: u8 = 1;
 const RESPONSE: u8 = 0;
 const VARIANTS: u8 = 1;
 const FLAGGED_RESPONSE: u8 = 2;
 const TAGGED_VARIANTS: u8 = 3;
+const NAMED_RESPONSE: u8 = 4;
 const OWN_ETAG: u8 = 1;
 const SPARSE: u8 = 2;
 const DIGEST: u8 = 4;
@@ -345,6 +329,8 @@ const PURGED: u8 = 128;
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use http::header;
     use proptest::prelude::*;
 
@@ -368,6 +354,7 @@ mod tests {
                 requested: UNIX_EPOCH + Duration::new(1_795_000_000, 1),
                 received: UNIX_EPOCH + Duration::new(1_795_000_000, 999_999_999),
                 with_cookie: false,
+                purges: Position::default(),
             },
             layout: Layout { generation: Generation(7), chunk_size: 1 << 20, length: 5_000_000_000 },
             own_etag,
@@ -375,8 +362,22 @@ mod tests {
             by_uri: ByUri::default(),
             withdrawn: false,
             purged: None,
+            membership: Membership::default(),
             digest: None,
         })
+    }
+
+    /// The manifest of a response with these hashes of groups, asked for after some purges.
+    fn manifest_with_groups(groups: Vec<u64>) -> Record {
+        match manifest(false) {
+            Record::Response(manifest) => {
+                let purges = Position { log: 0xfeed, number: 12 };
+                let exchange = Exchange { purges, ..manifest.exchange };
+                let membership = Membership { origin: 0xcafe, groups };
+                Record::Response(Manifest { exchange, membership, sparse: true, ..manifest })
+            }
+            variants @ Record::Variants(_) => variants,
+        }
     }
 
     /// The manifest of a sparse response, or of one with a sum of its bytes.
@@ -443,6 +444,8 @@ mod tests {
             manifest_of_a_cookie(),
             manifest_purged(false),
             manifest_purged(true),
+            manifest_with_groups(Vec::new()),
+            manifest_with_groups(vec![1, u64::MAX]),
             variants(false),
             variants(true),
         ];
@@ -455,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 9] = [
+        let golden: [(Record, &[u8]); 10] = [
             (manifest(false), include_bytes!("golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("golden/manifest-v1-flagged.bin")),
             (manifest_with(true, None), include_bytes!("golden/manifest-v1-sparse.bin")),
@@ -463,6 +466,7 @@ mod tests {
             (manifest_by_uri(), include_bytes!("golden/manifest-v1-uri.bin")),
             (manifest_of_a_cookie(), include_bytes!("golden/manifest-v1-cookie.bin")),
             (manifest_purged(true), include_bytes!("golden/manifest-v1-purged.bin")),
+            (manifest_with_groups(vec![3, 5]), include_bytes!("golden/manifest-v1-groups.bin")),
             (variants(false), include_bytes!("golden/variants-v1.bin")),
             (variants(true), include_bytes!("golden/variants-v1-tagged.bin")),
         ];
@@ -505,7 +509,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..5, noise: Vec<u8>) {
+        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..6, noise: Vec<u8>) {
             let mut record = BytesMut::from(&b"TVCM\x01"[..]);
             record.put_u8(kind);
             record.put_slice(&noise);

@@ -61,13 +61,11 @@ impl Grouping {
     }
 
     /// The fields that name groups.
-    #[expect(dead_code, reason = "no purge reads groups yet")]
     pub(crate) fn fields(&self) -> &[GroupField] {
         &self.fields
     }
 
     /// Whether an answer to an unsafe request may invalidate groups.
-    #[expect(dead_code, reason = "no answer invalidates groups yet")]
     pub(crate) fn heeds_invalidation(&self) -> bool {
         self.heeds_invalidation
     }

@@ -8,11 +8,11 @@ pub(crate) mod cache_status;
 pub(crate) mod etag;
 pub(crate) mod fields;
 pub(crate) mod freshness;
-#[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "no purge reads groups yet"))]
 pub(crate) mod groups;
 pub(crate) mod media;
 pub(crate) mod multipart;
 pub(crate) mod partial;
+pub(crate) mod purge;
 pub(crate) mod range;
 pub(crate) mod reference;
 pub(crate) mod reload;

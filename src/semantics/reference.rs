@@ -52,6 +52,24 @@ pub(crate) fn resolve(request: &request::Parts, reference: &HeaderValue) -> Dest
     Uri::from_parts(parts).map_or(Destination::Nowhere, Destination::SameOrigin)
 }
 
+/// The origin of a request's target, for comparison with others: the host in lower case, and the port unless it is a
+/// default one. A plain HTTP/1.1 target does not tell its scheme, so the origins of both schemes count as one. Empty if
+/// the request names no host, or several.
+pub(crate) fn origin(request: &request::Parts) -> String {
+    authority(request).map(origin_of).unwrap_or_default()
+}
+
+/// The same of an authority.
+pub(crate) fn origin_of(authority: &str) -> String {
+    let is_default = |port: &u16| DEFAULT_PORTS.iter().any(|(_, default)| default == port);
+    let Some((host, port)) = host_and_port(authority, None) else { return String::new() };
+    let host = host.to_ascii_lowercase();
+    match port.filter(|port| !is_default(port)) {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    }
+}
+
 /// The parts of a URI or a reference. The fragment is left out, since no request has one.
 #[derive(Clone, Debug)]
 struct Components<'a> {

@@ -8,10 +8,11 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Lease, PutNew, Store, Usage};
+use super::{Lease, PutNew, Store, Usage, is_log};
 use crate::error::BoxError;
 
-/// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
+/// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged, and so do removals from the log of
+/// purges.
 ///
 /// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can
 /// add faults and read counts while the layer uses the store.
@@ -48,13 +49,17 @@ pub struct FaultStore<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation {
-    /// [`Store::get`].
+    /// [`Store::get`], but for the log of purges.
     Get,
-    /// [`Store::put`].
+    /// [`Store::get`] of a key that begins with `p/`: a part of the log of purges.
+    GetLog,
+    /// [`Store::put`], but for the log of purges.
     Put,
+    /// [`Store::put`] of a key that begins with `p/`.
+    PutLog,
     /// [`Store::put_new`].
     PutNew,
-    /// [`Store::remove`].
+    /// [`Store::remove`], but for the log of purges.
     Remove,
 }
 
@@ -141,7 +146,7 @@ impl<S: Store> FaultStore<S> {
 #[expect(clippy::panic, reason = "a panicking store is one of the faults")]
 impl<S: Store> Store for FaultStore<S> {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BoxError> {
-        match self.next(Operation::Get) {
+        match self.next(if is_log(key) { Operation::GetLog } else { Operation::Get }) {
             None => self.store.get(key).await,
             Some(Fault::Error | Fault::ErrorAfter) => Err("an injected error".into()),
             Some(Fault::Absent) => Ok(None),
@@ -161,7 +166,7 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
-        match self.next(Operation::Put) {
+        match self.next(if is_log(key) { Operation::PutLog } else { Operation::Put }) {
             None => self.store.put(key, value).await,
             Some(Fault::Error) => Err("an injected error".into()),
             Some(Fault::ErrorAfter) => {
@@ -184,6 +189,9 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
+        if is_log(key) {
+            return self.store.remove(key).await;
+        }
         match self.next(Operation::Remove) {
             None | Some(Fault::Corrupt | Fault::Lost) => self.store.remove(key).await,
             Some(Fault::Error) => Err("an injected error".into()),
@@ -268,7 +276,9 @@ impl<S: Store> Store for FaultStore<S> {
 #[derive(Debug, Default)]
 struct State {
     gets: u64,
+    gets_of_the_log: u64,
     puts: u64,
+    puts_to_the_log: u64,
     puts_of_new: u64,
     removes: u64,
     faults: Vec<Planned>,
@@ -278,7 +288,9 @@ impl State {
     fn count(&mut self, operation: Operation) -> &mut u64 {
         match operation {
             Operation::Get => &mut self.gets,
+            Operation::GetLog => &mut self.gets_of_the_log,
             Operation::Put => &mut self.puts,
+            Operation::PutLog => &mut self.puts_to_the_log,
             Operation::PutNew => &mut self.puts_of_new,
             Operation::Remove => &mut self.removes,
         }

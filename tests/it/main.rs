@@ -41,6 +41,7 @@ mod measuring;
 mod nodes;
 mod observing;
 mod progressive;
+mod purge_log;
 mod purging;
 mod questions;
 mod ranges;

@@ -54,7 +54,8 @@ impl FillTask {
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
         let fields = self.fields_to_store(&parts.headers, exchange.received);
-        Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout), length, paced })
+        let membership = self.membership(&parts.headers);
+        Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout, membership), length, paced })
     }
 
     /// Promises the room for a body of this length, and returns whether the whole has room.

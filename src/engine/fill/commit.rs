@@ -32,6 +32,7 @@ use crate::{
         etag::EntityTag,
         fields::single_bytes,
         freshness::{ByUri, Ended, Exchange},
+        purge::Membership,
         vary::Vary,
     },
     store::Lease,
@@ -47,6 +48,7 @@ pub(super) struct Draft {
     pub(super) sparse: bool,
     pub(super) withdrawn: bool,
     pub(super) purged: Option<Ended>,
+    pub(super) membership: Membership,
     pub(super) digest: Option<u128>,
     /// The facts that the URI of an earlier request told. `None` if this fill's own URI brought the response, or found
     /// it good.
@@ -55,7 +57,13 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Drafts a response that comes from the inner service, without a tag or a digest of the cache's own.
-    pub(super) fn new(status: StatusCode, headers: HeaderMap, exchange: Exchange, layout: Layout) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        headers: HeaderMap,
+        exchange: Exchange,
+        layout: Layout,
+        membership: Membership,
+    ) -> Self {
         Self {
             status,
             headers,
@@ -65,6 +73,7 @@ impl Draft {
             sparse: false,
             withdrawn: false,
             purged: None,
+            membership,
             digest: None,
             by_uri: None,
         }
@@ -75,7 +84,10 @@ impl Draft {
         let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, purged, digest, .. } =
             *manifest;
         let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri));
-        Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, digest, by_uri }
+        let membership = manifest.membership.clone();
+        #[rustfmt::skip]
+        let draft = Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, membership, digest, by_uri };
+        draft
     }
 
     /// Gives the response a tag of ours.
@@ -187,6 +199,7 @@ impl FillTask {
             digest,
             by_uri,
             ref headers,
+            ref membership,
         } = *draft;
         let selecting = match Vary::of(headers) {
             Vary::Fields(names) => SelectingField::all(&names, &self.asked.headers),
@@ -194,7 +207,7 @@ impl FillTask {
             Vary::Anything => return Err(Refusal::VaryAnything),
         };
         let by_uri = by_uri.unwrap_or_else(|| self.engine.config.by_uri(&self.asked, headers));
-        let (key, headers) = (self.target.key.clone(), headers.clone());
+        let (key, headers, membership) = (self.target.key.clone(), headers.clone(), membership.clone());
         Ok(Manifest {
             key,
             status,
@@ -207,6 +220,7 @@ impl FillTask {
             by_uri,
             withdrawn,
             purged,
+            membership,
             digest,
         })
     }
@@ -338,7 +352,7 @@ impl FillTask {
 
     /// Whether the mark is still there that `slot` hangs on. The slot of a key itself needs no mark.
     pub(super) async fn has_its_mark(&self, slot: &Slot) -> bool {
-        let Target { key, primary } = &*self.target;
+        let Target { key, primary, .. } = &*self.target;
         if slot == primary {
             return true;
         }

@@ -222,7 +222,10 @@ impl FillTask {
         let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
         let headers = self.fields_to_store(fields, exchange.received);
-        let draft = Draft { sparse: true, ..Draft::new(StatusCode::OK, headers, exchange, layout) };
+        let membership = self.membership(fields);
+        let draft =
+            Draft { sparse: true, ..Draft::new(StatusCode::OK, headers, exchange, layout, membership) };
+        permit.tell(&draft.membership);
         let manifest = self.manifest(&draft)?;
         let supply = self.engine.supplies.open(&manifest, Some(part.complete), HeaderMap::new());
         let running = supply.pour_part(bytes.clone());

@@ -89,7 +89,7 @@ pub(crate) async fn heed(
     answer: LoneAnswer,
 ) {
     let LoneAnswer { status, headers: answer, exchange, before: Before { revocations, seen } } = answer;
-    let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary) else {
+    let Role::Lead(mut permit) = engine.flights.join(&entry.slot, &target.primary, exchange.purges) else {
         return;
     };
     match at_once(&engine, &entry.slot).await {

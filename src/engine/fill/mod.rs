@@ -12,6 +12,7 @@ pub(crate) mod election;
 pub(crate) mod first_part;
 pub(crate) mod head;
 pub(crate) mod invalidated;
+pub(crate) mod membership;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod task;

@@ -102,13 +102,13 @@ impl FillTask {
         let clock = &self.engine.config.clock;
         let with_cookie = asked.headers.contains_key(header::COOKIE);
         let (mut inner, request) = (inner.take(), Request::from_parts(asked, A::default()));
-        let requested = clock.now();
+        let (requested, purges) = (clock.now(), self.engine.purges.position());
         self.engine.count_call(self.reason());
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
         let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
         match race(answered, self.share.yielded()).await {
             Raced::First(Ok(Ok(response))) => {
-                Ok((response, Exchange { requested, received: clock.now(), with_cookie }))
+                Ok((response, Exchange { requested, received: clock.now(), with_cookie, purges }))
             }
             Raced::First(Ok(Err(error))) => Err(Delivery::Failed(error)),
             // A late answer would be a part, and not the part that the client asked for.

@@ -25,6 +25,7 @@ use crate::{
         state::{
             entry::{Decoded, Entry},
             flight::{Landing, Permit},
+            purges::Judgement,
         },
     },
     error::BoxError,
@@ -238,6 +239,10 @@ impl FillTask {
         exchange: Exchange,
         permit: &Permit,
     ) -> Freshened {
+        // No answer brings back a response that a purge has found to be wrong, even if the purge came after the question.
+        if self.engine.purges.judge(&entry.manifest) == Judgement::Gone {
+            return Freshened::Forbidden;
+        }
         let (policy, updated) = (&self.engine.config.policy, Arc::new(updated));
         let Manifest { status, headers, layout, .. } = &updated.manifest;
         let (asked, path) = (&self.asked.headers, self.asked.uri.path());
@@ -259,9 +264,14 @@ impl FillTask {
             Err(_) => return Freshened::Forbidden,
         }
         let withheld = self.withheld(headers);
+        let membership = match came {
+            StatusCode::NOT_MODIFIED => self.membership_after(&entry.manifest.membership, headers, answer),
+            _ => self.membership(answer),
+        };
         let headers = self.fields_to_store(headers, exchange.received);
-        let draft =
-            Draft { headers, withdrawn: false, purged: None, by_uri: None, ..Draft::of(&updated.manifest) };
+        let (withdrawn, purged, by_uri) = (false, None, None);
+        #[rustfmt::skip]
+        let draft = Draft { headers, withdrawn, purged, membership, by_uri, ..Draft::of(&updated.manifest) };
         match self.commit(&draft, permit).await {
             Ok(slot) => {
                 // With another `Vary`, the response is another variant. The variant before it is removed: a request

@@ -82,6 +82,7 @@ impl FillTask {
         let (parts, body) = response.into_parts();
         match self.admit(&parts, body.size_hint().exact(), exchange) {
             Ok(admitted) => {
+                permit.tell(&admitted.draft.membership);
                 let mut whole = WholeFill::new(self, admitted, parts, body, permit);
                 let poured = whole.pour(inner).await;
                 whole.settle(poured).await

@@ -5,13 +5,14 @@
 pub(crate) mod content;
 pub(crate) mod prefetch;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use http::{HeaderMap, Method, request};
 
 use super::state::{
     Engine,
     entry::{Accepted, Decoded, Entry, Target},
+    purges::Judgement,
     records::Waited,
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
         key::{SelectingField, Slot},
         manifest::{Record, Tagged},
     },
+    futures::both,
     semantics::{cache_control::RequestDirectives, cache_status::Forwarded, freshness::Reuse},
     settings::Mode,
 };
@@ -48,17 +50,26 @@ pub(crate) async fn lookup(
     {
         return Look::Failed(Waited::default());
     }
-    let primary = match decoded(engine, &target.primary).await {
+    let primary = if engine.purges.is_due() {
+        Box::pin(both(decoded(engine, &target.primary), engine.purges.keep_up())).await.0
+    } else {
+        decoded(engine, &target.primary).await
+    };
+    let primary = match primary {
         Ok(primary) => primary,
         Err(error) => return Look::Failed(Waited::of(&error)),
     };
-    let judge =
-        |entry: &Arc<Entry>| Look::Found(Arc::clone(entry), reuse(engine, entry, directives, accepted));
+    let judge = |entry: &Arc<Entry>| {
+        let entry = purged(engine, entry, target, accepted)?;
+        let reuse = reuse(engine, &entry, directives, accepted);
+        Some(Look::Found(entry, reuse))
+    };
     let variants = match primary.as_deref() {
         Some(Decoded::Entry(entry))
             if entry.manifest.key == target.key && may_be(engine, entry, accepted) =>
         {
-            return judge(entry);
+            let nothing = || Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new());
+            return judge(entry).unwrap_or_else(nothing);
         }
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // A record of another key with the same hash is no answer to this one.
@@ -76,7 +87,7 @@ pub(crate) async fn lookup(
         }
         // A store that fails for this variant would most likely fail for the others as well.
         let others = if variant.is_ok() { &variants.tagged[..] } else { &[] };
-        let look = match variant.ok().flatten().as_deref() {
+        let found = match variant.ok().flatten().as_deref() {
             Some(Decoded::Entry(entry))
                 if entry.manifest.key == target.key
                     && entry.manifest.selecting == selecting
@@ -84,8 +95,9 @@ pub(crate) async fn lookup(
             {
                 judge(entry)
             }
-            _ => Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()),
+            _ => None,
         };
+        let look = found.unwrap_or_else(|| Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()));
         if best.as_ref().is_none_or(|best| look.beats(best)) {
             best = Some(look);
         }
@@ -163,6 +175,34 @@ fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
     engine.tombstones.may_believe(received, || engine.config.clock.now()) || is_new()
 }
 
+/// The entry as the log of purges leaves it. Returns `None` if it is gone.
+fn purged(engine: &Engine, entry: &Arc<Entry>, target: &Target, accepted: Accepted) -> Option<Arc<Entry>> {
+    let epoch = engine.purges.epoch();
+    if entry.kept_until.load(Ordering::Relaxed) == epoch || is_of_now(entry, target, accepted) {
+        return Some(Arc::clone(entry));
+    }
+    match engine.purges.judge(&entry.manifest) {
+        Judgement::Kept => {
+            entry.kept_until.store(epoch, Ordering::Relaxed);
+            Some(Arc::clone(entry))
+        }
+        Judgement::Ended(ended) => Some(Arc::new(entry.ended(&engine.config.policy, ended))),
+        Judgement::Gone => None,
+    }
+}
+
+/// Whether the inner service was asked for the entry after the request came. A purge that came still later is not for this
+/// request.
+fn is_of_now(entry: &Entry, target: &Target, accepted: Accepted) -> bool {
+    match accepted {
+        Accepted::Own(generation) => generation == entry.generation(),
+        Accepted::Shared(generation) => {
+            generation == entry.generation() && entry.was_asked_for_after(target.purges)
+        }
+        Accepted::Nothing | Accepted::Another(_) | Accepted::StandIn(_) => false,
+    }
+}
+
 fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
     let now = engine.config.clock.now();
     let is_accepted = match accepted {
@@ -208,7 +248,10 @@ mod tests {
             layout::Layout,
             manifest::{Manifest, Variants},
         },
-        semantics::freshness::{ByUri, Exchange},
+        semantics::{
+            freshness::{ByUri, Exchange},
+            purge::{Membership, Position},
+        },
         store::MokaStore,
     };
 
@@ -223,13 +266,19 @@ mod tests {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             selecting,
-            exchange: Exchange { requested: now, received: now, with_cookie: false },
+            exchange: Exchange {
+                requested: now,
+                received: now,
+                with_cookie: false,
+                purges: Position::default(),
+            },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
             by_uri: ByUri::default(),
             withdrawn: false,
             purged: None,
+            membership: Membership::default(),
             digest: None,
         })
     }

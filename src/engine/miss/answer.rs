@@ -24,14 +24,18 @@ use crate::{
             Engine,
             entry::{Accepted, Entry},
             flight::{Landing, Role},
+            purges::Judgement,
             records::Waited,
         },
     },
     error::BoxError,
+    format::key::lease_key,
     semantics::{
         cache_status::{Outcome, Refusal},
         freshness::Reuse,
+        purge::{Membership, Position},
         range::Wanted,
+        reference::origin,
         signature::is_sealed,
     },
 };
@@ -112,7 +116,9 @@ impl Miss {
         if let Some(next) = self.without_a_flight(inner, is_last_look).await {
             return Ok(next);
         }
-        let next = match self.engine.flights.join(&self.missed.slot, &self.target.primary) {
+        let purges = self.engine.purges.position();
+        self.leave_a_purged_flight(purges).await;
+        let next = match self.engine.flights.join(&self.missed.slot, &self.target.primary, purges) {
             Role::Follow(follower) => {
                 self.engine.counters.add(EVENTS, FOLLOWERS, 1);
                 inner.release();
@@ -138,6 +144,20 @@ impl Miss {
             Next::Forward => self.stand_in().await.map_or(Next::Forward, Next::Answer),
             next => next,
         })
+    }
+
+    /// Takes the place of a flight that began before a purge of its response. As long as the groups of the response are not
+    /// known, the flight may be joined: the response is judged when it is there.
+    async fn leave_a_purged_flight(&self, purges: Position) {
+        let Self { engine, missed, target, request, .. } = self;
+        let Some(begun) = engine.flights.begun_before(&missed.slot, purges) else { return };
+        let membership = begun.membership.clone().unwrap_or_else(|| Membership::of(&origin(request), []));
+        let judgement = engine.purges.judge_named(begun.purges, target.key.as_bytes(), &membership);
+        if judgement != Judgement::Kept {
+            engine.flights.revoke_begun(&missed.slot, &begun);
+            // Otherwise this node would wait for itself. If the store fails, it waits for the old flight to end.
+            let _ = engine.records.remove_lease(&lease_key(&missed.slot)).await;
+        }
     }
 
     /// The next step of a request that needs no flight, or has no use for one.

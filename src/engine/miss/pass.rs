@@ -31,6 +31,7 @@ use crate::{
         etag::has_strong_tag,
         fields::{has_conditions, has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
+        purge::Position,
         range::are_several,
         reload::say_max_age,
         storable::would_be_storable,
@@ -74,10 +75,10 @@ impl Miss {
             Some(_) => Before::of(&engine, &self.target).await,
             None => Before::unseen(&engine),
         };
-        let requested = engine.config.clock.now();
+        let (requested, purges) = (engine.config.clock.now(), engine.purges.position());
         self.engine.count_call(Reason::Pass);
         let answer = inner.call(Request::from_parts(inwards, body)).await;
-        let exchange = self.exchange(requested);
+        let exchange = self.exchange(requested, purges);
         if let Some(entry) = &stale {
             let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
             if validate::verdict(entry, &self.directives, seen, exchange.received) == Verdict::StandsIn {
@@ -129,10 +130,10 @@ impl Miss {
             return self.pass(inner, body, stale).await;
         };
         let before = Before::of(&engine, &self.target).await;
-        let requested = engine.config.clock.now();
+        let (requested, purges) = (engine.config.clock.now(), engine.purges.position());
         engine.count_call(Reason::Validate);
         let answer = inner.call(Request::from_parts(putting, A::default())).await;
-        let exchange = self.exchange(requested);
+        let exchange = self.exchange(requested, purges);
         let seen = answer.as_ref().ok().map(|answer| (answer.status(), answer.headers()));
         let usable = match validate::verdict(&entry, &self.directives, seen, exchange.received) {
             Verdict::StillGood if !question.is_answered_by(&entry, seen) => None,
@@ -170,9 +171,9 @@ impl Miss {
     }
 
     /// The exchange that ends now.
-    fn exchange(&self, requested: SystemTime) -> Exchange {
+    fn exchange(&self, requested: SystemTime, purges: Position) -> Exchange {
         let with_cookie = self.request.headers.contains_key(header::COOKIE);
-        Exchange { requested, received: self.engine.config.clock.now(), with_cookie }
+        Exchange { requested, received: self.engine.config.clock.now(), with_cookie, purges }
     }
 
     /// Updates or removes the stored response by an answer about it, in a task.

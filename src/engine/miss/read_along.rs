@@ -14,6 +14,7 @@ use crate::{
         state::{
             entry::Entry,
             flight::{Follower, paced},
+            purges::Judgement,
         },
     },
     futures::{Raced, race},
@@ -63,6 +64,8 @@ impl Miss {
             && entry.manifest.key == self.target.key
             && entry.is_selected_by(&self.request.headers)
             && entry.freshness.is_for(&self.directives)
+            && (entry.was_asked_for_after(self.target.purges)
+                || self.engine.purges.judge(&entry.manifest) == Judgement::Kept)
     }
 
     /// Answers from the entry that a fill is pouring. Returns `None` if the entry is not for this request, or if the

@@ -103,7 +103,7 @@ where
 
     fn refill(&self, gone: Arc<Entry>) -> Refilling<'_> {
         Box::pin(async move {
-            let Engine { records, flights, config, .. } = &*self.0.engine;
+            let Engine { records, flights, purges, config, .. } = &*self.0.engine;
             // Another request has filled it since.
             if let Some(found) = self.found(&gone).await {
                 return is_same(&gone, &found).then_some(found);
@@ -111,7 +111,7 @@ where
             // The joined flight may be the one that stored `gone`, about to land. So there is a second try.
             for _ in 0..2 {
                 gone.forget(records).await;
-                match flights.join(&gone.slot, &self.0.target.primary) {
+                match flights.join(&gone.slot, &self.0.target.primary, purges.position()) {
                     Role::Lead(permit) => {
                         let (engine, target) = (&self.0.engine, &self.0.target);
                         let Manifest { headers, exchange, .. } = &gone.manifest;

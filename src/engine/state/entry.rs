@@ -1,6 +1,9 @@
 //! A stored response as the engine holds it, and the target that it answers.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,7 +23,8 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         etag::has_validator,
-        freshness::{Exchange, Freshness},
+        freshness::{Ended, Exchange, Freshness},
+        purge::Position,
         validation::updated,
     },
 };
@@ -29,11 +33,13 @@ use crate::{
 pub(crate) struct Target {
     pub(crate) key: CacheKey,
     pub(crate) primary: Slot,
+    /// The purges that were known when the request missed.
+    pub(crate) purges: Position,
 }
 
 impl Target {
     pub(crate) fn new(key: CacheKey) -> Self {
-        Self { primary: Slot::primary(&key), key }
+        Self { primary: Slot::primary(&key), key, purges: Position::default() }
     }
 }
 
@@ -50,6 +56,8 @@ pub(crate) struct Entry {
     /// The supply that brings the body while a fill is pouring it. The entry has no record then.
     pub(crate) pouring: Option<Arc<Supply>>,
     pub(crate) served: Served,
+    /// The epoch of the purges up to which none is for it.
+    pub(crate) kept_until: AtomicU64,
 }
 
 impl Entry {
@@ -66,7 +74,24 @@ impl Entry {
         if let Some(ended) = manifest.purged {
             freshness = freshness.ended(ended);
         }
-        Self { manifest, freshness, slot, record, pouring: None, served: Served::default() }
+        let (pouring, served, kept_until) = (None, Served::default(), AtomicU64::default());
+        Self { manifest, freshness, slot, record, pouring, served, kept_until }
+    }
+
+    /// Whether the inner service was asked for it when these purges were known.
+    pub(crate) fn was_asked_for_after(&self, purges: Position) -> bool {
+        let asked = self.manifest.exchange.purges;
+        asked.log == purges.log && asked.number >= purges.number
+    }
+
+    /// This response, with its freshness ended by a purge.
+    pub(crate) fn ended(&self, policy: &Policy, ended: Ended) -> Self {
+        let ended = self.manifest.purged.map_or(ended, |before| Ended {
+            at: before.at.min(ended.at),
+            must_be_validated: before.must_be_validated || ended.must_be_validated,
+        });
+        let manifest = Manifest { purged: Some(ended), ..self.manifest.clone() };
+        Self::of(policy, manifest, self.slot.clone(), self.record.clone())
     }
 
     /// Whether the inner service gave the response a validator, by which the cache can ask about it.

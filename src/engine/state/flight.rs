@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::pending,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{entry::Entry, lease::Held};
 use crate::{
     format::key::{Generation, Slot},
+    semantics::purge::{Membership, Position},
     stripes::Stripes,
     sync::lock,
 };
@@ -61,8 +62,8 @@ pub(crate) enum Role {
 
 impl Flights {
     /// Joins the flight of `slot`, or opens it. `primary` is the primary slot of the key, by which the flight can be
-    /// revoked.
-    pub(crate) fn join(self: &Arc<Self>, slot: &Slot, primary: &Slot) -> Role {
+    /// revoked. `purges` are those that are known now.
+    pub(crate) fn join(self: &Arc<Self>, slot: &Slot, primary: &Slot, purges: Position) -> Role {
         let mut shard = self.shard(slot);
         if let Some(flight) = shard.get(slot) {
             return Role::Follow(Follower(flight.signal.subscribe()));
@@ -70,17 +71,19 @@ impl Flights {
         let sender = watch::Sender::new(Signal::Begun);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let revoked = Arc::new(AtomicBool::new(false));
-        let commit = CommitLock::default();
+        let (commit, membership) = (CommitLock::default(), Arc::<OnceLock<_>>::default());
         let flight = Flight {
             number,
             primary: primary.clone(),
+            purges,
+            membership: Arc::clone(&membership),
             signal: sender.clone(),
             revoked: Arc::clone(&revoked),
             commit: Arc::clone(&commit),
         };
         shard.insert(slot.clone(), flight);
         let (flights, slot) = (Arc::clone(self), slot.clone());
-        Role::Lead(Permit { flights, slot, number, sender, revoked, commit, lease: None })
+        Role::Lead(Permit { flights, slot, number, sender, membership, revoked, commit, lease: None })
     }
 
     /// Whether there is a flight of `slot`.
@@ -96,6 +99,23 @@ impl Flights {
         match signal {
             Signal::Pouring(entry) => Some((entry, Follower(flight.signal.subscribe()))),
             Signal::Begun | Signal::Landed(_) => None,
+        }
+    }
+
+    /// The flight of `slot`, if it began when other purges were known.
+    pub(crate) fn begun_before(&self, slot: &Slot, purges: Position) -> Option<Begun> {
+        let shard = self.shard(slot);
+        let flight = shard.get(slot).filter(|flight| flight.purges != purges)?;
+        let membership = flight.membership.get().cloned();
+        Some(Begun { number: flight.number, purges: flight.purges, membership })
+    }
+
+    /// Forbids a flight of `slot` to commit, and lets later misses open another.
+    pub(crate) fn revoke_begun(&self, slot: &Slot, begun: &Begun) {
+        let mut shard = self.shard(slot);
+        if let Some(flight) = shard.get(slot).filter(|flight| flight.number == begun.number) {
+            flight.revoked.store(true, Ordering::SeqCst);
+            shard.remove(slot);
         }
     }
 
@@ -129,6 +149,15 @@ impl Flights {
     }
 }
 
+/// A flight, as those see it who may not be sure that they may join it.
+pub(crate) struct Begun {
+    number: u64,
+    /// The purges that were known when it began.
+    pub(crate) purges: Position,
+    /// The sets of its response, once they are known.
+    pub(crate) membership: Option<Membership>,
+}
+
 /// The right, and the duty, to end one flight. If it is dropped before it lands, its followers wake and elect another
 /// leader.
 pub(crate) struct Permit {
@@ -136,6 +165,7 @@ pub(crate) struct Permit {
     slot: Slot,
     number: u64,
     sender: watch::Sender<Signal>,
+    membership: Arc<OnceLock<Membership>>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
     /// The lease: the same right among all nodes that share the store.
@@ -169,6 +199,12 @@ impl Permit {
         }
         self.leave();
         self.sender.send_replace(Signal::Landed(landing));
+    }
+
+    /// Says to which sets the response will belong.
+    pub(crate) fn tell(&self, membership: &Membership) {
+        // A fill tells it once.
+        let _ = self.membership.set(membership.clone());
     }
 
     /// Lets the followers read the part that has come so far, and the rest as it comes.
@@ -246,6 +282,8 @@ impl Follower {
 struct Flight {
     number: u64,
     primary: Slot,
+    purges: Position,
+    membership: Arc<OnceLock<Membership>>,
     signal: watch::Sender<Signal>,
     revoked: Arc<AtomicBool>,
     commit: CommitLock,
@@ -274,14 +312,14 @@ mod tests {
     }
 
     fn lead(flights: &Arc<Flights>) -> Permit {
-        match flights.join(&slot(), &slot()) {
+        match flights.join(&slot(), &slot(), Position::default()) {
             Role::Lead(permit) => permit,
             Role::Follow(_) => panic!("there is a flight already"),
         }
     }
 
     fn follow(flights: &Arc<Flights>) -> Follower {
-        match flights.join(&slot(), &slot()) {
+        match flights.join(&slot(), &slot(), Position::default()) {
             Role::Follow(follower) => follower,
             Role::Lead(_) => panic!("there is no flight"),
         }

@@ -6,6 +6,7 @@ pub(crate) mod flight;
 pub(crate) mod habits;
 pub(crate) mod lease;
 pub(crate) mod memo;
+pub(crate) mod purges;
 pub(crate) mod ranking;
 pub(crate) mod readers;
 pub(crate) mod records;
@@ -21,9 +22,9 @@ use http::{HeaderMap, header, request};
 use tokio::sync::Semaphore;
 
 use self::{
-    budget::Budget, entry::Decoded, flight::Flights, habits::Habits, memo::Memo, ranking::Rankings,
-    records::Records, remote_refresh::RemoteRefreshes, supply::Supplies, tombstones::Tombstones,
-    uncacheable::Uncacheable,
+    budget::Budget, entry::Decoded, flight::Flights, habits::Habits, memo::Memo, purges::Purges,
+    ranking::Rankings, records::Records, remote_refresh::RemoteRefreshes, supply::Supplies,
+    tombstones::Tombstones, uncacheable::Uncacheable,
 };
 use super::config::Config;
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) struct Engine {
     pub(crate) uncacheable: Uncacheable,
     pub(crate) remote_refreshes: RemoteRefreshes,
     pub(crate) tombstones: Arc<Tombstones>,
+    pub(crate) purges: Arc<Purges>,
     /// The keys for which the inner service gives no parts.
     partless: Uncacheable,
     habits: Habits,
@@ -69,8 +71,16 @@ impl Engine {
             move |decoded: &Decoded| decoded.count_in(&rankings)
         };
         let counters = Arc::new(Counters::new(Watchers::new(config.observers.clone())));
+        let records_in = |store: &Arc<dyn ErasedStore>| {
+            Arc::new(Records::new(Arc::clone(store), config.store_limit, Arc::clone(&counters)))
+        };
+        let records = records_in(&store);
+        // Breakers of its own: an answer about the log says nothing about a store that hangs with chunks.
+        let log = records_in(config.purge_log.as_ref().unwrap_or(&store));
+        let purges = Arc::new(Purges::new(log, config.purge_age, Arc::clone(&config.clock)));
         Self {
-            records: Arc::new(Records::new(Arc::clone(&store), config.store_limit, Arc::clone(&counters))),
+            records,
+            purges,
             counters,
             store,
             memo: Memo::new(gone),

@@ -224,10 +224,27 @@ impl Records {
         self.call(Operation::Release, |store| store.release(key, holder)).await
     }
 
-    /// Puts a part of the log of purges, unless there is one already. After an error, the store may have it or not.
-    #[expect(dead_code, reason = "the log of purges will be shared by it")]
+    /// Puts a value of the log of purges, unless there is one already. After an error, the store may have it or not.
     pub(crate) async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, Error> {
         self.call(Operation::PutNew, |store| store.put_new(key, value)).await
+    }
+
+    /// A value of the log of purges.
+    pub(crate) async fn log_value(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.spared(Operation::Get, &self.looks, |store| store.get(key)).await
+    }
+
+    pub(crate) async fn put_log_value(&self, key: &str, value: Bytes) -> Result<(), Error> {
+        self.call(Operation::Put, |store| store.put(key, value)).await
+    }
+
+    pub(crate) async fn remove_log_value(&self, key: &str) -> Result<(), Error> {
+        self.call(Operation::Remove, |store| store.remove(key)).await
+    }
+
+    /// Whether the store could lose a value of the log while this process runs.
+    pub(crate) fn can_lose(&self) -> bool {
+        self.store.can_alter()
     }
 
     /// Takes the lease at `key` from its holder.

@@ -269,6 +269,7 @@ mod tests {
         semantics::{
             cache_control::RequestDirectives,
             freshness::{ByUri, Exchange},
+            purge::{Membership, Position},
         },
         store::Store,
     };
@@ -311,13 +312,19 @@ mod tests {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             selecting: Vec::new(),
-            exchange: Exchange { requested: now, received: now, with_cookie: false },
+            exchange: Exchange {
+                requested: now,
+                received: now,
+                with_cookie: false,
+                purges: Position::default(),
+            },
             layout: Layout { generation: Generation(1), chunk_size: 1, length: 0 },
             own_etag: false,
             sparse: false,
             by_uri: ByUri::default(),
             withdrawn: false,
             purged: None,
+            membership: Membership::default(),
             digest: None,
         });
         engine.records.put_record(&target.primary, &record).await.unwrap();

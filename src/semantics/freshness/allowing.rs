@@ -110,7 +110,8 @@ fn an_answer_to_a_cookie_gets_no_heuristic_lifetime() {
         .stale_if_error(seconds(30))
         .stale_on_request(seconds(30));
     for (rule, lines, is_of_a_cookie) in rows {
-        let exchange = Exchange { requested: ten(), received: ten(), with_cookie: true };
+        let exchange =
+            Exchange { requested: ten(), received: ten(), with_cookie: true, purges: Position::default() };
         let freshness = Freshness::of(StatusCode::OK, &headers(lines), exchange, &policy);
         assert_eq!(freshness.is_of_a_cookie(), *is_of_a_cookie, "{rule}");
         assert_eq!(freshness.lifetime.is_zero(), *is_of_a_cookie, "{rule}");

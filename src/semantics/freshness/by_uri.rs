@@ -52,7 +52,12 @@ mod tests {
     fn the_uri_of_its_request_may_shorten_a_lifetime() {
         let ten = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
         let (exchange, policy) = (
-            Exchange { requested: ten, received: ten, with_cookie: false },
+            Exchange {
+                requested: ten,
+                received: ten,
+                with_cookie: false,
+                purges: crate::semantics::purge::Position::default(),
+            },
             Policy::default().heuristics(10, seconds(3600)),
         );
         let of = |lines: &[(&str, &str)]| Freshness::of(StatusCode::OK, &headers(lines), exchange, &policy);

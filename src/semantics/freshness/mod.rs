@@ -17,6 +17,7 @@ use super::{
     cache_control::{RequestDirectives, ResponseDirectives, seconds},
     cache_status::Forwarded,
     fields::{date, media_type, members},
+    purge::Position,
     vary::Vary,
 };
 use crate::policy::Policy;
@@ -27,6 +28,8 @@ pub(crate) struct Exchange {
     pub(crate) requested: SystemTime,
     pub(crate) received: SystemTime,
     pub(crate) with_cookie: bool,
+    /// The purges that were known when it was requested. A later one may be for it.
+    pub(crate) purges: Position,
 }
 
 /// The part of freshness that does not change while a response is stored.

@@ -59,7 +59,8 @@ fn lifetime_and_age_follow_the_rfc() {
         ("§4.2.3 the greater counts", &[("date", "Sun, 22 Nov 2026 09:59:50 GMT"), ("age", "40")], 300, 40),
         ("§4.2.3 a Date ahead is no age", &[("date", "Sun, 22 Nov 2026 10:05:00 GMT")], 300, 0),
     ];
-    let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
+    let exchange =
+        Exchange { requested: ten(), received: ten(), with_cookie: false, purges: Position::default() };
     for (rule, lines, lifetime, age) in rows {
         let freshness = Freshness::of(StatusCode::OK, &headers(lines), exchange, &Policy::default());
         assert_eq!(freshness.lifetime, seconds(*lifetime), "{rule}");
@@ -69,14 +70,20 @@ fn lifetime_and_age_follow_the_rfc() {
 
 #[test]
 fn the_time_that_the_answer_took_counts_as_age() {
-    let exchange = Exchange { requested: ten(), received: ten() + seconds(3), with_cookie: false };
+    let exchange = Exchange {
+        requested: ten(),
+        received: ten() + seconds(3),
+        with_cookie: false,
+        purges: Position::default(),
+    };
     let freshness = Freshness::of(StatusCode::OK, &headers(&[("age", "40")]), exchange, &Policy::default());
     assert_eq!(freshness.age(ten() + seconds(5)), seconds(45));
 }
 
 #[test]
 fn a_response_is_stale_in_the_second_its_lifetime_ends() {
-    let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
+    let exchange =
+        Exchange { requested: ten(), received: ten(), with_cookie: false, purges: Position::default() };
     let freshness = Freshness::of(
         StatusCode::OK,
         &headers(&[("cache-control", "max-age=60")]),
@@ -90,7 +97,8 @@ fn a_response_is_stale_in_the_second_its_lifetime_ends() {
 
 #[test]
 fn a_clock_set_back_makes_nothing_negative() {
-    let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
+    let exchange =
+        Exchange { requested: ten(), received: ten(), with_cookie: false, purges: Position::default() };
     let freshness = Freshness::of(StatusCode::OK, &headers(&[]), exchange, &Policy::default());
     assert_eq!(freshness.age(UNIX_EPOCH), Duration::ZERO);
     assert_eq!(freshness.ttl(UNIX_EPOCH), 300);
@@ -112,7 +120,8 @@ fn a_response_of_the_future_is_stale_whatever_allows_more() {
 
 /// The freshness of a response that arrived at 10:00:00 on a day in 2026.
 pub(super) fn of(status: u16, lines: &[(&str, &str)], policy: &Policy) -> Freshness {
-    let exchange = Exchange { requested: ten(), received: ten(), with_cookie: false };
+    let exchange =
+        Exchange { requested: ten(), received: ten(), with_cookie: false, purges: Position::default() };
     Freshness::of(StatusCode::from_u16(status).unwrap(), &headers(lines), exchange, policy)
 }
 

@@ -11,7 +11,12 @@ fn judge(
     let status = StatusCode::from_u16(status).unwrap();
     let mut response = headers(response);
     response.entry("content-type").or_insert("video/mp4".parse().unwrap());
-    let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
+    let exchange = Exchange {
+        requested: UNIX_EPOCH,
+        received: UNIX_EPOCH,
+        with_cookie: false,
+        purges: crate::semantics::purge::Position::default(),
+    };
     let policy = Policy::default().max_size(1000);
     storable(&headers(request), "/a", status, &response, body_length, exchange, &policy)
 }
@@ -102,7 +107,12 @@ fn a_status_without_heuristics_needs_an_explicit_freshness() {
         .statuses(crate::policy::Statuses::Any)
         .media_types(["*/*"])
         .stale_if_error(Duration::from_secs(9));
-    let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
+    let exchange = Exchange {
+        requested: UNIX_EPOCH,
+        received: UNIX_EPOCH,
+        with_cookie: false,
+        purges: crate::semantics::purge::Position::default(),
+    };
     let judge = |status, lines: &[(&str, &str)]| {
         let lines = headers(lines);
         storable(&HeaderMap::new(), "/a", status, &lines, None, exchange, &policy).is_ok()
@@ -117,7 +127,12 @@ fn a_status_without_heuristics_needs_an_explicit_freshness() {
 
 #[test]
 fn the_ending_of_the_path_replaces_a_type_that_says_nothing() {
-    let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: false };
+    let exchange = Exchange {
+        requested: UNIX_EPOCH,
+        received: UNIX_EPOCH,
+        with_cookie: false,
+        purges: crate::semantics::purge::Position::default(),
+    };
     let judge = |policy: &Policy, path, kind: Option<&str>| {
         let lines: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
         let lines = headers(&lines);
@@ -154,7 +169,12 @@ fn a_body_that_knows_its_length_must_prove_it() {
 
 #[test]
 fn an_answer_to_a_cookie_is_stored_only_with_a_strong_tag() {
-    let exchange = Exchange { requested: UNIX_EPOCH, received: UNIX_EPOCH, with_cookie: true };
+    let exchange = Exchange {
+        requested: UNIX_EPOCH,
+        received: UNIX_EPOCH,
+        with_cookie: true,
+        purges: crate::semantics::purge::Position::default(),
+    };
     for (response, stored) in [
         (&[][..], false),
         (&[("last-modified", "Sun, 22 Nov 2026 09:00:00 GMT")], false),

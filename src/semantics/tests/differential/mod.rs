@@ -100,7 +100,12 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
     let (asked, answer, presented) = (case.asked.headers(), case.answer.headers(), case.presented.headers());
     let status = StatusCode::from_u16(case.status).unwrap();
     let requested = received() - Duration::from_secs(case.delay);
-    let exchange = Exchange { requested, received: received(), with_cookie: false };
+    let exchange = Exchange {
+        requested,
+        received: received(),
+        with_cookie: false,
+        purges: crate::semantics::purge::Position::default(),
+    };
 
     let refusal = storable(&asked, "/", status, &answer, None, exchange, &policy).err();
     let stored = refusal.is_none() && !RequestDirectives::of(&asked).no_store;

@@ -1,0 +1,49 @@
+//! Finds the sets by which a purge can name a response: its origin, and its groups.
+//!
+//! RFC 9875 §2 (`Cache-Groups`).
+
+use http::HeaderMap;
+
+use super::task::FillTask;
+use crate::{
+    policy::GroupField,
+    semantics::{
+        groups::{MOST_GROUPS, groups_of, is_group_name},
+        purge::Membership,
+        reference::origin,
+    },
+};
+
+impl FillTask {
+    /// The sets of a response with these fields, as they came from the inner service.
+    pub(super) fn membership(&self, response: &HeaderMap) -> Membership {
+        let config = &self.engine.config;
+        let mut groups = groups_of(response, config.policy.grouping().fields()).names;
+        if let Some(own) = &config.groups {
+            let own = own(&self.asked, response).into_iter().filter(|name| is_group_name(name));
+            groups.extend(own.map(String::into_bytes));
+        }
+        let groups = groups.iter().map(Vec::as_slice).take(MOST_GROUPS);
+        Membership::of(&origin(&self.asked), groups)
+    }
+
+    /// The sets of a stored response after an `answer` about it. `updated` are its fields by now, without the hidden ones.
+    ///
+    /// RFC 9111 §3.2: a field that the answer does not have stays as it was. The record keeps the groups of a hidden field,
+    /// but not the field, so all its groups stay then.
+    pub(super) fn membership_after(
+        &self,
+        stored: &Membership,
+        updated: &HeaderMap,
+        answer: &HeaderMap,
+    ) -> Membership {
+        let fields = self.engine.config.policy.grouping().fields();
+        let mut membership = self.membership(answer);
+        membership.add(self.membership(updated), MOST_GROUPS);
+        let is_missing = |field: &&GroupField| !answer.contains_key(field.name());
+        if fields.iter().filter(is_missing).any(|field| *field != GroupField::CacheGroups) {
+            membership.add(stored.clone(), MOST_GROUPS);
+        }
+        membership
+    }
+}

@@ -1,0 +1,252 @@
+//! Reads the log of purges, and appends to it.
+
+use std::{ops::RangeInclusive, pin::Pin, sync::Arc};
+
+use tokio::time::timeout;
+
+use super::{KEPT, Purges, View};
+use crate::{
+    clock::moment,
+    error::Error,
+    format::{
+        key::Generation,
+        purges::{Head, ID_KEY, Purge, Selector, decode_id, encode_id, head_key, purge_key},
+    },
+    futures::both,
+    semantics::purge::{Fate, Position},
+    store::PutNew,
+};
+
+impl Purges {
+    /// Reads the log again if it is time: beside the request, or before the request uses a stored response if what it
+    /// knows would be too old.
+    ///
+    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows.
+    ///
+    /// # Cancel safety
+    ///
+    /// The next request reads what this one has not.
+    pub(crate) async fn keep_up(self: &Arc<Self>) {
+        if self.is_late() {
+            let reading = async {
+                let _held = self.reading.lock().await;
+                if self.is_due() {
+                    self.read().await;
+                }
+            };
+            let _ = timeout(self.log.limit() / 4, reading).await;
+        } else if let Ok(held) = Arc::clone(&self.reading).try_lock_owned() {
+            let purges = Arc::clone(self);
+            tokio::spawn(async move {
+                let _held = held;
+                purges.read().await;
+            });
+        }
+    }
+
+    /// Reads what is new in the log. If the store cannot tell, the cache goes by what it knows, and reads again later.
+    async fn read(&self) {
+        let asked = moment();
+        let is_read = self.catch_up(false).await;
+        self.note_reading(if is_read.is_ok() { asked } else { moment() });
+        if is_read.is_err_and(|error| error.is_not_offered()) {
+            self.never_read();
+        }
+    }
+
+    /// Appends a purge to the log. When this returns, the purge counts on this node.
+    ///
+    /// # Errors
+    ///
+    /// The store has no log, or did not confirm the purge. Then the purge may count or not.
+    pub(crate) async fn append(&self, fate: Fate, selectors: Vec<Selector>) -> Result<(), Error> {
+        let _reading = self.reading.lock().await;
+        let purge = Purge { nonce: random()?, fate, selectors };
+        for _ in 0..MOST_TRIES {
+            let asked = moment();
+            self.catch_up(true).await?;
+            self.note_reading(asked);
+            let Position { log, number } = self.position();
+            if !self.put(&purge_key(log, number + 1), &purge).await? {
+                continue;
+            }
+            self.change(|view| view.note(&purge, self.clock.now()));
+            self.put_head(log).await?;
+            // Otherwise the log was lost meanwhile, and others do not read this one any more.
+            if self.id().await? == Some(log) {
+                return Ok(());
+            }
+        }
+        Err(Error::store(
+            "other nodes were always faster, or the log of purges is lost again and again".into(),
+        ))
+    }
+
+    /// Puts a purge as the next one. Returns whether it is the next one; otherwise another node's is.
+    async fn put(&self, key: &str, purge: &Purge) -> Result<bool, Error> {
+        match self.log.put_new(key, purge.encode()).await {
+            Ok(PutNew::Created) => Ok(true),
+            // The store may have repeated the call, and found this very purge.
+            Ok(PutNew::Exists) => {
+                let there = self.log.log_value(key).await?;
+                Ok(there.as_deref().and_then(Purge::decode).is_some_and(|there| there.nonce == purge.nonce))
+            }
+            Ok(PutNew::NotOffered) => Err(Error::not_offered()),
+            Err(error) => {
+                // It may be there all the same.
+                let there = self.log.log_value(key).await?;
+                let there = there.as_deref().and_then(Purge::decode).ok_or(error)?;
+                Ok(there.nonce == purge.nonce)
+            }
+        }
+    }
+
+    /// Puts the end of the log, and takes out what is older than the purges that stay.
+    async fn put_head(&self, log: u64) -> Result<(), Error> {
+        let (key, head) = (head_key(log), self.with_view(View::head));
+        for _ in 0..MOST_TRIES {
+            self.log.put_log_value(&key, head.encode()).await?;
+            // A slower node may have put an earlier end over it.
+            let there = self.log.log_value(&key).await?;
+            if there.as_deref().and_then(Head::decode).is_some_and(|there| there.number >= head.number) {
+                break;
+            }
+        }
+        if head.floor > 0 {
+            // A purge that stays is of no harm.
+            let _ = self.log.remove_log_value(&purge_key(log, head.floor)).await;
+        }
+        Ok(())
+    }
+
+    /// Reads the log up to its end. If there is none, begins one, unless nobody needs it yet.
+    async fn catch_up(&self, is_needed: bool) -> Result<(), Error> {
+        let Position { log: known, number } = self.position();
+        // The values that are most likely needed, at the same time.
+        let values = async |log, number| {
+            let (head, next) = (head_key(log), purge_key(log, number + 1));
+            both(self.log.log_value(&head), self.log.log_value(&next)).await
+        };
+        let (id, guessed) = if known == 0 {
+            (self.id().await?, None)
+        } else {
+            let (id, guessed) = both(self.id(), values(known, number)).await;
+            (id?, Some(guessed))
+        };
+        let log = match id {
+            Some(log) => log,
+            // Nothing is lost from this process's memory, so there was no purge before.
+            None if !is_needed && !self.log.can_lose() => return Ok(()),
+            None => self.begin().await?,
+        };
+        if log != known {
+            self.change(|view| view.adopt(log));
+        }
+        let (head, next) = match guessed.filter(|_| log == known) {
+            Some(guessed) => guessed,
+            None => values(log, 0).await,
+        };
+        let (head, next) = (head?, next?);
+        let Some(head) = head.as_deref().and_then(Head::decode) else {
+            // A log is begun with its end, so this end is lost, and perhaps purges with it.
+            self.log.remove_log_value(ID_KEY).await?;
+            let log = self.begin().await?;
+            self.change(|view| view.adopt(log));
+            return Ok(());
+        };
+        if head.number <= self.position().number && next.is_none() {
+            return Ok(());
+        }
+        self.read_to(log, head).await
+    }
+
+    /// Reads the purges up to the end of the log, and those that were appended since.
+    async fn read_to(&self, log: u64, head: Head) -> Result<(), Error> {
+        let now = self.clock.now();
+        // No log has more purges than that, so the numbers between them were lost.
+        let floor = head.floor.max(head.number.saturating_sub(2 * u64::from(KEPT)));
+        if floor > self.position().number {
+            let fate = head.fate.unwrap_or(Fate::Invalid);
+            self.change(|view| view.note_unknown(floor, fate, now));
+        }
+        loop {
+            let first = self.position().number + 1;
+            // The one after the end may be there already.
+            let last = head.number.max(first).min(first + AT_ONCE - 1);
+            let purges = self.purges(log, first..=last).await?;
+            if first > head.number && purges.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            self.change(|view| {
+                for (number, purge) in (first..).zip(purges) {
+                    match purge {
+                        Some(purge) => view.note(&purge, now),
+                        None => view.note_unknown(number, Fate::Invalid, now),
+                    }
+                }
+            });
+        }
+    }
+
+    /// The purges with these numbers, as far as they are there. They are read in two halves at the same time.
+    fn purges(&self, log: u64, numbers: RangeInclusive<u64>) -> Purging<'_> {
+        Box::pin(async move {
+            let (first, last) = numbers.into_inner();
+            if first == last {
+                let purge = self.log.log_value(&purge_key(log, first)).await?;
+                return Ok(vec![purge.as_deref().and_then(Purge::decode)]);
+            }
+            let middle = first.midpoint(last);
+            let (one, two) =
+                both(self.purges(log, first..=middle), self.purges(log, middle + 1..=last)).await;
+            Ok([one?, two?].concat())
+        })
+    }
+
+    /// Begins a log, unless another node does, and returns its random number.
+    async fn begin(&self) -> Result<u64, Error> {
+        let log = random()?;
+        // Before its number, so that a log without an end has lost it.
+        if self.log.put_new(&head_key(log), Head::default().encode()).await? == PutNew::NotOffered {
+            return Err(Error::not_offered());
+        }
+        let begun = self.log.put_new(ID_KEY, encode_id(log)).await;
+        if !matches!(begun, Ok(PutNew::Created)) {
+            let _ = self.log.remove_log_value(&head_key(log)).await;
+        }
+        match begun? {
+            PutNew::Created => Ok(log),
+            PutNew::NotOffered => Err(Error::not_offered()),
+            PutNew::Exists => {
+                let id = self.log.log_value(ID_KEY).await?.ok_or_else(Error::lost)?;
+                if let Some(log) = decode_id(&id) {
+                    return Ok(log);
+                }
+                self.log.remove_log_value(ID_KEY).await?;
+                Err(Error::corrupt())
+            }
+        }
+    }
+
+    /// The random number of the log that is in the store.
+    async fn id(&self) -> Result<Option<u64>, Error> {
+        Ok(self.log.log_value(ID_KEY).await?.as_deref().and_then(decode_id))
+    }
+}
+
+/// A reading of some purges.
+type Purging<'a> = Pin<Box<dyn Future<Output = Result<Vec<Option<Purge>>, Error>> + Send + 'a>>;
+
+/// Random bits that are not all zero.
+fn random() -> Result<u64, Error> {
+    let bits = Generation::random().ok_or_else(|| Error::store("there are no random bytes".into()))?;
+    let [high, low] =
+        [bits.0 >> 64, bits.0].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or(1));
+    Ok((high ^ low).max(1))
+}
+
+/// How often an append begins again.
+const MOST_TRIES: u32 = 64;
+
+/// The purges that are read at the same time.
+const AT_ONCE: u64 = 16;

@@ -1,0 +1,228 @@
+//! The log of purges, as far as this node knows it.
+//!
+//! Each purge has a number. A fill notes the last number that its node knew when it called the inner service, and the
+//! record of the response carries this number. A purge is for the responses that it names and that have a smaller
+//! number. So there is no index, and no clock of a node counts. A node that is behind gives its responses too small a
+//! number, and they are purged once too often.
+//!
+//! The nodes share the log through a store that can put a value unless there is one. A node reads the log again after
+//! half of its age, and no request goes by a log that is older than its age.
+//!
+//! A log that was lost has a new random number. The responses of another log are validated before any use, because the
+//! purges of that log are not known any more.
+
+mod log;
+mod selectors;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use self::selectors::Selectors;
+use super::records::Records;
+use crate::{
+    clock::{Clock, moment},
+    format::{
+        manifest::Manifest,
+        purges::{Head, Purge},
+    },
+    semantics::{
+        freshness::Ended,
+        purge::{Fate, Membership, Position},
+    },
+};
+
+/// The purges that this node knows, and the log that it shares with others.
+pub(crate) struct Purges {
+    log: Arc<Records>,
+    /// How old the knowledge of a request may be.
+    age: Duration,
+    clock: Arc<dyn Clock>,
+    began: Instant,
+    /// When the log is to be read again, in milliseconds after `began`.
+    due: AtomicU64,
+    /// When a request has to wait for the reading, in milliseconds after `began`.
+    late: AtomicU64,
+    /// Changes with each purge that this node learns of.
+    epoch: AtomicU64,
+    view: RwLock<View>,
+    /// Held by the one who reads the log, or appends to it.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The content of the log.
+#[derive(Default)]
+struct View {
+    /// The random number of the log. Zero if it is not known yet.
+    log: u64,
+    /// The number of the last purge that is known.
+    number: u64,
+    selectors: Selectors,
+    /// The fates of the last purges, the oldest first.
+    fates: VecDeque<Fate>,
+    /// The strongest fate among those before.
+    floor: Option<Fate>,
+    /// The log that was lost, as far as it was known.
+    before: Option<(u64, Selectors)>,
+}
+
+/// The fate of a stored response by the purges that are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// No purge is for it.
+    Kept,
+    Ended(Ended),
+    Gone,
+}
+
+impl Purges {
+    pub(crate) fn new(log: Arc<Records>, age: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            log,
+            age,
+            clock,
+            began: moment(),
+            due: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            epoch: AtomicU64::new(1),
+            view: RwLock::default(),
+            reading: Arc::default(),
+        }
+    }
+
+    /// How long another node that shares the log may go on without a purge.
+    pub(crate) fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// The purges that are known now.
+    pub(crate) fn position(&self) -> Position {
+        self.with_view(|view| Position { log: view.log, number: view.number })
+    }
+
+    /// A number that changes with each purge that this node learns of.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether the log is to be read again.
+    pub(crate) fn is_due(&self) -> bool {
+        self.elapsed() >= self.due.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request must not go by what is known.
+    fn is_late(&self) -> bool {
+        self.elapsed() >= self.late.load(Ordering::Relaxed)
+    }
+
+    /// What the purges that are known say of a stored response.
+    pub(crate) fn judge(&self, manifest: &Manifest) -> Judgement {
+        self.judge_named(manifest.exchange.purges, manifest.key.as_bytes(), &manifest.membership)
+    }
+
+    /// What the purges after `since` say of a response with this key and membership.
+    pub(crate) fn judge_named(&self, since: Position, key: &[u8], membership: &Membership) -> Judgement {
+        let fate = self.with_view(|view| view.fate(since, key, membership, || self.clock.now()));
+        match fate {
+            None => Judgement::Kept,
+            Some((Fate::Gone, _)) => Judgement::Gone,
+            Some((fate, at)) => Judgement::Ended(Ended { at, must_be_validated: fate == Fate::Invalid }),
+        }
+    }
+
+    /// Takes the knowledge of the log for as old as it is at `at`, and sets when it is read again.
+    fn note_reading(&self, at: Instant) {
+        let after = |age: Duration| {
+            let at = at.saturating_duration_since(self.began).saturating_add(age);
+            u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+        };
+        self.late.store(after(self.age), Ordering::Relaxed);
+        self.due.store(after(self.age / 2), Ordering::Relaxed);
+    }
+
+    /// The store keeps no log, so there is nothing to read.
+    fn never_read(&self) {
+        self.late.store(u64::MAX, Ordering::Relaxed);
+        self.due.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(moment().saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn with_view<T>(&self, read: impl FnOnce(&View) -> T) -> T {
+        read(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the view, so that each response is tested once more.
+    fn change(&self, change: impl FnOnce(&mut View)) {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut view);
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl View {
+    fn fate(
+        &self,
+        since: Position,
+        key: &[u8],
+        membership: &Membership,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Option<(Fate, SystemTime)> {
+        // A response without a log was asked for before this node, or the node that stored it, knew of one.
+        if since.log == self.log || since.log == 0 || self.log == 0 {
+            return self.selectors.fate(since.number, key, membership);
+        }
+        let known = self.before.as_ref().filter(|(log, _)| *log == since.log);
+        let known = known.and_then(|(_, selectors)| selectors.fate(since.number, key, membership));
+        known.filter(|(fate, _)| *fate == Fate::Gone).or_else(|| Some((Fate::Invalid, now())))
+    }
+
+    /// Goes over to another log, of which nothing is known yet.
+    fn adopt(&mut self, log: u64) {
+        let before = std::mem::take(self);
+        self.log = log;
+        if before.log != 0 {
+            self.before = Some((before.log, before.selectors));
+        }
+    }
+
+    /// Notes the next purge.
+    fn note(&mut self, purge: &Purge, now: SystemTime) {
+        self.number += 1;
+        self.selectors.note(self.number, purge, now);
+        self.push(purge.fate);
+    }
+
+    /// Notes that the purges up to `number` are lost, or were taken out.
+    fn note_unknown(&mut self, number: u64, fate: Fate, now: SystemTime) {
+        self.number = number;
+        self.selectors.note_unknown(number, fate, now);
+        self.fates.clear();
+        self.floor = self.floor.max(Some(fate));
+    }
+
+    fn push(&mut self, fate: Fate) {
+        self.fates.push_back(fate);
+        if self.fates.len() > usize::from(KEPT) {
+            self.floor = self.floor.max(self.fates.pop_front());
+        }
+    }
+
+    /// The end of the log: the last [`KEPT`] purges stay in it.
+    fn head(&self) -> Head {
+        let kept = u64::try_from(self.fates.len()).unwrap_or(u64::MAX);
+        Head { number: self.number, floor: self.number.saturating_sub(kept), fate: self.floor }
+    }
+}
+
+/// The purges that stay in the log. A node that begins reads all of them.
+const KEPT: u16 = 1024;
