@@ -14,7 +14,7 @@ use axum::{
         header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{Html, IntoResponse, Response},
-    routing::{delete, get},
+    routing::{any, delete, get},
 };
 use serde_json::{Map, json};
 use tower::ServiceExt;
@@ -39,7 +39,7 @@ pub(crate) fn router(pace: Pace) -> io::Result<Router> {
         .route("/page.js", get(([(CONTENT_TYPE, "text/javascript")], include_str!("page.js"))))
         .route("/videos/{mode}/{sample}", get(play))
         .route("/seen/{sample}", get(seen))
-        .route("/figures/{mode}/{sample}/{*page}", get(figures))
+        .route("/figures/{mode}/{sample}/{*page}", any(figures))
         .route("/figures/{mode}/{sample}/", get(figures))
         // The method is DELETE, because no page of another site may send it.
         .route("/stored/{mode}/{sample}", delete(empty))
@@ -82,7 +82,7 @@ async fn play(
     }
 }
 
-/// What an operator sees of one of the caches.
+/// What an operator sees of one of the caches, and the purges of its page.
 async fn figures(
     State(app): State<Arc<App>>,
     Path(parameters): Path<BTreeMap<String, String>>,
@@ -97,7 +97,10 @@ async fn figures(
         return StatusCode::NOT_FOUND.into_response();
     };
     *request.uri_mut() = uri;
-    stage.admin().oneshot(request).await.into_response()
+    match parameter("page") {
+        "invalidate" => stage.purges().oneshot(request).await.into_response(),
+        _ => stage.admin().oneshot(request).await.into_response(),
+    }
 }
 
 /// The state of one sample, in all modes.

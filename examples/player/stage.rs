@@ -26,7 +26,9 @@ use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::json;
 use tower_http::services::ServeFile;
-use tower_video_cache::{AdminService, CacheStatus, ChunkSize, Fill, MokaStore, VideoCacheLayer};
+use tower_video_cache::{
+    AdminService, CacheStatus, ChunkSize, Fill, MokaStore, PurgeService, VideoCacheLayer,
+};
 
 use super::{VIDEOS, chunk_map::ChunkMap, log::Log, watched_store::WatchedStore};
 
@@ -44,6 +46,7 @@ pub(crate) struct Stage {
     store: Arc<WatchedStore>,
     service: Router,
     admin: AdminService,
+    purges: PurgeService,
 }
 
 impl Stage {
@@ -67,6 +70,7 @@ impl Stage {
         let name = CacheStatus::named(&format!("{mode} {sample}")).map_err(io::Error::other)?;
         let cache = cache.cache_status(name);
         let admin = AdminService::new(cache.handle());
+        let purges = PurgeService::new(cache.handle().purger());
         let inner = Inner { map: Arc::clone(&map), pace };
         let outer = Outer { map: Arc::clone(&map), log, mode, sample };
         // Each layer wraps those above it.
@@ -75,7 +79,7 @@ impl Stage {
             .layer(from_fn_with_state(inner, slow))
             .layer(cache)
             .layer(from_fn_with_state(outer, record));
-        Ok(Self { map, store, service, admin })
+        Ok(Self { map, store, service, admin, purges })
     }
 
     /// The service that answers the viewers.
@@ -86,6 +90,11 @@ impl Stage {
     /// The figures of the cache.
     pub(crate) fn admin(&self) -> AdminService {
         self.admin.clone()
+    }
+
+    /// The purges of the cache.
+    pub(crate) fn purges(&self) -> PurgeService {
+        self.purges.clone()
     }
 
     pub(crate) fn map(&self) -> &ChunkMap {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tower_video_cache::{BoxError, MokaStore, Store, Usage};
+use tower_video_cache::{BoxError, MokaStore, PutNew, Store, Usage};
 
 use super::chunk_map::ChunkMap;
 
@@ -55,6 +55,10 @@ impl Store for WatchedStore {
             self.map.removed(generation, index);
         }
         Ok(())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        self.store.put_new(key, value).await
     }
 
     fn max_value_size(&self) -> Option<u64> {

@@ -165,6 +165,29 @@ at("explain").addEventListener("submit", async (event) => {
   }
 });
 
+at("purge").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = Object.fromEntries(new FormData(event.target));
+  const order = { type: form.type, mark: form.mark };
+  if (form.type !== "all") order.selectors = [form.selector.trim()];
+  if (form.type === "group") order.groups = form.groups.split(",").map((group) => group.trim()).filter(Boolean);
+  try {
+    const headers = { "content-type": "application/json" };
+    const send = (path) => fetch(path, { method: "POST", headers, body: JSON.stringify(order) });
+    let answer = await send(`${base}invalidate`);
+    if ([404, 405].includes(answer.status)) answer = await send("/invalidate");
+    if (answer.status === 404) throw new Error("No PurgeService is mounted at /invalidate.");
+    if (!answer.headers.get("content-type")?.includes("json")) throw new Error(await answer.text());
+    const { results, effective_within_ms } = await answer.json();
+    const found = { true: "found and purged", false: "nothing was stored", null: "purged" };
+    at("purged").textContent = results
+      .map(({ error, found: was }) => error ?? `${found[was]}; other nodes follow within ${effective_within_ms} ms`)
+      .join("\n");
+  } catch (error) {
+    at("purged").textContent = error.message;
+  }
+});
+
 const words = {
   answered: (e) => `${e.method} ${e.path} ${e.status ?? "failed"} ${e.outcome}${e.detail ? ` (${e.detail})` : ""} after ${time(e.seconds)}`,
   body: (e) => `${e.path} ${e.end}: ${bytes(e.from_store)} from the store, ${bytes(e.from_inner)} live, ${time(e.seconds)}`,

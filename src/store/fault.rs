@@ -11,8 +11,7 @@ use bytes::Bytes;
 use super::{Lease, PutNew, Store, Usage, is_log};
 use crate::error::BoxError;
 
-/// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged, and so do removals from the log of
-/// purges.
+/// Wraps a store and spoils chosen calls of it. Calls about leases pass unchanged.
 ///
 /// The store counts the calls of each [`Operation`] from 1. Keep it in an [`Arc`](std::sync::Arc), so that the test can
 /// add faults and read counts while the layer uses the store.
@@ -61,6 +60,8 @@ pub enum Operation {
     PutNew,
     /// [`Store::remove`], but for the log of purges.
     Remove,
+    /// [`Store::remove`] of a key that begins with `p/`.
+    RemoveLog,
 }
 
 /// The way in which a [`FaultStore`] spoils a call.
@@ -189,10 +190,7 @@ impl<S: Store> Store for FaultStore<S> {
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
-        if is_log(key) {
-            return self.store.remove(key).await;
-        }
-        match self.next(Operation::Remove) {
+        match self.next(if is_log(key) { Operation::RemoveLog } else { Operation::Remove }) {
             None | Some(Fault::Corrupt | Fault::Lost) => self.store.remove(key).await,
             Some(Fault::Error) => Err("an injected error".into()),
             Some(Fault::ErrorAfter) => {
@@ -281,6 +279,7 @@ struct State {
     puts_to_the_log: u64,
     puts_of_new: u64,
     removes: u64,
+    removes_from_the_log: u64,
     faults: Vec<Planned>,
 }
 
@@ -293,6 +292,7 @@ impl State {
             Operation::PutLog => &mut self.puts_to_the_log,
             Operation::PutNew => &mut self.puts_of_new,
             Operation::Remove => &mut self.removes,
+            Operation::RemoveLog => &mut self.removes_from_the_log,
         }
     }
 }

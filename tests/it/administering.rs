@@ -206,8 +206,13 @@ mod purging {
     }
 
     async fn stored() -> (Rig, PurgeService) {
-        let rig =
-            Rig::new().script(PATH, Script::movie(PATH, 2500).header("etag", "\"v\"").honours_conditions());
+        let rig = Rig::new().script(
+            PATH,
+            Script::movie(PATH, 2500)
+                .header("etag", "\"v\"")
+                .header("cache-groups", "\"g\"")
+                .honours_conditions(),
+        );
         rig.get(PATH).header("host", "video.example").send().await.whole(&movie(PATH, 2500));
         let purges = PurgeService::new(rig.layer.handle().purger());
         (rig, purges)
@@ -264,18 +269,46 @@ mod purging {
         let long = list("uri") + &" ".repeat(64 << 10);
         let post = |media: &str| Request::post("/invalidate").header("content-type", media);
         let purge = |uri: &str| Request::builder().method("PURGE").uri(uri);
+        let page =
+            |origin: &str, host: &str| post("application/json").header("origin", origin).header("host", host);
         for (request, content, status) in [
             (purge("/a.mp4"), "", 400),
             (purge(URL).header("purge-mark", "soft"), "", 400),
             (purge(URL).header("origin", "http://evil.example:9901"), "", 403),
+            (page("http://evil.example:9901", "127.0.0.1:9901"), &list("uri"), 403),
+            // A name of somebody else that leads here.
+            (page("http://evil.example:9901", "evil.example:9901"), &list("uri"), 403),
+            (page("http://127.0.0.1:9902", "127.0.0.1:9901"), &list("uri"), 403),
+            (page("null", "127.0.0.1:9901"), &list("uri"), 403),
+            (purge(URL).header("origin", "http://video.example"), "", 403),
             (Request::get("/invalidate"), "", 405),
             (Request::post("/"), "", 404),
             (post("text/plain"), &list("uri")[..], 415),
             (Request::post("/invalidate"), &list("uri"), 415),
             (post("application/json"), "{", 400),
             (post("application/json"), &list("file"), 400),
-            (post("application/json"), &list("group"), 501),
-            (post("application/json"), &list("uri-prefix"), 501),
+            (post("application/json"), &list("group"), 400),
+            (
+                post("application/json"),
+                &json!({ "type": "group", "selectors": [URL], "groups": [""] }).to_string(),
+                400,
+            ),
+            (
+                post("application/json"),
+                &json!({ "type": "group", "selectors": [URL], "groups": ["a", 1] }).to_string(),
+                400,
+            ),
+            (post("application/json"), &json!({ "type": "all", "mark": "soft" }).to_string(), 400),
+            (
+                post("application/json"),
+                &json!({ "type": "origin", "selectors": vec![URL; 65] }).to_string(),
+                413,
+            ),
+            (
+                post("application/json"),
+                &json!({ "type": "uri-prefix", "selectors": vec![URL; 65] }).to_string(),
+                413,
+            ),
             (post("application/json"), &json!({ "type": "uri" }).to_string(), 400),
             (post("application/json"), &json!({ "type": "uri", "selectors": ["/a.mp4"] }).to_string(), 400),
             (
@@ -289,6 +322,63 @@ mod purging {
             assert_eq!(answered.as_u16(), status, "{content}: {told}");
         }
         rig.get(PATH).header("host", "video.example").send().await.is_hit();
+    }
+
+    #[tokio::test]
+    async fn an_order_by_prefix_group_origin_or_all_is_in_the_log() {
+        let origin = "http://video.example";
+        for (order, next) in [
+            (json!({ "type": "uri-prefix", "selectors": [format!("{origin}/a")] }), "fwd=stale"),
+            (
+                json!({ "type": "group", "selectors": [origin], "groups": ["x", "g"], "purge": true }),
+                "fwd=uri-miss",
+            ),
+            (
+                json!({ "type": "origin", "selectors": ["http://other.example", origin], "mark": "gone" }),
+                "fwd=uri-miss",
+            ),
+            (json!({ "type": "all", "mark": "stale", "purge": true }), "fwd=stale"),
+            (json!({ "type": "group", "selectors": [origin], "groups": ["x"], "purge": true }), "hit"),
+            (json!({ "type": "origin", "selectors": [] }), "hit"),
+        ] {
+            let (rig, purges) = stored().await;
+            let request = Request::post("/invalidate").header("content-type", "application/json");
+            let (status, told) = ask(&purges, request, &order.to_string()).await;
+            let told: Value = serde_json::from_str(&told).unwrap();
+            let count = order["selectors"].as_array().map_or(1, Vec::len);
+            assert_eq!(
+                status,
+                if count == 0 { StatusCode::OK } else { StatusCode::ACCEPTED },
+                "{order}: {told}"
+            );
+            assert_eq!(told["results"].as_array().unwrap().len(), count, "{order}: {told}");
+            assert!(
+                told["results"].as_array().unwrap().iter().all(|result| result["found"].is_null()),
+                "{told}"
+            );
+            let answer = rig.get(PATH).header("host", "video.example").send().await;
+            assert!(answer.cache_status().contains(next), "{order}: {}", answer.cache_status());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_services_own_origin_may_purge() {
+        for (origin, host) in [
+            ("http://127.0.0.1:9901", "127.0.0.1:9901"),
+            ("http://[::1]:9901", "[::1]:9901"),
+            ("http://localhost", "localhost"),
+            ("https://Cache.example", "cache.example"),
+        ] {
+            let (rig, purges) = stored().await;
+            let purges = purges.page_host("cache.example");
+            let request = Request::post("/invalidate").header("content-type", "application/json");
+            let request = request.header("origin", origin).header("host", host);
+            let list = json!({ "type": "uri", "selectors": [URL], "mark": "gone" }).to_string();
+            let (status, told) = ask(&purges, request, &list).await;
+            assert_eq!(status, StatusCode::OK, "{origin}: {told}");
+            let answer = rig.get(PATH).header("host", "video.example").send().await;
+            assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
+        }
     }
 
     #[tokio::test]

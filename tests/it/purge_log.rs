@@ -203,7 +203,6 @@ async fn a_fill_under_way_on_any_node_gives_no_client_the_old_video_as_a_fresh_o
                     for moment in moments {
                         let why = format!("{sharing:?} {fill:?} {by:?} {mark:?} {moment:?}");
                         let gate = Gate::shut();
-                        let gate = Gate::shut();
                         let held = match moment {
                             None => version("v1").held_by(&gate),
                             Some(frame) => version("v1").step(frame, Step::Wait(gate.clone())),

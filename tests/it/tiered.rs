@@ -26,7 +26,15 @@ type FaultyTiers = Tiered<Arc<Faulty>, Arc<Faulty>>;
 const CAPACITY: u64 = 128 << 20;
 const CHUNK_KEY: &str = "c/0/0";
 const RECORD: &str = "m/0";
-const OPERATIONS: [Operation; 4] = [Operation::Get, Operation::Put, Operation::PutNew, Operation::Remove];
+const OPERATIONS: [Operation; 7] = [
+    Operation::Get,
+    Operation::GetLog,
+    Operation::Put,
+    Operation::PutLog,
+    Operation::PutNew,
+    Operation::Remove,
+    Operation::RemoveLog,
+];
 
 fn moka() -> MokaStore {
     MokaStore::new(CAPACITY).unwrap()

@@ -156,6 +156,19 @@ async fn operate(driver: &Driver, browser: &Client, page: &str) -> Outcome<()> {
     shows("at('explanation').includes('outcome: hit')").await?;
     assert!(now("explanation").await?.contains("sought are there"));
 
+    // A purge ends the freshness, and the next request has the video validated.
+    browser.find(Locator::Css("#purge input[name=selector]")).await?.send_keys(&url).await?;
+    browser.find(Locator::Css("#purge button")).await?.click().await?;
+    shows("at('purged').includes('found and purged')").await?;
+    browser.find(Locator::Css("#explain button")).await?.click().await?;
+    shows("at('explanation').includes('outcome: stale')").await?;
+    browser.find(Locator::Css("#purge option[value=all]")).await?.click().await?;
+    browser.find(Locator::Css("#purge option[value=gone]")).await?.click().await?;
+    browser.find(Locator::Css("#purge button")).await?.click().await?;
+    shows("at('purged').startsWith('purged; other nodes follow within 2000 ms')").await?;
+    browser.find(Locator::Css("#explain button")).await?.click().await?;
+    shows("at('explanation').includes('outcome: uri-miss')").await?;
+
     // Text of clients is no markup, and the pause stops the feed.
     let hostile = "fetch('/videos/auto/moov-at-front.mp4?<b id=injected>', {headers: {Range: 'bytes=0-0'}});";
     browser.execute(hostile, vec![]).await?;

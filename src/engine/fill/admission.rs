@@ -5,8 +5,8 @@
 use http::response;
 
 use super::{
-    commit::Draft,
     delivery::{Prior, Purpose},
+    draft::Draft,
     task::FillTask,
 };
 use crate::{

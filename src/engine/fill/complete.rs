@@ -10,8 +10,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::Draft,
     delivery::{self, Delivery, Ended, Stored},
+    draft::Draft,
     task::FillTask,
 };
 use crate::{

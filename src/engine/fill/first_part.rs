@@ -10,8 +10,8 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::Draft,
     delivery::{self, Delivery, Stored},
+    draft::Draft,
     resume::Resumable,
     task::FillTask,
 };

@@ -8,6 +8,7 @@ pub(crate) mod admission;
 pub(crate) mod commit;
 pub(crate) mod complete;
 pub(crate) mod delivery;
+pub(crate) mod draft;
 pub(crate) mod election;
 pub(crate) mod first_part;
 pub(crate) mod head;

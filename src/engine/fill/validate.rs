@@ -14,8 +14,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    commit::{Draft, strong_tag},
+    commit::strong_tag,
     delivery::{self, Delivery, Ended, Prior, Stored},
+    draft::Draft,
     task::{Called, FillTask},
 };
 use crate::{

@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     admission::Admitted,
-    commit::Draft,
     delivery::{self, Delivery, Prior, Purpose, Stored},
+    draft::Draft,
     resume::Resumable,
     task::FillTask,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::{StatusCode, header::HeaderMap};
 
-use super::{commit::Draft, delivery::Prior, task::FillTask};
+use super::{delivery::Prior, draft::Draft, task::FillTask};
 use crate::{
     engine::state::{
         entry::Entry,

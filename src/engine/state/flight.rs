@@ -70,20 +70,18 @@ impl Flights {
         }
         let sender = watch::Sender::new(Signal::Begun);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let revoked = Arc::new(AtomicBool::new(false));
-        let (commit, membership) = (CommitLock::default(), Arc::<OnceLock<_>>::default());
+        let (commit, known) = (CommitLock::default(), Arc::<Known>::default());
         let flight = Flight {
             number,
             primary: primary.clone(),
             purges,
-            membership: Arc::clone(&membership),
             signal: sender.clone(),
-            revoked: Arc::clone(&revoked),
+            known: Arc::clone(&known),
             commit: Arc::clone(&commit),
         };
         shard.insert(slot.clone(), flight);
         let (flights, slot) = (Arc::clone(self), slot.clone());
-        Role::Lead(Permit { flights, slot, number, sender, membership, revoked, commit, lease: None })
+        Role::Lead(Permit { flights, slot, number, sender, known, commit, lease: None })
     }
 
     /// Whether there is a flight of `slot`.
@@ -106,7 +104,7 @@ impl Flights {
     pub(crate) fn begun_before(&self, slot: &Slot, purges: Position) -> Option<Begun> {
         let shard = self.shard(slot);
         let flight = shard.get(slot).filter(|flight| flight.purges != purges)?;
-        let membership = flight.membership.get().cloned();
+        let membership = flight.known.membership.get().cloned();
         Some(Begun { number: flight.number, purges: flight.purges, membership })
     }
 
@@ -114,7 +112,7 @@ impl Flights {
     pub(crate) fn revoke_begun(&self, slot: &Slot, begun: &Begun) {
         let mut shard = self.shard(slot);
         if let Some(flight) = shard.get(slot).filter(|flight| flight.number == begun.number) {
-            flight.revoked.store(true, Ordering::SeqCst);
+            flight.known.is_revoked.store(true, Ordering::SeqCst);
             shard.remove(slot);
         }
     }
@@ -130,7 +128,7 @@ impl Flights {
             lock(shard).retain(|_, flight| {
                 let keep = flight.primary != *primary;
                 if !keep {
-                    flight.revoked.store(true, Ordering::SeqCst);
+                    flight.known.is_revoked.store(true, Ordering::SeqCst);
                     commits.push(Arc::clone(&flight.commit));
                 }
                 keep
@@ -165,8 +163,7 @@ pub(crate) struct Permit {
     slot: Slot,
     number: u64,
     sender: watch::Sender<Signal>,
-    membership: Arc<OnceLock<Membership>>,
-    revoked: Arc<AtomicBool>,
+    known: Arc<Known>,
     commit: CommitLock,
     /// The lease: the same right among all nodes that share the store.
     lease: Option<Held>,
@@ -204,7 +201,7 @@ impl Permit {
     /// Says to which sets the response will belong.
     pub(crate) fn tell(&self, membership: &Membership) {
         // A fill tells it once.
-        let _ = self.membership.set(membership.clone());
+        let _ = self.known.membership.set(membership.clone());
     }
 
     /// Lets the followers read the part that has come so far, and the rest as it comes.
@@ -235,7 +232,7 @@ impl Permit {
 
     /// Whether the key was invalidated since the flight began.
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::SeqCst)
+        self.known.is_revoked.load(Ordering::SeqCst)
     }
 
     fn leave(&self) {
@@ -283,10 +280,17 @@ struct Flight {
     number: u64,
     primary: Slot,
     purges: Position,
-    membership: Arc<OnceLock<Membership>>,
     signal: watch::Sender<Signal>,
-    revoked: Arc<AtomicBool>,
+    known: Arc<Known>,
     commit: CommitLock,
+}
+
+/// What is known of a flight while it lasts.
+#[derive(Default)]
+struct Known {
+    is_revoked: AtomicBool,
+    /// The sets of its response, once its header is there.
+    membership: OnceLock<Membership>,
 }
 
 /// A lock of tokio's, because it is held while the store puts.
