@@ -1,6 +1,12 @@
 //! [`Purger`]: takes stored responses out, or ends their freshness.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{HeaderValue, Method, Request, Uri, header, request, uri::PathAndQuery};
 
@@ -243,8 +249,13 @@ impl Purger {
 
     async fn by_log(&self, selectors: Vec<Selector>, mark: Mark) -> Result<Purged, Error> {
         let purges = Arc::clone(&self.engine.purges);
-        let appending = tokio::spawn(async move { purges.append(mark.fate(), selectors).await });
-        appending.await.map_err(|stopped| Error::store(stopped.into()))??;
+        let mut appending = Box::pin(async move { purges.append(mark.fate(), selectors).await });
+        // A log in this process's memory has it at once. Any other may leave it half done, so a task ends it.
+        let appended = match poll_fn(|cx| Poll::Ready(appending.as_mut().poll(cx))).await {
+            Poll::Ready(appended) => appended,
+            Poll::Pending => tokio::spawn(appending).await.map_err(|stopped| Error::store(stopped.into()))?,
+        };
+        appended?;
         Ok(Purged { found: None, effective_within: self.engine.purges.age() })
     }
 }

@@ -59,17 +59,14 @@ pub(crate) async fn lookup(
         Ok(primary) => primary,
         Err(error) => return Look::Failed(Waited::of(&error)),
     };
-    let judge = |entry: &Arc<Entry>| {
-        let entry = purged(engine, entry, target, accepted)?;
-        let reuse = reuse(engine, &entry, directives, accepted);
-        Some(Look::Found(entry, reuse))
-    };
     let variants = match primary.as_deref() {
         Some(Decoded::Entry(entry))
             if entry.manifest.key == target.key && may_be(engine, entry, accepted) =>
         {
-            let nothing = || Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new());
-            return judge(entry).unwrap_or_else(nothing);
+            return match purged(engine, entry, target, accepted) {
+                Some(entry) => judge(engine, entry, directives, accepted),
+                None => Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
+            };
         }
         Some(Decoded::Variants(variants)) if variants.key == target.key => variants,
         // A record of another key with the same hash is no answer to this one.
@@ -93,11 +90,14 @@ pub(crate) async fn lookup(
                     && entry.manifest.selecting == selecting
                     && may_be(engine, entry, accepted) =>
             {
-                judge(entry)
+                purged(engine, entry, target, accepted)
             }
             _ => None,
         };
-        let look = found.unwrap_or_else(|| Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()));
+        let look = match found {
+            Some(entry) => judge(engine, entry, directives, accepted),
+            None => Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()),
+        };
         if best.as_ref().is_none_or(|best| look.beats(best)) {
             best = Some(look);
         }
@@ -175,10 +175,29 @@ fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
     engine.tombstones.may_believe(received, || engine.config.clock.now()) || is_new()
 }
 
+fn judge(engine: &Engine, entry: Arc<Entry>, directives: &RequestDirectives, accepted: Accepted) -> Look {
+    let reuse = reuse(engine, &entry, directives, accepted);
+    Look::Found(entry, reuse)
+}
+
 /// The entry as the log of purges leaves it. Returns `None` if it is gone.
 fn purged(engine: &Engine, entry: &Arc<Entry>, target: &Target, accepted: Accepted) -> Option<Arc<Entry>> {
     let epoch = engine.purges.epoch();
-    if entry.kept_until.load(Ordering::Relaxed) == epoch || is_of_now(entry, target, accepted) {
+    if entry.kept_until.load(Ordering::Relaxed) == epoch {
+        return Some(Arc::clone(entry));
+    }
+    judged_by_the_log(engine, entry, target, accepted, epoch)
+}
+
+#[cold]
+fn judged_by_the_log(
+    engine: &Engine,
+    entry: &Arc<Entry>,
+    target: &Target,
+    accepted: Accepted,
+    epoch: u64,
+) -> Option<Arc<Entry>> {
+    if is_of_now(entry, target, accepted) {
         return Some(Arc::clone(entry));
     }
     match engine.purges.judge(&entry.manifest) {

@@ -1,6 +1,6 @@
 //! Reads the log of purges, and appends to it.
 
-use std::{ops::RangeInclusive, pin::Pin, sync::Arc};
+use std::{iter, ops::RangeInclusive, pin::Pin, sync::Arc};
 
 use tokio::time::timeout;
 
@@ -62,10 +62,14 @@ impl Purges {
     pub(crate) async fn append(&self, fate: Fate, selectors: Vec<Selector>) -> Result<(), Error> {
         let _reading = self.reading.lock().await;
         let purge = Purge { nonce: random()?, fate, selectors };
-        for _ in 0..MOST_TRIES {
-            let asked = moment();
-            self.catch_up(true).await?;
-            self.note_reading(asked);
+        let can_lose = self.log.can_lose();
+        for again in [false].into_iter().chain(iter::repeat_n(true, MOST_TRIES)) {
+            // Where nothing is lost, the next place shows whether this node knows all purges.
+            if can_lose || again || self.position().log == 0 {
+                let asked = moment();
+                self.catch_up(true).await?;
+                self.note_reading(asked);
+            }
             let Position { log, number } = self.position();
             if !self.put(&purge_key(log, number + 1), &purge).await? {
                 continue;
@@ -73,7 +77,7 @@ impl Purges {
             self.change(|view| view.note(&purge, self.clock.now()));
             self.put_head(log).await?;
             // Otherwise the log was lost meanwhile, and others do not read this one any more.
-            if self.id().await? == Some(log) {
+            if !can_lose || self.id().await? == Some(log) {
                 return Ok(());
             }
         }
@@ -106,6 +110,9 @@ impl Purges {
         let (key, head) = (head_key(log), self.with_view(View::head));
         for _ in 0..MOST_TRIES {
             self.log.put_log_value(&key, head.encode()).await?;
+            if !self.log.can_lose() {
+                break;
+            }
             // A slower node may have put an earlier end over it.
             let there = self.log.log_value(&key).await?;
             if there.as_deref().and_then(Head::decode).is_some_and(|there| there.number >= head.number) {
@@ -246,7 +253,7 @@ fn random() -> Result<u64, Error> {
 }
 
 /// How often an append begins again.
-const MOST_TRIES: u32 = 64;
+const MOST_TRIES: usize = 64;
 
 /// The purges that are read at the same time.
 const AT_ONCE: u64 = 16;

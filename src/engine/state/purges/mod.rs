@@ -46,9 +46,9 @@ pub(crate) struct Purges {
     age: Duration,
     clock: Arc<dyn Clock>,
     began: Instant,
-    /// When the log is to be read again, in milliseconds after `began`.
+    /// When the log is to be read again, in nanoseconds after `began`.
     due: AtomicU64,
-    /// When a request has to wait for the reading, in milliseconds after `began`.
+    /// When a request has to wait for the reading, in nanoseconds after `began`.
     late: AtomicU64,
     /// Changes with each purge that this node learns of.
     epoch: AtomicU64,
@@ -139,10 +139,7 @@ impl Purges {
 
     /// Takes the knowledge of the log for as old as it is at `at`, and sets when it is read again.
     fn note_reading(&self, at: Instant) {
-        let after = |age: Duration| {
-            let at = at.saturating_duration_since(self.began).saturating_add(age);
-            u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
-        };
+        let after = |age: Duration| nanoseconds(at.saturating_duration_since(self.began).saturating_add(age));
         self.late.store(after(self.age), Ordering::Relaxed);
         self.due.store(after(self.age / 2), Ordering::Relaxed);
     }
@@ -154,7 +151,7 @@ impl Purges {
     }
 
     fn elapsed(&self) -> u64 {
-        u64::try_from(moment().saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+        nanoseconds(moment().saturating_duration_since(self.began))
     }
 
     fn with_view<T>(&self, read: impl FnOnce(&View) -> T) -> T {
@@ -222,6 +219,12 @@ impl View {
         let kept = u64::try_from(self.fates.len()).unwrap_or(u64::MAX);
         Head { number: self.number, floor: self.number.saturating_sub(kept), fate: self.floor }
     }
+}
+
+/// At most those of 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    // `as_nanos` reckons in 128 bits, and each hit comes here.
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 /// The purges that stay in the log. A node that begins reads all of them.
