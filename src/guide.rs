@@ -48,6 +48,9 @@ macro_rules! links {
 [`Tiered`]: crate::Tiered
 [`Timeouts`]: crate::Timeouts
 [`VideoCacheLayer`]: crate::VideoCacheLayer
+[`VideoCacheLayer::groups`]: crate::VideoCacheLayer::groups
+[`VideoCacheLayer::purge_age`]: crate::VideoCacheLayer::purge_age
+[`VideoCacheLayer::purge_log`]: crate::VideoCacheLayer::purge_log
 [cache-keys]: crate::guide::cache_keys
 [cache-status]: crate::guide::cache_status
 [conformance]: crate::guide::conformance

@@ -42,6 +42,8 @@ pub(super) fn stats(name: &str, stats: &Stats) -> Value {
         "damaged_chunks": stats.damaged_chunks,
         "lost_chunks": stats.lost_chunks,
         "healed_chunks": stats.healed_chunks,
+        "purges": stats.purges,
+        "purge_log_is_unreadable": stats.purge_log_is_unreadable,
     })
 }
 

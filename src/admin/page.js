@@ -112,6 +112,7 @@ function show(stats, now) {
   const trouble = [];
   if (stats.store_is_left_alone) trouble.push("The store does not answer and is left alone for a while.");
   if (stats.damaged_chunks) trouble.push(`${count(stats.damaged_chunks)} chunks failed their checksum.`);
+  if (stats.purge_log_is_unreadable) trouble.push("The log of purges cannot be read.");
   at("state").className = trouble.length ? "trouble" : "";
   at("state").textContent = trouble.join(" ") || "Well.";
 }

@@ -92,6 +92,10 @@ pub struct Stats {
     pub store_evicted_bytes: Option<u64>,
     /// Whether the store is left alone for a while, because its last calls took too long.
     pub store_is_left_alone: bool,
+    /// The purges of the [log](crate::Purger) that this node has learned of.
+    pub purges: u64,
+    /// Whether the log of purges could not be read the last time. The cache then goes by the purges that it knows.
+    pub purge_log_is_unreadable: bool,
 }
 
 impl Stats {
@@ -124,6 +128,8 @@ impl Stats {
             store_weight: usage.map(|usage| usage.weight),
             store_evicted_bytes: usage.and_then(|usage| usage.evicted),
             store_is_left_alone: engine.records.is_left_alone(),
+            purges: engine.purges.learned(),
+            purge_log_is_unreadable: engine.purges.is_unreadable(),
         }
     }
 

@@ -84,23 +84,29 @@ fn by_time(stats: &Stats) -> [(&'static str, &'static str, &'static str, &Latenc
     ]
 }
 
-fn alone(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 6] {
+fn alone(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 7] {
     [
         ("fills", "Fills that were begun.", Some(stats.fills)),
         ("followers", "Requests that waited for a fill of another request.", Some(stats.followers)),
         ("damaged_chunks", "Chunks that failed their checksum.", Some(stats.damaged_chunks)),
         ("lost_chunks", "Chunks of stored responses that the store lost.", Some(stats.lost_chunks)),
         ("healed_chunks", "Lost chunks that were fetched again.", Some(stats.healed_chunks)),
+        ("purges", "Purges of the log that this node has learned of.", Some(stats.purges)),
         ("store_evicted_bytes", "Bytes that the store dropped to make room.", stats.store_evicted_bytes),
     ]
 }
 
-fn gauges(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 6] {
+fn gauges(stats: &Stats) -> [(&'static str, &'static str, Option<u64>); 7] {
     [
         ("fills_in_flight", "Fills under way.", Some(stats.fills_under_way)),
         ("reserved_bytes", "Bytes of the store that fills have reserved.", Some(stats.reserved_bytes)),
         ("bodies_in_flight", "Bodies on their way to clients.", Some(stats.bodies_under_way())),
         ("store_left_alone", "Whether the store is left alone.", Some(stats.store_is_left_alone.into())),
+        (
+            "purge_log_unreadable",
+            "Whether the log of purges could not be read.",
+            Some(stats.purge_log_is_unreadable.into()),
+        ),
         ("store_capacity_bytes", "Bytes that the store can hold.", stats.store_capacity),
         ("store_weight_bytes", "Bytes that the store holds.", stats.store_weight),
     ]

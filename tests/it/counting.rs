@@ -152,10 +152,15 @@ async fn calls_of_the_store_and_their_failures_are_counted() {
     rig.store.spoil_from(Operation::Put, 1, Fault::Error);
     rig.get(PATH).send().await.whole(&movie(PATH, 2500));
     let stats = stats(&rig);
-    for (operation, word) in [(Operation::Get, "get"), (Operation::Put, "put"), (Operation::Remove, "remove")]
-    {
-        assert_eq!(stats.store_calls.of(word), rig.store.calls(operation), "{word}");
+    for (operation, of_the_log, word) in [
+        (Operation::Get, Operation::GetLog, "get"),
+        (Operation::Put, Operation::PutLog, "put"),
+        (Operation::Remove, Operation::RemoveLog, "remove"),
+    ] {
+        let calls = rig.store.calls(operation) + rig.store.calls(of_the_log);
+        assert_eq!(stats.store_calls.of(word), calls, "{word}");
     }
+    assert_eq!(stats.store_calls.of("put_new"), rig.store.calls(Operation::PutNew));
     assert_eq!(stats.store_errors.of("put"), stats.store_calls.of("put"));
     assert_eq!(stats.store_errors.of("get"), 0);
     assert_eq!(stats.refusals.of("store-failed"), 1);

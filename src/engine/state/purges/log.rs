@@ -1,6 +1,11 @@
 //! Reads the log of purges, and appends to it.
 
-use std::{iter, ops::RangeInclusive, pin::Pin, sync::Arc};
+use std::{
+    iter,
+    ops::RangeInclusive,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+};
 
 use tokio::time::timeout;
 
@@ -49,6 +54,7 @@ impl Purges {
         let asked = moment();
         let is_read = self.catch_up(false).await;
         self.note_reading(if is_read.is_ok() { asked } else { moment() });
+        self.is_unreadable.store(is_read.as_ref().is_err_and(Error::is_store), Ordering::Relaxed);
         if is_read.is_err_and(|error| error.is_not_offered()) {
             self.never_read();
         }

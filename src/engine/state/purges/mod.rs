@@ -18,7 +18,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -53,6 +53,10 @@ pub(crate) struct Purges {
     /// Changes with each purge that this node learns of.
     epoch: AtomicU64,
     view: RwLock<View>,
+    /// How many purges this node has learned of.
+    learned: AtomicU64,
+    /// The last reading failed.
+    is_unreadable: AtomicBool,
     /// Held by the one who reads the log, or appends to it.
     reading: Arc<tokio::sync::Mutex<()>>,
 }
@@ -93,6 +97,8 @@ impl Purges {
             late: AtomicU64::new(0),
             epoch: AtomicU64::new(1),
             view: RwLock::default(),
+            learned: AtomicU64::new(0),
+            is_unreadable: AtomicBool::new(false),
             reading: Arc::default(),
         }
     }
@@ -100,6 +106,16 @@ impl Purges {
     /// How long another node that shares the log may go on without a purge.
     pub(crate) fn age(&self) -> Duration {
         self.age
+    }
+
+    /// How many purges this node has learned of.
+    pub(crate) fn learned(&self) -> u64 {
+        self.learned.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last reading of the log failed.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_unreadable.load(Ordering::Relaxed)
     }
 
     /// The purges that are known now.
@@ -161,7 +177,10 @@ impl Purges {
     /// Changes the view, so that each response is tested once more.
     fn change(&self, change: impl FnOnce(&mut View)) {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let (log, number) = (view.log, view.number);
         change(&mut view);
+        let learned = if view.log == log { view.number.saturating_sub(number) } else { view.number };
+        self.learned.fetch_add(learned, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Release);
     }
 }
