@@ -120,9 +120,11 @@ where
     while began.elapsed() < turn {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let due = began.elapsed().as_micros() / (1_000_000 / u128::from(PER_SECOND));
-        while purger.is_some() && u128::from(done) < due {
-            purge_another(purger.as_ref().unwrap()).await;
-            done += 1;
+        if let Some(purger) = &purger {
+            while u128::from(done) < due {
+                purge_another(purger).await;
+                done += 1;
+            }
         }
     }
     let rate =

@@ -11,8 +11,8 @@ use clap::Parser;
 use http::{HeaderName, uri::Authority};
 use humantime::parse_duration;
 use tower_video_cache::{
-    Abandon, BoxError, CacheStatus, ChunkSize, Fill, Limits as FillLimits, Policy, Retry, Statuses,
-    TargetUri, Timeouts, VideoCacheLayer,
+    Abandon, BoxError, CacheStatus, ChunkSize, Fill, GroupField, Limits as FillLimits, Policy, Retry,
+    Statuses, TargetUri, Timeouts, VideoCacheLayer,
 };
 
 use super::{
@@ -23,8 +23,8 @@ use super::{
     server::Limits,
     store::{Opened, StoreArg},
     values::{
-        FillArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, own_address, passed_field,
-        status,
+        FillArg, GroupFieldArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, own_address,
+        passed_field, status,
     },
 };
 
@@ -119,6 +119,18 @@ pub(crate) struct Args {
     /// The answers to POST, PUT and other unsafe methods that remove stored responses [default: success].
     #[arg(long, value_enum)]
     invalidate: Option<InvalidateArg>,
+    /// The response fields that name groups, by which an operator purges [default: cache-groups].
+    #[arg(long, value_delimiter = ',', value_enum)]
+    group_fields: Option<Vec<GroupFieldArg>>,
+    /// Whether clients get no such field but Cache-Groups [default: true].
+    #[arg(long)]
+    hide_group_fields: Option<bool>,
+    /// Whether the Cache-Group-Invalidation of an answer to an unsafe method counts [default: true].
+    #[arg(long)]
+    heed_group_invalidation: Option<bool>,
+    /// How old the knowledge of purges by prefix, group, origin or all may be, on a store that nodes share.
+    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    purge_age: Duration,
     /// Fields that the cache obeys instead of Cache-Control, in this order, such as CDN-Cache-Control [default:
     /// none].
     #[arg(long, value_delimiter = ',')]
@@ -227,6 +239,7 @@ impl Args {
             .cache_status(if self.show_key { self.name.clone().with_key() } else { self.name.clone() })
             .fill(self.fill())
             .abandon(self.abandon)
+            .purge_age(self.purge_age)
             .limits(self.fill_limits())
             .retry(Retry::default().attempts(self.resumes).first_delay(self.resume_pause))
             .timeouts(
@@ -299,6 +312,15 @@ impl Args {
             policy = policy.invalidate(invalidate.into());
         }
         policy = policy.share_with_authorized(self.share_with_authorized);
+        if let Some(hide) = self.hide_group_fields {
+            policy = policy.hide_group_fields(hide);
+        }
+        if let Some(heed) = self.heed_group_invalidation {
+            policy = policy.heed_group_invalidation(heed);
+        }
+        if let Some(fields) = &self.group_fields {
+            policy = policy.group_fields(fields.iter().copied().map(GroupField::from));
+        }
         if let Some(targeted) = &self.targeted {
             policy = policy.targeted_fields(targeted.iter().cloned());
         }

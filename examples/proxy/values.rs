@@ -8,7 +8,7 @@ use http::{
     HeaderName, StatusCode, Uri,
     uri::{Authority, Scheme},
 };
-use tower_video_cache::{Abandon, ChunkSize, Fill, Invalidate};
+use tower_video_cache::{Abandon, ChunkSize, Fill, GroupField, Invalidate};
 
 use super::fields::may_be_passed;
 
@@ -34,6 +34,30 @@ impl From<FillArg> for Fill {
             FillArg::Whole => Self::whole(),
             FillArg::Progressive => Self::progressive(),
             FillArg::Sliced => Self::sliced(),
+        }
+    }
+}
+
+/// [`GroupField`], by the name of the field.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum GroupFieldArg {
+    /// RFC 9875.
+    CacheGroups,
+    /// Separated by spaces.
+    SurrogateKey,
+    /// Separated by commas.
+    CacheTag,
+    /// Separated by spaces or commas.
+    Xkey,
+}
+
+impl From<GroupFieldArg> for GroupField {
+    fn from(field: GroupFieldArg) -> Self {
+        match field {
+            GroupFieldArg::CacheGroups => Self::CacheGroups,
+            GroupFieldArg::SurrogateKey => Self::SurrogateKey,
+            GroupFieldArg::CacheTag => Self::CacheTag,
+            GroupFieldArg::Xkey => Self::Xkey,
         }
     }
 }

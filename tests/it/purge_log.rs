@@ -7,7 +7,7 @@ use http::{Method, Uri};
 use tower::Layer;
 use tower_video_cache::{
     CacheKey, Error, Fault, Fill, GroupField, Invalidate, ManualClock, Mark, MokaStore, Operation, Policy,
-    Purged, Store, Tiered, VideoCacheLayer,
+    Purged, Store, TargetUri, Tiered, VideoCacheLayer,
 };
 
 use crate::rig::{Answer, Ask, Gate, Nodes, PATH, Rig, Script, Step, movie, noon, seconds, settle};
@@ -554,6 +554,33 @@ async fn a_purge_that_names_nothing_is_an_error() {
     let refused = odd.handle().purger().uri_prefix(&path, mark).await;
     assert!(refused.unwrap_err().is_config());
     scene.get(0).await.is_hit();
+}
+
+#[tokio::test]
+async fn a_prefix_of_uris_is_a_prefix_of_the_keys_of_this_crate() {
+    let functions: [fn(VideoCacheLayer) -> VideoCacheLayer; 4] = [
+        |layer| layer,
+        |layer| layer.key(TargetUri::new().into_fn()),
+        |layer| layer.key(TargetUri::new().forwarded().without_parameters(["t"]).into_fn()),
+        |layer| layer.key(|request| CacheKey::from(request.uri.path())),
+    ];
+    for (nth, function) in functions.into_iter().enumerate() {
+        for (prefix, is_named) in
+            [("/", true), ("/a", true), ("/a.mp4", true), ("/b", false), ("/a.mp4/", false), ("", true)]
+        {
+            let scene = scene_with(Sharing::Nothing, function);
+            scene.get(0).await.whole(&bytes("v1"));
+            let prefix = format!("{ORIGIN}{prefix}").parse().unwrap();
+            scene.nodes[0].handle().purger().uri_prefix(&prefix, Mark::Gone).await.unwrap();
+            let answer = scene.get(0).await;
+            assert_eq!(
+                answer.cache_status().contains("; hit"),
+                !is_named,
+                "{nth} {prefix}: {}",
+                answer.cache_status()
+            );
+        }
+    }
 }
 
 #[tokio::test]

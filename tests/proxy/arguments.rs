@@ -31,6 +31,8 @@ fn wrong_arguments_are_refused() {
         (&["--targeted", "not a name"], ErrorKind::ValueValidation),
         (&["--name", ""], ErrorKind::ValueValidation),
         (&["--heed-requests", "maybe"], ErrorKind::InvalidValue),
+        (&["--group-fields", "cache-groups,tags"], ErrorKind::InvalidValue),
+        (&["--purge-age", "2"], ErrorKind::ValueValidation),
         (&["--fill", "half"], ErrorKind::InvalidValue),
         (&["--read-ahead", "far"], ErrorKind::ValueValidation),
         (&["--fill-ahead", "0"], ErrorKind::ValueValidation),
@@ -74,7 +76,8 @@ fn sizes_durations_and_lists_are_understood() {
                 --most-fills 1 --most-promised 64MB --most-slices 1 --resumes 0 --resume-pause 1s \
                 --follower-limit 5s --idle-limit 2m --stale-on-request 30s --share-with-authorized \
                 --invalidate non-error --hosts A.example,b.example:80 --pass-field X-Real-IP,proxy \
-                --pass-field x_mode --write-timeout 1m --most-unread 1GiB --most-connections 10";
+                --pass-field x_mode --write-timeout 1m --most-unread 1GiB --most-connections 10 \
+                --group-fields xkey,surrogate-key --hide-group-fields false --purge-age 500ms";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
@@ -89,6 +92,10 @@ fn sizes_durations_and_lists_are_understood() {
         "invalidate: Some(NonError)",
         "targeted: Some([\"my-cdn-cache-control\", \"cdn-cache-control\"])",
         "heed_requests: Some(false)",
+        "group_fields: Some([Xkey, SurrogateKey])",
+        "hide_group_fields: Some(false)",
+        "heed_group_invalidation: None",
+        "purge_age: 500ms",
         "name: CacheStatus { name: CacheName(edge-1), shows_key: false }",
         "max_ranges: Some(4)",
         "fill: Sliced",
