@@ -94,8 +94,8 @@ pub struct StoredResponse {
     pub age: Duration,
     /// How long it is fresh (RFC 9111 §4.2.1).
     pub lifetime: Duration,
-    /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, the expiry of a
-    /// signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
+    /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, a `rule` of the
+    /// policy, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
     pub lifetime_by: &'static str,
     /// The request fields that selected it (RFC 9111 §4.1).
     pub selected_by: Vec<String>,

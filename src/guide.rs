@@ -41,6 +41,7 @@ macro_rules! links {
 [`PurgeService`]: crate::PurgeService
 [`RedisStore`]: crate::RedisStore
 [`Retry`]: crate::Retry
+[`Rule`]: crate::Rule
 [`Stats`]: crate::Stats
 [`Statuses`]: crate::Statuses
 [`Store`]: crate::Store

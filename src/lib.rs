@@ -151,7 +151,7 @@ pub use self::{
     handle::CacheHandle,
     layer::VideoCacheLayer,
     observer::{Event, Observer},
-    policy::{GroupField, Invalidate, Policy, Statuses},
+    policy::{GroupField, Invalidate, Policy, Rule, Statuses},
     purger::{Mark, Purged, Purger},
     service::VideoCache,
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Retry, Timeouts},

@@ -16,6 +16,7 @@ use crate::{
         cache_status::{CacheName, Signature},
         fields::media_type,
         freshness::ByUri,
+        place::Place,
     },
     settings::{Abandon, CacheStatus, ChunkSize, Fill, Limits, Mode, Retry, Timeouts},
     store::ErasedStore,
@@ -138,7 +139,7 @@ impl Config {
     /// The facts about the response with these fields that the URI of its request tells.
     pub(crate) fn by_uri(&self, request: &request::Parts, response: &HeaderMap) -> ByUri {
         let is_manifest = self.policy.is_manifest_by_path(request.uri.path(), media_type(response));
-        ByUri { is_manifest, until: (self.expiry)(request) }
+        ByUri { is_manifest, until: (self.expiry)(request), place: Place::of(request) }
     }
 
     /// The name of this cache in `Cache-Status`, and the looked-up key if the settings show it.

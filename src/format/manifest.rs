@@ -7,7 +7,8 @@
 //!   kind 2, a response: flags 1 (bit 0: the ETag was made here, bit 1: sparse, bit 2: with a digest, bit 3: asked for
 //!                       with a cookie, bit 4: withdrawn, bit 5: a playlist by its path, bit 6: with an end, bit 7: purged)
 //!                       │ digest 16, if so │ end 12, if so │ purged 12 and mark 1, if so │ the rest as in kind 0
-//!   kind 4, a response: log of purges 8 │ number in it 8 │ origin 8 │ groups: count 1, (hash 8) … │ the rest as in kind 2
+//!   kind 4, a response: log of purges 8 │ number in it 8 │ origin 8 │ groups: count 1, (hash 8) … │ host │ path
+//!                       │ the rest as in kind 2
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -28,6 +29,7 @@ use super::{
 use crate::semantics::{
     freshness::{ByUri, Ended, Exchange},
     partial::Binding,
+    place::Place,
     purge::{Membership, Position},
 };
 
@@ -158,7 +160,8 @@ impl Manifest {
     }
 
     fn kind(&self) -> u8 {
-        if self.exchange.purges != Position::default() || self.membership != Membership::default() {
+        let is_named = self.membership != Membership::default() || self.by_uri.place != Place::default();
+        if is_named || self.exchange.purges != Position::default() {
             NAMED_RESPONSE
         } else if self.flags() != 0 {
             FLAGGED_RESPONSE
@@ -178,6 +181,8 @@ impl Manifest {
             for group in groups {
                 out.put_u64(*group);
             }
+            put_bytes(out, self.by_uri.place.host.as_bytes());
+            put_bytes(out, self.by_uri.place.path.as_bytes());
         }
         if kind != RESPONSE {
             out.put_u8(self.flags());
@@ -214,18 +219,21 @@ impl Manifest {
     fn decode(input: &mut Input<'_>, kind: u8) -> Option<Self> {
         let key = CacheKey::new(input.bytes()?);
         let (mut asked_after, mut membership) = (Position::default(), Membership::default());
+        let mut place = Place::default();
         if kind == NAMED_RESPONSE {
             asked_after = Position { log: input.number::<8>()?, number: input.number::<8>()? };
             membership.origin = input.number::<8>()?;
             for _ in 0..input.number::<1>()? {
                 membership.groups.push(input.number::<8>()?);
             }
+            place.host = String::from_utf8(input.bytes()?.to_vec()).ok()?;
+            place.path = String::from_utf8(input.bytes()?.to_vec()).ok()?;
         }
         let flags = if kind == RESPONSE { 0 } else { input.number::<1>()? };
         let is_set = |flag| flags & u64::from(flag) != 0;
         let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
         let until = if is_set(END) { Some(input.time()?) } else { None };
-        let by_uri = ByUri { is_manifest: is_set(PLAYLIST), until };
+        let by_uri = ByUri { is_manifest: is_set(PLAYLIST), until, place };
         let purged = if is_set(PURGED) {
             let (at, mark) = (input.time()?, input.number::<1>()?);
             // Only a later version knows the meaning of other marks.
@@ -374,7 +382,9 @@ mod tests {
                 let purges = Position { log: 0xfeed, number: 12 };
                 let exchange = Exchange { purges, ..manifest.exchange };
                 let membership = Membership { origin: 0xcafe, groups };
-                Record::Response(Manifest { exchange, membership, sparse: true, ..manifest })
+                let place = Place { host: "video.example".to_owned(), path: "/movie.mp4".to_owned() };
+                let by_uri = ByUri { place, ..ByUri::default() };
+                Record::Response(Manifest { exchange, membership, sparse: true, by_uri, ..manifest })
             }
             variants @ Record::Variants(_) => variants,
         }
@@ -393,7 +403,7 @@ mod tests {
         let until = UNIX_EPOCH + Duration::new(1_795_000_600, 0);
         match manifest(false) {
             Record::Response(manifest) => Record::Response(Manifest {
-                by_uri: ByUri { is_manifest: true, until: Some(until) },
+                by_uri: ByUri { is_manifest: true, until: Some(until), ..ByUri::default() },
                 ..manifest
             }),
             variants @ Record::Variants(_) => variants,

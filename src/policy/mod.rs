@@ -2,15 +2,24 @@
 
 mod grouping;
 mod invalidate;
+mod rules;
 mod statuses;
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 pub(crate) use self::grouping::Grouping;
-pub use self::{grouping::GroupField, invalidate::Invalidate, statuses::Statuses};
-use crate::semantics::media::by_ending;
+use self::rules::{Facts, Fit, segments};
+pub use self::{grouping::GroupField, invalidate::Invalidate, rules::Rule, statuses::Statuses};
+use crate::{
+    error::Error,
+    semantics::{
+        fields::media_type,
+        media::{by_ending, is_in_range, is_manifest},
+        place::Place,
+    },
+};
 
 /// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request
 /// gets.
@@ -37,6 +46,7 @@ pub struct Policy {
     media_types: Vec<String>,
     media_by_ending: bool,
     reload_grace: Duration,
+    rules: Vec<Rule>,
     shares_with_the_authorized: bool,
     stale_if_error: Duration,
     stale_on_request: Duration,
@@ -277,6 +287,43 @@ impl Policy {
         self
     }
 
+    /// Adds a rule for some responses, after the rules before. Default: no rules.
+    ///
+    /// The first rule that is for a response counts, and no other. A rule acts on what is stored at once: the cache keeps
+    /// the host and the path of each request that brought a response, and finds the rule again when it reads the record. So
+    /// a response that is stored gets the lifetime that the rules of the running process give, whatever they were when it
+    /// came. [`Rule::groups`] alone waits until the response is stored anew.
+    ///
+    /// Records of earlier versions do not name the host and the path. If the first rule that may be for such a response
+    /// asks for them, no rule acts on it until it is stored or validated anew.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) for more than 256 rules, and for a rule:
+    ///
+    /// - without an effect, or with effects that contradict each other, such as [`Rule::never`] beside another one,
+    /// - with a pattern of a path that does not begin with a slash, is longer than 1024 bytes, or has more than 8 segments
+    ///   between two `**`,
+    /// - with a host, status, media type, field or group that no response has.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_video_cache::{Policy, Rule};
+    /// let policy = Policy::default()
+    ///     .rule(Rule::path("/**/*.m3u8").at_most(Duration::from_secs(2)))?
+    ///     .rule(Rule::any().media_type("video/*").default_ttl(Duration::from_secs(86_400)))?;
+    /// assert!(policy.rule(Rule::path("no-slash").never()).unwrap_err().is_config());
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    pub fn rule(mut self, rule: Rule) -> Result<Self, Error> {
+        rule.check()?;
+        if self.rules.len() >= MOST_RULES {
+            return Err(Error::config("a policy has at most 256 rules"));
+        }
+        self.rules.push(rule);
+        Ok(self)
+    }
+
     /// Whether a response with `Set-Cookie` is stored, with the cookie (RFC 9111 §7.3). Default: false.
     ///
     /// With this, every client gets the first client's cookie. If the inner service says `private="set-cookie"` or
@@ -402,6 +449,23 @@ impl Policy {
         self.media_by_path(path, said).is_some_and(is_manifest)
     }
 
+    /// Whether a response is a manifest by its type, or by the path of its request.
+    pub(crate) fn is_manifest(&self, path: &str, said: Option<&str>) -> bool {
+        said.is_some_and(is_manifest) || self.is_manifest_by_path(path, said)
+    }
+
+    /// The rule for a response to a request for such a place.
+    pub(crate) fn rule_for(&self, status: StatusCode, headers: &HeaderMap, place: &Place) -> Option<&Rule> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let (said, segments) = (media_type(headers), segments(&place.path).collect());
+        let media = [said, self.media_by_path(&place.path, said)];
+        let facts = Facts { status, headers, media, place, segments };
+        let may_fit = |rule: &&Rule| rule.fits(&facts) != Fit::No;
+        self.rules.iter().find(may_fit).filter(|rule| rule.fits(&facts) == Fit::Yes)
+    }
+
     pub(crate) fn most_ranges(&self) -> usize {
         self.max_ranges
     }
@@ -463,10 +527,7 @@ impl Policy {
         self.media_types.iter().any(|admitted| match (admitted.as_str(), media_type) {
             ("*/*", _) => true,
             (_, None) => false,
-            (admitted, Some(media_type)) => match admitted.strip_suffix('*') {
-                Some(prefix) => starts_with_ignoring_case(media_type, prefix),
-                None => media_type.eq_ignore_ascii_case(admitted),
-            },
+            (range, Some(media_type)) => is_in_range(media_type, range),
         })
     }
 }
@@ -484,6 +545,7 @@ impl Default for Policy {
             media_types: Self::DEFAULT_MEDIA_TYPES.iter().map(ToString::to_string).collect(),
             media_by_ending: true,
             reload_grace: Duration::from_secs(2),
+            rules: Vec::new(),
             shares_with_the_authorized: false,
             stale_if_error: Duration::ZERO,
             stale_on_request: Duration::ZERO,
@@ -502,23 +564,8 @@ struct Heuristics {
     limit: Duration,
 }
 
-fn is_manifest(media_type: &str) -> bool {
-    MANIFESTS.iter().any(|name| media_type.eq_ignore_ascii_case(name))
-}
-
-fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// HLS under all the names that servers give it, and DASH.
-const MANIFESTS: [&str; 6] = [
-    "application/vnd.apple.mpegurl",
-    "application/x-mpegurl",
-    "application/mpegurl",
-    "audio/mpegurl",
-    "audio/x-mpegurl",
-    "application/dash+xml",
-];
+/// The most rules of one policy.
+const MOST_RULES: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,21 @@ pub(crate) fn by_ending(path: &str, said: Option<&str>) -> Option<&'static str> 
     is_in_doubt.then_some(kind.media)
 }
 
+/// Whether a type is an HLS or DASH manifest.
+pub(crate) fn is_manifest(media_type: &str) -> bool {
+    MANIFESTS.iter().any(|name| media_type.eq_ignore_ascii_case(name))
+}
+
+/// Whether a type is in a range: `type/subtype` or `type/*`, in lower case.
+pub(crate) fn is_in_range(media_type: &str, range: &str) -> bool {
+    match range.strip_suffix('*') {
+        Some(prefix) => {
+            media_type.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        }
+        None => media_type.eq_ignore_ascii_case(range),
+    }
+}
+
 /// The endings of one type.
 struct Kind {
     media: &'static str,
@@ -21,6 +36,16 @@ struct Kind {
     /// Wrong types that servers give to these endings.
     mistakes: &'static [&'static str],
 }
+
+/// HLS under all the names that servers give it, and DASH.
+const MANIFESTS: [&str; 6] = [
+    "application/vnd.apple.mpegurl",
+    "application/x-mpegurl",
+    "application/mpegurl",
+    "audio/mpegurl",
+    "audio/x-mpegurl",
+    "application/dash+xml",
+];
 
 /// Types that may mean anything. S3 stores `binary/octet-stream` if the uploader named no type. The download types make
 /// a browser save the file.

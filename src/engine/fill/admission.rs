@@ -15,6 +15,7 @@ use crate::{
     semantics::{
         cache_status::Refusal,
         freshness::{Exchange, Freshness},
+        place::Place,
         storable::storable,
     },
     settings::Mode,
@@ -40,8 +41,9 @@ impl FillTask {
         if self.forgoes {
             return Err(Refusal::StoreFailed);
         }
-        let (asked, path, policy) = (&self.asked.headers, self.asked.uri.path(), &self.engine.config.policy);
-        let length = storable(asked, path, parts.status, &parts.headers, body_length, exchange, policy)?;
+        let (asked, place, policy) =
+            (&self.asked.headers, Place::of(&self.asked), &self.engine.config.policy);
+        let length = storable(asked, &place, parts.status, &parts.headers, body_length, exchange, policy)?;
         // A response to a cookie may be for one client alone. Such a response does not replace one that other clients
         // may use without asking.
         if let Prior::Stale(stale) = &self.stored {
@@ -54,7 +56,7 @@ impl FillTask {
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
         let fields = self.fields_to_store(&parts.headers, exchange.received);
-        let membership = self.membership(&parts.headers);
+        let membership = self.membership(parts.status, &parts.headers);
         Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout, membership), length, paced })
     }
 

@@ -124,7 +124,7 @@ impl FillTask {
             withdrawn,
             purged,
             digest,
-            by_uri,
+            ref by_uri,
             ref headers,
             ref membership,
         } = *draft;
@@ -133,7 +133,7 @@ impl FillTask {
             Vary::Nothing => Vec::new(),
             Vary::Anything => return Err(Refusal::VaryAnything),
         };
-        let by_uri = by_uri.unwrap_or_else(|| self.engine.config.by_uri(&self.asked, headers));
+        let by_uri = by_uri.clone().unwrap_or_else(|| self.engine.config.by_uri(&self.asked, headers));
         let (key, headers, membership) = (self.target.key.clone(), headers.clone(), membership.clone());
         Ok(Manifest {
             key,

@@ -58,7 +58,7 @@ impl Draft {
     pub(super) fn of(manifest: &Manifest) -> Self {
         let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, purged, digest, .. } =
             *manifest;
-        let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri));
+        let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri.clone()));
         let membership = manifest.membership.clone();
         #[rustfmt::skip]
         let draft = Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, membership, digest, by_uri };

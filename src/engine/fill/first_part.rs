@@ -43,6 +43,7 @@ use crate::{
         fields::only,
         freshness::Exchange,
         partial::{Binding, Part, Window, complete_of_unsatisfied, is_passing, of_the_whole},
+        place::Place,
         range::ByteRange,
         storable::storable,
     },
@@ -172,8 +173,9 @@ impl FillTask {
             permit.land(Landing::Passed);
             return Delivery::Refused(Refusal::StoreFailed);
         }
-        let (asked, path, policy) = (&self.asked.headers, self.asked.uri.path(), &self.engine.config.policy);
-        if let Err(refusal) = storable(asked, path, StatusCode::OK, &fields, None, exchange, policy) {
+        let (asked, place, policy) =
+            (&self.asked.headers, Place::of(&self.asked), &self.engine.config.policy);
+        if let Err(refusal) = storable(asked, &place, StatusCode::OK, &fields, None, exchange, policy) {
             self.refused(refusal, StatusCode::OK, &fields, permit).await;
             return Delivery::Refused(refusal);
         }
@@ -222,7 +224,7 @@ impl FillTask {
         let weight = (bytes.end - bytes.start).div_ceil(u64::from(chunk_size)).saturating_mul(CHUNK_OVERHEAD);
         let layout = Layout { generation, chunk_size, length: part.complete };
         let headers = self.fields_to_store(fields, exchange.received);
-        let membership = self.membership(fields);
+        let membership = self.membership(StatusCode::OK, fields);
         let draft =
             Draft { sparse: true, ..Draft::new(StatusCode::OK, headers, exchange, layout, membership) };
         permit.tell(&draft.membership);

@@ -2,21 +2,34 @@
 //!
 //! RFC 9875 §2 (`Cache-Groups`).
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::task::FillTask;
 use crate::{
+    format::manifest::Manifest,
     policy::GroupField,
     semantics::{
         groups::{MOST_GROUPS, groups_of, is_group_name},
+        place::Place,
         purge::Membership,
         reference::origin,
     },
 };
 
 impl FillTask {
-    /// The sets of a response with these fields, as they came from the inner service.
-    pub(super) fn membership(&self, response: &HeaderMap) -> Membership {
+    /// The sets of a response with this status and these fields, as they came from the inner service.
+    pub(super) fn membership(&self, status: StatusCode, response: &HeaderMap) -> Membership {
+        let mut membership = self.named(response);
+        let place = Place::of(&self.asked);
+        if let Some(rule) = self.engine.config.policy.rule_for(status, response, &place) {
+            let groups = rule.effects().groups.iter().map(String::as_bytes);
+            membership.add(Membership::of(&place.host, groups), MOST_GROUPS);
+        }
+        membership
+    }
+
+    /// The sets that the response or the application names.
+    fn named(&self, response: &HeaderMap) -> Membership {
         let config = &self.engine.config;
         let mut groups = groups_of(response, config.policy.grouping().fields()).names;
         if let Some(own) = &config.groups {
@@ -33,16 +46,16 @@ impl FillTask {
     /// but not the field, so all its groups stay then.
     pub(super) fn membership_after(
         &self,
-        stored: &Membership,
+        stored: &Manifest,
         updated: &HeaderMap,
         answer: &HeaderMap,
     ) -> Membership {
         let fields = self.engine.config.policy.grouping().fields();
-        let mut membership = self.membership(answer);
-        membership.add(self.membership(updated), MOST_GROUPS);
+        let mut membership = self.named(answer);
+        membership.add(self.membership(stored.status, updated), MOST_GROUPS);
         let is_missing = |field: &&GroupField| !answer.contains_key(field.name());
         if fields.iter().filter(is_missing).any(|field| *field != GroupField::CacheGroups) {
-            membership.add(stored.clone(), MOST_GROUPS);
+            membership.add(stored.membership.clone(), MOST_GROUPS);
         }
         membership
     }

@@ -37,6 +37,7 @@ use crate::{
         fields::{only, single_bytes},
         freshness::Exchange,
         partial::{is_of_the_same, of_the_whole},
+        place::Place,
         storable::storable,
         validation::{ask, is_about, is_error, is_of_a_client, says_all},
     },
@@ -246,8 +247,8 @@ impl FillTask {
         }
         let (policy, updated) = (&self.engine.config.policy, Arc::new(updated));
         let Manifest { status, headers, layout, .. } = &updated.manifest;
-        let (asked, path) = (&self.asked.headers, self.asked.uri.path());
-        match storable(asked, path, *status, headers, Some(layout.length), exchange, policy) {
+        let (asked, place) = (&self.asked.headers, Place::of(&self.asked));
+        match storable(asked, &place, *status, headers, Some(layout.length), exchange, policy) {
             // The 304 tells the owner of a cookie that the response is good. Other clients ask for themselves.
             Ok(_) if updated.freshness.is_of_a_cookie() => {
                 return Freshened::Unstored(updated, Refusal::Cookie);
@@ -266,8 +267,8 @@ impl FillTask {
         }
         let withheld = self.withheld(headers);
         let membership = match came {
-            StatusCode::NOT_MODIFIED => self.membership_after(&entry.manifest.membership, headers, answer),
-            _ => self.membership(answer),
+            StatusCode::NOT_MODIFIED => self.membership_after(&entry.manifest, headers, answer),
+            _ => self.membership(*status, answer),
         };
         let headers = self.fields_to_store(headers, exchange.received);
         let (withdrawn, purged, by_uri) = (false, None, None);

@@ -31,6 +31,7 @@ use crate::{
         etag::has_strong_tag,
         fields::{has_conditions, has_conditions_or_ranges, remove_conditions_and_ranges},
         freshness::Exchange,
+        place::Place,
         purge::Position,
         range::are_several,
         reload::say_max_age,
@@ -195,11 +196,11 @@ impl Miss {
         let (refusal, status) = (self.outcome.refusal, answer.status());
         // A part does not show the status that the whole would have.
         let is_of_the_whole = refusal != Some(Refusal::Status) || status != StatusCode::PARTIAL_CONTENT;
-        let (asked, path, policy) =
-            (&self.request.headers, self.request.uri.path(), &self.engine.config.policy);
+        let (asked, place, policy) =
+            (&self.request.headers, Place::of(&self.request), &self.engine.config.policy);
         refusal.is_some_and(Refusal::is_of_the_response)
             && is_of_the_whole
-            && would_be_storable(asked, path, status, answer.headers(), exchange, policy)
+            && would_be_storable(asked, &place, status, answer.headers(), exchange, policy)
     }
 }
 

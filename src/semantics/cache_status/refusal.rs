@@ -27,6 +27,7 @@ pub(crate) enum Refusal {
     PastTheEnd,
     Precondition,
     Private,
+    Rule,
     SetCookie,
     Signed,
     StaleIfError,
@@ -53,6 +54,7 @@ impl Refusal {
                 | Self::NoCache
                 | Self::NoStore
                 | Self::Private
+                | Self::Rule
                 | Self::SetCookie
                 | Self::Status
                 | Self::VaryAnything
@@ -97,6 +99,7 @@ impl Refusal {
             Self::PastTheEnd => "past-the-end",
             Self::Precondition => "precondition",
             Self::Private => "private",
+            Self::Rule => "rule",
             Self::SetCookie => "set-cookie",
             Self::Signed => "signed",
             Self::StaleIfError => "stale-if-error",
@@ -136,6 +139,7 @@ pub(crate) const DETAILS: &[&str] = &[
     "past-the-end",
     "precondition",
     "private",
+    "rule",
     "set-cookie",
     "signed",
     "stale-if-error",

@@ -199,7 +199,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::OnlyIfCached => Some(Refusal::PastTheEnd),
         Refusal::PastTheEnd => Some(Refusal::Precondition),
         Refusal::Precondition => Some(Refusal::Private),
-        Refusal::Private => Some(Refusal::SetCookie),
+        Refusal::Private => Some(Refusal::Rule),
+        Refusal::Rule => Some(Refusal::SetCookie),
         Refusal::SetCookie => Some(Refusal::Signed),
         Refusal::Signed => Some(Refusal::StaleIfError),
         Refusal::StaleIfError => Some(Refusal::StaleIfFailed),
@@ -289,7 +290,7 @@ fn another_implementation_reads_every_member_as_it_is_meant() {
             }
         }
     }
-    assert_eq!(members, 9 * 33 * 16 * 4);
+    assert_eq!(members, 9 * 34 * 16 * 4);
     for name in &names {
         for (member, reason) in
             [(name.member(Forwarded::Bypass), "bypass"), (name.member(Forwarded::Method), "method")]

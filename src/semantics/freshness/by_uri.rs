@@ -4,29 +4,52 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Freshness, GivenBy};
+use http::{StatusCode, header::HeaderMap};
+
+use super::{Exchange, Freshness, GivenBy};
+use crate::{
+    policy::Policy,
+    semantics::{fields::media_type, place::Place},
+};
 
 /// Facts about a response that are known from the URI of its request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ByUri {
     /// The response is an HLS or DASH manifest, though its `Content-Type` does not say so.
     pub(crate) is_manifest: bool,
     /// The time at which a signed URI expires.
     pub(crate) until: Option<SystemTime>,
+    /// The place by which a rule finds it.
+    pub(crate) place: Place,
 }
 
 impl Freshness {
-    /// The same freshness, shortened by the facts of the URI.
-    pub(crate) fn by(mut self, uri: ByUri) -> Self {
-        if uri.is_manifest && self.given_by == GivenBy::Default {
-            self.lifetime = Duration::ZERO;
+    /// The freshness of the response to a request for such a URI: as the response and the policy say, then as a rule of the
+    /// policy changes it, and never longer than the URI holds.
+    pub(crate) fn at(
+        uri: &ByUri,
+        status: StatusCode,
+        headers: &HeaderMap,
+        exchange: Exchange,
+        policy: &Policy,
+    ) -> Self {
+        let mut freshness = Self::of(status, headers, exchange, policy);
+        if uri.is_manifest && freshness.given_by == GivenBy::Default {
+            freshness.lifetime = Duration::ZERO;
         }
-        if let Some(until) = uri.until {
-            let left = until.duration_since(self.received).unwrap_or_default();
-            let of_the_url = self.initial_age.saturating_add(left);
-            if of_the_url < self.lifetime {
-                (self.lifetime, self.given_by) = (of_the_url, GivenBy::Url);
-            }
+        if let Some(rule) = policy.rule_for(status, headers, &uri.place) {
+            let is_manifest = policy.is_manifest(&uri.place.path, media_type(headers));
+            freshness = freshness.ruled(rule, is_manifest, headers, exchange, policy);
+        }
+        uri.until.map_or(freshness, |until| freshness.until(until))
+    }
+
+    /// The same freshness, which ends with a signed URI at the latest.
+    fn until(mut self, until: SystemTime) -> Self {
+        let left = until.duration_since(self.received).unwrap_or_default();
+        let of_the_url = self.initial_age.saturating_add(left);
+        if of_the_url < self.lifetime {
+            (self.lifetime, self.given_by) = (of_the_url, GivenBy::Url);
         }
         self
     }
@@ -36,13 +59,7 @@ impl Freshness {
 mod tests {
     use std::time::UNIX_EPOCH;
 
-    use http::StatusCode;
-
-    use super::{
-        super::{super::fields::tests::headers, Exchange},
-        *,
-    };
-    use crate::policy::Policy;
+    use super::{super::super::fields::tests::headers, *};
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
@@ -60,9 +77,11 @@ mod tests {
             },
             Policy::default().heuristics(10, seconds(3600)),
         );
-        let of = |lines: &[(&str, &str)]| Freshness::of(StatusCode::OK, &headers(lines), exchange, &policy);
-        let manifest = |is_manifest| ByUri { is_manifest, until: None };
-        let until = |second| ByUri { is_manifest: false, until: Some(ten + seconds(second)) };
+        let at = |uri: &ByUri, lines: &[(&str, &str)]| {
+            Freshness::at(uri, StatusCode::OK, &headers(lines), exchange, &policy)
+        };
+        let manifest = |is_manifest| ByUri { is_manifest, ..ByUri::default() };
+        let until = |second| ByUri { until: Some(ten + seconds(second)), ..ByUri::default() };
         let aged = [("age", "40"), ("cache-control", "max-age=600")];
         for (rule, lines, uri, lifetime) in [
             ("nothing told", &[][..], ByUri::default(), 300),
@@ -79,9 +98,9 @@ mod tests {
             ("a URI's end counts from the arrival", &aged, until(10), 50),
             ("a URI that has expired", &aged, ByUri { until: Some(UNIX_EPOCH), ..manifest(false) }, 40),
         ] {
-            assert_eq!(of(lines).by(uri).lifetime, seconds(lifetime), "{rule}");
+            assert_eq!(at(&uri, lines).lifetime, seconds(lifetime), "{rule}");
         }
-        let freshness = of(&aged).by(until(10));
+        let freshness = at(&until(10), &aged);
         assert!(freshness.is_fresh(ten + seconds(9)) && !freshness.is_fresh(ten + seconds(10)));
     }
 }

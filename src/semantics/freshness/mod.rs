@@ -4,6 +4,7 @@
 //! (`Age`), §5.2.1 (request directives); RFC 5861 (stale windows); RFC 8246 (`immutable`).
 
 mod by_uri;
+mod ruled;
 
 use std::time::{Duration, SystemTime};
 
@@ -78,6 +79,8 @@ pub(crate) enum GivenBy {
     Nothing,
     /// The policy's default: the response names no lifetime, and no heuristic applies.
     Default,
+    /// A rule of the policy.
+    Rule,
     /// The signed URL of the request expires earlier.
     Url,
     /// An operator has ended it.
@@ -93,6 +96,7 @@ impl GivenBy {
             Self::Heuristic => "heuristic",
             Self::Nothing => "nothing",
             Self::Default => "default",
+            Self::Rule => "rule",
             Self::Url => "url",
             Self::Purge => "purge",
         }
@@ -404,5 +408,7 @@ const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZE
 
 #[cfg(test)]
 mod allowing;
+#[cfg(test)]
+mod ruling;
 #[cfg(test)]
 mod tests;

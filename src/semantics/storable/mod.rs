@@ -14,11 +14,12 @@ use super::{
     etag::{has_strong_tag, has_validator},
     fields::{DeclaredLength, declared_length, media_type},
     freshness::{ByUri, Exchange, Freshness, is_heuristically_cacheable},
+    place::Place,
     vary::Vary,
 };
 use crate::policy::Policy;
 
-/// Whether the response to a GET request for `path` may be stored. `body_length` is the length that the body itself
+/// Whether the response to a GET request for `place` may be stored. `body_length` is the length that the body itself
 /// reports.
 ///
 /// Returns the length that the body must prove to have, if one is known.
@@ -28,7 +29,7 @@ use crate::policy::Policy;
 /// The first rule that forbids to store the response.
 pub(crate) fn storable(
     request: &HeaderMap,
-    path: &str,
+    place: &Place,
     status: StatusCode,
     headers: &HeaderMap,
     body_length: Option<u64>,
@@ -40,15 +41,22 @@ pub(crate) fn storable(
         return Err(Refusal::Status);
     }
     let said = media_type(headers);
-    if !policy.admits_media(said) && !policy.admits_media(policy.media_by_path(path, said)) {
+    if !policy.admits_media(said) && !policy.admits_media(policy.media_by_path(&place.path, said)) {
         return Err(Refusal::Media);
     }
     may_be_shared(request, status, headers, policy)?;
+    if policy.rule_for(status, headers, place).is_some_and(|rule| rule.effects().never) {
+        return Err(Refusal::Rule);
+    }
     if !says_or_lets_guess(status, headers, policy) {
         return Err(Refusal::NeverFresh);
     }
-    let by_uri = ByUri { is_manifest: policy.is_manifest_by_path(path, said), until: None };
-    let freshness = Freshness::of(status, headers, exchange, policy).by(by_uri);
+    let by_uri = ByUri {
+        is_manifest: policy.is_manifest_by_path(&place.path, said),
+        until: None,
+        place: place.clone(),
+    };
+    let freshness = Freshness::at(&by_uri, status, headers, exchange, policy);
     // Only a strong tag can show that the answer to a cookie is also the answer for others: many answers have the same
     // date.
     if freshness.is_of_a_cookie() && !has_strong_tag(headers) {
@@ -73,19 +81,19 @@ pub(crate) fn storable(
 /// now.
 pub(crate) fn would_be_storable(
     request: &HeaderMap,
-    path: &str,
+    place: &Place,
     status: StatusCode,
     headers: &HeaderMap,
     exchange: Exchange,
     policy: &Policy,
 ) -> bool {
     if status != StatusCode::PARTIAL_CONTENT {
-        return storable(request, path, status, headers, None, exchange, policy).is_ok();
+        return storable(request, place, status, headers, None, exchange, policy).is_ok();
     }
     let mut whole = headers.clone();
     whole.remove(header::CONTENT_RANGE);
     whole.remove(header::CONTENT_LENGTH);
-    storable(request, path, StatusCode::OK, &whole, None, exchange, policy).is_ok()
+    storable(request, place, StatusCode::OK, &whole, None, exchange, policy).is_ok()
 }
 
 /// Whether the bytes of a further part may go to the clients that got the first one. The fields of the further part are

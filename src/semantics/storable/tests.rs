@@ -1,6 +1,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{super::fields::tests::headers, *};
+use crate::policy::Rule;
 
 fn judge(
     status: u16,
@@ -18,7 +19,7 @@ fn judge(
         purges: crate::semantics::purge::Position::default(),
     };
     let policy = Policy::default().max_size(1000);
-    storable(&headers(request), "/a", status, &response, body_length, exchange, &policy)
+    storable(&headers(request), &Place::at("/a"), status, &response, body_length, exchange, &policy)
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_status_without_heuristics_needs_an_explicit_freshness() {
     };
     let judge = |status, lines: &[(&str, &str)]| {
         let lines = headers(lines);
-        storable(&HeaderMap::new(), "/a", status, &lines, None, exchange, &policy).is_ok()
+        storable(&HeaderMap::new(), &Place::at("/a"), status, &lines, None, exchange, &policy).is_ok()
     };
     let etag = ("etag", "\"a\"");
     assert!(!judge(StatusCode::FOUND, &[etag]));
@@ -136,7 +137,7 @@ fn the_ending_of_the_path_replaces_a_type_that_says_nothing() {
     let judge = |policy: &Policy, path, kind: Option<&str>| {
         let lines: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
         let lines = headers(&lines);
-        storable(&HeaderMap::new(), path, StatusCode::OK, &lines, None, exchange, policy).err()
+        storable(&HeaderMap::new(), &Place::at(path), StatusCode::OK, &lines, None, exchange, policy).err()
     };
     let octets = Some("application/octet-stream");
     for (path, kind, refusal) in [
@@ -158,6 +159,46 @@ fn the_ending_of_the_path_replaces_a_type_that_says_nothing() {
     assert_eq!(judge(&named, "/a.m4s", octets), None, "a type named in the policy counts as it is sent");
     assert_eq!(judge(&named, "/a.m3u8", octets), Some(Refusal::NeverFresh));
     assert_eq!(judge(&named.media_by_ending(false), "/a.m3u8", octets), None);
+}
+
+#[test]
+fn a_rule_gives_a_lifetime_or_refuses_and_lifts_no_other_refusal() {
+    let exchange = Exchange {
+        requested: UNIX_EPOCH,
+        received: UNIX_EPOCH,
+        with_cookie: false,
+        purges: crate::semantics::purge::Position::default(),
+    };
+    let minute = Duration::from_secs(60);
+    let of = |rule| Policy::default().statuses(crate::policy::Statuses::Any).rule(rule).unwrap();
+    let judge = |policy: &Policy, status: u16, fields: &[(&str, &str)]| {
+        let (status, mut lines) = (StatusCode::from_u16(status).unwrap(), headers(fields));
+        lines.insert("content-type", "application/dash+xml".parse().unwrap());
+        storable(&HeaderMap::new(), &Place::at("/a/b"), status, &lines, None, exchange, policy).err()
+    };
+    let (never, lasting) = (of(Rule::path("/a/*").status(404).never()), of(Rule::path("/a/*").ttl(minute)));
+    let etag = ("etag", "\"a\"");
+    assert_eq!(judge(&never, 404, &[etag]), Some(Refusal::Rule));
+    assert_eq!(judge(&never, 200, &[etag]), None, "the rule is for another status");
+    assert_eq!(judge(&of(Rule::path("/b").never()), 404, &[etag]), None, "the rule is for another path");
+    assert_eq!(judge(&of(Rule::any().stale_if_error(minute)), 200, &[]), None, "a window is of use, too");
+    assert_eq!(judge(&of(Rule::any().at_least(minute)), 200, &[("cache-control", "max-age=0")]), None);
+    assert_eq!(judge(&of(Rule::any().at_most(Duration::ZERO)), 200, &[]), Some(Refusal::NeverFresh));
+    for (fields, refusal) in [
+        (&[][..], None),
+        (&[("cache-control", "max-age=0")], None),
+        (&[("age", "60")], Some(Refusal::NeverFresh)),
+        (&[("cache-control", "no-cache")], Some(Refusal::NoCache)),
+        (&[("cache-control", "no-store")], Some(Refusal::NoStore)),
+        (&[("cache-control", "private")], Some(Refusal::Private)),
+        (&[("set-cookie", "a=b")], Some(Refusal::SetCookie)),
+        (&[("vary", "*")], Some(Refusal::VaryAnything)),
+    ] {
+        assert_eq!(judge(&lasting, 200, fields), refusal, "{fields:?}");
+    }
+    // RFC 9111 §3: a status that lets no cache guess must say how long it is fresh.
+    assert_eq!(judge(&lasting, 503, &[]), Some(Refusal::NeverFresh));
+    assert_eq!(judge(&lasting, 503, &[("cache-control", "max-age=1")]), None);
 }
 
 #[test]
@@ -188,7 +229,15 @@ fn an_answer_to_a_cookie_is_stored_only_with_a_strong_tag() {
         let mut response = headers(response);
         response.insert("content-type", "video/mp4".parse().unwrap());
         let request = headers(&[("cookie", "a=b")]);
-        let judged = storable(&request, "/a", StatusCode::OK, &response, None, exchange, &Policy::default());
+        let judged = storable(
+            &request,
+            &Place::at("/a"),
+            StatusCode::OK,
+            &response,
+            None,
+            exchange,
+            &Policy::default(),
+        );
         assert_eq!(judged, if stored { Ok(None) } else { Err(Refusal::Cookie) }, "{response:?}");
     }
 }

@@ -107,7 +107,9 @@ fn ours(case: &Case) -> (Verdict, Option<Refusal>) {
         purges: crate::semantics::purge::Position::default(),
     };
 
-    let refusal = storable(&asked, "/", status, &answer, None, exchange, &policy).err();
+    let refusal =
+        storable(&asked, &crate::semantics::place::Place::at("/"), status, &answer, None, exchange, &policy)
+            .err();
     let stored = refusal.is_none() && !RequestDirectives::of(&asked).no_store;
     let freshness = Freshness::of(status, &answer, exchange, &policy);
     let lifetime = freshness.ttl(received()) + i64::try_from(freshness.age(received()).as_secs()).unwrap();
