@@ -50,6 +50,7 @@ mod reloading;
 mod requests;
 mod resuming;
 mod rig;
+mod ruling;
 mod serving;
 mod settings;
 mod sharing;
