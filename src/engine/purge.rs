@@ -26,15 +26,16 @@ use crate::{
 /// its steps.
 pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Result<bool, Error> {
     // Nodes with stores of their own hear of it by the log alone.
-    if engine.config.purge_log.is_some() {
-        engine.purges.append(fate, vec![Selector::Set(key_hash(target.key.as_bytes()))]).await?;
-    }
+    let told = match engine.config.purge_log {
+        Some(_) => engine.purges.append(fate, vec![Selector::Set(key_hash(target.key.as_bytes()))]).await,
+        None => Ok(()),
+    };
     let ended = match fate {
         Fate::Stale | Fate::Invalid => end(&engine, &target, fate == Fate::Invalid).await,
         Fate::Gone => None,
     };
     if ended == Some(()) {
-        return Ok(true);
+        return told.map(|()| true);
     }
     let Engine { records, tombstones, .. } = &*engine;
     let found = matches!(records.record(&target.primary).await, Ok(Some(_)));
@@ -45,7 +46,7 @@ pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Re
         revoke(&engine, &target).await;
         is_out = tombstones.invalidate(records, &target.primary).await;
     }
-    if is_out { Ok(found) } else { Err(unknown()) }
+    if is_out { told.map(|()| found) } else { Err(unknown()) }
 }
 
 /// Puts the record of the response back as one whose freshness has ended. Returns `None` if that cannot be done, so that the
