@@ -9,6 +9,7 @@ use http::{
     header::{self, HeaderMap, HeaderValue},
     request,
 };
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{
@@ -61,8 +62,11 @@ impl Engine {
                     }
                 }
                 if !groups.is_empty() {
-                    // RFC 9875 §3: a cache may ignore the field, as it must without a log.
-                    let _ = engine.purges.append(Fate::Invalid, groups).await;
+                    // RFC 9875 §3: a cache may ignore the field, as it must without a log. A log that hangs does not hold the
+                    // answer up for longer than one call of the store.
+                    let purges = Arc::clone(&engine.purges);
+                    let appending = tokio::spawn(async move { purges.append(Fate::Invalid, groups).await });
+                    let _ = timeout(engine.config.store_limit, appending).await;
                 }
             };
             let invalidation = tokio::spawn(trace::within(Work::Invalidate, key.as_bytes(), invalidation));

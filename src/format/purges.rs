@@ -84,7 +84,8 @@ impl Head {
             let (number, floor) = (input.number::<8>()?, input.number::<8>()?);
             let code = input.number::<1>()?;
             let fate = if code == u64::from(NO_FATE) { None } else { Some(fate(code)?) };
-            Some(Self { number, floor, fate })
+            // No log comes that far, and numbers are added to these.
+            (floor <= number && number <= u64::MAX / 2).then_some(Self { number, floor, fate })
         })
     }
 }
@@ -193,6 +194,10 @@ mod tests {
         for fate in [None, Some(Fate::Stale), Some(Fate::Invalid), Some(Fate::Gone)] {
             let head = Head { number: 300, floor: 44, fate };
             assert_eq!(Head::decode(&head.encode()), Some(head));
+        }
+        for (number, floor) in [(u64::MAX, 0), (u64::MAX / 2 + 1, 0), (5, 6), (0, u64::MAX)] {
+            let head = Head { number, floor, fate: None };
+            assert_eq!(Head::decode(&head.encode()), None, "no log has such an end: {head:?}");
         }
         assert_eq!(decode_id(&encode_id(5)), Some(5));
         assert_eq!(decode_id(&encode_id(0)), None, "zero stands for no log");

@@ -695,6 +695,101 @@ async fn nodes_that_share_leases_are_not_held_up_by_their_own_purged_fills() {
     nodes[1].get(PATH).header("host", "a.example").send().await.is_hit().whole(&bytes("v2"));
 }
 
+/// A purge of responses that nobody has stored.
+async fn purge_another_origin(layer: &VideoCacheLayer) {
+    let elsewhere: Uri = "http://b.example".parse().unwrap();
+    layer.handle().purger().origin(&elsewhere, Mark::Stale).await.unwrap();
+}
+
+/// The node as a process that begins anew: a setter makes a cache of its own on the store.
+fn anew(scene: &mut Scene) {
+    scene.nodes = scene.nodes.iter().map(|node| node.clone().purge_age(Duration::ZERO)).collect();
+}
+
+#[tokio::test]
+async fn a_304_brings_no_video_back_that_is_gone_by_a_purge_after_the_log_was_lost() {
+    for part in ["id", "head", "all"] {
+        for by in BY_THE_LOG {
+            for begins_anew in [false, true] {
+                let mut scene = scene(Sharing::Store, Fill::whole());
+                scene.get(0).await.whole(&bytes("v1"));
+                purge_another_origin(&scene.nodes[1]).await;
+                purge_another_origin(&scene.nodes[1]).await;
+                lose(&scene, part).await;
+                by.purge(&scene.nodes[1], Mark::Gone).await.unwrap();
+                scene.rig.inner.answer(PATH, mended());
+                if begins_anew {
+                    anew(&mut scene);
+                }
+                let answer = scene.get(0).await;
+                assert!(answer.bytes == bytes("v2"), "{part} {by:?}: {}", answer.cache_status());
+                assert!(!scene.last_call_has_conditions(), "{part} {by:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gap_in_the_log_makes_no_purge_before_it_weaker_for_a_node_that_begins_anew() {
+    let mut scene = scene(Sharing::Store, Fill::whole());
+    scene.get(0).await.whole(&bytes("v1"));
+    By::Group.purge(&scene.nodes[1], Mark::Gone).await.unwrap();
+    purge_another_origin(&scene.nodes[1]).await;
+    lose(&scene, "2").await;
+    // This node finds the gap, and puts the end of the log.
+    purge_another_origin(&scene.nodes[0]).await;
+    scene.rig.inner.answer(PATH, mended());
+    anew(&mut scene);
+    scene.get(0).await.whole(&bytes("v2"));
+    assert!(!scene.last_call_has_conditions());
+}
+
+#[tokio::test]
+async fn a_video_that_was_stored_while_no_log_could_be_read_outlives_no_purge_of_a_log_that_was_lost() {
+    for part in ["id", "head", "all"] {
+        for begins_anew in [false, true] {
+            let mut scene = scene(Sharing::Store, Fill::whole());
+            scene.rig.store.spoil_from(Operation::GetLog, 1, Fault::Error);
+            scene.get(0).await.whole(&bytes("v1"));
+            scene.rig.store.heal();
+            By::Group.purge(&scene.nodes[1], Mark::Invalid).await.unwrap();
+            purge_another_origin(&scene.nodes[1]).await;
+            lose(&scene, part).await;
+            scene.rig.inner.answer(PATH, version("v2"));
+            if begins_anew {
+                anew(&mut scene);
+            }
+            let answer = scene.get(0).await;
+            assert!(answer.bytes == bytes("v2"), "{part} {begins_anew}: {}", answer.cache_status());
+        }
+    }
+}
+
+/// As a replica of Redis does that takes over before it has heard of the last writes.
+#[tokio::test]
+async fn a_store_that_falls_back_to_an_earlier_log_hides_no_purge_from_a_node_that_knew_more() {
+    for is_known_by_then in [false, true] {
+        let scene = scene(Sharing::Store, Fill::whole());
+        scene.get(0).await.whole(&bytes("v1"));
+        purge_another_origin(&scene.nodes[0]).await;
+        let store = scene.rig.store.inner();
+        let id = store.get("p/id").await.unwrap().unwrap();
+        let head = format!("p/{:016x}/head", u64::from_be_bytes(id[6..14].try_into().unwrap()));
+        let early = store.get(&head).await.unwrap().unwrap();
+        purge_another_origin(&scene.nodes[0]).await;
+        lose(&scene, "2").await;
+        store.put(&head, early).await.unwrap();
+        if is_known_by_then {
+            scene.get(0).await.whole(&bytes("v1"));
+        }
+        scene.rig.inner.answer(PATH, version("v2"));
+        By::Group.purge(&scene.nodes[1], Mark::Invalid).await.unwrap();
+        let answer = scene.get(0).await;
+        assert!(answer.bytes == bytes("v2"), "{is_known_by_then}: {}", answer.cache_status());
+        scene.get(1).await.whole(&bytes("v2"));
+    }
+}
+
 #[tokio::test]
 async fn a_purge_of_a_key_counts_on_this_node_although_the_log_fails() {
     for mark in MARKS {
@@ -708,4 +803,45 @@ async fn a_purge_of_a_key_counts_on_this_node_although_the_log_fails() {
         let answer = scene.get(0).await;
         assert!(answer.bytes == bytes("v2"), "{mark:?}: {}", answer.cache_status());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_hangs_does_not_hold_up_one_request_after_the_other() {
+    for age in [Duration::ZERO, seconds(2)] {
+        let scene = scene_with(Sharing::Log, |layer| layer.purge_age(age));
+        scene.get(0).await.whole(&bytes("v1"));
+        tokio::time::advance(age).await;
+        scene.rig.store.spoil_from(Operation::GetLog, 1, Fault::Hang);
+        let began = tokio::time::Instant::now();
+        for _ in 0..100 {
+            scene.get(0).await.is_hit().whole(&bytes("v1"));
+        }
+        // One call of the store may take two seconds.
+        assert!(began.elapsed() <= seconds(3), "{age:?}: {:?}", began.elapsed());
+        // The reading goes on.
+        scene.rig.store.heal();
+        tokio::time::advance(seconds(20)).await;
+        scene.rig.inner.answer(PATH, version("v2"));
+        By::Group.purge(&scene.nodes[1], Mark::Invalid).await.unwrap();
+        tokio::time::advance(age).await;
+        scene.get(0).await.whole(&bytes("v2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_hangs_does_not_hold_unsafe_requests_up_one_after_the_other() {
+    let scene = stored().await;
+    let says = Script::absent().status(200).header("cache-group-invalidation", "\"news\"");
+    scene.rig.inner.answer("/admin", says);
+    let calls = scene.rig.store.calls(Operation::PutNew);
+    scene.rig.store.spoil_from(Operation::PutNew, calls + 1, Fault::Hang);
+    let began = tokio::time::Instant::now();
+    let asked = [(); 20].map(|()| {
+        let service = scene.nodes[0].layer(scene.rig.inner.clone());
+        Rig::ask_of(service, Method::POST, "/admin").header("host", "a.example").start()
+    });
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().status, 200);
+    }
+    assert!(began.elapsed() <= seconds(3), "{:?}", began.elapsed());
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::time::timeout;
+use tokio::{sync::OwnedMutexGuard, task::JoinHandle, time::timeout};
 
 use super::{KEPT, Purges, View};
 use crate::{
@@ -26,27 +26,32 @@ impl Purges {
     /// Reads the log again if it is time: beside the request, or before the request uses a stored response if what it
     /// knows would be too old.
     ///
-    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows.
+    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows. The
+    /// reading goes on, so that the circuit breaker hears of its end.
     ///
     /// # Cancel safety
     ///
-    /// The next request reads what this one has not.
+    /// A reading that has begun is finished.
     pub(crate) async fn keep_up(self: &Arc<Self>) {
+        let held = Arc::clone(&self.reading);
         if self.is_late() {
-            let reading = async {
-                let _held = self.reading.lock().await;
+            let _ = timeout(self.log.limit() / 4, async {
+                let held = held.lock_owned().await;
                 if self.is_due() {
-                    self.read().await;
+                    let _ = Arc::clone(self).begin_to_read(held).await;
                 }
-            };
-            let _ = timeout(self.log.limit() / 4, reading).await;
-        } else if let Ok(held) = Arc::clone(&self.reading).try_lock_owned() {
-            let purges = Arc::clone(self);
-            tokio::spawn(async move {
-                let _held = held;
-                purges.read().await;
-            });
+            })
+            .await;
+        } else if let Ok(held) = held.try_lock_owned() {
+            drop(Arc::clone(self).begin_to_read(held));
         }
+    }
+
+    fn begin_to_read(self: Arc<Self>, held: OwnedMutexGuard<()>) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            let _held = held;
+            self.read().await;
+        })
     }
 
     /// Reads what is new in the log. If the store cannot tell, the cache goes by what it knows, and reads again later.
@@ -140,10 +145,17 @@ impl Purges {
             let (head, next) = (head_key(log), purge_key(log, number + 1));
             both(self.log.log_value(&head), self.log.log_value(&next)).await
         };
+        let last = self.with_view(|view| view.last);
         let (id, guessed) = if known == 0 {
             (self.id().await?, None)
         } else {
-            let (id, guessed) = both(self.id(), values(known, number)).await;
+            let there = async {
+                match last {
+                    Some(_) => self.log.log_value(&purge_key(known, number)).await,
+                    None => Ok(None),
+                }
+            };
+            let (id, guessed) = both(self.id(), both(values(known, number), there)).await;
             (id?, Some(guessed))
         };
         let log = match id {
@@ -155,22 +167,35 @@ impl Purges {
         if log != known {
             self.change(|view| view.adopt(log));
         }
-        let (head, next) = match guessed.filter(|_| log == known) {
+        let ((head, next), there) = match guessed.filter(|_| log == known) {
             Some(guessed) => guessed,
-            None => values(log, 0).await,
+            None => (values(log, 0).await, Ok(None)),
         };
-        let (head, next) = (head?, next?);
-        let Some(head) = head.as_deref().and_then(Head::decode) else {
-            // A log is begun with its end, so this end is lost, and perhaps purges with it.
-            self.log.remove_log_value(ID_KEY).await?;
-            let log = self.begin().await?;
-            self.change(|view| view.adopt(log));
-            return Ok(());
+        let (head, next, there) = (head?, next?, there?);
+        let head = head.as_deref().and_then(Head::decode);
+        // The store may have fallen back to an earlier log. Then another purge has, or will have, the number of the last
+        // one that this node knows.
+        let is_true = |head: &Head| match (last.filter(|_| log == known), &there) {
+            (None, _) => true,
+            (Some(_), None) => head.number >= number,
+            (Some(last), Some(there)) => Purge::decode(there).is_none_or(|there| there.nonce == last),
         };
-        if head.number <= self.position().number && next.is_none() {
-            return Ok(());
+        match head.filter(is_true) {
+            Some(head) if head.number <= self.position().number && next.is_none() => Ok(()),
+            Some(head) => self.read_to(log, head).await,
+            // A log is begun with its end, so an end that is not there is lost, and perhaps purges with it.
+            None => {
+                // Another node may have begun anew by now.
+                if self.id().await? == Some(log) {
+                    self.log.remove_log_value(ID_KEY).await?;
+                }
+                let log = self.begin().await?;
+                self.change(|view| view.adopt(log));
+                let head = values(log, 0).await.0?;
+                let head = head.as_deref().and_then(Head::decode).ok_or_else(Error::lost)?;
+                self.read_to(log, head).await
+            }
         }
-        self.read_to(log, head).await
     }
 
     /// Reads the purges up to the end of the log, and those that were appended since.
@@ -179,7 +204,8 @@ impl Purges {
         // No log has more purges than that, so the numbers between them were lost.
         let floor = head.floor.max(head.number.saturating_sub(2 * u64::from(KEPT)));
         if floor > self.position().number {
-            let fate = head.fate.unwrap_or(Fate::Invalid);
+            let is_lost = floor > head.floor || head.fate.is_none();
+            let fate = head.fate.max(is_lost.then_some(Fate::Invalid)).unwrap_or(Fate::Invalid);
             self.change(|view| view.note_unknown(floor, fate, now));
         }
         loop {

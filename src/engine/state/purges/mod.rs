@@ -75,6 +75,10 @@ struct View {
     floor: Option<Fate>,
     /// The log that was lost, as far as it was known.
     before: Option<(u64, Selectors)>,
+    /// Whether the store could lose the log. If it could, there may have been another one before.
+    can_be_lost: bool,
+    /// The random bits of the last purge, if that purge was read.
+    last: Option<u64>,
 }
 
 /// The fate of a stored response by the purges that are known.
@@ -88,6 +92,7 @@ pub(crate) enum Judgement {
 
 impl Purges {
     pub(crate) fn new(log: Arc<Records>, age: Duration, clock: Arc<dyn Clock>) -> Self {
+        let view = View { can_be_lost: log.can_lose(), ..View::default() };
         Self {
             log,
             age,
@@ -96,7 +101,7 @@ impl Purges {
             due: AtomicU64::new(0),
             late: AtomicU64::new(0),
             epoch: AtomicU64::new(1),
-            view: RwLock::default(),
+            view: RwLock::new(view),
             learned: AtomicU64::new(0),
             is_unreadable: AtomicBool::new(false),
             reading: Arc::default(),
@@ -193,19 +198,23 @@ impl View {
         membership: &Membership,
         now: impl FnOnce() -> SystemTime,
     ) -> Option<(Fate, SystemTime)> {
-        // A response without a log was asked for before this node, or the node that stored it, knew of one.
-        if since.log == self.log || since.log == 0 || self.log == 0 {
+        // A response without a log was asked for before the first purge of the log, unless there was another log before.
+        let is_of_this_log = since.log == self.log || since.log == 0 && !self.can_be_lost;
+        if is_of_this_log || self.log == 0 {
             return self.selectors.fate(since.number, key, membership);
         }
+        // All purges of this log came after those of the other one.
+        let after = self.selectors.fate(0, key, membership);
         let known = self.before.as_ref().filter(|(log, _)| *log == since.log);
         let known = known.and_then(|(_, selectors)| selectors.fate(since.number, key, membership));
-        known.filter(|(fate, _)| *fate == Fate::Gone).or_else(|| Some((Fate::Invalid, now())))
+        let is_gone = |(fate, _): &(Fate, SystemTime)| *fate == Fate::Gone;
+        after.filter(is_gone).or(known.filter(is_gone)).or_else(|| Some((Fate::Invalid, now())))
     }
 
     /// Goes over to another log, of which nothing is known yet.
     fn adopt(&mut self, log: u64) {
         let before = std::mem::take(self);
-        self.log = log;
+        (self.log, self.can_be_lost) = (log, before.can_be_lost);
         if before.log != 0 {
             self.before = Some((before.log, before.selectors));
         }
@@ -214,16 +223,18 @@ impl View {
     /// Notes the next purge.
     fn note(&mut self, purge: &Purge, now: SystemTime) {
         self.number += 1;
+        self.last = Some(purge.nonce);
         self.selectors.note(self.number, purge, now);
         self.push(purge.fate);
     }
 
     /// Notes that the purges up to `number` are lost, or were taken out.
     fn note_unknown(&mut self, number: u64, fate: Fate, now: SystemTime) {
-        self.number = number;
+        (self.number, self.last) = (number, None);
         self.selectors.note_unknown(number, fate, now);
-        self.fates.clear();
-        self.floor = self.floor.max(Some(fate));
+        // A node that begins anew does not read those before, though this node has.
+        let strongest = self.fates.drain(..).max();
+        self.floor = self.floor.max(strongest).max(Some(fate));
     }
 
     fn push(&mut self, fate: Fate) {
