@@ -829,6 +829,67 @@ async fn a_log_that_hangs_does_not_hold_up_one_request_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_does_not_wait_for_the_end_of_a_fill_once_its_groups_say_that_a_purge_names_it() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::auto()] {
+        for mark in MARKS {
+            let scene = scene(Sharing::Nothing, fill);
+            let (header, body) = (Gate::shut(), Gate::shut());
+            let held = version("v1").held_by(&header).step(Script::frame_after(2), Step::Wait(body.clone()));
+            scene.rig.inner.answer(PATH, held);
+            let early = scene.ask(0, PATH).start();
+            header.reached_by(1).await;
+            scene.rig.inner.answer(PATH, version("v2"));
+            By::Group.purge(&scene.nodes[0], mark).await.unwrap();
+            let late = [(); 3].map(|()| scene.ask(0, PATH).start());
+            settle().await;
+            header.open();
+            body.reached_by(1).await;
+            if fill == Fill::whole() {
+                // Nobody sees the header of such a fill before its end.
+                body.open();
+            }
+            for late in late {
+                let answer = tokio::time::timeout(seconds(1), late).await.expect("it waits").unwrap();
+                assert!(answer.bytes == bytes("v2"), "{fill:?} {mark:?}: {}", answer.cache_status());
+            }
+            // One fill is for all of them.
+            assert_eq!(scene.rig.inner.calls().len(), 2, "{fill:?} {mark:?}");
+            body.open();
+            early.await.unwrap().whole(&bytes("v1"));
+            scene.get(0).await.is_hit().whole(&bytes("v2"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_waits_for_another_takes_no_lease_from_a_fill_that_was_begun_after_the_purge() {
+    let mut nodes = Nodes::new(2);
+    nodes = nodes.layer(|layer| layer.fill(Fill::progressive()).purge_age(Duration::ZERO));
+    let (old, new) = (Gate::shut(), Gate::shut());
+    nodes.inner.answer(PATH, version("v1").step(2, Step::Wait(old.clone())));
+    let get = |node: usize| nodes[node].get(PATH).header("host", "a.example").start();
+    let first = get(1);
+    old.reached_by(1).await;
+    // It waits for the lease of the other node.
+    let waiting = get(0);
+    settle().await;
+    nodes.inner.answer(PATH, version("v2").step(2, Step::Wait(new.clone())));
+    By::Prefix.purge(&nodes[1].layer, Mark::Invalid).await.unwrap();
+    let second = get(1);
+    new.reached_by(1).await;
+    let third = get(0);
+    settle().await;
+    new.open();
+    old.open();
+    for (answer, name) in [(first, "v1"), (second, "v2"), (waiting, "v2"), (third, "v2")] {
+        let answer = answer.await.unwrap();
+        assert!(answer.bytes == bytes(name), "{}", answer.cache_status());
+    }
+    nodes.inner.was_called(2);
+    nodes[0].get(PATH).header("host", "a.example").send().await.is_hit().whole(&bytes("v2"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_hangs_does_not_hold_unsafe_requests_up_one_after_the_other() {
     let scene = stored().await;
     let says = Script::absent().status(200).header("cache-group-invalidation", "\"news\"");

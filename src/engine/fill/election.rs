@@ -75,6 +75,7 @@ impl FillTask {
         match claim.ask().await {
             Ok(Lease::Granted) => {
                 let held = Held::of(claim);
+                may_fill(permit)?;
                 // Before this node got the lease, another node may have stored the response.
                 if let Some(generation) = self.brought().await? {
                     return Err(NotElected::Elsewhere(Landing::Stored(generation)));
@@ -198,6 +199,7 @@ impl FillTask {
             Waited::InVain(not_elected) => return Err(not_elected),
         };
         let held = matches!(lease, Ok(Lease::Granted)).then(|| Held::of(claim));
+        may_fill(permit)?;
         if held.is_none() {
             self.go_without().await?;
         }
@@ -256,6 +258,12 @@ impl FillTask {
         }
         Ok(None)
     }
+}
+
+/// Ends a fill that waited for the lease while its flight was revoked. It could store nothing, and the flight after it
+/// would wait for it.
+fn may_fill(permit: &Permit) -> Result<(), NotElected> {
+    if permit.is_revoked() { Err(NotElected::Elsewhere(Landing::Broken)) } else { Ok(()) }
 }
 
 /// The result of a wait for another node's lease.

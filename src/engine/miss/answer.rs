@@ -117,12 +117,20 @@ impl Miss {
             return Ok(next);
         }
         let purges = self.engine.purges.position();
-        self.leave_a_purged_flight(purges).await;
+        let is_of_old = self.leave_a_purged_flight(purges).await;
         let next = match self.engine.flights.join(&self.missed.slot, &self.target.primary, purges) {
             Role::Follow(follower) => {
                 self.engine.counters.add(EVENTS, FOLLOWERS, 1);
                 inner.release();
-                self.follow(follower).await
+                match self.follow(follower).await {
+                    // What it stored is judged as any other stored response. If a purge names it, one request validates it
+                    // for all.
+                    Next::LookFor(Accepted::Shared(_), _) if is_of_old => {
+                        self.outcome.collapsed = false;
+                        Next::LookAgain
+                    }
+                    next => next,
+                }
             }
             Role::Lead(permit) => {
                 if let Some((landing, next)) = self.instead_of_a_fill().await {
@@ -148,16 +156,23 @@ impl Miss {
 
     /// Takes the place of a flight that began before a purge of its response. As long as the groups of the response are not
     /// known, the flight may be joined: the response is judged when it is there.
-    async fn leave_a_purged_flight(&self, purges: Position) {
+    ///
+    /// Returns whether there is a flight that began when other purges were known, and may be joined.
+    async fn leave_a_purged_flight(&self, purges: Position) -> bool {
         let Self { engine, missed, target, request, .. } = self;
-        let Some(begun) = engine.flights.begun_before(&missed.slot, purges) else { return };
+        let Some(begun) = engine.flights.begun_before(&missed.slot, purges) else { return false };
         let membership = begun.membership.clone().unwrap_or_else(|| Membership::of(&origin(request), []));
         let judgement = engine.purges.judge_named(begun.purges, target.key.as_bytes(), &membership);
-        if judgement != Judgement::Kept {
-            engine.flights.revoke_begun(&missed.slot, &begun);
-            // Otherwise this node would wait for itself. If the store fails, it waits for the old flight to end.
-            let _ = engine.records.remove_lease(&lease_key(&missed.slot)).await;
+        if judgement == Judgement::Kept {
+            return true;
         }
+        engine.flights.revoke_begun(&missed.slot, &begun);
+        if let Some(holder) = begun.holder {
+            // Otherwise this node would wait for itself. If the store fails, it waits for the old flight to end. The lease may
+            // be another node's by now, so it is given back under the name of the flight.
+            let _ = engine.records.release(&lease_key(&missed.slot), &holder).await;
+        }
+        false
     }
 
     /// The next step of a request that needs no flight, or has no use for one.

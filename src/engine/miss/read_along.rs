@@ -30,25 +30,28 @@ impl Miss {
     /// # Errors
     ///
     /// The request must not wait for the landing: the fill keeps pace with its readers, its response is not for a
-    /// request with credentials, or only the inner service can judge the request.
+    /// request with credentials, only the inner service can judge the request, or a purge names the response.
     pub(super) async fn reads<B>(
         &self,
         mut follower: Follower,
         leads: bool,
-    ) -> Result<Response<ResponseBody<B>>, Refusal> {
+    ) -> Result<Response<ResponseBody<B>>, NotRead> {
         if let Some(entry) = follower.pouring().await {
+            if !leads && !self.is_judged_good(&entry) {
+                return Err(NotRead::Purged);
+            }
             if !leads && !entry.freshness.is_for(&self.directives) {
-                return Err(Refusal::Authorization);
+                return Err(NotRead::Refused(Refusal::Authorization));
             }
             if (leads || self.is_answered_by(&entry)) && is_for_the_origin(&entry, &self.request) {
-                return Err(Refusal::Precondition);
+                return Err(NotRead::Refused(Refusal::Precondition));
             }
             if let Some(response) = self.read(entry, &follower, leads).await {
                 return Ok(response);
             }
         }
         paced(follower).await;
-        Err(Refusal::NoRoom)
+        Err(NotRead::Refused(Refusal::NoRoom))
     }
 
     /// Answers a HEAD request from the fill under way at its slot, if there is one.
@@ -64,8 +67,13 @@ impl Miss {
             && entry.manifest.key == self.target.key
             && entry.is_selected_by(&self.request.headers)
             && entry.freshness.is_for(&self.directives)
-            && (entry.was_asked_for_after(self.target.purges)
-                || self.engine.purges.judge(&entry.manifest) == Judgement::Kept)
+            && self.is_judged_good(entry)
+    }
+
+    /// Whether no purge that was known when this request missed is for the entry.
+    fn is_judged_good(&self, entry: &Entry) -> bool {
+        entry.was_asked_for_after(self.target.purges)
+            || self.engine.purges.judge(&entry.manifest) == Judgement::Kept
     }
 
     /// Answers from the entry that a fill is pouring. Returns `None` if the entry is not for this request, or if the
@@ -118,4 +126,12 @@ impl Miss {
         }
         Some(response)
     }
+}
+
+/// Why a request neither reads from a fill under way nor waits for its landing.
+pub(super) enum NotRead {
+    /// The inner service was asked for the response before a purge of it.
+    Purged,
+    /// The request goes to the inner service alone.
+    Refused(Refusal),
 }

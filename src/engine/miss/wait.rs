@@ -7,6 +7,7 @@ use tokio::{task::JoinError, time::timeout};
 
 use super::{
     pass::{Question, is_for_another_try},
+    read_along::NotRead,
     request::Miss,
 };
 use crate::{
@@ -42,7 +43,8 @@ impl Miss {
         let waiting = race(follower.landing(), reading);
         match timeout(self.engine.config.follower_limit, waiting).await {
             Ok(Raced::Second(Ok(response))) => Next::Answer(response),
-            Ok(Raced::Second(Err(refusal))) => self.refuse(refusal),
+            Ok(Raced::Second(Err(NotRead::Purged))) => Next::LookAgain,
+            Ok(Raced::Second(Err(NotRead::Refused(refusal)))) => self.refuse(refusal),
             Ok(Raced::First(landing)) => self.landed_elsewhere(landing),
             Err(_) => self.refuse(Refusal::WaitedTooLong),
         }
@@ -71,7 +73,8 @@ impl Miss {
                 };
                 Ok(Next::Answer(response.map(|body: ResponseBody<B>| body.led(Box::pin(rest)))))
             }
-            Raced::First(Err(refusal)) => Ok(self.refuse(refusal)),
+            Raced::First(Err(NotRead::Purged)) => Ok(Next::LookAgain),
+            Raced::First(Err(NotRead::Refused(refusal))) => Ok(self.refuse(refusal)),
             Raced::Second(Ok(delivery)) => self.take(delivery).await,
             Raced::Second(Err(stopped)) => Ok(forward_or_panic(stopped)),
         }

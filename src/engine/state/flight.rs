@@ -70,18 +70,18 @@ impl Flights {
         }
         let sender = watch::Sender::new(Signal::Begun);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (commit, known) = (CommitLock::default(), Arc::<Known>::default());
+        let (commit, facts) = (CommitLock::default(), Arc::<Facts>::default());
         let flight = Flight {
             number,
             primary: primary.clone(),
             purges,
+            facts: Arc::clone(&facts),
             signal: sender.clone(),
-            known: Arc::clone(&known),
             commit: Arc::clone(&commit),
         };
         shard.insert(slot.clone(), flight);
         let (flights, slot) = (Arc::clone(self), slot.clone());
-        Role::Lead(Permit { flights, slot, number, sender, known, commit, lease: None })
+        Role::Lead(Permit { flights, slot, number, sender, facts, commit, lease: None })
     }
 
     /// Whether there is a flight of `slot`.
@@ -104,15 +104,16 @@ impl Flights {
     pub(crate) fn begun_before(&self, slot: &Slot, purges: Position) -> Option<Begun> {
         let shard = self.shard(slot);
         let flight = shard.get(slot).filter(|flight| flight.purges != purges)?;
-        let membership = flight.known.membership.get().cloned();
-        Some(Begun { number: flight.number, purges: flight.purges, membership })
+        let (membership, holder) =
+            (flight.facts.membership.get().cloned(), flight.facts.holder.get().cloned());
+        Some(Begun { number: flight.number, purges: flight.purges, membership, holder })
     }
 
     /// Forbids a flight of `slot` to commit, and lets later misses open another.
     pub(crate) fn revoke_begun(&self, slot: &Slot, begun: &Begun) {
         let mut shard = self.shard(slot);
         if let Some(flight) = shard.get(slot).filter(|flight| flight.number == begun.number) {
-            flight.known.is_revoked.store(true, Ordering::SeqCst);
+            flight.facts.revoked.store(true, Ordering::SeqCst);
             shard.remove(slot);
         }
     }
@@ -128,7 +129,7 @@ impl Flights {
             lock(shard).retain(|_, flight| {
                 let keep = flight.primary != *primary;
                 if !keep {
-                    flight.known.is_revoked.store(true, Ordering::SeqCst);
+                    flight.facts.revoked.store(true, Ordering::SeqCst);
                     commits.push(Arc::clone(&flight.commit));
                 }
                 keep
@@ -154,6 +155,16 @@ pub(crate) struct Begun {
     pub(crate) purges: Position,
     /// The sets of its response, once they are known.
     pub(crate) membership: Option<Membership>,
+    /// The name under which it has the lease of the slot, if it has the lease.
+    pub(crate) holder: Option<String>,
+}
+
+/// What a fill and those who may end its flight tell each other.
+#[derive(Default)]
+struct Facts {
+    membership: OnceLock<Membership>,
+    holder: OnceLock<String>,
+    revoked: AtomicBool,
 }
 
 /// The right, and the duty, to end one flight. If it is dropped before it lands, its followers wake and elect another
@@ -163,7 +174,7 @@ pub(crate) struct Permit {
     slot: Slot,
     number: u64,
     sender: watch::Sender<Signal>,
-    known: Arc<Known>,
+    facts: Arc<Facts>,
     commit: CommitLock,
     /// The lease: the same right among all nodes that share the store.
     lease: Option<Held>,
@@ -172,6 +183,8 @@ pub(crate) struct Permit {
 impl Permit {
     /// Keeps the lease until the flight ends.
     pub(crate) fn hold(&mut self, lease: Held) {
+        // A flight gets it once.
+        let _ = self.facts.holder.set(lease.holder().to_owned());
         self.lease = Some(lease);
     }
 
@@ -201,7 +214,7 @@ impl Permit {
     /// Says to which sets the response will belong.
     pub(crate) fn tell(&self, membership: &Membership) {
         // A fill tells it once.
-        let _ = self.known.membership.set(membership.clone());
+        let _ = self.facts.membership.set(membership.clone());
     }
 
     /// Lets the followers read the part that has come so far, and the rest as it comes.
@@ -232,7 +245,7 @@ impl Permit {
 
     /// Whether the key was invalidated since the flight began.
     pub(crate) fn is_revoked(&self) -> bool {
-        self.known.is_revoked.load(Ordering::SeqCst)
+        self.facts.revoked.load(Ordering::SeqCst)
     }
 
     fn leave(&self) {
@@ -280,17 +293,9 @@ struct Flight {
     number: u64,
     primary: Slot,
     purges: Position,
+    facts: Arc<Facts>,
     signal: watch::Sender<Signal>,
-    known: Arc<Known>,
     commit: CommitLock,
-}
-
-/// What is known of a flight while it lasts.
-#[derive(Default)]
-struct Known {
-    is_revoked: AtomicBool,
-    /// The sets of its response, once its header is there.
-    membership: OnceLock<Membership>,
 }
 
 /// A lock of tokio's, because it is held while the store puts.

@@ -41,6 +41,11 @@ impl Held {
         Self { claim, standing, renewing: renewing.abort_handle() }
     }
 
+    /// The name under which it is held.
+    pub(crate) fn holder(&self) -> &str {
+        &self.claim.holder
+    }
+
     /// Gives the lease back. `passed` says that the flight got an answer which nobody else may have.
     pub(crate) fn end(mut self, passed: bool) {
         self.claim.has_passed = passed && !self.standing.is_over();
