@@ -889,6 +889,155 @@ async fn a_node_that_waits_for_another_takes_no_lease_from_a_fill_that_was_begun
     nodes[0].get(PATH).header("host", "a.example").send().await.is_hit().whole(&bytes("v2"));
 }
 
+#[tokio::test]
+async fn a_request_that_waited_before_a_purge_has_the_response_that_it_waited_for() {
+    for by in BY_THE_LOG {
+        for mark in MARKS {
+            let scene = scene(Sharing::Nothing, Fill::whole());
+            purge_another_origin(&scene.nodes[0]).await;
+            let gate = Gate::shut();
+            scene.rig.inner.answer(PATH, version("v1").held_by(&gate));
+            let early = [(); 3].map(|()| scene.ask(0, PATH).start());
+            gate.reached_by(1).await;
+            settle().await;
+            by.purge(&scene.nodes[0], mark).await.unwrap();
+            gate.open();
+            for early in early {
+                early.await.unwrap().whole(&bytes("v1"));
+            }
+            scene.rig.inner.was_called(1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_head_makes_no_video_fresh_that_was_purged_meanwhile() {
+    for by in BY_THE_LOG {
+        for mark in MARKS {
+            let scene = stored().await;
+            scene.rig.clock.advance(seconds(3601));
+            let gate = Gate::shut();
+            scene.rig.inner.answer(PATH, version("v1").held_by(&gate));
+            let service = scene.nodes[0].layer(scene.rig.inner.clone());
+            let head = Rig::ask_of(service, Method::HEAD, PATH).header("host", "a.example").start();
+            gate.reached_by(1).await;
+            scene.rig.inner.answer(PATH, version("v2"));
+            by.purge(&scene.nodes[0], mark).await.unwrap();
+            gate.open();
+            head.await.unwrap();
+            let answer = scene.get(0).await;
+            assert!(answer.bytes == bytes("v2"), "{by:?} {mark:?}: {}", answer.cache_status());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_that_purge_at_once_both_have_their_purge_in_the_log() {
+    let scene = scene(Sharing::Store, Fill::whole());
+    for node in [0, 1] {
+        scene.get(node).await.whole(&bytes("v1"));
+    }
+    // Both want the first place, and this one comes late.
+    let puts = scene.rig.store.calls(Operation::PutNew);
+    scene.rig.store.spoil(Operation::PutNew, puts + 1, Fault::Slow(seconds(1)));
+    let slow = scene.nodes[0].clone();
+    let slow = tokio::spawn(async move { By::Group.purge(&slow, Mark::Invalid).await });
+    settle().await;
+    assert_eq!(scene.rig.store.calls(Operation::PutNew), puts + 1);
+    purge_another_origin(&scene.nodes[1]).await;
+    slow.await.unwrap().unwrap();
+    scene.rig.inner.answer(PATH, version("v2"));
+    scene.get(1).await.whole(&bytes("v2"));
+    scene.get(0).await.is_hit().whole(&bytes("v2"));
+}
+
+/// A store that loses something at the next put of the end of a log.
+struct Losing {
+    store: Arc<MokaStore>,
+    next: std::sync::Mutex<Option<Loss>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// All of the log.
+    Log,
+    /// This put, because another node puts an earlier end after it.
+    End,
+}
+
+impl Store for Losing {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, tower_video_cache::BoxError> {
+        self.store.get(key).await
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), tower_video_cache::BoxError> {
+        let loss = if key.ends_with("/head") { self.next.lock().unwrap().take() } else { None };
+        match loss {
+            None => self.store.put(key, value).await,
+            Some(Loss::End) => Ok(()),
+            Some(Loss::Log) => {
+                self.store.remove("p/id").await?;
+                self.store.remove(&key.replace("head", "1")).await?;
+                self.store.remove(key).await
+            }
+        }
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), tower_video_cache::BoxError> {
+        self.store.remove(key).await
+    }
+
+    async fn put_new(
+        &self,
+        key: &str,
+        value: Bytes,
+    ) -> Result<tower_video_cache::PutNew, tower_video_cache::BoxError> {
+        self.store.put_new(key, value).await
+    }
+
+    fn can_alter(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_purge_during_which_the_log_is_lost_is_in_the_log_all_the_same() {
+    for loss in [Loss::Log, Loss::End] {
+        let store = Arc::new(MokaStore::new(64 << 20).unwrap());
+        let rig = Rig::new().script(PATH, version("v1"));
+        let losing = Arc::new(Losing { store: Arc::clone(&store), next: None.into() });
+        let nodes = [(); 2].map(|()| {
+            VideoCacheLayer::new(Arc::clone(&losing)).purge_age(Duration::ZERO).fill(Fill::whole())
+        });
+        let get = |node: usize| {
+            let service = nodes[node].layer(rig.inner.clone());
+            Rig::ask_of(service, Method::GET, PATH).header("host", "a.example").send()
+        };
+        get(0).await.whole(&bytes("v1"));
+        *losing.next.lock().unwrap() = Some(loss);
+        By::Group.purge(&nodes[1], Mark::Gone).await.unwrap();
+        let id = store.get("p/id").await.unwrap().unwrap();
+        let log = u64::from_be_bytes(id[6..14].try_into().unwrap());
+        let head = store.get(&format!("p/{log:016x}/head")).await.unwrap().unwrap();
+        assert_eq!(head[6..14], 1_u64.to_be_bytes(), "{loss:?}");
+        rig.inner.answer(PATH, mended());
+        let answer = get(0).await;
+        assert!(answer.bytes == bytes("v2"), "{loss:?}: {}", answer.cache_status());
+    }
+}
+
+#[tokio::test]
+async fn a_purge_after_the_end_of_the_log_counts() {
+    let scene = scene(Sharing::Store, Fill::whole());
+    scene.get(0).await.whole(&bytes("v1"));
+    // The node stops between the purge and the end of the log.
+    scene.rig.store.spoil_from(Operation::PutLog, 1, Fault::Error);
+    By::Group.purge(&scene.nodes[1], Mark::Invalid).await.unwrap_err();
+    scene.rig.store.heal();
+    scene.rig.inner.answer(PATH, version("v2"));
+    scene.get(0).await.whole(&bytes("v2"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_log_that_hangs_does_not_hold_unsafe_requests_up_one_after_the_other() {
     let scene = stored().await;
@@ -905,4 +1054,37 @@ async fn a_log_that_hangs_does_not_hold_unsafe_requests_up_one_after_the_other()
         assert_eq!(asked.await.unwrap().status, 200);
     }
     assert!(began.elapsed() <= seconds(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_node_that_knew_a_lost_log_still_knows_what_is_gone() {
+    for part in ["id", "head", "all"] {
+        let scene = scene(Sharing::Store, Fill::whole());
+        scene.get(0).await.whole(&bytes("v1"));
+        By::Group.purge(&scene.nodes[0], Mark::Gone).await.unwrap();
+        purge_another_origin(&scene.nodes[0]).await;
+        lose(&scene, part).await;
+        scene.rig.inner.answer(PATH, mended());
+        scene.get(0).await.whole(&bytes("v2"));
+        assert!(!scene.last_call_has_conditions(), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_is_in_the_log_no_more_counts_for_a_node_that_begins_anew() {
+    for mark in MARKS {
+        let mut scene = scene(Sharing::Store, Fill::whole());
+        scene.get(0).await.whole(&bytes("v1"));
+        By::Group.purge(&scene.nodes[1], mark).await.unwrap();
+        // The log keeps 1,024 purges.
+        for _ in 0..1030 {
+            purge_another_origin(&scene.nodes[1]).await;
+        }
+        scene.rig.inner.answer(PATH, if mark == Mark::Gone { mended() } else { version("v2") });
+        anew(&mut scene);
+        scene.get(0).await.whole(&bytes("v2"));
+        assert_eq!(scene.last_call_has_conditions(), mark != Mark::Gone);
+        // It reads no purge that was taken out for one that was lost.
+        scene.get(0).await.is_hit();
+    }
 }
