@@ -1088,3 +1088,27 @@ async fn a_purge_that_is_in_the_log_no_more_counts_for_a_node_that_begins_anew()
         scene.get(0).await.is_hit();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_the_lease_of_a_purged_fill_does_not_take_its_video_for_a_fresh_one() {
+    for fill in [Fill::whole(), Fill::progressive()] {
+        for by in BY_THE_LOG {
+            for mark in MARKS {
+                let mut nodes = Nodes::new(2);
+                nodes = nodes.layer(|layer| layer.fill(fill).purge_age(Duration::ZERO));
+                let gate = Gate::shut();
+                nodes.inner.answer(PATH, version("v1").step(2, Step::Wait(gate.clone())));
+                let early = nodes[1].get(PATH).header("host", "a.example").start();
+                gate.reached_by(1).await;
+                nodes.inner.answer(PATH, version("v2"));
+                by.purge(&nodes[1].layer, mark).await.unwrap();
+                let late = nodes[0].get(PATH).header("host", "a.example").start();
+                settle().await;
+                gate.open();
+                early.await.unwrap().whole(&bytes("v1"));
+                let late = late.await.unwrap();
+                assert!(late.bytes == bytes("v2"), "{fill:?} {by:?} {mark:?}: {}", late.cache_status());
+            }
+        }
+    }
+}
