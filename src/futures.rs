@@ -6,6 +6,8 @@ use std::{
     task::Poll,
 };
 
+use tokio::task::JoinError;
+
 /// The output of the future that was ready first.
 pub(crate) enum Raced<A, B> {
     First(A),
@@ -26,6 +28,26 @@ pub(crate) async fn race<A: Future, B: Future>(first: A, second: B) -> Raced<A::
         second.as_mut().poll(cx).map(Raced::Second)
     })
     .await
+}
+
+/// Runs a future to its end, even if the caller goes away before. One that is ready at once needs no task.
+///
+/// # Errors
+///
+/// The task was stopped, or panicked.
+///
+/// # Cancel safety
+///
+/// The future goes on.
+pub(crate) async fn to_its_end<F>(future: F) -> Result<F::Output, JoinError>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut future = Box::pin(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => tokio::spawn(future).await,
+    }
 }
 
 /// Waits for both futures, which go on at the same time.

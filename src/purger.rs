@@ -1,12 +1,6 @@
 //! [`Purger`]: takes stored responses out, or ends their freshness.
 
-use std::{
-    fmt,
-    future::{Future, poll_fn},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Uri, header, request, uri::PathAndQuery};
 
@@ -20,6 +14,7 @@ use crate::{
         key::CacheKey,
         purges::{MOST_SELECTORS, Selector},
     },
+    futures::to_its_end,
     semantics::{
         groups::is_group_name,
         purge::{Fate, group_hash, origin_hash},
@@ -249,13 +244,8 @@ impl Purger {
 
     async fn by_log(&self, selectors: Vec<Selector>, mark: Mark) -> Result<Purged, Error> {
         let purges = Arc::clone(&self.engine.purges);
-        let mut appending = Box::pin(async move { purges.append(mark.fate(), selectors).await });
-        // A log in this process's memory has it at once. Any other may leave it half done, so a task ends it.
-        let appended = match poll_fn(|cx| Poll::Ready(appending.as_mut().poll(cx))).await {
-            Poll::Ready(appended) => appended,
-            Poll::Pending => tokio::spawn(appending).await.map_err(|stopped| Error::store(stopped.into()))?,
-        };
-        appended?;
+        let appended = to_its_end(async move { purges.append(mark.fate(), selectors).await }).await;
+        appended.map_err(|stopped| Error::store(stopped.into()))??;
         Ok(Purged { found: None, effective_within: self.engine.purges.age() })
     }
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use tokio::{sync::OwnedMutexGuard, task::JoinHandle, time::timeout};
+use tokio::{sync::OwnedMutexGuard, time::timeout};
 
 use super::{KEPT, Purges, View};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         key::Generation,
         purges::{Head, ID_KEY, Purge, Selector, decode_id, encode_id, head_key, purge_key},
     },
-    futures::both,
+    futures::{both, to_its_end},
     semantics::purge::{Fate, Position},
     store::PutNew,
 };
@@ -38,20 +38,18 @@ impl Purges {
             let _ = timeout(self.log.limit() / 4, async {
                 let held = held.lock_owned().await;
                 if self.is_due() {
-                    let _ = Arc::clone(self).begin_to_read(held).await;
+                    let _ = to_its_end(Arc::clone(self).read_while(held)).await;
                 }
             })
             .await;
         } else if let Ok(held) = held.try_lock_owned() {
-            drop(Arc::clone(self).begin_to_read(held));
+            drop(tokio::spawn(Arc::clone(self).read_while(held)));
         }
     }
 
-    fn begin_to_read(self: Arc<Self>, held: OwnedMutexGuard<()>) -> JoinHandle<()> {
-        tokio::spawn(async move {
-            let _held = held;
-            self.read().await;
-        })
+    /// Reads the log while nobody else does.
+    async fn read_while(self: Arc<Self>, _held: OwnedMutexGuard<()>) {
+        self.read().await;
     }
 
     /// Reads what is new in the log. If the store cannot tell, the cache goes by what it knows, and reads again later.
@@ -216,11 +214,19 @@ impl Purges {
             if first > head.number && purges.iter().all(Option::is_none) {
                 return Ok(());
             }
+            // A purge that is not there is lost, or was taken out while this node read.
+            let mut head = head;
+            if purges.iter().any(Option::is_none) {
+                let value = self.log.log_value(&head_key(log)).await?;
+                head = value.as_deref().and_then(Head::decode).unwrap_or(head);
+            }
             self.change(|view| {
                 for (number, purge) in (first..).zip(purges) {
-                    match purge {
-                        Some(purge) => view.note(&purge, now),
-                        None => view.note_unknown(number, Fate::Invalid, now),
+                    if let Some(purge) = purge {
+                        view.note(&purge, now);
+                    } else {
+                        let fate = head.fate.filter(|_| number <= head.floor);
+                        view.note_unknown(number, fate.unwrap_or(Fate::Invalid), now);
                     }
                 }
             });
