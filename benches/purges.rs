@@ -1,4 +1,4 @@
-//! What purges by the log cost, and what they cost those who watch.
+//! The cost of purges by the log, and of hits beside them.
 //!
 //! `OBJECTS=1000000 cargo bench --bench purges` stores as many videos first.
 

@@ -244,7 +244,7 @@ impl VideoCacheLayer {
         self.set(|config| config.groups = Some(Arc::new(groups)))
     }
 
-    /// Sets where the log of purges lies, by prefix, group, origin and all: see [`Purger`](crate::Purger). Default: in the
+    /// Sets where the log of the purges by prefix, group, origin and all lies: see [`Purger`](crate::Purger). Default: in the
     /// store of the responses.
     ///
     /// Nodes that have stores of their own share purges by a log that they share. Then a purge of a key goes into the
@@ -269,7 +269,7 @@ impl VideoCacheLayer {
     /// Sets how old the knowledge of the log of purges may be when a request uses it. Default: 2 seconds.
     ///
     /// A purge by the log is effective on other nodes within this time. Under traffic, a node reads the log twice in
-    /// this time, beside the requests: three small values if there was no purge. With zero, each request waits for the
+    /// this time, beside the requests: three or four small values if there was no purge. With zero, each request waits for the
     /// log. If the log cannot be read, the cache goes by the purges that it knows.
     #[must_use]
     pub fn purge_age(self, age: std::time::Duration) -> Self {

@@ -26,11 +26,12 @@ use crate::{
 /// [`CacheHandle::purger`](crate::CacheHandle::purger). Clones are cheap.
 ///
 /// When a purge has returned, no later request on this node gets as fresh what the inner service was asked for before the
-/// purge, and no later request joins a fill that was begun before it. On other nodes that is true within
+/// purge, and no later request is answered from a fill that was begun before it. On other nodes that is true within
 /// [`Purged::effective_within`]. A body that has begun is sent to its end.
 ///
 /// - [`uri`](Self::uri), [`request`](Self::request) and [`key`](Self::key) change the record of one key, with all its
-///   variants. Fills under way commit nothing any more. Another node on the same store commits no fill that was begun
+///   variants, and are in the log, too, if there is a [`purge_log`](crate::VideoCacheLayer::purge_log). Fills under way
+///   commit nothing any more. Another node on the same store commits no fill that was begun
 ///   before, but requests there may join such a fill until it ends.
 /// - [`uri_prefix`](Self::uri_prefix), [`prefix`](Self::prefix), [`groups`](Self::groups), [`origin`](Self::origin) and
 ///   [`all`](Self::all) add one entry to a log of purges, whatever the number of responses is that they name. Each
@@ -109,7 +110,8 @@ pub struct Purged {
     /// index of its responses.
     pub found: Option<bool>,
     /// How long other nodes may still use what the purge names: for a key
-    /// [`Tiered::record_age`](crate::Tiered::record_age), or no time if no store is in between; by the log
+    /// [`Tiered::record_age`](crate::Tiered::record_age), or no time if no store is in between; by the log, and for a key if
+    /// there is a [`purge_log`](crate::VideoCacheLayer::purge_log),
     /// [`VideoCacheLayer::purge_age`](crate::VideoCacheLayer::purge_age). Nodes that share neither the store nor the log
     /// need purges of their own.
     pub effective_within: Duration,
@@ -128,7 +130,8 @@ impl Purger {
     /// # Errors
     ///
     /// [`is_store`](Error::is_store) if the store did not confirm the purge. This node ignores the responses all the same,
-    /// and tries again; other nodes may still use them. The call may be repeated.
+    /// and tries again; other nodes may still use them. The call may be repeated. With a
+    /// [`purge_log`](crate::VideoCacheLayer::purge_log), also as [`groups`](Self::groups).
     pub async fn uri(&self, uri: &Uri, mark: Mark) -> Result<Purged, Error> {
         self.request(&get(uri), mark).await
     }
@@ -209,17 +212,16 @@ impl Purger {
     {
         let origin = named(origin)?;
         let mut selectors = Vec::new();
+        let refused = || Error::config("a purge names 1 to 64 groups of 1 to 128 printable ASCII characters");
         for group in groups {
             let group = group.as_ref();
             if !is_group_name(group) || selectors.len() == MOST_SELECTORS {
-                return Err(Error::config(
-                    "a purge names 1 to 64 groups of 1 to 128 printable ASCII characters",
-                ));
+                return Err(refused());
             }
             selectors.push(Selector::Set(group_hash(&origin, group.as_bytes())));
         }
         if selectors.is_empty() {
-            return Err(Error::config("a purge names 1 to 64 groups of 1 to 128 printable ASCII characters"));
+            return Err(refused());
         }
         self.by_log(selectors, mark).await
     }
@@ -240,6 +242,12 @@ impl Purger {
     /// As [`groups`](Self::groups).
     pub async fn all(&self, mark: Mark) -> Result<Purged, Error> {
         self.by_log(vec![Selector::All], mark).await
+    }
+
+    /// Whether purges of a key go into the log, too.
+    #[cfg(feature = "admin")]
+    pub(crate) fn logs_keys(&self) -> bool {
+        self.engine.config.purge_log.is_some()
     }
 
     async fn by_log(&self, selectors: Vec<Selector>, mark: Mark) -> Result<Purged, Error> {

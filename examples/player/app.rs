@@ -82,7 +82,7 @@ async fn play(
     }
 }
 
-/// What an operator sees of one of the caches, and the purges of its page.
+/// The page of one of the caches for operators, and its purges.
 async fn figures(
     State(app): State<Arc<App>>,
     Path(parameters): Path<BTreeMap<String, String>>,

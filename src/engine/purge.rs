@@ -14,6 +14,7 @@ use crate::{
         manifest::{Manifest, Record},
         purges::Selector,
     },
+    futures::both,
     semantics::{
         freshness::Ended,
         purge::{Fate, key_hash},
@@ -25,28 +26,37 @@ use crate::{
 /// Fills under way commit nothing any more, here and on other nodes. Run this in a task: it must not be dropped between
 /// its steps.
 pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Result<bool, Error> {
-    // Nodes with stores of their own hear of it by the log alone.
-    let told = match engine.config.purge_log {
-        Some(_) => engine.purges.append(fate, vec![Selector::Set(key_hash(target.key.as_bytes()))]).await,
-        None => Ok(()),
+    let log = async {
+        // Nodes with stores of their own hear of it by the log alone.
+        match engine.config.purge_log {
+            Some(_) => engine.purges.append(fate, vec![Selector::Set(key_hash(target.key.as_bytes()))]).await,
+            None => Ok(()),
+        }
     };
+    let (told, found) = both(Box::pin(log), Box::pin(purge_here(&engine, &target, fate))).await;
+    let found = found?;
+    told.map(|()| found)
+}
+
+/// Purges them in the store of this node.
+async fn purge_here(engine: &Engine, target: &Target, fate: Fate) -> Result<bool, Error> {
     let ended = match fate {
-        Fate::Stale | Fate::Invalid => end(&engine, &target, fate == Fate::Invalid).await,
+        Fate::Stale | Fate::Invalid => end(engine, target, fate == Fate::Invalid).await,
         Fate::Gone => None,
     };
     if ended == Some(()) {
-        return told.map(|()| true);
+        return Ok(true);
     }
-    let Engine { records, tombstones, .. } = &*engine;
+    let Engine { records, tombstones, .. } = engine;
     let found = matches!(records.record(&target.primary).await, Ok(Some(_)));
     // Twice: a fill that found the record before the first removal, and got a lease or saw the mark after it had been left,
     // loses both again, and commits nothing.
     let mut is_out = true;
     for _ in 0..2 {
-        revoke(&engine, &target).await;
+        revoke(engine, target).await;
         is_out = tombstones.invalidate(records, &target.primary).await;
     }
-    if is_out { told.map(|()| found) } else { Err(unknown()) }
+    if is_out { Ok(found) } else { Err(unknown()) }
 }
 
 /// Puts the record of the response back as one whose freshness has ended. Returns `None` if that cannot be done, so that the

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::wire::{Input, put_bytes};
 use crate::semantics::purge::Fate;
 
-/// What a purge names.
+/// A part of a purge: the responses that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selector {
     All,

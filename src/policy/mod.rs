@@ -137,7 +137,7 @@ impl Policy {
     ///
     /// Anybody who can write these fields can put a response into any group of its origin (RFC 9875, Security
     /// Considerations).
-    /// A response that was stored before the choice has the groups that it got then, until it is stored anew.
+    /// A response that was stored before the choice has the groups that it got then, until it is stored or validated anew.
     ///
     /// ```
     /// # use tower_video_cache::{GroupField, Policy};
@@ -156,7 +156,7 @@ impl Policy {
     /// [bypasses](crate::VideoCacheLayer::bypass) the cache gets the answer untouched, with these fields. The fields of
     /// requests stay, too.
     ///
-    /// A response that was stored before the choice keeps its fields until it is stored anew.
+    /// A response that was stored before the choice keeps its fields until it is stored or validated anew.
     #[must_use]
     pub fn hide_group_fields(mut self, hide: bool) -> Self {
         self.grouping.hides = hide;
@@ -462,8 +462,9 @@ impl Policy {
         let (said, segments) = (media_type(headers), segments(&place.path).collect());
         let media = [said, self.media_by_path(&place.path, said)];
         let facts = Facts { status, headers, media, place, segments };
-        let may_fit = |rule: &&Rule| rule.fits(&facts) != Fit::No;
-        self.rules.iter().find(may_fit).filter(|rule| rule.fits(&facts) == Fit::Yes)
+        let mut fits = self.rules.iter().map(|rule| (rule, rule.fits(&facts)));
+        let (rule, fit) = fits.find(|(_, fit)| *fit != Fit::No)?;
+        (fit == Fit::Yes).then_some(rule)
     }
 
     pub(crate) fn most_ranges(&self) -> usize {

@@ -1,10 +1,10 @@
-//! What a purge does to a stored response, and by what it finds the response.
+//! The fates that a purge has for stored responses, and the sets by which it names them.
 //!
 //! RFC 9111 §4.4 (invalidation); RFC 9875 (groups).
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-/// What a purge does to a stored response, from the weakest to the strongest.
+/// The fate that a purge has for a stored response, from the weakest to the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
     /// Its freshness ends.

@@ -163,7 +163,8 @@ pub trait Store: Send + Sync + 'static {
     /// Whether a disk, a network or another program can alter values. Default: `true`.
     ///
     /// If so, the cache verifies the checksum of each chunk before any byte of the chunk leaves. Only a store that
-    /// keeps values in this process's own memory may return `false`.
+    /// keeps values in this process's own memory may return `false`. If it offers [`put_new`](Self::put_new), it must lose no
+    /// value under `p/`.
     fn can_alter(&self) -> bool {
         true
     }

@@ -20,6 +20,7 @@ use self::order::{Named, Order, Refused};
 use super::{AdminBody, full, plain};
 use crate::{
     error::Error,
+    futures::to_its_end,
     purger::{Mark, Purged, Purger},
 };
 
@@ -40,12 +41,13 @@ use crate::{
 ///
 /// The field `Purge-Mark` of a `PURGE` has the [`Mark`]: `stale` (the default), `invalid` or `gone`. In JSON, `"purge": true`
 /// is `gone`, and `false`, the default, is `invalid`. The draft has neither the member `mark`, which goes before, nor the
-/// type `all`. A list has at most 64 prefixes, origins or groups.
+/// type `all`. A list that goes into the log has at most 64 selectors, and as many groups.
 ///
 /// The answer is JSON: for each selector whether something was `found`, as far as that can be known, and
 /// `effective_within_ms`. A 200 says that the purge is effective everywhere ([`Purger`] says what that means), a 202 that
 /// other nodes may lag for so long. A 503 says that the store did not confirm it: repeat it. A 501 says that the store
-/// keeps no log, which all types but `uri` need. Other answers are 400, 403, 404, 405, 413 (for more than 64 KiB, or more
+/// keeps no log, which all types but `uri` need, and `uri` with a
+/// [`purge_log`](crate::VideoCacheLayer::purge_log). Other answers are 400, 403, 404, 405, 413 (for more than 64 KiB, or more
 /// selectors) and 415.
 ///
 /// **Mount it where only operators come**: it asks nobody for credentials. A page of another origin gets a 403. A page of the
@@ -107,8 +109,10 @@ where
         let Self { purger, page_hosts } = self.clone();
         PurgeFuture(Box::pin(async move {
             let (parts, body) = request.into_parts();
-            match Order::of(&parts, body, &page_hosts).await {
-                Ok(order) => purge(&purger, order).await,
+            match Order::of(&parts, body, &page_hosts, purger.logs_keys()).await {
+                Ok(order) => to_its_end(purge(purger, order)).await.unwrap_or_else(|_| {
+                    refuse((StatusCode::INTERNAL_SERVER_ERROR, "The purge ended midway.\n"))
+                }),
                 Err(refused) => refuse(refused),
             }
         }))
@@ -149,12 +153,12 @@ fn refuse((status, text): Refused) -> Response<AdminBody> {
     response
 }
 
-async fn purge(purger: &Purger, Order { named, mark }: Order) -> Response<AdminBody> {
+async fn purge(purger: Purger, Order { named, mark }: Order) -> Response<AdminBody> {
     let (mut results, mut within) = (Vec::new(), Duration::ZERO);
     let mut status = StatusCode::OK;
     for named in named {
         let mut result = named.json();
-        match one(purger, &named, mark).await {
+        match one(&purger, &named, mark).await {
             Ok(Purged { found, effective_within, .. }) => {
                 within = within.max(effective_within);
                 result.insert("found".to_owned(), found.into());

@@ -1,4 +1,4 @@
-//! Reads what a request purges.
+//! Reads the order of a request that purges.
 
 use std::{future::poll_fn, net::IpAddr, pin::pin};
 
@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 
 use crate::purger::Mark;
 
-/// What a request purges, and how.
+/// The order of a request: its selectors, and the mark.
 pub(super) struct Order {
     pub(super) named: Vec<Named>,
     pub(super) mark: Mark,
 }
 
-/// What a selector names.
+/// A selector: the responses that are purged.
 pub(super) enum Named {
     Uri(Uri),
     UriPrefix(Uri),
@@ -54,6 +54,7 @@ impl Order {
         request: &request::Parts,
         body: A,
         page_hosts: &[String],
+        logs_keys: bool,
     ) -> Result<Self, Refused> {
         // Browsers send it with each request that is no GET.
         if let Some(origin) = request.headers.get(header::ORIGIN) {
@@ -79,7 +80,7 @@ impl Order {
         let content = read(body).await?;
         let order: Value =
             serde_json::from_slice(&content).map_err(|_| wrong("The content is no JSON.\n"))?;
-        Self::of_json(&order)
+        Self::of_json(&order, logs_keys)
     }
 
     fn of_purge(request: &request::Parts) -> Result<Self, Refused> {
@@ -94,7 +95,7 @@ impl Order {
         Ok(Self { named: vec![Named::Uri(request.uri.clone())], mark })
     }
 
-    fn of_json(order: &Value) -> Result<Self, Refused> {
+    fn of_json(order: &Value, logs_keys: bool) -> Result<Self, Refused> {
         let mark = match (order.get("mark"), order.get("purge").map(Value::as_bool)) {
             (Some(mark), _) => {
                 named_mark(mark.as_str()).ok_or_else(|| wrong("mark is stale, invalid or gone.\n"))?
@@ -121,7 +122,7 @@ impl Order {
             .collect();
         let uris = uris.ok_or_else(|| wrong("Each selector is an absolute URI: http://HOST/PATH.\n"))?;
         let mut named: Vec<_> = uris.into_iter().map(name).collect();
-        let mut count = if kind == Some("uri") { 0 } else { named.len() };
+        let mut count = if kind == Some("uri") && !logs_keys { 0 } else { named.len() };
         if kind == Some("group") {
             let wanted = texts(order, "groups").ok_or_else(|| wrong("Which groups?\n"))?;
             count = count.max(wanted.len());
@@ -133,10 +134,7 @@ impl Order {
         }
         // Each takes a place in the log, which keeps so many purges.
         if count > MOST_OF_THE_LOG {
-            return Err((
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "A list has at most 64 prefixes, origins or groups.\n",
-            ));
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "A list has at most 64 selectors and groups.\n"));
         }
         Ok(Self { named, mark })
     }
@@ -194,5 +192,5 @@ async fn read<A: Body<Data = Bytes>>(body: A) -> Result<BytesMut, Refused> {
 /// The most bytes of a list.
 const LONGEST: usize = 64 << 10;
 
-/// The most prefixes, origins or groups of a list.
+/// The most selectors or groups of a list that goes into the log.
 const MOST_OF_THE_LOG: usize = 64;

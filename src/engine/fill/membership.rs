@@ -30,14 +30,15 @@ impl FillTask {
 
     /// The sets that the response or the application names.
     fn named(&self, response: &HeaderMap) -> Membership {
-        let config = &self.engine.config;
-        let mut groups = groups_of(response, config.policy.grouping().fields()).names;
+        let (config, origin) = (&self.engine.config, origin(&self.asked));
+        let by_fields = groups_of(response, config.policy.grouping().fields()).names;
+        let mut membership = Membership::of(&origin, by_fields.iter().map(Vec::as_slice));
         if let Some(own) = &config.groups {
-            let own = own(&self.asked, response).into_iter().filter(|name| is_group_name(name));
-            groups.extend(own.map(String::into_bytes));
+            let own = own(&self.asked, response);
+            let own = own.iter().filter(|name| is_group_name(name)).map(String::as_bytes);
+            membership.add(Membership::of(&origin, own), MOST_GROUPS);
         }
-        let groups = groups.iter().map(Vec::as_slice).take(MOST_GROUPS);
-        Membership::of(&origin(&self.asked), groups)
+        membership
     }
 
     /// The sets of a stored response after an `answer` about it. `updated` are its fields by now, without the hidden ones.

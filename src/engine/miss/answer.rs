@@ -123,8 +123,8 @@ impl Miss {
                 self.engine.counters.add(EVENTS, FOLLOWERS, 1);
                 inner.release();
                 match self.follow(follower).await {
-                    // What it stored is judged as any other stored response. If a purge names it, one request validates it
-                    // for all.
+                    // The response that it stored is judged as any other one. If a purge names it, one request validates
+                    // it for all.
                     Next::LookFor(Accepted::Shared(_), _) if is_of_old => {
                         self.outcome.collapsed = false;
                         Next::LookAgain

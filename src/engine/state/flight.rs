@@ -159,7 +159,7 @@ pub(crate) struct Begun {
     pub(crate) holder: Option<String>,
 }
 
-/// What a fill and those who may end its flight tell each other.
+/// The facts that a fill and those who may end its flight tell each other.
 #[derive(Default)]
 struct Facts {
     membership: OnceLock<Membership>,

@@ -1,4 +1,4 @@
-//! What a rule does with the responses that it is for.
+//! The effects of a rule on the responses that it is for.
 
 use std::time::Duration;
 

@@ -87,7 +87,10 @@ impl Rule {
     /// below `example.com`. The cache takes the host from the URI, or from `Host`.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
-        self.host = Some(host.to_ascii_lowercase());
+        // The default ports are left out, as in the place of a request.
+        let host = host.to_ascii_lowercase();
+        let without = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443"));
+        self.host = Some(without.map_or(host.clone(), str::to_owned));
         self
     }
 
@@ -276,7 +279,7 @@ impl Rule {
     }
 }
 
-/// What rules look at.
+/// The facts that rules look at.
 pub(crate) struct Facts<'a> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,

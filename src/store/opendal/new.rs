@@ -166,7 +166,7 @@ const ROUNDS: usize = 3;
 const RACES: usize = 3;
 const WRITERS: usize = 8;
 
-/// As large as the values of the log may be: a server takes longer between the check and the write.
+/// Much larger than any value of the log: a server takes longer between the check and the write.
 static ZEROES: [u8; 16 << 10] = [0; 16 << 10];
 const VALUE: Bytes = Bytes::from_static(&ZEROES);
 

@@ -33,11 +33,12 @@ impl Purges {
     ///
     /// A reading that has begun is finished.
     pub(crate) async fn keep_up(self: &Arc<Self>) {
-        let held = Arc::clone(&self.reading);
+        let (held, came) = (Arc::clone(&self.reading), moment());
         if self.is_late() {
             let _ = timeout(self.log.limit() / 4, async {
                 let held = held.lock_owned().await;
-                if self.is_due() {
+                // A reading that began since is as good for all who waited for it.
+                if !self.was_read_since(came) {
                     let _ = to_its_end(Arc::clone(self).read_while(held)).await;
                 }
             })
@@ -57,7 +58,8 @@ impl Purges {
         let asked = moment();
         let is_read = self.catch_up(false).await;
         self.note_reading(if is_read.is_ok() { asked } else { moment() });
-        self.is_unreadable.store(is_read.as_ref().is_err_and(Error::is_store), Ordering::Relaxed);
+        let is_unreadable = is_read.as_ref().is_err_and(|error| !error.is_not_offered());
+        self.is_unreadable.store(is_unreadable, Ordering::Relaxed);
         if is_read.is_err_and(|error| error.is_not_offered()) {
             self.never_read();
         }
@@ -163,7 +165,7 @@ impl Purges {
             None => self.begin().await?,
         };
         if log != known {
-            self.change(|view| view.adopt(log));
+            self.go_over_to(log);
         }
         let ((head, next), there) = match guessed.filter(|_| log == known) {
             Some(guessed) => guessed,
@@ -188,11 +190,27 @@ impl Purges {
                     self.log.remove_log_value(ID_KEY).await?;
                 }
                 let log = self.begin().await?;
-                self.change(|view| view.adopt(log));
+                self.go_over_to(log);
                 let head = values(log, 0).await.0?;
                 let head = head.as_deref().and_then(Head::decode).ok_or_else(Error::lost)?;
                 self.read_to(log, head).await
             }
+        }
+    }
+
+    /// Goes over to another log, and takes what is left of the one before out of the store.
+    fn go_over_to(&self, log: u64) {
+        let before = self.position();
+        self.change(|view| view.adopt(log));
+        if before.log != 0 {
+            let store = Arc::clone(&self.log);
+            tokio::spawn(async move {
+                // A value that stays is of no harm: nobody reads that log any more.
+                let _ = store.remove_log_value(&head_key(before.log)).await;
+                for number in before.number.saturating_sub(KEPT.into())..=before.number {
+                    let _ = store.remove_log_value(&purge_key(before.log, number)).await;
+                }
+            });
         }
     }
 
@@ -206,30 +224,36 @@ impl Purges {
             let fate = head.fate.max(is_lost.then_some(Fate::Invalid)).unwrap_or(Fate::Invalid);
             self.change(|view| view.note_unknown(floor, fate, now));
         }
-        loop {
+        // Those that are known to be there. One that is not is lost, or was taken out while this node read.
+        while self.position().number < head.number {
             let first = self.position().number + 1;
-            // The one after the end may be there already.
-            let last = head.number.max(first).min(first + AT_ONCE - 1);
-            let purges = self.purges(log, first..=last).await?;
-            if first > head.number && purges.iter().all(Option::is_none) {
-                return Ok(());
-            }
-            // A purge that is not there is lost, or was taken out while this node read.
-            let mut head = head;
+            let purges = self.purges(log, first..=head.number.min(first + AT_ONCE - 1)).await?;
+            let mut now_there = head;
             if purges.iter().any(Option::is_none) {
                 let value = self.log.log_value(&head_key(log)).await?;
-                head = value.as_deref().and_then(Head::decode).unwrap_or(head);
+                now_there = value.as_deref().and_then(Head::decode).unwrap_or(head);
             }
             self.change(|view| {
                 for (number, purge) in (first..).zip(purges) {
                     if let Some(purge) = purge {
                         view.note(&purge, now);
                     } else {
-                        let fate = head.fate.filter(|_| number <= head.floor);
+                        let fate = now_there.fate.filter(|_| number <= now_there.floor);
                         view.note_unknown(number, fate.unwrap_or(Fate::Invalid), now);
                     }
                 }
             });
+        }
+        // Those after the end, which a slower node may have put too early. Many at once, or others could append faster.
+        loop {
+            let first = self.position().number + 1;
+            let purges = self.purges(log, first..=first).await?;
+            let more = match &purges[..] {
+                [Some(_)] => self.purges(log, first + 1..=first + AT_ONCE).await?,
+                _ => return Ok(()),
+            };
+            let purges = purges.into_iter().chain(more).map_while(|purge| purge);
+            self.change(|view| purges.for_each(|purge| view.note(&purge, now)));
         }
     }
 
@@ -255,22 +279,27 @@ impl Purges {
         if self.log.put_new(&head_key(log), Head::default().encode()).await? == PutNew::NotOffered {
             return Err(Error::not_offered());
         }
-        let begun = self.log.put_new(ID_KEY, encode_id(log)).await;
-        if !matches!(begun, Ok(PutNew::Created)) {
+        let begun = self.put_id(log).await;
+        if !begun.as_ref().is_ok_and(|begun| *begun == log) {
             let _ = self.log.remove_log_value(&head_key(log)).await;
         }
-        match begun? {
-            PutNew::Created => Ok(log),
-            PutNew::NotOffered => Err(Error::not_offered()),
-            PutNew::Exists => {
-                let id = self.log.log_value(ID_KEY).await?.ok_or_else(Error::lost)?;
-                if let Some(log) = decode_id(&id) {
-                    return Ok(log);
-                }
-                self.log.remove_log_value(ID_KEY).await?;
-                Err(Error::corrupt())
+        begun
+    }
+
+    /// Puts the random number of a log, unless there is one. Returns the number that is there then.
+    async fn put_id(&self, log: u64) -> Result<u64, Error> {
+        for _ in 0..2 {
+            match self.log.put_new(ID_KEY, encode_id(log)).await? {
+                PutNew::Created => return Ok(log),
+                PutNew::NotOffered => return Err(Error::not_offered()),
+                PutNew::Exists => match self.id().await? {
+                    Some(there) => return Ok(there),
+                    // It was damaged.
+                    None => self.log.remove_log_value(ID_KEY).await?,
+                },
             }
         }
+        Err(Error::lost())
     }
 
     /// The random number of the log that is in the store.

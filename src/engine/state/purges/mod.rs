@@ -143,12 +143,12 @@ impl Purges {
         self.elapsed() >= self.late.load(Ordering::Relaxed)
     }
 
-    /// What the purges that are known say of a stored response.
+    /// Judges a stored response by the purges that are known.
     pub(crate) fn judge(&self, manifest: &Manifest) -> Judgement {
         self.judge_named(manifest.exchange.purges, manifest.key.as_bytes(), &manifest.membership)
     }
 
-    /// What the purges after `since` say of a response with this key and membership.
+    /// Judges a response with this key and membership by the purges after `since`.
     pub(crate) fn judge_named(&self, since: Position, key: &[u8], membership: &Membership) -> Judgement {
         let fate = self.with_view(|view| view.fate(since, key, membership, || self.clock.now()));
         match fate {
@@ -156,6 +156,12 @@ impl Purges {
             Some((Fate::Gone, _)) => Judgement::Gone,
             Some((fate, at)) => Judgement::Ended(Ended { at, must_be_validated: fate == Fate::Invalid }),
         }
+    }
+
+    /// Whether a reading has begun since then, and has ended.
+    fn was_read_since(&self, then: Instant) -> bool {
+        let read = self.due.load(Ordering::Relaxed).saturating_sub(nanoseconds(self.age / 2));
+        read > 0 && read >= nanoseconds(then.saturating_duration_since(self.began))
     }
 
     /// Takes the knowledge of the log for as old as it is at `at`, and sets when it is read again.
