@@ -44,6 +44,8 @@ impl Purges {
             })
             .await;
         } else if let Ok(held) = held.try_lock_owned() {
+            // Until it is late, other requests need not look whether the reading has ended.
+            self.due.store(self.late.load(Ordering::Relaxed), Ordering::Relaxed);
             drop(tokio::spawn(Arc::clone(self).read_while(held)));
         }
     }
