@@ -34,7 +34,7 @@ async fn main() {
     let root = |name: &str| std::env::current_dir().unwrap().join(name).display().to_string();
     let plain = race(Fs::default().root(&root("plain"))).await;
     let atomic = race(Fs::default().root(&root("atomic")).atomic_write_dir(&root("drafts"))).await;
-    println!("without atomic_write_dir: {plain:?}\nwith atomic_write_dir:    {atomic:?}");
+    println!("(capability, ends of both writers, file)\nwithout atomic_write_dir: {plain:?}\nwith atomic_write_dir:    {atomic:?}");
     let one_alone = plain.1.iter().filter(|end| end.is_ok()).count() == 1;
     let both = atomic.0 && atomic.1 == [Ok(()), Ok(())] && atomic.2 == "two";
     std::process::exit(i32::from(!(one_alone && both)));
@@ -46,6 +46,6 @@ behaviour: With `atomic_write_dir`, a write with `if_not_exists` looks for the f
   draft over whatever is there when the writer is closed. Two writers that wrote before the first one was closed both end
   well, and the second text replaces the first. The capability `write_with_if_not_exists` is true all the same. Without
   `atomic_write_dir`, the second writer gets an error, as one expects of both.
-output seen (capability, the ends of both writers, the file):
+output seen:
 TEXT
 timeout 900 cargo run --quiet

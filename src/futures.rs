@@ -30,7 +30,7 @@ pub(crate) async fn race<A: Future, B: Future>(first: A, second: B) -> Raced<A::
     .await
 }
 
-/// Runs a future to its end, even if the caller goes away before. One that is ready at once needs no task.
+/// Runs a future to its end, even if the caller goes away before. A future that is ready at once needs no task.
 ///
 /// # Errors
 ///

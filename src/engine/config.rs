@@ -55,7 +55,7 @@ pub(crate) struct Config {
     pub(crate) observers: Observers,
     /// How old the knowledge of the log of purges may be.
     pub(crate) purge_age: Duration,
-    /// Where the log of purges lies, if not in the store of the responses.
+    /// The store of the log of purges, if it is not the store of the responses.
     pub(crate) purge_log: Option<Arc<dyn ErasedStore>>,
 }
 

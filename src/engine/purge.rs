@@ -40,11 +40,7 @@ pub(crate) async fn purge(engine: Arc<Engine>, target: Target, fate: Fate) -> Re
 
 /// Purges them in the store of this node.
 async fn purge_here(engine: &Engine, target: &Target, fate: Fate) -> Result<bool, Error> {
-    let ended = match fate {
-        Fate::Stale | Fate::Invalid => end(engine, target, fate == Fate::Invalid).await,
-        Fate::Gone => None,
-    };
-    if ended == Some(()) {
+    if fate != Fate::Gone && end(engine, target, fate == Fate::Invalid).await.is_some() {
         return Ok(true);
     }
     let Engine { records, tombstones, .. } = engine;

@@ -19,12 +19,11 @@ use http::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     key::{CacheKey, Generation, SelectingField, Slot},
     layout::Layout,
-    wire::{Input, put_bytes, put_count, put_time},
+    wire::{Input, open, put_bytes, put_count, put_time, seal},
 };
 use crate::semantics::{
     freshness::{ByUri, Ended, Exchange},
@@ -115,8 +114,7 @@ impl Record {
                 variants.encode(&mut out);
             }
         }
-        let sum = xxh3_64(&out);
-        out.put_u64(sum);
+        seal(&mut out);
         // A buffer that grew may be far larger than its content, and a store counts only the content.
         if out.capacity() / 5 > out.len() / 4 && out.len() > 512 {
             return Bytes::copy_from_slice(&out);
@@ -126,11 +124,7 @@ impl Record {
 
     /// Returns `None` unless the bytes are a record of this version with the right sum.
     pub(crate) fn decode(record: &[u8]) -> Option<Self> {
-        let (content, sum) = record.split_last_chunk()?;
-        if xxh3_64(content) != u64::from_be_bytes(*sum) {
-            return None;
-        }
-        let mut input = Input(content);
+        let mut input = open(record)?;
         if input.array()? != MAGIC || input.number::<1>()? != u64::from(VERSION) {
             return None;
         }
@@ -507,8 +501,7 @@ mod tests {
     fn a_claimed_length_allocates_nothing() {
         // The sum is right, so only the claimed length can fail.
         let mut record = BytesMut::from(&b"TVCM\x01\x00\xff\xff\xff\xff"[..]);
-        let sum = xxh3_64(&record);
-        record.put_u64(sum);
+        seal(&mut record);
         assert_eq!(Record::decode(&record), None);
     }
 
@@ -523,8 +516,7 @@ mod tests {
             let mut record = BytesMut::from(&b"TVCM\x01"[..]);
             record.put_u8(kind);
             record.put_slice(&noise);
-            let sum = xxh3_64(&record);
-            record.put_u64(sum);
+            seal(&mut record);
             if let Some(decoded) = Record::decode(&record) {
                 prop_assert_eq!(Record::decode(&decoded.encode()), Some(decoded));
             }

@@ -11,9 +11,8 @@
 //! A value of an unknown version, or one whose sum is wrong, does not decode: it is as if it were lost.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::wire::{Input, put_bytes};
+use super::wire::{Input, open, put_bytes, seal};
 use crate::semantics::purge::Fate;
 
 /// A part of a purge: the responses that it names.
@@ -134,17 +133,12 @@ fn encode(kind: u8, write: impl FnOnce(&mut BytesMut)) -> Bytes {
     out.put_u8(VERSION);
     out.put_u8(kind);
     write(&mut out);
-    let sum = xxh3_64(&out);
-    out.put_u64(sum);
+    seal(&mut out);
     out.freeze()
 }
 
 fn decode<T>(value: &[u8], kind: u8, read: impl FnOnce(&mut Input<'_>) -> Option<T>) -> Option<T> {
-    let (content, sum) = value.split_last_chunk()?;
-    if xxh3_64(content) != u64::from_be_bytes(*sum) {
-        return None;
-    }
-    let mut input = Input(content);
+    let mut input = open(value)?;
     if input.array()? != MAGIC || *input.array()? != [VERSION, kind] {
         return None;
     }

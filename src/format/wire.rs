@@ -6,6 +6,19 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Puts the sum of the record at its end.
+pub(super) fn seal(record: &mut BytesMut) {
+    let sum = xxh3_64(record);
+    record.put_u64(sum);
+}
+
+/// Begins to read a record. Returns `None` if the sum is wrong.
+pub(super) fn open(record: &[u8]) -> Option<Input<'_>> {
+    let (content, sum) = record.split_last_chunk()?;
+    (xxh3_64(content) == u64::from_be_bytes(*sum)).then_some(Input(content))
+}
 
 /// The part of a record that has not been read yet.
 pub(super) struct Input<'a>(pub(super) &'a [u8]);

@@ -180,16 +180,17 @@ async fn readers_of_the_feed_are_few_and_one_that_leaves_makes_room() {
 }
 
 mod purging {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use bytes::Bytes;
+    use futures_util::future::poll_immediate;
     use http::{Request, StatusCode};
     use http_body_util::{BodyExt, Full};
     use serde_json::{Value, json};
     use tower::ServiceExt;
     use tower_video_cache::{Fault, MokaStore, Operation, PurgeService, Tiered, VideoCacheLayer};
 
-    use crate::rig::{PATH, Rig, Script, movie, seconds};
+    use crate::rig::{PATH, Rig, Script, movie, seconds, settle};
 
     const URL: &str = "http://video.example/a.mp4";
 
@@ -359,6 +360,26 @@ mod purging {
             let answer = rig.get(PATH).header("host", "video.example").send().await;
             assert!(answer.cache_status().contains(next), "{order}: {}", answer.cache_status());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_purged_to_its_end_though_its_client_is_gone() {
+        let (rig, purges) = stored().await;
+        rig.store.spoil_from(Operation::Get, 1, Fault::Slow(Duration::from_millis(50)));
+        let list =
+            json!({ "type": "uri", "selectors": ["http://video.example/none.mp4", URL], "mark": "gone" });
+        let request = Request::post("/invalidate").header("content-type", "application/json");
+        let request = request.body(Full::<Bytes>::from(list.to_string())).unwrap();
+        let mut answer = Box::pin(purges.oneshot(request));
+        assert!(poll_immediate(answer.as_mut()).await.is_none());
+        drop(answer);
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_millis(50)).await;
+            settle().await;
+        }
+        rig.store.heal();
+        let answer = rig.get(PATH).header("host", "video.example").send().await;
+        assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
     }
 
     #[tokio::test]

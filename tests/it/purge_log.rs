@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Uri};
+use tokio::task::JoinHandle;
 use tower::Layer;
 use tower_video_cache::{
     CacheKey, Error, Fault, Fill, GroupField, Invalidate, ManualClock, Mark, MokaStore, Operation, Policy,
@@ -57,14 +58,8 @@ fn bytes(version: &str) -> Bytes {
     movie(version, LENGTH)
 }
 
-/// A version of the video: other bytes, another tag, fresh for an hour.
 fn version(version: &str) -> Script {
-    Script::movie(version, LENGTH)
-        .header("etag", &format!("\"{version}\""))
-        .header("cache-control", "max-age=3600")
-        .header("cache-groups", "\"videos\", \"news\";x=1")
-        .honours_conditions()
-        .honours_ranges()
+    Script::version(version, LENGTH).header("cache-groups", "\"videos\", \"news\";x=1")
 }
 
 /// Nodes, and the inner service behind them.
@@ -244,17 +239,24 @@ async fn a_fill_under_way_on_any_node_gives_no_client_the_old_video_as_a_fresh_o
     }
 }
 
+/// The inner service is about to tell of the old version of a stale video, and tells later requests of a new one.
+async fn asked_about_the_old(scene: &Scene, method: Method) -> (JoinHandle<Answer>, Gate) {
+    scene.rig.clock.advance(seconds(3601));
+    let gate = Gate::shut();
+    scene.rig.inner.answer(PATH, version("v1").held_by(&gate));
+    let service = scene.nodes[0].layer(scene.rig.inner.clone());
+    let early = Rig::ask_of(service, method, PATH).header("host", "a.example").start();
+    gate.reached_by(1).await;
+    scene.rig.inner.answer(PATH, version("v2"));
+    (early, gate)
+}
+
 #[tokio::test]
 async fn a_validation_under_way_makes_no_video_fresh_that_a_purge_names() {
     for by in BY_THE_LOG {
         for mark in MARKS {
             let scene = stored().await;
-            scene.rig.clock.advance(seconds(3601));
-            let gate = Gate::shut();
-            scene.rig.inner.answer(PATH, version("v1").held_by(&gate));
-            let early = scene.ask(0, PATH).start();
-            gate.reached_by(1).await;
-            scene.rig.inner.answer(PATH, version("v2"));
+            let (early, gate) = asked_about_the_old(&scene, Method::GET).await;
             by.purge(&scene.nodes[0], mark).await.unwrap();
             gate.open();
             let early = early.await.unwrap();
@@ -419,11 +421,15 @@ async fn requests_that_come_at_once_share_a_reading_of_the_log() {
     assert!(calls <= 8 && began.elapsed() <= Duration::from_millis(400), "{calls} {:?}", began.elapsed());
 }
 
+/// The random number of the log.
+async fn log_of(scene: &Scene) -> u64 {
+    let id = scene.rig.store.inner().get("p/id").await.unwrap().unwrap();
+    u64::from_be_bytes(id[6..14].try_into().unwrap())
+}
+
 /// Takes a part of the log out of the store, as an eviction does. There are two purges in it.
 async fn lose(scene: &Scene, part: &str) {
-    let store = scene.rig.store.inner();
-    let id = store.get("p/id").await.unwrap().unwrap();
-    let log = u64::from_be_bytes(id[6..14].try_into().unwrap());
+    let (store, log) = (scene.rig.store.inner(), log_of(scene).await);
     let log = |key: &str| format!("p/{log:016x}/{key}");
     let lost = match part {
         "id" => vec!["p/id".to_owned()],
@@ -469,13 +475,69 @@ async fn a_log_that_was_lost_is_noticed_and_never_assumed_away() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_lost_log_is_taken_out_of_the_store() {
+    let scene = scene(Sharing::Store, Fill::whole());
+    scene.get(0).await.whole(&bytes("v1"));
+    let store = scene.rig.store.inner();
+    By::Group.purge(&scene.nodes[0], Mark::Invalid).await.unwrap();
+    let log = log_of(&scene).await;
+    let left = [format!("p/{log:016x}/head"), format!("p/{log:016x}/1")];
+    for key in &left {
+        assert!(store.get(key).await.unwrap().is_some(), "{key}");
+    }
+    lose(&scene, "id").await;
+    scene.get(0).await.whole(&bytes("v1"));
+    settle().await;
+    for key in &left {
+        assert!(store.get(key).await.unwrap().is_none(), "{key}");
+    }
+    assert_ne!(log_of(&scene).await, log);
+}
+
+/// A purge was taken out of the log, while a node that had read the end of the log was about to read the purge.
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_is_taken_out_while_a_node_reads_keeps_its_mark() {
+    let scene = scene(Sharing::Store, Fill::whole());
+    scene.get(0).await.whole(&bytes("v1"));
+    By::Group.purge(&scene.nodes[1], Mark::Gone).await.unwrap();
+    // The log is full, and all of it is there.
+    for _ in 0..1023 {
+        purge_another_origin(&scene.nodes[1]).await;
+    }
+    scene.rig.inner.answer(PATH, mended());
+    // The random number, the end, the purge after the one that is known, and then the purges one after the other.
+    let calls = scene.rig.store.calls(Operation::GetLog);
+    scene.rig.store.spoil(Operation::GetLog, calls + 4, Fault::Slow(Duration::from_millis(100)));
+    let late = scene.ask(0, PATH).start();
+    settle().await;
+    assert!(scene.rig.store.calls(Operation::GetLog) > calls + 4, "the node reads");
+    for _ in 0..5 {
+        purge_another_origin(&scene.nodes[1]).await;
+    }
+    late.await.unwrap().whole(&bytes("v2"));
+    assert!(!scene.last_call_has_conditions());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_purged_on_its_node_while_the_log_hangs() {
+    let scene = scene_with(Sharing::Log, |layer| layer);
+    scene.get(0).await.whole(&bytes("v1"));
+    scene.rig.inner.answer(PATH, version("v2"));
+    scene.rig.store.spoil_from(Operation::GetLog, 1, Fault::Hang);
+    let layer = scene.nodes[0].clone();
+    let purging = tokio::spawn(async move { By::Uri.purge(&layer, Mark::Gone).await });
+    settle().await;
+    assert!(!purging.is_finished());
+    scene.get(0).await.whole(&bytes("v2"));
+    assert!(purging.await.unwrap().unwrap_err().is_store());
+}
+
+#[tokio::test]
 async fn a_damaged_part_of_the_log_is_as_a_lost_one_and_costs_one_validation() {
     for key in ["p/id", "head"] {
         let mut scene = scene(Sharing::Store, Fill::whole());
         scene.get(0).await.whole(&bytes("v1"));
-        let store = scene.rig.store.inner();
-        let id = store.get("p/id").await.unwrap().unwrap();
-        let log = u64::from_be_bytes(id[6..14].try_into().unwrap());
+        let (store, log) = (scene.rig.store.inner(), log_of(&scene).await);
         let key = if key == "head" { format!("p/{log:016x}/head") } else { key.to_owned() };
         store.put(&key, Bytes::from_static(b"half of a val")).await.unwrap();
         anew(&mut scene);
@@ -949,13 +1011,7 @@ async fn the_answer_to_a_head_makes_no_video_fresh_that_was_purged_meanwhile() {
     for by in BY_THE_LOG {
         for mark in MARKS {
             let scene = stored().await;
-            scene.rig.clock.advance(seconds(3601));
-            let gate = Gate::shut();
-            scene.rig.inner.answer(PATH, version("v1").held_by(&gate));
-            let service = scene.nodes[0].layer(scene.rig.inner.clone());
-            let head = Rig::ask_of(service, Method::HEAD, PATH).header("host", "a.example").start();
-            gate.reached_by(1).await;
-            scene.rig.inner.answer(PATH, version("v2"));
+            let (head, gate) = asked_about_the_old(&scene, Method::HEAD).await;
             by.purge(&scene.nodes[0], mark).await.unwrap();
             gate.open();
             head.await.unwrap();

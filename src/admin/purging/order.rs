@@ -1,13 +1,14 @@
 //! Reads the order of a request that purges.
 
-use std::{future::poll_fn, net::IpAddr, pin::pin};
+use std::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, header, request};
 use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
-use crate::purger::Mark;
+use crate::{error::BoxError, purger::Mark, semantics::fields::media_type};
 
 /// The order of a request: its selectors, and the mark.
 pub(super) struct Order {
@@ -71,10 +72,8 @@ impl Order {
         if request.method != Method::POST {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "The method is POST.\n"));
         }
-        let media = request.headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-        let essence = media.and_then(|media| media.split(';').next()).unwrap_or_default();
         // A form of another site could send any other type.
-        if !essence.trim().eq_ignore_ascii_case("application/json") {
+        if !media_type(&request.headers).is_some_and(|media| media.eq_ignore_ascii_case("application/json")) {
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "The content is application/json.\n"));
         }
         let content = read(body).await?;
@@ -175,18 +174,19 @@ fn is_own_page(request: &request::Parts, origin: &HeaderValue, page_hosts: &[Str
 }
 
 /// Reads the content of a request.
-async fn read<A: Body<Data = Bytes>>(body: A) -> Result<BytesMut, Refused> {
-    let mut content = BytesMut::new();
-    let mut body = pin!(body);
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        let frame = frame.map_err(|_| wrong("The content broke off.\n"))?;
-        let data = frame.into_data().unwrap_or_default();
-        if content.len() + data.len() > LONGEST {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "The content has at most 64 KiB.\n"));
+async fn read<A: Body<Data = Bytes>>(body: A) -> Result<Bytes, Refused> {
+    match Limited::new(body.map_err(broke_off), LONGEST).collect().await {
+        Ok(content) => Ok(content.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err((StatusCode::PAYLOAD_TOO_LARGE, "The content has at most 64 KiB.\n"))
         }
-        content.extend_from_slice(&data);
+        Err(_) => Err(wrong("The content broke off.\n")),
     }
-    Ok(content)
+}
+
+/// The limit needs an error of a known type.
+fn broke_off<E>(_: E) -> BoxError {
+    "the content broke off".into()
 }
 
 /// The most bytes of a list.

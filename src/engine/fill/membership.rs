@@ -19,8 +19,8 @@ use crate::{
 impl FillTask {
     /// The sets of a response with this status and these fields, as they came from the inner service.
     pub(super) fn membership(&self, status: StatusCode, response: &HeaderMap) -> Membership {
-        let mut membership = self.named(response);
         let place = Place::of(&self.asked);
+        let mut membership = self.named(response, &place.host);
         if let Some(rule) = self.engine.config.policy.rule_for(status, response, &place) {
             let groups = rule.effects().groups.iter().map(String::as_bytes);
             membership.add(Membership::of(&place.host, groups), MOST_GROUPS);
@@ -29,14 +29,14 @@ impl FillTask {
     }
 
     /// The sets that the response or the application names.
-    fn named(&self, response: &HeaderMap) -> Membership {
-        let (config, origin) = (&self.engine.config, origin(&self.asked));
+    fn named(&self, response: &HeaderMap, origin: &str) -> Membership {
+        let config = &self.engine.config;
         let by_fields = groups_of(response, config.policy.grouping().fields()).names;
-        let mut membership = Membership::of(&origin, by_fields.iter().map(Vec::as_slice));
+        let mut membership = Membership::of(origin, by_fields.iter().map(Vec::as_slice));
         if let Some(own) = &config.groups {
             let own = own(&self.asked, response);
             let own = own.iter().filter(|name| is_group_name(name)).map(String::as_bytes);
-            membership.add(Membership::of(&origin, own), MOST_GROUPS);
+            membership.add(Membership::of(origin, own), MOST_GROUPS);
         }
         membership
     }
@@ -52,7 +52,7 @@ impl FillTask {
         answer: &HeaderMap,
     ) -> Membership {
         let fields = self.engine.config.policy.grouping().fields();
-        let mut membership = self.named(answer);
+        let mut membership = self.named(answer, &origin(&self.asked));
         membership.add(self.membership(stored.status, updated), MOST_GROUPS);
         let is_missing = |field: &&GroupField| !answer.contains_key(field.name());
         if fields.iter().filter(is_missing).any(|field| *field != GroupField::CacheGroups) {

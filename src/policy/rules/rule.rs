@@ -14,6 +14,7 @@ use crate::{
         groups::{MOST_GROUPS, is_group_name},
         media::{by_ending, is_in_range, is_manifest},
         place::Place,
+        reference::origin_of,
     },
 };
 
@@ -83,14 +84,11 @@ impl Rule {
 
     /// Only responses to requests for this host, in any case.
     ///
-    /// A port counts, unless it is a default one (80 or 443), which the pattern leaves out. `*.example.com` is any host
+    /// A port counts, unless it is a default one (80 or 443). `*.example.com` is any host
     /// below `example.com`. The cache takes the host from the URI, or from `Host`.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
-        // The default ports are left out, as in the place of a request.
-        let host = host.to_ascii_lowercase();
-        let without = host.strip_suffix(":80").or_else(|| host.strip_suffix(":443"));
-        self.host = Some(without.map_or(host.clone(), str::to_owned));
+        self.host = Some(origin_of(host));
         self
     }
 

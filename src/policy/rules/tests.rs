@@ -32,6 +32,7 @@ fn a_rule_is_for_the_responses_that_fit_all_its_matchers() {
         (Rule::path("/vod/*"), false),
         (Rule::any().host("Video.Example:8080"), true),
         (Rule::any().host("video.example"), false),
+        (Rule::any().host("video.example:80"), false),
         (Rule::any().host("*.example:8080"), true),
         (Rule::any().host("*.video.example:8080"), false),
         (Rule::any().host("*.ample:8080"), false),
@@ -52,6 +53,14 @@ fn a_rule_is_for_the_responses_that_fit_all_its_matchers() {
         (Rule::path("/live/**").host("*.example:8080").status(404).field(kind.clone(), "b"), false),
     ] {
         assert_eq!(is_for(rule.clone(), &here, 200), fits, "{rule:?}");
+    }
+}
+
+#[test]
+fn a_default_port_counts_no_more_in_a_rule_than_in_a_request() {
+    for host in ["video.example", "Video.example:80", "video.example:443", "*.example:80"] {
+        assert!(is_for(Rule::any().host(host), &place("video.example", "/a"), 200), "{host}");
+        assert!(!is_for(Rule::any().host(host), &place("video.example:8080", "/a"), 200), "{host}");
     }
 }
 
@@ -125,6 +134,7 @@ fn a_rule_that_no_policy_can_have_is_refused() {
         (Rule::path(&format!("/{long}")).never(), false),
         (any().host("").never(), false),
         (any().host("*.").never(), false),
+        (any().host("a.example:port").never(), false),
         (any().host("*").never(), false),
         (any().host("a*.example").never(), false),
         (any().host("a.example/b").never(), false),

@@ -77,7 +77,7 @@ impl Purges {
         let purge = Purge { nonce: random()?, fate, selectors };
         let can_lose = self.log.can_lose();
         for again in [false].into_iter().chain(iter::repeat_n(true, MOST_TRIES)) {
-            // Where nothing is lost, the next place shows whether this node knows all purges.
+            // If the store loses nothing, the put itself shows whether this node knows all purges.
             if can_lose || again || self.position().log == 0 {
                 let asked = moment();
                 self.catch_up(true).await?;
@@ -162,7 +162,7 @@ impl Purges {
         };
         let log = match id {
             Some(log) => log,
-            // Nothing is lost from this process's memory, so there was no purge before.
+            // This process's memory loses nothing, so there was no purge before.
             None if !is_needed && !self.log.can_lose() => return Ok(()),
             None => self.begin().await?,
         };
@@ -226,7 +226,7 @@ impl Purges {
             let fate = head.fate.max(is_lost.then_some(Fate::Invalid)).unwrap_or(Fate::Invalid);
             self.change(|view| view.note_unknown(floor, fate, now));
         }
-        // Those that are known to be there. One that is not is lost, or was taken out while this node read.
+        // The head names these. A purge that is not there was lost, or was taken out while this node read.
         while self.position().number < head.number {
             let first = self.position().number + 1;
             let purges = self.purges(log, first..=head.number.min(first + AT_ONCE - 1)).await?;
@@ -246,7 +246,8 @@ impl Purges {
                 }
             });
         }
-        // Those after the end, which a slower node may have put too early. Many at once, or others could append faster.
+        // A slower node may have put an earlier head. So there may be further purges, and others may append them as fast
+        // as this node reads them one by one.
         loop {
             let first = self.position().number + 1;
             let purges = self.purges(log, first..=first).await?;

@@ -75,8 +75,6 @@ struct View {
     floor: Option<Fate>,
     /// The log that was lost, as far as it was known.
     before: Option<(u64, Selectors)>,
-    /// Whether the store could lose the log. If it could, there may have been another one before.
-    can_be_lost: bool,
     /// The random bits of the last purge, if that purge was read.
     last: Option<u64>,
 }
@@ -92,7 +90,6 @@ pub(crate) enum Judgement {
 
 impl Purges {
     pub(crate) fn new(log: Arc<Records>, age: Duration, clock: Arc<dyn Clock>) -> Self {
-        let view = View { can_be_lost: log.can_lose(), ..View::default() };
         Self {
             log,
             age,
@@ -101,7 +98,7 @@ impl Purges {
             due: AtomicU64::new(0),
             late: AtomicU64::new(0),
             epoch: AtomicU64::new(1),
-            view: RwLock::new(view),
+            view: RwLock::default(),
             learned: AtomicU64::new(0),
             is_unreadable: AtomicBool::new(false),
             reading: Arc::default(),
@@ -150,7 +147,12 @@ impl Purges {
 
     /// Judges a response with this key and membership by the purges after `since`.
     pub(crate) fn judge_named(&self, since: Position, key: &[u8], membership: &Membership) -> Judgement {
-        let fate = self.with_view(|view| view.fate(since, key, membership, || self.clock.now()));
+        let fate = self.with_view(|view| {
+            // Without a log, a response was asked for before the first purge of this one, unless one before it was lost.
+            let is_of_the_first = since.log == 0 && !self.log.can_lose();
+            let since = if is_of_the_first { Position { log: view.log, ..since } } else { since };
+            view.fate(since, key, membership, || self.clock.now())
+        });
         match fate {
             None => Judgement::Kept,
             Some((Fate::Gone, _)) => Judgement::Gone,
@@ -204,9 +206,7 @@ impl View {
         membership: &Membership,
         now: impl FnOnce() -> SystemTime,
     ) -> Option<(Fate, SystemTime)> {
-        // A response without a log was asked for before the first purge of the log, unless there was another log before.
-        let is_of_this_log = since.log == self.log || since.log == 0 && !self.can_be_lost;
-        if is_of_this_log || self.log == 0 {
+        if since.log == self.log || self.log == 0 {
             return self.selectors.fate(since.number, key, membership);
         }
         // All purges of this log came after those of the other one.
@@ -220,7 +220,7 @@ impl View {
     /// Goes over to another log, of which nothing is known yet.
     fn adopt(&mut self, log: u64) {
         let before = std::mem::take(self);
-        (self.log, self.can_be_lost) = (log, before.can_be_lost);
+        self.log = log;
         if before.log != 0 {
             self.before = Some((before.log, before.selectors));
         }

@@ -1,7 +1,7 @@
 //! The purges that a node knows, by what they name.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     time::SystemTime,
 };
 
@@ -16,8 +16,8 @@ pub(super) struct Selectors {
     all: Newest,
     sets: HashMap<u64, Newest>,
     prefixes: HashMap<Box<[u8]>, Newest>,
-    /// How many prefixes have each length.
-    lengths: BTreeMap<usize, usize>,
+    /// The lengths of the prefixes.
+    lengths: BTreeSet<usize>,
 }
 
 /// The numbers of the newest purges of one selector, one for each fate. Zero if there was none.
@@ -72,11 +72,8 @@ impl Selectors {
                 Selector::All => &mut self.all,
                 Selector::Set(hash) => self.sets.entry(*hash).or_default(),
                 Selector::Prefix(prefix) => {
-                    let lengths = &mut self.lengths;
-                    self.prefixes.entry(prefix.clone()).or_insert_with(|| {
-                        *lengths.entry(prefix.len()).or_default() += 1;
-                        Newest::default()
-                    })
+                    self.lengths.insert(prefix.len());
+                    self.prefixes.entry(prefix.clone()).or_default()
                 }
             };
             newest.note(number, purge.fate, now);
@@ -108,7 +105,7 @@ impl Selectors {
                 [key_hash(key), membership.origin].into_iter().chain(membership.groups.iter().copied());
             hashes.filter_map(|hash| self.sets.get(&hash)).for_each(&mut add);
         }
-        for length in self.lengths.keys() {
+        for length in &self.lengths {
             let Some(prefix) = key.get(..*length) else { break };
             self.prefixes.get(prefix).into_iter().for_each(&mut add);
         }
@@ -132,14 +129,11 @@ impl Selectors {
         };
         self.sets.retain(|_, newest| is_kept(newest));
         self.prefixes.retain(|_, newest| is_kept(newest));
-        self.lengths.clear();
-        for prefix in self.prefixes.keys() {
-            *self.lengths.entry(prefix.len()).or_default() += 1;
-        }
+        self.lengths = self.prefixes.keys().map(|prefix| prefix.len()).collect();
     }
 }
 
-/// The most selectors that are kept apart: some 3 MiB.
+/// The most selectors that are kept apart.
 const MOST: usize = 65_536;
 
 #[cfg(test)]
