@@ -13,8 +13,10 @@ use crate::{
     clock::{Clock, SystemClock},
     engine::{
         config::Config,
+        current::Current,
         state::{Engine, budget::Budget},
     },
+    error::Error,
     format::key::CacheKey,
     handle::CacheHandle,
     observer::Observer,
@@ -53,7 +55,7 @@ pub struct VideoCacheLayer {
     /// The limit that [`Limits::max_reserved`] sets in its place.
     reserved: Option<Arc<Budget>>,
     /// Made when it is needed first, so that a setter costs nothing.
-    engine: Arc<OnceLock<Arc<Engine>>>,
+    current: Arc<OnceLock<Arc<Current>>>,
 }
 
 impl VideoCacheLayer {
@@ -65,7 +67,7 @@ impl VideoCacheLayer {
             half: Arc::new(Budget::for_capacity(store.capacity())),
             store,
             reserved: None,
-            engine: Arc::default(),
+            current: Arc::default(),
         }
     }
 
@@ -278,20 +280,57 @@ impl VideoCacheLayer {
 
     /// A handle to the cache that this layer's services share. It starts the cache if no service did so.
     pub fn handle(&self) -> CacheHandle {
-        CacheHandle::new(self.engine())
+        CacheHandle::new(self.current())
     }
 
-    pub(crate) fn engine(&self) -> Arc<Engine> {
+    /// Gives a running cache the settings of this layer. The layer is one that setters made of the cache's own layer.
+    ///
+    /// These can change: the policy, the bypass, the expiry, the groups, the fill, the abandonment, the retries, the
+    /// timeouts but [`Timeouts::store`], and whether `Cache-Status` shows the key. Requests that come from now on go by
+    /// the new settings, also with what is stored: see [`CacheHandle::reconfigure`]. The cache loses nothing that is
+    /// stored, under way or remembered.
+    ///
+    /// # Errors
+    ///
+    /// [`is_config`](Error::is_config) if another setting is not the cache's own: the store, the key function, the chunk
+    /// size, the name, the clock, the limits, the observers, the log of purges, its age, the timeout of the store. The
+    /// error names the first one, and nothing has changed. Such a setting needs a cache of its own, which may be on the
+    /// same store.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_video_cache::{Fill, MokaStore, Policy, TargetUri, VideoCacheLayer};
+    /// let layer = VideoCacheLayer::new(MokaStore::new(1 << 30)?).fill(Fill::progressive());
+    /// let cache = layer.handle();
+    /// // Later, when the operator has changed the settings:
+    /// let policy = Policy::default().default_ttl(Duration::from_secs(60));
+    /// layer.clone().policy(policy).fill(Fill::auto()).apply_to(&cache)?;
+    ///
+    /// let refused = layer.clone().key(TargetUri::new().into_fn()).apply_to(&cache).unwrap_err();
+    /// assert!(refused.is_config() && refused.to_string().contains("key function"));
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    pub fn apply_to(&self, cache: &CacheHandle) -> Result<(), Error> {
+        cache.current().reconfigure(&self.store, self.config.clone())
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
         let make = || {
             let budget = self.reserved.as_ref().unwrap_or(&self.half);
-            Arc::new(Engine::new(self.config.clone(), Arc::clone(&self.store), Arc::clone(budget)))
+            let engine = Engine::new(self.config.clone(), Arc::clone(&self.store), Arc::clone(budget));
+            Arc::new(Current::new(engine))
         };
-        Arc::clone(self.engine.get_or_init(make))
+        Arc::clone(self.current.get_or_init(make))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.current().engine()
     }
 
     fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
-        Self { engine: Arc::default(), ..self }
+        Self { current: Arc::default(), ..self }
     }
 }
 
@@ -308,7 +347,7 @@ impl<S> VideoCache<S> {
     /// Each call makes a cache of its own. Services that are to share one come from a
     /// [`VideoCacheLayer`](crate::VideoCacheLayer).
     pub fn new(inner: S, store: impl Store) -> Self {
-        Self::with_engine(inner, VideoCacheLayer::new(store).engine())
+        Self::of(inner, VideoCacheLayer::new(store).current())
     }
 }
 
@@ -316,7 +355,7 @@ impl<S> Layer<S> for VideoCacheLayer {
     type Service = VideoCache<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        VideoCache::with_engine(inner, self.engine())
+        VideoCache::of(inner, self.current())
     }
 }
 
@@ -352,10 +391,10 @@ mod tests {
             .timeouts(Timeouts::default())
             .limits(Limits::default().max_fills(NonZeroUsize::MIN))
             .retry(Retry::default());
-        assert!(layer.engine.get().is_none());
+        assert!(layer.current.get().is_none());
         let clone = layer.clone();
         drop(layer.layer(()));
-        assert!(Arc::ptr_eq(clone.engine.get().unwrap(), layer.engine.get().unwrap()));
+        assert!(Arc::ptr_eq(clone.current.get().unwrap(), layer.current.get().unwrap()));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use http::{HeaderValue, Method, Request, Uri, header, request, uri::PathAndQuery
 
 use crate::{
     engine::{
+        current::Current,
         purge::{effective_within, purge},
-        state::{Engine, entry::Target},
+        state::entry::Target,
     },
     error::Error,
     format::{
@@ -62,7 +63,7 @@ use crate::{
 /// A purge that has begun is finished, even if its future is dropped.
 #[derive(Clone)]
 pub struct Purger {
-    engine: Arc<Engine>,
+    current: Arc<Current>,
 }
 
 /// What becomes of the responses that a [`Purger`] finds.
@@ -118,8 +119,8 @@ pub struct Purged {
 }
 
 impl Purger {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+    pub(crate) fn new(current: Arc<Current>) -> Self {
+        Self { current }
     }
 
     /// Purges the responses for a GET of `uri`.
@@ -142,7 +143,8 @@ impl Purger {
     ///
     /// As [`uri`](Self::uri).
     pub async fn request(&self, request: &request::Parts, mark: Mark) -> Result<Purged, Error> {
-        self.key(&(self.engine.config.key)(request), mark).await
+        let key = (self.current.engine().config.key)(request);
+        self.key(&key, mark).await
     }
 
     /// Purges the responses for a key.
@@ -151,9 +153,10 @@ impl Purger {
     ///
     /// As [`uri`](Self::uri).
     pub async fn key(&self, key: &CacheKey, mark: Mark) -> Result<Purged, Error> {
-        let purging = tokio::spawn(purge(Arc::clone(&self.engine), Target::new(key.clone()), mark.fate()));
+        let engine = self.current.engine();
+        let purging = tokio::spawn(purge(Arc::clone(&engine), Target::new(key.clone()), mark.fate()));
         let purged = purging.await.map_err(|stopped| Error::store(stopped.into()))?;
-        Ok(Purged { found: Some(purged?), effective_within: effective_within(&self.engine) })
+        Ok(Purged { found: Some(purged?), effective_within: effective_within(&engine) })
     }
 
     /// Purges the responses for all URIs that begin with `uri`, such as `http://example.com/videos/`.
@@ -165,7 +168,8 @@ impl Purger {
     ///
     /// [`is_config`](Error::is_config) if the keys do not begin so. Otherwise as [`groups`](Self::groups).
     pub async fn uri_prefix(&self, uri: &Uri, mark: Mark) -> Result<Purged, Error> {
-        let key = |uri: &Uri| (self.engine.config.key)(&get(uri));
+        let engine = self.current.engine();
+        let key = |uri: &Uri| (engine.config.key)(&get(uri));
         let prefix = key(uri);
         let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let longer = PathAndQuery::try_from(format!("{path}0")).ok().and_then(|longer| {
@@ -247,14 +251,15 @@ impl Purger {
     /// Whether purges of a key go into the log, too.
     #[cfg(feature = "admin")]
     pub(crate) fn logs_keys(&self) -> bool {
-        self.engine.config.purge_log.is_some()
+        self.current.engine().config.purge_log.is_some()
     }
 
     async fn by_log(&self, selectors: Vec<Selector>, mark: Mark) -> Result<Purged, Error> {
-        let purges = Arc::clone(&self.engine.purges);
+        let engine = self.current.engine();
+        let purges = Arc::clone(&engine.purges);
         let appended = to_its_end(async move { purges.append(mark.fate(), selectors).await }).await;
         appended.map_err(|stopped| Error::store(stopped.into()))??;
-        Ok(Purged { found: None, effective_within: self.engine.purges.age() })
+        Ok(Purged { found: None, effective_within: engine.purges.age() })
     }
 }
 

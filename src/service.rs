@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::{
     counters::Reason,
     engine::body::{ResponseBody, Seen},
-    engine::{inner::Inner, respond::Treatment, state::Engine},
+    engine::{current::Current, inner::Inner, respond::Treatment},
     error::BoxError,
     future::ResponseFuture,
 };
@@ -79,12 +79,12 @@ use crate::{
 #[derive(Clone)]
 pub struct VideoCache<S> {
     inner: S,
-    engine: Arc<Engine>,
+    current: Arc<Current>,
 }
 
 impl<S> VideoCache<S> {
-    pub(crate) fn with_engine(inner: S, engine: Arc<Engine>) -> Self {
-        Self { inner, engine }
+    pub(crate) fn of(inner: S, current: Arc<Current>) -> Self {
+        Self { inner, current }
     }
 
     /// The inner service. A request to it bypasses the cache.
@@ -122,18 +122,18 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let treatment = self.engine.treatment(&parts, has_content(&parts, &body));
-        let heard = (Arc::clone(&self.engine.counters), Seen::new(&self.engine.counters, &parts));
+        let engine = self.current.engine_for(&parts);
+        let treatment = engine.treatment(&parts, has_content(&parts, &body));
+        let heard = (Arc::clone(&engine.counters), Seen::new(&engine.counters, &parts));
         if let Treatment::Bypass(reason) = treatment {
-            let member = self.engine.config.name.member(reason).clone();
-            self.engine.count_call(Reason::Pass);
+            let member = engine.config.name.member(reason).clone();
+            engine.count_call(Reason::Pass);
             let future = self.inner.call(Request::from_parts(parts, body));
             return ResponseFuture::bypass(future, member, reason, heard);
         }
         // The service that was polled ready is the one to call; its clone is not ready.
         let clone = self.inner.clone();
         let inner = Inner::ready(mem::replace(&mut self.inner, clone));
-        let engine = Arc::clone(&self.engine);
         match treatment {
             Treatment::Invalidate => {
                 ResponseFuture::cached(Box::pin(engine.forward_unsafe(inner, parts, body)), heard)

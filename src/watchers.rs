@@ -33,6 +33,12 @@ impl Observers {
     pub(crate) fn add(&mut self, observer: impl Observer) {
         self.0.push(Arc::new(observer));
     }
+
+    /// Whether these are the same observers.
+    pub(crate) fn are(&self, others: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<dyn Observer>, &Arc<dyn Observer>)| Arc::ptr_eq(one, other);
+        self.0.len() == others.0.len() && self.0.iter().zip(&others.0).all(is_same)
+    }
 }
 
 impl fmt::Debug for Observers {

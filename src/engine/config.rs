@@ -10,6 +10,7 @@ use http::{HeaderMap, request};
 
 use crate::{
     clock::Clock,
+    error::Error,
     format::{key::CacheKey, signed_url},
     policy::Policy,
     semantics::{
@@ -129,6 +130,33 @@ impl Config {
         self.endless_limit = endless;
         (self.follower_limit, self.idle_limit) = (follower, inner_idle);
         (self.store_limit, self.lease_time) = (store, lease);
+    }
+
+    /// # Errors
+    ///
+    /// The first setting that differs, and that a running cache keeps.
+    pub(crate) fn may_become(&self, other: &Self) -> Result<(), Error> {
+        let limits = |config: &Self| (config.most_fills, config.most_promised);
+        let is_same_log = match (&self.purge_log, &other.purge_log) {
+            (Some(log), Some(other)) => Arc::ptr_eq(log, other),
+            (log, other) => log.is_none() && other.is_none(),
+        };
+        for (is_same, refused) in [
+            (Arc::ptr_eq(&self.key, &other.key), "a running cache keeps its key function"),
+            (self.chunk_size == other.chunk_size, "a running cache keeps its chunk size"),
+            (self.name == other.name, "a running cache keeps its name"),
+            (Arc::ptr_eq(&self.clock, &other.clock), "a running cache keeps its clock"),
+            (self.store_limit == other.store_limit, "a running cache keeps its timeout of the store"),
+            (limits(self) == limits(other), "a running cache keeps its limits"),
+            (self.observers.are(&other.observers), "a running cache keeps its observers"),
+            (is_same_log, "a running cache keeps its log of purges"),
+            (self.purge_age == other.purge_age, "a running cache keeps its age of purges"),
+        ] {
+            if !is_same {
+                return Err(Error::config(refused));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the request's URI has expired, so that no stored response answers it.

@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 pub(crate) mod config;
+pub(crate) mod current;
 pub(crate) mod fetch;
 pub(crate) mod fill;
 pub(crate) mod hit;

@@ -7,7 +7,7 @@ mod statuses;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, request};
 
 pub(crate) use self::grouping::Grouping;
 use self::rules::{Facts, Fit, segments};
@@ -19,6 +19,7 @@ use crate::{
         media::{by_ending, is_in_range, is_manifest},
         place::Place,
     },
+    settings::Fill,
 };
 
 /// The rules for storing: which responses, how long they are fresh if they do not say, and how many ranges a request
@@ -304,6 +305,7 @@ impl Policy {
     /// - without an effect, or with effects that contradict each other, such as [`Rule::never`] beside another one,
     /// - with a pattern of a path that does not begin with a slash, is longer than 1024 bytes, or has more than 8 segments
     ///   between two `**`,
+    /// - with a [fill](Rule::fill) for a status, media type or field, which are not known yet,
     /// - with a host, status, media type, field or group that no response has.
     ///
     /// ```
@@ -462,9 +464,21 @@ impl Policy {
         let (said, segments) = (media_type(headers), segments(&place.path).collect());
         let media = [said, self.media_by_path(&place.path, said)];
         let facts = Facts { status, headers, media, place, segments };
-        let mut fits = self.rules.iter().map(|rule| (rule, rule.fits(&facts)));
+        let of_responses = self.rules.iter().filter(|rule| rule.is_of_responses());
+        let mut fits = of_responses.map(|rule| (rule, rule.fits(&facts)));
         let (rule, fit) = fits.find(|(_, fit)| *fit != Fit::No)?;
         (fit == Fit::Yes).then_some(rule)
+    }
+
+    /// The fills that rules set.
+    pub(crate) fn fills(&self) -> impl Iterator<Item = Fill> {
+        self.rules.iter().filter_map(|rule| rule.effects().fill)
+    }
+
+    /// The fill that the rules set for a request.
+    pub(crate) fn fill_for(&self, request: &request::Parts) -> Option<Fill> {
+        let place = Place::of(request);
+        self.rules.iter().find_map(|rule| rule.fill_at(&place))
     }
 
     pub(crate) fn most_ranges(&self) -> usize {

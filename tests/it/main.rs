@@ -46,6 +46,7 @@ mod purging;
 mod questions;
 mod ranges;
 mod readiness;
+mod reconfiguring;
 mod reloading;
 mod requests;
 mod resuming;

@@ -150,7 +150,7 @@ pub(crate) async fn decoded(engine: &Engine, slot: &Slot) -> Result<Option<Arc<D
         engine.memo.forget(slot.as_str());
         return Ok(None);
     };
-    Ok(engine.memo.decoded(slot.as_str(), &record, || {
+    Ok(engine.memo.decoded(engine.era, slot.as_str(), &record, || {
         Some(match Record::decode(&record)? {
             Record::Variants(variants) => Decoded::Variants(variants),
             Record::Response(manifest) => Decoded::Entry(Arc::new(Entry::of(

@@ -22,9 +22,9 @@ type Gone<T> = dyn Fn(&T) + Send + Sync;
 
 type Place<T> = Mutex<Option<Seen<T>>>;
 
-/// The key seen last among those that share a place, by its hash; the bytes that were found under it; the record
-/// decoded from them.
-type Seen<T> = (u64, Bytes, Arc<T>);
+/// The key seen last among those that share a place, by its hash; the bytes that were found under it, and the era of
+/// their decoding; the record decoded from them.
+type Seen<T> = (u64, (u64, Bytes), Arc<T>);
 
 impl<T> Memo<T> {
     /// `gone` gets each record that is remembered no more.
@@ -32,16 +32,18 @@ impl<T> Memo<T> {
         Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), gone: Box::new(gone) }
     }
 
-    /// Returns the record decoded from `raw`, which was found under `key`.
+    /// Returns the record decoded from `raw`, which was found under `key`. Equal bytes are decoded anew in another `era`,
+    /// when they mean something else.
     pub(crate) fn decoded(
         &self,
+        era: u64,
         key: &str,
         raw: &Bytes,
         decode: impl FnOnce() -> Option<T>,
     ) -> Option<Arc<T>> {
         let hash = xxh3_64(key.as_bytes());
-        if let Some((_, known, decoded)) = &*self.place(hash)? {
-            if known == raw {
+        if let Some((_, (of, known), decoded)) = &*self.place(hash)? {
+            if *of == era && known == raw {
                 return Some(Arc::clone(decoded));
             }
         }
@@ -51,7 +53,7 @@ impl<T> Memo<T> {
             self.leave(self.place(hash)?.take_if(|(seen, ..)| *seen == hash));
             return Some(decoded);
         }
-        let before = self.place(hash)?.replace((hash, raw.clone(), Arc::clone(&decoded)));
+        let before = self.place(hash)?.replace((hash, (era, raw.clone()), Arc::clone(&decoded)));
         self.leave(before);
         Some(decoded)
     }
@@ -101,20 +103,29 @@ mod tests {
     #[test]
     fn equal_bytes_are_decoded_once_and_others_anew() {
         let memo = Memo::new(|_| {});
-        let first = memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1)).unwrap();
-        let again = memo.decoded("m/1", &Bytes::from(b"a".to_vec()), || Some(2)).unwrap();
-        let other = memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3)).unwrap();
+        let first = memo.decoded(0, "m/1", &Bytes::from_static(b"a"), || Some(1)).unwrap();
+        let again = memo.decoded(0, "m/1", &Bytes::from(b"a".to_vec()), || Some(2)).unwrap();
+        let other = memo.decoded(0, "m/1", &Bytes::from_static(b"b"), || Some(3)).unwrap();
         assert_eq!((*first, *again, *other), (1, 1, 3));
-        assert_eq!(memo.decoded("m/1", &Bytes::from_static(b"c"), || None), None);
+        assert_eq!(memo.decoded(0, "m/1", &Bytes::from_static(b"c"), || None), None);
+    }
+
+    #[test]
+    fn equal_bytes_of_another_era_are_decoded_anew() {
+        let memo = Memo::new(|_| {});
+        let raw = Bytes::from_static(b"a");
+        for (era, decoded) in [(0, 1), (1, 2), (1, 2), (0, 3)] {
+            assert_eq!(memo.decoded(era, "m/1", &raw, || Some(decoded)).as_deref(), Some(&decoded));
+        }
     }
 
     #[test]
     fn a_record_of_more_than_16_kib_is_decoded_each_time_and_not_kept() {
         let memo = Memo::new(|_| {});
-        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
+        memo.decoded(0, "m/1", &Bytes::from_static(b"a"), || Some(1));
         for (length, is_kept) in [(MOST_BYTES + 1, false), (400_000, false), (MOST_BYTES, true)] {
             let raw = Bytes::from(vec![0; length]);
-            assert_eq!(memo.decoded("m/1", &raw, || Some(2)).as_deref(), Some(&2));
+            assert_eq!(memo.decoded(0, "m/1", &raw, || Some(2)).as_deref(), Some(&2));
             assert_eq!(memo.last("m/1").is_some(), is_kept, "{length}");
         }
     }
@@ -126,10 +137,10 @@ mod tests {
             let gone = Arc::clone(&gone);
             move |decoded: &u32| lock(&gone).push(*decoded)
         });
-        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
-        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(2));
+        memo.decoded(0, "m/1", &Bytes::from_static(b"a"), || Some(1));
+        memo.decoded(0, "m/1", &Bytes::from_static(b"a"), || Some(2));
         assert_eq!(memo.all().map(|decoded| *decoded).collect::<Vec<_>>(), [1]);
-        memo.decoded("m/1", &Bytes::from_static(b"b"), || Some(3));
+        memo.decoded(0, "m/1", &Bytes::from_static(b"b"), || Some(3));
         memo.forget("m/1");
         memo.forget("m/1");
         assert_eq!(*lock(&gone), [1, 3]);
@@ -140,7 +151,7 @@ mod tests {
     fn the_last_find_is_told_until_nothing_is_found() {
         let memo = Memo::new(|_| {});
         assert_eq!(memo.last("m/1"), None);
-        memo.decoded("m/1", &Bytes::from_static(b"a"), || Some(1));
+        memo.decoded(0, "m/1", &Bytes::from_static(b"a"), || Some(1));
         memo.forget("m/2");
         assert_eq!((memo.last("m/1").as_deref(), memo.last("m/2")), (Some(&1), None));
         memo.forget("m/1");

@@ -36,13 +36,15 @@ use crate::{
     watchers::Watchers,
 };
 
-/// The state shared by all clones of a layer and by all services that it made.
+/// The state shared by all clones of a layer and by all services that it made, with one choice of settings.
 pub(crate) struct Engine {
     pub(crate) config: Config,
+    /// The number of policies before this one. A decoded record knows the lifetime that its policy gave.
+    pub(crate) era: u64,
     pub(crate) counters: Arc<Counters>,
     pub(crate) store: Arc<dyn ErasedStore>,
     pub(crate) records: Arc<Records>,
-    pub(crate) memo: Memo<Decoded>,
+    pub(crate) memo: Arc<Memo<Decoded>>,
     pub(crate) rankings: Arc<Rankings>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) budget: Arc<Budget>,
@@ -54,12 +56,12 @@ pub(crate) struct Engine {
     pub(crate) tombstones: Arc<Tombstones>,
     pub(crate) purges: Arc<Purges>,
     /// The keys for which the inner service gives no parts.
-    partless: Uncacheable,
-    habits: Habits,
+    partless: Arc<Uncacheable>,
+    habits: Arc<Habits>,
     /// The keys for which the inner service gives parts that nothing binds to each other.
-    unbound: Uncacheable,
+    unbound: Arc<Uncacheable>,
     /// The keys whose representation was another one when a further part was asked for.
-    changed: Uncacheable,
+    changed: Arc<Uncacheable>,
 }
 
 impl Engine {
@@ -78,12 +80,14 @@ impl Engine {
         // Breakers of its own: an answer about the log says nothing about a store that hangs with chunks.
         let log = records_in(config.purge_log.as_ref().unwrap_or(&store));
         let purges = Arc::new(Purges::new(log, config.purge_age, Arc::clone(&config.clock)));
+        let for_a_while = || Arc::new(Uncacheable::new(PARTLESS_TTL));
         Self {
+            era: 0,
             records,
             purges,
             counters,
             store,
-            memo: Memo::new(gone),
+            memo: Arc::new(Memo::new(gone)),
             rankings,
             flights: Arc::default(),
             budget,
@@ -92,10 +96,42 @@ impl Engine {
             uncacheable: Uncacheable::new(config.policy.uncacheable_window()),
             remote_refreshes: RemoteRefreshes::new(config.lease_time),
             tombstones: Arc::default(),
-            partless: Uncacheable::new(PARTLESS_TTL),
-            habits: Habits::default(),
-            unbound: Uncacheable::new(PARTLESS_TTL),
-            changed: Uncacheable::new(PARTLESS_TTL),
+            partless: for_a_while(),
+            habits: Arc::default(),
+            unbound: for_a_while(),
+            changed: for_a_while(),
+            config,
+        }
+    }
+
+    /// The same cache with other settings: the store, what is under way, and what was learned stay.
+    pub(crate) fn with(&self, config: Config) -> Self {
+        let window = config.policy.uncacheable_window();
+        // What one policy refuses, another one may admit.
+        let (era, uncacheable) = if config.policy == self.config.policy {
+            (self.era, self.uncacheable.with_ttl(window))
+        } else {
+            (self.era.wrapping_add(1), Uncacheable::new(window))
+        };
+        Self {
+            era,
+            uncacheable,
+            records: Arc::clone(&self.records),
+            counters: Arc::clone(&self.counters),
+            store: Arc::clone(&self.store),
+            memo: Arc::clone(&self.memo),
+            rankings: Arc::clone(&self.rankings),
+            flights: Arc::clone(&self.flights),
+            budget: Arc::clone(&self.budget),
+            fills: Arc::clone(&self.fills),
+            supplies: Arc::new(self.supplies.with(&config)),
+            remote_refreshes: self.remote_refreshes.with_lease_time(config.lease_time),
+            tombstones: Arc::clone(&self.tombstones),
+            purges: Arc::clone(&self.purges),
+            partless: Arc::clone(&self.partless),
+            habits: Arc::clone(&self.habits),
+            unbound: Arc::clone(&self.unbound),
+            changed: Arc::clone(&self.changed),
             config,
         }
     }

@@ -1,7 +1,7 @@
 //! Remembers what another node is refreshing, so that hits on this node need not ask for its lease each time.
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// A bounded memory that forgets: slots that share a place replace each other.
 pub(crate) struct RemoteRefreshes {
-    places: Stripes<Mutex<Option<Refresh>>, 512>,
+    places: Arc<Stripes<Mutex<Option<Refresh>>, 512>>,
     /// How long the cache assumes that the refresh goes on. The other node may die.
     time: Duration,
 }
@@ -32,7 +32,12 @@ type Version = (Generation, SystemTime);
 
 impl RemoteRefreshes {
     pub(crate) fn new(lease_time: Duration) -> Self {
-        Self { places: Stripes::default(), time: lease_time / 3 }
+        Self { places: Arc::default(), time: lease_time / 3 }
+    }
+
+    /// The same memory, with another time.
+    pub(crate) fn with_lease_time(&self, lease_time: Duration) -> Self {
+        Self { places: Arc::clone(&self.places), ..Self::new(lease_time) }
     }
 
     /// Remembers that another node has the lease for `entry`.

@@ -37,7 +37,7 @@ pub(crate) struct Supplies {
     max_lead: u64,
     /// Whether runs bring no more than their readers are about to read.
     follow: bool,
-    open: Mutex<HashMap<Generation, Weak<Supply>>>,
+    open: Arc<Mutex<HashMap<Generation, Weak<Supply>>>>,
 }
 
 impl Supplies {
@@ -46,8 +46,13 @@ impl Supplies {
             most_slices: config.most_slices.max(1),
             max_lead: config.max_lead,
             follow: config.fill == Mode::Auto,
-            open: Mutex::default(),
+            open: Arc::default(),
         }
+    }
+
+    /// The same supplies. Those that open from now on go by these settings.
+    pub(crate) fn with(&self, config: &Config) -> Self {
+        Self { open: Arc::clone(&self.open), ..Self::new(config) }
     }
 
     /// Returns the supply of the response with this manifest, and opens one if there is none. `length` is the length

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// A place usually holds a few hundred bytes, and at most 5 KiB: it keeps only a hash of the values that a client
 /// sent.
 pub(crate) struct Uncacheable {
-    places: Stripes<Mutex<Option<Pass>>, 1024>,
+    places: Arc<Stripes<Mutex<Option<Pass>>, 1024>>,
     /// Hashes values with random keys, so that nobody outside this process can find two values that collide.
     hasher: RandomState,
     /// How long requests for a key pass before its answer is judged again.
@@ -59,7 +59,12 @@ impl Client {
 
 impl Uncacheable {
     pub(crate) fn new(ttl: Duration) -> Self {
-        Self { places: Stripes::default(), hasher: RandomState::new(), ttl }
+        Self { places: Arc::default(), hasher: RandomState::new(), ttl }
+    }
+
+    /// The same memory, with another time.
+    pub(crate) fn with_ttl(&self, ttl: Duration) -> Self {
+        Self { places: Arc::clone(&self.places), hasher: self.hasher.clone(), ttl }
     }
 
     /// Remembers why the answer for `slot` was not stored, if the next answer will hardly differ. These fields of

@@ -55,7 +55,16 @@ impl CacheKey {
         Self(bytes.into())
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The bytes of the key.
+    ///
+    /// ```
+    /// # use tower_video_cache::CacheKey;
+    /// # let request = http::Request::get("http://example.com/a.mp4").body(()).unwrap().into_parts().0;
+    /// // With another version, nothing is found that was stored before.
+    /// let versioned = CacheKey::new([b"v2 ", CacheKey::of(&request).as_bytes()].concat());
+    /// assert!(versioned.as_bytes().starts_with(b"v2 "));
+    /// ```
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }

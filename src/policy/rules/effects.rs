@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::{error::Error, settings::Fill};
 
 /// The effects of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +16,15 @@ pub(crate) struct Effects {
     pub(crate) immutable: bool,
     pub(crate) never: bool,
     pub(crate) groups: Vec<String>,
+    pub(crate) fill: Option<Fill>,
 }
 
 impl Effects {
+    /// Whether the rule changes nothing but the fill, so that it says nothing of the response.
+    pub(super) fn are_of_requests(&self) -> bool {
+        *self == Self { fill: self.fill, ..Self::default() }
+    }
+
     /// # Errors
     ///
     /// There is no effect, or two of them contradict each other.

@@ -7,7 +7,10 @@ use http::{
     header::{HeaderMap, HeaderName},
 };
 
-use super::{effects::Effects, glob::Glob};
+use super::{
+    effects::Effects,
+    glob::{Glob, segments},
+};
 use crate::{
     error::Error,
     semantics::{
@@ -16,6 +19,7 @@ use crate::{
         place::Place,
         reference::origin_of,
     },
+    settings::Fill,
 };
 
 /// A rule of a [`Policy`](crate::Policy::rule): the responses that it is for, and what it does with them.
@@ -211,6 +215,23 @@ impl Rule {
         self
     }
 
+    /// How a missing response is fetched, in place of [`VideoCacheLayer::fill`](crate::VideoCacheLayer::fill).
+    ///
+    /// The cache chooses it before the answer is known. So such a rule has a path and a host at most, and of all rules that
+    /// set a fill, the first one that fits counts. A rule that sets nothing else leaves the response to the rules after it.
+    ///
+    /// ```
+    /// # use tower_video_cache::{Fill, Policy, Rule};
+    /// // Some players of this catalogue cannot bear a body that breaks off.
+    /// let policy = Policy::default().rule(Rule::path("/set-top-boxes/**").fill(Fill::whole()))?;
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    #[must_use]
+    pub fn fill(mut self, fill: Fill) -> Self {
+        self.effects.fill = Some(fill);
+        self
+    }
+
     /// # Errors
     ///
     /// The first setting that no rule can have.
@@ -237,6 +258,11 @@ impl Rule {
         if self.fields.len() > MOST_FIELDS || self.fields.iter().any(|(_, value)| value.len() > LONGEST) {
             return Err(Error::config("a rule has at most 16 fields, with values of at most 1024 bytes"));
         }
+        let asks_for_the_answer =
+            self.status.is_some() || self.media_type.is_some() || !self.fields.is_empty();
+        if self.effects.fill.is_some() && asks_for_the_answer {
+            return Err(Error::config("a rule that sets the fill has only a path and a host"));
+        }
         let groups = &self.effects.groups;
         if groups.len() > MOST_GROUPS || !groups.iter().all(|name| is_group_name(name)) {
             return Err(Error::config(
@@ -256,6 +282,21 @@ impl Rule {
         self.media_type.is_some() || by_path.is_some_and(is_manifest)
     }
 
+    /// Whether the rule says something of the response, and not merely of the request.
+    pub(crate) fn is_of_responses(&self) -> bool {
+        !self.effects.are_of_requests()
+    }
+
+    /// The fill for requests to such a place, if the rule sets it.
+    pub(crate) fn fill_at(&self, place: &Place) -> Option<Fill> {
+        self.effects.fill.filter(|_| self.is_at(place, &segments(&place.path).collect::<Vec<_>>()))
+    }
+
+    fn is_at(&self, place: &Place, segments: &[&str]) -> bool {
+        self.host.as_deref().is_none_or(|pattern| is_host_of(pattern, &place.host))
+            && self.path.as_ref().is_none_or(|path| path.fits(segments))
+    }
+
     /// Whether the rule is for such a response.
     pub(crate) fn fits(&self, facts: &Facts<'_>) -> Fit {
         let has = |(name, value): &(HeaderName, String)| {
@@ -271,9 +312,7 @@ impl Rule {
         if !facts.place.is_known() && (self.path.is_some() || self.host.is_some()) {
             return Fit::Unknown;
         }
-        let fits = self.host.as_deref().is_none_or(|pattern| is_host_of(pattern, &facts.place.host))
-            && self.path.as_ref().is_none_or(|path| path.fits(&facts.segments));
-        if fits { Fit::Yes } else { Fit::No }
+        if self.is_at(facts.place, &facts.segments) { Fit::Yes } else { Fit::No }
     }
 }
 

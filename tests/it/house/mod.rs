@@ -40,9 +40,10 @@ const LEVELS: [(u8, &[&str]); 6] = [
 ];
 
 /// The rooms of the engine: each uses the rooms above its own row, and no other.
-const ENGINE: [&[&str]; 12] = [
+const ENGINE: [&[&str]; 13] = [
     &["config", "inner"],
     &["state"],
+    &["current"],
     &["lookup"],
     &["fetch"],
     &["body"],

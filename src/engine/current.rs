@@ -1,0 +1,82 @@
+//! [`Current`]: the engine with the settings of now.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use http::request;
+
+use super::{config::Config, state::Engine};
+use crate::{error::Error, policy::Policy, settings::Fill, store::ErasedStore};
+
+/// A running cache, whose settings may change.
+///
+/// Each request takes the engine once, and keeps it to its end. So no request sees two settings.
+pub(crate) struct Current {
+    settings: RwLock<Settings>,
+}
+
+struct Settings {
+    engine: Arc<Engine>,
+    /// The same engine with each fill that a rule sets.
+    by_fill: Vec<(Fill, Arc<Engine>)>,
+}
+
+impl Settings {
+    fn of(engine: Engine) -> Self {
+        let mut by_fill: Vec<(Fill, _)> = Vec::new();
+        for fill in engine.config.policy.fills() {
+            if by_fill.iter().all(|(other, _)| *other != fill) {
+                let mut config = engine.config.clone();
+                config.set_fill(fill);
+                by_fill.push((fill, Arc::new(engine.with(config))));
+            }
+        }
+        Self { engine: Arc::new(engine), by_fill }
+    }
+}
+
+impl Current {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { settings: RwLock::new(Settings::of(engine)) }
+    }
+
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.read().engine)
+    }
+
+    /// The engine with the fill that the rules set for this request.
+    pub(crate) fn engine_for(&self, request: &request::Parts) -> Arc<Engine> {
+        let settings = self.read();
+        let engine = &settings.engine;
+        if settings.by_fill.is_empty() {
+            return Arc::clone(engine);
+        }
+        let fill = engine.config.policy.fill_for(request);
+        let found = settings.by_fill.iter().find(|(other, _)| Some(*other) == fill);
+        Arc::clone(found.map_or(engine, |(_, with_it)| with_it))
+    }
+
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        // What the guard keeps out is another change, so that none is lost.
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let before = &settings.engine;
+        *settings = Settings::of(before.with(Config { policy, ..before.config.clone() }));
+    }
+
+    /// # Errors
+    ///
+    /// The first setting that cannot change while the cache runs. Nothing has changed then.
+    pub(crate) fn reconfigure(&self, store: &Arc<dyn ErasedStore>, config: Config) -> Result<(), Error> {
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        let before = &settings.engine;
+        if !Arc::ptr_eq(store, &before.store) {
+            return Err(Error::config("a running cache keeps its store"));
+        }
+        before.config.may_become(&config)?;
+        *settings = Settings::of(before.with(config));
+        Ok(())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
