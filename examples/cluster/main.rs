@@ -116,13 +116,12 @@ async fn node(
     let args = Args::try_parse_from(line)?;
     let listener = TcpListener::bind(args.listen).await?;
     let address = listener.local_addr()?;
-    let opened = args.open().await?;
-    let cache = opened.layer.handle();
+    let (opened, layer) = args.open().await?;
+    let cache = layer.handle();
     let admin = Admin::listen(args.admin.ok_or("no address")?, cache.clone()).await?;
     let figures = admin.address()?;
     tokio::spawn(admin.serve());
     tokio::spawn(async move {
-        let layer = opened.layer.clone();
         server::serve(listener, layer, args.gate(), args.origin(), args.limits(), pending()).await;
         opened.close().await
     });

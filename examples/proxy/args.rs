@@ -11,8 +11,8 @@ use clap::Parser;
 use http::{HeaderName, uri::Authority};
 use humantime::parse_duration;
 use tower_video_cache::{
-    Abandon, BoxError, CacheStatus, ChunkSize, Fill, GroupField, Limits as FillLimits, Policy, Retry,
-    Statuses, TargetUri, Timeouts, VideoCacheLayer,
+    Abandon, BoxError, CacheStatus, ChunkSize, Fill, GroupField, Limits as FillLimits, MokaStore, Policy,
+    Retry, Statuses, TargetUri, Tiered, Timeouts, VideoCacheLayer,
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     host::Allowed,
     origin::Origin,
     server::Limits,
-    store::{Opened, StoreArg},
+    store::{Opened, StoreArg, shared_store},
     values::{
         FillArg, GroupFieldArg, InvalidateArg, StatusArg, abandon, chunk_size, media, origin, own_address,
         passed_field, status,
@@ -128,7 +128,11 @@ pub(crate) struct Args {
     /// Whether the Cache-Group-Invalidation of an answer to an unsafe method counts [default: true].
     #[arg(long)]
     heed_group_invalidation: Option<bool>,
-    /// How old the knowledge of purges by prefix, group, origin or all may be, on a store that nodes share.
+    /// The store of the log of purges, by which proxies with stores of their own share each purge: `redis://…`,
+    /// `rediss://…`, `redis-cluster://…`, `s3://…` or `fs:DIR` [default: the store for responses].
+    #[arg(long, value_name = "STORE", value_parser = shared_store)]
+    purge_log: Option<StoreArg>,
+    /// How old the knowledge of purges by prefix, group, origin or all may be, on a store that proxies share.
     #[arg(long, default_value = "2s", value_parser = parse_duration)]
     purge_age: Duration,
     /// Fields that the cache obeys instead of Cache-Control, in this order, such as CDN-Cache-Control [default:
@@ -224,11 +228,19 @@ pub(crate) struct Args {
 
 impl Args {
     /// Opens the store, and the layer on it.
-    pub(crate) async fn open(&self) -> Result<Opened, BoxError> {
+    pub(crate) async fn open(&self) -> Result<(Opened, VideoCacheLayer), BoxError> {
         let memory = StoreArg::Moka(self.memory.as_u64());
-        let store = self.store.as_ref().unwrap_or(&memory);
-        let opened = store.open(self.near.map(|near| near.as_u64())).await?;
-        Ok(opened.map(|layer| self.settings(layer)))
+        let opened = self.store.as_ref().unwrap_or(&memory).open().await?;
+        let store = opened.store.clone();
+        let layer = match self.near {
+            Some(near) => VideoCacheLayer::new(Tiered::new(MokaStore::new(near.as_u64())?, store)),
+            None => VideoCacheLayer::new(store),
+        };
+        let layer = match &self.purge_log {
+            Some(log) => layer.purge_log(log.open().await?.store),
+            None => layer,
+        };
+        Ok((opened, self.settings(layer)))
     }
 
     fn settings(&self, layer: VideoCacheLayer) -> VideoCacheLayer {

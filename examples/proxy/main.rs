@@ -52,19 +52,18 @@ async fn run(args: Args) -> Result<Stopped, BoxError> {
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    let opened = args.open().await?;
+    let (opened, layer) = args.open().await?;
     let stop = stop_signal()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
     if let Some(address) = args.admin {
-        let admin = Admin::listen(address, opened.layer.handle()).await;
+        let admin = Admin::listen(address, layer.handle()).await;
         let admin = admin.map_err(|error| format!("cannot listen on {address}: {error}"))?;
         writeln!(stdout, "figures on http://{}", admin.address()?)?;
         tokio::spawn(admin.serve());
     }
     stdout.flush()?;
-    let stopped =
-        server::serve(listener, opened.layer.clone(), args.gate(), args.origin(), args.limits(), stop).await;
+    let stopped = server::serve(listener, layer, args.gate(), args.origin(), args.limits(), stop).await;
     opened.close().await?;
     Ok(stopped)
 }

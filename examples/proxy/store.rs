@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, str::FromStr};
 
 use bytesize::ByteSize;
-use tower_video_cache::{BoxError, MokaStore, Store, Tiered, VideoCacheLayer};
+use tower_video_cache::{BoxError, BoxStore, MokaStore, Store};
 use url::Url;
 
 /// `moka:512MiB`, `redis://…`, `rediss://…?roots=FILE`, `redis-cluster://…`, `s3://bucket?endpoint=…`, `fs:DIR` or
@@ -70,34 +70,33 @@ impl FromStr for StoreArg {
 }
 
 impl StoreArg {
-    /// Opens a layer on the store, with this many bytes of memory in front of it, if any.
-    pub(crate) async fn open(&self, near: Option<u64>) -> Result<Opened, BoxError> {
+    pub(crate) async fn open(&self) -> Result<Opened, BoxError> {
         match self {
-            Self::Moka(capacity) => Opened::of(MokaStore::new(*capacity)?, near),
+            Self::Moka(capacity) => Ok(Opened::of(MokaStore::new(*capacity)?)),
             #[cfg(feature = "all-stores")]
             Self::Redis { url, roots } => {
                 let mut store = tower_video_cache::RedisStore::new(url)?;
                 if let Some(roots) = roots {
                     store = store.root_certificates(&tokio::fs::read(roots).await?)?;
                 }
-                Opened::of(store, near)
+                Ok(Opened::of(store))
             }
             #[cfg(feature = "all-stores")]
-            Self::RedisCluster(nodes) => Opened::of(tower_video_cache::RedisStore::cluster(nodes)?, near),
+            Self::RedisCluster(nodes) => Ok(Opened::of(tower_video_cache::RedisStore::cluster(nodes)?)),
             #[cfg(feature = "all-stores")]
             Self::S3 { bucket, settings } => {
-                Opened::of(tower_video_cache::OpendalStore::new(objects::s3(bucket, settings)?), near)
+                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::s3(bucket, settings)?)))
             }
             #[cfg(feature = "all-stores")]
             Self::Fs(directory) => {
-                Opened::of(tower_video_cache::OpendalStore::new(objects::files(directory)?), near)
+                Ok(Opened::of(tower_video_cache::OpendalStore::new(objects::files(directory)?)))
             }
             #[cfg(feature = "all-stores")]
             Self::Foyer { directory, memory, disk } => {
                 tokio::fs::create_dir_all(directory).await?;
                 let store = tower_video_cache::FoyerStore::open(directory, *memory, *disk).await?;
                 let store = std::sync::Arc::new(store);
-                Ok(Opened { closes: Some(store.clone()), ..Opened::of(store, near)? })
+                Ok(Opened { closes: Some(store.clone()), ..Opened::of(store) })
             }
             #[cfg(not(feature = "all-stores"))]
             _ => Err("this proxy was built without that store: build it with --features all-stores".into()),
@@ -105,30 +104,21 @@ impl StoreArg {
     }
 }
 
-/// A layer, and a store that must be closed once nothing uses it any more.
+/// A store, which must be closed once nothing uses it any more.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) layer: VideoCacheLayer,
+    pub(crate) store: BoxStore,
     #[cfg(feature = "all-stores")]
     closes: Option<std::sync::Arc<tower_video_cache::FoyerStore>>,
 }
 
 impl Opened {
-    fn of(store: impl Store, near: Option<u64>) -> Result<Self, BoxError> {
-        let layer = match near {
-            Some(capacity) => VideoCacheLayer::new(Tiered::new(MokaStore::new(capacity)?, store)),
-            None => VideoCacheLayer::new(store),
-        };
-        Ok(Self {
-            layer,
+    fn of(store: impl Store) -> Self {
+        Self {
+            store: BoxStore::new(store),
             #[cfg(feature = "all-stores")]
             closes: None,
-        })
-    }
-
-    /// Changes the settings of the layer.
-    pub(crate) fn map(self, set: impl FnOnce(VideoCacheLayer) -> VideoCacheLayer) -> Self {
-        Self { layer: set(self.layer), ..self }
+        }
     }
 
     /// Makes a disk store write its pending values.
@@ -138,6 +128,14 @@ impl Opened {
             store.close().await?;
         }
         Ok(())
+    }
+}
+
+/// A store that several proxies can share.
+pub(crate) fn shared_store(text: &str) -> Result<StoreArg, String> {
+    match text.parse()? {
+        StoreArg::Moka(_) | StoreArg::Foyer { .. } => Err("no other proxy sees that store".to_owned()),
+        shared => Ok(shared),
     }
 }
 

@@ -33,6 +33,8 @@ fn wrong_arguments_are_refused() {
         (&["--heed-requests", "maybe"], ErrorKind::InvalidValue),
         (&["--group-fields", "cache-groups,tags"], ErrorKind::InvalidValue),
         (&["--purge-age", "2"], ErrorKind::ValueValidation),
+        (&["--purge-log", "moka:1GiB"], ErrorKind::ValueValidation),
+        (&["--purge-log", "foyer:log"], ErrorKind::ValueValidation),
         (&["--fill", "half"], ErrorKind::InvalidValue),
         (&["--read-ahead", "far"], ErrorKind::ValueValidation),
         (&["--fill-ahead", "0"], ErrorKind::ValueValidation),
@@ -77,7 +79,8 @@ fn sizes_durations_and_lists_are_understood() {
                 --follower-limit 5s --idle-limit 2m --stale-on-request 30s --share-with-authorized \
                 --invalidate non-error --hosts A.example,b.example:80 --pass-field X-Real-IP,proxy \
                 --pass-field x_mode --write-timeout 1m --most-unread 1GiB --most-connections 10 \
-                --group-fields xkey,surrogate-key --hide-group-fields false --purge-age 500ms";
+                --group-fields xkey,surrogate-key --hide-group-fields false --purge-age 500ms \
+                --purge-log fs:log";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
@@ -96,6 +99,7 @@ fn sizes_durations_and_lists_are_understood() {
         "hide_group_fields: Some(false)",
         "heed_group_invalidation: None",
         "purge_age: 500ms",
+        "purge_log: Some(Fs(\"log\"))",
         "name: CacheStatus { name: CacheName(edge-1), shows_key: false }",
         "max_ranges: Some(4)",
         "fill: Sliced",

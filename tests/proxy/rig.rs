@@ -86,16 +86,15 @@ impl Rig {
         let args = Args::try_parse_from(line.iter().chain(arguments)).unwrap();
         let proxy = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let opened = args.open().await.unwrap();
+        let (opened, layer) = args.open().await.unwrap();
         let mut figures = None;
         if let Some(address) = args.admin {
-            let admin = Admin::listen(address, opened.layer.handle()).await.unwrap();
+            let admin = Admin::listen(address, layer.handle()).await.unwrap();
             figures = Some(admin.address().unwrap());
             tokio::spawn(admin.serve());
         }
         let served = tokio::spawn(async move {
             let stopped = async { _ = stopped.await };
-            let layer = opened.layer.clone();
             let how =
                 server::serve(listener, layer, args.gate(), args.origin(), args.limits(), stopped).await;
             opened.close().await.unwrap();

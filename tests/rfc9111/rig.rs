@@ -49,18 +49,11 @@ impl Rig {
         let line = ["proxy", "--rfc9111", "--listen", "127.0.0.1:0", "--origin", &origin_url];
         let args = Args::try_parse_from(line.iter().chain(flags)).unwrap();
         let clock = ManualClock::starting_at(start());
-        let opened = args.open().await.unwrap().map(|layer| layer.clock(clock.clone()));
+        let (opened, layer) = args.open().await.unwrap();
+        let layer = layer.clock(clock.clone());
         let (listener, proxy) = self::listener().await;
         tokio::spawn(async move {
-            server::serve(
-                listener,
-                opened.layer.clone(),
-                args.gate(),
-                args.origin(),
-                args.limits(),
-                pending(),
-            )
-            .await;
+            server::serve(listener, layer, args.gate(), args.origin(), args.limits(), pending()).await;
             opened.close().await
         });
         Self { proxy, origin, clock }

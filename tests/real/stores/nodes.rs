@@ -14,10 +14,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, task::JoinSet};
+use tower_video_cache::Mark;
 
 use crate::{
-    servers::{Process, Server, redis::Redis},
+    servers::{Process, Server, redis::Redis, soon},
     stores::{
+        film::Film,
         origin::{LENGTH, Origin, PATH, video},
         proxy::{args::Args, server},
     },
@@ -31,7 +33,8 @@ tests! {
         a_node_that_is_killed_while_it_fills_costs_the_others_one_lease_and_one_call,
         content_that_changes_under_the_nodes_is_never_mixed_and_never_old_once_a_put_is_answered,
         memory_before_the_store_is_no_older_than_its_bound,
-        nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_store_again;
+        nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_store_again,
+        nodes_with_memory_of_their_own_share_purges_by_a_log;
     &[] => process:
         node;
 }
@@ -132,14 +135,36 @@ async fn nodes_whose_store_is_gone_answer_from_the_origin_and_then_from_the_stor
     rig.stampede(5).await;
 }
 
+async fn nodes_with_memory_of_their_own_share_purges_by_a_log() {
+    let redis = Redis::start(&[]).await;
+    let line = format!(
+        "proxy --listen 127.0.0.1:0 --origin http://a --memory 64MiB --purge-log {} --purge-age 0s",
+        redis.url()
+    );
+    let args = Args::try_parse_from(line.split(' ')).unwrap();
+    let [(_, one), (_, other)] = [args.open().await.unwrap(), args.open().await.unwrap()];
+    let film = Film::of(LENGTH);
+    let is_hit = async |layer| film.watch_if_it_can_be(layer).await.unwrap().contains("; hit");
+    for layer in [&one, &other] {
+        soon("a hit", async || is_hit(layer).await.then_some(())).await;
+    }
+    one.handle().purger().all(Mark::Gone).await.unwrap();
+    for layer in [&one, &other] {
+        assert!(!is_hit(layer).await);
+        soon("a hit", async || is_hit(layer).await.then_some(())).await;
+    }
+    other.handle().purger().uri(&"/film".parse().unwrap(), Mark::Gone).await.unwrap();
+    assert!(!is_hit(&one).await && !is_hit(&other).await);
+}
+
 /// Not a test: one node, which the tests here start as a process of its own.
 async fn node() {
     let Ok(line) = env::var(LINE) else { return };
     let args = Args::try_parse_from(line.split(' ')).unwrap();
     let listener = TcpListener::bind(args.listen).await.unwrap();
-    let opened = args.open().await.unwrap();
+    let (opened, layer) = args.open().await.unwrap();
     println!("{HERE}{}", listener.local_addr().unwrap());
-    server::serve(listener, opened.layer.clone(), args.gate(), args.origin(), args.limits(), pending()).await;
+    server::serve(listener, layer, args.gate(), args.origin(), args.limits(), pending()).await;
     opened.close().await.unwrap();
 }
 

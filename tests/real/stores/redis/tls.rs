@@ -55,8 +55,8 @@ async fn a_proxy_keeps_its_films_over_tls() {
     let line = ["proxy", "--listen", "127.0.0.1:0", "--origin", "http://127.0.0.1:1", "--store", &at];
     let args = Args::try_parse_from(line).unwrap();
     let film = Film::of(300_000);
-    film.watch(&args.open().await.unwrap().layer).await;
-    assert!(film.watch(&args.open().await.unwrap().layer).await.contains("; hit"));
+    film.watch(&args.open().await.unwrap().1).await;
+    assert!(film.watch(&args.open().await.unwrap().1).await.contains("; hit"));
     assert!(!server.plain.keys("tvc:*").is_empty());
 }
 
