@@ -9,7 +9,7 @@ use std::{
 
 use http::Method;
 use tokio::time::{Instant, timeout};
-use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Retry, Timeouts, VideoCacheLayer};
+use tower_video_cache::{Abandon, ChunkSize, Fill, Limits, Policy, Retry, Timeouts, VideoCacheLayer};
 
 use super::{
     dice::Dice,
@@ -38,6 +38,8 @@ pub(super) struct World {
     shelf: Shelf,
     /// Whether the store may fail to remove. If so, an invalidated response may come back.
     fails_to_remove: bool,
+    /// Whether an operator changes the settings while the clients are active.
+    is_steered: bool,
     began: Instant,
 }
 
@@ -62,7 +64,8 @@ struct Story {
 }
 
 impl World {
-    pub(super) fn new(fill: Fill, weather: Weather, dice: &mut Dice) -> Self {
+    /// `fill` stays for the whole run, unless an operator chooses it anew.
+    pub(super) fn new(fill: Option<Fill>, weather: Weather, dice: &mut Dice) -> Self {
         let room = if weather == Weather::Calm { 5000 } else { dice.within(60..200) };
         let fails_to_remove = weather == Weather::Stormy && dice.percent(40);
         let shelf =
@@ -73,18 +76,8 @@ impl World {
                 .chunk_size(ChunkSize::new(CHUNK).unwrap())
                 .patience(Duration::MAX)
                 .clock(rig.clock.clone())
-                .fill(
-                    fill.read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
-                        .max_lead(*dice.one_of(&[1000, 3000, 32_000]))
-                        .max_calls(at_least_one(*dice.one_of(&[1, 3, 32]))),
-                )
-                .abandon(*dice.one_of(&[
-                    Abandon::Finish,
-                    Abandon::Finish,
-                    Abandon::Stop,
-                    Abandon::FinishFromPercent(50),
-                    Abandon::FinishWithin(3000),
-                ]))
+                .fill(settings_of(fill.unwrap_or_else(|| *dice.one_of(&FILLS)), dice))
+                .abandon(*dice.one_of(&ABANDONS))
                 // A body whose refill finds no place among the fills breaks.
                 .limits(Limits::default().max_fills(at_least_one(
                     *dice.one_of(if weather == Weather::Calm { &[256] } else { &[3, 256, 256] }),
@@ -100,7 +93,8 @@ impl World {
             Place::new(format!("/{index}.mp4"), kind)
         });
         let places = places.collect();
-        let world = Self { places, weather, rig, shelf, fails_to_remove, began: Instant::now() };
+        let is_steered = fill.is_none();
+        let world = Self { places, weather, rig, shelf, fails_to_remove, is_steered, began: Instant::now() };
         for place in &world.places {
             world.change(place, dice);
         }
@@ -109,6 +103,9 @@ impl World {
 
     /// Makes one change to the world that no client asked for.
     pub(super) fn turn(&self, dice: &mut Dice) {
+        if self.is_steered && dice.percent(30) {
+            return self.steer(dice);
+        }
         match dice.below(5) {
             0 => self.change(dice.one_of(&self.places), dice),
             1 => self.rig.clock.advance(seconds(dice.below(60))),
@@ -120,6 +117,18 @@ impl World {
             }),
             _ => self.shelf.trouble(Trouble::default()),
         }
+    }
+
+    /// Gives the running cache other settings.
+    fn steer(&self, dice: &mut Dice) {
+        let layer = self.rig.layer.clone();
+        let policy = Policy::default().default_ttl(seconds(*dice.one_of(&[30, 300])));
+        let other = layer
+            .policy(policy)
+            .fill(settings_of(*dice.one_of(&FILLS), dice))
+            .abandon(*dice.one_of(&ABANDONS))
+            .retry(Retry::default().attempts(*dice.one_of(&[0, 1, 3])));
+        other.apply_to(&self.rig.layer.handle()).unwrap();
     }
 
     /// Ends all trouble.
@@ -392,3 +401,19 @@ fn at_least_one(number: usize) -> NonZeroUsize {
 
 /// Longer than all limits of the layer together.
 const PATIENCE: Duration = Duration::from_secs(400);
+
+fn settings_of(fill: Fill, dice: &mut Dice) -> Fill {
+    fill.read_ahead(*dice.one_of(&[0, 1000, 3500, 8 << 20]))
+        .max_lead(*dice.one_of(&[1000, 3000, 32_000]))
+        .max_calls(at_least_one(*dice.one_of(&[1, 3, 32])))
+}
+
+pub(super) const FILLS: [Fill; 4] = [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()];
+
+const ABANDONS: [Abandon; 5] = [
+    Abandon::Finish,
+    Abandon::Finish,
+    Abandon::Stop,
+    Abandon::FinishFromPercent(50),
+    Abandon::FinishWithin(3000),
+];
