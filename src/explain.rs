@@ -95,8 +95,13 @@ pub struct StoredResponse {
     /// How long it is fresh (RFC 9111 §4.2.1).
     pub lifetime: Duration,
     /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, a `rule` of the
-    /// policy, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
+    /// policy, its preset for `streaming`, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
     pub lifetime_by: &'static str,
+    /// What an HLS or DASH manifest says of its own life: `live`, `ended`, or `multivariant` for a list of playlists. `None`
+    /// for any other response, and for a manifest that the cache has not read as a whole.
+    pub playlist: Option<&'static str>,
+    /// The target duration of a live playlist, by which [`Policy::streaming`](crate::Policy::streaming) bounds its lifetime.
+    pub target_duration: Option<Duration>,
     /// The request fields that selected it (RFC 9111 §4.1).
     pub selected_by: Vec<String>,
 }
@@ -182,6 +187,8 @@ impl StoredResponse {
             age: entry.freshness.age(now),
             lifetime,
             lifetime_by: given_by.name(),
+            playlist: manifest.playlist.name(),
+            target_duration: manifest.playlist.target(),
             selected_by: manifest.selecting.iter().map(|field| field.name.to_string()).collect(),
         }
     }
@@ -218,6 +225,12 @@ impl fmt::Display for StoredResponse {
         )?;
         let (age, lifetime) = (self.age.as_secs(), self.lifetime.as_secs());
         writeln!(f, "age: {age} s of {lifetime} s, by {}", self.lifetime_by)?;
+        if let Some(playlist) = self.playlist {
+            write!(f, "playlist: {playlist}")?;
+            self.target_duration
+                .map_or(Ok(()), |target| write!(f, ", a target of {} s", target.as_secs_f64()))?;
+            writeln!(f)?;
+        }
         if !self.selected_by.is_empty() {
             writeln!(f, "selected by: {}", self.selected_by.join(", "))?;
         }

@@ -9,6 +9,7 @@
 //!                       │ digest 16, if so │ end 12, if so │ purged 12 and mark 1, if so │ the rest as in kind 0
 //!   kind 4, a response: log of purges 8 │ number in it 8 │ origin 8 │ groups: count 1, (hash 8) … │ host │ path
 //!                       │ the rest as in kind 2
+//!   kind 5, a manifest: life 1 (1: ended, 2: multivariant, 3: live) │ target in milliseconds 8, or 0 │ the rest as in kind 4
 //!   kind 1, variants:   mark 16 │ count 1, (count 1, name …) …
 //!   kind 3, variants:   as kind 1 │ count 1, (slot, entity tag) …
 //! ```
@@ -23,12 +24,14 @@ use http::{
 use super::{
     key::{CacheKey, Generation, SelectingField, Slot},
     layout::Layout,
+    playlist::{playlist, put_playlist},
     wire::{Input, open, put_bytes, put_count, put_time, seal},
 };
 use crate::semantics::{
     freshness::{ByUri, Ended, Exchange},
     partial::Binding,
     place::Place,
+    playlist::Playlist,
     purge::{Membership, Position},
 };
 
@@ -66,6 +69,8 @@ pub(crate) struct Manifest {
     pub(crate) membership: Membership,
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
+    /// What the body says of its own life, if it is an HLS or DASH manifest.
+    pub(crate) playlist: Playlist,
 }
 
 impl Manifest {
@@ -129,7 +134,7 @@ impl Record {
             return None;
         }
         let record = match input.array()? {
-            [kind @ (RESPONSE | FLAGGED_RESPONSE | NAMED_RESPONSE)] => {
+            [kind @ (RESPONSE | FLAGGED_RESPONSE | NAMED_RESPONSE | PLAYLIST_RESPONSE)] => {
                 Self::Response(Manifest::decode(&mut input, *kind)?)
             }
             [VARIANTS] => Self::Variants(Variants::decode(&mut input, false)?),
@@ -154,6 +159,9 @@ impl Manifest {
     }
 
     fn kind(&self) -> u8 {
+        if self.playlist != Playlist::Unknown {
+            return PLAYLIST_RESPONSE;
+        }
         let is_named = self.membership != Membership::default() || self.by_uri.place != Place::default();
         if is_named || self.exchange.purges != Position::default() {
             NAMED_RESPONSE
@@ -166,7 +174,10 @@ impl Manifest {
 
     fn encode(&self, kind: u8, out: &mut BytesMut) {
         put_bytes(out, self.key.as_bytes());
-        if kind == NAMED_RESPONSE {
+        if kind == PLAYLIST_RESPONSE {
+            put_playlist(out, self.playlist);
+        }
+        if matches!(kind, NAMED_RESPONSE | PLAYLIST_RESPONSE) {
             let Membership { origin, groups } = &self.membership;
             out.put_u64(self.exchange.purges.log);
             out.put_u64(self.exchange.purges.number);
@@ -214,7 +225,8 @@ impl Manifest {
         let key = CacheKey::new(input.bytes()?);
         let (mut asked_after, mut membership) = (Position::default(), Membership::default());
         let mut place = Place::default();
-        if kind == NAMED_RESPONSE {
+        let playlist = if kind == PLAYLIST_RESPONSE { playlist(input)? } else { Playlist::Unknown };
+        if matches!(kind, NAMED_RESPONSE | PLAYLIST_RESPONSE) {
             asked_after = Position { log: input.number::<8>()?, number: input.number::<8>()? };
             membership.origin = input.number::<8>()?;
             for _ in 0..input.number::<1>()? {
@@ -270,6 +282,7 @@ impl Manifest {
             purged,
             membership,
             digest,
+            playlist,
         })
     }
 }
@@ -320,6 +333,7 @@ const VARIANTS: u8 = 1;
 const FLAGGED_RESPONSE: u8 = 2;
 const TAGGED_VARIANTS: u8 = 3;
 const NAMED_RESPONSE: u8 = 4;
+const PLAYLIST_RESPONSE: u8 = 5;
 const OWN_ETAG: u8 = 1;
 const SPARSE: u8 = 2;
 const DIGEST: u8 = 4;
@@ -366,7 +380,16 @@ mod tests {
             purged: None,
             membership: Membership::default(),
             digest: None,
+            playlist: Playlist::Unknown,
         })
+    }
+
+    /// The manifest of a playlist.
+    fn manifest_of(playlist: Playlist) -> Record {
+        match manifest_with_groups(vec![3, 5]) {
+            Record::Response(manifest) => Record::Response(Manifest { playlist, ..manifest }),
+            variants @ Record::Variants(_) => variants,
+        }
     }
 
     /// The manifest of a response with these hashes of groups, asked for after some purges.
@@ -450,6 +473,10 @@ mod tests {
             manifest_purged(true),
             manifest_with_groups(Vec::new()),
             manifest_with_groups(vec![1, u64::MAX]),
+            manifest_of(Playlist::Ended),
+            manifest_of(Playlist::Multivariant),
+            manifest_of(Playlist::Live(None)),
+            manifest_of(Playlist::Live(Some(Duration::from_millis(1)))),
             variants(false),
             variants(true),
         ];
@@ -462,7 +489,7 @@ mod tests {
 
     #[test]
     fn the_records_of_version_1_decode_for_ever() {
-        let golden: [(Record, &[u8]); 10] = [
+        let golden: [(Record, &[u8]); 11] = [
             (manifest(false), include_bytes!("golden/manifest-v1.bin")),
             (manifest(true), include_bytes!("golden/manifest-v1-flagged.bin")),
             (manifest_with(true, None), include_bytes!("golden/manifest-v1-sparse.bin")),
@@ -471,6 +498,10 @@ mod tests {
             (manifest_of_a_cookie(), include_bytes!("golden/manifest-v1-cookie.bin")),
             (manifest_purged(true), include_bytes!("golden/manifest-v1-purged.bin")),
             (manifest_with_groups(vec![3, 5]), include_bytes!("golden/manifest-v1-groups.bin")),
+            (
+                manifest_of(Playlist::Live(Some(Duration::from_millis(6006)))),
+                include_bytes!("golden/manifest-v1-playlist.bin"),
+            ),
             (variants(false), include_bytes!("golden/variants-v1.bin")),
             (variants(true), include_bytes!("golden/variants-v1-tagged.bin")),
         ];
@@ -481,6 +512,22 @@ mod tests {
                 *bytes,
                 "records of version 1 are still written byte for byte as before"
             );
+        }
+    }
+
+    #[test]
+    fn a_playlist_of_another_life_is_a_miss() {
+        let encoded = manifest_of(Playlist::Ended).encode();
+        let life = encoded.len() - manifest_with_groups(vec![3, 5]).encode().len();
+        assert_eq!(life, 9, "a byte and a number more than kind 4");
+        let at = b"TVCM\x01\x05".len() + 4 + b"\nhost\n/movie.mp4".len();
+        for (life, target, is_known) in
+            [(0, 0, false), (1, 0, true), (1, 1, false), (2, 1, false), (3, 1, true), (4, 0, false)]
+        {
+            let mut record = BytesMut::from(&encoded[..encoded.len() - 8]);
+            (record[at], record[at + 8]) = (life, target);
+            seal(&mut record);
+            assert_eq!(Record::decode(&record).is_some(), is_known, "{life} {target}");
         }
     }
 
@@ -512,7 +559,7 @@ mod tests {
         }
 
         #[test]
-        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..6, noise: Vec<u8>) {
+        fn hostile_records_with_a_true_sum_neither_panic_nor_claim(kind in 0u8..7, noise: Vec<u8>) {
             let mut record = BytesMut::from(&b"TVCM\x01"[..]);
             record.put_u8(kind);
             record.put_slice(&noise);

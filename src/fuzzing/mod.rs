@@ -1,4 +1,4 @@
-//! The rules that must hold for any bytes that are decoded: a `Range`, the fields of groups, a manifest, a chunk.
+//! The rules that must hold for any bytes that are decoded: a `Range`, the fields of groups, a playlist, a manifest, a chunk.
 //!
 //! Each target in `fuzz/` except `request` calls one function here, and finds new bytes. The tests here replay its
 //! corpus. The rules for whole requests are in `fuzz/harness/`, which uses the public API alone.
@@ -23,6 +23,7 @@ use crate::{
     semantics::{
         groups::{MOST_GROUPS, groups_of, invalidated, is_group_name},
         multipart::{Boundary, Multipart},
+        playlist::{Playlist, Scanner},
         range::{ByteRange, Ranges, resolve},
         structured::push_string,
     },
@@ -126,6 +127,27 @@ pub fn groups(data: &[u8]) {
     let invalidation = of(HeaderName::from_static("cache-group-invalidation"));
     let named = groups_of(&of(GroupField::CacheGroups.name()), &[GroupField::CacheGroups]);
     assert_eq!(invalidated(&invalidation), named, "both fields have one syntax");
+}
+
+/// `data` is the length of a piece, then an HLS or DASH manifest.
+///
+/// # Panics
+///
+/// If the pieces say something else than the whole, or a playlist with an end goes on, or a target is no time.
+pub fn playlist(data: &[u8]) {
+    let Some((length, text)) = data.split_first() else { return };
+    let found = |size: usize| {
+        let mut scanner = Scanner::default();
+        text.chunks(size).for_each(|piece| scanner.read(piece));
+        scanner.found(u64::try_from(text.len()).unwrap_or(u64::MAX))
+    };
+    let whole = found(usize::MAX);
+    assert_eq!(found(usize::from(*length).max(1)), whole, "in pieces of {length}");
+    assert!(whole.target().is_none_or(|target| !target.is_zero()), "{whole:?}");
+    let has_an_end = text.starts_with(b"#EXTM3U") && text.ends_with(b"\n#EXT-X-ENDLIST");
+    assert!(!has_an_end || whole == Playlist::Ended, "{whole:?}");
+    let is_either = text.iter().any(|byte| matches!(byte, b'#' | b'<'));
+    assert!(is_either || whole == Playlist::Unknown, "{whole:?}");
 }
 
 /// `data` is a record, or the bytes between the version and the sum of one.
@@ -252,6 +274,18 @@ mod tests {
         #[test]
         fn any_likely_groups_hold(lines in r#"("?[ -~\t]{0,4}(\\["\\])?"?[ ,;\n]{0,2}){0,12}"#) {
             groups(lines.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_corpus_of_playlists_holds() {
+        replay("playlist", playlist);
+    }
+
+    proptest! {
+        #[test]
+        fn any_likely_playlists_hold(text in "(\u{1}|\u{7})(#EXTM3U|<MPD)((\n#EXT-X-)?(ENDLIST|TARGETDURATION:[0-9]|[ -~])){0,9}") {
+            playlist(text.as_bytes());
         }
     }
 

@@ -54,6 +54,7 @@ pub struct Policy {
     stale_while_revalidate: Duration,
     statuses: Statuses,
     stores_set_cookie: bool,
+    streams: bool,
     targeted_fields: Vec<HeaderName>,
     uncacheable_ttl: Duration,
 }
@@ -72,6 +73,55 @@ impl Policy {
         "application/dash+xml",
         "text/vtt",
     ];
+
+    /// The default policy, with a preset for live streams: no viewer gets an old playlist, whatever the origin says of it.
+    ///
+    /// The cache reads each HLS and DASH manifest on its way into the store, and finds out how it goes on. The target
+    /// duration is the `EXT-X-TARGETDURATION` of a playlist (RFC 8216 §4.3.3.1), in seconds, or the `minimumUpdatePeriod` of
+    /// a DASH manifest.
+    ///
+    /// | response | fresh for |
+    /// |---|---|
+    /// | a live playlist | what it says, but half of its target duration at most, and that half if it says nothing |
+    /// | a live playlist without a target duration | as above, with 1 second in place of the half |
+    /// | a playlist that has ended | what it says, else [`default_ttl`](Self::default_ttl) |
+    /// | a list of playlists (`EXT-X-STREAM-INF`) | what it says, else 1 second |
+    /// | a 404 for a path with the [ending](Self::media_by_ending) of a playlist, a segment or a subtitle file | what it says, but 1 second at most, and 1 second if it says nothing |
+    /// | any other response | as without the preset |
+    ///
+    /// A playlist has ended that has `EXT-X-ENDLIST` or the type `VOD`, and so has a DASH manifest whose `type` is not
+    /// `dynamic`. Every other playlist is live. No target duration is found in a playlist with a `Content-Encoding`, in one
+    /// that was fetched in parts, and in one that an earlier version stored, so each of them counts as live. A period of zero
+    /// counts as none.
+    ///
+    /// `Age` is taken off all lifetimes (RFC 9111 §4.2). The preset lifts nothing that a response forbids.
+    ///
+    /// A live playlist is used stale only until half of its target duration is over, whether the response, the request or
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) allows more. Beyond that, it stands in for an error only if
+    /// the response itself says `stale-if-error` (RFC 5861 §4); [`stale_if_error`](Self::stale_if_error) is not for it. A 404
+    /// of the preset is never used stale.
+    ///
+    /// The 404 is stored without a media type that the policy admits, and beside the statuses that are stored by default. It
+    /// is not stored if [`statuses`](Self::statuses) names others.
+    ///
+    /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response.
+    /// Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that have no lifetime after it. The stale
+    /// windows of a rule count for a live playlist, too.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use tower_video_cache::{Policy, Rule};
+    ///
+    /// let outage = Duration::from_secs(30);
+    /// let policy = Policy::streaming()
+    ///     .rule(Rule::path("/radio/**").at_most(Duration::from_secs(10)))?
+    ///     .rule(Rule::path("/**/*.m3u8").stale_if_error(outage))?;
+    /// # Ok::<(), tower_video_cache::Error>(())
+    /// ```
+    #[must_use]
+    pub fn streaming() -> Self {
+        Self { streams: true, ..Self::default() }
+    }
 
     /// How long a response is fresh that has no `max-age`, `s-maxage` or `Expires` (RFC 9111 §4.2.2). Default: 5
     /// minutes.
@@ -489,8 +539,21 @@ impl Policy {
         self.max_size
     }
 
-    pub(crate) fn admits_status(&self, status: StatusCode) -> bool {
-        self.statuses.admit(status)
+    /// Whether the preset for live streams acts.
+    pub(crate) fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// Whether a response says that a segment or a playlist is not there yet, for the preset for live streams.
+    pub(crate) fn is_missing_media(&self, path: &str, status: StatusCode) -> bool {
+        let is_media = || self.media_by_path(path, None).is_some_and(|media| self.admits_media(Some(media)));
+        self.streams && status == StatusCode::NOT_FOUND && is_media()
+    }
+
+    /// Whether a response with this status is stored, to a request for `path`.
+    pub(crate) fn admits_status(&self, path: &str, status: StatusCode) -> bool {
+        let is_default = self.statuses == Statuses::Default;
+        self.statuses.admit(status) || is_default && self.is_missing_media(path, status)
     }
 
     /// How long a response is fresh that was last modified this long before it was sent.
@@ -567,6 +630,7 @@ impl Default for Policy {
             stale_while_revalidate: Duration::ZERO,
             statuses: Statuses::default(),
             stores_set_cookie: false,
+            streams: false,
             targeted_fields: Vec::new(),
             uncacheable_ttl: Duration::from_secs(10),
         }
@@ -618,15 +682,40 @@ mod tests {
     fn what_is_no_whole_response_is_never_admitted_even_if_named() {
         let named = [StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::NOT_FOUND];
         let policy = Policy::default().statuses(named);
-        assert!(!policy.admits_status(StatusCode::PARTIAL_CONTENT));
-        assert!(!policy.admits_status(StatusCode::NOT_MODIFIED));
-        assert!(policy.admits_status(StatusCode::NOT_FOUND));
-        assert!(!policy.admits_status(StatusCode::OK));
+        assert!(!policy.admits_status("/", StatusCode::PARTIAL_CONTENT));
+        assert!(!policy.admits_status("/", StatusCode::NOT_MODIFIED));
+        assert!(policy.admits_status("/", StatusCode::NOT_FOUND));
+        assert!(!policy.admits_status("/", StatusCode::OK));
 
         let any = Policy::default().statuses(Statuses::Any);
         let status = |code| StatusCode::from_u16(code).unwrap();
-        assert!([200, 299, 404, 503, 599].map(status).into_iter().all(|status| any.admits_status(status)));
-        assert!(![100, 103, 206, 304].map(status).into_iter().any(|status| any.admits_status(status)));
+        assert!(
+            [200, 299, 404, 503, 599].map(status).into_iter().all(|status| any.admits_status("/", status))
+        );
+        assert!(![100, 103, 206, 304].map(status).into_iter().any(|status| any.admits_status("/", status)));
+    }
+
+    #[test]
+    fn the_preset_for_streams_admits_a_404_of_media_by_the_ending() {
+        let (streaming, missing) = (Policy::streaming(), StatusCode::NOT_FOUND);
+        for (path, is_stored) in [
+            ("/1.ts", true),
+            ("/a/1.M4S", true),
+            ("/a.m3u8", true),
+            ("/a.mpd", true),
+            ("/a.vtt", true),
+            ("/a.html", false),
+            ("/a", false),
+            ("/a.ts/", false),
+        ] {
+            assert_eq!(streaming.admits_status(path, missing), is_stored, "{path}");
+            assert!(!streaming.admits_status(path, StatusCode::GONE), "{path}");
+            assert!(!Policy::default().admits_status(path, missing), "{path}");
+        }
+        assert!(streaming.admits_status("/a", StatusCode::OK));
+        assert!(!streaming.clone().media_types(["video/mp4"]).admits_status("/1.ts", missing));
+        assert!(!streaming.clone().media_by_ending(false).admits_status("/1.ts", missing));
+        assert!(!streaming.statuses([StatusCode::OK]).admits_status("/1.ts", missing));
     }
 
     #[test]

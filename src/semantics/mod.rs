@@ -13,6 +13,7 @@ pub(crate) mod media;
 pub(crate) mod multipart;
 pub(crate) mod partial;
 pub(crate) mod place;
+pub(crate) mod playlist;
 pub(crate) mod purge;
 pub(crate) mod range;
 pub(crate) mod reference;

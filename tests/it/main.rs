@@ -63,6 +63,7 @@ mod stacks;
 mod stale;
 mod stores;
 mod storing;
+mod streaming;
 mod stress;
 mod texts;
 mod tiered;

@@ -1,11 +1,9 @@
 //! The rules of the policy: the first one that is for a response counts, also for what is stored already.
 
-use std::{sync::Arc, time::Duration};
-
 use http::{HeaderName, Method, Request, StatusCode, Uri};
-use tower_video_cache::{ChunkSize, Error, Fill, Mark, Policy, Rule, TargetUri, VideoCacheLayer};
+use tower_video_cache::{Error, Fill, Mark, Policy, Rule, TargetUri};
 
-use crate::rig::{CHUNK, PATH, Rig, Script, movie, seconds, settle};
+use crate::rig::{PATH, Rig, Script, movie, seconds, settle};
 
 const LIVE: &str = "/live/7/a.m3u8";
 
@@ -16,17 +14,6 @@ fn with_rules(rules: impl IntoIterator<Item = Rule>) -> Policy {
 fn ruled(rules: impl IntoIterator<Item = Rule>) -> Rig {
     let policy = with_rules(rules);
     Rig::new().layer(|layer| layer.policy(policy))
-}
-
-/// The same store, clock and inner service under a layer of another process.
-fn after_a_restart(rig: &Rig, policy: Policy) -> Rig {
-    let layer = VideoCacheLayer::new(Arc::clone(&rig.store))
-        .chunk_size(ChunkSize::new(CHUNK).unwrap())
-        .fill(Fill::whole())
-        .patience(Duration::MAX)
-        .clock(rig.clock.clone())
-        .policy(policy);
-    Rig { inner: rig.inner.clone(), store: Arc::clone(&rig.store), clock: rig.clock.clone(), layer }
 }
 
 fn playlist(cache_control: &str) -> Script {
@@ -139,7 +126,7 @@ async fn a_rule_acts_at_once_on_what_is_stored() {
     rig.get(LIVE).send().await.is_hit();
     assert_eq!(lifetime(&rig, LIVE).await, (86_400, "max-age"));
 
-    let shorter = after_a_restart(&rig, with_rules([Rule::path("/live/**").at_most(seconds(2))]));
+    let shorter = rig.after_a_restart(with_rules([Rule::path("/live/**").at_most(seconds(2))]));
     assert_eq!(lifetime(&shorter, LIVE).await, (2, "rule"));
     let validated = shorter.get(LIVE).send().await;
     assert!(validated.cache_status().contains("fwd=stale; fwd-status=304"), "{}", validated.cache_status());
@@ -149,7 +136,7 @@ async fn a_rule_acts_at_once_on_what_is_stored() {
     assert!(shorter.get(LIVE).send().await.cache_status().contains("fwd=stale"));
 
     // The record keeps what the response says, and nothing of a rule.
-    let without = after_a_restart(&rig, Policy::default());
+    let without = rig.after_a_restart(Policy::default());
     assert_eq!(lifetime(&without, LIVE).await, (86_400, "max-age"));
     without.get(LIVE).send().await.is_hit();
 }
@@ -160,14 +147,14 @@ async fn a_stored_response_that_a_rule_forbids_since_is_used_no_more() {
         let rig = ruled([]).script(LIVE, script);
         rig.get(LIVE).send().await;
         rig.get(LIVE).send().await.is_hit();
-        let never = after_a_restart(&rig, with_rules([Rule::path("/live/**").never()]));
+        let never = rig.after_a_restart(with_rules([Rule::path("/live/**").never()]));
         for _ in 0..2 {
             let answer = never.get(LIVE).send().await;
             answer.whole(&movie(LIVE, 900));
             assert!(!answer.cache_status().contains("; hit"), "{}", answer.cache_status());
             settle().await;
         }
-        let again = after_a_restart(&rig, Policy::default());
+        let again = rig.after_a_restart(Policy::default());
         let answer = again.get(LIVE).send().await;
         assert!(answer.cache_status().contains("fwd=uri-miss"), "{}", answer.cache_status());
     }

@@ -21,7 +21,10 @@ use crate::{
     error::BoxError,
     format::{key::Generation, layout::Layout},
     futures::{Raced, race},
-    semantics::cache_status::Refusal,
+    semantics::{
+        cache_status::Refusal,
+        playlist::{Playlist, Scanner},
+    },
 };
 
 /// An inner body that is being put into the store.
@@ -54,6 +57,8 @@ pub(crate) struct Pour<B> {
     pub(crate) waited: Waited,
     /// The digest by which a response without a strong validator is known again.
     pub(crate) sum: Option<Xxh3>,
+    /// Reads a manifest on its way.
+    pub(crate) scanner: Option<Box<Scanner>>,
     /// How many bytes were stored when the last client left.
     left_at: Option<u64>,
 }
@@ -100,6 +105,7 @@ where
             room: Room::of(share),
             waited: Waited::default(),
             sum: None,
+            scanner: None,
             left_at: None,
         }
     }
@@ -122,6 +128,11 @@ where
     /// Whether the body has come to its end.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// What the body says of its own life, if it is a manifest of `complete` bytes, all of which came in chunks.
+    pub(crate) fn playlist(&mut self, complete: u64) -> Playlist {
+        self.scanner.take().map_or(Playlist::Unknown, |scanner| scanner.found(complete))
     }
 
     /// Tells the pour which bytes the body has, and how long the whole is. The bytes begin with a piece.
@@ -242,6 +253,9 @@ where
         }
         if let Some(sum) = &mut self.sum {
             sum.update(&payload);
+        }
+        if let Some(scanner) = &mut self.scanner {
+            scanner.read(&payload);
         }
         let chunk = self.layout.chunk_around(start);
         let is_last = self.complete.map_or(end < chunk.end && self.bytes.end == u64::MAX, |all| end == all);

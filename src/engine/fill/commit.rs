@@ -124,6 +124,7 @@ impl FillTask {
             withdrawn,
             purged,
             digest,
+            playlist,
             ref by_uri,
             ref headers,
             ref membership,
@@ -149,6 +150,7 @@ impl FillTask {
             purged,
             membership,
             digest,
+            playlist,
         })
     }
 

@@ -9,6 +9,7 @@ use crate::{
     format::{layout::Layout, manifest::Manifest},
     semantics::{
         freshness::{ByUri, Ended, Exchange},
+        playlist::Playlist,
         purge::Membership,
     },
 };
@@ -25,6 +26,8 @@ pub(super) struct Draft {
     pub(super) purged: Option<Ended>,
     pub(super) membership: Membership,
     pub(super) digest: Option<u128>,
+    /// What the body says of its own life, once all of it has come.
+    pub(super) playlist: Playlist,
     /// The facts that the URI of an earlier request told. `None` if this fill's own URI brought the response, or found
     /// it good.
     pub(super) by_uri: Option<ByUri>,
@@ -50,18 +53,20 @@ impl Draft {
             purged: None,
             membership,
             digest: None,
+            playlist: Playlist::Unknown,
             by_uri: None,
         }
     }
 
     /// Drafts a put of the same response again.
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let Manifest { status, exchange, layout, own_etag, sparse, withdrawn, purged, digest, .. } =
-            *manifest;
+        let Manifest {
+            status, exchange, layout, own_etag, sparse, withdrawn, purged, digest, playlist, ..
+        } = *manifest;
         let (headers, by_uri) = (manifest.headers.clone(), Some(manifest.by_uri.clone()));
         let membership = manifest.membership.clone();
         #[rustfmt::skip]
-        let draft = Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, membership, digest, by_uri };
+        let draft = Self { status, headers, exchange, layout, own_etag, sparse, withdrawn, purged, membership, digest, playlist, by_uri };
         draft
     }
 

@@ -187,12 +187,14 @@ impl FillTask {
             Ok(opening) => opening,
             Err(refusal) => return refuse(refusal, permit),
         };
-        let pour = match self.pour_first(inner, &opening, part, body).await {
+        let mut pour = match self.pour_first(inner, &opening, part, body).await {
             Ok(pour) => pour,
             Err(refusal) => return refuse(refusal, permit),
         };
         let Opening { mut draft, bytes, running, .. } = opening;
         draft.sparse = bytes.start > 0 || pour.landed() < part.complete;
+        // The bytes of another part come from other runs, and in any order.
+        draft.playlist = pour.playlist(part.complete);
         if let Err(refusal) = self.commit(&draft, &permit).await {
             return refuse(refusal, permit);
         }
@@ -261,12 +263,12 @@ impl FillTask {
         let Opening { draft, bytes, running, share } = opening;
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut body = InnerBody::new(body, Some(part.range.length()), self.meter());
-        let before = bytes.start - part.range.start;
-        let skipped = body.skip(before, self.engine.config.idle_limit).await;
+        let skipped = body.skip(bytes.start - part.range.start, self.engine.config.idle_limit).await;
         skipped.map_err(|_| Refusal::InnerFailed)?;
         let share = Some(Arc::clone(share));
         let pour = Pour::new(&self.engine, generation, chunk_size, body, share);
         let mut pour = pour.of(bytes.clone(), Some(part.complete));
+        pour.scanner = self.scanner(StatusCode::OK, &draft.headers);
         let (binding, mut failures) = (Binding::of(&draft.headers), 0);
         loop {
             let refusal = match pour.first(&Audience::Later).await {

@@ -41,6 +41,7 @@ use crate::{
         fields::stored_fields,
         freshness::Exchange,
         partial::{Window, gives_parts},
+        playlist::Scanner,
         range::{ByteRange, Wanted},
         select::if_range,
         text::may_be_coded,
@@ -184,6 +185,11 @@ impl FillTask {
     /// The status of the answer that is stored as one with `status`.
     pub(crate) fn came(&self, status: StatusCode) -> StatusCode {
         if self.came_as_a_part { StatusCode::PARTIAL_CONTENT } else { status }
+    }
+
+    /// The reader of an answer with these fields, if it is a manifest.
+    pub(super) fn scanner(&self, status: StatusCode, response: &HeaderMap) -> Option<Box<Scanner>> {
+        Scanner::of(self.asked.uri.path(), status, response, &self.engine.config.policy)
     }
 
     /// Names of the fields that the response keeps from all clients but the one that asked. A field that the policy hides

@@ -143,6 +143,7 @@ where
             (false, Purpose::Background) => Pace::Own,
         };
         pour.sum = binding.is_none().then(Xxh3::new);
+        pour.scanner = fill.scanner(parts.status, &parts.headers);
         let withheld = only(&parts.headers, &fill.withheld(&parts.headers));
         let tags = !has_validator(&parts.headers);
         let is_bound = binding.is_some() && length.is_some();
@@ -256,6 +257,7 @@ where
     async fn finish<E>(mut self) -> Delivery<B, E> {
         self.draft.layout = self.pour.layout();
         self.draft.digest = self.pour.sum.take().map(|sum| sum.digest128());
+        self.draft.playlist = self.pour.playlist(self.draft.layout.length);
         // If the whole does not fit, some of its chunks are gone by now.
         self.draft.sparse = self.pour.room.pace == Pace::OfReaders;
         if let (Some(digest), true) = (self.draft.digest, self.tags) {

@@ -299,6 +299,7 @@ mod tests {
             purged: None,
             membership: Membership::default(),
             digest: None,
+            playlist: crate::semantics::playlist::Playlist::Unknown,
         })
     }
 

@@ -64,8 +64,8 @@ impl Entry {
     pub(crate) fn of(policy: &Policy, mut manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         // A hit clones the map, and the clone keeps the room.
         manifest.headers.reserve(ADDED_FIELDS);
-        let Manifest { status, headers, exchange, by_uri, .. } = &manifest;
-        let mut freshness = Freshness::at(by_uri, *status, headers, *exchange, policy);
+        let Manifest { status, headers, exchange, by_uri, playlist, .. } = &manifest;
+        let mut freshness = Freshness::at(by_uri, *playlist, *status, headers, *exchange, policy);
         if manifest.withdrawn {
             freshness = freshness.withdrawn();
         } else if manifest.own_etag || !has_validator(headers) {

@@ -326,6 +326,7 @@ mod tests {
             purged: None,
             membership: Membership::default(),
             digest: None,
+            playlist: crate::semantics::playlist::Playlist::Unknown,
         });
         engine.records.put_record(&target.primary, &record).await.unwrap();
     }

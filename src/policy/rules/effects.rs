@@ -25,6 +25,12 @@ impl Effects {
         *self == Self { fill: self.fill, ..Self::default() }
     }
 
+    /// Whether they say how long a response is fresh, whatever else says so.
+    pub(crate) fn set_the_lifetime(&self) -> bool {
+        let times = [self.ttl, self.at_most, self.at_least];
+        self.immutable || self.never || times.iter().any(Option::is_some)
+    }
+
     /// # Errors
     ///
     /// There is no effect, or two of them contradict each other.

@@ -9,7 +9,7 @@ use http::{StatusCode, header::HeaderMap};
 use super::{Exchange, Freshness, GivenBy};
 use crate::{
     policy::Policy,
-    semantics::{fields::media_type, place::Place},
+    semantics::{fields::media_type, media::is_manifest, place::Place, playlist::Playlist},
 };
 
 /// Facts about a response that are known from the URI of its request.
@@ -25,9 +25,10 @@ pub(crate) struct ByUri {
 
 impl Freshness {
     /// The freshness of the response to a request for such a URI: as the response and the policy say, then as a rule of the
-    /// policy changes it, and never longer than the URI holds.
+    /// policy or its preset for live streams changes it, and never longer than the URI holds.
     pub(crate) fn at(
         uri: &ByUri,
+        playlist: Playlist,
         status: StatusCode,
         headers: &HeaderMap,
         exchange: Exchange,
@@ -37,7 +38,14 @@ impl Freshness {
         if uri.is_manifest && freshness.given_by == GivenBy::Default {
             freshness.lifetime = Duration::ZERO;
         }
-        if let Some(rule) = policy.rule_for(status, headers, &uri.place) {
+        let rule = policy.rule_for(status, headers, &uri.place);
+        if policy.streams() && rule.is_none_or(|rule| !rule.effects().set_the_lifetime()) {
+            let is_manifest = uri.is_manifest || media_type(headers).is_some_and(is_manifest);
+            let playlist = (is_manifest && status == StatusCode::OK).then_some(playlist);
+            let is_missing = policy.is_missing_media(&uri.place.path, status);
+            freshness = freshness.streamed(playlist, is_missing, headers, exchange, policy);
+        }
+        if let Some(rule) = rule {
             let is_manifest = policy.is_manifest(&uri.place.path, media_type(headers));
             freshness = freshness.ruled(rule, is_manifest, headers, exchange, policy);
         }
@@ -78,7 +86,7 @@ mod tests {
             Policy::default().heuristics(10, seconds(3600)),
         );
         let at = |uri: &ByUri, lines: &[(&str, &str)]| {
-            Freshness::at(uri, StatusCode::OK, &headers(lines), exchange, &policy)
+            Freshness::at(uri, Playlist::Unknown, StatusCode::OK, &headers(lines), exchange, &policy)
         };
         let manifest = |is_manifest| ByUri { is_manifest, ..ByUri::default() };
         let until = |second| ByUri { until: Some(ten + seconds(second)), ..ByUri::default() };

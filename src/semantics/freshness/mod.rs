@@ -5,6 +5,7 @@
 
 mod by_uri;
 mod ruled;
+mod streamed;
 
 use std::time::{Duration, SystemTime};
 
@@ -81,6 +82,8 @@ pub(crate) enum GivenBy {
     Default,
     /// A rule of the policy.
     Rule,
+    /// The policy's preset for live streams.
+    Streaming,
     /// The signed URL of the request expires earlier.
     Url,
     /// An operator has ended it.
@@ -97,6 +100,7 @@ impl GivenBy {
             Self::Nothing => "nothing",
             Self::Default => "default",
             Self::Rule => "rule",
+            Self::Streaming => "streaming",
             Self::Url => "url",
             Self::Purge => "purge",
         }
@@ -410,5 +414,7 @@ const NO_WINDOWS: (Duration, Duration, Duration) = (Duration::ZERO, Duration::ZE
 mod allowing;
 #[cfg(test)]
 mod ruling;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::{
-    super::{fields::tests::headers, place::Place},
+    super::{fields::tests::headers, place::Place, playlist::Playlist},
     tests::{asking, seconds, ten},
     *,
 };
@@ -21,7 +21,7 @@ const AGED: Lines = &[("cache-control", "max-age=60"), ("age", "40")];
 fn at(path: &str, lines: &[(&str, &str)], with_cookie: bool, policy: &Policy) -> Freshness {
     let exchange = Exchange { requested: ten(), received: ten(), with_cookie, purges: Position::default() };
     let uri = ByUri { place: Place::at(path), ..ByUri::default() };
-    Freshness::at(&uri, StatusCode::OK, &headers(lines), exchange, policy)
+    Freshness::at(&uri, Playlist::Unknown, StatusCode::OK, &headers(lines), exchange, policy)
 }
 
 fn policy(rule: Rule) -> Policy {
@@ -103,7 +103,14 @@ fn a_rule_lifts_nothing_that_the_response_forbids() {
     let until = Some(ten() + seconds(5));
     let uri = ByUri { until, place: Place::at("/a"), ..ByUri::default() };
     for rule in [Rule::any().immutable(), Rule::any().at_least(seconds(60))] {
-        let freshness = Freshness::at(&uri, StatusCode::OK, &headers(MAX_AGE), exchange, &policy(rule));
+        let freshness = Freshness::at(
+            &uri,
+            Playlist::Unknown,
+            StatusCode::OK,
+            &headers(MAX_AGE),
+            exchange,
+            &policy(rule),
+        );
         assert_eq!(freshness.lifetime(), (seconds(5), GivenBy::Url));
     }
 }

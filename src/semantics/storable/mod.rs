@@ -3,6 +3,8 @@
 //! RFC 9111 §3 (storing), §3.1 (header fields), §3.5 (`Authorization`), §5.2.2.3 (`must-understand`), for a shared
 //! cache, within the policy.
 
+use std::time::Duration;
+
 use http::{
     StatusCode,
     header::{self, HeaderMap},
@@ -15,6 +17,7 @@ use super::{
     fields::{DeclaredLength, declared_length, media_type},
     freshness::{ByUri, Exchange, Freshness, is_heuristically_cacheable},
     place::Place,
+    playlist::Playlist,
     vary::Vary,
 };
 use crate::policy::Policy;
@@ -37,11 +40,13 @@ pub(crate) fn storable(
     policy: &Policy,
 ) -> Result<Option<u64>, Refusal> {
     // RFC 9110 §14.4: with Content-Range, it is a part, whatever the status says.
-    if !policy.admits_status(status) || headers.contains_key(header::CONTENT_RANGE) {
+    if !policy.admits_status(&place.path, status) || headers.contains_key(header::CONTENT_RANGE) {
         return Err(Refusal::Status);
     }
     let said = media_type(headers);
-    if !policy.admits_media(said) && !policy.admits_media(policy.media_by_path(&place.path, said)) {
+    // An origin says in HTML or JSON that a segment is not there yet.
+    let is_media = policy.is_missing_media(&place.path, status) || policy.admits_media(said);
+    if !is_media && !policy.admits_media(policy.media_by_path(&place.path, said)) {
         return Err(Refusal::Media);
     }
     may_be_shared(request, status, headers, policy)?;
@@ -56,13 +61,17 @@ pub(crate) fn storable(
         until: None,
         place: place.clone(),
     };
-    let freshness = Freshness::at(&by_uri, status, headers, exchange, policy);
+    // No byte of a manifest has come, so the response gets the most that it may get in the end.
+    let best = [Playlist::Ended, Playlist::Live(Some(Duration::MAX))];
+    let [freshness, as_live] =
+        best.map(|playlist| Freshness::at(&by_uri, playlist, status, headers, exchange, policy));
     // Only a strong tag can show that the answer to a cookie is also the answer for others: many answers have the same
     // date.
     if freshness.is_of_a_cookie() && !has_strong_tag(headers) {
         return Err(Refusal::Cookie);
     }
-    if !freshness.is_of_use(has_validator(headers), exchange.received) {
+    let is_of_use = |freshness: Freshness| freshness.is_of_use(has_validator(headers), exchange.received);
+    if !is_of_use(freshness) && !is_of_use(as_live) {
         let no_cache = ResponseDirectives::heeded(headers, policy.targeted()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
     }

@@ -19,7 +19,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use tower::Layer;
 use tower_video_cache::{
-    ChunkSize, FaultStore, Fill, ManualClock, MokaStore, Operation, VideoCache, VideoCacheLayer,
+    ChunkSize, FaultStore, Fill, ManualClock, MokaStore, Operation, Policy, VideoCache, VideoCacheLayer,
 };
 
 pub(crate) use self::{
@@ -60,6 +60,17 @@ impl Rig {
             .patience(Duration::MAX)
             .clock(clock.clone());
         Self { inner: Inner::default(), store, clock, layer }
+    }
+
+    /// The same store, clock and inner service under a layer of another process.
+    pub(crate) fn after_a_restart(&self, policy: Policy) -> Self {
+        let layer = VideoCacheLayer::new(Arc::clone(&self.store))
+            .chunk_size(ChunkSize::new(CHUNK).unwrap())
+            .fill(Fill::whole())
+            .patience(Duration::MAX)
+            .clock(self.clock.clone())
+            .policy(policy);
+        Self { inner: self.inner.clone(), store: Arc::clone(&self.store), clock: self.clock.clone(), layer }
     }
 
     /// Changes the layer.
