@@ -31,6 +31,7 @@ use super::{
 /// A caching reverse proxy for video.
 #[derive(Debug, Parser)]
 #[command(name = "proxy")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// The address to listen on for clients. With port 0, the system chooses the port.
     #[arg(long)]
@@ -78,6 +79,11 @@ pub(crate) struct Args {
     /// that invalidate. Other options override these.
     #[arg(long)]
     rfc9111: bool,
+    /// For live streams: no HLS or DASH playlist is older than half of its own target duration, whatever the origin says
+    /// of it, and a 404 of a segment, a playlist or a subtitle file lasts for 1s. Playlists that have ended are as fresh
+    /// as they state, else for --default-ttl.
+    #[arg(long)]
+    streaming: bool,
     /// The status codes that are stored, or `any` [default: 200].
     #[arg(long, value_delimiter = ',', value_parser = status)]
     statuses: Option<Vec<StatusArg>>,
@@ -275,7 +281,8 @@ impl Args {
     }
 
     fn policy(&self) -> Policy {
-        let mut policy = Policy::default().max_size(self.max_size.as_u64()).uncacheable_ttl(self.refusal_ttl);
+        let mut policy = if self.streaming { Policy::streaming() } else { Policy::default() };
+        policy = policy.max_size(self.max_size.as_u64()).uncacheable_ttl(self.refusal_ttl);
         if self.rfc9111 {
             policy = policy
                 .media_types(["*/*"])

@@ -81,6 +81,8 @@ pub(super) fn explanation(explanation: &Explanation) -> Value {
             "age": stored.age.as_secs(),
             "lifetime": stored.lifetime.as_secs(),
             "lifetime_by": stored.lifetime_by,
+            "playlist": stored.playlist,
+            "target_duration": stored.target_duration.map(|target| target.as_secs_f64()),
             "selected_by": stored.selected_by,
         })
     });

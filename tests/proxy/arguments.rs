@@ -1,11 +1,13 @@
 //! The command line.
 
 use clap::{Parser, error::ErrorKind};
+use http::Response;
+use http_body_util::Full;
 use tower_video_cache::Abandon;
 
 use super::{
     args::Args,
-    rig::{Rig, field, movie, video, whole},
+    rig::{Rig, boxed, field, movie, video, whole},
     store::StoreArg,
 };
 
@@ -80,7 +82,7 @@ fn sizes_durations_and_lists_are_understood() {
                 --invalidate non-error --hosts A.example,b.example:80 --pass-field X-Real-IP,proxy \
                 --pass-field x_mode --write-timeout 1m --most-unread 1GiB --most-connections 10 \
                 --group-fields xkey,surrogate-key --hide-group-fields false --purge-age 500ms \
-                --purge-log fs:log";
+                --purge-log fs:log --streaming";
     let args = format!("{:?}", Args::try_parse_from(line.split_whitespace()).unwrap());
     for part in [
         "memory: 512.0 MiB (536870912 bytes)",
@@ -88,6 +90,7 @@ fn sizes_durations_and_lists_are_understood() {
         "max_size: 1.0 GiB (1073741824 bytes)",
         "media: Some([\"video/*\", \"audio/*\"])",
         "default_ttl: Some(5400s)",
+        "streaming: true",
         "statuses: Some([Some(200), Some(404)])",
         "stale_if_error: Some(86400s)",
         "stale_on_request: Some(30s)",
@@ -160,6 +163,23 @@ async fn memory_before_a_store_answers_as_the_store_does() {
         assert_eq!(whole(response).await, movie());
     }
     assert_eq!(rig.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_live_playlist_is_fresh_for_half_of_its_target_duration_with_streaming_alone() {
+    for (arguments, is_streaming) in [(&["--streaming"][..], true), (&[], false)] {
+        let rig = Rig::with(arguments, |_| async {
+            let text = "#EXTM3U\n#EXT-X-TARGETDURATION:1200\n#EXTINF:1200,\n1.ts\n";
+            Ok(Response::new(boxed(Full::from(text))))
+        });
+        let rig = rig.await;
+        for is_hit in [false, is_streaming] {
+            let response = rig.get("/a.m3u8").await;
+            let said = field(response.headers(), "cache-status").clone();
+            whole(response).await;
+            assert_eq!(said.contains("; hit; ttl=59") || said.contains("; hit; ttl=60"), is_hit, "{said}");
+        }
+    }
 }
 
 #[test]
