@@ -43,7 +43,7 @@ use tokio::net::TcpListener;
 use self::stage::Pace;
 use crate::trials::{program, tests};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 tests! {
     &["chromium", "chromedriver"] => on_one_thread:
@@ -341,13 +341,13 @@ impl Seen {
 }
 
 /// A chromedriver, which is ended when it is dropped.
-struct Driver {
+pub(crate) struct Driver {
     process: Child,
     address: SocketAddr,
 }
 
 impl Driver {
-    fn start(program: &Path) -> Outcome<Self> {
+    pub(crate) fn start(program: &Path) -> Outcome<Self> {
         let mut process = Command::new(program).arg("--port=0").stdout(Stdio::piped()).spawn()?;
         let output = process.stdout.take().ok_or("chromedriver has no output")?;
         // From here on, the process is stopped when the value is dropped.
@@ -365,7 +365,7 @@ impl Driver {
         Ok(driver)
     }
 
-    async fn browser(&self, chromium: &Path) -> Outcome<Client> {
+    pub(crate) async fn browser(&self, chromium: &Path) -> Outcome<Client> {
         let options = json!({
             "binary": chromium,
             "args": [
@@ -425,7 +425,7 @@ const MODES: [&str; 4] = ["auto", "whole", "progressive", "sliced"];
 const PACE: Pace = Pace { latency: Duration::from_millis(100), chunk: Duration::from_millis(100) };
 
 /// The longest wait for the browser, which needs some forty seconds on a machine that is not busy.
-const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// A sample takes a few seconds in all modes, which is more than a browser takes to find the length and seek.
 const BYTES_PER_SECOND: u32 = 750_000;

@@ -15,6 +15,7 @@
 
 mod browser;
 mod folder;
+mod live;
 mod operators;
 mod origins;
 mod servers;
@@ -24,6 +25,6 @@ mod trials;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let tests = [browser::tests(), operators::tests(), origins::tests(), stores::tests()];
+    let tests = [browser::tests(), live::tests(), operators::tests(), origins::tests(), stores::tests()];
     trials::run(tests.into_iter().flatten().collect())
 }
