@@ -1,5 +1,7 @@
 //! The preset for live streams: no viewer gets a playlist that is older than half of its own target duration.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, Request, StatusCode};
 use tower_video_cache::{Fill, Policy, Rule, StoredResponse};
@@ -270,6 +272,17 @@ async fn the_preset_acts_at_once_on_what_a_default_policy_has_stored() {
         streams.clock.advance(seconds(1));
     }
     assert_eq!(lifetime(&rig.after_a_restart(Policy::default()), LIVE).await, (600, "max-age"));
+}
+
+#[tokio::test]
+async fn a_playlist_that_is_fresh_for_a_second_is_used_for_a_second_whenever_the_second_began() {
+    let rig = streaming().script(LIVE, hls(&text("#EXT-X-TARGETDURATION:2\n", 1, 3)));
+    rig.clock.advance(Duration::from_millis(900));
+    rig.get(LIVE).send().await;
+    rig.clock.advance(Duration::from_millis(999));
+    rig.get(LIVE).send().await.is_hit();
+    rig.clock.advance(Duration::from_millis(1));
+    assert!(!is_from_the_store(&rig.get(LIVE).send().await));
 }
 
 #[tokio::test]

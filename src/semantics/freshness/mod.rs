@@ -391,9 +391,11 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 
 /// The corrected initial age of RFC 9111 §4.2.3.
 fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
+    // RFC 9110 §5.6.7: a date has whole seconds, so a part of a second says nothing. It would take half of the lifetime from a
+    // playlist that is fresh for a second.
     let apparent = date(headers, &header::DATE)
         .and_then(|sent| exchange.received.duration_since(sent).ok())
-        .unwrap_or_default();
+        .map_or(Duration::ZERO, |apparent| Duration::from_secs(apparent.as_secs()));
     let delay = exchange.received.duration_since(exchange.requested).unwrap_or_default();
     apparent.max(age_field(headers).saturating_add(delay))
 }

@@ -131,6 +131,20 @@ fn no_window_makes_a_live_playlist_older_but_its_own_for_errors() {
 }
 
 #[test]
+fn a_date_tells_whole_seconds_of_age() {
+    // RFC 9110 §5.6.7
+    for (milliseconds, age) in [(0, 0), (999, 0), (1000, 1), (1999, 1), (60_999, 60)] {
+        let received = ten() + Duration::from_millis(milliseconds);
+        let exchange =
+            Exchange { requested: received, received, with_cookie: false, purges: Position::default() };
+        let lines = headers(&[("date", "Sun, 22 Nov 2026 10:00:00 GMT"), ("cache-control", "max-age=1")]);
+        let freshness = Freshness::of(StatusCode::OK, &lines, exchange, &Policy::default());
+        assert_eq!(freshness.age(received), seconds(age), "{milliseconds}");
+        assert_eq!(freshness.is_fresh(received), age == 0, "{milliseconds}");
+    }
+}
+
+#[test]
 fn the_preset_lifts_nothing_that_the_response_forbids() {
     let no_cache = at("/a.m3u8", live(6), 200, &[("cache-control", "no-cache")], &streaming());
     assert_eq!(no_cache.reuse(&asking(""), ten()), Reuse::Validated(Forwarded::Stale));
