@@ -61,17 +61,15 @@ pub(crate) fn storable(
         until: None,
         place: place.clone(),
     };
-    // No byte of a manifest has come, so the response gets the most that it may get in the end.
-    let best = [Playlist::Ended, Playlist::Live(Some(Duration::MAX))];
-    let [freshness, as_live] =
-        best.map(|playlist| Freshness::at(&by_uri, playlist, status, headers, exchange, policy));
+    // No byte of a manifest has come, so this is the most that it may get in the end.
+    let playlist = Playlist::Live(Some(Duration::MAX));
+    let freshness = Freshness::at(&by_uri, playlist, status, headers, exchange, policy);
     // Only a strong tag can show that the answer to a cookie is also the answer for others: many answers have the same
     // date.
     if freshness.is_of_a_cookie() && !has_strong_tag(headers) {
         return Err(Refusal::Cookie);
     }
-    let is_of_use = |freshness: Freshness| freshness.is_of_use(has_validator(headers), exchange.received);
-    if !is_of_use(freshness) && !is_of_use(as_live) {
+    if !freshness.is_of_use(has_validator(headers), exchange.received) {
         let no_cache = ResponseDirectives::heeded(headers, policy.targeted()).no_cache;
         return Err(if no_cache { Refusal::NoCache } else { Refusal::NeverFresh });
     }
@@ -184,5 +182,7 @@ fn is_understood(status: StatusCode) -> bool {
     )
 }
 
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod tests;
