@@ -165,6 +165,22 @@ async fn a_playlist_that_did_not_come_as_one_plain_text_counts_as_live_for_a_sec
 }
 
 #[tokio::test]
+async fn a_playlist_is_read_though_a_player_asks_for_it_by_a_range() {
+    // Chromium's own player does.
+    for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
+        for range in ["bytes=0-", "bytes=0-65535"] {
+            for script in [hls(&live(1)), hls(&live(1)).honours_ranges()] {
+                let script = script.header("etag", "\"v1\"").header("cache-control", "max-age=600");
+                let rig = streaming().fill(fill).script(LIVE, script);
+                let length = live(1).len();
+                rig.get(LIVE).range(range).send().await.partial(&live(1), 0..length);
+                assert_eq!(lifetime(&rig, LIVE).await, (3, "streaming"), "{fill:?} {range}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_segment_that_was_not_there_appears_within_a_second_of_the_first_request() {
     for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
         for (says, kind) in [
