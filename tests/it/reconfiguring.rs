@@ -54,6 +54,27 @@ async fn a_new_policy_acts_on_what_is_stored_at_once() {
 }
 
 #[tokio::test]
+async fn the_preset_for_live_streams_bounds_a_stored_playlist_at_once() {
+    let (path, text) = ("/live/a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n1.ts\n");
+    let script = Script::of(&text.into())
+        .without("content-type")
+        .header("content-type", "application/vnd.apple.mpegurl")
+        .header("cache-control", "max-age=600")
+        .header("etag", "\"v1\"")
+        .honours_conditions();
+    let rig = Rig::new().script(path, script);
+    rig.get(path).send().await.whole(&text.into());
+    rig.clock.advance(seconds(2));
+    rig.layer.handle().reconfigure(Policy::streaming());
+    rig.get(path).send().await.is_hit();
+    rig.clock.advance(seconds(1));
+    assert!(rig.get(path).send().await.cache_status().contains("fwd=stale"));
+    rig.clock.advance(seconds(4));
+    rig.layer.handle().reconfigure(Policy::default());
+    rig.get(path).send().await.is_hit();
+}
+
+#[tokio::test]
 async fn every_variant_of_a_response_goes_by_the_new_policy() {
     let rig = Rig::new().script(PATH, tagged(PATH).header("vary", "accept-language"));
     let ask = |language: &str| rig.get(PATH).header("accept-language", language).send();
