@@ -118,8 +118,10 @@ impl Explanation {
         let (forwarded, entry, slot) = match &look {
             Look::Failed(_) => (Some(Forwarded::Miss), None, &target.primary),
             Look::Nothing(reason, slot, _) => (Some(*reason), None, slot),
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => (None, Some(entry), &entry.slot),
-            Look::Found(entry, Reuse::Validated(reason) | Reuse::ValidatedForOne(reason)) => {
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated, _) => {
+                (None, Some(entry), &entry.slot)
+            }
+            Look::Found(entry, Reuse::Validated(reason) | Reuse::ValidatedForOne(reason), _) => {
                 (Some(*reason), Some(entry), &entry.slot)
             }
         };

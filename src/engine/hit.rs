@@ -81,7 +81,7 @@ impl Engine {
             store_failed: None,
         };
         let (look, prefetched) = look_ahead(self, target, request, directives, accepted).await;
-        let (entry, behind) = match look {
+        let (entry, behind, now) = match look {
             Look::Failed(waited) => {
                 let store_failed = Some(waited);
                 return Err(Missed { store_failed, ..missed(Forwarded::Miss, &target.primary) });
@@ -89,25 +89,30 @@ impl Engine {
             Look::Nothing(reason, slot, others) => {
                 return Err(Missed { stored: Prior::Others(others), ..missed(reason, &slot) });
             }
-            Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason))) => {
+            Look::Found(entry, reuse @ (Reuse::Validated(reason) | Reuse::ValidatedForOne(reason)), _) => {
                 let for_one = matches!(reuse, Reuse::ValidatedForOne(_));
                 let missed = missed(reason, &entry.slot);
                 return Err(Missed { stored: Prior::Stale(entry), for_one, ..missed });
             }
-            Look::Found(entry, Reuse::AsItIs) => (entry, false),
-            Look::Found(entry, Reuse::WhileRevalidated) => (entry, true),
+            Look::Found(entry, Reuse::AsItIs, now) => (entry, false, now),
+            Look::Found(entry, Reuse::WhileRevalidated, now) => (entry, true, now),
         };
         if self.is_half_good(&entry, request, directives) {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
-        // Boxed, so that the future of a hit stays small.
-        if self.store.is_down() && !Box::pin(self.has_an_end(&entry, request)).await {
-            let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
-            return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
+        // An age is told by the look at the clock by which the response was judged, unless the request waits in between.
+        let mut now = Some(now);
+        if self.store.is_down() {
+            now = None;
+            // Boxed, so that the future of a hit stays small.
+            if !Box::pin(self.has_an_end(&entry, request)).await {
+                let (slot, store_failed) = (entry.slot.clone(), Some(Waited::LONG));
+                return Err(Missed { store_failed, ..missed(Forwarded::Partial, &slot) });
+            }
         }
-        match serve::serve(self, &entry, request, serve::Service { outcome, demand: None, prefetched }).await
-        {
+        let service = serve::Service { outcome, demand: None, prefetched, now };
+        match serve::serve(self, &entry, request, service).await {
             Ok(response) if is_doubtful(response.status(), &entry, directives, accepted) => {
                 let missed = missed(Forwarded::Request, &entry.slot);
                 Err(match response.status() {

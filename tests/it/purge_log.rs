@@ -407,6 +407,102 @@ async fn a_node_of_another_store_hears_of_a_purge_of_a_key_by_the_log() {
     }
 }
 
+/// The clock by which the age of stored responses is told, against the time that passes.
+#[derive(Clone, Copy, Debug)]
+enum Date {
+    Stands,
+    GoesAlong,
+    JumpsBack,
+    JumpsForth,
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_request_after_an_idle_time_knows_a_purge_whatever_the_date_says() {
+    let age = seconds(2);
+    for idle in [age, seconds(3600)] {
+        for date in [Date::Stands, Date::GoesAlong, Date::JumpsBack, Date::JumpsForth] {
+            let policy = || Policy::default().default_ttl(seconds(1 << 20));
+            let scene = scene_with(Sharing::Store, |layer| layer.purge_age(age).policy(policy()));
+            scene.get(1).await.whole(&bytes("v1"));
+            scene.get(1).await.is_hit();
+            scene.rig.inner.answer(PATH, version("v2"));
+            By::Group.purge(&scene.nodes[0], Mark::Invalid).await.unwrap();
+            tokio::time::advance(idle).await;
+            let clock = &scene.rig.clock;
+            match date {
+                Date::Stands => {}
+                Date::GoesAlong => clock.advance(idle),
+                Date::JumpsBack => clock.set(noon() - seconds(86_400)),
+                Date::JumpsForth => clock.advance(seconds(86_400)),
+            }
+            let answer = scene.get(1).await;
+            assert!(answer.bytes == bytes("v2"), "{idle:?} {date:?}: {}", answer.cache_status());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_read_beside_the_record_and_adds_no_round_trip() {
+    let (age, trip) = (seconds(2), Duration::from_millis(100));
+    let scene = scene_with(Sharing::Store, |layer| layer.purge_age(age));
+    scene.get(1).await.whole(&bytes("v1"));
+    let slow = |operation| scene.rig.store.spoil_from(operation, 1, Fault::Slow(trip));
+    slow(Operation::Get);
+    let took = async || {
+        let (began, reads) = (tokio::time::Instant::now(), scene.rig.store.calls(Operation::GetLog));
+        scene.ask(1, PATH).range("bytes=0-99").send().await.is_hit();
+        (began.elapsed(), scene.rig.store.calls(Operation::GetLog) > reads)
+    };
+    let (without, is_read) = took().await;
+    assert!(!is_read);
+    slow(Operation::GetLog);
+    // After an idle time the request waits for both at once, and under traffic for the record alone.
+    for idle in [seconds(3600), age / 2] {
+        tokio::time::advance(idle).await;
+        assert_eq!(took().await, (without, true), "{idle:?}");
+        tokio::time::advance(trip * 3).await;
+        settle().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_long_in_coming_is_judged_by_no_older_log_than_any_other() {
+    for (answer, nth) in [("plain", 1), ("a variant", 1), ("a variant", 2)] {
+        let scene = scene_with(Sharing::Store, |layer| layer.purge_age(seconds(1)));
+        let vary = |name: &str| match answer {
+            "plain" => version(name),
+            _ => version(name).header("vary", "accept-language"),
+        };
+        scene.rig.inner.answer(PATH, vary("v1"));
+        scene.get(1).await.whole(&bytes("v1"));
+        scene.rig.inner.answer(PATH, vary("v2"));
+        // The store's answer takes longer than the knowledge of the log may be old.
+        let gets = scene.rig.store.calls(Operation::Get);
+        scene.rig.store.spoil(Operation::Get, gets + nth, Fault::Slow(Duration::from_millis(1500)));
+        let waiting = scene.ask(1, PATH).start();
+        settle().await;
+        By::Group.purge(&scene.nodes[0], Mark::Invalid).await.unwrap();
+        let waiting = waiting.await.unwrap();
+        assert!(waiting.bytes == bytes("v2"), "{answer} {nth}: {}", waiting.cache_status());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_hangs_holds_a_request_up_once_though_its_records_are_slow() {
+    let policy = || Policy::default().default_ttl(seconds(1 << 20));
+    let scene = scene_with(Sharing::Store, |layer| layer.purge_age(seconds(1)).policy(policy()));
+    scene.rig.inner.answer(PATH, version("v1").header("vary", "accept-language"));
+    scene.get(0).await.whole(&bytes("v1"));
+    scene.get(0).await.is_hit();
+    tokio::time::advance(seconds(3600)).await;
+    scene.rig.store.spoil_from(Operation::GetLog, 1, Fault::Hang);
+    scene.rig.store.spoil_from(Operation::Get, 1, Fault::Slow(Duration::from_millis(100)));
+    let began = tokio::time::Instant::now();
+    scene.ask(0, PATH).range("bytes=0-99").send().await.is_hit();
+    // Half a second for the log, and three records after each other at most.
+    assert!(began.elapsed() <= Duration::from_millis(800), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn requests_that_come_at_once_share_a_reading_of_the_log() {
     let scene = stored().await;

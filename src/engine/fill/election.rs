@@ -237,8 +237,8 @@ impl FillTask {
                     self.forgo()?;
                 }
             }
-            Look::Found(entry, _) if self.stored.is_gone(&entry) => {}
-            Look::Found(entry, reuse) => {
+            Look::Found(entry, ..) if self.stored.is_gone(&entry) => {}
+            Look::Found(entry, reuse, _) => {
                 let is_usable = match reuse {
                     Reuse::AsItIs => true,
                     // A fill in the background is the refresh itself.

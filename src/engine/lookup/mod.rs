@@ -5,7 +5,13 @@
 pub(crate) mod content;
 pub(crate) mod prefetch;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use http::{HeaderMap, Method, request};
 
@@ -30,7 +36,8 @@ use crate::{
 pub(crate) enum Look {
     /// The store could not tell what it has, and the lookup waited for it so long.
     Failed(Waited),
-    Found(Arc<Entry>, Reuse),
+    /// The stored response, whether it may be used, and the time of the look at the clock.
+    Found(Arc<Entry>, Reuse, SystemTime),
     /// This request selects no stored response: why, the slot where one would be, and the variants that other
     /// requests selected.
     Nothing(Forwarded, Slot, Vec<Tagged>),
@@ -44,17 +51,39 @@ pub(crate) async fn lookup(
     directives: &RequestDirectives,
     accepted: Accepted,
 ) -> Look {
+    find(engine, target, request, directives, accepted, &AtomicBool::new(true)).await
+}
+
+/// Looks as [`lookup`] does.
+///
+/// `has_waited` says that time may have passed since the first poll, so that the knowledge of the log of purges may have
+/// become too old. A store in memory answers at once, and another look at the clock would tell nothing new.
+async fn find(
+    engine: &Engine,
+    target: &Target,
+    request: &HeaderMap,
+    directives: &RequestDirectives,
+    accepted: Accepted,
+    has_waited: &AtomicBool,
+) -> Look {
     // Boxed, so that the future of a hit stays small.
     if engine.tombstones.holds(&target.primary)
         && !Box::pin(engine.tombstones.retry_if_due(&engine.records, &target.primary)).await
     {
         return Look::Failed(Waited::default());
     }
+    let mut is_given_up = false;
     let primary = if engine.purges.is_due() {
-        Box::pin(both(decoded(engine, &target.primary), engine.purges.keep_up())).await.0
+        let both = Box::pin(both(decoded(engine, &target.primary), engine.purges.keep_up()));
+        let (primary, is_read) = both.await;
+        is_given_up = !is_read;
+        primary
     } else {
         decoded(engine, &target.primary).await
     };
+    if has_waited.load(Ordering::Relaxed) {
+        Box::pin(catch_up(engine, &mut is_given_up)).await;
+    }
     let primary = match primary {
         Ok(primary) => primary,
         Err(error) => return Look::Failed(Waited::of(&error)),
@@ -77,6 +106,9 @@ pub(crate) async fn lookup(
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
         let variant = decoded(engine, &slot).await;
+        if has_waited.load(Ordering::Relaxed) {
+            Box::pin(catch_up(engine, &mut is_given_up)).await;
+        }
         let waited = variant.as_ref().err().map(Waited::of).unwrap_or_default();
         // Each of the other variants would take as long.
         if waited != Waited::default() {
@@ -102,7 +134,14 @@ pub(crate) async fn lookup(
             best = Some(look);
         }
     }
-    best.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()))
+    match best {
+        // It may have been judged before the lookup waited for another one.
+        Some(Look::Found(entry, reuse, _)) if variants.selecting.len() > 1 => {
+            Look::Found(entry, reuse, engine.config.clock.now())
+        }
+        Some(best) => best,
+        None => Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
+    }
 }
 
 impl Look {
@@ -110,7 +149,7 @@ impl Look {
     /// one is used. A response that need not be validated comes before one that must be.
     fn beats(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Found(one, reuse), Self::Found(other, other_reuse)) => {
+            (Self::Found(one, reuse, _), Self::Found(other, other_reuse, _)) => {
                 let rank =
                     |entry: &Entry, reuse: &Reuse| (reuse.is_usable(), entry.manifest.exchange.received);
                 rank(one, reuse) > rank(other, other_reuse)
@@ -118,6 +157,13 @@ impl Look {
             (Self::Found(..), _) => true,
             _ => false,
         }
+    }
+}
+
+/// Reads the log of purges if what is known has become too old, unless the request has given the log up.
+async fn catch_up(engine: &Engine, is_given_up: &mut bool) {
+    if !*is_given_up && engine.purges.is_outdated() {
+        *is_given_up = !engine.purges.keep_up().await;
     }
 }
 
@@ -141,7 +187,8 @@ pub(crate) fn foreseen(
             }
         })?,
     };
-    reuse(engine, &entry, directives, accepted).is_usable().then_some(entry)
+    let now = engine.config.clock.now();
+    reuse(&entry, directives, accepted, now).is_usable().then_some(entry)
 }
 
 /// The record at `slot`, decoded; `None` if it does not decode.
@@ -175,9 +222,11 @@ fn may_be(engine: &Engine, entry: &Entry, accepted: Accepted) -> bool {
     engine.tombstones.may_believe(received, || engine.config.clock.now()) || is_new()
 }
 
+#[inline]
 fn judge(engine: &Engine, entry: Arc<Entry>, directives: &RequestDirectives, accepted: Accepted) -> Look {
-    let reuse = reuse(engine, &entry, directives, accepted);
-    Look::Found(entry, reuse)
+    let now = engine.config.clock.now();
+    let reuse = reuse(&entry, directives, accepted, now);
+    Look::Found(entry, reuse, now)
 }
 
 /// The entry as the log of purges leaves it. Returns `None` if it is gone.
@@ -222,8 +271,7 @@ fn is_of_now(entry: &Entry, target: &Target, accepted: Accepted) -> bool {
     }
 }
 
-fn reuse(engine: &Engine, entry: &Entry, directives: &RequestDirectives, accepted: Accepted) -> Reuse {
-    let now = engine.config.clock.now();
+fn reuse(entry: &Entry, directives: &RequestDirectives, accepted: Accepted, now: SystemTime) -> Reuse {
     let is_accepted = match accepted {
         Accepted::Nothing | Accepted::Another(_) => false,
         Accepted::Own(generation) => generation == entry.generation(),

@@ -6,14 +6,17 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{Method, request};
 
-use super::{Look, content::begins_with, foreseen, lookup};
+use super::{Look, content::begins_with, find, foreseen};
 use crate::{
     engine::state::{
         Engine,
@@ -31,7 +34,7 @@ pub(crate) struct Prefetched {
     read: Option<Result<Bytes, Error>>,
 }
 
-/// Looks, as [`lookup`] does. Unless the store answers at once, also begins to read the chunk that the answer will
+/// Looks, as [`lookup`](super::lookup) does. Unless the store answers at once, also begins to read the chunk that the answer will
 /// most likely begin with.
 pub(crate) async fn look_ahead(
     engine: &Engine,
@@ -40,10 +43,12 @@ pub(crate) async fn look_ahead(
     directives: &RequestDirectives,
     accepted: Accepted,
 ) -> (Look, Option<Prefetched>) {
-    let mut look = pin!(lookup(engine, target, &request.headers, directives, accepted));
+    let has_waited = AtomicBool::new(false);
+    let mut look = pin!(find(engine, target, &request.headers, directives, accepted, &has_waited));
     if let Poll::Ready(look) = poll_fn(|cx| Poll::Ready(look.as_mut().poll(cx))).await {
         return (look, None);
     }
+    has_waited.store(true, Ordering::Relaxed);
     let mut prefetched = Prefetched::guess(engine, target, request, directives, accepted);
     let look = poll_fn(|cx| {
         if let Some(prefetched) = &mut prefetched {

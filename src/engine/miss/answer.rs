@@ -280,24 +280,24 @@ impl Miss {
         };
         match lookup(engine, target, &request.headers, directives, *accepted).await {
             // It is fresh, and the request wants better all the same.
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) if is_asked_about(&entry) => None,
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated)
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated, _) if is_asked_about(&entry) => None,
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated, _)
                 if engine.is_half_good(&entry, request, directives) =>
             {
                 missed.stored = Prior::Sparse(entry);
                 None
             }
-            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated) => {
+            Look::Found(entry, Reuse::AsItIs | Reuse::WhileRevalidated, _) => {
                 let generation = Some(entry.generation()).filter(|found| Some(*found) != missed.gone_before);
                 generation.map(Landing::Stored)
             }
             // This request must ask about the entry by itself.
-            Look::Found(_, Reuse::ValidatedForOne(_)) => Some(Landing::Broken),
+            Look::Found(_, Reuse::ValidatedForOne(_), _) => Some(Landing::Broken),
             Look::Failed(waited) if engine.records.is_enough(waited) => {
                 missed.store_failed = Some(waited);
                 None
             }
-            Look::Found(_, Reuse::Validated(_)) | Look::Failed(_) | Look::Nothing(..) => None,
+            Look::Found(_, Reuse::Validated(_), _) | Look::Failed(_) | Look::Nothing(..) => None,
         }
     }
 }

@@ -62,7 +62,7 @@ impl Miss {
         } else {
             *outcome
         };
-        let service = Service { outcome, demand: Some(demand), prefetched: None };
+        let service = Service { outcome, demand: Some(demand), prefetched: None, now: None };
         let served = serve::serve(engine, entry, request, service).await;
         served.map_err(|_| HealFailed::Now(Refusal::StoreLost))
     }

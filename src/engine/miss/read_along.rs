@@ -119,7 +119,7 @@ impl Miss {
             outcome.collapsed = true;
         }
         let demand = Demand::to_fill(Arc::clone(fetcher), Arc::clone(&entry), follower.clone(), leads);
-        let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None };
+        let service = Service { outcome, demand: Some(Arc::new(demand)), prefetched: None, now: None };
         let mut response = serve::serve(engine, &entry, request, service).await.ok()?;
         if let (Some(supply), true) = (&entry.pouring, leads) {
             response.headers_mut().extend(supply.withheld().clone());

@@ -5,7 +5,7 @@
 pub(crate) mod fields;
 pub(crate) mod message;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{Method, Response, StatusCode, header, request};
 
@@ -43,11 +43,13 @@ pub(crate) struct Service {
     pub(crate) demand: Option<Arc<Demand>>,
     /// The chunk that the answer begins with, if it is being read already.
     pub(crate) prefetched: Option<Prefetched>,
+    /// The time of day, if somebody has just looked.
+    pub(crate) now: Option<SystemTime>,
 }
 
 /// How to serve a response of which no chunk is known to be missing.
 pub(crate) fn served(outcome: Outcome) -> Service {
-    Service { outcome, demand: None, prefetched: None }
+    Service { outcome, demand: None, prefetched: None, now: None }
 }
 
 /// Answers `request` from `entry`, and gets missing chunks through `fetcher`. Returns `None` if the first chunk is
@@ -86,8 +88,8 @@ pub(crate) async fn serve<B>(
     request: &request::Parts,
     service: Service,
 ) -> Result<Response<ResponseBody<B>>, MissingByte> {
-    let Service { mut outcome, demand, prefetched } = service;
-    let now = engine.config.clock.now();
+    let Service { mut outcome, demand, prefetched, now } = service;
+    let now = now.unwrap_or_else(|| engine.config.clock.now());
     let manifest = &entry.manifest;
     let layout = entry.layout();
     let (status, content) = content(engine, entry, request);

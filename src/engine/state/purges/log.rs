@@ -26,28 +26,30 @@ impl Purges {
     /// Reads the log again if it is time: beside the request, or before the request uses a stored response if what it
     /// knows would be too old.
     ///
-    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows. The
-    /// reading goes on, so that the circuit breaker hears of its end.
+    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows, and this
+    /// returns false. The reading goes on, so that the circuit breaker hears of its end.
     ///
     /// # Cancel safety
     ///
     /// A reading that has begun is finished.
-    pub(crate) async fn keep_up(self: &Arc<Self>) {
+    pub(crate) async fn keep_up(self: &Arc<Self>) -> bool {
         let (held, came) = (Arc::clone(&self.reading), moment());
         if self.is_late() {
-            let _ = timeout(self.log.limit() / 4, async {
+            let read = timeout(self.log.limit() / 4, async {
                 let held = held.lock_owned().await;
                 // A reading that began since is as good for all who waited for it.
                 if !self.was_read_since(came) {
                     let _ = to_its_end(Arc::clone(self).read_while(held)).await;
                 }
-            })
-            .await;
-        } else if let Ok(held) = held.try_lock_owned() {
+            });
+            return read.await.is_ok();
+        }
+        if let Ok(held) = held.try_lock_owned() {
             // Until it is late, other requests need not look whether the reading has ended.
             self.due.store(self.late.load(Ordering::Relaxed), Ordering::Relaxed);
             drop(tokio::spawn(Arc::clone(self).read_while(held)));
         }
+        true
     }
 
     /// Reads the log while nobody else does.

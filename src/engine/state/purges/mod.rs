@@ -135,6 +135,12 @@ impl Purges {
         self.elapsed() >= self.due.load(Ordering::Relaxed)
     }
 
+    /// Whether what is known has become too old while a request waited for its record. If no age is allowed, it is enough
+    /// that the log was read after the request came.
+    pub(crate) fn is_outdated(&self) -> bool {
+        !self.age.is_zero() && self.is_late()
+    }
+
     /// Whether a request must not go by what is known.
     fn is_late(&self) -> bool {
         self.elapsed() >= self.late.load(Ordering::Relaxed)
