@@ -19,6 +19,7 @@ pub(crate) mod range;
 pub(crate) mod reference;
 pub(crate) mod reload;
 pub(crate) mod select;
+pub(crate) mod short;
 pub(crate) mod signature;
 pub(crate) mod storable;
 pub(crate) mod structured;

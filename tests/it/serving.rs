@@ -27,6 +27,64 @@ async fn a_video_that_was_fetched_once_is_served_from_the_store() {
 }
 
 #[tokio::test]
+async fn every_answer_of_a_kind_has_the_same_fields_and_its_own_numbers() {
+    for (others, fields) in
+        [(&[][..], 0), (&["near; hit"], 0), (&["", "far; hit", "near; fwd=miss"], 0), (&[""], 0), (&[], 100)]
+    {
+        let mut script = Script::movie("/a.mp4", 2500).header("etag", "\"v1\"").header("content-md5", "x");
+        script = script.header("access-control-allow-origin", "*");
+        for other in others {
+            script = script.header("cache-status", other);
+        }
+        for field in 0..fields {
+            script = script.header(&format!("x-{field}"), "y");
+        }
+        let rig = Rig::new().script("/a.mp4", script);
+        rig.get("/a.mp4").send().await;
+        let asks = |round: u64| {
+            let (first, tag) = (round * 7, "\"v1\"");
+            [
+                (rig.get("/a.mp4"), "2500".to_owned(), String::new()),
+                (rig.head("/a.mp4"), "2500".to_owned(), String::new()),
+                (
+                    rig.get("/a.mp4").range(&format!("bytes={first}-99")),
+                    (100 - first).to_string(),
+                    format!("bytes {first}-99/2500"),
+                ),
+                (rig.get("/a.mp4").header("if-none-match", tag), String::new(), String::new()),
+                (rig.get("/a.mp4").range("bytes=0-9,1000-1009"), String::new(), String::new()),
+            ]
+        };
+        let mut before = Vec::new();
+        for round in 0..3 {
+            for (kind, (ask, length, range)) in asks(round).into_iter().enumerate() {
+                let answer = ask.send().await;
+                let why = format!("{others:?} {fields} {round} {kind}: {:?}", answer.headers);
+                assert_eq!(answer.field("age"), (round * 5).to_string(), "{why}");
+                assert_eq!(answer.field("content-range"), range, "{why}");
+                if !length.is_empty() {
+                    assert_eq!(answer.field("content-length"), length, "{why}");
+                }
+                assert_eq!(answer.has("content-length"), answer.status != StatusCode::NOT_MODIFIED, "{why}");
+                assert_eq!(answer.has("content-md5"), answer.status == StatusCode::OK, "{why}");
+                let lines: Vec<_> = answer.headers.get_all("cache-status").iter().collect();
+                let ours = format!("tower-video-cache; hit; ttl={}", 300 - round * 5);
+                let of_others = others.iter().copied().filter(|other| !other.is_empty());
+                let is_with_others = answer.status != StatusCode::NOT_MODIFIED;
+                let expected = of_others.filter(|_| is_with_others).chain([&ours[..]]);
+                assert_eq!(lines, expected.collect::<Vec<_>>(), "{why}");
+                let mut names: Vec<_> = answer.headers.iter().map(|(name, _)| name.to_string()).collect();
+                names.sort();
+                before.resize(before.len().max(kind + 1), names.clone());
+                assert_eq!(before[kind], names, "{why}");
+            }
+            rig.clock.advance(seconds(5));
+        }
+        rig.inner.was_called(1);
+    }
+}
+
+#[tokio::test]
 async fn every_single_range_is_exact() {
     let (rig, movie) = stored().await;
     for (range, expected) in [

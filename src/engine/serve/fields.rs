@@ -11,58 +11,96 @@ use http::{
 
 use crate::{
     engine::{lookup::content::Content, state::entry::Entry},
-    semantics::fields::{only, without_content},
+    semantics::{
+        cache_status::make_room,
+        fields::{only, without_content},
+        range::ContentRange,
+        short::{MOST_DIGITS, Short},
+    },
 };
 
-/// The header fields of an answer with `status`, all but `Cache-Status`.
+/// The header fields of an answer with `status`, and room for this cache's `Cache-Status`.
 pub(crate) fn fields(entry: &Entry, status: StatusCode, content: &Content, now: SystemTime) -> HeaderMap {
-    let stored = &entry.manifest.headers;
     let length = entry.layout().length;
     let stored_status = entry.manifest.status;
     // A stored 416 of the inner service is served as it came.
     let made = if status == stored_status { StatusCode::OK } else { status };
-    let mut headers = match made {
-        StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
-        StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
-        _ => stored.clone(),
-    };
-    // RFC 9110 §15.4.5: a 304 has `Last-Modified` only if there is no `ETag` to update by.
-    if status == StatusCode::NOT_MODIFIED && !headers.contains_key(header::ETAG) {
-        headers.extend(only(stored, &[header::LAST_MODIFIED]));
-    }
-    headers.insert(header::AGE, number(entry.freshness.age(now).as_secs()));
+    let mut headers = prepared(entry, made);
+    write(&mut headers, header::AGE, &Number::new().number(entry.freshness.age(now).as_secs()));
     match made {
         StatusCode::NOT_MODIFIED => return headers,
-        StatusCode::PARTIAL_CONTENT => {
-            // RFC 9530 §2: these fields describe the content of one message, and this message has other content.
-            for name in &CONTENT_SUMS {
-                headers.remove(name);
+        StatusCode::PARTIAL_CONTENT => match content {
+            Content::Part(range) if entry.length().is_some() => {
+                write(&mut headers, header::CONTENT_RANGE, &range.within(length));
             }
-            match content {
-                Content::Part(range) if entry.length().is_some() => {
-                    insert(&mut headers, header::CONTENT_RANGE, range.within(length));
-                }
-                // §14.4: an unknown complete length is an asterisk.
-                Content::Part(range) => insert(&mut headers, header::CONTENT_RANGE, range.within_unknown()),
-                Content::Open => {}
-                // §15.3.7.2: each part has a `Content-Range`, and the message has none.
-                Content::Multipart(multipart) => {
-                    insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
-                }
+            // §14.4: an unknown complete length is an asterisk.
+            Content::Part(range) => write(&mut headers, header::CONTENT_RANGE, &range.within_unknown()),
+            Content::Open => {}
+            // §15.3.7.2: each part has a `Content-Range`, and the message has none.
+            Content::Multipart(multipart) => {
+                headers.remove(header::CONTENT_RANGE);
+                insert(&mut headers, header::CONTENT_TYPE, multipart.media_type());
             }
-        }
+        },
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            insert(&mut headers, header::CONTENT_RANGE, format!("bytes */{length}"));
+            let range = ContentRange::new().text("bytes */").number(length);
+            write(&mut headers, header::CONTENT_RANGE, &range);
         }
         _ => {}
     }
     // RFC 9110 §8.6: a 204 has no content, and so no `Content-Length`.
     if let (Some(length), true) = (content.length(), status != StatusCode::NO_CONTENT) {
-        headers.insert(header::CONTENT_LENGTH, number(length));
+        write(&mut headers, header::CONTENT_LENGTH, &Number::new().number(length));
+    }
+    headers
+}
+
+/// The fields that all answers of this kind from the entry have in common, and room for the others: each field that is
+/// added would else move the whole map.
+fn prepared(entry: &Entry, made: StatusCode) -> HeaderMap {
+    let kept = match made {
+        StatusCode::NOT_MODIFIED => &entry.prepared.not_modified,
+        StatusCode::PARTIAL_CONTENT => &entry.prepared.part,
+        StatusCode::RANGE_NOT_SATISFIABLE => return in_common(entry, made),
+        _ => &entry.prepared.whole,
+    };
+    // The memo keeps the entry, and so many fields would take too much memory beside it.
+    if entry.manifest.headers.len() > MOST_KEPT {
+        return in_common(entry, made);
+    }
+    kept.get_or_init(|| in_common(entry, made)).clone()
+}
+
+fn in_common(entry: &Entry, made: StatusCode) -> HeaderMap {
+    let stored = &entry.manifest.headers;
+    let mut headers = match made {
+        StatusCode::NOT_MODIFIED => without_content(stored, &NOT_MODIFIED_FIELDS),
+        StatusCode::RANGE_NOT_SATISFIABLE => without_content(stored, &[header::DATE, header::VARY]),
+        _ => stored.clone(),
+    };
+    headers.insert(header::AGE, ROOM);
+    make_room(&mut headers);
+    if made == StatusCode::NOT_MODIFIED {
+        // RFC 9110 §15.4.5: a 304 has `Last-Modified` only if there is no `ETag` to update by.
+        if !headers.contains_key(header::ETAG) {
+            headers.extend(only(stored, &[header::LAST_MODIFIED]));
+        }
+        return headers;
     }
     // §14.2: ranges are defined only for a request that would get a 200 without them.
-    if stored_status == StatusCode::OK {
+    if entry.manifest.status == StatusCode::OK {
         headers.insert(header::ACCEPT_RANGES, BYTES);
+        // A body that is still coming may have no known length.
+        if entry.pouring.is_none() {
+            headers.insert(header::CONTENT_LENGTH, ROOM);
+        }
+    }
+    if made == StatusCode::PARTIAL_CONTENT {
+        // RFC 9530 §2: these fields describe the content of one message, and this message has other content.
+        for name in &CONTENT_SUMS {
+            headers.remove(name);
+        }
+        headers.insert(header::CONTENT_RANGE, ROOM);
     }
     headers
 }
@@ -74,26 +112,20 @@ pub(crate) fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
-/// A number as a value. `HeaderValue::from` allocates twice, and each hit has two numbers.
-fn number(number: u64) -> HeaderValue {
-    let (mut digits, mut rest) = ([b'0'; LONGEST_NUMBER], number);
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(rest % 10).unwrap_or_default();
-        (rest, length) = (rest / 10, length + 1);
-        if rest == 0 {
-            break;
-        }
+/// Sets a field to a value of digits and ASCII punctuation, which is always valid.
+fn write<const N: usize>(headers: &mut HeaderMap, name: HeaderName, value: &Short<N>) {
+    if let Some(value) = value.value() {
+        headers.insert(name, value);
     }
-    let written = digits.get(LONGEST_NUMBER - length..);
-    // Digits are a valid value.
-    written
-        .and_then(|digits| HeaderValue::from_bytes(digits).ok())
-        .unwrap_or_else(|| HeaderValue::from(number))
 }
 
-/// The digits of the largest `u64`.
-const LONGEST_NUMBER: usize = 20;
+type Number = Short<MOST_DIGITS>;
+
+/// The place of a value that each answer has and that is not the same in all.
+const ROOM: HeaderValue = HeaderValue::from_static("");
+
+/// The most fields of a response whose answers' common fields are kept.
+const MOST_KEPT: usize = 64;
 
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
@@ -109,16 +141,3 @@ const NOT_MODIFIED_FIELDS: [HeaderName; 6] = [
     header::EXPIRES,
     header::VARY,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_is_written_as_the_library_writes_it() {
-        let tens = (0..20).map(|power| 10_u64.saturating_pow(power));
-        for value in tens.flat_map(|ten| [ten - 1, ten, ten + 1]).chain([u64::MAX]) {
-            assert_eq!(number(value), HeaderValue::from(value));
-        }
-    }
-}

@@ -130,7 +130,7 @@ pub(crate) async fn serve<B>(
         engine.rankings.add_served(manifest.key.as_bytes(), 1, length);
     }
     outcome.ttl = Some(entry.freshness.ttl(now));
-    outcome.append_to(&mut headers, status, engine.config.signature(Some(&manifest.key)));
+    outcome.put_into(&mut headers, status, engine.config.signature(Some(&manifest.key)));
     body.tell(outcome.told());
     Ok(response(status, headers, body))
 }

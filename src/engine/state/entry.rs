@@ -1,7 +1,7 @@
 //! A stored response as the engine holds it, and the target that it answers.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::SystemTime,
 };
 
@@ -43,9 +43,6 @@ impl Target {
     }
 }
 
-/// How many fields a hit adds: `Age`, `Accept-Ranges`, `Content-Length`, `Content-Range`, `Cache-Status`.
-const ADDED_FIELDS: usize = 5;
-
 /// A stored response, ready to be served.
 pub(crate) struct Entry {
     pub(crate) manifest: Manifest,
@@ -58,12 +55,19 @@ pub(crate) struct Entry {
     pub(crate) served: Served,
     /// The epoch of the purges up to which none is for it.
     pub(crate) kept_until: AtomicU64,
+    pub(crate) prepared: Prepared,
+}
+
+/// The header fields that all answers of one kind have in common, each made for the first answer of its kind.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    pub(crate) whole: OnceLock<HeaderMap>,
+    pub(crate) part: OnceLock<HeaderMap>,
+    pub(crate) not_modified: OnceLock<HeaderMap>,
 }
 
 impl Entry {
-    pub(crate) fn of(policy: &Policy, mut manifest: Manifest, slot: Slot, record: Bytes) -> Self {
-        // A hit clones the map, and the clone keeps the room.
-        manifest.headers.reserve(ADDED_FIELDS);
+    pub(crate) fn of(policy: &Policy, manifest: Manifest, slot: Slot, record: Bytes) -> Self {
         let Manifest { status, headers, exchange, by_uri, playlist, .. } = &manifest;
         let mut freshness = Freshness::at(by_uri, *playlist, *status, headers, *exchange, policy);
         if manifest.withdrawn {
@@ -75,7 +79,7 @@ impl Entry {
             freshness = freshness.ended(ended);
         }
         let (pouring, served, kept_until) = (None, Served::default(), AtomicU64::default());
-        Self { manifest, freshness, slot, record, pouring, served, kept_until }
+        Self { manifest, freshness, slot, record, pouring, served, kept_until, prepared: Prepared::default() }
     }
 
     /// Whether the inner service was asked for it when these purges were known.

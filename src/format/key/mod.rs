@@ -10,7 +10,11 @@ use std::{
 use http::header::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::semantics::{multipart::Boundary, vary::selecting_value};
+use crate::semantics::{
+    multipart::Boundary,
+    short::{MOST_DIGITS, Short},
+    vary::selecting_value,
+};
 
 /// The boundary between the parts of an answer from this generation: the same in each of its answers.
 ///
@@ -159,8 +163,7 @@ impl SelectingField {
 /// The store's key of one chunk.
 pub(crate) fn chunk_key(generation: Generation, index: u64) -> String {
     let mut key = with_hexadecimal("c/", generation.0);
-    // Writing to a String does not fail.
-    let _ = write!(key, "/{index}");
+    key.push_str(Short::<{ MOST_DIGITS + 1 }>::new().text("/").number(index).as_str());
     key
 }
 
@@ -202,15 +205,33 @@ pub(crate) fn holder(name: Generation) -> String {
 
 /// The prefix, then all 32 digits. Every lookup makes some of these names, and `{:032x}` takes several times as long.
 fn with_hexadecimal(prefix: &str, number: u128) -> String {
-    let mut text = String::with_capacity(prefix.len() + 32 + CHUNK_DIGITS);
-    text.push_str(prefix);
-    for byte in number.to_be_bytes() {
-        for digit in [byte >> 4, byte & 0xf] {
-            text.push(char::from(digit + if digit < 10 { b'0' } else { b'a' - 10 }));
-        }
+    let mut digits = [0; 32];
+    for (eight, four) in digits.chunks_exact_mut(8).zip(number.to_be_bytes().chunks_exact(4)) {
+        let four = <[u8; 4]>::try_from(four).unwrap_or_default();
+        eight.copy_from_slice(&hexadecimal(u32::from_be_bytes(four)).to_be_bytes());
     }
+    let mut text = String::with_capacity(prefix.len() + digits.len() + CHUNK_DIGITS);
+    text.push_str(prefix);
+    // Digits are ASCII.
+    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     text
 }
+
+/// The eight digits of a number, the first one in the highest byte. All are made at once, each in a byte of its own.
+fn hexadecimal(number: u32) -> u64 {
+    let mut halves = u64::from(number);
+    for (shift, mask) in [(16, 0x0000_ffff_0000_ffff), (8, 0x00ff_00ff_00ff_00ff), (4, 0x0f0f_0f0f_0f0f_0f0f)]
+    {
+        halves = (halves | halves << shift) & mask;
+    }
+    // A half byte above 9 gets a carry out of its four bits, and its digit is a letter.
+    let is_letter = (halves.wrapping_add(0x0606_0606_0606_0606) >> 4) & EACH;
+    let letters = is_letter.wrapping_mul(u64::from(b'a' - b'0' - 10));
+    (halves | EACH.wrapping_mul(u64::from(b'0'))).wrapping_add(letters)
+}
+
+/// A one in each byte.
+const EACH: u64 = 0x0101_0101_0101_0101;
 
 /// Room for a slash and the chunk number, for most chunks.
 const CHUNK_DIGITS: usize = 8;

@@ -184,7 +184,10 @@ fn a_lease_has_the_digits_of_its_slot() {
         assert_eq!(lease_key(&slot).len(), 34);
         assert_eq!(passed_key(&lease_key(&slot)), format!("l/{}/passed", &slot.0[2..]));
     }
-    assert_eq!(holder(Generation(0xabc)), format!("{:032x}", 0xabc));
+    let all_digits = 0x0123_4567_89ab_cdef_fedc_ba98_7654_3210;
+    for number in [0, 0xabc, u128::MAX, all_digits, !all_digits, all_digits << 4, 0x99aa_9a9a << 60] {
+        assert_eq!(holder(Generation(number)), format!("{number:032x}"));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod refusal;
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use http::{
     StatusCode,
@@ -14,6 +14,7 @@ use http::{
 pub(crate) use self::refusal::{DETAILS, Refusal};
 use super::{
     fields::media_type,
+    short::{MOST_DIGITS, Short},
     structured::{is_token, push_string},
 };
 use crate::{error::Error, policy::Policy};
@@ -184,6 +185,16 @@ impl Outcome {
         append_text(headers, self.member(status, by, None));
     }
 
+    /// Like [`append_to`](Self::append_to), for a header with [room](make_room) for the member.
+    pub(crate) fn put_into(self, headers: &mut HeaderMap, status: StatusCode, by: Signature<'_>) {
+        // Printable ASCII is a valid field value, so this is never an error.
+        let Ok(member) = HeaderValue::try_from(self.member(status, by, None)) else { return };
+        match headers.get_mut(CACHE_STATUS) {
+            Some(room) if room.is_empty() => *room = member,
+            _ => append(headers, member),
+        }
+    }
+
     /// Like [`append_to`](Self::append_to), for an answer of the inner service that has these fields.
     pub(crate) fn append_to_passed(
         self,
@@ -224,8 +235,10 @@ impl Outcome {
             member.push_str(forwarded.as_str());
         }
         if let Some(ttl) = self.ttl.map(|ttl| ttl.clamp(-MOST_SECONDS, MOST_SECONDS)) {
-            // Writing to a String does not fail.
-            let _ = write!(member, "; ttl={ttl}");
+            let sign = if ttl < 0 { "-" } else { "" };
+            let number = Short::<{ MOST_DIGITS + 1 }>::new().text(sign).number(ttl.unsigned_abs());
+            member.push_str("; ttl=");
+            member.push_str(number.as_str());
         }
         // §2.5, §2.6: these are defined only for a forwarded request.
         if was_forwarded && self.stored {
@@ -313,6 +326,21 @@ impl Signature<'_> {
 fn width(number: i64) -> usize {
     let digits = number.unsigned_abs().checked_ilog10().unwrap_or_default() + 1;
     usize::try_from(digits).unwrap_or_default() + usize::from(number < 0)
+}
+
+/// Makes room for this cache's member, if no cache nearer the origin has one: an empty line. An empty line of another
+/// cache would be taken for it, and says nothing.
+pub(crate) fn make_room(headers: &mut HeaderMap) {
+    let others = headers.get_all(CACHE_STATUS).iter().filter(|line| !line.is_empty());
+    let others: Vec<_> = others.cloned().collect();
+    if others.is_empty() {
+        headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
+    } else {
+        headers.remove(CACHE_STATUS);
+        for line in others {
+            append(headers, line);
+        }
+    }
 }
 
 /// Appends a whole member. If there is no room for one more field, the member is left out.

@@ -3,14 +3,12 @@
 //! RFC 9110 §14.1.2 (byte ranges), §14.2 (`Range`), §15.3.7.2 (ranges that are joined). Inside the crate ranges
 //! are half-open; only the header fields are inclusive.
 
-use std::fmt::Write as _;
-
 use http::header::{self, HeaderMap};
 
-use super::fields::is_whitespace;
-
-/// The digits of the largest position.
-const DIGITS: usize = 20;
+use super::{
+    fields::is_whitespace,
+    short::{MOST_DIGITS, Short},
+};
 
 /// A part of a representation, `start..end`, certainly inside it and never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +23,23 @@ impl ByteRange {
     }
 
     /// Its value of `Content-Range`, in a representation of `complete` bytes.
-    pub(crate) fn within(self, complete: u64) -> String {
-        let mut value = String::with_capacity("bytes -/".len() + 3 * DIGITS);
-        // Writing to a String does not fail.
-        let _ = write!(value, "bytes {}-{}/{complete}", self.start, self.end.saturating_sub(1));
-        value
+    pub(crate) fn within(self, complete: u64) -> ContentRange {
+        self.positions().number(complete)
     }
 
     /// Its value of `Content-Range`, in a representation whose length is not known yet (RFC 9110 §14.4).
-    pub(crate) fn within_unknown(self) -> String {
-        format!("bytes {}-{}/*", self.start, self.end.saturating_sub(1))
+    pub(crate) fn within_unknown(self) -> ContentRange {
+        self.positions().text("*")
+    }
+
+    fn positions(self) -> ContentRange {
+        let last = self.end.saturating_sub(1);
+        ContentRange::new().text("bytes ").number(self.start).text("-").number(last).text("/")
     }
 }
+
+/// A value of `Content-Range`.
+pub(crate) type ContentRange = Short<{ "bytes -/".len() + 3 * MOST_DIGITS }>;
 
 /// The `Range` of a request, resolved against the length of a representation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub(crate) fn resolve(headers: &HeaderMap, length: u64, most: usize) -> Ranges {
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Ranges::Whole;
     };
+    if let Some(spec) = RangeSpec::plain(line.as_bytes()) {
+        return spec.resolve(length);
+    }
     line.to_str().map_or(Ranges::Whole, |line| resolve_line(line, length, most))
 }
 
@@ -198,6 +204,18 @@ enum RangeSpec {
 }
 
 impl RangeSpec {
+    /// Reads a line as nearly all players write it: `bytes=0-99` or `bytes=100-`. Any other line is read by the grammar, with
+    /// the same result.
+    fn plain(line: &[u8]) -> Option<Self> {
+        let (first, rest) = plain_number(line.strip_prefix(b"bytes=")?)?;
+        let rest = rest.strip_prefix(b"-")?;
+        if rest.is_empty() {
+            return Some(Self::From(first));
+        }
+        let (last, rest) = plain_number(rest)?;
+        (rest.is_empty() && first <= last).then_some(Self::Between(first, last))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         match text.split_once('-')? {
             ("", suffix) => number(suffix).map(Self::Last),
@@ -229,6 +247,16 @@ impl RangeSpec {
 fn number(digits: &str) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// Reads the digits at the beginning, if they are so few that the number fits in 64 bits.
+fn plain_number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(digits)?;
+    let value = digits
+        .iter()
+        .fold(0_u64, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit.wrapping_sub(b'0'))));
+    (1..MOST_DIGITS).contains(&digits.len()).then_some((value, rest))
 }
 
 /// RFC 9110 §15.3.7.2 puts the overhead between two parts at around 80 bytes.

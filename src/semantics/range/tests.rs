@@ -199,3 +199,15 @@ fn is_inside(resolved: &Ranges, length: u64) -> bool {
         Ranges::Several(ranges) => (2..=16).contains(&ranges.len()) && ranges.iter().all(holds),
     }
 }
+
+proptest! {
+    #[test]
+    fn a_plain_line_is_read_as_the_grammar_has_it(
+        line in "(bytes|Bytes|byte)?=? ?([0-9]{0,21}|18446744073709551615)-? ?[0-9]{0,21}[, ]?",
+        length in prop_oneof![0_u64..2000, any::<u64>()],
+    ) {
+        if let Some(spec) = RangeSpec::plain(line.as_bytes()) {
+            prop_assert_eq!(spec.resolve(length), resolve_line(&line, length, 1));
+        }
+    }
+}
