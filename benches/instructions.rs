@@ -1,29 +1,43 @@
 //! Makes hits of one kind, for a machine that counts instructions: `.ci/instructions` runs it under callgrind.
 //!
 //! Arguments: the kind, one of `range`, `whole`, `304` and `HEAD`; and the number of hits. Without arguments, it
-//! makes a few hits of each kind.
+//! makes a few hits of each kind. A kind with `+metrics` has a `MetricsObserver`, and a recorder that adds up.
 //!
 //! The store is a map and not moka: moka's housekeeping depends on the clock, which alone caused 3 % of noise.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::{
-    collections::BTreeMap, convert::Infallible, fmt::Debug, hint::black_box, sync::Mutex, time::Duration,
+    collections::BTreeMap,
+    convert::Infallible,
+    fmt::Debug,
+    hint::black_box,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_video_cache::{BoxError, Policy, Store, VideoCacheLayer};
+use tower_video_cache::{BoxError, MetricsObserver, Policy, Store, VideoCacheLayer};
 
 fn main() {
     // `cargo bench` passes `--bench`, which is dropped here, as is a `--test`.
     let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match &arguments[..] {
-        [] => KINDS.iter().for_each(|kind| runtime.block_on(hits(kind, 3))),
+        [] => {
+            for kind in KINDS {
+                runtime.block_on(hits(kind, 3));
+                runtime.block_on(hits(&format!("{kind}+metrics"), 3));
+            }
+        }
         [kind, count] => runtime.block_on(hits(kind, count.parse().unwrap())),
         _ => unreachable!("a kind and a count, or nothing"),
     }
@@ -38,7 +52,14 @@ async fn hits(kind: &str, count: u32) {
     });
     // The response stays fresh as long as the counting takes, which makes a second last a minute.
     let policy = Policy::default().default_ttl(Duration::from_secs(86_400));
-    let service = VideoCacheLayer::new(Shelf::default()).policy(policy).layer(inner);
+    let mut layer = VideoCacheLayer::new(Shelf::default()).policy(policy);
+    let (kind, with) = kind.split_once('+').unwrap_or((kind, ""));
+    if with == "metrics" {
+        // The recorder of another kind is as good.
+        let _ = metrics::set_global_recorder(Sums::default());
+        layer = layer.observer(MetricsObserver::new("videos"));
+    }
+    let service = layer.layer(inner);
     let ask = || Request::get("http://video.example/movie.mp4");
     // The range begins within a chunk.
     let (request, status, length) = match kind {
@@ -92,6 +113,45 @@ impl Store for Shelf {
 
     fn can_alter(&self) -> bool {
         false
+    }
+}
+
+/// A recorder that adds up, as most do.
+#[derive(Default)]
+struct Sums(Mutex<BTreeMap<Key, Arc<AtomicU64>>>);
+
+impl Sums {
+    fn sum(&self, key: &Key) -> Arc<AtomicU64> {
+        Arc::clone(self.0.lock().unwrap().entry(key.clone()).or_default())
+    }
+}
+
+impl Recorder for Sums {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.sum(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.sum(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(Bits(self.sum(key))))
+    }
+}
+
+/// The last value of a histogram, and no more: what a recorder does with each is its own affair.
+struct Bits(Arc<AtomicU64>);
+
+impl metrics::HistogramFn for Bits {
+    fn record(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 }
 

@@ -67,16 +67,16 @@ pub(crate) const BUCKETS: usize = 13;
 pub(crate) const MARKS: Group = Group::first(&["stored", "collapsed"]);
 
 /// Bytes of bodies that left, by where they came from.
-pub(crate) const RESPONSE_BYTES: Group = MARKS.then(&["store", "inner"]);
+pub(crate) const RESPONSE_BYTES: Group = MARKS.then(&SOURCES);
 
 /// Bodies by how they ended: all of it left, the client was gone before that, or the body broke.
-pub(crate) const BODIES: Group = RESPONSE_BYTES.then(&["begun", "whole", "left", "broken"]);
+pub(crate) const BODIES: Group = RESPONSE_BYTES.then(&ENDS);
 
 /// Calls of the inner service, by reason.
-pub(crate) const INNER_CALLS: Group = BODIES.then(REASONS);
+pub(crate) const INNER_CALLS: Group = BODIES.then(&REASONS);
 
 /// Bytes of inner bodies, by the reason of the call.
-pub(crate) const INNER_BYTES: Group = INNER_CALLS.then(REASONS);
+pub(crate) const INNER_BYTES: Group = INNER_CALLS.then(&REASONS);
 
 /// Chunks and fills.
 pub(crate) const EVENTS: Group = INNER_BYTES.then(&["damaged", "fills", "followers", "healed", "lost"]);
@@ -85,10 +85,10 @@ pub(crate) const EVENTS: Group = INNER_BYTES.then(&["damaged", "fills", "followe
 pub(crate) const REFUSALS: Group = EVENTS.then(crate::semantics::cache_status::DETAILS);
 
 /// Calls of the store that failed.
-pub(crate) const STORE_ERRORS: Group = REFUSALS.then(OPERATIONS);
+pub(crate) const STORE_ERRORS: Group = REFUSALS.then(&OPERATIONS);
 
 /// Calls of the store, by operation. A call that answers at once takes no time.
-pub(crate) const STORE_CALLS: Durations = Durations::after(STORE_ERRORS, OPERATIONS);
+pub(crate) const STORE_CALLS: Durations = Durations::after(STORE_ERRORS, &OPERATIONS);
 
 /// Fills by how they ended.
 pub(crate) const FILL_ENDS: Durations = Durations::after(
@@ -98,23 +98,7 @@ pub(crate) const FILL_ENDS: Durations = Durations::after(
 
 /// Answers by the word of `Cache-Status` (RFC 9211 §2.1, §2.2), and how long they were waited for. `generated` are answers
 /// of the cache's own. `error` is no answer: the inner service failed.
-pub(crate) const REQUESTS: Durations = Durations::after(
-    FILL_ENDS.then(&[]),
-    &[
-        "hit",
-        "hit-stale",
-        "bypass",
-        "method",
-        "miss",
-        "partial",
-        "request",
-        "stale",
-        "uri-miss",
-        "vary-miss",
-        "generated",
-        "error",
-    ],
-);
+pub(crate) const REQUESTS: Durations = Durations::after(FILL_ENDS.then(&[]), &OUTCOMES);
 
 /// The places in [`EVENTS`].
 pub(crate) const DAMAGED: usize = 0;
@@ -123,9 +107,29 @@ pub(crate) const FOLLOWERS: usize = 2;
 pub(crate) const HEALED: usize = 3;
 pub(crate) const LOST: usize = 4;
 
-const REASONS: &[&str] = &["fill", "heal", "pass", "refresh", "resume", "slice", "validate"];
+// Statics, so that a word has one address: a metric is found by it.
+static REASONS: [&str; 7] = ["fill", "heal", "pass", "refresh", "resume", "slice", "validate"];
 
-const OPERATIONS: &[&str] = &["get", "lease", "put", "put_new", "release", "remove", "renew"];
+static SOURCES: [&str; 2] = ["store", "inner"];
+
+static ENDS: [&str; 4] = ["begun", "whole", "left", "broken"];
+
+static OUTCOMES: [&str; 12] = [
+    "hit",
+    "hit-stale",
+    "bypass",
+    "method",
+    "miss",
+    "partial",
+    "request",
+    "stale",
+    "uri-miss",
+    "vary-miss",
+    "generated",
+    "error",
+];
+
+static OPERATIONS: [&str; 7] = ["get", "lease", "put", "put_new", "release", "remove", "renew"];
 
 const COUNTERS: usize = REQUESTS.micros.end();
 

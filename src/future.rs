@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     clock::moment,
     counters::{Counters, REQUESTS},
-    engine::body::{ResponseBody, Seen},
+    engine::body::{ResponseBody, Seen, tell_answer},
     error::BoxError,
     semantics::cache_status::{self, Forwarded, Outcome, Told},
 };
@@ -95,9 +95,8 @@ where
             }
             (Some(counters), Err(_)) => {
                 counters.add_duration(REQUESTS, Told::FAILED.place.into(), waited);
-                if let Some(seen) = this.seen.take() {
-                    seen.tell_answer(&counters, None, Told::FAILED);
-                }
+                let seen = this.seen.take();
+                tell_answer(seen.as_deref(), &counters, None, Told::FAILED, waited);
             }
             (None, _) => {}
         }

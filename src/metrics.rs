@@ -1,6 +1,6 @@
 //! [`MetricsObserver`]: the events of a cache as metrics of the `metrics` facade.
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{fmt, ptr, sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Label, counter, gauge, histogram};
 
@@ -65,7 +65,7 @@ impl MetricsObserver {
             store_errors: Family::new("video_cache_store_errors_total", "op", operations),
             store_durations: Family::new("video_cache_store_duration_seconds", "op", operations),
             store_left_alone: Family::new("video_cache_store_left_alone", "op", operations),
-            alone: Family::new("", "", ALONE),
+            alone: Family::new("", "", &ALONE),
         }
     }
 
@@ -114,8 +114,7 @@ impl Observer for MetricsObserver {
             }
             Event::BodyEnded { from_store, from_inner, end, .. } => {
                 self.counter(&self.bodies, end, 1);
-                let [store, inner] = SOURCES;
-                for (source, bytes) in [(store, from_store), (inner, from_inner)] {
+                for (source, bytes) in RESPONSE_BYTES.words.iter().zip([from_store, from_inner]) {
                     if bytes > 0 {
                         self.counter(&self.response_bytes, source, bytes);
                     }
@@ -157,25 +156,35 @@ impl fmt::Debug for MetricsObserver {
 struct Family<H> {
     name: &'static str,
     label: &'static str,
-    handles: Box<[(&'static str, OnceLock<H>)]>,
+    words: &'static [&'static str],
+    handles: Box<[OnceLock<H>]>,
 }
 
 impl<H> Family<H> {
     fn new(name: &'static str, label: &'static str, words: &'static [&'static str]) -> Self {
-        Self { name, label, handles: words.iter().map(|word| (*word, OnceLock::new())).collect() }
+        Self { name, label, words, handles: words.iter().map(|_| OnceLock::new()).collect() }
     }
 
+    #[inline]
     fn handle(&self, word: &str, take: impl FnOnce(&'static str, &'static str) -> H) -> Option<&H> {
-        let (word, handle) = self.handles.iter().find(|(known, _)| *known == word)?;
+        // The words of an event are nearly always those very ones, and each hit looks for a few.
+        let place = self.words.iter().position(|known| ptr::eq(*known, word));
+        match place.and_then(|place| self.handles.get(place)).and_then(OnceLock::get) {
+            Some(handle) => Some(handle),
+            None => self.taken(word, take),
+        }
+    }
+
+    #[cold]
+    fn taken(&self, word: &str, take: impl FnOnce(&'static str, &'static str) -> H) -> Option<&H> {
+        let place = self.words.iter().position(|known| *known == word)?;
+        let (word, handle) = (self.words.get(place)?, self.handles.get(place)?);
         Some(handle.get_or_init(|| take(self.name, word)))
     }
 }
 
-/// The words of [`RESPONSE_BYTES`].
-const SOURCES: [&str; 2] = ["store", "inner"];
-
 /// The metrics without a word.
-const ALONE: &[&str] = &[FILLS, DAMAGED, LOST, HEALED];
+static ALONE: [&str; 4] = [FILLS, DAMAGED, LOST, HEALED];
 const FILLS: &str = "video_cache_fills_total";
 const DAMAGED: &str = "video_cache_damaged_chunks_total";
 const LOST: &str = "video_cache_lost_chunks_total";

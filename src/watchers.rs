@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use http::{Method, Uri};
+
 use crate::{
     observer::{Event, Observer},
     sync::lock,
@@ -23,15 +25,29 @@ pub(crate) struct Watchers {
     guests: Mutex<Vec<(u64, Arc<dyn Observer>)>>,
     /// The number of all.
     count: AtomicUsize,
+    /// The request in the events of an answer that observers hear of who look at no request.
+    nobody: (Method, Uri),
 }
 
 /// The observers that a layer was made with.
 #[derive(Clone, Default)]
-pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+pub(crate) struct Observers {
+    all: Vec<Arc<dyn Observer>>,
+    /// Those of them who look at no request, and not at the time that a body took. Nothing is kept for them beside an answer.
+    plain: Vec<Arc<dyn Observer>>,
+}
 
 impl Observers {
     pub(crate) fn add(&mut self, observer: impl Observer) {
-        self.0.push(Arc::new(observer));
+        self.all.push(Arc::new(observer));
+    }
+
+    /// Adds an observer who looks at no request.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn add_plain(&mut self, observer: impl Observer) {
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        self.plain.push(Arc::clone(&observer));
+        self.all.push(observer);
     }
 
     /// Whether these are the same observers.
@@ -43,14 +59,14 @@ impl Observers {
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.len().fmt(f)
+        self.all.len().fmt(f)
     }
 }
 
 impl Watchers {
     pub(crate) fn new(observers: Observers) -> Self {
-        let count = observers.0.len().into();
-        Self { observers, guests: Mutex::default(), count }
+        let count = observers.all.len().into();
+        Self { observers, count, ..Self::default() }
     }
 
     /// Has a guest hear of each event. Returns its number.
@@ -71,10 +87,24 @@ impl Watchers {
         self.count.fetch_sub(before - guests.len(), Ordering::Relaxed);
     }
 
-    /// Whether anybody hears of each answer.
+    /// Whether anybody hears of each answer who looks at its request.
     #[inline]
-    pub(crate) fn hear_of_answers(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0 || trace::hears_of_answers()
+    pub(crate) fn look_at_requests(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > self.observers.plain.len() || trace::hears_of_answers()
+    }
+
+    /// Tells those who look at no request of an answer whose request nobody looks at.
+    #[inline]
+    pub(crate) fn tell_plainly<'a>(&'a self, event: impl FnOnce(&'a Method, &'a Uri) -> Event<'a>) {
+        if !self.observers.plain.is_empty() {
+            let (method, uri) = &self.nobody;
+            self.tell_plain(&event(method, uri));
+        }
+    }
+
+    #[cold]
+    fn tell_plain(&self, event: &Event<'_>) {
+        self.observers.plain.iter().for_each(|observer| tell(observer, event));
     }
 
     /// Tells all of an event.
@@ -87,16 +117,24 @@ impl Watchers {
 
     #[cold]
     fn tell_all(&self, event: &Event<'_>) {
-        let tell = |observer: &Arc<dyn Observer>| {
-            // A panic here would break a fill or a body, or end the process if it met another panic.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
-        };
         trace::tell(event);
-        self.observers.0.iter().for_each(tell);
-        if self.count.load(Ordering::Relaxed) > self.observers.0.len() {
-            // An observer may be slow, and must not hold the lock meanwhile.
-            let guests = lock(&self.guests).clone();
-            guests.iter().map(|(_, guest)| guest).for_each(tell);
+        self.observers.all.iter().for_each(|observer| tell(observer, event));
+        if self.count.load(Ordering::Relaxed) > self.observers.all.len() {
+            self.tell_guests(event);
         }
     }
+
+    #[inline(never)]
+    fn tell_guests(&self, event: &Event<'_>) {
+        // An observer may be slow, and must not hold the lock meanwhile.
+        let guests = lock(&self.guests).clone();
+        for (_, guest) in &guests {
+            tell(guest, event);
+        }
+    }
+}
+
+fn tell(observer: &Arc<dyn Observer>, event: &Event<'_>) {
+    // A panic here would break a fill or a body, or end the process if it met another panic.
+    let _ = catch_unwind(AssertUnwindSafe(|| observer.observe(event)));
 }

@@ -8,7 +8,7 @@ use std::{
 
 use http::Method;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use tower_video_cache::{Fault, Fill, MetricsObserver, Operation};
+use tower_video_cache::{Event, Fault, Fill, MetricsObserver, Operation};
 use tracing::{
     Level, Subscriber,
     field::{Field, Visit},
@@ -81,6 +81,59 @@ async fn a_recorder_that_is_installed_after_the_layer_was_built_gets_the_figures
     ] {
         assert_eq!(written[metric], count.to_string(), "{metric}");
     }
+}
+
+/// The metrics need no request, so the cache keeps one only if somebody else looks at it.
+#[tokio::test]
+async fn the_metrics_are_the_same_beside_an_observer_that_looks_at_requests() {
+    let mut all = Vec::new();
+    for is_looked_at in [false, true] {
+        let looked_at = Arc::new(Mutex::new(Vec::new()));
+        let rig = Rig::new().movie(PATH, 2500).movie("/private.mp4", 900).layer(|layer| {
+            let layer = layer.observer(MetricsObserver::new("edge"));
+            let looked_at = Arc::clone(&looked_at);
+            let observer = move |event: &Event<'_>| match event {
+                Event::Answered { method, uri, .. } => {
+                    looked_at.lock().unwrap().push(format!("answered {method} {uri}"));
+                }
+                Event::BodyEnded { method, uri, .. } => {
+                    looked_at.lock().unwrap().push(format!("ended {method} {uri}"));
+                }
+                _ => {}
+            };
+            if is_looked_at { layer.observer(observer) } else { layer }
+        });
+        rig.inner
+            .answer("/private.mp4", Script::movie("/private.mp4", 900).header("cache-control", "private"));
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        for path in [PATH, PATH, "/private.mp4"] {
+            rig.get(path).send().await;
+        }
+        rig.head(PATH).send().await;
+        let written = recorded(&snapshotter);
+        for (metric, value) in [
+            ("video_cache_requests_total cache=edge,outcome=hit", "2"),
+            ("video_cache_bodies_total cache=edge,end=whole", "3"),
+            ("video_cache_response_body_bytes_total cache=edge,source=inner", "900"),
+        ] {
+            assert_eq!(written.get(metric).map(String::as_str), Some(value), "{metric} {written:?}");
+        }
+        all.push(written);
+        let looked_at = std::mem::take(&mut *looked_at.lock().unwrap());
+        let expected = [
+            format!("answered GET {PATH}"),
+            format!("ended GET {PATH}"),
+            format!("answered GET {PATH}"),
+            format!("ended GET {PATH}"),
+            "answered GET /private.mp4".to_owned(),
+            "ended GET /private.mp4".to_owned(),
+            format!("answered HEAD {PATH}"),
+        ];
+        assert_eq!(looked_at, if is_looked_at { expected.to_vec() } else { Vec::new() });
+    }
+    assert_eq!(all[0], all[1]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-pub(crate) use self::tally::Seen;
+pub(crate) use self::tally::{Seen, tell_answer};
 use self::{
     leader::{LeaderBody, Rest},
     multipart::MultipartReader,

@@ -20,56 +20,63 @@ use crate::{
 pub(super) struct Tally {
     /// `None` before the answer leaves, and after its body has ended.
     counters: Option<Arc<Counters>>,
-    /// `None` if nobody hears of it.
+    /// `None` if nobody looks at it.
     seen: Option<Box<Seen>>,
     stored: u64,
-    pub(super) told: Told,
-}
-
-/// An answer that observers hear of.
-pub(crate) struct Seen {
-    method: Method,
-    uri: Uri,
-    asked: Instant,
     from_inner: u64,
     /// How many bytes of `from_inner` no meter counts.
     passed: u64,
+    pub(super) told: Told,
+}
+
+/// A request whose answer observers hear of.
+pub(crate) struct Seen {
+    method: Method,
+    uri: Uri,
+    /// When the answer left, with the time before that for which its client waited.
+    left: Option<(Instant, Duration)>,
 }
 
 impl Seen {
-    /// A request that has just come; `None` if nobody hears of it.
+    /// A request that has just come; `None` if nobody looks at it.
     #[inline]
     pub(crate) fn new(counters: &Counters, request: &request::Parts) -> Option<Box<Self>> {
-        let is_heard_of = counters.watchers().hear_of_answers();
-        is_heard_of.then(|| Self::of(request))
+        let is_looked_at = counters.watchers().look_at_requests();
+        is_looked_at.then(|| Self::of(request))
     }
 
     #[cold]
     fn of(request: &request::Parts) -> Box<Self> {
         let (method, uri) = (request.method.clone(), request.uri.clone());
-        Box::new(Self { method, uri, asked: moment(), from_inner: 0, passed: 0 })
+        Box::new(Self { method, uri, left: None })
     }
 
-    /// Tells of the answer. `status` is `None` if there is none.
-    #[cold]
-    pub(crate) fn tell_answer(&self, counters: &Counters, status: Option<StatusCode>, told: Told) {
-        let Self { method, uri, asked, .. } = self;
-        let (outcome, detail) = (outcome(told), told.refusal.map(Refusal::name));
-        let waited = moment().saturating_duration_since(*asked);
-        counters.tell(|| Event::Answered { method, uri, status, outcome, detail, waited });
+    fn took(&self) -> Duration {
+        self.left.map_or(Duration::ZERO, |(at, waited)| {
+            moment().saturating_duration_since(at).saturating_add(waited)
+        })
     }
+}
 
-    #[cold]
-    fn tell_end(&self, counters: &Counters, told: Told, from_store: u64, how: usize) {
-        let Self { method, uri, asked, from_inner, passed } = self;
-        let (outcome, took) = (outcome(told), moment().saturating_duration_since(*asked));
-        let end = BODIES.words.get(how).copied().unwrap_or_default();
-        let (from_inner, bytes, reason) = (*from_inner, *passed, Reason::Pass.word());
-        if bytes > 0 {
-            counters.tell(|| Event::InnerRead { reason, bytes });
-        }
-        counters.tell(|| Event::BodyEnded { method, uri, outcome, from_store, from_inner, end, took });
+/// Tells of the answer to `seen`, for which its client has waited. `status` is `None` if there is none.
+#[inline]
+pub(crate) fn tell_answer(
+    seen: Option<&Seen>,
+    counters: &Counters,
+    status: Option<StatusCode>,
+    told: Told,
+    waited: Duration,
+) {
+    let outcome = outcome(told);
+    let detail = || told.refusal.map(Refusal::name);
+    if let Some(Seen { method, uri, .. }) = seen {
+        counters.tell(|| Event::Answered { method, uri, status, outcome, detail: detail(), waited });
+        return;
     }
+    counters.watchers().tell_plainly(|method, uri| {
+        let detail = detail();
+        Event::Answered { method, uri, status, outcome, detail, waited }
+    });
 }
 
 /// The origin of the bytes of a frame.
@@ -87,7 +94,7 @@ impl Tally {
     pub(super) fn begin(
         &mut self,
         counters: Arc<Counters>,
-        (seen, status): (Option<Box<Seen>>, StatusCode),
+        (mut seen, status): (Option<Box<Seen>>, StatusCode),
         waited: Duration,
         is_over: bool,
     ) {
@@ -102,10 +109,11 @@ impl Tally {
         if collapsed {
             counters.add(MARKS, COLLAPSED, 1);
         }
-        if let Some(seen) = &seen {
-            seen.tell_answer(&counters, Some(status), self.told);
-        }
+        tell_answer(seen.as_deref(), &counters, Some(status), self.told, waited);
         if !is_over {
+            if let Some(seen) = &mut seen {
+                seen.left = Some((moment(), waited));
+            }
             self.seen = seen;
             counters.add(BODIES, BEGUN, 1);
             self.counters = Some(counters);
@@ -132,10 +140,8 @@ impl Tally {
                     counters.add(RESPONSE_BYTES, FROM_INNER, bytes);
                     let passed = if from == From::Inner { bytes } else { 0 };
                     counters.add(INNER_BYTES, Reason::Pass.place(), passed);
-                    if let Some(seen) = &mut self.seen {
-                        seen.from_inner = seen.from_inner.saturating_add(bytes);
-                        seen.passed = seen.passed.saturating_add(passed);
-                    }
+                    self.from_inner = self.from_inner.saturating_add(bytes);
+                    self.passed = self.passed.saturating_add(passed);
                 }
             }
         }
@@ -148,10 +154,37 @@ impl Tally {
         if let Some(counters) = self.counters.take() {
             counters.add(BODIES, how, 1);
             counters.add(RESPONSE_BYTES, FROM_STORE, self.stored);
-            if let Some(seen) = self.seen.take() {
-                seen.tell_end(&counters, self.told, self.stored, how);
-            }
+            self.tell_end(&counters, how);
         }
+    }
+
+    #[inline]
+    fn tell_end(&mut self, counters: &Counters, how: usize) {
+        let outcome = outcome(self.told);
+        let end = BODIES.words.get(how).copied().unwrap_or_default();
+        let (from_store, from_inner, bytes) = (self.stored, self.from_inner, self.passed);
+        let read = Event::InnerRead { reason: Reason::Pass.word(), bytes };
+        if let Some(seen) = self.seen.take() {
+            if bytes > 0 {
+                counters.tell(|| read);
+            }
+            let (Seen { method, uri, .. }, took) = (&*seen, seen.took());
+            counters.tell(|| Event::BodyEnded { method, uri, outcome, from_store, from_inner, end, took });
+            return;
+        }
+        let (watchers, took) = (counters.watchers(), Duration::ZERO);
+        if bytes > 0 {
+            watchers.tell_plainly(|_, _| read);
+        }
+        watchers.tell_plainly(|method, uri| Event::BodyEnded {
+            method,
+            uri,
+            outcome,
+            from_store,
+            from_inner,
+            end,
+            took,
+        });
     }
 }
 
