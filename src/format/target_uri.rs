@@ -395,7 +395,9 @@ fn is_plain(name: &str) -> bool {
 fn append_line(key: &mut Vec<u8>, tells: u8, value: &[u8]) {
     key.push(tells);
     // RFC 9110 §4.2.3: scheme and host are case-insensitive; user information before an `@` is not.
-    let host = key.len() + value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    let user = || value.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    // Nearly no authority has one, and each hit looks.
+    let host = key.len() + if value.contains(&b'@') { user() } else { 0 };
     key.extend_from_slice(value);
     if let Some(host) = key.get_mut(host..) {
         host.make_ascii_lowercase();

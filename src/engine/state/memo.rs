@@ -43,7 +43,9 @@ impl<T> Memo<T> {
     ) -> Option<Arc<T>> {
         let hash = xxh3_64(key.as_bytes());
         if let Some((_, (of, known), decoded)) = &*self.place(hash)? {
-            if *of == era && known == raw {
+            // A store in memory gives the very bytes that it gave before.
+            let is_same = known.as_ptr() == raw.as_ptr() && known.len() == raw.len();
+            if *of == era && (is_same || known == raw) {
                 return Some(Arc::clone(decoded));
             }
         }
