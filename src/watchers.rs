@@ -53,7 +53,7 @@ impl Observers {
     /// Whether these are the same observers.
     pub(crate) fn are(&self, others: &Self) -> bool {
         let is_same = |(one, other): (&Arc<dyn Observer>, &Arc<dyn Observer>)| Arc::ptr_eq(one, other);
-        self.0.len() == others.0.len() && self.0.iter().zip(&others.0).all(is_same)
+        self.all.len() == others.all.len() && self.all.iter().zip(&others.all).all(is_same)
     }
 }
 
