@@ -31,7 +31,7 @@ pub struct CacheHandle {
 
 impl CacheHandle {
     pub(crate) fn new(current: Arc<Current>) -> Self {
-        let name = current.engine().config.name.clone();
+        let name = current.engine().config.cache_status.name.clone();
         Self { current, name }
     }
 

@@ -179,7 +179,7 @@ impl VideoCacheLayer {
     /// Sets how a missing response is fetched, and when its first byte leaves. Default: [`Fill::auto`].
     #[must_use]
     pub fn fill(self, fill: Fill) -> Self {
-        self.set(|config| config.set_fill(fill))
+        self.set(|config| config.fill = fill)
     }
 
     /// Sets how a fill ends after its last client has left. Default: [`Abandon::FinishWithin`] 8 MiB.
@@ -192,28 +192,28 @@ impl VideoCacheLayer {
     /// [`CacheStatus::default`].
     #[must_use]
     pub fn cache_status(self, cache_status: CacheStatus) -> Self {
-        self.set(|config| config.set_cache_status(cache_status))
+        self.set(|config| config.cache_status = cache_status)
     }
 
     /// Sets how long the cache waits for others. Default: [`Timeouts::default`].
     #[must_use]
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
-        self.set(|config| config.set_timeouts(timeouts))
+        self.set(|config| config.timeouts = timeouts)
     }
 
     /// Sets how many fills run at a time, and how many bytes they reserve. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        if limits.max_reserved != self.config.most_promised {
+        if limits.max_reserved != self.config.limits.max_reserved {
             self.reserved = limits.max_reserved.map(|bytes| Arc::new(Budget::of(bytes)));
         }
-        self.set(|config| config.set_limits(limits))
+        self.set(|config| config.limits = limits)
     }
 
     /// Sets how a body that broke off is continued. Default: [`Retry::default`].
     #[must_use]
     pub fn retry(self, retry: Retry) -> Self {
-        self.set(|config| config.set_retry(retry))
+        self.set(|config| config.retry = retry)
     }
 
     /// Adds an observer, who hears of each event of the cache. Default: none.
@@ -427,7 +427,7 @@ mod tests {
     fn debug_prints_the_settings() {
         let layer = new().cache_status(CacheStatus::named("edge-1").unwrap()).fill(Fill::sliced());
         let printed = format!("{layer:?}");
-        for word in ["edge-1", "Sliced", "timeouts.follower: 30s", "chunk_size: 1048576", "Policy"] {
+        for word in ["edge-1", "Sliced", "follower: 30s", "ChunkSize(1048576)", "Policy"] {
             assert!(printed.contains(word), "{printed}");
         }
     }

@@ -126,7 +126,7 @@ where
         let treatment = engine.treatment(&parts, has_content(&parts, &body));
         let heard = (Arc::clone(&engine.counters), Seen::new(&engine.counters, &parts));
         if let Treatment::Bypass(reason) = treatment {
-            let member = engine.config.name.member(reason).clone();
+            let member = engine.config.cache_status.name.member(reason).clone();
             engine.count_call(Reason::Pass);
             let future = self.inner.call(Request::from_parts(parts, body));
             return ResponseFuture::bypass(future, member, reason, heard);

@@ -25,8 +25,7 @@ impl Settings {
         let mut by_fill: Vec<(Fill, _)> = Vec::new();
         for fill in engine.config.policy.fills() {
             if by_fill.iter().all(|(other, _)| *other != fill) {
-                let mut config = engine.config.clone();
-                config.set_fill(fill);
+                let config = Config { fill, ..engine.config.clone() };
                 by_fill.push((fill, Arc::new(engine.with(config))));
             }
         }

@@ -46,7 +46,8 @@ impl Engine {
         S: Service<Request<A>, Response = Response<B>> + Clone,
     {
         let target = Target::new((self.config.key)(&parts));
-        let (request, member) = (parts.clone(), self.config.name.member(Forwarded::Method).clone());
+        let (request, member) =
+            (parts.clone(), self.config.cache_status.name.member(Forwarded::Method).clone());
         self.count_call(Reason::Pass);
         let response = inner.call(Request::from_parts(parts, body)).await?;
         if self.config.policy.invalidates_on(response.status()) {
@@ -66,7 +67,7 @@ impl Engine {
                     // answer up for longer than one call of the store.
                     let purges = Arc::clone(&engine.purges);
                     let appending = tokio::spawn(async move { purges.append(Fate::Invalid, groups).await });
-                    let _ = timeout(engine.config.store_limit, appending).await;
+                    let _ = timeout(engine.config.timeouts.store, appending).await;
                 }
             };
             let invalidation = tokio::spawn(trace::within(Work::Invalidate, key.as_bytes(), invalidation));

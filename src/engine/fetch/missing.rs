@@ -105,14 +105,14 @@ impl Slice {
         let mut failures = 0;
         while !missing.is_empty() {
             // The last try is another question, which may not meet the same trouble.
-            let is_last_try = failures > 0 && failures == config.resumes;
+            let is_last_try = failures > 0 && failures == config.retry.attempts;
             let question = if is_last_try { Question::Plain } else { Question::Bound };
             match self.part(engine, inner, &asked, (question, &missing)).await {
                 Ok(next) if next > missing.start => missing.start = next,
                 // The answer had fewer bytes than a piece. Such an answer would be asked for without end.
                 Ok(_) => return End::NoParts,
-                Err(End::Failed) if failures < config.resumes => {
-                    sleep(pause(config.resume_pause, failures)).await;
+                Err(End::Failed) if failures < config.retry.attempts => {
+                    sleep(pause(config.retry.first_delay, failures)).await;
                     failures += 1;
                     let next = self.running.progress.borrow().next;
                     missing.start = self.running.supply.layout().piece_start(next);
@@ -192,7 +192,7 @@ impl Slice {
         let bytes = missing.start..whole_pieces(part, layout);
         // A run that follows its readers is no farther ahead of them than the read-ahead.
         let ahead = if self.running.follows {
-            lead(engine.config.read_ahead, layout.chunk_size).saturating_add(layout.chunk_size.into())
+            lead(engine.config.fill.read_ahead, layout.chunk_size).saturating_add(layout.chunk_size.into())
         } else {
             u64::MAX
         };
@@ -247,7 +247,7 @@ impl Slice {
         engine.mark(&mut asked.extensions);
         engine.count_call(self.reason());
         let calling = inner.call(Request::from_parts(asked.clone(), A::default()));
-        let Ok(Ok(answer)) = timeout(engine.config.idle_limit, calling).await else {
+        let Ok(Ok(answer)) = timeout(engine.config.timeouts.inner_idle, calling).await else {
             return Err(End::Failed);
         };
         let (answer, body) = answer.into_parts();

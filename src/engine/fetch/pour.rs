@@ -185,7 +185,7 @@ where
             let chunk_end = self.layout.chunk_around(self.bytes.start).end;
             let size =
                 usize::try_from(chunk_end.min(self.bytes.end) - self.bytes.start).unwrap_or(usize::MAX);
-            let (silence, landing) = (self.engine.config.idle_limit, self.landing(reading));
+            let (silence, landing) = (self.engine.config.timeouts.inner_idle, self.landing(reading));
             let collected = race(leaving, self.body.chunk(size, silence, landing)).await;
             let payload = match collected {
                 Raced::Second(Ok(Collected::Chunk(payload))) => payload,
@@ -222,7 +222,7 @@ where
     /// Waits until a reader is near enough for the pour to go on.
     fn reader_near<'r>(&self, run: &'r Running) -> impl Future<Output = ()> + use<'r, B> {
         let (config, supply, at) = (&self.engine.config, run.supply(), self.bytes.start);
-        let (lead, most) = (config.lead(self.layout.chunk_size), config.read_ahead);
+        let (lead, most) = (config.lead(self.layout.chunk_size), config.fill.read_ahead);
         let is_paced = self.room.pace == Pace::OfReaders;
         if is_paced {
             supply.readers.slow_the_fill_down();

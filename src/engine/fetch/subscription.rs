@@ -243,7 +243,7 @@ impl Subscription {
             self.end_of(from.saturating_add(ahead.bytes), end)
         };
         // The wait for a turn is no lock: a body that waits too long goes without.
-        let waiting = timeout(fetcher.engine().config.follower_limit, self.turn(from, until, beside));
+        let waiting = timeout(fetcher.engine().config.timeouts.follower, self.turn(from, until, beside));
         match waiting.await {
             Ok(Begun::Barred(barred)) => Attempt::Barred(barred),
             Ok(Begun::Run(running, bytes)) => {
@@ -316,7 +316,7 @@ impl Subscription {
 
     /// The most bytes that are fetched ahead of a body.
     fn most(&self, fetcher: &dyn Fetch) -> u64 {
-        lead(fetcher.engine().config.read_ahead, self.supply.layout().chunk_size)
+        lead(fetcher.engine().config.fill.read_ahead, self.supply.layout().chunk_size)
     }
 
     fn hold(&self, run: watch::Receiver<Progress>, until: u64) {

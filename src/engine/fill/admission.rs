@@ -74,7 +74,7 @@ impl FillTask {
             return Ok(true);
         }
         // A response that is read while it comes needs room only for the chunks between the pour and its readers.
-        let is_read = config.fill != Mode::Whole && self.purpose == Purpose::Client;
+        let is_read = config.fill.mode != Mode::Whole && self.purpose == Purpose::Client;
         let ahead = || weight(config.lead(self.chunk_size()).saturating_add(size));
         if is_read && self.share.promise(ahead()) {
             return Ok(false);

@@ -260,14 +260,14 @@ impl FillTask {
             return Ok(None);
         }
         let Some(mut claim) =
-            Claim::new(&self.engine.records, self.engine.config.lease_time, commit_key(primary))
+            Claim::new(&self.engine.records, self.engine.config.timeouts.lease, commit_key(primary))
         else {
             return Ok(None);
         };
         let mut lease = claim.ask().await;
         if matches!(lease, Ok(Lease::Taken)) {
             // A commit is a few calls of the store.
-            let waiting = timeout(self.engine.config.store_limit, claim.wait());
+            let waiting = timeout(self.engine.config.timeouts.store, claim.wait());
             lease = waiting.await.unwrap_or(Ok(Lease::Taken));
         }
         match lease {

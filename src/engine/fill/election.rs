@@ -68,7 +68,7 @@ impl FillTask {
         permit: &mut Permit,
     ) -> Result<(), NotElected> {
         let Some(mut claim) =
-            Claim::new(&self.engine.records, self.engine.config.lease_time, lease_key(permit.slot()))
+            Claim::new(&self.engine.records, self.engine.config.timeouts.lease, lease_key(permit.slot()))
         else {
             return self.go_without().await;
         };
@@ -93,7 +93,7 @@ impl FillTask {
                 inner.release();
                 // A fill that waits for another node needs no place among the fills.
                 self.share.leave_place();
-                let limit = self.engine.config.follower_limit;
+                let limit = self.engine.config.timeouts.follower;
                 match timeout(limit, self.wait(&mut claim, permit)).await {
                     Ok(waited) => self.after(waited, claim, permit).await,
                     Err(_) => Err(NotElected::Late(Box::new(claim))),

@@ -129,7 +129,7 @@ impl FillTask {
     }
 
     fn is_adaptive(&self) -> bool {
-        self.engine.config.fill == Mode::Auto
+        self.engine.config.fill.mode == Mode::Auto
     }
 
     /// The part that a 206 brings, if further parts can be bound to it and it contains a whole piece.
@@ -218,8 +218,8 @@ impl FillTask {
         let chunk_size = self.chunk_size();
         let mut bytes = self.pieces(part);
         // No client wants more than the read-ahead yet, however much came. A window may begin a piece before that.
-        let most = lead(self.engine.config.read_ahead, chunk_size).saturating_add(PIECE_SIZE);
-        if self.engine.config.fill != Mode::Auto {
+        let most = lead(self.engine.config.fill.read_ahead, chunk_size).saturating_add(PIECE_SIZE);
+        if self.engine.config.fill.mode != Mode::Auto {
             bytes.end = bytes.end.min(bytes.start.saturating_add(most));
         }
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
@@ -263,7 +263,7 @@ impl FillTask {
         let Opening { draft, bytes, running, share } = opening;
         let Layout { generation, chunk_size, .. } = draft.layout;
         let mut body = InnerBody::new(body, Some(part.range.length()), self.meter());
-        let skipped = body.skip(bytes.start - part.range.start, self.engine.config.idle_limit).await;
+        let skipped = body.skip(bytes.start - part.range.start, self.engine.config.timeouts.inner_idle).await;
         skipped.map_err(|_| Refusal::InnerFailed)?;
         let share = Some(Arc::clone(share));
         let pour = Pour::new(&self.engine, generation, chunk_size, body, share);

@@ -61,7 +61,7 @@ impl Before {
 ///
 /// Another node has the lease.
 pub(super) async fn at_once(engine: &Engine, slot: &Slot) -> Result<Option<Held>, Refusal> {
-    let Some(mut claim) = Claim::new(&engine.records, engine.config.lease_time, lease_key(slot)) else {
+    let Some(mut claim) = Claim::new(&engine.records, engine.config.timeouts.lease, lease_key(slot)) else {
         return Ok(None);
     };
     match claim.ask().await {

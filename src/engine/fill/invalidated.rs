@@ -32,7 +32,7 @@ impl Seen {
 
     /// Looks for the mark before a question to the inner service, if no lease makes that needless.
     pub(crate) async fn before_a_question(engine: &Engine, primary: &Slot) -> Self {
-        if engine.records.may_lease() && !engine.config.lease_time.is_zero() {
+        if engine.records.may_lease() && !engine.config.timeouts.lease.is_zero() {
             return Self::Nothing;
         }
         Self::now(&engine.records, primary).await.unwrap_or(Self::Nothing)

@@ -62,13 +62,14 @@ impl FillTask {
             return false;
         }
         let mut question = Question::Bound;
-        while *of.failures < config.resumes {
-            sleep(pause(config.resume_pause, *of.failures)).await;
+        while *of.failures < config.retry.attempts {
+            sleep(pause(config.retry.first_delay, *of.failures)).await;
             *of.failures += 1;
             let mut asked = self.asked.clone();
             binding.ask(question, range, &mut asked.headers);
             self.engine.count_call(Reason::Resume);
-            let calling = timeout(config.idle_limit, inner.call(Request::from_parts(asked, A::default())));
+            let calling =
+                timeout(config.timeouts.inner_idle, inner.call(Request::from_parts(asked, A::default())));
             let answer = match race(self.share.yielded(), calling).await {
                 Raced::First(()) => return false,
                 Raced::Second(Ok(Ok(answer))) => answer,

@@ -106,7 +106,7 @@ impl FillTask {
         let (requested, purges) = (clock.now(), self.engine.purges.position());
         self.engine.count_call(self.reason());
         let mut answering: Answering<B, S::Error> = Box::pin(async move { inner.call(request).await });
-        let answered = timeout(self.engine.config.idle_limit, answering.as_mut());
+        let answered = timeout(self.engine.config.timeouts.inner_idle, answering.as_mut());
         match race(answered, self.share.yielded()).await {
             Raced::First(Ok(Ok(response))) => {
                 Ok((response, Exchange { requested, received: clock.now(), with_cookie, purges }))
@@ -166,7 +166,7 @@ impl FillTask {
 
     /// Whether other runs may bring parts of the response with these fields while this fill brings the whole.
     pub(super) fn in_parts(&self, response: &HeaderMap) -> InParts {
-        let may_be_asked_for = self.engine.config.fill == Mode::Auto
+        let may_be_asked_for = self.engine.config.fill.mode == Mode::Auto
             && self.purpose == Purpose::Client
             && !matches!(self.stored, Prior::Stale(_))
             && self.engine.may_give_parts(&self.target.primary, &self.asked);
@@ -230,7 +230,7 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
     let Order { request, target, stored, .. } = order;
     let config = &engine.config;
     let wanted = Wanted::of(&request.headers);
-    let asks_for_parts = match config.fill {
+    let asks_for_parts = match config.fill.mode {
         Mode::Whole | Mode::Progressive => false,
         Mode::Sliced => true,
         // A stale response is asked about as a whole: most often, it is still good.
@@ -246,9 +246,9 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
     }
     let chunk_size = engine.records.chunk_size(config.chunk_size.bytes());
     let layout = Layout { generation: Generation(0), chunk_size, length: u64::MAX };
-    let most = lead(config.read_ahead, chunk_size);
+    let most = lead(config.fill.read_ahead, chunk_size);
     let (start, end) = match wanted {
-        Wanted::Last(bytes) if config.fill == Mode::Auto && (1..=most).contains(&bytes) => {
+        Wanted::Last(bytes) if config.fill.mode == Mode::Auto && (1..=most).contains(&bytes) => {
             // The first bytes of the answer are of no use, if they are not the first of a piece.
             return Some(Window::Last(bytes.saturating_add(PIECE_SIZE)));
         }
@@ -261,7 +261,7 @@ pub(super) fn window(engine: &Engine, order: &Order<'_>) -> Option<Window> {
     // A client with an open range may leave soon, so the fill begins with one chunk.
     let step = u64::from(chunk_size).min(FIRST_STEP);
     let until = layout.chunk_around(start.saturating_add(step - 1)).end;
-    let end = match (config.fill, end) {
+    let end = match (config.fill.mode, end) {
         // The fill brings no more of it than its readers are about to read.
         (Mode::Auto, None) => u64::MAX,
         (Mode::Auto, Some(end)) => layout.piece_end(end),

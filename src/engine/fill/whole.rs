@@ -59,10 +59,10 @@ impl FillTask {
     fn endless_limit(&self) -> Duration {
         let config = &self.engine.config;
         // In this mode the clients wait meanwhile.
-        if config.fill == Mode::Whole && self.purpose == Purpose::Client {
-            return config.endless_limit.min(config.follower_limit);
+        if config.fill.mode == Mode::Whole && self.purpose == Purpose::Client {
+            return config.timeouts.endless.min(config.timeouts.follower);
         }
-        config.endless_limit
+        config.timeouts.endless
     }
 
     /// Stores the inner answer, if it may be stored.
@@ -172,7 +172,7 @@ where
         S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
         A: Default,
     {
-        let may_be_read = self.fill.engine.config.fill != Mode::Whole;
+        let may_be_read = self.fill.engine.config.fill.mode != Mode::Whole;
         let mut failures = 0;
         // A pour that can be continued by parts brings nothing that nobody waits for.
         let abandon = if self.in_parts == InParts::Yes { Abandon::Stop } else { self.fill.abandon() };

@@ -296,7 +296,7 @@ impl Engine {
         request: &request::Parts,
         directives: &RequestDirectives,
     ) -> bool {
-        let is_whole = self.config.fill == Mode::Whole || directives.only_if_cached;
+        let is_whole = self.config.fill.mode == Mode::Whole || directives.only_if_cached;
         entry.manifest.sparse && is_whole && request.method == Method::GET
     }
 }

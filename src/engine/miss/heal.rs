@@ -36,7 +36,7 @@ impl Miss {
             return Err(HealFailed::Forgotten);
         }
         let demand = Arc::new(Demand::new(Arc::clone(fetcher), Arc::clone(entry), gone.until));
-        match timeout(engine.config.follower_limit, demand.sought(gone.offset)).await {
+        match timeout(engine.config.timeouts.follower, demand.sought(gone.offset)).await {
             Ok(Ok(Found::Bytes(_))) => {}
             Ok(Err(Missing::OutOfReach | Missing::TooLate)) | Err(_) => {
                 return Err(HealFailed::Now(Refusal::WaitedTooLong));

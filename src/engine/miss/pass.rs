@@ -227,7 +227,7 @@ impl Question {
                 Some(validate::question(entry, &asked))
             }
             Self::OfTheAuthorized => {
-                let is_whole = !entry.manifest.sparse || engine.config.fill != Mode::Whole;
+                let is_whole = !entry.manifest.sparse || engine.config.fill.mode != Mode::Whole;
                 let has_tag = !entry.manifest.own_etag && has_strong_tag(&entry.manifest.headers);
                 (is_whole && has_tag).then(|| {
                     ask_by_tag(&entry.manifest.headers, &mut asked.headers);

@@ -93,7 +93,7 @@ impl Miss {
                 return None;
             }
             // A client of HTTP/1.0 takes the end of the connection for the end of the body, even of a broken one.
-            let awaits_length = engine.config.awaits_length || request.version < Version::HTTP_11;
+            let awaits_length = engine.config.fill.awaits_length || request.version < Version::HTTP_11;
             if supply.length().is_none() && awaits_length {
                 return None;
             }

@@ -129,7 +129,7 @@ where
                     }
                     Role::Follow(mut follower) => {
                         let slow = paced(follower.clone());
-                        let _ = timeout(config.follower_limit, race(follower.landing(), slow)).await;
+                        let _ = timeout(config.timeouts.follower, race(follower.landing(), slow)).await;
                     }
                 }
                 if let Some(found) = self.found(&gone).await {

@@ -41,7 +41,7 @@ impl Miss {
     pub(super) async fn follow<B>(&mut self, mut follower: Follower) -> Next<Response<ResponseBody<B>>> {
         let reading = self.reads(follower.clone(), false);
         let waiting = race(follower.landing(), reading);
-        match timeout(self.engine.config.follower_limit, waiting).await {
+        match timeout(self.engine.config.timeouts.follower, waiting).await {
             Ok(Raced::Second(Ok(response))) => Next::Answer(response),
             Ok(Raced::Second(Err(NotRead::Purged))) => Next::LookAgain,
             Ok(Raced::Second(Err(NotRead::Refused(refusal)))) => self.refuse(refusal),

@@ -74,7 +74,7 @@ impl Engine {
         };
         let counters = Arc::new(Counters::new(Watchers::new(config.observers.clone())));
         let records_in = |store: &Arc<dyn ErasedStore>| {
-            Arc::new(Records::new(Arc::clone(store), config.store_limit, Arc::clone(&counters)))
+            Arc::new(Records::new(Arc::clone(store), config.timeouts.store, Arc::clone(&counters)))
         };
         let records = records_in(&store);
         // Breakers of its own: an answer about the log says nothing about a store that hangs with chunks.
@@ -91,10 +91,10 @@ impl Engine {
             rankings,
             flights: Arc::default(),
             budget,
-            fills: Arc::new(Semaphore::new(config.most_fills.min(Semaphore::MAX_PERMITS))),
+            fills: Arc::new(Semaphore::new(config.limits.max_fills.get().min(Semaphore::MAX_PERMITS))),
             supplies: Arc::new(Supplies::new(&config)),
             uncacheable: Uncacheable::new(config.policy.uncacheable_window()),
-            remote_refreshes: RemoteRefreshes::new(config.lease_time),
+            remote_refreshes: RemoteRefreshes::new(config.timeouts.lease),
             tombstones: Arc::default(),
             partless: for_a_while(),
             habits: Arc::default(),
@@ -125,7 +125,7 @@ impl Engine {
             budget: Arc::clone(&self.budget),
             fills: Arc::clone(&self.fills),
             supplies: Arc::new(self.supplies.with(&config)),
-            remote_refreshes: self.remote_refreshes.with_lease_time(config.lease_time),
+            remote_refreshes: self.remote_refreshes.with_lease_time(config.timeouts.lease),
             tombstones: Arc::clone(&self.tombstones),
             purges: Arc::clone(&self.purges),
             partless: Arc::clone(&self.partless),
@@ -138,7 +138,7 @@ impl Engine {
 
     /// How many fills are under way.
     pub(crate) fn fills_under_way(&self) -> u64 {
-        let most = self.config.most_fills.min(Semaphore::MAX_PERMITS);
+        let most = self.config.limits.max_fills.get().min(Semaphore::MAX_PERMITS);
         u64::try_from(most.saturating_sub(self.fills.available_permits())).unwrap_or(u64::MAX)
     }
 

@@ -43,9 +43,9 @@ pub(crate) struct Supplies {
 impl Supplies {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            most_slices: config.most_slices.max(1),
-            max_lead: config.max_lead,
-            follow: config.fill == Mode::Auto,
+            most_slices: config.fill.max_calls.get(),
+            max_lead: config.fill.max_lead,
+            follow: config.fill.mode == Mode::Auto,
             open: Arc::default(),
         }
     }
