@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, StatusCode};
-use tower_video_cache::{Fill, Policy, Rule, StoredResponse};
+use tower_video_cache::{CacheKey, Fill, Policy, Rule, Statuses, StoredResponse};
 
 use crate::rig::{Answer, CHUNK, PATH, Rig, Script, movie, seconds};
 
@@ -346,4 +346,49 @@ async fn the_explanation_names_the_preset_and_the_playlist() {
     );
     let video = explained(PATH).await;
     assert!(video.contains("by default") && !video.contains("playlist"), "{video}");
+}
+
+#[tokio::test]
+async fn a_playlist_that_its_own_bytes_call_live_stays_bounded_whatever_confirms_it() {
+    let of_type = |script: Script, kind: &str| {
+        let script = script.without("content-type").header("content-type", kind);
+        script.header("etag", "\"v1\"").header("cache-control", "max-age=600")
+    };
+    let (octets, video) = ("application/octet-stream", "video/mp2t");
+    for (which, path, confirmed) in [
+        ("a 304 at another path", "/live/a", of_type(hls(&live(1)), octets).honours_conditions()),
+        ("a 200 of another type", LIVE, of_type(hls(&live(1)), video)),
+    ] {
+        // One key for both paths, and one of them has no ending.
+        let policy = Policy::streaming().also_media_types([octets]);
+        let rig = of(policy).layer(|layer| layer.key(|_| CacheKey::new("a")));
+        let rig = rig.script(LIVE, of_type(hls(&live(1)), octets));
+        rig.get(LIVE).send().await.whole(&live(1));
+        assert_eq!(lifetime(&rig, LIVE).await, (3, "streaming"));
+        rig.clock.advance(seconds(3));
+        rig.inner.answer(path, confirmed);
+        let answer = rig.get(path).send().await;
+        assert!(answer.cache_status().contains("fwd=stale"), "{which}");
+        assert_eq!(lifetime(&rig, LIVE).await, (3, "streaming"), "{which}");
+    }
+}
+
+#[tokio::test]
+async fn a_playlist_stored_under_a_policy_that_did_not_go_by_endings_is_one_for_the_preset() {
+    let octets = "application/octet-stream";
+    let script = hls(&live(1)).without("content-type").header("content-type", octets);
+    let policy = Policy::default().media_by_ending(false).also_media_types([octets]);
+    let rig = of(policy).script(LIVE, script.header("cache-control", "max-age=600"));
+    rig.get(LIVE).send().await.whole(&live(1));
+    assert_eq!(lifetime(&rig, LIVE).await, (600, "max-age"));
+    rig.layer.handle().reconfigure(Policy::streaming());
+    assert_eq!(lifetime(&rig, LIVE).await, (1, "streaming"));
+}
+
+#[tokio::test]
+async fn a_playlist_that_a_proxy_has_changed_counts_as_live_for_a_second() {
+    let script = hls(&live(1)).status(203).header("cache-control", "max-age=600");
+    let rig = of(Policy::streaming().statuses(Statuses::Any)).script(LIVE, script);
+    assert_eq!(rig.get(LIVE).send().await.status, 203);
+    assert_eq!(lifetime(&rig, LIVE).await, (1, "streaming"));
 }

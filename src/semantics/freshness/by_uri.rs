@@ -9,7 +9,7 @@ use http::{StatusCode, header::HeaderMap};
 use super::{Exchange, Freshness, GivenBy};
 use crate::{
     policy::Policy,
-    semantics::{fields::media_type, media::is_manifest, place::Place, playlist::Playlist},
+    semantics::{fields::media_type, place::Place, playlist::Playlist},
 };
 
 /// Facts about a response that are known from the URI of its request.
@@ -38,15 +38,21 @@ impl Freshness {
         if uri.is_manifest && freshness.given_by == GivenBy::Default {
             freshness.lifetime = Duration::ZERO;
         }
-        let rule = policy.rule_for(status, headers, &uri.place);
-        if policy.streams() && rule.is_none_or(|rule| !rule.effects().set_the_lifetime()) {
-            let is_manifest = uri.is_manifest || media_type(headers).is_some_and(is_manifest);
-            let playlist = (is_manifest && status == StatusCode::OK).then_some(playlist);
+        let said = media_type(headers);
+        let is_manifest = policy.is_manifest(&uri.place.path, said);
+        let streamed = |freshness: Self| {
+            // The bytes of a manifest stay what they are, whatever path or type an answer about them has.
+            let is_manifest = uri.is_manifest || is_manifest || playlist != Playlist::Unknown;
+            let playlist = (is_manifest && status.is_success()).then_some(playlist);
             let is_missing = policy.is_missing_media(&uri.place.path, status);
-            freshness = freshness.streamed(playlist, is_missing, headers, exchange, policy);
+            freshness.streamed(playlist, is_missing, headers, exchange, policy)
+        };
+        let rule = policy.rule_for(status, headers, &uri.place);
+        let goes_first = rule.is_some_and(|rule| rule.effects().set_the_lifetime());
+        if policy.streams() && !goes_first {
+            freshness = streamed(freshness);
         }
         if let Some(rule) = rule {
-            let is_manifest = policy.is_manifest(&uri.place.path, media_type(headers));
             freshness = freshness.ruled(rule, is_manifest, headers, exchange, policy);
         }
         uri.until.map_or(freshness, |until| freshness.until(until))

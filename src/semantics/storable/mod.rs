@@ -62,7 +62,8 @@ pub(crate) fn storable(
         place: place.clone(),
     };
     // No byte of a manifest has come, so this is the most that it may get in the end.
-    let playlist = Playlist::Live(Some(Duration::MAX));
+    let most = Playlist::Live(Some(Duration::MAX));
+    let playlist = if policy.is_manifest(&place.path, said) { most } else { Playlist::Unknown };
     let freshness = Freshness::at(&by_uri, playlist, status, headers, exchange, policy);
     // Only a strong tag can show that the answer to a cookie is also the answer for others: many answers have the same
     // date.
