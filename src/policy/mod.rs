@@ -104,7 +104,8 @@ impl Policy {
     /// The 404 is stored without a media type that the policy admits, and beside the statuses that are stored by default. It
     /// is not stored if [`statuses`](Self::statuses) names others.
     ///
-    /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response.
+    /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response. For
+    /// a 404 it must also name the [status](Rule::status): what a rule gives to segments is not for one that is not there yet.
     /// Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that have no lifetime after it. The stale
     /// windows of a rule count for a live playlist, too.
     ///

@@ -392,3 +392,32 @@ async fn a_playlist_that_a_proxy_has_changed_counts_as_live_for_a_second() {
     assert_eq!(rig.get(LIVE).send().await.status, 203);
     assert_eq!(lifetime(&rig, LIVE).await, (1, "streaming"));
 }
+
+#[tokio::test]
+async fn only_a_rule_for_its_status_lengthens_the_404_of_a_segment_that_is_not_there_yet() {
+    let segments = || Rule::path("/**/*.ts");
+    for (rule, expected) in [
+        (segments().ttl(seconds(86_400)), 1),
+        (segments().default_ttl(seconds(60)), 1),
+        (segments().immutable(), 1),
+        (segments().at_least(seconds(60)), 1),
+        (segments().at_most(seconds(60)), 1),
+        (segments().ttl(seconds(9)).stale_while_revalidate(seconds(60)).stale_if_error(seconds(60)), 1),
+        (segments().at_most(Duration::ZERO), 0),
+        (segments().never(), 0),
+        (segments().status(404).ttl(seconds(9)), 9),
+    ] {
+        for says in ["max-age=600", "public"] {
+            let rig = of(Policy::streaming().rule(rule.clone()).unwrap());
+            rig.inner.answer(SEGMENT, Script::absent().header("cache-control", says));
+            assert_eq!(rig.get(SEGMENT).send().await.status, 404);
+            rig.inner.answer(SEGMENT, Script::movie(SEGMENT, 2500));
+            if expected > 0 {
+                rig.clock.advance(seconds(expected - 1));
+                rig.get(SEGMENT).send().await.is_hit();
+                rig.clock.advance(seconds(1));
+            }
+            rig.get(SEGMENT).send().await.whole(&movie(SEGMENT, 2500));
+        }
+    }
+}

@@ -282,6 +282,11 @@ impl Rule {
         self.media_type.is_some() || by_path.is_some_and(is_manifest)
     }
 
+    /// Whether the rule is for a status of its own.
+    pub(crate) fn names_a_status(&self) -> bool {
+        self.status.is_some()
+    }
+
     /// Whether the rule says something of the response, and not merely of the request.
     pub(crate) fn is_of_responses(&self) -> bool {
         !self.effects.are_of_requests()
