@@ -102,7 +102,7 @@ impl Policy {
     /// of the preset is never used stale.
     ///
     /// The 404 is stored without a media type that the policy admits, and beside the statuses that are stored by default. It
-    /// is not stored if [`statuses`](Self::statuses) names others.
+    /// is not stored if [`statuses`](Self::statuses) names others, and does not replace a segment that is still fresh.
     ///
     /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response. For
     /// a 404 it must also name the [status](Rule::status): what a rule gives to segments is not for one that is not there yet.

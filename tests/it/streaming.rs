@@ -421,3 +421,23 @@ async fn only_a_rule_for_its_status_lengthens_the_404_of_a_segment_that_is_not_t
         }
     }
 }
+
+#[tokio::test]
+async fn a_404_takes_no_fresh_segment_from_the_viewers() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
+        let segment = || Script::movie(SEGMENT, 2500).header("etag", "\"v1\"").honours_conditions();
+        let rig = streaming().fill(fill).script(SEGMENT, segment());
+        rig.get(SEGMENT).send().await.whole(&movie(SEGMENT, 2500));
+        rig.inner.answer(SEGMENT, Script::absent().header("cache-control", "max-age=600"));
+        let reload = rig.get(SEGMENT).header("cache-control", "no-cache").header("x-odd", "1").send().await;
+        assert_eq!(reload.status, 404);
+        rig.get(SEGMENT).send().await.is_hit().whole(&movie(SEGMENT, 2500));
+        // A stale one is gone, and may come back.
+        rig.clock.advance(seconds(300));
+        assert_eq!(rig.get(SEGMENT).send().await.status, 404);
+        assert_eq!(rig.get(SEGMENT).send().await.is_hit().status, 404);
+        rig.inner.answer(SEGMENT, segment());
+        rig.clock.advance(seconds(1));
+        rig.get(SEGMENT).send().await.whole(&movie(SEGMENT, 2500));
+    }
+}

@@ -44,12 +44,14 @@ impl FillTask {
         let (asked, place, policy) =
             (&self.asked.headers, Place::of(&self.asked), &self.engine.config.policy);
         let length = storable(asked, &place, parts.status, &parts.headers, body_length, exchange, policy)?;
-        // A response to a cookie may be for one client alone. Such a response does not replace one that other clients
-        // may use without asking.
+        // No response for one client alone replaces one that other clients may use without asking. An answer to a cookie may
+        // be such a response, and so may the 404 of a segment that is there for others.
         if let Prior::Stale(stale) = &self.stored {
             let comes = Freshness::of(parts.status, &parts.headers, exchange, policy);
-            if comes.is_of_a_cookie() && stale.freshness.is_fresh(exchange.received) {
-                return Err(Refusal::Cookie);
+            let is_missing =
+                stale.manifest.status.is_success() && policy.is_missing_media(&place.path, parts.status);
+            if (comes.is_of_a_cookie() || is_missing) && stale.freshness.is_fresh(exchange.received) {
+                return Err(if is_missing { Refusal::Status } else { Refusal::Cookie });
             }
         }
         let paced = !self.promise_room(length)?;
