@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{
-    Abandon, CacheStatus, ChunkSize, Event, Fill, Limits, Mark, Observer, Policy, Retry, Rule, SystemClock,
-    TargetUri, Timeouts, VideoCacheLayer,
+    Abandon, CacheKey, CacheStatus, ChunkSize, Event, Fill, Limits, Mark, Observer, Policy, Retry, Rule,
+    SystemClock, TargetUri, Timeouts, VideoCacheLayer,
 };
 
-use crate::rig::{Answer, CHUNK, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
+use crate::rig::{Answer, Ask, CHUNK, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
 
 const LENGTH: usize = 4300;
 const FILLS: [Fill; 4] = [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()];
@@ -379,5 +379,42 @@ fn a_rule_that_sets_the_fill_asks_for_nothing_that_is_not_known_yet() {
     let name = http::header::ETAG;
     for other in [rule().status(200), rule().media_type("video/*"), rule().field(name, "x"), rule().never()] {
         assert!(Policy::default().rule(other.clone()).unwrap_err().is_config(), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gets_whole_responses_reads_no_body_that_may_break() {
+    for fill in [Fill::progressive(), Fill::auto(), Fill::sliced()] {
+        for range in [None, Some("bytes=0-"), Some("bytes=100-3999")] {
+            for has_length in [true, false] {
+                let gate = Gate::shut();
+                // One key for both paths, and a rule for one of them.
+                let policy = Policy::default().rule(Rule::path("/whole/*").fill(Fill::whole())).unwrap();
+                let rig = Rig::new().fill(fill).layer(|layer| {
+                    layer.policy(policy).key(|_| CacheKey::new("a")).retry(Retry::default().attempts(0))
+                });
+                let tagged = Script::movie(PATH, LENGTH).header("etag", "\"v1\"");
+                let script =
+                    if has_length { tagged.clone() } else { tagged.clone().without("content-length") };
+                let held = script.step(Script::frame_after(2), Step::Wait(gate.clone()));
+                rig.inner.answer(PATH, held.dies_at(3000));
+                rig.inner.answer("/whole/a.mp4", tagged);
+                let first = rig.get(PATH).start();
+                gate.reached_by(1).await;
+                let ask = rig.get("/whole/a.mp4");
+                let second = range.into_iter().fold(ask, Ask::range).start();
+                settle().await;
+                gate.open();
+                drop(first.await);
+                let answer = second.await.unwrap();
+                let told = format!("{fill:?} {range:?} {has_length}: {}", answer.cache_status());
+                assert!(answer.error.is_none(), "{told}");
+                match range {
+                    None => answer.whole(&movie(PATH, LENGTH)),
+                    Some("bytes=0-") => answer.partial(&movie(PATH, LENGTH), 0..LENGTH),
+                    Some(_) => answer.partial(&movie(PATH, LENGTH), 100..4000),
+                };
+            }
+        }
     }
 }

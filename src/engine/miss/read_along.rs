@@ -22,6 +22,7 @@ use crate::{
         cache_status::{Outcome, Refusal},
         range::{certain_from, wants_the_start},
     },
+    settings::Mode,
 };
 
 impl Miss {
@@ -89,6 +90,10 @@ impl Miss {
             return None;
         }
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
+            // The fill may go by other settings than this request, which wants no body that may break.
+            if engine.config.fill == Mode::Whole {
+                return None;
+            }
             if supply.has_hole() {
                 return None;
             }
