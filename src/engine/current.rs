@@ -1,6 +1,9 @@
 //! [`Current`]: the engine with the settings of now.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    mem,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use http::request;
 
@@ -55,23 +58,32 @@ impl Current {
     }
 
     pub(crate) fn set_policy(&self, policy: Policy) {
-        // What the guard keeps out is another change, so that none is lost.
-        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        let before = &settings.engine;
-        *settings = Settings::of(before.with(Config { policy, ..before.config.clone() }));
+        let with_it = |before: &Engine| Ok(before.with(Config { policy, ..before.config.clone() }));
+        // This change is never refused.
+        let _ = self.change(with_it);
     }
 
     /// # Errors
     ///
     /// The first setting that cannot change while the cache runs. Nothing has changed then.
     pub(crate) fn reconfigure(&self, store: &Arc<dyn ErasedStore>, config: Config) -> Result<(), Error> {
+        self.change(|before| {
+            if !Arc::ptr_eq(store, &before.store) {
+                return Err(Error::config("a running cache keeps its store"));
+            }
+            before.config.may_become(&config)?;
+            Ok(before.with(config))
+        })
+    }
+
+    fn change(&self, make: impl FnOnce(&Engine) -> Result<Engine, Error>) -> Result<(), Error> {
+        // What the guard keeps out is another change, so that none is lost.
         let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        let before = &settings.engine;
-        if !Arc::ptr_eq(store, &before.store) {
-            return Err(Error::config("a running cache keeps its store"));
-        }
-        before.config.may_become(&config)?;
-        *settings = Settings::of(before.with(config));
+        let next = Settings::of(make(&settings.engine)?);
+        let before = mem::replace(&mut *settings, next);
+        drop(settings);
+        // Not under the guard: this may drop functions of the application's, and what they own may ask the cache.
+        drop(before);
         Ok(())
     }
 

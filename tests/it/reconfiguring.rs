@@ -1,13 +1,17 @@
 //! Settings that change while the cache runs.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{
-    Abandon, CacheKey, CacheStatus, ChunkSize, Event, Fill, Limits, Mark, Observer, Policy, Retry, Rule,
-    SystemClock, TargetUri, Timeouts, VideoCacheLayer,
+    Abandon, CacheHandle, CacheKey, CacheStatus, ChunkSize, Event, Fill, Limits, Mark, Observer, Policy,
+    Retry, Rule, SystemClock, TargetUri, Timeouts, VideoCacheLayer,
 };
 
 use crate::rig::{Answer, Ask, CHUNK, Gate, PATH, Rig, Script, Step, movie, seconds, settle};
@@ -417,4 +421,30 @@ async fn a_client_that_gets_whole_responses_reads_no_body_that_may_break() {
             }
         }
     }
+}
+
+/// Asks its cache when it is dropped.
+struct Last(CacheHandle, mpsc::Sender<()>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.stats();
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_function_that_a_change_drops_may_ask_the_cache() {
+    let rig = Rig::new();
+    let cache = rig.layer.handle();
+    let (sender, dropped) = mpsc::channel();
+    let last = Last(cache.clone(), sender);
+    let changed = rig.layer.clone().bypass(move |_| {
+        let _ = &last;
+        false
+    });
+    changed.apply_to(&cache).unwrap();
+    drop(changed);
+    std::thread::spawn(move || rig.layer.apply_to(&cache).unwrap());
+    dropped.recv_timeout(seconds(5)).unwrap();
 }
