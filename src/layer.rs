@@ -288,7 +288,8 @@ impl VideoCacheLayer {
         CacheHandle::new(self.current())
     }
 
-    /// Gives a running cache the settings of this layer. The layer is one that setters made of the cache's own layer.
+    /// Gives a running cache all settings of this layer, its policy too, whatever [`CacheHandle::reconfigure`] set before.
+    /// The layer is a clone of the one that the cache was made with, changed by setters.
     ///
     /// These can change: the policy, the bypass, the expiry, the groups, the fill, the abandonment, the retries, the
     /// timeouts but [`Timeouts::store`], and whether `Cache-Status` shows the key. Requests that come from now on go by

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, Request, StatusCode};
-use tower_video_cache::{CacheKey, Fill, Policy, Rule, Statuses, StoredResponse};
+use tower_video_cache::{CacheKey, Fill, Policy, Retry, Rule, Statuses, StoredResponse};
 
-use crate::rig::{Answer, CHUNK, PATH, Rig, Script, movie, seconds};
+use crate::rig::{Answer, CHUNK, PATH, Rig, Script, movie, seconds, settle};
 
 const LIVE: &str = "/live/a.m3u8";
 const MPD: &str = "/live/a.mpd";
@@ -112,7 +112,7 @@ async fn viewers_get_no_playlist_older_than_half_of_its_target_duration_in_any_m
                     made_at.push(made);
                 }
                 rig.clock.advance(seconds(1));
-                crate::rig::settle().await;
+                settle().await;
             }
             assert!(made_at.is_sorted(), "no playlist is older than one before it");
             assert_eq!(calls, 40_u64.div_ceil(3), "one call for all viewers of three seconds, {says}");
@@ -423,6 +423,35 @@ async fn only_a_rule_for_its_status_lengthens_the_404_of_a_segment_that_is_not_t
 }
 
 #[tokio::test]
+async fn a_rule_for_all_paths_leaves_an_ended_playlist_its_lifetime() {
+    let ended = text("#EXT-X-TARGETDURATION:6\n#EXT-X-PLAYLIST-TYPE:VOD\n", 1, 3);
+    for rule in [Rule::path("/**").default_ttl(seconds(3600)), Rule::any().groups(["a"])] {
+        let rig = of(Policy::streaming().rule(rule).unwrap()).script(LIVE, hls(&ended));
+        rig.get(LIVE).send().await;
+        assert_eq!(lifetime(&rig, LIVE).await, (300, "default"));
+    }
+}
+
+#[tokio::test]
+async fn a_playlist_whose_body_dies_on_the_way_is_read_once_and_in_order() {
+    let playlist: Bytes = [&text("#EXT-X-TARGETDURATION:6\n", 1, 400)[..], b"#EXT-X-ENDLIST"].concat().into();
+    for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
+        for byte in [1, 25, 999, 1000, 1001, 4321, playlist.len() as u64 - 3] {
+            let rig = streaming()
+                .fill(fill)
+                .layer(|layer| layer.retry(Retry::default().first_delay(Duration::ZERO)));
+            let script = hls(&playlist).honours_ranges().header("etag", "\"v1\"");
+            let rig = rig.script(LIVE, script.dies_at(byte).dies_times(1));
+            rig.get(LIVE).send().await.whole(&playlist);
+            // Only a body that came in parts was not read.
+            let found = stored(&rig, LIVE).await.unwrap().playlist;
+            let expected = if fill == Fill::sliced() { None } else { Some("ended") };
+            assert_eq!(found, expected, "{fill:?} {byte}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_404_takes_no_fresh_segment_from_the_viewers() {
     for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
         let segment = || Script::movie(SEGMENT, 2500).header("etag", "\"v1\"").honours_conditions();
@@ -440,4 +469,33 @@ async fn a_404_takes_no_fresh_segment_from_the_viewers() {
         rig.clock.advance(seconds(1));
         rig.get(SEGMENT).send().await.whole(&movie(SEGMENT, 2500));
     }
+}
+
+#[tokio::test]
+async fn a_head_does_not_renew_a_playlist_that_slid_on_at_the_same_length() {
+    for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
+        let rig = streaming().fill(fill).script(LIVE, hls(&live(1)));
+        rig.get(LIVE).send().await.whole(&live(1));
+        rig.inner.answer(LIVE, hls(&live(2)));
+        rig.clock.advance(seconds(2));
+        rig.head(LIVE).header("cache-control", "no-cache").send().await;
+        settle().await;
+        rig.clock.advance(seconds(1));
+        rig.get(LIVE).send().await.whole(&live(2));
+    }
+}
+
+#[tokio::test]
+async fn a_variant_that_a_304_makes_of_another_one_is_bounded_as_that_one_is() {
+    let script = hls(&live(1)).header("etag", "\"v1\"").header("vary", "accept-language");
+    let rig = streaming().script(LIVE, script.header("cache-control", "max-age=600").honours_conditions());
+    rig.get(LIVE).header("accept-language", "de").send().await.whole(&live(1));
+    rig.clock.advance(seconds(2));
+    let ask = || rig.get(LIVE).header("accept-language", "fr").send();
+    let made = ask().await;
+    assert!(made.cache_status().contains("fwd-status=304"), "{}", made.cache_status());
+    rig.clock.advance(seconds(2));
+    ask().await.is_hit().whole(&live(1));
+    rig.clock.advance(seconds(1));
+    assert!(!is_from_the_store(&ask().await));
 }
