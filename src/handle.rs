@@ -45,7 +45,9 @@ impl CacheHandle {
     ///
     /// Requests that come from now on go by the new policy, also with what is stored. So a response that was stored with
     /// another [`default_ttl`](Policy::default_ttl), or other [rules](Policy::rule), gets the lifetime that the new ones
-    /// give. What a policy decides when a response is stored stays as it was: which responses are stored, and their groups.
+    /// give. What a policy decides when a response is stored stays as it was: which responses are stored, with which fields
+    /// and in which groups. A stricter policy does not remove what the old one stored.
+    ///
     /// The cache loses nothing that is stored, under way or remembered, but for the responses that the old policy refused
     /// to store: they are judged anew. A request or a fill that is under way ends as it began.
     ///

@@ -89,7 +89,7 @@ impl Policy {
     /// | a 404 for a path with the [ending](Self::media_by_ending) of a playlist, a segment or a subtitle file | what it says, but 1 second at most, and 1 second if it says nothing |
     /// | any other response | as without the preset |
     ///
-    /// A playlist has ended that has `EXT-X-ENDLIST` or the type `VOD`, and so has a DASH manifest whose `type` is not
+    /// A playlist with `EXT-X-ENDLIST`, or of the type `VOD`, has ended, and so has a DASH manifest whose `type` is not
     /// `dynamic`. Every other playlist is live. No target duration is found in a playlist with a `Content-Encoding`, in one
     /// that was fetched in parts, and in one that an earlier version stored, so each of them counts as live. A period of zero
     /// counts as none.
@@ -106,8 +106,8 @@ impl Policy {
     ///
     /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response. For
     /// a 404 it must also name the [status](Rule::status): what a rule gives to segments is not for one that is not there yet.
-    /// Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that have no lifetime after it. The stale
-    /// windows of a rule count for a live playlist, too.
+    /// Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that the preset leaves without a
+    /// lifetime. The stale windows of a rule count for a live playlist, too.
     ///
     /// ```
     /// # use std::time::Duration;

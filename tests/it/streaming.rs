@@ -499,3 +499,36 @@ async fn a_variant_that_a_304_makes_of_another_one_is_bounded_as_that_one_is() {
     rig.clock.advance(seconds(1));
     assert!(!is_from_the_store(&ask().await));
 }
+
+#[tokio::test]
+async fn a_playlist_that_was_old_when_it_came_is_known_to_be_of_no_use() {
+    for fill in [Fill::auto(), Fill::whole(), Fill::progressive(), Fill::sliced()] {
+        let aged = |age: &str| hls(&live(1)).header("cache-control", "max-age=600").header("age", age);
+        let rig = streaming().fill(fill).script(LIVE, aged("4"));
+        let old = rig.get(LIVE).send().await;
+        old.whole(&live(1));
+        assert!(stored(&rig, LIVE).await.is_none(), "{fill:?}: {}", old.cache_status());
+        // Viewers need not wait for one another.
+        let viewers: Vec<_> = (0..3).map(|_| rig.get(LIVE).start()).collect();
+        for viewer in viewers {
+            let answer = viewer.await.unwrap();
+            assert!(answer.cache_status().contains("detail=never-fresh"), "{}", answer.cache_status());
+            answer.whole(&live(1));
+        }
+        rig.inner.was_called(4);
+        // One that came in time ends this.
+        rig.inner.answer(LIVE, aged("0"));
+        rig.get(LIVE).send().await.whole(&live(1));
+        rig.get(LIVE).send().await.whole(&live(1));
+        assert!(is_from_the_store(&rig.get(LIVE).send().await), "{fill:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_playlist_with_a_validator_is_stored_however_old_it_was_when_it_came() {
+    let script = hls(&live(1)).header("cache-control", "max-age=600").header("age", "4");
+    let rig = streaming().script(LIVE, script.header("etag", "\"v1\"").honours_conditions());
+    rig.get(LIVE).send().await.whole(&live(1));
+    let again = rig.get(LIVE).send().await;
+    assert!(again.cache_status().contains("fwd-status=304"), "{}", again.cache_status());
+}

@@ -14,9 +14,10 @@ use crate::{
     format::{key::Generation, layout::Layout},
     semantics::{
         cache_status::Refusal,
+        etag::has_validator,
         freshness::{Exchange, Freshness},
         place::Place,
-        storable::storable,
+        storable::{is_late, storable},
     },
     settings::Mode,
 };
@@ -60,6 +61,15 @@ impl FillTask {
         let fields = self.fields_to_store(&parts.headers, exchange.received);
         let membership = self.membership(parts.status, &parts.headers);
         Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout, membership), length, paced })
+    }
+
+    /// Whether the response is of no use any more, now that its bytes are known: a live playlist that was old when it came.
+    pub(super) fn has_had_its_time(&self, draft: &Draft) -> bool {
+        let Draft { status, ref headers, exchange, own_etag, playlist, .. } = *draft;
+        let (place, policy) = (Place::of(&self.asked), &self.engine.config.policy);
+        // The inner service does not know a tag of the cache's own.
+        let can_be_asked_about = !own_etag && has_validator(headers);
+        !can_be_asked_about && is_late(playlist, &place, status, headers, exchange, policy)
     }
 
     /// Promises the room for a body of this length, and returns whether the whole has room.

@@ -37,6 +37,9 @@ impl FillTask {
         if self.forgoes {
             return Err(Refusal::StoreFailed);
         }
+        if self.has_had_its_time(draft) {
+            return Err(Refusal::NeverFresh);
+        }
         let _committing = permit.commit().lock().await;
         if permit.is_revoked() {
             return Err(Refusal::Invalidated);

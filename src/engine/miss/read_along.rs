@@ -91,7 +91,7 @@ impl Miss {
         }
         if let (Some(supply), true) = (&entry.pouring, request.method == Method::GET) {
             // The fill may go by other settings than this request, which wants no body that may break.
-            if engine.config.fill == Mode::Whole {
+            if engine.config.fill.mode == Mode::Whole {
                 return None;
             }
             if supply.has_hole() {

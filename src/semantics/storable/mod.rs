@@ -85,6 +85,28 @@ pub(crate) fn storable(
     Ok(length)
 }
 
+/// Whether a manifest that says this of its own life, and has no validator, was so old when it came that no later request
+/// may have it.
+pub(crate) fn is_late(
+    playlist: Playlist,
+    place: &Place,
+    status: StatusCode,
+    headers: &HeaderMap,
+    exchange: Exchange,
+    policy: &Policy,
+) -> bool {
+    let said = media_type(headers);
+    let by_uri = ByUri {
+        is_manifest: policy.is_manifest_by_path(&place.path, said),
+        until: None,
+        place: place.clone(),
+    };
+    let freshness = Freshness::at(&by_uri, playlist, status, headers, exchange, policy);
+    policy.streams()
+        && policy.is_manifest(&place.path, said)
+        && !freshness.is_of_use(false, exchange.received)
+}
+
 /// Whether a partial response, asked for with one client's ranges and conditions, shows that the whole may be stored by
 /// now.
 pub(crate) fn would_be_storable(
@@ -96,7 +118,10 @@ pub(crate) fn would_be_storable(
     policy: &Policy,
 ) -> bool {
     if status != StatusCode::PARTIAL_CONTENT {
-        return storable(request, place, status, headers, None, exchange, policy).is_ok();
+        return storable(request, place, status, headers, None, exchange, policy).is_ok()
+            // Nobody reads the bytes of an answer that passes, so they may say what they said before.
+            && (has_validator(headers)
+                || !is_late(Playlist::Unknown, place, status, headers, exchange, policy));
     }
     let mut whole = headers.clone();
     whole.remove(header::CONTENT_RANGE);
