@@ -488,6 +488,27 @@ async fn a_record_that_is_long_in_coming_is_judged_by_no_older_log_than_any_othe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_variant_that_was_read_before_a_slow_one_is_judged_after_it() {
+    let policy = || Policy::default().default_ttl(seconds(1 << 20));
+    let scene = scene_with(Sharing::Store, |layer| layer.purge_age(seconds(1)).policy(policy()));
+    // Two sets of fields select variants. The latest one is read first.
+    for fields in ["accept", "accept-language"] {
+        scene.rig.inner.answer(PATH, version("v1").header("vary", fields));
+        scene.ask(1, PATH).header(fields, "x").send().await.whole(&bytes("v1"));
+    }
+    scene.ask(1, PATH).header("accept-language", "x").send().await.is_hit();
+    scene.rig.inner.answer(PATH, version("v2").header("vary", "accept-language"));
+    // The record of the key, the first variant, and then the slow one.
+    let gets = scene.rig.store.calls(Operation::Get);
+    scene.rig.store.spoil(Operation::Get, gets + 3, Fault::Slow(Duration::from_millis(1500)));
+    let waiting = scene.ask(1, PATH).header("accept-language", "x").start();
+    settle().await;
+    By::Group.purge(&scene.nodes[0], Mark::Invalid).await.unwrap();
+    let waiting = waiting.await.unwrap();
+    assert!(waiting.bytes == bytes("v2"), "{}", waiting.cache_status());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_hangs_holds_a_request_up_once_though_its_records_are_slow() {
     let policy = || Policy::default().default_ttl(seconds(1 << 20));
     let scene = scene_with(Sharing::Store, |layer| layer.purge_age(seconds(1)).policy(policy()));

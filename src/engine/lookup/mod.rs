@@ -56,8 +56,8 @@ pub(crate) async fn lookup(
 
 /// Looks as [`lookup`] does.
 ///
-/// `has_waited` says that time may have passed since the first poll, so that the knowledge of the log of purges may have
-/// become too old. A store in memory answers at once, and another look at the clock would tell nothing new.
+/// `has_waited` says that time may have passed since the first poll, so that the knowledge of the log of purges may
+/// have become too old. A store in memory answers at once, and another look at the clock would tell nothing new.
 async fn find(
     engine: &Engine,
     target: &Target,
@@ -101,7 +101,7 @@ async fn find(
         // A record of another key with the same hash is no answer to this one.
         _ => return Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
     };
-    let mut best: Option<Look> = None;
+    let mut read = Vec::with_capacity(variants.selecting.len());
     for names in &variants.selecting {
         let selecting = SelectingField::all(names, request);
         let slot = Slot::variant(&target.key, variants.mark, &selecting);
@@ -122,26 +122,21 @@ async fn find(
                     && entry.manifest.selecting == selecting
                     && may_be(engine, entry, accepted) =>
             {
-                purged(engine, entry, target, accepted)
+                Some(Arc::clone(entry))
             }
             _ => None,
         };
-        let look = match found {
+        read.push((slot, others, found));
+    }
+    // All at the end: the lookup may have waited for one of them after it had read another one.
+    let looks = read.into_iter().map(|(slot, others, found)| {
+        match found.and_then(|entry| purged(engine, &entry, target, accepted)) {
             Some(entry) => judge(engine, entry, directives, accepted),
             None => Look::Nothing(Forwarded::VaryMiss, slot, others.to_vec()),
-        };
-        if best.as_ref().is_none_or(|best| look.beats(best)) {
-            best = Some(look);
         }
-    }
-    match best {
-        // It may have been judged before the lookup waited for another one.
-        Some(Look::Found(entry, reuse, _)) if variants.selecting.len() > 1 => {
-            Look::Found(entry, reuse, engine.config.clock.now())
-        }
-        Some(best) => best,
-        None => Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()),
-    }
+    });
+    let best = looks.reduce(|best, look| if look.beats(&best) { look } else { best });
+    best.unwrap_or_else(|| Look::Nothing(Forwarded::UriMiss, target.primary.clone(), Vec::new()))
 }
 
 impl Look {
