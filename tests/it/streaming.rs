@@ -472,6 +472,18 @@ async fn a_404_takes_no_fresh_segment_from_the_viewers() {
 }
 
 #[tokio::test]
+async fn a_404_takes_no_variant_of_a_segment_from_the_viewers() {
+    let segment = Script::movie(SEGMENT, 2500).header("etag", "\"v1\"").header("vary", "origin");
+    let rig = streaming().script(SEGMENT, segment);
+    let ask = |origin: &str| rig.get(SEGMENT).header("origin", origin).send();
+    ask("https://a.example").await.whole(&movie(SEGMENT, 2500));
+    // Many servers add no `Vary` to an error.
+    rig.inner.answer(SEGMENT, Script::absent());
+    assert_eq!(ask("https://b.example").await.status, 404);
+    ask("https://a.example").await.is_hit().whole(&movie(SEGMENT, 2500));
+}
+
+#[tokio::test]
 async fn a_head_does_not_renew_a_playlist_that_slid_on_at_the_same_length() {
     for fill in [Fill::whole(), Fill::progressive(), Fill::auto(), Fill::sliced()] {
         let rig = streaming().fill(fill).script(LIVE, hls(&live(1)));

@@ -10,7 +10,7 @@ use super::{
     task::FillTask,
 };
 use crate::{
-    engine::state::records::CHUNK_OVERHEAD,
+    engine::state::{entry::Entry, records::CHUNK_OVERHEAD},
     format::{key::Generation, layout::Layout},
     semantics::{
         cache_status::Refusal,
@@ -45,16 +45,7 @@ impl FillTask {
         let (asked, place, policy) =
             (&self.asked.headers, Place::of(&self.asked), &self.engine.config.policy);
         let length = storable(asked, &place, parts.status, &parts.headers, body_length, exchange, policy)?;
-        // No response for one client alone replaces one that other clients may use without asking. An answer to a cookie may
-        // be such a response, and so may the 404 of a segment that is there for others.
-        if let Prior::Stale(stale) = &self.stored {
-            let comes = Freshness::of(parts.status, &parts.headers, exchange, policy);
-            let is_missing =
-                stale.manifest.status.is_success() && policy.is_missing_media(&place.path, parts.status);
-            if (comes.is_of_a_cookie() || is_missing) && stale.freshness.is_fresh(exchange.received) {
-                return Err(if is_missing { Refusal::Status } else { Refusal::Cookie });
-            }
-        }
+        self.may_replace(parts, &place, exchange)?;
         let paced = !self.promise_room(length)?;
         let generation = Generation::random().ok_or(Refusal::StoreFailed)?;
         let layout = Layout { generation, chunk_size: self.chunk_size(), length: length.unwrap_or(0) };
@@ -63,7 +54,28 @@ impl FillTask {
         Ok(Admitted { draft: Draft::new(parts.status, fields, exchange, layout, membership), length, paced })
     }
 
-    /// Whether the response is of no use any more, now that its bytes are known: a live playlist that was old when it came.
+    /// Refuses an answer that may be for one client alone, or too early, where others have a response that they may use
+    /// without asking.
+    fn may_replace(&self, parts: &response::Parts, place: &Place, exchange: Exchange) -> Result<(), Refusal> {
+        let policy = &self.engine.config.policy;
+        let is_fresh = |entry: &Entry| entry.freshness.is_fresh(exchange.received);
+        let is_early = policy.is_missing_media(&place.path, parts.status);
+        match &self.stored {
+            Prior::Stale(entry) if is_fresh(entry) => {
+                if Freshness::of(parts.status, &parts.headers, exchange, policy).is_of_a_cookie() {
+                    return Err(Refusal::Cookie);
+                }
+                let is_there = is_early && entry.manifest.status.is_success();
+                if is_there { Err(Refusal::Status) } else { Ok(()) }
+            }
+            Prior::Sparse(entry) if is_early && is_fresh(entry) => Err(Refusal::Status),
+            Prior::Others(variants) if is_early && !variants.is_empty() => Err(Refusal::Status),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the response is of no use any more, now that its bytes are known: a live playlist that was old when it
+    /// came.
     pub(super) fn has_had_its_time(&self, draft: &Draft) -> bool {
         let Draft { status, ref headers, exchange, own_etag, playlist, .. } = *draft;
         let (place, policy) = (Place::of(&self.asked), &self.engine.config.policy);

@@ -312,7 +312,8 @@ impl Freshness {
     /// Whether a response that arrives now is of use to a later request.
     pub(crate) fn is_of_use(&self, has_validator: bool, now: SystemTime) -> bool {
         let fresh = self.is_fresh(now) && !self.always_validate;
-        let has_window = self.while_revalidate > Duration::ZERO || self.if_error > Duration::ZERO;
+        let staleness = self.age(now).saturating_sub(self.lifetime);
+        let has_window = staleness < self.while_revalidate.max(self.if_error);
         fresh || has_window && !self.never_stale || has_validator
     }
 
@@ -391,8 +392,8 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 
 /// The corrected initial age of RFC 9111 §4.2.3.
 fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
-    // RFC 9110 §5.6.7: a date has whole seconds, so a part of a second says nothing. It would take half of the lifetime from a
-    // playlist that is fresh for a second.
+    // RFC 9110 §5.6.7: a date has whole seconds, so a part of a second says nothing. It would take half of the lifetime
+    // from a playlist that is fresh for a second.
     let apparent = date(headers, &header::DATE)
         .and_then(|sent| exchange.received.duration_since(sent).ok())
         .map_or(Duration::ZERO, |apparent| Duration::from_secs(apparent.as_secs()));

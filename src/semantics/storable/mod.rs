@@ -56,11 +56,7 @@ pub(crate) fn storable(
     if !says_or_lets_guess(status, headers, policy) {
         return Err(Refusal::NeverFresh);
     }
-    let by_uri = ByUri {
-        is_manifest: policy.is_manifest_by_path(&place.path, said),
-        until: None,
-        place: place.clone(),
-    };
+    let by_uri = by_place(place, said, policy);
     // No byte of a manifest has come, so this is the most that it may get in the end.
     let most = Playlist::Live(Some(Duration::MAX));
     let playlist = if policy.is_manifest(&place.path, said) { most } else { Playlist::Unknown };
@@ -85,8 +81,8 @@ pub(crate) fn storable(
     Ok(length)
 }
 
-/// Whether a manifest that says this of its own life, and has no validator, was so old when it came that no later request
-/// may have it.
+/// Whether a manifest that says this of its own life, and has no validator, was so old when it came that no later
+/// request may have it.
 pub(crate) fn is_late(
     playlist: Playlist,
     place: &Place,
@@ -96,15 +92,18 @@ pub(crate) fn is_late(
     policy: &Policy,
 ) -> bool {
     let said = media_type(headers);
-    let by_uri = ByUri {
-        is_manifest: policy.is_manifest_by_path(&place.path, said),
-        until: None,
-        place: place.clone(),
-    };
+    if !policy.streams() || !policy.is_manifest(&place.path, said) {
+        return false;
+    }
+    let by_uri = by_place(place, said, policy);
     let freshness = Freshness::at(&by_uri, playlist, status, headers, exchange, policy);
-    policy.streams()
-        && policy.is_manifest(&place.path, said)
-        && !freshness.is_of_use(false, exchange.received)
+    !freshness.is_of_use(false, exchange.received)
+}
+
+/// The facts that a place tells about a response of this media type.
+fn by_place(place: &Place, said: Option<&str>, policy: &Policy) -> ByUri {
+    let is_manifest = policy.is_manifest_by_path(&place.path, said);
+    ByUri { is_manifest, until: None, place: place.clone() }
 }
 
 /// Whether a partial response, asked for with one client's ranges and conditions, shows that the whole may be stored by
@@ -119,7 +118,7 @@ pub(crate) fn would_be_storable(
 ) -> bool {
     if status != StatusCode::PARTIAL_CONTENT {
         return storable(request, place, status, headers, None, exchange, policy).is_ok()
-            // Nobody reads the bytes of an answer that passes, so they may say what they said before.
+            // Nobody reads the bytes of a passing answer. It counts as live without a target.
             && (has_validator(headers)
                 || !is_late(Playlist::Unknown, place, status, headers, exchange, policy));
     }
