@@ -3,6 +3,10 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -19,10 +23,12 @@ pub(super) struct Frames {
     exact: bool,
     /// How many polls each frame is held back, and how many of them are left for the next frame.
     pends: (u8, u8),
+    /// Counts the bytes that leave.
+    taken: Arc<AtomicU64>,
 }
 
 impl Frames {
-    pub(super) fn of(call: &Call) -> Self {
+    pub(super) fn of(call: &Call, taken: Arc<AtomicU64>) -> Self {
         let sent = Bytes::copy_from_slice(&call.sent);
         let size = usize::from(call.answer.frame);
         let empty = call.answer.frame == 0;
@@ -34,7 +40,7 @@ impl Frames {
         // A body that breaks its fields' promise does not announce its length: hyper would not allow it.
         let exact = call.answer.exact && !call.is_broken();
         let pends = call.answer.manner.pends;
-        Self { left: frames, breaks: call.breaks(), exact, pends: (pends, pends) }
+        Self { left: frames, breaks: call.breaks(), exact, pends: (pends, pends), taken }
     }
 }
 
@@ -52,7 +58,10 @@ impl Body for Frames {
             return Poll::Pending;
         }
         self.pends.1 = self.pends.0;
-        let frame = self.left.pop_front().map(|frame| Ok(Frame::data(frame)));
+        let frame = self.left.pop_front().map(|frame| {
+            self.taken.fetch_add(u64::try_from(frame.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            Ok(Frame::data(frame))
+        });
         let broken = || std::mem::take(&mut self.breaks).then_some(Err(Failed));
         Poll::Ready(frame.or_else(broken))
     }

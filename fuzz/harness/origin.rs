@@ -8,7 +8,7 @@ use std::{
     future::Future,
     hash::{DefaultHasher, Hasher},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     task::{Context, Poll},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct World {
     /// The values of an earlier answer, which fields of a script can repeat.
     pub(super) seen: HeaderMap,
     pub(super) calls: Vec<Call>,
+    /// How many bytes of bodies the cache has taken.
+    pub(super) taken: Arc<AtomicU64>,
     /// The clients whose requests failed, one entry for each failure.
     pub(super) failures: Vec<u64>,
     version: u64,
@@ -86,6 +88,7 @@ impl Origin {
             now: START,
             seen: HeaderMap::new(),
             calls: Vec::new(),
+            taken: Arc::default(),
             failures: Vec::new(),
             version: 0,
             length: 40,
@@ -191,7 +194,7 @@ impl World {
         }
         let (serial, at) = (self.calls.len(), self.now);
         let call = Call { serial, request, viewer, at, answer, status, headers, whole, sent };
-        let body = Frames::of(&call);
+        let body = Frames::of(&call, Arc::clone(&self.taken));
         let mut response = Response::new(body);
         *response.status_mut() = call.status;
         *response.headers_mut() = call.headers.clone();

@@ -123,9 +123,17 @@ impl Tally {
     /// Counts bytes from the store that leave. `is_over` says that no more follow.
     #[inline]
     pub(super) fn count_stored(&mut self, slice: &Bytes, is_over: bool) {
-        self.stored = self.stored.saturating_add(u64::try_from(slice.len()).unwrap_or(u64::MAX));
+        self.add_stored(u64::try_from(slice.len()).unwrap_or(u64::MAX));
         if is_over {
             self.end(WHOLE);
+        }
+    }
+
+    #[inline]
+    fn add_stored(&mut self, bytes: u64) {
+        self.stored = self.stored.saturating_add(bytes);
+        if let Some(counters) = &self.counters {
+            counters.add(RESPONSE_BYTES, FROM_STORE, bytes);
         }
     }
 
@@ -134,7 +142,7 @@ impl Tally {
         if let Some(data) = frame.and_then(|frame| frame.as_ref().ok()?.data_ref()) {
             let bytes = u64::try_from(data.len()).unwrap_or(u64::MAX);
             match (from, &self.counters) {
-                (From::Store, _) => self.stored = self.stored.saturating_add(bytes),
+                (From::Store, _) => self.add_stored(bytes),
                 (_, None) => {}
                 (_, Some(counters)) => {
                     counters.add(RESPONSE_BYTES, FROM_INNER, bytes);
@@ -153,7 +161,6 @@ impl Tally {
     fn end(&mut self, how: usize) {
         if let Some(counters) = self.counters.take() {
             counters.add(BODIES, how, 1);
-            counters.add(RESPONSE_BYTES, FROM_STORE, self.stored);
             self.tell_end(&counters, how);
         }
     }
