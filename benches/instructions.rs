@@ -1,14 +1,15 @@
 //! Makes hits of one kind, for a machine that counts instructions: `.ci/instructions` runs it under callgrind.
 //!
 //! Arguments: the kind, one of `range`, `whole`, `304` and `HEAD`; and the number of hits. Without arguments, it
-//! makes a few hits of each kind. A kind with `+metrics` has a `MetricsObserver`, and a recorder that adds up.
+//! makes a few hits of each kind. A kind with `+metrics` has a `MetricsObserver`, and a recorder that adds up. One with
+//! `+purges` has a log of purges that names 65,536 groups.
 //!
 //! The store is a map and not moka: moka's housekeeping depends on the clock, which alone caused 3 % of noise.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     convert::Infallible,
     fmt::Debug,
     hint::black_box,
@@ -25,7 +26,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_video_cache::{BoxError, MetricsObserver, Policy, Store, VideoCacheLayer};
+use tower_video_cache::{BoxError, Mark, MetricsObserver, Policy, Purger, PutNew, Store, VideoCacheLayer};
 
 fn main() {
     // `cargo bench` passes `--bench`, which is dropped here, as is a `--test`.
@@ -35,7 +36,9 @@ fn main() {
         [] => {
             for kind in KINDS {
                 runtime.block_on(hits(kind, 3));
-                runtime.block_on(hits(&format!("{kind}+metrics"), 3));
+                for with in ["metrics", "purges"] {
+                    runtime.block_on(hits(&format!("{kind}+{with}"), 3));
+                }
             }
         }
         [kind, count] => runtime.block_on(hits(kind, count.parse().unwrap())),
@@ -60,6 +63,9 @@ async fn hits(kind: &str, count: u32) {
         layer = layer.observer(MetricsObserver::new("videos"));
     }
     let service = layer.layer(inner);
+    if with == "purges" {
+        purge_others(&layer.handle().purger()).await;
+    }
     let ask = || Request::get("http://video.example/movie.mp4");
     // The range begins within a chunk.
     let (request, status, length) = match kind {
@@ -74,6 +80,15 @@ async fn hits(kind: &str, count: u32) {
     let request = request.body(Empty::new()).unwrap();
     for _ in 0..count {
         assert_eq!(viewed(service.clone(), request.clone()).await, (status, length));
+    }
+}
+
+/// Fills the log with purges of groups that the video is not in.
+async fn purge_others(purger: &Purger) {
+    let origin = "http://video.example".parse().unwrap();
+    for purge in 0..1024 {
+        let groups = (0..64).map(|group| format!("{purge}-{group}"));
+        purger.groups(&origin, groups, Mark::Invalid).await.unwrap();
     }
 }
 
@@ -104,6 +119,17 @@ impl Store for Shelf {
     async fn put(&self, key: &str, value: Bytes) -> Result<(), BoxError> {
         self.0.lock().unwrap().insert(key.to_owned(), value);
         Ok(())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes) -> Result<PutNew, BoxError> {
+        let mut values = self.0.lock().unwrap();
+        Ok(match values.entry(key.to_owned()) {
+            Entry::Vacant(place) => {
+                place.insert(value);
+                PutNew::Created
+            }
+            Entry::Occupied(_) => PutNew::Exists,
+        })
     }
 
     async fn remove(&self, key: &str) -> Result<(), BoxError> {
