@@ -95,12 +95,14 @@ pub struct StoredResponse {
     /// How long it is fresh (RFC 9111 §4.2.1).
     pub lifetime: Duration,
     /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, a `rule` of the
-    /// policy, its preset for `streaming`, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be guessed.
+    /// policy, its preset for `streaming`, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be
+    /// guessed.
     pub lifetime_by: &'static str,
-    /// What an HLS or DASH manifest says of its own life: `live`, `ended`, or `multivariant` for a list of playlists. `None`
-    /// for any other response, and for a manifest that the cache has not read as a whole.
+    /// What an HLS or DASH manifest says of its own life: `live`, `ended`, or `multivariant` for a list of playlists.
+    /// `None` for any other response, and for a manifest that the cache has not read as a whole.
     pub playlist: Option<&'static str>,
-    /// The target duration of a live playlist, by which [`Policy::streaming`](crate::Policy::streaming) bounds its lifetime.
+    /// The target duration of a live playlist, by which [`Policy::streaming`](crate::Policy::streaming) bounds its
+    /// lifetime.
     pub target_duration: Option<Duration>,
     /// The request fields that selected it (RFC 9111 §4.1).
     pub selected_by: Vec<String>,

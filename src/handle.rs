@@ -43,13 +43,13 @@ impl CacheHandle {
     /// Gives the running cache another policy. The other settings that can change come by
     /// [`VideoCacheLayer::apply_to`](crate::VideoCacheLayer::apply_to).
     ///
-    /// Requests that come from now on go by the new policy, also with what is stored. So a response that was stored with
-    /// another [`default_ttl`](Policy::default_ttl), or other [rules](Policy::rule), gets the lifetime that the new ones
-    /// give. What a policy decides when a response is stored stays as it was: which responses are stored, with which fields
-    /// and in which groups. A stricter policy does not remove what the old one stored.
+    /// Requests that come from now on go by the new policy, also with what is stored. So a response that was stored
+    /// with another [`default_ttl`](Policy::default_ttl), or other [rules](Policy::rule), gets the lifetime that the
+    /// new ones give. The new policy does not decide again which responses are stored, with which fields and in which
+    /// groups. Only a rule with [`never`](crate::Rule::never) takes out what is stored.
     ///
-    /// The cache loses nothing that is stored, under way or remembered, but for the responses that the old policy refused
-    /// to store: they are judged anew. A request or a fill that is under way ends as it began.
+    /// The cache loses nothing that is stored, under way or remembered, but for the responses that the old policy
+    /// refused to store: they are judged anew. A request or a fill that is under way ends as it began.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -68,7 +68,7 @@ impl CacheHandle {
         &self.current
     }
 
-    /// The counters of this cache, as they are now. The call takes some microseconds, and no lock.
+    /// The counters of this cache, as they are now. The call takes some microseconds, and waits for no request.
     pub fn stats(&self) -> Stats {
         Stats::of(&self.current.engine())
     }

@@ -288,20 +288,20 @@ impl VideoCacheLayer {
         CacheHandle::new(self.current())
     }
 
-    /// Gives a running cache all settings of this layer, its policy too, whatever [`CacheHandle::reconfigure`] set before.
-    /// The layer is a clone of the one that the cache was made with, changed by setters.
+    /// Gives a running cache all settings of this layer, its policy too, whatever [`CacheHandle::reconfigure`] set
+    /// before. The layer is a clone of the one that the cache was made with, changed by setters.
     ///
     /// These can change: the policy, the bypass, the expiry, the groups, the fill, the abandonment, the retries, the
     /// timeouts but [`Timeouts::store`], and whether `Cache-Status` shows the key. Requests that come from now on go by
     /// the new settings, also with what is stored: see [`CacheHandle::reconfigure`]. The cache loses nothing that is
-    /// stored, under way or remembered.
+    /// stored or under way, and forgets only what the old policy refused to store.
     ///
     /// # Errors
     ///
-    /// [`is_config`](Error::is_config) if another setting is not the cache's own: the store, the key function, the chunk
-    /// size, the name, the clock, the limits, the observers, the log of purges, its age, the timeout of the store. The
-    /// error names the first one, and nothing has changed. Such a setting needs a cache of its own, which may be on the
-    /// same store.
+    /// [`is_config`](Error::is_config) if another setting is not the cache's own: the store, the key function, the
+    /// chunk size, the name, the clock, the limits, the observers, the log of purges, its age, the timeout of the
+    /// store. The error names the first one, and nothing has changed. Such a setting needs a cache of its own, which
+    /// may be on the same store.
     ///
     /// ```
     /// # use std::time::Duration;

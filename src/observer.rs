@@ -61,8 +61,8 @@ pub enum Event<'a> {
         outcome: &'static str,
         /// The `detail` of `Cache-Status`.
         detail: Option<&'static str>,
-        /// The time for which the client waited; zero if the answer was there at once. The first bytes of an answer are at
-        /// hand when it leaves.
+        /// The time for which the client waited; zero if the answer was there at once. The first bytes of an answer are
+        /// at hand when it leaves.
         waited: Duration,
     },
     /// The body of an answer has ended. An answer without bytes has no such event.

@@ -33,7 +33,8 @@ pub(crate) struct Watchers {
 #[derive(Clone, Default)]
 pub(crate) struct Observers {
     all: Vec<Arc<dyn Observer>>,
-    /// Those of them who look at no request, and not at the time that a body took. Nothing is kept for them beside an answer.
+    /// Those of them who look at no request, and not at the time that a body took. Nothing is kept for them beside an
+    /// answer.
     plain: Vec<Arc<dyn Observer>>,
 }
 

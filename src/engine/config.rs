@@ -73,6 +73,8 @@ impl Config {
         }
     }
 
+    /// Checks that a running cache can change to the `other` settings.
+    ///
     /// # Errors
     ///
     /// The first setting that differs, and that a running cache keeps.

@@ -14,16 +14,16 @@ use crate::{error::Error, policy::Policy, settings::Fill, store::ErasedStore};
 ///
 /// Each request takes the engine once, and keeps it to its end. So no request sees two settings.
 pub(crate) struct Current {
-    settings: RwLock<Settings>,
+    engines: RwLock<Engines>,
 }
 
-struct Settings {
+struct Engines {
     engine: Arc<Engine>,
     /// The same engine with each fill that a rule sets.
     by_fill: Vec<(Fill, Arc<Engine>)>,
 }
 
-impl Settings {
+impl Engines {
     fn of(engine: Engine) -> Self {
         let mut by_fill: Vec<(Fill, _)> = Vec::new();
         for fill in engine.config.policy.fills() {
@@ -38,7 +38,7 @@ impl Settings {
 
 impl Current {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { settings: RwLock::new(Settings::of(engine)) }
+        Self { engines: RwLock::new(Engines::of(engine)) }
     }
 
     pub(crate) fn engine(&self) -> Arc<Engine> {
@@ -47,13 +47,13 @@ impl Current {
 
     /// The engine with the fill that the rules set for this request.
     pub(crate) fn engine_for(&self, request: &request::Parts) -> Arc<Engine> {
-        let settings = self.read();
-        let engine = &settings.engine;
-        if settings.by_fill.is_empty() {
+        let engines = self.read();
+        let engine = &engines.engine;
+        if engines.by_fill.is_empty() {
             return Arc::clone(engine);
         }
         let fill = engine.config.policy.fill_for(request);
-        let found = settings.by_fill.iter().find(|(other, _)| Some(*other) == fill);
+        let found = engines.by_fill.iter().find(|(other, _)| Some(*other) == fill);
         Arc::clone(found.map_or(engine, |(_, with_it)| with_it))
     }
 
@@ -63,6 +63,8 @@ impl Current {
         let _ = self.change(with_it);
     }
 
+    /// Changes the settings to these, for a cache on this store.
+    ///
     /// # Errors
     ///
     /// The first setting that cannot change while the cache runs. Nothing has changed then.
@@ -77,17 +79,17 @@ impl Current {
     }
 
     fn change(&self, make: impl FnOnce(&Engine) -> Result<Engine, Error>) -> Result<(), Error> {
-        // What the guard keeps out is another change, so that none is lost.
-        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Settings::of(make(&settings.engine)?);
-        let before = mem::replace(&mut *settings, next);
-        drop(settings);
+        // The guard keeps other changes out, so that none is lost.
+        let mut engines = self.engines.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Engines::of(make(&engines.engine)?);
+        let before = mem::replace(&mut *engines, next);
+        drop(engines);
         // Not under the guard: this may drop functions of the application's, and what they own may ask the cache.
         drop(before);
         Ok(())
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Settings> {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Engines> {
+        self.engines.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

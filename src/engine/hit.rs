@@ -101,7 +101,7 @@ impl Engine {
             let slot = entry.slot.clone();
             return Err(Missed { stored: Prior::Sparse(entry), ..missed(Forwarded::Partial, &slot) });
         }
-        // An age is told by the look at the clock by which the response was judged, unless the request waits in between.
+        // The look at the clock that judged the response also tells its age, unless the request waits in between.
         let mut now = Some(now);
         if self.store.is_down() {
             now = None;

@@ -151,7 +151,7 @@ impl Manifest {
         flag(self.own_etag, OWN_ETAG)
             | flag(self.sparse, SPARSE)
             | flag(self.digest.is_some(), DIGEST)
-            | flag(self.by_uri.is_manifest, PLAYLIST)
+            | flag(self.by_uri.is_manifest, PLAYLIST_BY_PATH)
             | flag(self.by_uri.until.is_some(), END)
             | flag(self.exchange.with_cookie, COOKIE)
             | flag(self.withdrawn, WITHDRAWN)
@@ -239,7 +239,7 @@ impl Manifest {
         let is_set = |flag| flags & u64::from(flag) != 0;
         let digest = if is_set(DIGEST) { Some(u128::from_be_bytes(*input.array()?)) } else { None };
         let until = if is_set(END) { Some(input.time()?) } else { None };
-        let by_uri = ByUri { is_manifest: is_set(PLAYLIST), until, place };
+        let by_uri = ByUri { is_manifest: is_set(PLAYLIST_BY_PATH), until, place };
         let purged = if is_set(PURGED) {
             let (at, mark) = (input.time()?, input.number::<1>()?);
             // Only a later version knows the meaning of other marks.
@@ -339,7 +339,7 @@ const SPARSE: u8 = 2;
 const DIGEST: u8 = 4;
 const COOKIE: u8 = 8;
 const WITHDRAWN: u8 = 16;
-const PLAYLIST: u8 = 32;
+const PLAYLIST_BY_PATH: u8 = 32;
 const END: u8 = 64;
 const PURGED: u8 = 128;
 

@@ -1,4 +1,5 @@
-//! The rules that must hold for any bytes that are decoded: a `Range`, the fields of groups, a playlist, a manifest, a chunk.
+//! The rules that must hold for any bytes that are decoded: a `Range`, the fields of groups, a playlist, a manifest, a
+//! chunk.
 //!
 //! Each target in `fuzz/` except `request` calls one function here, and finds new bytes. The tests here replay its
 //! corpus. The rules for whole requests are in `fuzz/harness/`, which uses the public API alone.

@@ -74,11 +74,12 @@ impl Policy {
         "text/vtt",
     ];
 
-    /// The default policy, with a preset for live streams: no viewer gets an old playlist, whatever the origin says of it.
+    /// The default policy, with a preset for live streams: no viewer gets an old playlist, whatever the origin says of
+    /// it.
     ///
     /// The cache reads each HLS and DASH manifest on its way into the store, and finds out how it goes on. The target
-    /// duration is the `EXT-X-TARGETDURATION` of a playlist (RFC 8216 §4.3.3.1), in seconds, or the `minimumUpdatePeriod` of
-    /// a DASH manifest.
+    /// duration is the `EXT-X-TARGETDURATION` of a playlist (RFC 8216 §4.3.3.1), in seconds, or the
+    /// `minimumUpdatePeriod` of a DASH manifest.
     ///
     /// | response | fresh for |
     /// |---|---|
@@ -90,24 +91,25 @@ impl Policy {
     /// | any other response | as without the preset |
     ///
     /// A playlist with `EXT-X-ENDLIST`, or of the type `VOD`, has ended, and so has a DASH manifest whose `type` is not
-    /// `dynamic`. Every other playlist is live. No target duration is found in a playlist with a `Content-Encoding`, in one
-    /// that was fetched in parts, and in one that an earlier version stored, so each of them counts as live. A period of zero
-    /// counts as none.
+    /// `dynamic`. Every other playlist is live. No target duration is found in a playlist with a `Content-Encoding`, in
+    /// one that was fetched in parts, and in one that an earlier version stored, so each of them counts as live. A
+    /// period of zero counts as none.
     ///
     /// `Age` is taken off all lifetimes (RFC 9111 §4.2). The preset lifts nothing that a response forbids.
     ///
-    /// A live playlist is used stale only until half of its target duration is over, whether the response, the request or
-    /// [`stale_while_revalidate`](Self::stale_while_revalidate) allows more. Beyond that, it stands in for an error only if
-    /// the response itself says `stale-if-error` (RFC 5861 §4); [`stale_if_error`](Self::stale_if_error) is not for it. A 404
-    /// of the preset is never used stale.
+    /// A live playlist is used stale only until half of its target duration is over, whether the response, the request
+    /// or [`stale_while_revalidate`](Self::stale_while_revalidate) allows more. Beyond that, it stands in for an error
+    /// only if the response itself says `stale-if-error` (RFC 5861 §4); [`stale_if_error`](Self::stale_if_error) is not
+    /// for it. A 404 of the preset is never used stale.
     ///
-    /// The 404 is stored without a media type that the policy admits, and beside the statuses that are stored by default. It
-    /// is not stored if [`statuses`](Self::statuses) names others, and does not replace a segment that is still fresh.
+    /// The 404 is stored without a media type that the policy admits, and beside the statuses that are stored by
+    /// default. It is not stored if [`statuses`](Self::statuses) names others, and does not replace a segment that is
+    /// still fresh.
     ///
-    /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a response. For
-    /// a 404 it must also name the [status](Rule::status): what a rule gives to segments is not for one that is not there yet.
-    /// Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that the preset leaves without a
-    /// lifetime. The stale windows of a rule count for a live playlist, too.
+    /// All setters apply, and a [`rule`](Self::rule) goes before the preset if it sets or bounds the lifetime of a
+    /// response. For a 404 it must also name the [status](Rule::status): what a rule gives to segments is not for one
+    /// that is not there yet. Another rule leaves that to the preset: [`Rule::default_ttl`] is for responses that the
+    /// preset leaves without a lifetime. The stale windows of a rule count for a live playlist, too.
     ///
     /// ```
     /// # use std::time::Duration;

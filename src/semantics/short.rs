@@ -16,7 +16,7 @@ impl<const N: usize> Short<N> {
         Self { bytes: [0; N], length: 0 }
     }
 
-    /// Adds ASCII. What does not fit is left out, so `N` has to be large enough for all that is written.
+    /// Adds ASCII, as much as fits. So `N` has to be large enough for all that is written.
     pub(crate) fn text(mut self, text: &str) -> Self {
         debug_assert!(text.is_ascii(), "a value of a field has it");
         let end = self.length.saturating_add(text.len());

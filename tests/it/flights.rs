@@ -1,16 +1,13 @@
 //! Single flight: many misses of one key, one call of the inner service.
 
-use std::future::Future;
-
 use bytes::Bytes;
-use futures_util::future::poll_immediate;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_video_cache::{Fault, Operation, Timeouts};
 
-use crate::rig::{Gate, Rig, Script, Step, movie, seconds, settle};
+use crate::rig::{Gate, Rig, Script, Step, movie, poll_until_done, seconds, settle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_hundred_cold_requests_of_different_ranges_cost_one_call() {
@@ -176,18 +173,6 @@ async fn a_layer_within_itself_does_not_wait_for_itself() {
         assert_eq!(answer.into_body().await.unwrap().to_bytes(), movie("/a.mp4", 2500));
     }
     rig.inner.was_called(1);
-}
-
-/// Gives the other tasks as many turns as they want. A future that waits for a clock does not end.
-async fn poll_until_done<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    for _ in 0..1000 {
-        if let Some(done) = poll_immediate(future.as_mut()).await {
-            return done;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it waits");
 }
 
 #[tokio::test]

@@ -34,8 +34,8 @@ pub(crate) struct Prefetched {
     read: Option<Result<Bytes, Error>>,
 }
 
-/// Looks, as [`lookup`](super::lookup) does. Unless the store answers at once, also begins to read the chunk that the answer will
-/// most likely begin with.
+/// Looks, as [`lookup`](super::lookup) does. Unless the store answers at once, also begins to read the chunk that the
+/// answer will most likely begin with.
 pub(crate) async fn look_ahead(
     engine: &Engine,
     target: &Target,

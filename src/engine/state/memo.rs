@@ -32,8 +32,8 @@ impl<T> Memo<T> {
         Self { places: (0..PLACES).map(|_| Mutex::new(None)).collect(), gone: Box::new(gone) }
     }
 
-    /// Returns the record decoded from `raw`, which was found under `key`. Equal bytes are decoded anew in another `era`,
-    /// when they mean something else.
+    /// Returns the record decoded from `raw`, which was found under `key`. Equal bytes are decoded anew in another
+    /// `era`, when they mean something else.
     pub(crate) fn decoded(
         &self,
         era: u64,

@@ -107,7 +107,7 @@ impl Engine {
     /// The same cache with other settings: the store, what is under way, and what was learned stay.
     pub(crate) fn with(&self, config: Config) -> Self {
         let window = config.policy.uncacheable_window();
-        // What one policy refuses, another one may admit.
+        // Another policy may admit a response that this one refuses.
         let (era, uncacheable) = if config.policy == self.config.policy {
             (self.era, self.uncacheable.with_ttl(window))
         } else {

@@ -217,8 +217,9 @@ impl Rule {
 
     /// How a missing response is fetched, in place of [`VideoCacheLayer::fill`](crate::VideoCacheLayer::fill).
     ///
-    /// The cache chooses it before the answer is known. So such a rule has a path and a host at most, and of all rules that
-    /// set a fill, the first one that fits counts. A rule that sets nothing else leaves the response to the rules after it.
+    /// The cache chooses it before the answer is known. So such a rule has a path and a host at most, and of all rules
+    /// that set a fill, the first one that fits counts. A rule that sets nothing else leaves the response to the rules
+    /// after it.
     ///
     /// ```
     /// # use tower_video_cache::{Fill, Policy, Rule};

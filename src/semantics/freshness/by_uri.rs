@@ -54,7 +54,7 @@ impl Freshness {
         }
         if let Some(rule) = rule {
             freshness = freshness.ruled(rule, is_manifest, headers, exchange, policy);
-            // What a rule gives to segments is not for a segment that is not there yet.
+            // A rule for segments does not mean one that is not there yet.
             if goes_first && !rule.names_a_status() && policy.is_missing_media(&uri.place.path, status) {
                 freshness = streamed(freshness);
             }

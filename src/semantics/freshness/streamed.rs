@@ -1,7 +1,7 @@
 //! How the preset for live streams changes the freshness of playlists, and of segments that are not there yet.
 //!
-//! RFC 9111 §4.2 (freshness), §4.2.2 (heuristics); RFC 5861 (stale windows); RFC 8216 §6.3.4 (reloading). The preset makes
-//! lifetimes shorter, gives some to responses that name none, and lifts nothing that a response forbids.
+//! RFC 9111 §4.2 (freshness), §4.2.2 (heuristics); RFC 5861 (stale windows); RFC 8216 §6.3.4 (reloading). The preset
+//! makes lifetimes shorter, gives some to responses that name none, and lifts nothing that a response forbids.
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl Freshness {
     fn live(self, most: Duration, headers: &HeaderMap, policy: &Policy) -> Self {
         let freshness = self.guessed_for_a_stream(most).within(most);
         let left = most.saturating_sub(freshness.lifetime);
-        // The origin knows that its playlist is live, and still prefers it to an error. The operator's window is for videos.
+        // The origin knows that its playlist is live, and still prefers it to an error. The operator's window is for
+        // videos.
         let said = ResponseDirectives::heeded(headers, policy.targeted()).stale_if_error;
         Self {
             while_revalidate: freshness.while_revalidate.min(left),
@@ -52,8 +53,8 @@ impl Freshness {
         }
     }
 
-    /// The lifetime is `guess` if the response names none. A time since the last change is no limit: a live playlist has
-    /// always just changed, and says itself when it changes next.
+    /// The lifetime is `guess` if the response names none. A time since the last change is no limit: a live playlist
+    /// has always just changed, and says itself when it changes next.
     fn guessed_for_a_stream(self, guess: Duration) -> Self {
         match self.given_by {
             GivenBy::Default | GivenBy::Heuristic => {

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// What the bytes of a manifest say of its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Playlist {
-    /// The cache has not read all of the bytes in their order, or they are no manifest that it can read. This also stands
-    /// for a response that is no manifest.
+    /// The cache has not read all of the bytes in their order, or they are no manifest that it can read. This also
+    /// stands for a response that is no manifest.
     #[default]
     Unknown,
     /// A later version may come. The duration is the target duration, or the least time between two versions.

@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-/// The period of so many seconds, such as `6` or `6.006`. The text may go on after the number. Returns `None` if there is
-/// no number, or if the period is shorter than a millisecond.
+/// The period of so many seconds, such as `6` or `6.006`. The text may go on after the number. Returns `None` if there
+/// is no number, or if the period is shorter than a millisecond.
 pub(super) fn seconds(text: &[u8]) -> Option<Duration> {
     let (milliseconds, _) = number(text)?;
     period(milliseconds)
 }
 
-/// The period that an `xs:duration` names, such as `PT2S` or `P0DT0H0M0.5S`. A year has 365 days, and a month 30. Returns
-/// `None` if it is none, or is shorter than a millisecond.
+/// The period that an `xs:duration` names, such as `PT2S` or `P0DT0H0M0.5S`. A year has 365 days, and a month 30.
+/// Returns `None` if it is none, or is shorter than a millisecond.
 pub(super) fn duration(text: &[u8]) -> Option<Duration> {
     let mut rest = text.trim_ascii().strip_prefix(b"P")?;
     let (mut milliseconds, mut is_of_a_day) = (0_u64, false);

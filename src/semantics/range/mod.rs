@@ -204,8 +204,8 @@ enum RangeSpec {
 }
 
 impl RangeSpec {
-    /// Reads a line as nearly all players write it: `bytes=0-99` or `bytes=100-`. Any other line is read by the grammar, with
-    /// the same result.
+    /// Reads a line as nearly all players write it: `bytes=0-99` or `bytes=100-`. Any other line is read by the
+    /// grammar, with the same result.
     fn plain(line: &[u8]) -> Option<Self> {
         let (first, rest) = plain_number(line.strip_prefix(b"bytes=")?)?;
         let rest = rest.strip_prefix(b"-")?;

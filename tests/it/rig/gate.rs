@@ -1,7 +1,8 @@
 //! Gates that hold every task that comes to them, and a way to let all other tasks run.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
+use futures_util::future::poll_immediate;
 use tokio::sync::watch;
 
 /// Holds every task that comes to it until it is opened, and counts them.
@@ -36,4 +37,16 @@ pub(crate) async fn settle() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Gives the other tasks as many turns as they want. A future that waits for a clock does not end.
+pub(crate) async fn poll_until_done<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..1000 {
+        if let Some(done) = poll_immediate(future.as_mut()).await {
+            return done;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it waits");
 }

@@ -24,7 +24,7 @@ use tower_video_cache::{
 
 pub(crate) use self::{
     asking::{Answer, Ask, Reading},
-    gate::{Gate, settle},
+    gate::{Gate, poll_until_done, settle},
     inner::{Inner, Refused},
     leasing::{Call, Nodes, Trouble},
     script::{Script, Step},

@@ -26,8 +26,8 @@ impl Purges {
     /// Reads the log again if it is time: beside the request, or before the request uses a stored response if what it
     /// knows would be too old.
     ///
-    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows, and this
-    /// returns false. The reading goes on, so that the circuit breaker hears of its end.
+    /// A store that does not answer holds no request up for long: the cache then goes by the purges that it knows, and
+    /// this returns false. The reading goes on, so that the circuit breaker hears of its end.
     ///
     /// # Cancel safety
     ///

@@ -135,8 +135,8 @@ impl Purges {
         self.elapsed() >= self.due.load(Ordering::Relaxed)
     }
 
-    /// Whether what is known has become too old while a request waited for its record. If no age is allowed, it is enough
-    /// that the log was read after the request came.
+    /// Whether what is known has become too old while a request waited for its record. If no age is allowed, it is
+    /// enough that the log was read after the request came.
     pub(crate) fn is_outdated(&self) -> bool {
         !self.age.is_zero() && self.is_late()
     }
