@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What a request would get and why, from [`CacheHandle::explain`](crate::CacheHandle::explain).
+/// The answer that a request would get, and why, from [`CacheHandle::explain`](crate::CacheHandle::explain).
 ///
 /// It prints as a few lines of text.
 ///
@@ -94,11 +94,11 @@ pub struct StoredResponse {
     pub age: Duration,
     /// How long it is fresh (RFC 9111 §4.2.1).
     pub lifetime: Duration,
-    /// What gave the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, a `rule` of the
+    /// The source of the lifetime: `s-maxage`, `max-age`, `expires`, a `heuristic`, the policy's `default`, a `rule` of the
     /// policy, its preset for `streaming`, the expiry of a signed `url`, a `purge`, or `nothing` if no lifetime may be
     /// guessed.
     pub lifetime_by: &'static str,
-    /// What an HLS or DASH manifest says of its own life: `live`, `ended`, or `multivariant` for a list of playlists.
+    /// The life of an HLS or DASH manifest: `live`, `ended`, or `multivariant` for a list of playlists.
     /// `None` for any other response, and for a manifest that the cache has not read as a whole.
     pub playlist: Option<&'static str>,
     /// The target duration of a live playlist, by which [`Policy::streaming`](crate::Policy::streaming) bounds its

@@ -219,11 +219,6 @@ impl VideoCacheLayer {
     /// Adds an observer, who hears of each event of the cache. Default: none.
     #[must_use]
     pub fn observer(self, observer: impl Observer) -> Self {
-        // It hears of each answer, and a hit need not keep its request for it.
-        #[cfg(feature = "metrics")]
-        if std::any::Any::type_id(&observer) == std::any::TypeId::of::<crate::MetricsObserver>() {
-            return self.set(|config| config.observers.add_plain(observer));
-        }
         self.set(|config| config.observers.add(observer))
     }
 

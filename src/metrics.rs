@@ -103,6 +103,10 @@ impl MetricsObserver {
 }
 
 impl Observer for MetricsObserver {
+    fn looks_at_requests(&self) -> bool {
+        false
+    }
+
     fn observe(&self, event: &Event<'_>) {
         match *event {
             Event::Answered { outcome, detail, waited, .. } => {

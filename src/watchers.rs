@@ -40,14 +40,10 @@ pub(crate) struct Observers {
 
 impl Observers {
     pub(crate) fn add(&mut self, observer: impl Observer) {
-        self.all.push(Arc::new(observer));
-    }
-
-    /// Adds an observer who looks at no request.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn add_plain(&mut self, observer: impl Observer) {
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        self.plain.push(Arc::clone(&observer));
+        if !observer.looks_at_requests() {
+            self.plain.push(Arc::clone(&observer));
+        }
         self.all.push(observer);
     }
 

@@ -67,7 +67,7 @@ impl Current {
     ///
     /// # Errors
     ///
-    /// The first setting that cannot change while the cache runs. Nothing has changed then.
+    /// The first setting that cannot change while the cache runs. Then all settings stay.
     pub(crate) fn reconfigure(&self, store: &Arc<dyn ErasedStore>, config: Config) -> Result<(), Error> {
         self.change(|before| {
             if !Arc::ptr_eq(store, &before.store) {

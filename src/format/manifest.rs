@@ -69,7 +69,7 @@ pub(crate) struct Manifest {
     pub(crate) membership: Membership,
     /// The xxh3-128 sum of the body, if the inner service gave no strong validator.
     pub(crate) digest: Option<u128>,
-    /// What the body says of its own life, if it is an HLS or DASH manifest.
+    /// The life that an HLS or DASH manifest tells in its body.
     pub(crate) playlist: Playlist,
 }
 

@@ -28,18 +28,8 @@ impl<const N: usize> Short<N> {
     }
 
     /// Adds the digits of a number.
-    pub(crate) fn number(mut self, number: u64) -> Self {
-        let digits = usize::try_from(number.checked_ilog10().unwrap_or_default() + 1).unwrap_or(N);
-        let end = self.length.saturating_add(digits);
-        if let Some(place) = self.bytes.get_mut(self.length..end) {
-            let mut rest = number;
-            for digit in place.iter_mut().rev() {
-                *digit = b'0' | u8::try_from(rest % 10).unwrap_or_default();
-                rest /= 10;
-            }
-            self.length = end;
-        }
-        self
+    pub(crate) fn number(self, number: u64) -> Self {
+        self.text(itoa::Buffer::new().format(number))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

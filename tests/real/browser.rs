@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use bytes::Bytes;
 use fantoccini::{
     Client, ClientBuilder, Locator,
@@ -52,20 +53,22 @@ tests! {
 }
 
 async fn chromium_plays_and_seeks_in_every_mode_from_caches_that_are_empty_or_not() {
-    look(watch).await.unwrap();
+    look(app::router(PACE).unwrap(), watch).await.unwrap();
 }
 
 async fn the_page_for_operators_follows_a_video_that_plays_dark_and_narrow_too() {
-    look(operate).await.unwrap();
+    look(app::router(PACE).unwrap(), operate).await.unwrap();
 }
 
 /// Starts the app and a browser, and looks at the page.
-async fn look(watch: impl AsyncFnOnce(&Driver, &Client, &str) -> Outcome<()>) -> Outcome<()> {
+pub(crate) async fn look(
+    app: Router,
+    watch: impl AsyncFnOnce(&Driver, &Client, &str) -> Outcome<()>,
+) -> Outcome<()> {
     let chromium = program("chromium").ok_or("no chromium")?;
     let chromedriver = program("chromedriver").ok_or("no chromedriver")?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let page = format!("http://{}/", listener.local_addr()?);
-    let app = app::router(PACE)?;
     tokio::spawn(async move { axum::serve(listener, app).await });
 
     let driver = Driver::start(&chromedriver)?;

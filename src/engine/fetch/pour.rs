@@ -130,7 +130,7 @@ where
         self.ended
     }
 
-    /// What the body says of its own life, if it is a manifest of `complete` bytes, all of which came in chunks.
+    /// The life of the body, if it is a manifest of `complete` bytes, all of which came in chunks.
     pub(crate) fn playlist(&mut self, complete: u64) -> Playlist {
         self.scanner.take().map_or(Playlist::Unknown, |scanner| scanner.found(complete))
     }

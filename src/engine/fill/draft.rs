@@ -26,7 +26,7 @@ pub(super) struct Draft {
     pub(super) purged: Option<Ended>,
     pub(super) membership: Membership,
     pub(super) digest: Option<u128>,
-    /// What the body says of its own life, once all of it has come.
+    /// The life that a manifest tells, once all of it has come.
     pub(super) playlist: Playlist,
     /// The facts that the URI of an earlier request told. `None` if this fill's own URI brought the response, or found
     /// it good.

@@ -50,7 +50,7 @@ impl Supplies {
         }
     }
 
-    /// The same supplies. Those that open from now on go by these settings.
+    /// The same supplies, with these settings for each that opens from now on.
     pub(crate) fn with(&self, config: &Config) -> Self {
         Self { open: Arc::clone(&self.open), ..Self::new(config) }
     }

@@ -3,8 +3,6 @@
 //! Needs `chromium`, with HLS of its own (142 and later), and `chromedriver`.
 
 use std::{
-    net::Ipv4Addr,
-    panic::{AssertUnwindSafe, resume_unwind},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -19,15 +17,13 @@ use axum::{
 };
 use bytes::Bytes;
 use fantoccini::Client;
-use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tower_video_cache::{MokaStore, Policy, VideoCacheLayer};
 
 use crate::{
-    browser::{Driver, LIMIT, Outcome},
-    trials::{program, tests},
+    browser::{Outcome, look},
+    trials::tests,
 };
 
 tests! {
@@ -36,28 +32,9 @@ tests! {
 }
 
 async fn no_viewer_of_a_live_stream_gets_a_playlist_older_than_half_of_its_target_duration() {
-    look().await.unwrap();
-}
-
-async fn look() -> Outcome<()> {
-    let chromium = program("chromium").ok_or("no chromium")?;
-    let chromedriver = program("chromedriver").ok_or("no chromedriver")?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let page = format!("http://{}/", listener.local_addr()?);
-    let driver = Driver::start(&chromedriver)?;
-    let browser = driver.browser(&chromium).await?;
     let stage = Stage::new();
-    let app = stage.router()?;
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let watched = tokio::time::timeout(LIMIT, watch(&browser, &page, &stage));
-    // The browser is closed before any failure is reported.
-    let watched = AssertUnwindSafe(watched).catch_unwind().await;
-    let closed = browser.close().await;
-    match watched {
-        Ok(in_time) => in_time??,
-        Err(panic) => resume_unwind(panic),
-    }
-    Ok(closed?)
+    let app = stage.router().unwrap();
+    look(app, async |_, browser, page| watch(browser, page, &stage).await).await.unwrap();
 }
 
 async fn watch(browser: &Client, page: &str, stage: &Stage) -> Outcome<()> {
